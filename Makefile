@@ -1,0 +1,91 @@
+# otpgate: `make build`, then `make install` (DESTDIR=, PREFIX= and LIBEXECDIR= are honoured).
+
+CARGO ?= cargo
+CARGO_FLAGS ?=
+APXS ?= $(firstword $(shell command -v apxs apxs2 2>/dev/null))
+BUILD ?= build
+
+# Cargo reads a relative CARGO_TARGET_DIR from the environment as relative to where it runs: here.
+CARGO_TARGET_DIR ?= target
+export CARGO_TARGET_DIR := $(abspath $(CARGO_TARGET_DIR))
+RELEASE := $(CARGO_TARGET_DIR)/release
+
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+DOCDIR ?= $(PREFIX)/share/doc/otpgate
+
+APACHE_MODULE := $(BUILD)/mod_authn_otp.so
+
+.PHONY: build rust apache need-apxs clean install install-common install-apache
+.DELETE_ON_ERROR:
+
+# First of all, so that nobody waits for the Rust build to learn what is missing.
+build: need-apxs rust apache
+
+# ---- Rust: the library, static and shared, and the command ---------------------------------------------
+
+# Cargo alone knows what is out of date.
+rust:
+	$(CARGO) build --release --workspace $(CARGO_FLAGS)
+
+$(RELEASE)/libotpgate.a: | rust ;
+
+# ---- Apache module -------------------------------------------------------------------------------------
+
+apache: $(APACHE_MODULE)
+
+need-apxs:
+	@: $(apxs)
+
+# Asked when they are used, so that targets that don't need apxs run without it.
+apxs = $(or $(APXS),$(error apxs not found: install the package apache2-dev (Debian, Ubuntu) or httpd-devel (Fedora, RHEL), or set APXS=))
+apxs_q = $(shell $(apxs) -q $(1))
+apr_config = $(or $(call apxs_q,APR_CONFIG),apr-1-config)
+LIBEXECDIR ?= $(call apxs_q,LIBEXECDIR)
+
+SHIM_CFLAGS = $(call apxs_q,CFLAGS) $(CFLAGS) -fPIC -Wall -Wextra -Werror -ffunction-sections -fdata-sections \
+	$(CPPFLAGS) -Iinclude -isystem $(call apxs_q,INCLUDEDIR) \
+	$(shell $(apr_config) --includes --cppflags) $(shell $(apr_config) --cflags)
+
+# No -z defs: the server's own symbols are resolved at load time.
+SHIM_LDFLAGS = $(LDFLAGS) -shared -Wl,--version-script=apache/exports.map -Wl,--gc-sections -Wl,-z,relro,-z,now
+
+# What Rust's standard library needs (rustc --print native-static-libs).
+RUST_LIBS = -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
+
+$(BUILD)/mod_authn_otp.o: apache/mod_authn_otp.c include/otpgate.h Makefile
+	@mkdir -p $(@D)
+	$(CC) $(SHIM_CFLAGS) -c -o $@ $<
+
+# A function that the header promises and the library lacks would otherwise show when the server starts.
+$(APACHE_MODULE): $(BUILD)/mod_authn_otp.o $(RELEASE)/libotpgate.a apache/exports.map Makefile
+	$(CC) $(SHIM_LDFLAGS) -o $@ $< $(RELEASE)/libotpgate.a $(RUST_LIBS)
+	@if nm -D --undefined-only $@ | grep ' otpgate_'; then echo 'not in libotpgate.a: see above' >&2; exit 1; fi
+
+# ---- test, demo, bench, deps ---------------------------------------------------------------------------
+# (to be added here)
+
+# ---- Install -------------------------------------------------------------------------------------------
+
+install: install-common install-apache
+
+install-common:
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR) $(DESTDIR)$(INCLUDEDIR)
+	install -m 755 $(RELEASE)/otpgate $(DESTDIR)$(BINDIR)/otpgate
+	for name in otptool otplock genotpurl; do ln -sf otpgate $(DESTDIR)$(BINDIR)/$$name; done
+	install -m 644 include/otpgate.h $(DESTDIR)$(INCLUDEDIR)/otpgate.h
+	install -m 644 $(RELEASE)/libotpgate.a $(DESTDIR)$(LIBDIR)/libotpgate.a
+	soname=$$(readelf -d $(RELEASE)/libotpgate.so | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p'); \
+	install -m 644 $(RELEASE)/libotpgate.so $(DESTDIR)$(LIBDIR)/$${soname:-libotpgate.so} && \
+	case $$soname in ''|libotpgate.so) ;; *) ln -sf $$soname $(DESTDIR)$(LIBDIR)/libotpgate.so ;; esac
+
+install-apache:
+	install -d $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(DOCDIR)/apache
+	install -m 644 $(APACHE_MODULE) $(DESTDIR)$(LIBEXECDIR)/mod_authn_otp.so
+	install -m 644 apache/example.conf $(DESTDIR)$(DOCDIR)/apache/example.conf
+
+clean:
+	rm -rf $(BUILD)
+	$(CARGO) clean

@@ -1,0 +1,582 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * mod_authn_otp: one-time passwords as the authentication provider "OTP" of Apache httpd 2.4.
+ *
+ * This file translates between httpd and otpgate.h and decides nothing itself: what a directive means, who
+ * gets in and what the log says is the library's.
+ *
+ * When httpd calls what:
+ *   pre_config      after the configuration was read (so ServerRoot is known) and before directives are
+ *                   processed; twice at start, once per restart:             a new gate
+ *   directives      then, and once more per request for .htaccess files:     otpgate_settings_set()
+ *   check_config    after the directives, in a configuration test as well:   otpgate_settings_check()
+ *   access checks   per request, before anything looks at credentials:       OTPAuthRequireTLS
+ *   the provider    per request and again for each sub-request or redirect
+ *                   into a section with other settings:                      otpgate_basic()
+ *   log_transaction at the end of the request:                               OTP_RESULT for the access log
+ *
+ * Children are forked after all configuration is done and use the copy of the gate that they inherit.
+ */
+
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "apr_optional.h"
+#include "apr_strings.h"
+#include "apr_tables.h"
+
+#include "ap_config.h"
+#include "ap_mmn.h"
+#include "ap_provider.h"
+#include "httpd.h"
+#include "http_config.h"
+#include "http_core.h"
+#include "http_log.h"
+#include "http_main.h"
+#include "http_protocol.h"
+#include "http_request.h"
+#include "mod_auth.h"
+#include "unixd.h"
+
+/* ap_ssl_conn_is_ssl() came with 2.4.47; distributions with an older httpd are still maintained. */
+#if AP_MODULE_MAGIC_AT_LEAST(20120211, 102)
+#include "http_ssl.h"
+#else
+APR_DECLARE_OPTIONAL_FN(int, ssl_is_https, (conn_rec *));
+#endif
+
+#include "otpgate.h"
+
+extern module AP_MODULE_DECLARE_DATA authn_otp_module;
+APLOG_USE_MODULE(authn_otp); /* for `LogLevel authn_otp:debug` */
+
+#define PROVIDER_NAME "OTP"
+#define RESULT_NAME "OTP_RESULT"
+
+/* One section's configuration. */
+typedef struct {
+    otpgate_settings settings;
+    int listed; /* already in `sections` */
+} otp_dir_conf;
+
+/* What all sub-requests and internal redirects of one client request share. */
+typedef struct {
+    otpgate_memory memory;
+    const char *result; /* of the last decision; NULL: none yet */
+    int asking_pin;     /* a PIN provider is being asked */
+} otp_request;
+
+/* Travels through the library as its `request`. Both members are NULL in the configuration test. */
+typedef struct {
+    request_rec *r;
+    const otp_dir_conf *conf;
+} otp_call;
+
+/*
+ * The current configuration cycle, made in pre_config and ended with pconf. Statics do here because httpd
+ * never has more than one cycle alive per process: the old pconf is cleared before the next configuration
+ * is read, and children of older generations keep their own copies.
+ */
+static otpgate_gate *gate;
+static apr_array_header_t *sections; /* of otp_dir_conf *: all that some directive of ours was seen in */
+static APR_OPTIONAL_FN_TYPE(ap_authn_cache_store) *store_in_cache;
+
+static const authn_provider otp_provider;
+
+static otpgate_str str(const char *s)
+{
+    otpgate_str out = { s ? strlen(s) : 0, (const unsigned char *)s };
+    return out;
+}
+
+static char *terminated(apr_pool_t *p, otpgate_str s)
+{
+    char *out = apr_palloc(p, s.len + 1);
+
+    if (s.len) {
+        memcpy(out, s.data, s.len);
+    }
+    out[s.len] = '\0';
+    return out;
+}
+
+/* A plain memset() before memory goes out of use may be dropped by the compiler. */
+static void wipe(void *memory, size_t len)
+{
+    volatile unsigned char *byte = memory;
+
+    while (len--) {
+        *byte++ = 0;
+    }
+}
+
+static const otp_dir_conf *dir_conf(const request_rec *r)
+{
+    return ap_get_module_config(r->per_dir_config, &authn_otp_module);
+}
+
+/* The request the client sent: a redirect may happen within a sub-request and the other way round. */
+static request_rec *first_request(request_rec *r)
+{
+    while (r->main || r->prev) {
+        r = r->main ? r->main : r->prev;
+    }
+    return r;
+}
+
+/* No clean-up is registered for it: prefork destroys the pools of a dying child in a signal handler. */
+static otp_request *request_state(request_rec *r)
+{
+    request_rec *first = first_request(r);
+    otp_request *state = ap_get_module_config(first->request_config, &authn_otp_module);
+
+    if (!state) {
+        state = apr_pcalloc(first->pool, sizeof(*state));
+        ap_set_module_config(first->request_config, &authn_otp_module, state);
+    }
+    return state;
+}
+
+static const char *authorization_header(const request_rec *r)
+{
+    return r->proxyreq == PROXYREQ_PROXY ? "Proxy-Authorization" : "Authorization";
+}
+
+/* ---- What the library calls ------------------------------------------------------------------------- */
+
+static void log_line(void *request, int level, otpgate_str message)
+{
+    const otp_call *call = request;
+
+    /* httpd's levels have syslog's numbers, too. Without a server, httpd logs to stderr, which is where
+     * somebody who runs `apachectl -t` looks; "startup" lines come without time stamp and process id. */
+    if (call && call->r) {
+        ap_log_rerror(APLOG_MARK, level, 0, call->r, "%.*s", (int)message.len, (const char *)message.data);
+    }
+    else {
+        ap_log_error(APLOG_MARK, APLOG_STARTUP | level, 0, NULL, "%.*s", (int)message.len,
+                     (const char *)message.data);
+    }
+}
+
+static int check_pin(void *request, otpgate_str user, otpgate_str pin)
+{
+    const otp_call *call = request;
+    request_rec *r = call->r;
+    otp_request *state = request_state(r);
+    char *outer_user = r->user;
+    const char *outer_name = apr_table_get(r->notes, AUTHN_PROVIDER_NAME_NOTE);
+    char *secret = terminated(r->pool, pin);
+    authn_status status = AUTH_USER_NOT_FOUND;
+    const otpgate_str *names;
+    size_t count, i;
+
+    names = otpgate_settings_pin_providers(&call->conf->settings, &count);
+
+    /* Some providers read the name from the request instead of the argument. */
+    r->user = terminated(r->pool, user);
+    state->asking_pin = 1;
+    for (i = 0; i < count && status == AUTH_USER_NOT_FOUND; i++) {
+        const char *name = terminated(r->pool, names[i]);
+        const authn_provider *provider = ap_lookup_provider(AUTHN_PROVIDER_GROUP, name, AUTHN_PROVIDER_VERSION);
+
+        if (!provider || !provider->check_password) {
+            ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "PIN provider '%s' has vanished", name);
+            status = AUTH_GENERAL_ERROR;
+            break;
+        }
+        /* An <AuthnProviderAlias> finds its own settings through this note. */
+        apr_table_setn(r->notes, AUTHN_PROVIDER_NAME_NOTE, name);
+        status = provider->check_password(r, r->user, secret);
+    }
+    state->asking_pin = 0;
+
+    if (outer_name) {
+        apr_table_setn(r->notes, AUTHN_PROVIDER_NAME_NOTE, outer_name);
+    }
+    else {
+        apr_table_unset(r->notes, AUTHN_PROVIDER_NAME_NOTE);
+    }
+    r->user = outer_user;
+    wipe(secret, pin.len);
+
+    switch (status) {
+    case AUTH_GRANTED:
+        return OTPGATE_PIN_RIGHT;
+    case AUTH_DENIED:
+        return OTPGATE_PIN_WRONG;
+    case AUTH_USER_NOT_FOUND:
+        return OTPGATE_PIN_UNKNOWN;
+    default:
+        return OTPGATE_PIN_ERROR;
+    }
+}
+
+/*
+ * With `AuthBasicProvider socache OTP`, a PIN provider that feeds mod_authn_socache would make the PIN alone
+ * good for a login: the cache answers first. So whatever a provider wants to have cached while it is asked
+ * about a PIN is dropped. Doing it here and not by hiding mod_authn_socache's section settings also
+ * covers AuthnCacheProvideFor within the <AuthnProviderAlias> of a PIN provider.
+ */
+static void store_unless_pin(request_rec *r, const char *provider, const char *user, const char *realm,
+                             const char *data)
+{
+    const otp_request *state = ap_get_module_config(first_request(r)->request_config, &authn_otp_module);
+
+    if (!state || !state->asking_pin) {
+        store_in_cache(r, provider, user, realm, data);
+    }
+}
+
+/* ---- The provider ----------------------------------------------------------------------------------- */
+
+static int tls_is_missing(request_rec *r)
+{
+#if !AP_MODULE_MAGIC_AT_LEAST(20120211, 102)
+    APR_OPTIONAL_FN_TYPE(ssl_is_https) *is_https;
+#endif
+
+    if (!otpgate_settings_require_tls(&dir_conf(r)->settings)) {
+        return 0;
+    }
+#if AP_MODULE_MAGIC_AT_LEAST(20120211, 102)
+    return !ap_ssl_conn_is_ssl(r->connection);
+#else
+    is_https = APR_RETRIEVE_OPTIONAL_FN(ssl_is_https);
+    return !is_https || !is_https(r->connection);
+#endif
+}
+
+static void record_result(request_rec *r, otp_request *state, const char *result, int granted)
+{
+    request_rec *first = first_request(r);
+
+    apr_table_setn(r->notes, RESULT_NAME, result);
+
+    /* How a part of a page was judged must not hide how the page was. */
+    if (!r->main || !state->result) {
+        state->result = result;
+        apr_table_setn(first->notes, RESULT_NAME, result);
+    }
+
+    if (granted) {
+        apr_table_setn(r->subprocess_env, RESULT_NAME, result);
+    }
+    else {
+        apr_table_unset(r->subprocess_env, RESULT_NAME);
+    }
+}
+
+static authn_status check_password(request_rec *r, const char *user, const char *password)
+{
+    otp_request *state = request_state(r);
+    otp_call call = { r, dir_conf(r) };
+    otpgate_login login;
+    otpgate_answer answer;
+
+    if (state->asking_pin) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "OTPAuthPINAuthProvider leads back to " PROVIDER_NAME
+                      ": a one-time password cannot be the PIN of a one-time password");
+        return AUTH_GENERAL_ERROR;
+    }
+    if (!gate) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "otpgate was not initialised: login refused");
+        record_result(r, state, "error", 0);
+        return AUTH_GENERAL_ERROR;
+    }
+    /* The settings of an <AuthnProviderAlias> are merged only now, after the access checks. */
+    if (tls_is_missing(r)) {
+        ap_log_rerror(APLOG_MARK, APLOG_NOTICE, 0, r, "OTPAuthRequireTLS: login without TLS refused");
+        record_result(r, state, "error", 0);
+        return AUTH_DENIED;
+    }
+
+    memset(&login, 0, sizeof(login));
+    login.settings = &call.conf->settings;
+    login.user = str(user);
+    login.password = str(password);
+    /* useragent_* is what mod_remoteip made of the connection's address. */
+    if (r->useragent_addr && (r->useragent_addr->family == APR_INET
+#if APR_HAVE_IPV6
+                              || r->useragent_addr->family == APR_INET6
+#endif
+                              )) {
+        login.address = str(r->useragent_ip);
+    }
+    login.memory = &state->memory;
+    login.request = &call;
+
+    otpgate_basic(gate, &login, &answer);
+
+    record_result(r, state, answer.result, answer.verdict == OTPGATE_GRANTED);
+    if (answer.verdict == OTPGATE_GRANTED && answer.upstream_len) {
+        apr_table_setn(r->headers_in, authorization_header(r),
+                       apr_pstrmemdup(r->pool, answer.upstream, answer.upstream_len));
+    }
+    wipe(answer.upstream, sizeof(answer.upstream));
+
+    switch (answer.verdict) {
+    case OTPGATE_GRANTED:
+        return AUTH_GRANTED;
+    case OTPGATE_UNKNOWN:
+        return AUTH_USER_NOT_FOUND;
+    case OTPGATE_ERROR:
+        return AUTH_GENERAL_ERROR;
+    default:
+        return AUTH_DENIED;
+    }
+}
+
+static authn_status get_realm_hash(request_rec *r, const char *user, const char *realm, char **rethash)
+{
+    const char *header = apr_table_get(r->headers_in, authorization_header(r));
+
+    (void)user;
+    (void)realm;
+    (void)rethash;
+
+    /* mod_auth_basic asks for a Digest hash of its own accord under AuthBasicUseDigestAlgorithm. */
+    if (header && !strncasecmp(header, "Basic", 5)) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "AuthBasicUseDigestAlgorithm cannot work with one-time "
+                      "passwords: remove it from this section");
+    }
+    else {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "this build of mod_authn_otp does not support Digest "
+                      "authentication: use AuthType Basic");
+    }
+    return AUTH_DENIED;
+}
+
+static const authn_provider otp_provider = {
+    check_password,
+    get_realm_hash
+};
+
+/* ---- Other phases of a request ---------------------------------------------------------------------- */
+
+/*
+ * OTPAuthRequireTLS needs both access hooks, and both come first of their kind.
+ *
+ * access_checker_ex runs before authentication and its refusal is final, with one exception: under
+ * `Satisfy Any`, a request that all access_checker hooks let pass is in without any further question. There,
+ * a refusal of an access_checker hook only means "go on", so this one closes the exception and
+ * leaves the answer and the log line to the other. httpd skips both for a sub-request or redirect only if
+ * its settings are those of the request before it, whose connection is the same.
+ */
+static int veto_satisfy_any(request_rec *r)
+{
+    return ap_satisfies(r) == SATISFY_ANY && tls_is_missing(r) ? HTTP_FORBIDDEN : DECLINED;
+}
+
+static int require_tls(request_rec *r)
+{
+    if (!tls_is_missing(r)) {
+        return DECLINED;
+    }
+    ap_log_rerror(APLOG_MARK, APLOG_NOTICE, 0, r, "OTPAuthRequireTLS: request without TLS refused");
+    return HTTP_FORBIDDEN;
+}
+
+/* Access logs read notes from the last of a chain of redirects, which needn't have been judged itself (an
+ * ErrorDocument), or may have had those of a DirectoryIndex sub-request laid over its own. */
+static int hand_on_result(request_rec *r)
+{
+    const otp_request *state = ap_get_module_config(first_request(r)->request_config, &authn_otp_module);
+
+    while (r->next) {
+        r = r->next;
+    }
+    if (state && state->result) {
+        apr_table_setn(r->notes, RESULT_NAME, state->result);
+    }
+    return DECLINED;
+}
+
+/* ---- Configuration ---------------------------------------------------------------------------------- */
+
+static void *create_dir_conf(apr_pool_t *p, char *dir)
+{
+    (void)dir;
+    return apr_pcalloc(p, sizeof(otp_dir_conf));
+}
+
+static void *merge_dir_conf(apr_pool_t *p, void *base, void *child)
+{
+    otp_dir_conf *out = apr_pcalloc(p, sizeof(*out));
+
+    otpgate_settings_merge(&out->settings, OTPGATE_APACHE, &((const otp_dir_conf *)base)->settings,
+                           &((const otp_dir_conf *)child)->settings);
+    return out;
+}
+
+static const char *set_directive(cmd_parms *cmd, void *dconf, int argc, char *const argv[])
+{
+    otp_dir_conf *conf = dconf;
+    otpgate_str *args = apr_palloc(cmd->pool, (argc + 1) * sizeof(*args));
+    const char *place = apr_psprintf(cmd->pool, "%s:%d", cmd->directive->filename, cmd->directive->line_num);
+    char error[512];
+    int i;
+
+    for (i = 0; i < argc; i++) {
+        args[i] = str(apr_pstrdup(cmd->pool, argv[i]));
+    }
+    if (otpgate_settings_set(&conf->settings, OTPGATE_APACHE, str(cmd->cmd->name), args, argc, str(place), error,
+                             sizeof(error))) {
+        return apr_pstrdup(cmd->pool, error);
+    }
+
+    /* An .htaccess file is read while requests are served, by several threads and into a request's memory:
+     * no business of the configuration test's list. */
+    if (!conf->listed && !ap_check_cmd_context(cmd, NOT_IN_HTACCESS)) {
+        APR_ARRAY_PUSH(sections, otp_dir_conf *) = conf;
+        conf->listed = 1;
+    }
+    return NULL;
+}
+
+static const char *set_pin_providers(cmd_parms *cmd, void *dconf, int argc, char *const argv[])
+{
+    int i;
+
+    for (i = 0; i < argc; i++) {
+        const authn_provider *provider = ap_lookup_provider(AUTHN_PROVIDER_GROUP, argv[i],
+                                                            AUTHN_PROVIDER_VERSION);
+
+        if (!provider) {
+            return apr_psprintf(cmd->pool, "Unknown Authn provider: %s", argv[i]);
+        }
+        if (!provider->check_password) {
+            return apr_psprintf(cmd->pool, "The '%s' Authn provider doesn't support Basic Authentication",
+                                argv[i]);
+        }
+        if (provider == &otp_provider) {
+            return apr_psprintf(cmd->pool, "The '%s' Authn provider can't check its own PINs", argv[i]);
+        }
+    }
+    return set_directive(cmd, dconf, argc, argv);
+}
+
+#define DIRECTIVE(name, help) AP_INIT_TAKE_ARGV(name, set_directive, NULL, OR_AUTHCFG, help)
+
+static const command_rec directives[] = {
+    DIRECTIVE("OTPAuthUsersFile", "file with the users and their tokens"),
+    DIRECTIVE("OTPAuthMaxOffset", "how far a code may be from the expected one, in codes"),
+    DIRECTIVE("OTPAuthMaxLinger", "seconds from its first use during which a code may be sent again"),
+    DIRECTIVE("OTPAuthMaxIdle", "seconds from its last use during which a code may be sent again"),
+    DIRECTIVE("OTPAuthMaxOTPFailure", "wrong codes in a row until the user is locked out, or None"),
+    DIRECTIVE("OTPAuthLockoutTime", "seconds until a lock-out ends, and the most it may grow to"),
+    DIRECTIVE("OTPAuthLogoutOnIPChange", "On: a code may be sent again from the same address only"),
+    DIRECTIVE("OTPAuthForget", "On: an empty password ends the use of the last code"),
+    AP_INIT_TAKE_ARGV("OTPAuthPINAuthProvider", set_pin_providers, NULL, OR_AUTHCFG,
+                      "authn providers that check the PINs marked '+' in the users file"),
+    DIRECTIVE("OTPAuthPINCache", "seconds for which a right PIN needn't be checked again"),
+    DIRECTIVE("OTPAuthFallThrough", "On: let the next provider decide if the PIN isn't right"),
+    DIRECTIVE("PINFakeBasicAuth", "On: pass the PIN without the code on as the Basic password"),
+    DIRECTIVE("OTPAuthAllowHex", "On: take hexadecimal codes of HOTP tokens"),
+    DIRECTIVE("OTPAuthRequireTLS", "On: answer 403 to requests without TLS"),
+    { NULL }
+};
+
+static apr_status_t end_cycle(void *data)
+{
+    (void)data;
+    otpgate_gate_free(gate);
+    gate = NULL;
+    sections = NULL;
+    store_in_cache = NULL;
+    return APR_SUCCESS;
+}
+
+static int start_cycle(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
+{
+    otpgate_host host;
+
+    (void)plog;
+    (void)ptemp;
+
+    memset(&host, 0, sizeof(host));
+    host.api_version = OTPGATE_API_VERSION;
+    host.server = OTPGATE_APACHE;
+    host.root = str(ap_server_root);
+    host.log = log_line;
+    host.check_pin = check_pin;
+
+    gate = otpgate_gate_new(&host);
+    if (!gate) {
+        ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_CRIT, 0, NULL, "mod_authn_otp: cannot initialise otpgate %s",
+                     otpgate_version());
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    sections = apr_array_make(pconf, 16, sizeof(otp_dir_conf *));
+
+    /* Only the parent ever ends pconf, in its main loop. Children destroy no more than the sub-pool they made
+     * of it (prefork: in a signal handler) and leave by exit(); a program they start runs no clean-up. So
+     * the gate is freed exactly once, where no other thread and no signal handler can be inside it. */
+    apr_pool_cleanup_register(pconf, NULL, end_cycle, apr_pool_cleanup_null);
+
+    /* All modules are loaded by now, and providers fetch this function later than here. The table of optional
+     * functions is made anew in each cycle, so this can't wrap itself. */
+    store_in_cache = APR_RETRIEVE_OPTIONAL_FN(ap_authn_cache_store);
+    if (store_in_cache) {
+        apr_dynamic_fn_register("ap_authn_cache_store", (apr_opt_fn_t *)store_unless_pin);
+    }
+    return OK;
+}
+
+/* A real start goes on with a broken users file: its own section answers 500, all others work. */
+static int test_sections(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
+{
+    const otpgate_settings **named;
+    otpgate_identity identity;
+    otp_call call = { NULL, NULL };
+    size_t count = 0;
+    int i;
+
+    (void)pconf;
+    (void)plog;
+    (void)s;
+
+    if (ap_state_query(AP_SQ_RUN_MODE) != AP_SQ_RM_CONFIG_TEST) {
+        return DECLINED;
+    }
+
+    named = apr_palloc(ptemp, (sections->nelts + 1) * sizeof(*named));
+    for (i = 0; i < sections->nelts; i++) {
+        const otp_dir_conf *conf = APR_ARRAY_IDX(sections, i, otp_dir_conf *);
+
+        if (otpgate_settings_has_users_file(&conf->settings)) {
+            named[count++] = &conf->settings;
+        }
+    }
+
+    /* A server that isn't started by root stays who it is, whatever `User` says. */
+    identity.uid = geteuid() ? geteuid() : ap_unixd_config.user_id;
+    identity.gid = geteuid() ? getegid() : ap_unixd_config.group_id;
+
+    return otpgate_settings_check(gate, named, count, &identity, &call) ? HTTP_INTERNAL_SERVER_ERROR : OK;
+}
+
+static void register_hooks(apr_pool_t *p)
+{
+    ap_register_auth_provider(p, AUTHN_PROVIDER_GROUP, PROVIDER_NAME, AUTHN_PROVIDER_VERSION, &otp_provider,
+                              AP_AUTH_INTERNAL_PER_CONF);
+    ap_hook_pre_config(start_cycle, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_check_config(test_sections, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_check_access(veto_satisfy_any, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
+    ap_hook_check_access_ex(require_tls, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
+    ap_hook_log_transaction(hand_on_result, NULL, NULL, APR_HOOK_FIRST);
+}
+
+module AP_MODULE_DECLARE_DATA authn_otp_module = {
+    STANDARD20_MODULE_STUFF,
+    create_dir_conf,
+    merge_dir_conf,
+    NULL, /* nothing per server */
+    NULL,
+    directives,
+    register_hooks,
+#ifdef AP_MODULE_FLAG_NONE
+    AP_MODULE_FLAG_NONE
+#endif
+};

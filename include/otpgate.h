@@ -1,0 +1,197 @@
+/*
+ * otpgate.h - one-time-password login for web servers: the C contract.
+ *
+ * Shape of a server module that uses it:
+ *   1. once per configuration:  otpgate_gate_new()
+ *   2. per directive:           otpgate_settings_set(), per section: otpgate_settings_merge()
+ *   3. in a configuration test: otpgate_settings_check()
+ *   4. per request:             otpgate_basic()
+ *
+ * Rules that hold for every function here:
+ *   - It may be called from any thread, and in a child after fork(), unless its comment says otherwise.
+ *   - No call unwinds or aborts into the caller. A fault inside the library is reported as an error
+ *     verdict (or a documented failure value) and one log line without data of the request.
+ *   - A value that this header doesn't name, in either direction, means: deny.
+ *   - Bytes are passed with their length. A `data` pointer may be NULL only where `len` is 0.
+ *   - Nothing is kept of a pointer after the call, except where a comment says so.
+ *   - No PIN, code, key or password is ever part of a message handed to `log`.
+ */
+#ifndef OTPGATE_H
+#define OTPGATE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Raised whenever a struct or a meaning below changes. otpgate_gate_new() refuses another number. */
+#define OTPGATE_API_VERSION 1
+
+/* Bytes with a length; same layout as nginx's ngx_str_t. Not terminated by NUL. */
+typedef struct otpgate_str {
+    size_t len;
+    const unsigned char *data;
+} otpgate_str;
+
+/* Which server speaks: it selects names and defaults of the settings. */
+#define OTPGATE_APACHE 1
+#define OTPGATE_NGINX 2
+
+/* Verdicts. Treat every other number as OTPGATE_DENIED. */
+#define OTPGATE_GRANTED 1 /* let the request in */
+#define OTPGATE_DENIED 2  /* ask for credentials again (401); never pass on to another provider */
+#define OTPGATE_UNKNOWN 3 /* not our user: another provider may decide; without one, 401 */
+#define OTPGATE_ERROR 4   /* could not decide: 500; the log says why */
+
+/* Answers of an external PIN provider. Every other number is taken for OTPGATE_PIN_ERROR. */
+#define OTPGATE_PIN_RIGHT 1
+#define OTPGATE_PIN_WRONG 2
+#define OTPGATE_PIN_UNKNOWN 3 /* no provider knows the user */
+#define OTPGATE_PIN_ERROR 4
+
+/* Log levels, numbered as in syslog(3). */
+#define OTPGATE_LOG_ERROR 3
+#define OTPGATE_LOG_WARNING 4
+#define OTPGATE_LOG_NOTICE 5
+#define OTPGATE_LOG_INFO 6
+#define OTPGATE_LOG_DEBUG 7
+
+/*
+ * What the server lends the library; copied by otpgate_gate_new().
+ *
+ * `request` is the pointer of the call that caused the callback (otpgate_login.request, or the `sink`
+ * of otpgate_settings_check()); the library only passes it through.
+ */
+typedef struct otpgate_host {
+    uint32_t api_version; /* OTPGATE_API_VERSION */
+    uint32_t server;      /* OTPGATE_APACHE or OTPGATE_NGINX */
+
+    /* Directory that relative file names in settings start from. Copied. */
+    otpgate_str root;
+
+    /* Writes one line to the server's log. `message` is printable ASCII without a line end; it must be
+     * passed on as an argument, never as a format. Called from the thread of the causing call. */
+    void (*log)(void *request, int level, otpgate_str message);
+
+    /* Asks the section's PIN providers, in order, about a PIN marked `+`. Called from the thread of the
+     * causing otpgate_basic(), with no lock held. May be NULL: then such PINs are refused with a log line. */
+    int (*check_pin)(void *request, otpgate_str user, otpgate_str pin);
+} otpgate_host;
+
+/* One configuration's state: open users files, indexes, caches. */
+typedef struct otpgate_gate otpgate_gate;
+
+/*
+ * Settings of one section, filled by otpgate_settings_set(). Plain memory: all zero means "nothing set";
+ * it may be copied by assignment and needs no release. It keeps the `data` pointers of the arguments and
+ * of the places given to otpgate_settings_set(), so those must live as long as the settings do.
+ * The content is the library's own.
+ */
+#define OTPGATE_SETTINGS_WORDS 128
+typedef struct otpgate_settings {
+    uint64_t opaque[OTPGATE_SETTINGS_WORDS];
+} otpgate_settings;
+
+/*
+ * What was decided about one HTTP request, so that sub-requests and internal redirects aren't judged
+ * again. Plain memory, zeroed by the server when the request begins, one per client request: all its
+ * sub-requests and redirects share it. No two threads may pass the same one at the same time.
+ */
+#define OTPGATE_MEMORY_WORDS 24
+typedef struct otpgate_memory {
+    uint64_t opaque[OTPGATE_MEMORY_WORDS];
+} otpgate_memory;
+
+/* One login attempt. */
+typedef struct otpgate_login {
+    const otpgate_settings *settings; /* the merged settings of the place that is asked for */
+    otpgate_str user;
+    otpgate_str password;   /* PIN and code as the client sent them */
+    otpgate_str address;    /* the client's IP address as text, as the server sees it; empty: it has none */
+    otpgate_memory *memory; /* NULL: judge afresh */
+    void *request;          /* handed to the callbacks */
+} otpgate_login;
+
+/* Enough for any header that otpgate_answer.upstream can hold. */
+#define OTPGATE_UPSTREAM_MAX 2048
+
+/* The answer; owned and provided by the caller. */
+typedef struct otpgate_answer {
+    int32_t verdict; /* one of the verdicts above */
+
+    /* Whether `result` is set on grants only or always is the server's to honour: the log may see it
+     * always, the request's environment on grants only. Static, NUL-terminated, never NULL; one of
+     * granted-fresh granted-reuse denied-pin denied-code denied-expired denied-ip denied-locked
+     * forgotten unknown error. */
+    const char *result;
+
+    /* With PINFakeBasicAuth and a grant: the Authorization header for what stands behind us. Else 0. */
+    size_t upstream_len;
+    char upstream[OTPGATE_UPSTREAM_MAX];
+} otpgate_answer;
+
+/* The user whose access to files otpgate_settings_check() tries out. */
+typedef struct otpgate_identity {
+    uint32_t uid;
+    uint32_t gid;
+} otpgate_identity;
+
+/* "major.minor.patch" of the library; static, NUL-terminated. */
+const char *otpgate_version(void);
+
+/* Makes a gate. NULL if host->api_version isn't known or host->log is NULL. */
+otpgate_gate *otpgate_gate_new(const otpgate_host *host);
+
+/* Ends a gate. NULL is allowed. No other call may be using it; not to be called in a signal handler. */
+void otpgate_gate_free(otpgate_gate *gate);
+
+/* Number of settings a server has, and the name (static) and usage text (static) of one of them.
+ * otpgate_setting_name() and otpgate_setting_usage() give NULL where there is none. */
+size_t otpgate_setting_count(int server);
+const char *otpgate_setting_name(int server, size_t index);
+const char *otpgate_setting_usage(int server, size_t index);
+
+/*
+ * Takes one directive. `name` as in the server's configuration, `args` its words, `place` what to call
+ * this spot in messages ("file:line"). Pointers reachable from `args` and `place`, the array included,
+ * are kept in the settings.
+ * 0: taken. Else the value is refused and `error` holds the reason, NUL-terminated, cut to error_size.
+ */
+int otpgate_settings_set(otpgate_settings *settings, int server, otpgate_str name, const otpgate_str *args,
+                         size_t nargs, otpgate_str place, char *error, size_t error_size);
+
+/* out = base overlaid by child, setting by setting, by the rules of that server. out may be base or child. */
+void otpgate_settings_merge(otpgate_settings *out, int server, const otpgate_settings *base,
+                            const otpgate_settings *child);
+
+/* 1 if requests without TLS must be answered 403 before credentials are looked at, else 0. */
+int otpgate_settings_require_tls(const otpgate_settings *settings);
+
+/* 1 if the section itself names a users file, else 0. */
+int otpgate_settings_has_users_file(const otpgate_settings *settings);
+
+/* Names of the external PIN providers, in order; NULL and *count 0 if none. Points into the settings. */
+const otpgate_str *otpgate_settings_pin_providers(const otpgate_settings *settings, size_t *count);
+
+/*
+ * Checks sections for a configuration test: values against each other and the users files they name,
+ * with the access that `identity` has (tried as that user when run by root). One log line per finding,
+ * at OTPGATE_LOG_ERROR or OTPGATE_LOG_WARNING, starting with the place. Returns the number of errors.
+ * May be called from a single-threaded process only.
+ */
+size_t otpgate_settings_check(otpgate_gate *gate, const otpgate_settings *const *sections, size_t count,
+                              const otpgate_identity *identity, void *sink);
+
+/*
+ * Decides one Basic login. Writes one log line. `answer` is always filled; the verdict is also returned.
+ * May block for up to some seconds on a lock, a disk or a slow PIN hash.
+ */
+int otpgate_basic(otpgate_gate *gate, const otpgate_login *login, otpgate_answer *answer);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,831 @@
+//! The rules of a login. Pure: no I/O, no clock, no logging, no randomness.
+//!
+//! [`basic`] takes the settings, what the store holds under a name, one attempt and a time, and says what to
+//! answer and what to write. The rules stand in the order and under the numbers of the specification:
+//!
+//! 1. the name, 2. lock-out, 3. forget request, 4. splitting PIN and code, 5. PIN, 6. reuse, 7. fresh code,
+//! 8. no match.
+//!
+//! Whatever isn't granted by one of them is denied.
+
+use std::ops::RangeInclusive;
+
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
+use crate::UnixTime;
+use crate::otp::Code;
+use crate::policy::Policy;
+use crate::token::{Address, Algorithm, Entry, Fingerprint, Line, MovingFactor, Pin, State, Token, Used};
+
+/// Longest password looked at, in bytes.
+pub const PASSWORD_MAX: usize = 1024;
+/// Clocks of several servers may differ by this much, in seconds, before a use lies in the future.
+const CLOCK_TOLERANCE: i64 = 5;
+/// So many spent or passed codes are recognised.
+const RECOGNISED: u64 = 100;
+/// A refreshed idle time is written after this part of the limit.
+const IDLE_REFRESHES: i64 = 16;
+
+/// What the server is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Let in.
+    Granted,
+    /// Refuse, and let nobody else decide.
+    Denied,
+    /// Another provider may decide.
+    Unknown,
+    /// Nothing could be decided.
+    Error,
+}
+
+/// The word for logs: which rule decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // the names are the words
+pub enum Word {
+    GrantedFresh,
+    GrantedReuse,
+    DeniedPin,
+    DeniedCode,
+    DeniedExpired,
+    DeniedIp,
+    DeniedLocked,
+    Forgotten,
+    Unknown,
+    Error,
+}
+
+impl Word {
+    /// All of them.
+    pub const ALL: [Word; 10] = [
+        Word::GrantedFresh,
+        Word::GrantedReuse,
+        Word::DeniedPin,
+        Word::DeniedCode,
+        Word::DeniedExpired,
+        Word::DeniedIp,
+        Word::DeniedLocked,
+        Word::Forgotten,
+        Word::Unknown,
+        Word::Error,
+    ];
+
+    /// As logged; one of a closed list that scripts may rely on.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Word::GrantedFresh => "granted-fresh",
+            Word::GrantedReuse => "granted-reuse",
+            Word::DeniedPin => "denied-pin",
+            Word::DeniedCode => "denied-code",
+            Word::DeniedExpired => "denied-expired",
+            Word::DeniedIp => "denied-ip",
+            Word::DeniedLocked => "denied-locked",
+            Word::Forgotten => "forgotten",
+            Word::Unknown => "unknown",
+            Word::Error => "error",
+        }
+    }
+}
+
+/// Why, in more detail than the word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // `text` says it
+pub enum Reason {
+    Malformed,
+    NotListed,
+    DiffersOnlyInCaseOrBlanks,
+    Unreadable,
+    AllTokensOff,
+    Locked,
+    Forgotten,
+    NothingToForget,
+    TooShort,
+    WrongPin,
+    NoPinExpected,
+    PinUnknown,
+    PinSourceFailed,
+    NoPinSource,
+    MotpWithExternalPin,
+    Reused,
+    Expired,
+    AddressChanged,
+    Fresh,
+    Spent,
+    FloorInFuture,
+    CounterExhausted,
+    WrongCode,
+    StoreFailed,
+}
+
+impl Reason {
+    /// Whether an admin has something to mend.
+    pub fn is_fault(self) -> bool {
+        matches!(
+            self,
+            Reason::Unreadable
+                | Reason::PinSourceFailed
+                | Reason::NoPinSource
+                | Reason::MotpWithExternalPin
+                | Reason::FloorInFuture
+                | Reason::CounterExhausted
+                | Reason::StoreFailed
+        )
+    }
+
+    /// For the log, after the word.
+    pub fn text(self) -> &'static str {
+        match self {
+            Reason::Malformed => "the user name or password holds control characters or is too long",
+            Reason::NotListed => "not listed",
+            Reason::DiffersOnlyInCaseOrBlanks => {
+                "the name differs from a listed one only in upper and lower case or blanks"
+            }
+            Reason::Unreadable => "a line of the user can't be read",
+            Reason::AllTokensOff => "all tokens of the user are switched off",
+            Reason::Locked => "too many wrong codes; unlock with `otpgate unlock`",
+            Reason::Forgotten => "the code is forgotten as asked",
+            Reason::NothingToForget => "empty password, and no code to forget",
+            Reason::TooShort => "shorter than a code",
+            Reason::WrongPin => "wrong PIN",
+            Reason::NoPinExpected => "something stands before the code of a token without PIN",
+            Reason::PinUnknown => "no PIN provider knows the user",
+            Reason::PinSourceFailed => "the PIN provider failed; see its own message",
+            Reason::NoPinSource => "the PIN is to be checked elsewhere, but no PIN provider is configured",
+            Reason::MotpWithExternalPin => "a Mobile-OTP token can't have an external PIN",
+            Reason::Reused => "the lingering code",
+            Reason::Expired => "the last accepted code, which has expired",
+            Reason::AddressChanged => "the last accepted code, but from another address",
+            Reason::Fresh => "a new code",
+            Reason::Spent => "an older or skipped code",
+            Reason::FloorInFuture => {
+                "the last accepted time step lies in the future, from a wrong clock; correct it with `otpgate resync`"
+            }
+            Reason::CounterExhausted => "the token's counter has reached its end; give it a new key",
+            Reason::WrongCode => "wrong code",
+            Reason::StoreFailed => "the users file can't be used",
+        }
+    }
+}
+
+/// One attempt to log in.
+pub struct Attempt<'a> {
+    /// The name the client gave.
+    pub user: &'a [u8],
+    /// PIN then code; Mobile-OTP: the code alone.
+    pub password: &'a [u8],
+    /// Where the client is.
+    pub address: Address,
+}
+
+/// What a PIN source said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PinAnswer {
+    /// This is the PIN.
+    Right,
+    /// It isn't.
+    Wrong,
+    /// No source knows the user.
+    Unknown,
+    /// The source couldn't say.
+    Failed,
+    /// There is no source.
+    NoSource,
+}
+
+/// Answers got so far about slow PINs: which token (by fields 1 to 4), which PIN bytes.
+pub type PinAnswers<'a> = &'a dyn Fn(Fingerprint, &[u8]) -> Option<PinAnswer>;
+
+/// A PIN to be checked outside any lock before this can be decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PinQuestion {
+    /// Which of the entry's lines.
+    pub line: usize,
+    /// How many bytes of the password are the PIN.
+    pub pin_len: usize,
+}
+
+/// New state for one of the entry's lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Which of the entry's lines.
+    pub line: usize,
+    /// What it becomes.
+    pub state: State,
+}
+
+/// The decision on one attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What the server is to do.
+    pub verdict: Verdict,
+    /// Which rule decided.
+    pub word: Word,
+    /// Why.
+    pub reason: Reason,
+    /// What must be written.
+    pub changes: Vec<Change>,
+    /// The answer holds even if `changes` can't be saved (a refreshed idle time).
+    pub changes_are_optional: bool,
+    /// Whether fields 5 to 10 had a part in it. If not, no lock can change the decision.
+    pub depends_on_state: bool,
+    /// On a grant: by what.
+    pub accepted: Option<Accepted>,
+}
+
+/// What a grant rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Which of the entry's lines.
+    pub line: usize,
+    /// How many bytes of the password were the PIN.
+    pub pin_len: usize,
+}
+
+/// What [`basic`] comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Get this answered, then ask again.
+    NeedPin(PinQuestion),
+    /// Decided.
+    Decided(Decision),
+}
+
+impl Decision {
+    fn new(verdict: Verdict, word: Word, reason: Reason) -> Decision {
+        Decision {
+            verdict,
+            word,
+            reason,
+            changes: Vec::new(),
+            changes_are_optional: false,
+            depends_on_state: true,
+            accepted: None,
+        }
+    }
+
+    /// When nothing could be decided.
+    pub fn error() -> Decision {
+        Decision::new(Verdict::Error, Word::Error, Reason::StoreFailed)
+    }
+
+    fn denied(word: Word, reason: Reason) -> Decision {
+        Decision::new(Verdict::Denied, word, reason)
+    }
+
+    fn whatever_the_state(self) -> Decision {
+        Decision { depends_on_state: false, ..self }
+    }
+}
+
+/// Decides a Basic login.
+pub fn basic(
+    policy: &Policy,
+    entry: &Entry,
+    attempt: &Attempt<'_>,
+    pins: PinAnswers<'_>,
+    now: UnixTime,
+) -> Outcome {
+    if let Some(decision) = rule_1_name(entry, attempt) {
+        return Outcome::Decided(decision.whatever_the_state());
+    }
+    let mut devices = Devices::of(policy, entry, now);
+
+    // Rule 2: lock-out.
+    let mut active = 0;
+    for device in &mut devices.all {
+        if device.lines.iter().any(|&line| !entry.lines[line].token.disabled) {
+            active += 1;
+            device.check_lockout(policy, now);
+        }
+    }
+    let locked = devices.all.iter().filter(|device| device.locked).count();
+    if locked > 0 && locked == active {
+        let decision = Decision::denied(Word::DeniedLocked, Reason::Locked);
+        return Outcome::Decided(Decision { changes: devices.into_changes(), ..decision });
+    }
+
+    // Rule 3: forget request.
+    if attempt.password.is_empty() && rule_3_forget(policy, &mut devices, attempt, now) {
+        let decision = Decision::denied(Word::Forgotten, Reason::Forgotten);
+        return Outcome::Decided(Decision { changes: devices.into_changes(), ..decision });
+    }
+
+    // Rules 4 and 5: split, PIN.
+    let mut passed = Vec::new();
+    let mut refused = Vec::new();
+    for (index, line) in entry.lines.iter().enumerate() {
+        if line.token.disabled || devices.of_line(index).locked {
+            continue;
+        }
+        match rules_4_and_5_pin(&line.token, attempt.password, pins) {
+            PinCheck::Ask(pin_len) => return Outcome::NeedPin(PinQuestion { line: index, pin_len }),
+            PinCheck::Passed(pin_len, code) => passed.push(Presented { line: index, pin_len, code }),
+            PinCheck::Refused(reason) => refused.push(reason),
+        }
+    }
+    let pin_source_failed = refused.contains(&Reason::PinSourceFailed);
+    if passed.is_empty() {
+        let decision = refuse_before_code(policy, entry, &refused, locked > 0);
+        return Outcome::Decided(decision.whatever_the_state());
+    }
+
+    let decision = rule_6_reuse(policy, entry, &mut devices, &passed, attempt, now);
+    let decision = match decision {
+        Ok(granted) => granted,
+        Err(denied) => rule_7_fresh_code(policy, entry, &mut devices, &passed, attempt, now)
+            .or(denied)
+            .unwrap_or_else(|| rule_8_no_match(policy, entry, &mut devices, &passed, attempt, now)),
+    };
+    let decision = if pin_source_failed && decision.verdict != Verdict::Granted {
+        Decision { verdict: Verdict::Error, word: Word::Error, reason: Reason::PinSourceFailed, ..decision }
+    } else {
+        decision
+    };
+    Outcome::Decided(Decision { changes: devices.into_changes(), ..decision })
+}
+
+/// Rule 1: a name nobody has is for others to decide; a name that only looks like a listed one is not.
+fn rule_1_name(entry: &Entry, attempt: &Attempt<'_>) -> Option<Decision> {
+    let is_plain = |text: &[u8]| !text.iter().any(|&b| b < 0x20 || b == 0x7f);
+    if !is_plain(attempt.user) || !is_plain(attempt.password) || attempt.password.len() > PASSWORD_MAX {
+        return Some(Decision::denied(Word::DeniedCode, Reason::Malformed));
+    }
+    if entry.lines.is_empty() && !entry.unreadable {
+        return Some(if entry.differs_only_in_case_or_blanks {
+            Decision::denied(Word::Unknown, Reason::DiffersOnlyInCaseOrBlanks)
+        } else {
+            Decision::new(Verdict::Unknown, Word::Unknown, Reason::NotListed)
+        });
+    }
+    if entry.lines.iter().all(|line| line.token.disabled) {
+        return Some(if entry.unreadable {
+            Decision::denied(Word::Error, Reason::Unreadable)
+        } else {
+            Decision::denied(Word::DeniedLocked, Reason::AllTokensOff)
+        });
+    }
+    None
+}
+
+/// Rule 3: an empty password from where the code was last used ends its lingering for good.
+fn rule_3_forget(policy: &Policy, devices: &mut Devices, attempt: &Attempt<'_>, now: UnixTime) -> bool {
+    let mut forgotten = false;
+    for device in &mut devices.all {
+        let lingers = device.state.last_otp.is_some() && is_lingering(policy, &device.state, now);
+        if policy.forget && lingers && device.state.address.is_known_and_equals(&attempt.address) {
+            device.change().used = Used::Never;
+            forgotten = true;
+        }
+    }
+    forgotten
+}
+
+/// A code whose PIN was right.
+struct Presented {
+    line: usize,
+    pin_len: usize,
+    code: Code,
+}
+
+impl Presented {
+    fn accepted(&self) -> Option<Accepted> {
+        Some(Accepted { line: self.line, pin_len: self.pin_len })
+    }
+}
+
+enum PinCheck {
+    Ask(usize),
+    Passed(usize, Code),
+    Refused(Reason),
+}
+
+/// The last characters are the code, what stands before is the PIN. `None`: too short.
+fn split<'a>(token: &Token, password: &'a [u8]) -> Option<(&'a [u8], Code)> {
+    let pin_len = password.len().checked_sub(token.digits.count())?;
+    let (pin, code) = password.split_at(pin_len);
+    Some((pin, Code::new(code)?.into_lower_case()))
+}
+
+/// Rules 4 and 5. Nothing about the code is computed here.
+fn rules_4_and_5_pin(token: &Token, password: &[u8], pins: PinAnswers<'_>) -> PinCheck {
+    let Some((pin, code)) = split(token, password) else { return PinCheck::Refused(Reason::TooShort) };
+    let passed = |code| PinCheck::Passed(pin.len(), code);
+    match (token.algorithm, &token.pin) {
+        (Algorithm::Motp, Pin::External | Pin::Hashed(_)) => PinCheck::Refused(Reason::MotpWithExternalPin),
+        (Algorithm::Motp, _) | (_, Pin::None) if pin.is_empty() => passed(code),
+        (Algorithm::Motp, _) | (_, Pin::None) => PinCheck::Refused(Reason::NoPinExpected),
+        (_, Pin::Literal(expected)) => {
+            if bool::from(expected.expose().ct_eq(pin)) {
+                passed(code)
+            } else {
+                PinCheck::Refused(Reason::WrongPin)
+            }
+        }
+        (_, Pin::Hashed(_) | Pin::External) => match pins(token.fingerprint, pin) {
+            None => PinCheck::Ask(pin.len()),
+            Some(PinAnswer::Right) => passed(code),
+            Some(PinAnswer::Wrong) => PinCheck::Refused(Reason::WrongPin),
+            Some(PinAnswer::Unknown) => PinCheck::Refused(Reason::PinUnknown),
+            Some(PinAnswer::Failed) => PinCheck::Refused(Reason::PinSourceFailed),
+            Some(PinAnswer::NoSource) => PinCheck::Refused(Reason::NoPinSource),
+        },
+    }
+}
+
+/// No token's PIN was right, so nothing about codes is known or told.
+fn refuse_before_code(policy: &Policy, entry: &Entry, refused: &[Reason], any_locked: bool) -> Decision {
+    // In the order in which an admin wants to hear of them.
+    const ORDER: [Reason; 7] = [
+        Reason::PinSourceFailed,
+        Reason::NoPinSource,
+        Reason::MotpWithExternalPin,
+        Reason::WrongPin,
+        Reason::NoPinExpected,
+        Reason::PinUnknown,
+        Reason::TooShort,
+    ];
+    let reason = ORDER.into_iter().find(|reason| refused.contains(reason)).unwrap_or(Reason::WrongPin);
+    if reason == Reason::PinSourceFailed {
+        return Decision::new(Verdict::Error, Word::Error, reason);
+    }
+    if entry.unreadable {
+        return Decision::denied(Word::Error, Reason::Unreadable);
+    }
+    let word = if reason == Reason::TooShort { Word::DeniedCode } else { Word::DeniedPin };
+    let falls_through = policy.fall_through
+        && !any_locked
+        && matches!(reason, Reason::WrongPin | Reason::NoPinExpected | Reason::PinUnknown | Reason::TooShort);
+    let verdict = if falls_through { Verdict::Unknown } else { Verdict::Denied };
+    Decision::new(verdict, word, reason)
+}
+
+/// Rule 6: the last accepted code may come again for a while.
+///
+/// `Err` holds the refusal if no other token accepts the code as a fresh one.
+fn rule_6_reuse(
+    policy: &Policy,
+    entry: &Entry,
+    devices: &mut Devices,
+    passed: &[Presented],
+    attempt: &Attempt<'_>,
+    now: UnixTime,
+) -> Result<Decision, Option<Decision>> {
+    let mut denied = None;
+    for presented in passed {
+        let device = devices.of_line_mut(presented.line);
+        let Some(last_otp) = &device.state.last_otp else { continue };
+        if !bool::from(last_otp.is_in_any_case(&presented.code)) || is_hex_refused(policy, entry, presented) {
+            continue;
+        }
+        device.spent = true;
+        if !is_lingering(policy, &device.state, now) {
+            denied = denied.or(Some(Decision::denied(Word::DeniedExpired, Reason::Expired)));
+        } else if policy.logout_on_ip_change && !device.state.address.is_known_and_equals(&attempt.address) {
+            denied = Some(Decision::denied(Word::DeniedIp, Reason::AddressChanged));
+        } else {
+            device.refresh_idle(policy, now);
+            let decision = Decision::new(Verdict::Granted, Word::GrantedReuse, Reason::Reused);
+            return Ok(Decision { changes_are_optional: true, accepted: presented.accepted(), ..decision });
+        }
+    }
+    Err(denied)
+}
+
+/// Rule 7: one of the next codes.
+fn rule_7_fresh_code(
+    policy: &Policy,
+    entry: &Entry,
+    devices: &mut Devices,
+    passed: &[Presented],
+    attempt: &Attempt<'_>,
+    now: UnixTime,
+) -> Option<Decision> {
+    for presented in passed {
+        let token = &entry.lines[presented.line].token;
+        let device = devices.of_line_mut(presented.line);
+        if device.spent {
+            continue;
+        }
+        let Some(counter) = search(policy, token, device.window.steps(), &presented.code) else { continue };
+        let accepted = device.change();
+        (accepted.counter, accepted.at) = match token.factor {
+            MovingFactor::Event => (counter as i64 + 1, Some(counter as i64)),
+            MovingFactor::Time(period) => {
+                let period = i64::from(period.get());
+                (counter as i64 - now.div_euclid(period), Some(counter as i64 * period))
+            }
+        };
+        accepted.last_otp = Some(presented.code.clone());
+        accepted.used = Used::At { first: now, last: now };
+        accepted.address = attempt.address.clone();
+        for device in &mut devices.all {
+            if device.state.failures != 0 {
+                device.change().failures = 0;
+            }
+        }
+        let decision = Decision::new(Verdict::Granted, Word::GrantedFresh, Reason::Fresh);
+        return Some(Decision { accepted: presented.accepted(), ..decision });
+    }
+    None
+}
+
+/// Rule 8: a re-sent old code is not a guess; anything else is.
+fn rule_8_no_match(
+    policy: &Policy,
+    entry: &Entry,
+    devices: &mut Devices,
+    passed: &[Presented],
+    attempt: &Attempt<'_>,
+    now: UnixTime,
+) -> Decision {
+    let mut candidates: Vec<usize> = passed.iter().map(|presented| devices.of_line[presented.line]).collect();
+    candidates.dedup();
+    candidates.retain(|&device| !devices.all[device].window.floor_in_future);
+    if candidates.is_empty() {
+        return Decision::denied(Word::DeniedExpired, Reason::FloorInFuture);
+    }
+
+    let is_recognised = entry.lines.iter().enumerate().any(|(index, line)| {
+        let Some((_, code)) = split(&line.token, attempt.password) else { return false };
+        let recognised = devices.of_line(index).window.recognised();
+        search(policy, &line.token, recognised, &code).is_some()
+    });
+    if is_recognised {
+        return Decision::denied(Word::DeniedExpired, Reason::Spent);
+    }
+
+    for &device in &candidates {
+        let device = &mut devices.all[device];
+        let failures = device.state.failures.saturating_add(1);
+        let state = device.change();
+        state.failures = failures;
+        state.failed = Some(now);
+    }
+    let all_exhausted = candidates.iter().all(|&device| devices.all[device].window.exhausted);
+    let reason = if all_exhausted { Reason::CounterExhausted } else { Reason::WrongCode };
+    Decision::denied(Word::DeniedCode, reason)
+}
+
+/// Whether the last accepted code could be used again now, from the right address.
+fn is_lingering(policy: &Policy, state: &State, now: UnixTime) -> bool {
+    let Some((first, last)) = state.used.as_of(now) else { return false };
+    let within = |limit: Option<u32>, since: UnixTime| {
+        let Some(limit) = limit else { return true };
+        let age = now.saturating_sub(since);
+        limit > 0 && age >= -CLOCK_TOLERANCE && age <= i64::from(limit)
+    };
+    // With neither limit nothing lingers: the settings never come to that.
+    (policy.max_linger.is_some() || policy.max_idle.is_some())
+        && within(policy.max_linger, first)
+        && within(policy.max_idle, last)
+}
+
+/// Whether the presented code is hexadecimal where that is switched off.
+fn is_hex_refused(policy: &Policy, entry: &Entry, presented: &Presented) -> bool {
+    let is_hotp = entry.lines[presented.line].token.algorithm != Algorithm::Motp;
+    is_hotp && !policy.allow_hex && !presented.code.as_bytes().iter().all(u8::is_ascii_digit)
+}
+
+/// The lowest counter whose code this is. Always computes and compares all of them.
+///
+/// `code` is in lower case.
+fn search(policy: &Policy, token: &Token, counters: impl Iterator<Item = u64>, code: &Code) -> Option<u64> {
+    let mut lowest = 0;
+    let mut found = Choice::from(0);
+    for counter in counters {
+        let (decimal, hexadecimal) = token.codes(counter);
+        let mut is_it = decimal.is(code);
+        if let Some(hexadecimal) = hexadecimal {
+            is_it |= hexadecimal.is(code) & Choice::from(u8::from(policy.allow_hex));
+        }
+        lowest.conditional_assign(&counter, is_it & !found);
+        found |= is_it;
+    }
+    bool::from(found).then_some(lowest)
+}
+
+/// The user's tokens, several lines of the same one taken together.
+struct Devices {
+    all: Vec<Device>,
+    /// Which device each of the entry's lines belongs to.
+    of_line: Vec<usize>,
+}
+
+struct Device {
+    lines: Vec<usize>,
+    /// The furthest state of its lines.
+    state: State,
+    changed: bool,
+    locked: bool,
+    /// The presented code is its last accepted one, so it can't be a fresh one of the same token.
+    spent: bool,
+    window: Window,
+}
+
+impl Devices {
+    fn of(policy: &Policy, entry: &Entry, now: UnixTime) -> Devices {
+        let mut all: Vec<Device> = Vec::new();
+        let mut of_line = Vec::new();
+        for (index, line) in entry.lines.iter().enumerate() {
+            let known =
+                all.iter().position(|device| entry.lines[device.lines[0]].token.is_same_device(&line.token));
+            match known {
+                Some(known) => all[known].join(index, line, policy, now),
+                None => all.push(Device::of(index, line, policy, now)),
+            }
+            of_line.push(known.unwrap_or(all.len() - 1));
+        }
+        for device in &mut all {
+            device.window = Window::of(policy, &entry.lines[device.lines[0]].token, &device.state, now);
+        }
+        Devices { all, of_line }
+    }
+
+    fn of_line(&self, line: usize) -> &Device {
+        &self.all[self.of_line[line]]
+    }
+
+    fn of_line_mut(&mut self, line: usize) -> &mut Device {
+        &mut self.all[self.of_line[line]]
+    }
+
+    fn into_changes(self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for device in self.all.into_iter().filter(|device| device.changed) {
+            for line in device.lines {
+                changes.push(Change { line, state: device.state.clone() });
+            }
+        }
+        changes
+    }
+}
+
+impl Device {
+    fn of(index: usize, line: &Line, policy: &Policy, now: UnixTime) -> Device {
+        Device {
+            lines: vec![index],
+            state: with_floor(policy, line, now),
+            changed: false,
+            locked: false,
+            spent: false,
+            window: Window::default(),
+        }
+    }
+
+    /// Another line of the same token: its state is the furthest of them.
+    fn join(&mut self, index: usize, line: &Line, policy: &Policy, now: UnixTime) {
+        self.lines.push(index);
+        let other = with_floor(policy, line, now);
+        let progress = |state: &State| match line.token.factor {
+            MovingFactor::Event => (state.counter, state.used.as_of(now).map(|(_, last)| last)),
+            MovingFactor::Time(_) => (state.at.unwrap_or(0), state.used.as_of(now).map(|(_, last)| last)),
+        };
+        let failures = self.state.failures.max(other.failures);
+        let failed = self.state.failed.max(other.failed);
+        if progress(&other) > progress(&self.state) {
+            self.state = other;
+        }
+        self.state.failures = failures;
+        self.state.failed = failed;
+    }
+
+    fn change(&mut self) -> &mut State {
+        self.changed = true;
+        &mut self.state
+    }
+
+    /// Rule 2. A lock-out whose beginning isn't known begins now.
+    fn check_lockout(&mut self, policy: &Policy, now: UnixTime) {
+        if policy.max_failures == 0 || self.state.failures < policy.max_failures {
+            return;
+        }
+        if policy.lockout_time == 0 {
+            self.locked = true;
+            return;
+        }
+        let failed = match self.state.failed {
+            Some(failed) => failed,
+            None => *self.change().failed.insert(now),
+        };
+        let doublings = (self.state.failures - policy.max_failures).min(32);
+        let duration = (u64::from(policy.lockout_time) << doublings)
+            .min(u64::from(policy.lockout_max.max(policy.lockout_time)));
+        self.locked = now < failed.saturating_add(duration as i64);
+    }
+
+    fn refresh_idle(&mut self, policy: &Policy, now: UnixTime) {
+        let (Some(limit), Some((first, last))) = (policy.max_idle, self.state.used.as_of(now)) else {
+            return;
+        };
+        if now.saturating_sub(last) >= i64::from(limit) / IDLE_REFRESHES {
+            self.change().used = Used::At { first, last: now };
+        }
+    }
+}
+
+/// The line's state, with the floor of a time token in `at`.
+fn with_floor(policy: &Policy, line: &Line, now: UnixTime) -> State {
+    let mut state = line.state.clone();
+    let MovingFactor::Time(period) = line.token.factor else { return state };
+    let period = i64::from(period.get());
+    if state.intact && state.at.is_some() {
+        return state;
+    }
+    // Only the visible fields say which step was accepted last: the latest one with that code around the time
+    // of use; if none has it, the step of that time itself.
+    if let Some((_, used)) = state.used.as_of(now) {
+        let middle = used.div_euclid(period).saturating_add(state.counter);
+        let around = clamp_steps(middle, policy.max_offset, period);
+        let is_last_otp = |step: &u64| {
+            let Some(last_otp) = &state.last_otp else { return false };
+            let (decimal, hexadecimal) = line.token.codes(*step);
+            let last_otp = last_otp.clone().into_lower_case();
+            bool::from(decimal.is(&last_otp))
+                || hexadecimal.is_some_and(|code| bool::from(code.is(&last_otp)))
+        };
+        let step = around.rev().find(is_last_otp).map_or(middle, |step| step as i64);
+        state.at = state.at.max(step.checked_mul(period)).filter(|&at| at > 0);
+    }
+    state
+}
+
+/// Steps around a middle, those that exist: from 0, and such that their time fits 63 bits.
+fn clamp_steps(middle: i64, offset: u32, period: i64) -> RangeInclusive<u64> {
+    let (low, high) = (middle.saturating_sub(i64::from(offset)), middle.saturating_add(i64::from(offset)));
+    if high < 0 {
+        #[allow(clippy::reversed_empty_ranges)]
+        return 1..=0;
+    }
+    low.max(0) as u64..=high.min(i64::MAX / period) as u64
+}
+
+/// The counters or steps whose codes are acceptable: one or two ranges above the floor.
+#[derive(Default)]
+struct Window {
+    ranges: Vec<RangeInclusive<u64>>,
+    /// The highest counter or step that is spent or passed.
+    passed: Option<u64>,
+    /// The floor lies above everything that the clock could make acceptable.
+    floor_in_future: bool,
+    /// The event counter is at its end.
+    exhausted: bool,
+}
+
+impl Window {
+    fn of(policy: &Policy, token: &Token, state: &State, now: UnixTime) -> Window {
+        match token.factor {
+            MovingFactor::Event => {
+                let next = state.counter.max(0) as u64;
+                // An accepted counter must leave room for the next expected one.
+                let last = next.saturating_add(u64::from(policy.max_offset)).min(i64::MAX as u64 - 1);
+                let window = Window::above(vec![next..=last], next.checked_sub(1));
+                Window { exhausted: window.ranges.is_empty(), ..window }
+            }
+            MovingFactor::Time(period) => {
+                let period = i64::from(period.get());
+                let step = now.div_euclid(period);
+                let around_now = clamp_steps(step, policy.max_offset, period);
+                let around_offset =
+                    clamp_steps(step.saturating_add(state.counter), policy.max_offset, period);
+                let floor = state.at.filter(|&at| at > 0).map(|at| (at / period) as u64);
+                let ranges = union(around_now, around_offset);
+                let top = ranges.iter().filter(|range| !range.is_empty()).map(|range| *range.end()).max();
+                Window { floor_in_future: floor > top, ..Window::above(ranges, floor) }
+            }
+        }
+    }
+
+    /// Only what lies above the floor.
+    fn above(mut ranges: Vec<RangeInclusive<u64>>, floor: Option<u64>) -> Window {
+        if let Some(floor) = floor {
+            for range in &mut ranges {
+                *range = *range.start().max(&floor.saturating_add(1))..=*range.end();
+            }
+        }
+        ranges.retain(|range| !range.is_empty());
+        let passed = match ranges.first() {
+            Some(lowest) => lowest.start().checked_sub(1),
+            None => floor,
+        };
+        Window { ranges, passed, ..Window::default() }
+    }
+
+    fn steps(&self) -> impl Iterator<Item = u64> + use<> {
+        self.ranges.clone().into_iter().flatten()
+    }
+
+    /// The last spent or passed ones.
+    fn recognised(&self) -> impl Iterator<Item = u64> + use<> {
+        self.passed.into_iter().flat_map(|last| last.saturating_sub(RECOGNISED - 1)..=last)
+    }
+}
+
+/// Two ranges as one, or as two in ascending order.
+fn union(a: RangeInclusive<u64>, b: RangeInclusive<u64>) -> Vec<RangeInclusive<u64>> {
+    let (low, high) = if a.start() <= b.start() { (a, b) } else { (b, a) };
+    if low.is_empty() || high.is_empty() || *high.start() > low.end().saturating_add(1) {
+        vec![low, high]
+    } else {
+        vec![*low.start()..=*low.end().max(high.end())]
+    }
+}

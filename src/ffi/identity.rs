@@ -1,0 +1,75 @@
+//! Trying out what another user may do with a file.
+
+use std::io;
+
+use rustix::fs::{Gid, Uid};
+
+/// Runs `attempt` with the file access of another user, as far as this process may: a process that isn't root
+/// keeps its own.
+///
+/// Only the calling thread changes its identity, and only for files. The supplementary groups are those of the
+/// user in the system's group file.
+pub fn as_user<R>(uid: Uid, gid: Gid, groups: &[Gid], attempt: impl FnOnce() -> R) -> io::Result<R> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(attempt());
+    }
+    let own_groups = rustix::process::getgroups()?;
+    set_groups(groups)?;
+    set_fs_ids(uid.as_raw(), gid.as_raw());
+    // Restored even if the attempt panics: a thread left behind as another user would be a trap.
+    let restore = Restore { groups: own_groups };
+    let result = attempt();
+    drop(restore);
+    Ok(result)
+}
+
+struct Restore {
+    groups: Vec<Gid>,
+}
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        set_fs_ids(rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let _ = set_groups(&self.groups);
+    }
+}
+
+/// The system call changes the calling thread alone; the C library's function would change all of them.
+fn set_groups(groups: &[Gid]) -> io::Result<()> {
+    let raw: Vec<libc::gid_t> = groups.iter().map(|gid| gid.as_raw()).collect();
+    // SAFETY: setgroups(2) reads `raw.len()` group numbers from a pointer that is valid for as many.
+    let result = unsafe { libc::syscall(libc::SYS_setgroups, raw.len(), raw.as_ptr()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn set_fs_ids(uid: libc::uid_t, gid: libc::gid_t) {
+    // SAFETY: both calls take a number, touch no memory and change the calling thread alone. They report no
+    // errors; what comes of it shows in the attempt.
+    unsafe {
+        libc::setfsgid(gid);
+        libc::setfsuid(uid);
+    }
+}
+
+/// Groups that a user is a member of by the system's group file, the given one included.
+pub fn groups_of(uid: Uid, gid: Gid) -> Vec<Gid> {
+    let name = entries("/etc/passwd").find(|entry| entry.get(2) == Some(&uid.as_raw().to_string()));
+    let mut groups = vec![gid];
+    if let Some(name) = name.as_ref().and_then(|entry| entry.first()) {
+        for entry in entries("/etc/group") {
+            let is_member =
+                entry.get(3).is_some_and(|members| members.split(',').any(|member| member == name));
+            if let Some(Ok(raw)) = entry.get(2).map(|gid| gid.parse()).filter(|_| is_member) {
+                groups.push(Gid::from_raw(raw));
+            }
+        }
+    }
+    groups
+}
+
+fn entries(path: &str) -> impl Iterator<Item = Vec<String>> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<Vec<String>> =
+        text.lines().map(|line| line.split(':').map(str::to_owned).collect()).collect();
+    lines.into_iter()
+}

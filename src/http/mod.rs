@@ -1,0 +1,3 @@
+//! Credentials as HTTP carries them: header bytes in, parsed types out, and back. Pure.
+
+pub mod basic;

@@ -1,0 +1,26 @@
+//! One-time-password login for web servers.
+//!
+//! A pure decision in the middle ([`decide`]), one place that changes state ([`gate`]), thin adapters
+//! outside ([`ffi`] for the servers' C modules, the `otpgate` command). Read them in this order:
+//!
+//! - [`decide`]: the rules of a login, in the order and under the numbers of the specification.
+//! - [`gate`]: reads, decides, locks, decides again, saves.
+//! - [`users`]: the users file as a small database: records, slots, locks, journal, index.
+//! - [`policy`]: the one table of settings for all servers.
+//! - [`otp`] and [`http`]: codes and credentials, pure.
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod decide;
+pub mod ffi;
+pub mod gate;
+pub mod http;
+pub mod log;
+pub mod otp;
+pub mod pin;
+pub mod policy;
+pub mod token;
+pub mod users;
+
+/// Seconds since 1970-01-01T00:00:00Z. Signed: clocks and files may lie before it.
+pub type UnixTime = i64;

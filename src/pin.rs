@@ -1,0 +1,203 @@
+//! Hashed PINs: which forms are read, what they may cost, checking them.
+
+use std::fmt;
+
+use argon2::{Argon2, PasswordHash, PasswordVerifier};
+use sha_crypt::{PasswordHashRef, ShaCrypt};
+
+use crate::token::Secret;
+
+/// A well-formed hash of a PIN within the cost limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HashedPin {
+    form: Form,
+    text: Secret,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Argon2id,
+    Bcrypt,
+    ShaCrypt,
+}
+
+/// Why a field that starts like a hash is none we use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HashedPinError {
+    /// Not the form its beginning promises.
+    Malformed,
+    /// Its parameters ask for more than 64 MiB or about a second.
+    TooCostly,
+}
+
+impl fmt::Display for HashedPinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            HashedPinError::Malformed => "the PIN starts like a hash but isn't a well-formed one",
+            HashedPinError::TooCostly => "the PIN's hash asks for more than 64 MiB or 1 s",
+        })
+    }
+}
+
+impl std::error::Error for HashedPinError {}
+
+// A second, in round numbers of a current core; a slower machine takes some seconds at worst.
+const ARGON2_MAX_KIB: u32 = 64 * 1024;
+const ARGON2_MAX_KIB_PASSES: u64 = 8 * 64 * 1024;
+const ARGON2_MAX_LANES: u32 = 16;
+const BCRYPT_MAX_COST: u32 = 14;
+const SHA_CRYPT_MAX_ROUNDS: u32 = 1_000_000;
+
+impl HashedPin {
+    /// `None`: the field doesn't start like a hash, so it is a literal PIN.
+    pub fn parse(field: &[u8]) -> Option<Result<HashedPin, HashedPinError>> {
+        let starts = |prefixes: &[&[u8]]| prefixes.iter().any(|prefix| field.starts_with(prefix));
+        let form = if starts(&[b"$argon2"]) {
+            Form::Argon2id
+        } else if starts(&[b"$2a$", b"$2b$", b"$2x$", b"$2y$"]) {
+            Form::Bcrypt
+        } else if starts(&[b"$5$", b"$6$"]) {
+            Form::ShaCrypt
+        } else {
+            return None;
+        };
+        Some(Self::parse_as(form, field))
+    }
+
+    fn parse_as(form: Form, field: &[u8]) -> Result<HashedPin, HashedPinError> {
+        let text = str::from_utf8(field).map_err(|_| HashedPinError::Malformed)?;
+        match form {
+            Form::Argon2id => check_argon2(text)?,
+            Form::Bcrypt => check_bcrypt(text)?,
+            Form::ShaCrypt => check_sha_crypt(text)?,
+        }
+        Ok(HashedPin { form, text: Secret::new(field.to_vec()) })
+    }
+
+    /// Whether this is the PIN. Takes up to a second or so: never under a lock, never on an event loop.
+    pub fn is_hash_of(&self, pin: &[u8]) -> bool {
+        let Ok(text) = str::from_utf8(self.text.expose()) else { return false };
+        match self.form {
+            Form::Argon2id => PasswordHash::new(text)
+                .is_ok_and(|hash| Argon2::default().verify_password(pin, &hash).is_ok()),
+            Form::Bcrypt => bcrypt::verify(pin, text).unwrap_or(false),
+            Form::ShaCrypt => PasswordHashRef::new(text)
+                .is_ok_and(|hash| ShaCrypt::default().verify_password(pin, hash).is_ok()),
+        }
+    }
+}
+
+fn check_argon2(text: &str) -> Result<(), HashedPinError> {
+    let hash = PasswordHash::new(text).map_err(|_| HashedPinError::Malformed)?;
+    if hash.algorithm.as_str() != "argon2id" || hash.salt.is_none() || hash.hash.is_none() {
+        return Err(HashedPinError::Malformed);
+    }
+    let params = argon2::Params::try_from(&hash).map_err(|_| HashedPinError::Malformed)?;
+    let (memory, passes) = (params.m_cost(), u64::from(params.t_cost()));
+    let too_costly = memory > ARGON2_MAX_KIB
+        || u64::from(memory) * passes > ARGON2_MAX_KIB_PASSES
+        || params.p_cost() > ARGON2_MAX_LANES;
+    if too_costly { Err(HashedPinError::TooCostly) } else { Ok(()) }
+}
+
+fn check_bcrypt(text: &str) -> Result<(), HashedPinError> {
+    let hash: bcrypt::HashParts = text.parse().map_err(|_| HashedPinError::Malformed)?;
+    if !(4..=31).contains(&hash.get_cost()) {
+        return Err(HashedPinError::Malformed);
+    }
+    if hash.get_cost() > BCRYPT_MAX_COST { Err(HashedPinError::TooCostly) } else { Ok(()) }
+}
+
+/// `$5$[rounds=N$]salt$digest`, digest of 43 (SHA-256) or 86 (SHA-512) characters.
+fn check_sha_crypt(text: &str) -> Result<(), HashedPinError> {
+    let (digest_len, rest) =
+        if let Some(rest) = text.strip_prefix("$5$") { (43, rest) } else { (86, &text[3..]) };
+    let mut parts: Vec<&str> = rest.split('$').collect();
+    if let Some(rounds) = parts[0].strip_prefix("rounds=") {
+        let rounds: u32 = rounds.parse().map_err(|_| HashedPinError::Malformed)?;
+        if rounds > SHA_CRYPT_MAX_ROUNDS {
+            return Err(HashedPinError::TooCostly);
+        }
+        parts.remove(0);
+    }
+    let is_crypt_base64 = |s: &str| s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'/');
+    match parts[..] {
+        [salt, digest]
+            if (1..=16).contains(&salt.len())
+                && digest.len() == digest_len
+                && is_crypt_base64(digest)
+                && PasswordHashRef::new(text).is_ok() =>
+        {
+            Ok(())
+        }
+        _ => Err(HashedPinError::Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // The SHA-crypt ones: openssl passwd and glibc's crypt(3) agree on them. The bcrypt one is by htpasswd,
+    // the Argon2id one by the reference program.
+    const KNOWN: [(&str, &str); 4] = [
+        ("$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5", "Hello world!"),
+        (
+            "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1",
+            "Hello world!",
+        ),
+        ("$2y$05$lXGQBDT09PU0BUoTBUSbRuqQMwTF958HkK/qn25O6j6VbzgsXsYyO", "myPassword"),
+        (
+            "$argon2id$v=19$m=4096,t=2,p=1$c29tZXNhbHQ$lGZ07ixhpzumvQiwHMT/Fdmdx/XMYrBDV/20Jq+LyLs",
+            "myPassword",
+        ),
+    ];
+
+    #[test]
+    fn known_hashes_accept_their_pin_and_no_other() {
+        for (hash, pin) in KNOWN {
+            let hash = HashedPin::parse(hash.as_bytes()).unwrap().unwrap();
+            assert!(hash.is_hash_of(pin.as_bytes()));
+            assert!(!hash.is_hash_of(b""));
+            assert!(!hash.is_hash_of(b"Hello world"));
+        }
+    }
+
+    #[test]
+    fn a_literal_pin_may_start_with_a_dollar() {
+        for pin in ["$100", "$", "$1$x$y", "1234", "$apr1$"] {
+            assert_eq!(HashedPin::parse(pin.as_bytes()), None, "{pin}");
+        }
+    }
+
+    #[test]
+    fn what_starts_like_a_hash_is_one_or_unreadable() {
+        use HashedPinError::*;
+        for (field, error) in [
+            ("$argon2id$", Malformed),
+            (
+                "$argon2i$v=19$m=4096,t=2,p=1$c29tZXNhbHQ$lGZ07ixhpzumvQiwHMT/Fdmdx/XMYrBDV/20Jq+LyLs",
+                Malformed,
+            ),
+            (
+                "$argon2id$v=19$m=65537,t=1,p=1$c29tZXNhbHQ$lGZ07ixhpzumvQiwHMT/Fdmdx/XMYrBDV/20Jq+LyLs",
+                TooCostly,
+            ),
+            (
+                "$argon2id$v=19$m=65536,t=9,p=1$c29tZXNhbHQ$lGZ07ixhpzumvQiwHMT/Fdmdx/XMYrBDV/20Jq+LyLs",
+                TooCostly,
+            ),
+            ("$2y$05$lXGQBDT09PU0BUoTBUSbRuqQMwTF958HkK/qn25O6j6VbzgsXsYy", Malformed),
+            ("$2y$15$lXGQBDT09PU0BUoTBUSbRuqQMwTF958HkK/qn25O6j6VbzgsXsYyO", TooCostly),
+            ("$5$", Malformed),
+            ("$5$saltstring$5B8vYYiY", Malformed),
+            (
+                "$6$rounds=1000001$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1",
+                TooCostly,
+            ),
+            ("$6$rounds=x$s$y", Malformed),
+        ] {
+            assert_eq!(HashedPin::parse(field.as_bytes()), Some(Err(error)), "{field}");
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Who may write: exclusive locks on the lock files and on the users file itself.
+//!
+//! Three kinds of parties share the file. Ours take all locks below, in this order; builds of the ancestor
+//! lock `<path>.lock` by `flock` or by a record lock, and its shell tool does too:
+//!
+//! 1. `<resolved path>.lock`, 2. `<configured path>.lock` if that differs, each by `flock` and then by an
+//!    open-file-description lock; 3. the users file itself by an open-file-description lock.
+//!
+//! Each file is opened anew for every acquisition, because an open file inherited over `fork` excludes nobody.
+
+#![allow(unsafe_code)] // fcntl(F_OFD_SETLK): no wrapper for it among our crates
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{AtFlags, FlockOperation, Gid, Mode, OFlags, Uid};
+
+use super::fault::Fault;
+
+/// How long a lock is waited for before the login is refused.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The paths that belong to a users file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// As in the server's configuration.
+    pub configured: PathBuf,
+    /// With all symbolic links followed.
+    pub resolved: PathBuf,
+}
+
+impl Paths {
+    /// Follows the links of a configured path.
+    pub fn resolve(configured: &Path) -> Result<Paths, Fault> {
+        let resolved =
+            std::fs::canonicalize(configured).map_err(|error| Fault::new("find", configured, error))?;
+        Ok(Paths { configured: configured.to_owned(), resolved })
+    }
+
+    /// The lock files, in the order in which they are locked.
+    pub fn lock_files(&self) -> Vec<PathBuf> {
+        let mut files = vec![with_suffix(&self.resolved, ".lock")];
+        let configured = with_suffix(&self.configured, ".lock");
+        // The same file under two names (a linked directory) would exclude ourselves.
+        let same = match (std::fs::canonicalize(&configured), std::fs::canonicalize(&files[0])) {
+            (Ok(a), Ok(b)) => a == b,
+            _ => {
+                parent_of(&configured).zip(parent_of(&self.resolved)).is_some_and(|(a, b)| a == b)
+                    && self.configured.file_name() == self.resolved.file_name()
+            }
+        };
+        if !same {
+            files.push(configured);
+        }
+        files
+    }
+
+    /// The journal.
+    pub fn journal(&self) -> PathBuf {
+        with_suffix(&self.resolved, ".journal")
+    }
+}
+
+fn parent_of(path: &Path) -> Option<PathBuf> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    std::fs::canonicalize(parent.unwrap_or(Path::new("."))).ok()
+}
+
+/// `path` with something appended to its last name.
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// All locks held; the users file open for reading and writing.
+pub struct Locked {
+    /// The users file that the paths named when the locks were taken.
+    pub users: File,
+    /// Where it is.
+    pub paths: Paths,
+    files: Vec<File>,
+}
+
+impl Locked {
+    /// Takes all locks, waiting up to [`PATIENCE`].
+    pub fn acquire(configured: &Path) -> Result<Locked, Fault> {
+        let mut wait = Wait::new();
+        loop {
+            let paths = Paths::resolve(configured)?;
+            let users = open_users(&paths.resolved)?;
+            let owner = users.metadata().map_err(|error| Fault::new("inspect", &paths.resolved, error))?;
+            let mut locked = Locked { files: Vec::new(), users, paths };
+            for path in locked.paths.lock_files() {
+                let file = open_or_create(&path, &owner)?;
+                let is_network = is_on_network(&file);
+                // Registered before it is locked, so that whatever is held gets released.
+                locked.files.push(file);
+                let file = &locked.files[locked.files.len() - 1];
+                wait.until(&path, || Ok((is_network || try_flock(file)?) && try_ofd_lock(file)?))?;
+            }
+            let path = locked.paths.resolved.clone();
+            wait.until(&path, || try_ofd_lock(&locked.users))?;
+            if locked.is_still_the_file()? {
+                return Ok(locked);
+            }
+            // Replaced while we waited: lock what is there now.
+            wait.pause(&path)?;
+        }
+    }
+
+    fn is_still_the_file(&self) -> Result<bool, Fault> {
+        let path = &self.paths.configured;
+        let here = std::fs::metadata(path).map_err(|error| Fault::new("inspect", path, error))?;
+        let ours = self.users.metadata().map_err(|error| Fault::new("inspect", path, error))?;
+        Ok((here.dev(), here.ino()) == (ours.dev(), ours.ino()))
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // Closing is not enough: a child forked meanwhile keeps the open file, and with it the lock, alive.
+        ofd_unlock(&self.users);
+        for file in self.files.iter().rev() {
+            ofd_unlock(file);
+            let _ = rustix::fs::flock(file, FlockOperation::Unlock);
+        }
+    }
+}
+
+fn open_users(path: &Path) -> Result<File, Fault> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)
+        .map_err(|error| Fault::new("open for writing", path, error))
+}
+
+/// Opens a lock or journal file, making it if it isn't there: owner and group of the users file, read-write for
+/// both, nothing for others.
+pub fn open_or_create(path: &Path, owner: &std::fs::Metadata) -> Result<File, Fault> {
+    let open = || {
+        OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
+    };
+    match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            create(path, owner)?;
+            open().map_err(|error| Fault::new("open", path, error))
+        }
+        other => other.map_err(|error| Fault::new("open", path, error)),
+    }
+}
+
+/// Under a temporary name first, so that nobody meets it with the wrong owner.
+fn create(path: &Path, owner: &std::fs::Metadata) -> Result<(), Fault> {
+    let mut suffix = [0; 8];
+    getrandom::fill(&mut suffix)
+        .map_err(|_| Fault::of("create", path, "no random bytes", "see the system's log"))?;
+    let temporary = with_suffix(path, &format!(".{:016x}", u64::from_ne_bytes(suffix)));
+    let fault = |error: io::Error| Fault {
+        remedy: "make it once with `otpgate init` as root, or let the server's user write its directory",
+        ..Fault::new("create", path, error)
+    };
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = rustix::fs::open(&temporary, flags, Mode::RUSR | Mode::WUSR).map_err(|e| fault(e.into()))?;
+    let made = give_to(&file, owner).and_then(|()| {
+        rustix::fs::linkat(rustix::fs::CWD, &temporary, rustix::fs::CWD, path, AtFlags::empty())
+    });
+    let _ = rustix::fs::unlink(&temporary);
+    match made {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(error) => Err(fault(error.into())),
+    }
+}
+
+fn give_to(file: impl rustix::fd::AsFd, owner: &std::fs::Metadata) -> rustix::io::Result<()> {
+    let (uid, gid) = (Some(Uid::from_raw(owner.uid())), Some(Gid::from_raw(owner.gid())));
+    // Who isn't root can't give files away, but may share them with a group of theirs.
+    if rustix::fs::fchown(&file, uid, gid).is_err() {
+        let _ = rustix::fs::fchown(&file, None, gid);
+    }
+    rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP)
+}
+
+/// There `flock` is a record lock in disguise, and would stand in our own way.
+fn is_on_network(file: &File) -> bool {
+    const NFS: i64 = 0x6969;
+    const SMB: [i64; 3] = [0x517b, 0xff53_4d42, 0xfe53_4d42];
+    rustix::fs::fstatfs(file).is_ok_and(|fs| {
+        #[allow(clippy::unnecessary_cast)] // the field's type differs between architectures
+        let kind = fs.f_type as i64;
+        kind == NFS || SMB.contains(&kind)
+    })
+}
+
+fn try_flock(file: &File) -> io::Result<bool> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn try_ofd_lock(file: &File) -> io::Result<bool> {
+    match ofd(file, libc::F_WRLCK) {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn ofd_unlock(file: &File) {
+    let _ = ofd(file, libc::F_UNLCK);
+}
+
+fn ofd(file: &File, kind: libc::c_int) -> io::Result<()> {
+    // SAFETY: an all-zero flock is a valid value of that plain C struct.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = kind as libc::c_short;
+    lock.l_whence = libc::SEEK_SET as libc::c_short;
+    // SAFETY: the descriptor is open as long as `file` lives, and F_OFD_SETLK reads one flock, which outlives
+    // the call.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &lock) };
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Polling with growing pauses up to a deadline: a blocking lock call could not be given up.
+struct Wait {
+    deadline: Instant,
+    pause: Duration,
+}
+
+impl Wait {
+    const SHORTEST: Duration = Duration::from_micros(50);
+    const LONGEST: Duration = Duration::from_millis(4);
+
+    fn new() -> Wait {
+        Wait { deadline: Instant::now() + PATIENCE, pause: Self::SHORTEST }
+    }
+
+    fn until(&mut self, path: &Path, mut ready: impl FnMut() -> io::Result<bool>) -> Result<(), Fault> {
+        while !ready().map_err(|error| Fault::new("lock", path, error))? {
+            self.pause(path)?;
+        }
+        self.pause = Self::SHORTEST;
+        Ok(())
+    }
+
+    fn pause(&mut self, path: &Path) -> Result<(), Fault> {
+        if Instant::now() >= self.deadline {
+            return Err(Fault::of(
+                "lock",
+                path,
+                "another program has held it for 5 seconds",
+                "end that program (see `fuser` or `lslocks`)",
+            ));
+        }
+        std::thread::sleep(self.pause);
+        self.pause = (self.pause * 2).min(Self::LONGEST);
+        Ok(())
+    }
+}

@@ -1,0 +1,21 @@
+//! The users file as a small database, shared with other processes, servers, editors and its ancestor's tools.
+//!
+//! - [`record`]: one line to a token and its state.
+//! - [`slot`]: the fixed-width form in which state is written.
+//! - [`localtime`]: the time field.
+//! - [`lock`]: who may write.
+//! - [`journal`]: what makes a write whole and durable.
+//! - [`index`]: where a user's lines are.
+//! - [`file`]: all of these together: the store behind [`crate::gate`].
+//! - [`check`]: what a configuration test says about a file.
+
+pub mod check;
+pub mod fault;
+pub mod file;
+pub mod index;
+pub mod journal;
+pub mod localtime;
+pub mod lock;
+pub mod record;
+pub mod rewrite;
+pub mod slot;

@@ -1,0 +1,350 @@
+//! One line of the users file: parsed into a token and its state.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::ops::Range;
+
+use data_encoding::{BASE32_NOPAD, HEXLOWER_PERMISSIVE};
+use jiff::tz::TimeZone;
+use sha2::{Digest, Sha256};
+
+use super::localtime;
+use super::slot::{self, Extension};
+use crate::otp::{Code, Digits, Hash};
+use crate::pin::{HashedPin, HashedPinError};
+use crate::token::{Address, Algorithm, Fingerprint, MovingFactor, Pin, Secret, State, Token, Used};
+
+/// Longest user name, in bytes.
+pub const USER_MAX: usize = 255;
+/// Longest key, in bytes.
+pub const KEY_MAX: usize = 256;
+/// Longest line that is looked into, in bytes. A longer one is unreadable.
+pub const LINE_MAX: usize = 64 * 1024;
+
+/// Blanks separate fields: space, tab, CR, VT.
+pub fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | 0x0b)
+}
+
+/// The words of a line, as ranges into it.
+pub fn words(line: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let start = at + line[at..].iter().position(|&b| !is_blank(b))?;
+        let len = line[start..].iter().position(|&b| is_blank(b)).unwrap_or(line.len() - start);
+        at = start + len;
+        Some(start..at)
+    })
+}
+
+/// A blank line or a comment.
+pub fn is_ignored(line: &[u8]) -> bool {
+    line.first() == Some(&b'#') || line.iter().all(|&b| is_blank(b))
+}
+
+/// The user a line is about, even if the rest of it can't be read.
+pub fn user_of(line: &[u8]) -> Option<&[u8]> {
+    if is_ignored(line) {
+        return None;
+    }
+    words(line).nth(1).map(|word| &line[word])
+}
+
+/// A parsed line.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Fields 1 to 4, but for the user's name.
+    pub token: Token,
+    /// Fields 5 to 10.
+    pub state: State,
+    /// Where in the line state is written.
+    pub layout: Layout,
+}
+
+/// Where in a line (without its line end) the state is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Fields 1 to 4 as words.
+    pub head: [Range<usize>; 4],
+    /// From the end of field 4 to the end of the last field that is ours; empty if field 4 is the last.
+    pub state: Range<usize>,
+    /// Where the slot begins, if state already stands in one.
+    pub slot: Option<usize>,
+}
+
+/// Why a line can't be used. Says nothing of PIN and key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordError {
+    /// Longer than [`LINE_MAX`].
+    LineTooLong,
+    /// Holds a NUL byte.
+    Nul,
+    /// Field 1 names no token type.
+    Type,
+    /// Fewer than four fields.
+    MissingField(&'static str),
+    /// Field 2 is longer than [`USER_MAX`].
+    UserTooLong,
+    /// Field 3 looks like a hash but is none.
+    HashedPin(HashedPinError),
+    /// A hashed PIN can't be part of a Mobile-OTP code.
+    HashedPinOfMotp,
+    /// Field 4 is no key of 1 to 256 bytes.
+    Key,
+    /// Field 5 is no number of its range.
+    Counter,
+    /// Field 6 is no number of its range.
+    Failures,
+    /// Field 7 is longer than any code.
+    LastOtp,
+    /// Field 8 is no time.
+    Time,
+    /// Field 9 is longer than any address.
+    Address,
+}
+
+impl fmt::Display for RecordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RecordError::LineTooLong => write!(f, "the line is longer than {LINE_MAX} bytes"),
+            RecordError::Nul => f.write_str("the line holds a NUL byte"),
+            RecordError::Type => f.write_str(
+                "field 1 (type) is not HOTP, HOTP-SHA256, HOTP-SHA512 or MOTP with /E or /T<seconds> and /<1-10>",
+            ),
+            RecordError::MissingField(name) => write!(f, "field {name} is missing"),
+            RecordError::UserTooLong => write!(f, "field 2 (user) is longer than {USER_MAX} bytes"),
+            RecordError::HashedPin(error) => write!(f, "field 3 (pin): {error}"),
+            RecordError::HashedPinOfMotp => {
+                f.write_str("field 3 (pin): a Mobile-OTP token needs its PIN in the clear, not hashed")
+            }
+            RecordError::Key => {
+                write!(f, "field 4 (key) is not 1 to {KEY_MAX} bytes in hexadecimal or base32:")
+            }
+            RecordError::Counter => f.write_str(
+                "field 5 (counter) is not 0 to 9223372036854775807 for an event token, or a signed offset for a time token",
+            ),
+            RecordError::Failures => f.write_str("field 6 (failures) is not a number from 0 to 4294967295"),
+            RecordError::LastOtp => f.write_str("field 7 (last-otp) is longer than 10 characters"),
+            RecordError::Time => f.write_str("field 8 (time) is not YYYY-MM-DDThh:mm:ssL"),
+            RecordError::Address => f.write_str("field 9 (ip) is longer than 45 characters"),
+        }
+    }
+}
+
+impl std::error::Error for RecordError {}
+
+/// Parses a line that is not [`is_ignored`], without its line end. `zone` is the zone of the time field.
+pub fn parse(line: &[u8], zone: &TimeZone) -> Result<Record, RecordError> {
+    if line.len() > LINE_MAX {
+        return Err(RecordError::LineTooLong);
+    }
+    if line.contains(&0) {
+        return Err(RecordError::Nul);
+    }
+    let mut words = words(line);
+    let mut head = |name| words.next().ok_or(RecordError::MissingField(name));
+    let head = [head("1 (type)")?, head("2 (user)")?, head("3 (pin)")?, head("4 (key)")?];
+    let [kind, user, pin, key] = head.clone().map(|word| &line[word]);
+
+    let (algorithm, factor, digits, disabled) = parse_type(kind).ok_or(RecordError::Type)?;
+    if user.len() > USER_MAX {
+        return Err(RecordError::UserTooLong);
+    }
+    let pin = parse_pin(pin)?;
+    if algorithm == Algorithm::Motp && matches!(pin, Pin::Hashed(_)) {
+        return Err(RecordError::HashedPinOfMotp);
+    }
+    let key = parse_key(key).ok_or(RecordError::Key)?;
+    let fingerprint = fingerprint(head.clone().map(|word| &line[word]));
+    let token = Token { algorithm, factor, digits, disabled, pin, key, fingerprint };
+
+    let tail: Vec<Range<usize>> = words.take(6).collect();
+    let (state, state_end) = parse_state(line, &head, &tail, factor, zone)?;
+    let state_start = head[3].end;
+    let layout = Layout {
+        slot: slot::find(line, state_start),
+        state: state_start..state_end.unwrap_or(state_start),
+        head,
+    };
+    Ok(Record { token, state, layout })
+}
+
+fn parse_type(field: &[u8]) -> Option<(Algorithm, MovingFactor, Digits, bool)> {
+    const THIRTY: NonZeroU32 = NonZeroU32::new(30).unwrap();
+    const TEN: NonZeroU32 = NonZeroU32::new(10).unwrap();
+
+    let (disabled, field) = match field.split_at_checked(4) {
+        Some((prefix, rest)) if prefix.eq_ignore_ascii_case(b"OFF:") => (true, rest),
+        _ => (false, field),
+    };
+    let hotp = Algorithm::Hotp(Hash::Sha1);
+    match field {
+        b"E" => return Some((hotp, MovingFactor::Event, Digits::SIX, disabled)),
+        b"T" => return Some((hotp, MovingFactor::Time(THIRTY), Digits::SIX, disabled)),
+        _ => {}
+    }
+
+    let mut parts = field.split(|&b| b == b'/').peekable();
+    let name = parts.next()?.to_ascii_uppercase();
+    let (algorithm, mut factor) = match &name[..] {
+        b"HOTP" => (hotp, MovingFactor::Event),
+        b"HOTP-SHA256" => (Algorithm::Hotp(Hash::Sha256), MovingFactor::Event),
+        b"HOTP-SHA512" => (Algorithm::Hotp(Hash::Sha512), MovingFactor::Event),
+        b"MOTP" => (Algorithm::Motp, MovingFactor::Time(TEN)),
+        _ => return None,
+    };
+    if let Some(part) = parts.peek() {
+        let given = match part.split_first() {
+            Some((b'E' | b'e', [])) => Some(MovingFactor::Event),
+            Some((b'T' | b't', seconds)) => {
+                Some(MovingFactor::Time(NonZeroU32::new(number(seconds)?.try_into().ok()?)?))
+            }
+            _ => None,
+        };
+        if let Some(given) = given {
+            factor = given;
+            parts.next();
+        }
+    }
+    let digits = match parts.next() {
+        Some(part) => Digits::new(number(part)?.try_into().ok()?)?,
+        None => Digits::SIX,
+    };
+    parts.next().is_none().then_some((algorithm, factor, digits, disabled))
+}
+
+/// Decimal digits only: no sign, at least one.
+fn number(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    str::from_utf8(text).ok()?.parse().ok()
+}
+
+fn parse_pin(field: &[u8]) -> Result<Pin, RecordError> {
+    Ok(match field {
+        b"-" => Pin::None,
+        b"+" => Pin::External,
+        _ => match HashedPin::parse(field) {
+            Some(hashed) => Pin::Hashed(hashed.map_err(RecordError::HashedPin)?),
+            None => Pin::Literal(Secret::new(field.to_vec())),
+        },
+    })
+}
+
+fn parse_key(field: &[u8]) -> Option<Secret> {
+    let bytes = match field.split_at_checked(7) {
+        Some((prefix, base32)) if prefix.eq_ignore_ascii_case(b"base32:") => {
+            let end = base32.iter().rposition(|&b| b != b'=').map_or(0, |last| last + 1);
+            let text = zeroize::Zeroizing::new(base32[..end].to_ascii_uppercase());
+            BASE32_NOPAD.decode(&text).ok()?
+        }
+        _ => HEXLOWER_PERMISSIVE.decode(field).ok()?,
+    };
+    let secret = Secret::new(bytes);
+    (1..=KEY_MAX).contains(&secret.expose().len()).then_some(secret)
+}
+
+/// The fingerprint of a line's fields 1 to 4; `None` if it has fewer.
+pub fn fingerprint_of_line(line: &[u8]) -> Option<Fingerprint> {
+    let mut words = words(line).map(|word| &line[word]);
+    Some(fingerprint([words.next()?, words.next()?, words.next()?, words.next()?]))
+}
+
+fn fingerprint(head: [&[u8]; 4]) -> Fingerprint {
+    let mut hash = Sha256::new();
+    for field in head {
+        // Fields hold no NUL, so no two heads run together to the same bytes.
+        hash.update(field);
+        hash.update([0]);
+    }
+    let hash = hash.finalize();
+    Fingerprint(hash[..16].try_into().expect("SHA-256 has 32 bytes"))
+}
+
+/// The state and where its last field ends.
+fn parse_state(
+    line: &[u8],
+    head: &[Range<usize>; 4],
+    tail: &[Range<usize>],
+    factor: MovingFactor,
+    zone: &TimeZone,
+) -> Result<(State, Option<usize>), RecordError> {
+    let mut state = State::fresh();
+    let Some((counter, rest)) = tail.split_first() else { return Ok((state, None)) };
+    state.counter = parse_counter(&line[counter.clone()], factor).ok_or(RecordError::Counter)?;
+
+    // Older versions wrote 0 to 4 fields after the counter; their number tells which.
+    let rest = &rest[..rest.len().min(5)];
+    let (extension, rest) = match rest {
+        [visible @ .., last] if visible.len() == 4 => {
+            (Some(last.clone()).filter(|word| line[word.start] == b'@'), visible)
+        }
+        _ => (None, rest),
+    };
+    let (failures, last_otp, time, ip) = match rest {
+        [] => (None, None, None, None),
+        [failures] => (Some(failures), None, None, None),
+        [last_otp, time] => (None, Some(last_otp), Some(time), None),
+        [last_otp, time, ip] => (None, Some(last_otp), Some(time), Some(ip)),
+        [failures, last_otp, time, ip, ..] => (Some(failures), Some(last_otp), Some(time), Some(ip)),
+    };
+    let end = extension.as_ref().or(rest.last()).unwrap_or(counter).end;
+
+    let text = |word: Option<&Range<usize>>| word.map(|word| &line[word.clone()]);
+    if let Some(field) = text(failures) {
+        let failures = number(field).and_then(|n| n.try_into().ok());
+        state.failures = failures.ok_or(RecordError::Failures)?;
+    }
+    if let Some(field) = text(last_otp).filter(|&field| field != b"-") {
+        state.last_otp = Some(Code::new(field).ok_or(RecordError::LastOtp)?);
+    }
+    if let Some(field) = text(ip).filter(|&field| field != b"-") {
+        state.address = parse_address(field).ok_or(RecordError::Address)?;
+    }
+    let extension = extension.map(|word| {
+        let mut fields: Vec<&[u8]> = head.iter().map(|word| &line[word.clone()]).collect();
+        fields.extend(tail[..5].iter().map(|word| &line[word.clone()]));
+        Extension::parse(&line[word], &fields)
+    });
+    match extension {
+        Some(Some(extension)) if extension.intact => {
+            state.intact = true;
+            state.at = extension.at();
+            state.failed = extension.failed();
+            state.used = extension.used();
+            // The checksum vouches for the time field, too: no calendar on the hot path.
+        }
+        other => {
+            state.at = other.flatten().and_then(|extension| extension.at());
+            state.used = parse_time(text(time), zone)?;
+        }
+    }
+    Ok((state, Some(end)))
+}
+
+fn parse_time(field: Option<&[u8]>, zone: &TimeZone) -> Result<Used, RecordError> {
+    match field {
+        None | Some(b"-") => Ok(Used::Never),
+        Some(field) => localtime::parse(field, zone).ok_or(RecordError::Time),
+    }
+}
+
+fn parse_counter(field: &[u8], factor: MovingFactor) -> Option<i64> {
+    let digits = field.strip_prefix(b"-").unwrap_or(field);
+    number(digits)?;
+    let value: i64 = str::from_utf8(field).ok()?.parse().ok()?;
+    (factor != MovingFactor::Event || value >= 0).then_some(value)
+}
+
+fn parse_address(field: &[u8]) -> Option<Address> {
+    if field.len() > slot::ADDRESS_MAX {
+        return None;
+    }
+    let ip = str::from_utf8(field).ok().and_then(|text| text.parse::<IpAddr>().ok());
+    Some(match ip {
+        Some(ip) => Address::Ip(ip.to_canonical()),
+        None => Address::Other(field.into()),
+    })
+}

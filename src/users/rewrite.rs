@@ -1,0 +1,162 @@
+//! Giving every line a slot: the one change that moves bytes.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+
+use jiff::tz::TimeZone;
+use rustix::fs::{Gid, Mode, OFlags, Uid, XattrFlags};
+
+use super::fault::Fault;
+use super::index;
+use super::journal::{Journal, Stamp};
+use super::lock::{Locked, with_suffix};
+use super::{record, slot};
+use crate::token::State;
+
+/// Rewrites the file with every readable line's state in a slot. `new_state` gives the state of lines that
+/// change with it, by offset. When this returns, no crash can undo it.
+pub fn give_slots(
+    locked: &Locked,
+    journal: &mut Journal<'_>,
+    zone: &TimeZone,
+    new_state: impl Fn(u64) -> Option<State>,
+) -> Result<(), Fault> {
+    let path = &locked.paths.resolved;
+    let before = inspect(&locked.users, path)?;
+    let mut image = Vec::with_capacity(before.size() as usize + slot::LEN);
+    let old = read_whole(&locked.users, &before).map_err(|error| Fault::new("read", path, error))?;
+    let mut offset = 0;
+    for line in old.split_inclusive(|&b| b == b'\n') {
+        let (text, end) = match line.split_last() {
+            Some((b'\n', text)) => (text, &line[text.len()..]),
+            _ => (line, &b""[..]),
+        };
+        match record::parse(text, zone) {
+            Ok(record) if !record::is_ignored(text) => {
+                let state = new_state(offset).unwrap_or(record.state);
+                let layout = &record.layout;
+                let slot = slot::write(layout.head.clone().map(|word| &text[word]), &state, zone);
+                image.extend_from_slice(&slot::insert(text, layout.head[3].end, &layout.state, &slot));
+            }
+            _ => image.extend_from_slice(text),
+        }
+        image.extend_from_slice(end);
+        offset += line.len() as u64;
+    }
+
+    // A hard link is a second name that a rename would leave behind.
+    if before.nlink() == 1
+        && let Some(file) = replace(path, &locked.users, &before, &image)?
+    {
+        return journal.new_epoch(&file);
+    }
+    journal.write_image(image)
+}
+
+/// The whole content, or an error if the file was something else before or after.
+fn read_whole(file: &File, before: &Metadata) -> io::Result<Vec<u8>> {
+    let mut content = vec![0; before.size() as usize];
+    file.read_exact_at(&mut content, 0)?;
+    if Stamp::of(&file.metadata()?) != Stamp::of(before) {
+        return Err(io::Error::other("it was changed without its lock while it was read"));
+    }
+    Ok(content)
+}
+
+/// Puts a new file in the old one's place, with the same owner, mode and attributes. `None`: that can't be done
+/// here (no permission, another file system mounted on the name), and nothing has changed.
+fn replace(path: &Path, old: &File, before: &Metadata, image: &[u8]) -> Result<Option<File>, Fault> {
+    let temporary = with_suffix(path, &format!(".{}.new", std::process::id()));
+    // Left behind by a crash of a process with our number; the lock says that nobody else is at it.
+    let _ = rustix::fs::unlink(&temporary);
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let Ok(file) = rustix::fs::open(&temporary, flags, Mode::RUSR | Mode::WUSR) else { return Ok(None) };
+    let file = File::from(file);
+    let done = fill_and_rename(&file, &temporary, path, old, before, image);
+    if !matches!(done, Ok(true)) {
+        let _ = rustix::fs::unlink(&temporary);
+    }
+    Ok(done?.then_some(file))
+}
+
+fn fill_and_rename(
+    file: &File,
+    temporary: &Path,
+    path: &Path,
+    old: &File,
+    before: &Metadata,
+    image: &[u8],
+) -> Result<bool, Fault> {
+    if !takes_after(file, old, before) {
+        return Ok(false);
+    }
+    file.write_all_at(image, 0).map_err(|error| Fault::new("write", temporary, error))?;
+    file.sync_all().map_err(|error| Fault::new("sync", temporary, error))?;
+    if rustix::fs::renameat(rustix::fs::CWD, temporary, rustix::fs::CWD, path).is_err() {
+        return Ok(false);
+    }
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|error| Fault::new("sync", directory, error))?;
+    Ok(true)
+}
+
+/// Gives `file` owner, mode and extended attributes (ACL, SELinux label) of the old one; whether it now has them.
+fn takes_after(file: &File, old: &File, before: &Metadata) -> bool {
+    let (uid, gid) = (before.uid(), before.gid());
+    let Ok(now) = file.metadata() else { return false };
+    if (now.uid(), now.gid()) != (uid, gid)
+        && rustix::fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).is_err()
+    {
+        return false;
+    }
+    let Ok(attributes) = attributes(old) else { return false };
+    for (name, value) in &attributes {
+        if rustix::fs::fsetxattr(file, name, value, XattrFlags::empty()).is_err() {
+            return false;
+        }
+    }
+    // After the ACL, whose mask would show in the mode.
+    if rustix::fs::fchmod(file, Mode::from_raw_mode(before.mode() & 0o7777)).is_err() {
+        return false;
+    }
+    let same_attributes = self::attributes(file).is_ok_and(|new| new == attributes);
+    file.metadata()
+        .is_ok_and(|new| (new.uid(), new.gid(), new.mode()) == (uid, gid, before.mode()) && same_attributes)
+}
+
+/// Names and values of the extended attributes, sorted.
+fn attributes(file: &File) -> rustix::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut names = vec![0; 64 * 1024];
+    let len = match rustix::fs::flistxattr(file, &mut names[..]) {
+        Ok(len) => len,
+        Err(rustix::io::Errno::OPNOTSUPP) => 0,
+        Err(error) => return Err(error),
+    };
+    let mut attributes = Vec::new();
+    for name in names[..len].split(|&b| b == 0).filter(|name| !name.is_empty()) {
+        let mut value = vec![0; 64 * 1024];
+        let len = rustix::fs::fgetxattr(file, name, &mut value[..])?;
+        attributes.push((name.to_vec(), value[..len].to_vec()));
+    }
+    attributes.sort();
+    Ok(attributes)
+}
+
+fn inspect(file: &File, path: &Path) -> Result<Metadata, Fault> {
+    file.metadata().map_err(|error| Fault::new("inspect", path, error))
+}
+
+/// Number of the line that begins at an offset, from 1.
+pub fn line_number(file: &File, offset: u64) -> u64 {
+    let mut number = 1;
+    let counted = index::for_each_line(file, |at, _| {
+        if at < offset {
+            number += 1;
+        }
+    });
+    if counted.is_ok() { number } else { 0 }
+}

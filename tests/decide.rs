@@ -1,0 +1,577 @@
+//! The rules of a login, as tables. Each row is a line of a users file, a password and what comes of it.
+
+use std::net::IpAddr;
+
+use jiff::tz::TimeZone;
+use otpgate::UnixTime;
+use otpgate::decide::{self, Attempt, Change, Decision, Outcome, PinAnswer, Reason, Verdict, Word};
+use otpgate::otp::{self, Digits, Hash};
+use otpgate::policy::{Policy, Server, Settings};
+use otpgate::token::{Address, Entry, Fingerprint, Line, State, Used};
+use otpgate::users::record;
+
+/// The key of RFC 4226's test values: counter 0 gives 755224, 1 287082, 2 359152, 3 969429, 4 338314, 5 254676.
+const KEY: &str = "3132333435363738393031323334353637383930";
+const OTHER_KEY: &str = "00112233445566778899aabbccddeeff00112233";
+/// A time in the middle of a 30-second step.
+const NOW: UnixTime = 1_700_000_010 - 1_700_000_010 % 30 + 15;
+
+struct Login {
+    policy: Policy,
+    lines: Vec<String>,
+    unreadable: bool,
+    user: &'static [u8],
+    now: UnixTime,
+    address: Option<&'static str>,
+    pin_source: PinAnswer,
+}
+
+fn user(lines: &[&str]) -> Login {
+    Login {
+        policy: Settings::default().policy(Server::Apache),
+        lines: lines.iter().map(|line| line.replace("KEY", KEY).replace("OTHER", OTHER_KEY)).collect(),
+        unreadable: false,
+        user: b"alice",
+        now: NOW,
+        address: Some("192.0.2.7"),
+        pin_source: PinAnswer::NoSource,
+    }
+}
+
+impl Login {
+    fn with(mut self, change: impl FnOnce(&mut Policy)) -> Login {
+        change(&mut self.policy);
+        self
+    }
+
+    fn at(self, now: UnixTime) -> Login {
+        Login { now, ..self }
+    }
+
+    fn from(self, address: &'static str) -> Login {
+        Login { address: Some(address), ..self }
+    }
+
+    fn entry(&self) -> Entry {
+        let parse = |line: &String| {
+            let record = record::parse(line.as_bytes(), &TimeZone::UTC).unwrap();
+            Line { token: record.token, state: record.state }
+        };
+        let lines = self.lines.iter().map(parse).collect();
+        Entry { lines, unreadable: self.unreadable, differs_only_in_case_or_blanks: false }
+    }
+
+    fn try_entry(&self, entry: &Entry, password: &[u8]) -> Decision {
+        let address = self.address.map(|text| text.parse::<IpAddr>().unwrap());
+        let attempt = Attempt { user: self.user, password, address: Address::of_client(address) };
+        let unanswered = |_: Fingerprint, _: &[u8]| None;
+        match decide::basic(&self.policy, entry, &attempt, &unanswered, self.now) {
+            Outcome::Decided(decision) => decision,
+            Outcome::NeedPin(_) => {
+                let answer = |_: Fingerprint, _: &[u8]| Some(self.pin_source);
+                match decide::basic(&self.policy, entry, &attempt, &answer, self.now) {
+                    Outcome::Decided(decision) => decision,
+                    Outcome::NeedPin(_) => panic!("asked twice"),
+                }
+            }
+        }
+    }
+
+    fn tries(&self, password: &str) -> Decision {
+        self.try_entry(&self.entry(), password.as_bytes())
+    }
+
+    fn gets(&self, password: &str) -> (Word, Reason) {
+        let decision = self.tries(password);
+        (decision.word, decision.reason)
+    }
+
+    /// One login after the other on what each leaves behind, with the times of each.
+    fn session(&self, logins: &[(UnixTime, &str)]) -> Vec<Word> {
+        let mut entry = self.entry();
+        logins
+            .iter()
+            .map(|(now, password)| {
+                let decision = Login { now: *now, lines: vec![], ..user(&[]).like(self) }
+                    .try_entry(&entry, password.as_bytes());
+                apply(&mut entry, &decision.changes);
+                decision.word
+            })
+            .collect()
+    }
+
+    fn like(self, other: &Login) -> Login {
+        Login { policy: other.policy, address: other.address, ..self }
+    }
+}
+
+fn apply(entry: &mut Entry, changes: &[Change]) {
+    for change in changes {
+        entry.lines[change.line].state = State { intact: true, ..change.state.clone() };
+    }
+}
+
+fn totp(time: UnixTime) -> String {
+    code_of(KEY, (time / 30) as u64)
+}
+
+fn code_of(key: &str, counter: u64) -> String {
+    let key = data_encoding::HEXLOWER.decode(key.as_bytes()).unwrap();
+    let code = otp::hotp(Hash::Sha1, &key, counter, Digits::SIX);
+    String::from_utf8(code.as_bytes().to_vec()).unwrap()
+}
+
+use Word::*;
+
+#[test]
+fn rule_1_a_name_nobody_has_is_unknown_and_one_that_only_looks_listed_is_denied() {
+    let nobody = user(&[]);
+    let decision = nobody.tries("755224");
+    assert_eq!((decision.verdict, decision.word), (Verdict::Unknown, Unknown));
+    let lookalike = Entry { differs_only_in_case_or_blanks: true, ..Entry::default() };
+    let decision = nobody.try_entry(&lookalike, b"755224");
+    assert_eq!((decision.verdict, decision.word), (Verdict::Denied, Unknown));
+    let with_fall_through = nobody.with(|policy| policy.fall_through = true);
+    assert_eq!(with_fall_through.try_entry(&lookalike, b"755224").verdict, Verdict::Denied);
+}
+
+#[test]
+fn rule_1_control_bytes_and_endless_passwords_are_denied_uncounted() {
+    let alice = user(&["HOTP alice - KEY"]);
+    for password in ["75522\0".into(), "\n755224".into(), "\u{7f}755224".into(), "1".repeat(1025)] {
+        let decision = alice.tries(&password);
+        assert_eq!((decision.verdict, decision.reason), (Verdict::Denied, Reason::Malformed));
+        assert!(decision.changes.is_empty());
+    }
+    let odd_name = Login { user: b"al\x01ice", ..user(&[]) };
+    assert_eq!(odd_name.tries("755224").verdict, Verdict::Denied);
+}
+
+#[test]
+fn rule_1_a_user_with_an_unreadable_line_is_denied_unless_another_line_grants() {
+    let broken = Login { unreadable: true, ..user(&[]) };
+    let decision = broken.tries("755224");
+    assert_eq!((decision.verdict, decision.word), (Verdict::Denied, Error));
+
+    let half = Login { unreadable: true, ..user(&["HOTP alice 1234 KEY"]) }
+        .with(|policy| policy.fall_through = true);
+    assert_eq!(half.tries("1234755224").verdict, Verdict::Granted);
+    assert_eq!(half.tries("9999755224").verdict, Verdict::Denied);
+    assert_eq!(half.tries("7").verdict, Verdict::Denied);
+}
+
+#[test]
+fn a_user_whose_tokens_are_all_off_is_denied() {
+    let off = user(&["OFF:HOTP alice - KEY"]).with(|policy| policy.fall_through = true);
+    let decision = off.tries("755224");
+    assert_eq!((decision.verdict, decision.word), (Verdict::Denied, DeniedLocked));
+    let one_on = user(&["OFF:HOTP alice - KEY", "HOTP alice - OTHER"]);
+    assert_eq!(one_on.tries("755224").word, DeniedCode);
+    assert_eq!(one_on.tries(&code_of(OTHER_KEY, 0)).word, GrantedFresh);
+}
+
+#[test]
+fn rule_2_lock_out() {
+    let login = |failures, failed: i64, lockout, max, now| {
+        let mut login = user(&["HOTP alice - KEY"]).at(now).with(|policy| {
+            policy.max_failures = 5;
+            policy.lockout_time = lockout;
+            policy.lockout_max = max;
+        });
+        login.lines = vec![format!("HOTP alice - {KEY} 0 {failures}")];
+        let mut entry = login.entry();
+        entry.lines[0].state.failed = (failed != 0).then_some(failed);
+        entry.lines[0].state.intact = true;
+        let decision = login.try_entry(&entry, b"755224");
+        (decision.word, decision.changes.first().and_then(|change| change.state.failed))
+    };
+    for (what, failures, failed, lockout, max, now, word) in [
+        ("below the limit", 4, NOW, 60, 3600, NOW, GrantedFresh),
+        ("at the limit, for ever", 5, NOW - 1_000_000, 0, 86_400, NOW, DeniedLocked),
+        ("at the limit, still locked", 5, NOW - 59, 60, 3600, NOW, DeniedLocked),
+        ("at the limit, over", 5, NOW - 60, 60, 3600, NOW, GrantedFresh),
+        ("one more doubles", 6, NOW - 119, 60, 3600, NOW, DeniedLocked),
+        ("one more doubles, over", 6, NOW - 120, 60, 3600, NOW, GrantedFresh),
+        ("up to the maximum", 500, NOW - 3599, 60, 3600, NOW, DeniedLocked),
+        ("up to the maximum, over", 500, NOW - 3600, 60, 3600, NOW, GrantedFresh),
+        ("a failure in the future keeps it locked", 5, NOW + 1000, 60, 3600, NOW, DeniedLocked),
+    ] {
+        assert_eq!(login(failures, failed, lockout, max, now).0, word, "{what}");
+    }
+    assert_eq!(login(5, 0, 60, 3600, NOW), (DeniedLocked, Some(NOW)), "begins when it is first met");
+}
+
+#[test]
+fn rule_2_a_locked_user_is_denied_with_fall_through_too_and_one_free_token_is_enough() {
+    let policy = |policy: &mut Policy| {
+        policy.max_failures = 5;
+        policy.fall_through = true;
+    };
+    let locked = user(&["HOTP alice 1234 KEY 0 5"]).with(policy);
+    for password in ["1234755224", "9999755224", ""] {
+        assert_eq!(locked.tries(password).verdict, Verdict::Denied);
+    }
+    let two = user(&["HOTP alice 1234 KEY 0 5", "HOTP alice 1234 OTHER"]).with(policy);
+    assert_eq!(two.tries("1234755224").word, DeniedCode, "a locked token can't grant");
+    assert_eq!(two.tries("9999755224").verdict, Verdict::Denied);
+    let decision = two.tries(&format!("1234{}", code_of(OTHER_KEY, 0)));
+    assert_eq!(decision.word, GrantedFresh);
+    assert!(decision.changes.iter().all(|change| change.state.failures == 0), "a grant unlocks all");
+    assert_eq!(decision.changes.len(), 2);
+}
+
+#[test]
+fn rule_3_forget_kills_the_code_for_good_for_event_and_time_tokens() {
+    let event = user(&["HOTP alice - KEY"]);
+    assert_eq!(
+        event.session(&[(NOW, "755224"), (NOW, "755224"), (NOW, ""), (NOW, "755224"), (NOW, "287082")]),
+        [GrantedFresh, GrantedReuse, Forgotten, DeniedExpired, GrantedFresh]
+    );
+    let time = user(&["HOTP/T30 alice - KEY"]);
+    assert_eq!(
+        time.session(&[
+            (NOW, &totp(NOW)),
+            (NOW, ""),
+            (NOW, &totp(NOW)),
+            (NOW + 30, &totp(NOW)),
+            (NOW, &totp(NOW + 30))
+        ]),
+        [GrantedFresh, Forgotten, DeniedExpired, DeniedExpired, GrantedFresh]
+    );
+}
+
+#[test]
+fn rule_3_forget_is_never_counted_and_needs_a_lingering_code_of_the_same_address() {
+    let line = "HOTP alice - KEY 1 0 755224 2023-11-14T22:13:00L 192.0.2.7";
+    let now = 1_700_000_000;
+    for (what, login, word) in [
+        ("same address", user(&[line]).at(now), Forgotten),
+        ("IPv4-mapped", user(&[line]).at(now).from("::ffff:192.0.2.7"), Forgotten),
+        ("another address", user(&[line]).at(now).from("192.0.2.8"), DeniedCode),
+        ("no address", Login { address: None, ..user(&[line]).at(now) }, DeniedCode),
+        ("expired", user(&[line]).at(now + 600), DeniedCode),
+        ("switched off", user(&[line]).at(now).with(|policy| policy.forget = false), DeniedCode),
+        ("nothing to forget", user(&["HOTP alice - KEY"]).at(now), DeniedCode),
+    ] {
+        let decision = login.tries("");
+        assert_eq!((decision.verdict, decision.word), (Verdict::Denied, word), "{what}");
+        assert!(decision.changes.iter().all(|change| change.state.failures == 0), "{what}");
+        assert_eq!(decision.changes.is_empty(), word != Forgotten, "{what}");
+    }
+    let forgotten = &user(&[line]).at(now).tries("").changes[0].state;
+    assert_eq!(forgotten.used, Used::Never);
+    assert!(forgotten.last_otp.is_some(), "kept, to be recognised");
+}
+
+#[test]
+fn rules_4_and_5_pin() {
+    for (line, password, word, reason) in [
+        ("HOTP alice 1234 KEY", "1234755224", GrantedFresh, Reason::Fresh),
+        ("HOTP alice 1234 KEY", "1235755224", DeniedPin, Reason::WrongPin),
+        ("HOTP alice 1234 KEY", "755224", DeniedPin, Reason::WrongPin),
+        ("HOTP alice 1234 KEY", "01234755224", DeniedPin, Reason::WrongPin),
+        ("HOTP alice 1234 KEY", "12345", DeniedCode, Reason::TooShort),
+        ("HOTP alice 1234 KEY", "", DeniedCode, Reason::TooShort),
+        ("HOTP alice - KEY", "755224", GrantedFresh, Reason::Fresh),
+        ("HOTP alice - KEY", "0755224", DeniedPin, Reason::NoPinExpected),
+        ("HOTP/E/8 alice 1 KEY", "184755224", GrantedFresh, Reason::Fresh),
+        ("MOTP alice + KEY", "123456", DeniedPin, Reason::MotpWithExternalPin),
+        ("MOTP alice 1234 KEY", "1234abcdef", DeniedPin, Reason::NoPinExpected),
+    ] {
+        let decision = user(&[line]).tries(password);
+        assert_eq!((decision.word, decision.reason), (word, reason), "{line} {password}");
+        if word != GrantedFresh {
+            assert!(decision.changes.is_empty(), "a wrong PIN changes nothing");
+            assert_eq!(decision.verdict, Verdict::Denied);
+            assert!(!decision.depends_on_state);
+        }
+    }
+}
+
+#[test]
+fn rule_5_motp_puts_the_pin_into_the_code() {
+    let now = 1_544_616_720;
+    let login = user(&["MOTP alice 1234 1234567890123456"]).at(now);
+    assert_eq!(login.tries("488ccf").word, GrantedFresh);
+    assert_eq!(login.tries("488CCF").word, GrantedFresh);
+    assert_eq!(login.tries("488cce").word, DeniedCode);
+    let no_hex = login.with(|policy| policy.allow_hex = false);
+    assert_eq!(no_hex.tries("488ccf").word, GrantedFresh, "Mobile-OTP is always hexadecimal");
+}
+
+#[test]
+fn rule_5_external_pins() {
+    for (answer, verdict, word) in [
+        (PinAnswer::Right, Verdict::Granted, GrantedFresh),
+        (PinAnswer::Wrong, Verdict::Denied, DeniedPin),
+        (PinAnswer::Unknown, Verdict::Denied, DeniedPin),
+        (PinAnswer::NoSource, Verdict::Denied, DeniedPin),
+        (PinAnswer::Failed, Verdict::Error, Error),
+    ] {
+        let login = Login { pin_source: answer, ..user(&["HOTP alice + KEY"]) };
+        let decision = login.tries("secret755224");
+        assert_eq!((decision.verdict, decision.word), (verdict, word));
+    }
+    let failed =
+        Login { pin_source: PinAnswer::Failed, ..user(&["HOTP alice + KEY", "HOTP alice 12 OTHER"]) };
+    assert_eq!(failed.tries(&format!("12{}", code_of(OTHER_KEY, 0))).verdict, Verdict::Granted);
+    assert_eq!(failed.tries("12000000").verdict, Verdict::Error);
+}
+
+#[test]
+fn fall_through_passes_on_what_is_about_the_pin_and_nothing_else() {
+    let fall = |login: Login| login.with(|policy| policy.fall_through = true);
+    for (line, answer, password, verdict) in [
+        ("HOTP alice 1234 KEY", PinAnswer::Wrong, "9999755224", Verdict::Unknown),
+        ("HOTP alice - KEY", PinAnswer::Wrong, "x755224", Verdict::Unknown),
+        ("HOTP alice + KEY", PinAnswer::Unknown, "x755224", Verdict::Unknown),
+        ("HOTP alice + KEY", PinAnswer::NoSource, "x755224", Verdict::Denied),
+        ("HOTP alice + KEY", PinAnswer::Failed, "x755224", Verdict::Error),
+        ("HOTP alice 1234 KEY", PinAnswer::Wrong, "12", Verdict::Unknown),
+        ("HOTP alice 1234 KEY", PinAnswer::Wrong, "1234000000", Verdict::Denied),
+    ] {
+        let login = Login { pin_source: answer, ..fall(user(&[line])) };
+        assert_eq!(login.tries(password).verdict, verdict, "{line} {password}");
+    }
+}
+
+#[test]
+fn rule_6_reuse_within_linger_and_idle() {
+    // First used 500 s ago, last used 50 s ago.
+    let line = format!("HOTP alice - {KEY} 1 0 755224 2023-11-14T22:13:20L 192.0.2.7");
+    let login = |linger: Option<u32>, idle: Option<u32>, now: UnixTime| {
+        let mut login = user(&[]).at(now).with(|policy| {
+            policy.max_linger = linger;
+            policy.max_idle = idle;
+        });
+        login.lines = vec![line.clone()];
+        let mut entry = login.entry();
+        entry.lines[0].state.used = Used::At { first: NOW - 500, last: NOW - 50 };
+        entry.lines[0].state.intact = true;
+        login.try_entry(&entry, b"755224")
+    };
+    for (what, linger, idle, now, word) in [
+        ("within linger", Some(600), None, NOW, GrantedReuse),
+        ("linger counts from first use", Some(499), None, NOW, DeniedExpired),
+        ("linger to the second", Some(500), None, NOW, GrantedReuse),
+        ("never", Some(0), None, NOW - 500, DeniedExpired),
+        ("idle counts from last use", None, Some(50), NOW, GrantedReuse),
+        ("idle is over", None, Some(49), NOW, DeniedExpired),
+        ("both bind: linger", Some(400), Some(60), NOW, DeniedExpired),
+        ("both bind: idle", Some(600), Some(40), NOW, DeniedExpired),
+        ("both hold", Some(600), Some(60), NOW, GrantedReuse),
+        ("a little in the future", Some(600), None, NOW - 505, GrantedReuse),
+        ("more in the future", Some(600), None, NOW - 506, DeniedExpired),
+    ] {
+        let decision = login(linger, idle, now);
+        assert_eq!(decision.word, word, "{what}");
+        if word == DeniedExpired {
+            assert!(decision.changes.is_empty(), "not counted: {what}");
+        }
+    }
+    assert!(login(Some(600), None, NOW).changes.is_empty(), "reuse writes nothing");
+    assert!(login(None, Some(16 * 51), NOW).changes.is_empty(), "idle not refreshed before a sixteenth");
+    let refreshed = login(None, Some(16 * 50), NOW);
+    assert!(refreshed.changes_are_optional);
+    assert_eq!(refreshed.changes[0].state.used, Used::At { first: NOW - 500, last: NOW });
+    assert_eq!(refreshed.changes[0].state.address, Address::Ip("192.0.2.7".parse().unwrap()));
+}
+
+#[test]
+fn rule_6_address_where_demanded() {
+    let line = "HOTP alice - KEY 1 0 755224 2023-11-14T22:13:00L 192.0.2.7";
+    let login = |address| Login { address, ..user(&[line]).at(1_700_000_000) };
+    let strict = |address| login(address).with(|policy| policy.logout_on_ip_change = true);
+    assert_eq!(login(Some("192.0.2.8")).tries("755224").word, GrantedReuse);
+    assert_eq!(strict(Some("192.0.2.7")).tries("755224").word, GrantedReuse);
+    assert_eq!(strict(Some("::ffff:192.0.2.7")).tries("755224").word, GrantedReuse);
+    let changed = strict(Some("192.0.2.8")).tries("755224");
+    assert_eq!((changed.word, changed.changes.len()), (DeniedIp, 0), "refused, not counted");
+    assert_eq!(strict(None).tries("755224").word, DeniedIp);
+}
+
+#[test]
+fn rule_7_event_tokens_look_ahead_and_resynchronise() {
+    let login = |counter: i64| {
+        let mut login = user(&[]);
+        login.lines = vec![format!("HOTP alice - {KEY} {counter}")];
+        login
+    };
+    for (counter, password, word) in [
+        (0, "755224", GrantedFresh),
+        (0, "338314", GrantedFresh),
+        (0, "254676", DeniedCode),
+        (1, "254676", GrantedFresh),
+        (1, "755224", DeniedExpired),
+        (6, "254676", DeniedExpired),
+    ] {
+        assert_eq!(login(counter).tries(password).word, word, "{counter} {password}");
+    }
+    let accepted = &login(0).tries("969429").changes[0].state;
+    assert_eq!((accepted.counter, accepted.at, accepted.failures), (4, Some(3), 0));
+    assert_eq!(accepted.used, Used::At { first: NOW, last: NOW });
+    assert_eq!(accepted.last_otp.as_ref().unwrap().as_bytes(), b"969429");
+    assert_eq!(accepted.address, Address::Ip("192.0.2.7".parse().unwrap()));
+}
+
+#[test]
+fn rule_7_the_last_counters_never_overflow() {
+    let mut login = user(&[]);
+    login.lines = vec![format!("HOTP alice - {KEY} {}", i64::MAX - 1)];
+    let accepted = login.tries(&code_of(KEY, i64::MAX as u64 - 1));
+    assert_eq!((accepted.word, accepted.changes[0].state.counter), (GrantedFresh, i64::MAX));
+    login.lines = vec![format!("HOTP alice - {KEY} {}", i64::MAX)];
+    assert_eq!(login.gets(&code_of(KEY, i64::MAX as u64)), (DeniedCode, Reason::CounterExhausted));
+}
+
+#[test]
+fn rule_7_a_time_step_is_accepted_once() {
+    let a = totp(NOW);
+    let b = totp(NOW + 30);
+    let time = user(&["HOTP/T30 alice - KEY"]).with(|policy| policy.max_linger = Some(0));
+    assert_eq!(
+        time.session(&[(NOW, &a), (NOW + 30, &b), (NOW + 30, &a), (NOW + 31, &b)]),
+        [GrantedFresh, GrantedFresh, DeniedExpired, DeniedExpired]
+    );
+    let lingering = user(&["HOTP/T30 alice - KEY"]);
+    assert_eq!(
+        lingering.session(&[(NOW, &a), (NOW + 30, &b), (NOW + 30, &a)]),
+        [GrantedFresh, GrantedFresh, DeniedExpired],
+        "a later code ends the lingering of the one before"
+    );
+}
+
+#[test]
+fn rule_7_time_tokens_follow_a_drifting_clock_in_two_windows() {
+    let login = |offset: i64| {
+        let mut login = user(&[]);
+        login.lines = vec![format!("HOTP/T30 alice - {KEY} {offset}")];
+        login
+    };
+    for (offset, ahead, word) in [
+        (0, 4, GrantedFresh),
+        (0, 5, DeniedCode),
+        (0, -4, GrantedFresh),
+        (0, -5, DeniedExpired),
+        (20, 24, GrantedFresh),
+        (20, 16, GrantedFresh),
+        (20, 15, DeniedCode),
+        (20, 25, DeniedCode),
+        (20, 4, GrantedFresh),
+        (20, 5, DeniedCode),
+        (-20, -24, GrantedFresh),
+        (-20, -15, DeniedCode),
+        (-20, 4, GrantedFresh),
+        (i64::MAX, 0, GrantedFresh),
+        (i64::MIN, 0, GrantedFresh),
+    ] {
+        let decision = login(offset).tries(&totp(NOW + 30 * ahead));
+        assert_eq!(decision.word, word, "offset {offset}, code {ahead} ahead");
+        if word == GrantedFresh {
+            let state = &decision.changes[0].state;
+            assert_eq!(state.counter, ahead);
+            assert_eq!(state.at, Some((NOW / 30 + ahead) * 30));
+        }
+    }
+}
+
+#[test]
+fn rule_7_the_floor_without_ext_comes_from_the_visible_fields() {
+    // Used at NOW with a code two steps ahead and offset 0: the latest step with that code is the floor.
+    let line = |otp: &str| {
+        let time = otpgate::users::localtime::format(NOW, &TimeZone::UTC);
+        format!("HOTP/T30 alice - {KEY} 0 0 {otp} {} 192.0.2.7", String::from_utf8_lossy(&time))
+    };
+    let mut login = user(&[]).with(|policy| policy.max_linger = Some(0));
+    login.lines = vec![line(&totp(NOW + 60))];
+    for (ahead, word) in [(0, DeniedExpired), (1, DeniedExpired), (2, DeniedExpired), (3, GrantedFresh)] {
+        assert_eq!(login.tries(&totp(NOW + 30 * ahead)).word, word, "{ahead} ahead");
+    }
+    // A last code that is none of this token's: the step of that time itself is the floor.
+    login.lines = vec![line("000000")];
+    for (ahead, word) in [(-1, DeniedExpired), (0, DeniedExpired), (1, GrantedFresh)] {
+        assert_eq!(login.tries(&totp(NOW + 30 * ahead)).word, word, "{ahead} ahead");
+    }
+}
+
+#[test]
+fn rule_7_hexadecimal_codes_of_hotp_unless_switched_off() {
+    // RFC 4226: the truncated value of counter 0 is 0x4c93cf18.
+    let login = user(&["HOTP alice - KEY"]);
+    assert_eq!(login.tries("93cf18").word, GrantedFresh);
+    assert_eq!(login.tries("93CF18").word, GrantedFresh);
+    assert_eq!(
+        login.session(&[(NOW, "93CF18"), (NOW, "93cf18"), (NOW, "93CF18")])[1..],
+        [GrantedReuse, GrantedReuse]
+    );
+    let off = login.with(|policy| policy.allow_hex = false);
+    assert_eq!(off.tries("93cf18").word, DeniedCode);
+    assert_eq!(off.tries("755224").word, GrantedFresh);
+}
+
+#[test]
+fn rule_8_wrong_codes_count_and_re_sent_ones_do_not() {
+    let time = user(&["HOTP/T30 alice - KEY"]);
+    let wrong = time.tries("000000");
+    assert_eq!(
+        (wrong.word, wrong.changes[0].state.failures, wrong.changes[0].state.failed),
+        (DeniedCode, 1, Some(NOW))
+    );
+    let mut event = user(&[]);
+    event.lines = vec![format!("HOTP alice - {KEY} 200")];
+    for (counter, word) in [(199, DeniedExpired), (100, DeniedExpired), (99, DeniedCode)] {
+        assert_eq!(event.tries(&code_of(KEY, counter)).word, word, "{counter}");
+    }
+    // The window's lowest candidate is four steps back; the 100 before it are recognised.
+    for (back, word) in [(5, DeniedExpired), (104, DeniedExpired), (105, DeniedCode)] {
+        assert_eq!(time.tries(&totp(NOW - 30 * back)).word, word, "{back} back");
+    }
+    let two = user(&["HOTP alice - KEY 50", "HOTP alice - OTHER"]);
+    assert_eq!(two.tries(&code_of(KEY, 10)).word, DeniedExpired, "of any of the user's tokens");
+    let decision = two.tries("000000");
+    assert_eq!(decision.changes.len(), 2, "each token that could have granted is counted");
+}
+
+#[test]
+fn rule_8_a_floor_in_the_future_is_refused_uncounted_and_says_so() {
+    let mut login = user(&["HOTP/T30 alice - KEY"]);
+    let mut entry = login.entry();
+    entry.lines[0].state.at = Some(NOW - NOW % 30 + 30 * 86_400);
+    entry.lines[0].state.intact = true;
+    for password in [totp(NOW), "000000".to_owned()] {
+        let decision = login.try_entry(&entry, password.as_bytes());
+        assert_eq!((decision.word, decision.reason), (DeniedExpired, Reason::FloorInFuture));
+        assert!(decision.changes.is_empty());
+    }
+    assert!(Reason::FloorInFuture.text().contains("resync"));
+    // The floor at the top of the window is nothing strange: with window 0, any code just accepted is there.
+    login.policy.max_offset = 0;
+    entry.lines[0].state.at = Some(NOW - NOW % 30);
+    assert_eq!(login.try_entry(&entry, b"000000").word, DeniedCode);
+}
+
+#[test]
+fn several_tokens_of_a_user_all_work() {
+    let two = user(&["HOTP alice 12 KEY", "HOTP/E/8 alice 345 OTHER"]);
+    assert_eq!(two.tries("12755224").word, GrantedFresh);
+    let key = data_encoding::HEXLOWER.decode(OTHER_KEY.as_bytes()).unwrap();
+    let eight = otp::hotp(Hash::Sha1, &key, 0, Digits::new(8).unwrap());
+    let password = format!("345{}", String::from_utf8_lossy(eight.as_bytes()));
+    let decision = two.tries(&password);
+    assert_eq!((decision.word, decision.changes.len(), decision.changes[0].line), (GrantedFresh, 1, 1));
+}
+
+#[test]
+fn lines_with_one_algorithm_and_key_are_one_token() {
+    let twice = user(&["HOTP alice 12 KEY 0", "HOTP alice 34 KEY 3 2"]);
+    assert_eq!(twice.tries("12755224").word, DeniedExpired, "the furthest counter holds for both");
+    let decision = twice.tries("12969429");
+    assert_eq!(decision.word, GrantedFresh);
+    assert_eq!(decision.changes.len(), 2, "all are updated together");
+    assert_eq!(decision.changes[0].state, decision.changes[1].state);
+    let wrong = twice.tries("12000000");
+    assert!(wrong.changes.iter().all(|change| change.state.failures == 3), "one failure, not two");
+    let both_pins = user(&["HOTP alice 12 KEY", "HOTP alice 12 KEY"]);
+    assert!(both_pins.tries("12000000").changes.iter().all(|change| change.state.failures == 1));
+    assert_eq!(both_pins.session(&[(NOW, "12755224"), (NOW, "12755224")]), [GrantedFresh, GrantedReuse]);
+}

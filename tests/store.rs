@@ -1,0 +1,403 @@
+//! The users file as a store, through the gate: what is written, what is noticed, what survives a crash.
+//! Several gates on one file stand for several processes: each opens its locks for itself.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Barrier, Mutex};
+
+use otpgate::UnixTime;
+use otpgate::decide::{PinAnswer, Verdict, Word};
+use otpgate::gate::{Gate, Login, PinSource};
+use otpgate::log::{Level, Log};
+use otpgate::policy::{Policy, Server, Settings};
+use otpgate::token::Address;
+use otpgate::users::file::UsersFile;
+use otpgate::users::slot;
+
+const KEY: &str = "3132333435363738393031323334353637383930";
+const CODES: [&str; 6] = ["755224", "287082", "359152", "969429", "338314", "254676"];
+const NOW: UnixTime = 1_700_000_000;
+
+struct Scene {
+    directory: tempfile::TempDir,
+    path: PathBuf,
+}
+
+struct NoPins;
+
+impl PinSource for NoPins {
+    fn identity(&self) -> Vec<u8> {
+        Vec::new()
+    }
+    fn check(&self, _: &[u8], _: &[u8]) -> PinAnswer {
+        unreachable!("there is no source")
+    }
+}
+
+#[derive(Default)]
+struct Lines(Mutex<Vec<(Level, String)>>);
+
+impl Log for Lines {
+    fn log(&self, level: Level, message: std::fmt::Arguments<'_>) {
+        self.0.lock().unwrap().push((level, message.to_string()));
+    }
+}
+
+fn scene(content: &str) -> Scene {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("users");
+    fs::write(&path, content.replace("KEY", KEY)).unwrap();
+    Scene { directory, path }
+}
+
+fn policy() -> Policy {
+    Policy { max_linger: Some(0), ..Settings::default().policy(Server::Apache) }
+}
+
+fn gate_at(path: &Path) -> Gate<UsersFile> {
+    Gate::new(UsersFile::new(path), || NOW).unwrap()
+}
+
+fn login(gate: &Gate<UsersFile>, policy: &Policy, user: &str, password: &str) -> (Verdict, Word, String) {
+    let login = Login {
+        user: user.as_bytes(),
+        password: password.as_bytes(),
+        address: Address::of_client(Some("192.0.2.7".parse().unwrap())),
+    };
+    let log = Lines::default();
+    let answer = gate.basic(policy, &login, &NoPins, None, &log);
+    let lines = log.0.into_inner().unwrap();
+    (answer.verdict, answer.word, lines.into_iter().map(|(_, line)| line + "\n").collect())
+}
+
+fn word(gate: &Gate<UsersFile>, user: &str, password: &str) -> Word {
+    login(gate, &policy(), user, password).1
+}
+
+impl Scene {
+    fn gate(&self) -> Gate<UsersFile> {
+        gate_at(&self.path)
+    }
+
+    fn read(&self) -> String {
+        String::from_utf8(fs::read(&self.path).unwrap()).unwrap()
+    }
+
+    fn write(&self, content: &str) {
+        fs::write(&self.path, content.replace("KEY", KEY)).unwrap();
+    }
+
+    fn replace(&self, content: &str) {
+        let new = self.directory.path().join("new");
+        fs::write(&new, content.replace("KEY", KEY)).unwrap();
+        fs::rename(new, &self.path).unwrap();
+    }
+
+    /// The fields of a user's first line.
+    fn fields(&self, user: &str) -> Vec<String> {
+        let content = self.read();
+        let line = content.lines().find(|line| line.split_whitespace().nth(1) == Some(user)).unwrap();
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    fn slot_range(&self, user: &str) -> std::ops::Range<usize> {
+        let content = self.read();
+        let text = content.split('\n').find(|line| line.split_whitespace().nth(1) == Some(user)).unwrap();
+        let line = text.as_ptr() as usize - content.as_ptr() as usize;
+        let record = otpgate::users::record::parse(text.as_bytes(), &jiff::tz::TimeZone::UTC).unwrap();
+        let start = line + record.layout.slot.expect("a slot");
+        start..start + slot::LEN
+    }
+}
+
+const MIXED: &str = "# the users\r\n\n  \nHOTP alice 1234 KEY\nhotp/e/6\tbob\t-\tKEY 0   0\r\nT carol - KEY -2 3 000000 2023-01-01T00:00:00L 192.0.2.1 and more words\nbroken line\nHOTP dave - KEY";
+
+#[test]
+fn the_first_write_gives_every_line_a_slot_and_changes_no_other_byte() {
+    let scene = scene(MIXED);
+    assert_eq!(word(&scene.gate(), "alice", "1234755224"), Word::GrantedFresh);
+    let after = scene.read();
+    let lines: Vec<&str> = after.split('\n').collect();
+    assert_eq!(lines[..3], ["# the users\r", "", "  "]);
+    assert_eq!(lines[6], "broken line");
+    assert!(lines[3].starts_with(&format!("HOTP alice 1234 {KEY} 1 ")));
+    assert!(lines[4].starts_with(&format!("hotp/e/6\tbob\t-\t{KEY} 0 ")) && lines[4].ends_with('\r'));
+    assert!(lines[5].starts_with(&format!("T carol - {KEY} -2 ")) && lines[5].ends_with(" and more words"));
+    assert!(!after.ends_with('\n'), "a missing final newline stays missing");
+    assert_eq!(scene.fields("carol")[5..9], ["3", "000000", "2023-01-01T00:00:00L", "192.0.2.1"]);
+    assert!(scene.fields("carol")[9].starts_with('@'));
+    for user in ["alice", "bob", "carol", "dave"] {
+        scene.slot_range(user);
+    }
+}
+
+#[test]
+fn later_writes_touch_the_slot_alone() {
+    let scene = scene(MIXED);
+    let gate = scene.gate();
+    word(&gate, "alice", "1234755224");
+    let (before, inode) = (scene.read(), fs::metadata(&scene.path).unwrap().ino());
+    assert_eq!(word(&gate, "dave", "755224"), Word::GrantedFresh);
+    let (after, slot) = (scene.read(), scene.slot_range("dave"));
+    assert_eq!(fs::metadata(&scene.path).unwrap().ino(), inode);
+    assert_eq!(before[..slot.start], after[..slot.start]);
+    assert_eq!(before[slot.end..], after[slot.end..]);
+    assert_ne!(before[slot.clone()], after[slot]);
+}
+
+#[test]
+fn mode_owner_and_symlink_stay() {
+    let scene = scene("HOTP alice - KEY\n");
+    fs::set_permissions(&scene.path, fs::Permissions::from_mode(0o640)).unwrap();
+    let link = scene.directory.path().join("link");
+    symlink(&scene.path, &link).unwrap();
+    let before = fs::metadata(&scene.path).unwrap();
+    let gate = gate_at(&link);
+    for code in CODES {
+        assert_eq!(word(&gate, "alice", code), Word::GrantedFresh);
+    }
+    let after = fs::metadata(&scene.path).unwrap();
+    assert_eq!((after.mode(), after.uid(), after.gid()), (before.mode(), before.uid(), before.gid()));
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    for companion in ["users.lock", "link.lock", "users.journal"] {
+        let metadata = fs::metadata(scene.directory.path().join(companion)).unwrap();
+        assert_eq!(metadata.mode() & 0o7777, 0o660, "{companion}");
+    }
+}
+
+#[test]
+fn a_file_with_a_second_name_is_rewritten_in_place() {
+    let scene = scene(MIXED);
+    let other = scene.directory.path().join("other-name");
+    fs::hard_link(&scene.path, &other).unwrap();
+    assert_eq!(word(&scene.gate(), "alice", "1234755224"), Word::GrantedFresh);
+    assert_eq!(fs::read(&other).unwrap(), fs::read(&scene.path).unwrap());
+    assert_eq!(scene.fields("alice")[4], "1");
+    assert_eq!(word(&scene.gate(), "alice", "1234755224"), Word::DeniedExpired);
+    assert_eq!(word(&scene.gate(), "dave", "755224"), Word::GrantedFresh);
+}
+
+#[test]
+fn one_fresh_grant_among_threads_and_gates() {
+    let scene = scene("HOTP alice - KEY\nHOTP bob - KEY\n");
+    let gates: Vec<_> = (0..4).map(|_| Arc::new(scene.gate())).collect();
+    for code in CODES {
+        let barrier = Arc::new(Barrier::new(32));
+        let threads: Vec<_> = (0..32)
+            .map(|i| {
+                let (gate, barrier) = (gates[i % 4].clone(), barrier.clone());
+                std::thread::spawn(move || {
+                    barrier.wait();
+                    word(&gate, "alice", code)
+                })
+            })
+            .collect();
+        let words: Vec<Word> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let fresh = words.iter().filter(|word| **word == Word::GrantedFresh).count();
+        assert_eq!(fresh, 1, "{words:?}");
+        assert!(
+            words.iter().all(|word| matches!(word, Word::GrantedFresh | Word::DeniedExpired)),
+            "{words:?}"
+        );
+    }
+    assert_eq!(scene.fields("alice")[4..6], ["6", "0"]);
+}
+
+#[test]
+fn a_limit_of_five_lets_five_be_tried() {
+    let scene = scene("HOTP alice - KEY\n");
+    let policy = Policy { max_failures: 5, ..policy() };
+    let gates: Vec<_> = (0..4).map(|_| Arc::new(scene.gate())).collect();
+    let threads: Vec<_> = (0..64)
+        .map(|i| {
+            let gate = gates[i % 4].clone();
+            std::thread::spawn(move || login(&gate, &policy, "alice", "000000").1)
+        })
+        .collect();
+    let words: Vec<Word> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    assert_eq!(words.iter().filter(|word| **word == Word::DeniedCode).count(), 5);
+    assert_eq!(words.iter().filter(|word| **word == Word::DeniedLocked).count(), 59);
+    assert_eq!(scene.fields("alice")[5], "5");
+}
+
+#[test]
+fn every_kind_of_edit_is_noticed_at_once() {
+    let scene = scene("HOTP alice - KEY\n");
+    let gate = scene.gate();
+    assert_eq!(word(&gate, "alice", CODES[0]), Word::GrantedFresh);
+    assert_eq!(word(&gate, "bob", CODES[0]), Word::Unknown);
+
+    scene.write(&(scene.read() + "HOTP bob - KEY\n"));
+    assert_eq!(word(&gate, "bob", CODES[0]), Word::GrantedFresh, "appended");
+    scene.replace(&(scene.read() + "HOTP carol - KEY\n"));
+    assert_eq!(word(&gate, "carol", CODES[0]), Word::GrantedFresh, "replaced");
+    let content = scene.read();
+    scene.replace(&content.replace(" bob ", " bop "));
+    assert_eq!(word(&gate, "bob", CODES[1]), Word::Unknown, "renamed, replaced, same size");
+    assert_eq!(word(&gate, "bop", CODES[1]), Word::GrantedFresh);
+    let without_alice: String = scene
+        .read()
+        .lines()
+        .filter(|line| !line.contains(" alice "))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    scene.write(&without_alice);
+    assert_eq!(word(&gate, "alice", CODES[1]), Word::Unknown, "removed in place");
+    scene.write("");
+    assert_eq!(word(&gate, "carol", CODES[1]), Word::Unknown, "truncated");
+    scene.write(&content);
+    assert_eq!(word(&gate, "bob", CODES[1]), Word::GrantedFresh, "restored");
+    fs::remove_file(&scene.path).unwrap();
+    let (verdict, _, log) = login(&gate, &policy(), "bob", CODES[2]);
+    assert_eq!(verdict, Verdict::Error);
+    assert!(log.contains("cannot find") && log.contains("otpgate init"), "{log}");
+}
+
+#[test]
+fn slot_writes_of_other_processes_keep_the_index() {
+    let scene = scene("HOTP alice - KEY\nHOTP bob - KEY\n");
+    let (one, two) = (scene.gate(), scene.gate());
+    for (i, code) in CODES.iter().enumerate() {
+        let (writer, reader) = if i % 2 == 0 { (&one, &two) } else { (&two, &one) };
+        assert_eq!(word(writer, "alice", code), Word::GrantedFresh);
+        assert_eq!(word(reader, "alice", code), Word::DeniedExpired);
+        assert_eq!(word(reader, "nobody", code), Word::Unknown);
+    }
+}
+
+#[test]
+fn an_unlock_by_hand_counts_though_the_checksum_is_wrong_then() {
+    let scene = scene("HOTP alice - KEY\n");
+    let policy = Policy { max_failures: 1, ..policy() };
+    let gate = scene.gate();
+    assert_eq!(login(&gate, &policy, "alice", "000000").1, Word::DeniedCode);
+    assert_eq!(login(&gate, &policy, "alice", CODES[0]).1, Word::DeniedLocked);
+    let slot = scene.slot_range("alice");
+    let mut content = scene.read();
+    content.replace_range(slot.start + 21..slot.start + 22, "0");
+    scene.write(&content);
+    assert_eq!(login(&gate, &policy, "alice", CODES[0]).1, Word::GrantedFresh);
+}
+
+/// What a crash between journal and slot leaves: the journal knows, the users file doesn't.
+#[test]
+fn a_journalled_grant_survives_the_loss_of_its_slot_write() {
+    for keep in [0, 1, 5, 40, 100, slot::LEN - 1] {
+        let scene = scene("HOTP alice - KEY\n");
+        let gate = scene.gate();
+        word(&gate, "alice", CODES[0]);
+        let slot = scene.slot_range("alice");
+        let before = scene.read();
+        assert_eq!(word(&gate, "alice", CODES[1]), Word::GrantedFresh);
+        let after = scene.read();
+        let journal = scene.directory.path().join("users.journal");
+        let frames = fs::read(&journal).unwrap();
+        // Torn both ways: the first bytes new and the rest old, and the other way round.
+        for new_first in [true, false] {
+            let middle = slot.start + keep;
+            let torn = if new_first {
+                [&after[..middle], &before[middle..]].concat()
+            } else {
+                [&before[..middle], &after[middle..]].concat()
+            };
+            overwrite(&scene.path, &torn);
+            fs::write(&journal, &frames).unwrap();
+            assert_eq!(word(&scene.gate(), "alice", CODES[1]), Word::DeniedExpired, "{keep} {new_first}");
+            assert_eq!(scene.read(), after, "{keep} {new_first}");
+        }
+    }
+}
+
+/// Without changing the inode, as the disk would show it after a crash.
+fn overwrite(path: &Path, content: &str) {
+    use std::os::unix::fs::FileExt;
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(content.as_bytes(), 0).unwrap();
+    file.set_len(content.len() as u64).unwrap();
+}
+
+#[test]
+fn a_torn_last_frame_is_no_frame() {
+    let scene = scene("HOTP alice - KEY\n");
+    let gate = scene.gate();
+    word(&gate, "alice", CODES[0]);
+    let (users, journal) = (scene.read(), scene.directory.path().join("users.journal"));
+    assert_eq!(word(&gate, "alice", CODES[1]), Word::GrantedFresh);
+    // The crash came before the journal was whole, so nobody was answered: all as before.
+    let mut bytes = fs::read(&journal).unwrap();
+    let frame = bytes.windows(8).position(|window| window == b"OTPFRAME").unwrap();
+    bytes[frame + 100] ^= 1;
+    fs::write(&journal, bytes).unwrap();
+    overwrite(&scene.path, &users);
+    assert_eq!(word(&scene.gate(), "alice", CODES[1]), Word::GrantedFresh);
+}
+
+#[test]
+fn what_others_wrote_after_the_journal_stays() {
+    let scene = scene("HOTP alice - KEY\n");
+    let gate = scene.gate();
+    word(&gate, "alice", CODES[0]);
+    word(&gate, "alice", CODES[1]);
+    // Set back by hand, in place: the journal's frames are of the past.
+    let content = scene.read();
+    let slot = scene.slot_range("alice");
+    let mut edited = content.clone();
+    edited.replace_range(slot.start..slot.start + 1, "0");
+    edited.replace_range(slot.start + 32..slot.start + 38, "-     ");
+    overwrite(&scene.path, &edited);
+    assert_eq!(word(&scene.gate(), "alice", CODES[0]), Word::GrantedFresh);
+}
+
+#[test]
+fn the_journal_starts_over_when_it_is_full() {
+    let scene = scene("HOTP/E/6 alice - KEY\n");
+    let gate = scene.gate();
+    let policy = Policy { max_failures: 0, ..policy() };
+    word(&gate, "alice", CODES[0]);
+    // A frame takes some 440 bytes of a journal of one MiB.
+    for _ in 0..2600 {
+        assert_eq!(login(&gate, &policy, "alice", "000000").1, Word::DeniedCode);
+    }
+    assert_eq!(scene.fields("alice")[5], "2600");
+    assert_eq!(fs::metadata(scene.directory.path().join("users.journal")).unwrap().len(), 1 << 20);
+    assert_eq!(word(&scene.gate(), "alice", CODES[1]), Word::GrantedFresh);
+}
+
+#[test]
+fn without_lock_or_journal_nothing_is_granted_and_the_log_says_what_to_do() {
+    for companion in ["users.lock", "users.journal"] {
+        let scene = scene("HOTP alice - KEY\n");
+        fs::create_dir(scene.directory.path().join(companion)).unwrap();
+        for password in [CODES[0], "000000"] {
+            let (verdict, word, log) = login(&scene.gate(), &policy(), "alice", password);
+            assert_eq!((verdict, word), (Verdict::Error, Word::Error));
+            assert!(log.contains(companion) && log.contains("cannot open"), "{log}");
+        }
+        assert_eq!(scene.read(), format!("HOTP alice - {KEY}\n"));
+    }
+}
+
+#[test]
+fn unreadable_lines_are_told_with_their_number_and_without_secrets() {
+    let scene = scene("# one\nHOTP alice secretpin 0g\n");
+    let (verdict, _, log) = login(&scene.gate(), &policy(), "alice", "secretpin755224");
+    assert_eq!(verdict, Verdict::Denied);
+    assert!(log.contains("users line 2: field 4 (key)"), "{log}");
+    assert!(!log.contains("secretpin") && !log.contains("0g"), "{log}");
+}
+
+#[test]
+fn names_that_differ_in_case_or_blanks_are_denied() {
+    let scene = scene("HOTP Alice - KEY\nHOTP \u{c4}nne - KEY\n");
+    for (user, verdict) in [
+        ("Alice", Verdict::Granted),
+        ("alice", Verdict::Denied),
+        (" Alice", Verdict::Denied),
+        ("ALICE ", Verdict::Denied),
+        ("\u{e4}nne", Verdict::Denied),
+        ("bob", Verdict::Unknown),
+    ] {
+        assert_eq!(login(&scene.gate(), &policy(), user, CODES[0]).0, verdict, "{user}");
+    }
+}
