@@ -14,7 +14,7 @@ use otpgate::users::record;
 const KEY: &str = "3132333435363738393031323334353637383930";
 const OTHER_KEY: &str = "00112233445566778899aabbccddeeff00112233";
 /// A time in the middle of a 30-second step.
-const NOW: UnixTime = 1_700_000_010 - 1_700_000_010 % 30 + 15;
+const NOW: UnixTime = 1_700_000_025;
 
 struct Login {
     policy: Policy,

@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        for instant in [-1, 1, 1_700_000_000, 1 << 31, 253_402_297_199] {
+        for instant in [-1, 1, 1_700_000_000, 1 << 31, 253_402_000_000] {
             let field = format(instant, &berlin());
             assert_eq!(parse(&field, &berlin()), one(instant), "{}", field.escape_ascii());
         }
