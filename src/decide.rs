@@ -1,6 +1,6 @@
 //! The rules of a login. Pure: no I/O, no clock, no logging, no randomness.
 //!
-//! [`basic`] takes the settings, what the store holds under a name, one attempt and a time, and says what to
+//! [`login`] takes the settings, what the store holds under a name, one attempt and a time, and says what to
 //! answer and what to write. The rules stand in the order and under the numbers of the specification:
 //!
 //! 1. the name, 2. lock-out, 3. forget request, 4. splitting PIN and code, 5. PIN, 6. reuse, 7. fresh code,
@@ -106,6 +106,7 @@ pub enum Reason {
     PinSourceFailed,
     NoPinSource,
     MotpWithExternalPin,
+    DigestNeedsPlainPin,
     Reused,
     Expired,
     AddressChanged,
@@ -126,6 +127,7 @@ impl Reason {
                 | Reason::PinSourceFailed
                 | Reason::NoPinSource
                 | Reason::MotpWithExternalPin
+                | Reason::DigestNeedsPlainPin
                 | Reason::FloorInFuture
                 | Reason::CounterExhausted
                 | Reason::StoreFailed
@@ -152,6 +154,9 @@ impl Reason {
             Reason::PinSourceFailed => "the PIN provider failed; see its own message",
             Reason::NoPinSource => "the PIN is to be checked elsewhere, but no PIN provider is configured",
             Reason::MotpWithExternalPin => "a Mobile-OTP token can't have an external PIN",
+            Reason::DigestNeedsPlainPin => {
+                "Digest can't check a hashed or external PIN (+); use Basic here, or a PIN in the clear"
+            }
             Reason::Reused => "the lingering code",
             Reason::Expired => "the last accepted code, which has expired",
             Reason::AddressChanged => "the last accepted code, but from another address",
@@ -171,10 +176,20 @@ impl Reason {
 pub struct Attempt<'a> {
     /// The name the client gave.
     pub user: &'a [u8],
-    /// PIN then code; Mobile-OTP: the code alone.
-    pub password: &'a [u8],
+    /// What shows that the client knows PIN and code.
+    pub proof: Proof<'a>,
     /// Where the client is.
     pub address: Address,
+}
+
+/// What shows that the client knows PIN and code.
+#[derive(Clone, Copy)]
+pub enum Proof<'a> {
+    /// Basic: PIN then code; Mobile-OTP: the code alone.
+    Password(&'a [u8]),
+    /// Digest: tells whether the client's response was computed from a password, given in parts. PIN and code
+    /// can't be told apart in it, so it is held against every password that would be accepted.
+    Response(&'a dyn Fn(&[&[u8]]) -> Choice),
 }
 
 /// What a PIN source said.
@@ -241,7 +256,7 @@ pub struct Accepted {
     pub pin_len: usize,
 }
 
-/// What [`basic`] comes to.
+/// What [`login`] comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Get this answered, then ask again.
@@ -277,8 +292,8 @@ impl Decision {
     }
 }
 
-/// Decides a Basic login.
-pub fn basic(
+/// Decides a login.
+pub fn login(
     policy: &Policy,
     entry: &Entry,
     attempt: &Attempt<'_>,
@@ -305,7 +320,7 @@ pub fn basic(
     }
 
     // Rule 3: forget request.
-    if attempt.password.is_empty() && rule_3_forget(policy, &mut devices, attempt, now) {
+    if attempt.proof.is_empty_password() && rule_3_forget(policy, &mut devices, attempt, now) {
         let decision = Decision::denied(Word::Forgotten, Reason::Forgotten);
         return Outcome::Decided(Decision { changes: devices.into_changes(), ..decision });
     }
@@ -317,9 +332,13 @@ pub fn basic(
         if line.token.disabled || devices.of_line(index).locked {
             continue;
         }
-        match rules_4_and_5_pin(&line.token, attempt.password, pins) {
+        let check = match attempt.proof {
+            Proof::Password(password) => rules_4_and_5_pin(&line.token, password, pins),
+            Proof::Response(matches) => digest_pin(&line.token, matches),
+        };
+        match check {
             PinCheck::Ask(pin_len) => return Outcome::NeedPin(PinQuestion { line: index, pin_len }),
-            PinCheck::Passed(pin_len, code) => passed.push(Presented { line: index, pin_len, code }),
+            PinCheck::Passed(pin_len, shown) => passed.push(Presented { line: index, pin_len, shown }),
             PinCheck::Refused(reason) => refused.push(reason),
         }
     }
@@ -347,7 +366,11 @@ pub fn basic(
 /// Rule 1: a name nobody has is for others to decide; a name that only looks like a listed one is not.
 fn rule_1_name(entry: &Entry, attempt: &Attempt<'_>) -> Option<Decision> {
     let is_plain = |text: &[u8]| !text.iter().any(|&b| b < 0x20 || b == 0x7f);
-    if !is_plain(attempt.user) || !is_plain(attempt.password) || attempt.password.len() > PASSWORD_MAX {
+    let is_plain_proof = match attempt.proof {
+        Proof::Password(password) => is_plain(password) && password.len() <= PASSWORD_MAX,
+        Proof::Response(_) => true,
+    };
+    if !is_plain(attempt.user) || !is_plain_proof {
         return Some(Decision::denied(Word::DeniedCode, Reason::Malformed));
     }
     if entry.lines.is_empty() && !entry.unreadable {
@@ -380,23 +403,78 @@ fn rule_3_forget(policy: &Policy, devices: &mut Devices, attempt: &Attempt<'_>, 
     forgotten
 }
 
-/// A code whose PIN was right.
-struct Presented {
-    line: usize,
-    pin_len: usize,
-    code: Code,
+impl Proof<'_> {
+    fn is_empty_password(self) -> bool {
+        match self {
+            Proof::Password(password) => password.is_empty(),
+            Proof::Response(matches) => bool::from(matches(&[])),
+        }
+    }
 }
 
-impl Presented {
+/// What a client shows of a token after its PIN.
+enum Shown<'a> {
+    /// A code, in lower case, whose PIN was right.
+    Code(Code),
+    /// A response to be held against PIN and code.
+    Response { pin: &'a [u8], matches: &'a dyn Fn(&[&[u8]]) -> Choice },
+}
+
+impl<'a> Shown<'a> {
+    /// What is shown of a token whatever its PIN; `None` if the password is too short or the PIN isn't known.
+    fn of(token: &'a Token, proof: Proof<'a>) -> Option<Shown<'a>> {
+        match proof {
+            Proof::Password(password) => split(token, password).map(|(_, code)| Shown::Code(code)),
+            Proof::Response(matches) => match digest_pin(token, matches) {
+                PinCheck::Passed(_, shown) => Some(shown),
+                _ => None,
+            },
+        }
+    }
+
+    /// Whether it shows this code, letters in either case. `code` is in lower case.
+    fn is(&self, code: &Code) -> Choice {
+        match self {
+            Shown::Code(shown) => shown.is(code),
+            Shown::Response { pin, matches } => {
+                let lower = matches(&[pin, code.as_bytes()]);
+                if code.as_bytes().iter().any(u8::is_ascii_lowercase) {
+                    lower | matches(&[pin, code.clone().into_upper_case().as_bytes()])
+                } else {
+                    lower
+                }
+            }
+        }
+    }
+}
+
+/// What is left to be checked of a line once its PIN has been dealt with.
+struct Presented<'a> {
+    line: usize,
+    pin_len: usize,
+    shown: Shown<'a>,
+}
+
+impl Presented<'_> {
     fn accepted(&self) -> Option<Accepted> {
         Some(Accepted { line: self.line, pin_len: self.pin_len })
     }
 }
 
-enum PinCheck {
+enum PinCheck<'a> {
     Ask(usize),
-    Passed(usize, Code),
+    Passed(usize, Shown<'a>),
     Refused(Reason),
+}
+
+/// In Digest, a PIN in the clear is part of every password tried; one that isn't at hand can't be.
+fn digest_pin<'a>(token: &'a Token, matches: &'a dyn Fn(&[&[u8]]) -> Choice) -> PinCheck<'a> {
+    let pin: &[u8] = match (token.algorithm, &token.pin) {
+        (_, Pin::External | Pin::Hashed(_)) => return PinCheck::Refused(Reason::DigestNeedsPlainPin),
+        (Algorithm::Motp, _) | (_, Pin::None) => b"",
+        (_, Pin::Literal(pin)) => pin.expose(),
+    };
+    PinCheck::Passed(0, Shown::Response { pin, matches })
 }
 
 /// The last characters are the code, what stands before is the PIN. `None`: too short.
@@ -407,9 +485,9 @@ fn split<'a>(token: &Token, password: &'a [u8]) -> Option<(&'a [u8], Code)> {
 }
 
 /// Rules 4 and 5. Nothing about the code is computed here.
-fn rules_4_and_5_pin(token: &Token, password: &[u8], pins: PinAnswers<'_>) -> PinCheck {
+fn rules_4_and_5_pin<'a>(token: &Token, password: &[u8], pins: PinAnswers<'_>) -> PinCheck<'a> {
     let Some((pin, code)) = split(token, password) else { return PinCheck::Refused(Reason::TooShort) };
-    let passed = |code| PinCheck::Passed(pin.len(), code);
+    let passed = |code| PinCheck::Passed(pin.len(), Shown::Code(code));
     match (token.algorithm, &token.pin) {
         (Algorithm::Motp, Pin::External | Pin::Hashed(_)) => PinCheck::Refused(Reason::MotpWithExternalPin),
         (Algorithm::Motp, _) | (_, Pin::None) if pin.is_empty() => passed(code),
@@ -435,8 +513,9 @@ fn rules_4_and_5_pin(token: &Token, password: &[u8], pins: PinAnswers<'_>) -> Pi
 /// No token's PIN was right, so nothing about codes is known or told.
 fn refuse_before_code(policy: &Policy, entry: &Entry, refused: &[Reason], any_locked: bool) -> Decision {
     // In the order in which an admin wants to hear of them.
-    const ORDER: [Reason; 7] = [
+    const ORDER: [Reason; 8] = [
         Reason::PinSourceFailed,
+        Reason::DigestNeedsPlainPin,
         Reason::NoPinSource,
         Reason::MotpWithExternalPin,
         Reason::WrongPin,
@@ -466,7 +545,7 @@ fn rule_6_reuse(
     policy: &Policy,
     entry: &Entry,
     devices: &mut Devices,
-    passed: &[Presented],
+    passed: &[Presented<'_>],
     attempt: &Attempt<'_>,
     now: UnixTime,
 ) -> Result<Decision, Option<Decision>> {
@@ -474,7 +553,8 @@ fn rule_6_reuse(
     for presented in passed {
         let device = devices.of_line_mut(presented.line);
         let Some(last_otp) = &device.state.last_otp else { continue };
-        if !bool::from(last_otp.is_in_any_case(&presented.code)) || is_hex_refused(policy, entry, presented) {
+        let last_otp = last_otp.clone().into_lower_case();
+        if !bool::from(presented.shown.is(&last_otp)) || is_hex_refused(policy, entry, presented, &last_otp) {
             continue;
         }
         device.spent = true;
@@ -496,7 +576,7 @@ fn rule_7_fresh_code(
     policy: &Policy,
     entry: &Entry,
     devices: &mut Devices,
-    passed: &[Presented],
+    passed: &[Presented<'_>],
     attempt: &Attempt<'_>,
     now: UnixTime,
 ) -> Option<Decision> {
@@ -506,7 +586,9 @@ fn rule_7_fresh_code(
         if device.spent {
             continue;
         }
-        let Some(counter) = search(policy, token, device.window.steps(), &presented.code) else { continue };
+        let Some((counter, code)) = search(policy, token, device.window.steps(), &presented.shown) else {
+            continue;
+        };
         let accepted = device.change();
         (accepted.counter, accepted.at) = match token.factor {
             MovingFactor::Event => (counter as i64 + 1, Some(counter as i64)),
@@ -515,7 +597,7 @@ fn rule_7_fresh_code(
                 (counter as i64 - now.div_euclid(period), Some(counter as i64 * period))
             }
         };
-        accepted.last_otp = Some(presented.code.clone());
+        accepted.last_otp = Some(code);
         accepted.used = Used::At { first: now, last: now };
         accepted.address = attempt.address.clone();
         for device in &mut devices.all {
@@ -534,7 +616,7 @@ fn rule_8_no_match(
     policy: &Policy,
     entry: &Entry,
     devices: &mut Devices,
-    passed: &[Presented],
+    passed: &[Presented<'_>],
     attempt: &Attempt<'_>,
     now: UnixTime,
 ) -> Decision {
@@ -546,9 +628,9 @@ fn rule_8_no_match(
     }
 
     let is_recognised = entry.lines.iter().enumerate().any(|(index, line)| {
-        let Some((_, code)) = split(&line.token, attempt.password) else { return false };
+        let Some(shown) = Shown::of(&line.token, attempt.proof) else { return false };
         let recognised = devices.of_line(index).window.recognised();
-        search(policy, &line.token, recognised, &code).is_some()
+        search(policy, &line.token, recognised, &shown).is_some()
     });
     if is_recognised {
         return Decision::denied(Word::DeniedExpired, Reason::Spent);
@@ -581,27 +663,37 @@ fn is_lingering(policy: &Policy, state: &State, now: UnixTime) -> bool {
 }
 
 /// Whether the presented code is hexadecimal where that is switched off.
-fn is_hex_refused(policy: &Policy, entry: &Entry, presented: &Presented) -> bool {
+fn is_hex_refused(policy: &Policy, entry: &Entry, presented: &Presented<'_>, code: &Code) -> bool {
     let is_hotp = entry.lines[presented.line].token.algorithm != Algorithm::Motp;
-    is_hotp && !policy.allow_hex && !presented.code.as_bytes().iter().all(u8::is_ascii_digit)
+    is_hotp && !policy.allow_hex && !code.as_bytes().iter().all(u8::is_ascii_digit)
 }
 
-/// The lowest counter whose code this is. Always computes and compares all of them.
-///
-/// `code` is in lower case.
-fn search(policy: &Policy, token: &Token, counters: impl Iterator<Item = u64>, code: &Code) -> Option<u64> {
+/// The lowest counter whose code is shown, and that code. Always computes and compares all of them.
+fn search(
+    policy: &Policy,
+    token: &Token,
+    counters: impl Iterator<Item = u64>,
+    shown: &Shown<'_>,
+) -> Option<(u64, Code)> {
     let mut lowest = 0;
     let mut found = Choice::from(0);
+    let mut is_hexadecimal = Choice::from(0);
     for counter in counters {
         let (decimal, hexadecimal) = token.codes(counter);
-        let mut is_it = decimal.is(code);
-        if let Some(hexadecimal) = hexadecimal {
-            is_it |= hexadecimal.is(code) & Choice::from(u8::from(policy.allow_hex));
+        let mut is_it = shown.is(&decimal);
+        if let Some(hexadecimal) = hexadecimal.filter(|_| policy.allow_hex) {
+            let is_hex = shown.is(&hexadecimal) & !is_it;
+            is_hexadecimal.conditional_assign(&is_hex, (is_it | is_hex) & !found);
+            is_it |= is_hex;
         }
         lowest.conditional_assign(&counter, is_it & !found);
         found |= is_it;
     }
-    bool::from(found).then_some(lowest)
+    if !bool::from(found) {
+        return None;
+    }
+    let (decimal, hexadecimal) = token.codes(lowest);
+    Some((lowest, hexadecimal.filter(|_| bool::from(is_hexadecimal)).unwrap_or(decimal)))
 }
 
 /// The user's tokens, several lines of the same one taken together.

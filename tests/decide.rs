@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use jiff::tz::TimeZone;
 use otpgate::UnixTime;
-use otpgate::decide::{self, Attempt, Change, Decision, Outcome, PinAnswer, Reason, Verdict, Word};
+use otpgate::decide::{self, Attempt, Change, Decision, Outcome, PinAnswer, Proof, Reason, Verdict, Word};
 use otpgate::otp::{self, Digits, Hash};
 use otpgate::policy::{Policy, Server, Settings};
 use otpgate::token::{Address, Entry, Fingerprint, Line, State, Used};
@@ -63,13 +63,17 @@ impl Login {
 
     fn try_entry(&self, entry: &Entry, password: &[u8]) -> Decision {
         let address = self.address.map(|text| text.parse::<IpAddr>().unwrap());
-        let attempt = Attempt { user: self.user, password, address: Address::of_client(address) };
+        let attempt = Attempt {
+            user: self.user,
+            proof: Proof::Password(password),
+            address: Address::of_client(address),
+        };
         let unanswered = |_: Fingerprint, _: &[u8]| None;
-        match decide::basic(&self.policy, entry, &attempt, &unanswered, self.now) {
+        match decide::login(&self.policy, entry, &attempt, &unanswered, self.now) {
             Outcome::Decided(decision) => decision,
             Outcome::NeedPin(_) => {
                 let answer = |_: Fingerprint, _: &[u8]| Some(self.pin_source);
-                match decide::basic(&self.policy, entry, &attempt, &answer, self.now) {
+                match decide::login(&self.policy, entry, &attempt, &answer, self.now) {
                     Outcome::Decided(decision) => decision,
                     Outcome::NeedPin(_) => panic!("asked twice"),
                 }

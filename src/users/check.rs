@@ -125,8 +125,17 @@ pub struct Lines {
 /// So many findings about lines are told; a broken file has thousands.
 const FINDINGS_MAX: usize = 20;
 
-/// Reads every line.
+/// Reads every line; tells the first findings and the number of the others.
 pub fn lines(configured: &Path) -> Result<Lines, Fault> {
+    first_findings(configured, FINDINGS_MAX)
+}
+
+/// Reads every line and tells everything.
+pub fn all_lines(configured: &Path) -> Result<Lines, Fault> {
+    first_findings(configured, usize::MAX)
+}
+
+fn first_findings(configured: &Path, max: usize) -> Result<Lines, Fault> {
     let file = File::open(configured).map_err(|cause| Fault::new("open", configured, cause))?;
     let mut lines = Lines { findings: Vec::new(), external_pin: None };
     let mut number = 0;
@@ -152,7 +161,7 @@ pub fn lines(configured: &Path) -> Result<Lines, Fault> {
             },
         };
         match finding {
-            Some(finding) if lines.findings.len() < FINDINGS_MAX => lines.findings.push(finding),
+            Some(finding) if lines.findings.len() < max => lines.findings.push(finding),
             Some(_) => more += 1,
             None => {}
         }

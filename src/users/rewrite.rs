@@ -1,4 +1,4 @@
-//! Giving every line a slot: the one change that moves bytes.
+//! The changes that move bytes: giving every line a slot, adding a line.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -46,9 +46,47 @@ pub fn give_slots(
         offset += line.len() as u64;
     }
 
+    install(locked, journal, &before, image)
+}
+
+/// Adds a line for a new token, in its slot from the start. `head` is fields 1 to 4. When this returns, no crash
+/// can undo it; a crash before leaves the file as it was, never with a part of the line: a key cut short would
+/// still be a key.
+pub fn append(locked: &Locked, journal: &mut Journal<'_>, head: [&[u8]; 4]) -> Result<(), Fault> {
+    let path = &locked.paths.resolved;
+    let refused = |cause: &str| Fault::of("add a line to", path, cause, "correct the token");
+    // A token that nobody has used has no local time: the zone doesn't matter.
+    let zone = TimeZone::UTC;
+    let mut line = head.join(&b' ');
+    let record = record::parse(&line, &zone).map_err(|reason| refused(&reason.to_string()))?;
+    let is_four_words = record.layout.head.iter().zip(head).all(|(word, field)| &line[word.clone()] == field);
+    if !is_four_words || record::is_ignored(&line) || line.contains(&b'\n') {
+        return Err(refused("a field holds a blank or a line end"));
+    }
+    line.push(b' ');
+    line.extend_from_slice(&slot::write(head, &State::fresh(), &zone));
+
+    let before = inspect(&locked.users, path)?;
+    let mut image = read_whole(&locked.users, &before).map_err(|error| Fault::new("read", path, error))?;
+    // Editors leave a last line without an end; ours must not become a part of it.
+    if image.last().is_some_and(|&last| last != b'\n') {
+        image.push(b'\n');
+    }
+    image.append(&mut line);
+    image.push(b'\n');
+    install(locked, journal, &before, image)
+}
+
+/// Makes `image` the whole content, durably, in a new file where one can take the old one's place.
+fn install(
+    locked: &Locked,
+    journal: &mut Journal<'_>,
+    before: &Metadata,
+    image: Vec<u8>,
+) -> Result<(), Fault> {
     // A hard link is a second name that a rename would leave behind.
     if before.nlink() == 1
-        && let Some(file) = replace(path, &locked.users, &before, &image)?
+        && let Some(file) = replace(&locked.paths.resolved, &locked.users, before, &image)?
     {
         return journal.new_epoch(&file);
     }

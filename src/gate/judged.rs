@@ -1,0 +1,85 @@
+//! What was decided about one HTTP request. Its sub-requests and internal redirects come with the same
+//! credentials and aren't judged again.
+
+use subtle::ConstantTimeEq;
+
+use crate::decide::{Verdict, Word};
+use crate::http::digest::Ha1;
+
+/// A keyed hash: tells credentials apart without keeping them.
+pub(super) type Mac = [u8; 32];
+
+/// The memory of one request. All zero: nothing was decided yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Judged {
+    known: bool,
+    pub(super) pin_is_external: bool,
+    verdict: u8,
+    word: u8,
+    pub(super) pin_len: u32,
+    /// Of store, user and password or Digest response.
+    credentials: Mac,
+    /// The same with the PIN as password: the header that PINFakeBasicAuth leaves.
+    upstream: Mac,
+    /// Which PIN source was asked.
+    pub(super) pin_source: Mac,
+    /// The HA1 of the password that a Digest response was found to be of.
+    ha1: Ha1,
+}
+
+/// How credentials that come again relate to those that were judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// They are the same.
+    Same,
+    /// They are what we made of them for what stands behind the server.
+    Upstream,
+}
+
+impl Judged {
+    pub(super) fn new(verdict: Verdict, word: Word, credentials: Mac) -> Judged {
+        Judged {
+            known: true,
+            verdict: verdict as u8,
+            word: word as u8,
+            credentials,
+            upstream: credentials,
+            ..Judged::default()
+        }
+    }
+
+    pub(super) fn with_pin(self, len: usize, is_external: bool, source: Mac) -> Judged {
+        Judged { pin_len: len as u32, pin_is_external: is_external, pin_source: source, ..self }
+    }
+
+    pub(super) fn with_upstream(self, upstream: Mac) -> Judged {
+        Judged { upstream, ..self }
+    }
+
+    pub(super) fn with_ha1(self, ha1: Ha1) -> Judged {
+        Judged { ha1, ..self }
+    }
+
+    /// The decision, if these credentials are those that were judged.
+    pub(super) fn recall(&self, credentials: &Mac) -> Option<(Verdict, Word, Again)> {
+        if !self.known {
+            return None;
+        }
+        // A number that names no verdict can't come from us; whatever it is, it grants nothing.
+        let verdicts = [Verdict::Granted, Verdict::Denied, Verdict::Unknown, Verdict::Error];
+        let verdict = verdicts.into_iter().find(|verdict| *verdict as u8 == self.verdict)?;
+        let word = Word::ALL.into_iter().find(|word| *word as u8 == self.word)?;
+        if bool::from(self.credentials.ct_eq(credentials)) {
+            Some((verdict, word, Again::Same))
+        } else if verdict == Verdict::Granted && bool::from(self.upstream.ct_eq(credentials)) {
+            Some((verdict, word, Again::Upstream))
+        } else {
+            None
+        }
+    }
+
+    /// See the field.
+    pub(super) fn ha1(&self) -> Option<Ha1> {
+        (self.ha1 != [0; 32]).then_some(self.ha1)
+    }
+}

@@ -1,0 +1,603 @@
+//! The only place that reads, decides and writes.
+//!
+//! [`Gate::basic`] decides on a snapshot taken without a lock. A decision that changes nothing is answered at
+//! once. Any other is made again under the lock, on the record and the clock as they are then, saved, and only
+//! then answered. Slow PIN checks run outside the lock; then the round starts over with the result.
+//!
+//! Digest takes two steps, because the server checks nonce and nc only after it has asked for the password:
+//! [`Gate::digest_match`] finds out which password the client used, and spends nothing; [`Gate::digest_spend`]
+//! decides as Basic does, once the server is content.
+//!
+//! Logins that wait in one process are decided together by the one of them that gets the lock, and share its
+//! sync (`queue`). Sub-requests aren't judged again (`judged`).
+
+mod judged;
+mod queue;
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use hmac::{Hmac, KeyInit, Mac as _};
+use parking_lot::Mutex;
+use sha2::Sha256;
+use subtle::Choice;
+use zeroize::Zeroizing;
+
+pub use self::judged::Judged;
+use self::judged::{Again, Mac};
+use self::queue::{Queue, Round};
+use crate::UnixTime;
+use crate::decide::{self, Attempt, Decision, Outcome, PinAnswer, PinQuestion, Proof, Reason, Verdict, Word};
+use crate::http::digest::{self, Ha1};
+use crate::log::{Level, Log, Quoted};
+use crate::policy::Policy;
+use crate::token::{Address, Algorithm, Entry, Fingerprint, Pin, State};
+use crate::users::fault::Fault;
+
+/// What a store finds under a name.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The user's lines.
+    pub entry: Entry,
+    /// The user's lines that can't be read.
+    pub unreadable: Vec<UnreadableLine>,
+}
+
+/// A line that can't be read.
+#[derive(Debug)]
+pub struct UnreadableLine {
+    /// Its number, from 1.
+    pub number: u64,
+    /// Why; says nothing of PIN and key.
+    pub reason: String,
+}
+
+/// Where tokens are kept.
+pub trait Store: Send + Sync {
+    /// What it is called in logs.
+    fn name(&self) -> String;
+
+    /// Reads a user without a lock. A state that may be half-written isn't `intact`.
+    fn find(&self, user: &[u8]) -> Result<Found, Fault>;
+
+    /// Runs `work` alone among all users of the store, then makes what it saved durable. On `Err` nothing may be
+    /// granted.
+    fn update(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Fault>) -> Result<(), Fault>;
+}
+
+/// A store while nobody else may change it.
+pub trait Transaction {
+    /// Reads a user as saved last, in this transaction or before.
+    fn find(&mut self, user: &[u8]) -> Result<Found, Fault>;
+
+    /// Notes the new state of one of the lines that [`Transaction::find`] has found for the user.
+    fn save(&mut self, user: &[u8], line: usize, state: State);
+}
+
+/// Checks PINs marked `+`.
+pub trait PinSource {
+    /// Tells one source from another within a configuration; empty: there is none.
+    fn identity(&self) -> Vec<u8>;
+
+    /// Asks it. Called without any lock held.
+    fn check(&self, user: &[u8], pin: &[u8]) -> PinAnswer;
+}
+
+/// One login as a server presents it.
+pub struct Login<'a> {
+    /// The name the client gave.
+    pub user: &'a [u8],
+    /// The password the client gave.
+    pub password: &'a [u8],
+    /// Where the client is.
+    pub address: Address,
+}
+
+/// One Digest login as a server presents it.
+pub struct DigestLogin<'a> {
+    /// The name the client gave, as the server has read it.
+    pub user: &'a [u8],
+    /// What the response is about.
+    pub exchange: &'a Arc<digest::Exchange>,
+    /// Where the client is.
+    pub address: Address,
+}
+
+/// The answer to a login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What the server is to do.
+    pub verdict: Verdict,
+    /// Which rule decided.
+    pub word: Word,
+    /// On a grant with PINFakeBasicAuth: the PIN for what stands behind the server.
+    pub upstream_pin: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl Answer {
+    fn plain(verdict: Verdict, word: Word) -> Answer {
+        Answer { verdict, word, upstream_pin: None }
+    }
+
+    /// When nothing could be decided.
+    pub fn error() -> Answer {
+        Answer::plain(Verdict::Error, Word::Error)
+    }
+}
+
+/// Which password a Digest response is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Match {
+    /// One that [`Gate::digest_spend`] would do something about: this is its HA1.
+    Acceptable(Ha1),
+    /// None that would be accepted. It is decided, and counted where it has to be.
+    Refused(Verdict, Word),
+}
+
+/// A store and what is remembered about it in this process.
+pub struct Gate<S> {
+    store: S,
+    clock: fn() -> UnixTime,
+    key: Zeroizing<[u8; 32]>,
+    pins: Mutex<HashMap<Mac, Remembered>>,
+    queue: Queue<Job, JobResult>,
+}
+
+/// A PIN that was found right.
+#[derive(Clone, Copy)]
+struct Remembered {
+    since: UnixTime,
+    until: UnixTime,
+}
+
+/// More right PINs than this at once, and the memory starts anew.
+const PINS_MAX: usize = 100_000;
+/// So often may a record change its PIN field while its PIN is being checked.
+const ROUNDS_MAX: usize = 16;
+
+/// A login; owns what it needs, because another thread may decide it.
+struct Job {
+    policy: Policy,
+    user: Vec<u8>,
+    credentials: Credentials,
+    address: Address,
+    pins: Arc<Vec<PinKnown>>,
+    /// A grant or a forget request is found out but not carried out.
+    is_match_only: bool,
+}
+
+#[derive(Clone)]
+enum Credentials {
+    Password(Zeroizing<Vec<u8>>),
+    Digest(Arc<digest::Exchange>),
+}
+
+struct PinKnown {
+    fingerprint: Fingerprint,
+    pin: Zeroizing<Vec<u8>>,
+    answer: PinAnswer,
+}
+
+/// What was decided about a job, and on what.
+#[derive(Clone)]
+struct Decided {
+    outcome: Outcome,
+    found: Arc<Found>,
+    /// The HA1 that a Digest response was found to be of.
+    ha1: Option<Ha1>,
+}
+
+type JobResult = Result<Decided, Arc<Fault>>;
+
+impl<S: Store> Gate<S> {
+    /// A gate to a store. `clock` gives the current time. `None`: the system has no random bytes.
+    pub fn new(store: S, clock: fn() -> UnixTime) -> Option<Gate<S>> {
+        let mut key = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *key).ok()?;
+        Some(Gate { store, clock, key, pins: Mutex::new(HashMap::new()), queue: Queue::new() })
+    }
+
+    /// The store.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// Decides a Basic login and writes one log line.
+    pub fn basic(
+        &self,
+        policy: &Policy,
+        login: &Login<'_>,
+        source: &dyn PinSource,
+        judged: Option<&mut Judged>,
+        log: &dyn Log,
+    ) -> Answer {
+        let credentials = self.mac(&[b"basic", login.user, login.password]);
+        if let Some(judged) = judged.as_deref()
+            && let Some((verdict, word, again)) = judged.recall(&credentials)
+        {
+            return self.recall(policy, login, source, judged, (verdict, word, again), log);
+        }
+
+        let job = Job {
+            policy: *policy,
+            user: login.user.to_vec(),
+            credentials: Credentials::Password(Zeroizing::new(login.password.to_vec())),
+            address: login.address.clone(),
+            pins: Arc::default(),
+            is_match_only: false,
+        };
+        let (decision, found, _) = self.decide(job, source, log);
+        let accepted = decision.accepted.filter(|_| decision.verdict == Verdict::Granted);
+        let pin = accepted.map(|accepted| &login.password[..accepted.pin_len]);
+        let upstream_pin = pin.filter(|_| policy.pin_fake_basic).map(|pin| Zeroizing::new(pin.to_vec()));
+        if let Some(judged) = judged {
+            let pin_is_external = accepted
+                .and_then(|accepted| found.entry.lines.get(accepted.line))
+                .is_some_and(|line| matches!(line.token.pin, Pin::External));
+            let known = Judged::new(decision.verdict, decision.word, credentials);
+            let known = match &upstream_pin {
+                Some(pin) => known.with_upstream(self.mac(&[b"basic", login.user, pin])),
+                None => known,
+            };
+            let pin_len = accepted.map_or(0, |accepted| accepted.pin_len);
+            *judged = known.with_pin(pin_len, pin_is_external, self.mac(&[&source.identity()]));
+        }
+        Answer { verdict: decision.verdict, word: decision.word, upstream_pin }
+    }
+
+    /// The same request again: the same answer. Only a PIN source that wasn't asked before is asked.
+    fn recall(
+        &self,
+        policy: &Policy,
+        login: &Login<'_>,
+        source: &dyn PinSource,
+        judged: &Judged,
+        (verdict, word, again): (Verdict, Word, Again),
+        log: &dyn Log,
+    ) -> Answer {
+        if verdict != Verdict::Granted {
+            return Answer::plain(verdict, word);
+        }
+        let pin_len = match again {
+            Again::Same => judged.pin_len as usize,
+            Again::Upstream => login.password.len(),
+        };
+        let pin = login.password.get(..pin_len).unwrap_or_default();
+        if judged.pin_is_external && judged.pin_source != self.mac(&[&source.identity()]) {
+            let (verdict, word, reason) = match ask(source, login.user, pin) {
+                PinAnswer::Right => (verdict, word, None),
+                PinAnswer::Failed => (Verdict::Error, Word::Error, Some(Reason::PinSourceFailed)),
+                PinAnswer::Wrong => (Verdict::Denied, Word::DeniedPin, Some(Reason::WrongPin)),
+                PinAnswer::Unknown => (Verdict::Denied, Word::DeniedPin, Some(Reason::PinUnknown)),
+                PinAnswer::NoSource => (Verdict::Denied, Word::DeniedPin, Some(Reason::NoPinSource)),
+            };
+            if let Some(reason) = reason {
+                self.log_decision(verdict, word, reason, login.user, log);
+                return Answer::plain(verdict, word);
+            }
+        }
+        let upstream_pin = policy.pin_fake_basic.then(|| Zeroizing::new(pin.to_vec()));
+        Answer { verdict, word, upstream_pin }
+    }
+
+    /// Finds out which password a Digest response is of. Writes a log line and counts a failure only if it is of
+    /// none that would be accepted: what is spent is for [`Gate::digest_spend`].
+    pub fn digest_match(
+        &self,
+        policy: &Policy,
+        login: &DigestLogin<'_>,
+        judged: Option<&mut Judged>,
+        log: &dyn Log,
+    ) -> Match {
+        let credentials = self.digest_mac(login);
+        if let Some(known) = judged.as_deref()
+            && let Some((verdict, word, _)) = known.recall(&credentials)
+        {
+            return match known.ha1() {
+                Some(ha1) => Match::Acceptable(ha1),
+                None => Match::Refused(verdict, word),
+            };
+        }
+        let (decision, _, ha1) = self.decide(self.digest_job(policy, login, true), &NoPinSource, log);
+        match ha1 {
+            Some(ha1) if is_to_be_carried_out(&decision) => Match::Acceptable(ha1),
+            _ => {
+                if let Some(judged) = judged {
+                    *judged = Judged::new(decision.verdict, decision.word, credentials);
+                }
+                Match::Refused(decision.verdict, decision.word)
+            }
+        }
+    }
+
+    /// Decides a Digest login whose nonce the server has accepted, and writes one log line.
+    pub fn digest_spend(
+        &self,
+        policy: &Policy,
+        login: &DigestLogin<'_>,
+        judged: Option<&mut Judged>,
+        log: &dyn Log,
+    ) -> Answer {
+        let credentials = self.digest_mac(login);
+        if let Some(known) = judged.as_deref()
+            && let Some((verdict, word, _)) = known.recall(&credentials)
+        {
+            return Answer::plain(verdict, word);
+        }
+        let (decision, found, ha1) = self.decide(self.digest_job(policy, login, false), &NoPinSource, log);
+        if let Some(judged) = judged {
+            let known = Judged::new(decision.verdict, decision.word, credentials);
+            *judged = ha1.map_or(known, |ha1| known.with_ha1(ha1));
+        }
+        let accepted = decision.accepted.filter(|_| decision.verdict == Verdict::Granted);
+        let upstream_pin = accepted.filter(|_| policy.pin_fake_basic).map(|accepted| {
+            let token = &found.entry.lines[accepted.line].token;
+            match (&token.pin, token.algorithm) {
+                (Pin::Literal(pin), Algorithm::Hotp(_)) => Zeroizing::new(pin.expose().to_vec()),
+                _ => Zeroizing::default(),
+            }
+        });
+        Answer { verdict: decision.verdict, word: decision.word, upstream_pin }
+    }
+
+    fn digest_job(&self, policy: &Policy, login: &DigestLogin<'_>, is_match_only: bool) -> Job {
+        Job {
+            policy: *policy,
+            user: login.user.to_vec(),
+            credentials: Credentials::Digest(login.exchange.clone()),
+            address: login.address.clone(),
+            pins: Arc::default(),
+            is_match_only,
+        }
+    }
+
+    fn digest_mac(&self, login: &DigestLogin<'_>) -> Mac {
+        let exchange = login.exchange;
+        let sent = &exchange.sent;
+        let optional = [&sent.cnonce, &sent.nc, &sent.qop].map(|field| field.as_deref().unwrap_or_default());
+        let [cnonce, nc, qop] = optional;
+        self.mac(&[
+            b"digest",
+            login.user,
+            &exchange.realm,
+            &exchange.method,
+            &sent.nonce,
+            &sent.uri,
+            &sent.response,
+            cnonce,
+            nc,
+            qop,
+        ])
+    }
+
+    fn decide(&self, job: Job, source: &dyn PinSource, log: &dyn Log) -> (Decision, Arc<Found>, Option<Ha1>) {
+        let user = job.user.clone();
+        let is_match_only = job.is_match_only;
+        match self.try_decide(job, source, log) {
+            Ok((decision, found, ha1)) => {
+                for line in &found.unreadable {
+                    log.log(
+                        Level::Error,
+                        format_args!(
+                            "{} line {}: {}; the user is refused until it is corrected, user {}",
+                            self.store.name(),
+                            line.number,
+                            line.reason,
+                            Quoted(&user)
+                        ),
+                    );
+                }
+                if !(is_match_only && is_to_be_carried_out(&decision)) {
+                    self.log_decision(decision.verdict, decision.word, decision.reason, &user, log);
+                }
+                (decision, found, ha1)
+            }
+            Err(fault) => {
+                log.log(Level::Error, format_args!("error: {fault}, user {}", Quoted(&user)));
+                (Decision::error(), Arc::default(), None)
+            }
+        }
+    }
+
+    fn log_decision(&self, verdict: Verdict, word: Word, reason: Reason, user: &[u8], log: &dyn Log) {
+        let level = match verdict {
+            _ if reason.is_fault() => Level::Error,
+            Verdict::Error => Level::Error,
+            Verdict::Granted => Level::Info,
+            Verdict::Denied | Verdict::Unknown => Level::Notice,
+        };
+        log.log(level, format_args!("{}: {}, user {}", word.as_str(), reason.text(), Quoted(user)));
+    }
+
+    fn try_decide(
+        &self,
+        mut job: Job,
+        source: &dyn PinSource,
+        log: &dyn Log,
+    ) -> Result<(Decision, Arc<Found>, Option<Ha1>), Arc<Fault>> {
+        for _ in 0..ROUNDS_MAX {
+            let found = Arc::new(self.store.find(&job.user)?);
+            let Decided { outcome, found, ha1 } = self.decide_on(&job, found);
+            let snapshot = match outcome {
+                Outcome::NeedPin(question) => {
+                    self.answer(&mut job, &found.entry, question, source);
+                    continue;
+                }
+                Outcome::Decided(decision) => decision,
+            };
+            let is_exact = found.entry.lines.iter().all(|line| line.state.intact);
+            let is_settled = snapshot.changes.is_empty() && (is_exact || !snapshot.depends_on_state);
+            if is_settled || (job.is_match_only && is_to_be_carried_out(&snapshot)) {
+                return Ok((snapshot, found, ha1));
+            }
+
+            match self.commit(&job) {
+                Ok(Decided { outcome: Outcome::Decided(decision), found, ha1 }) => {
+                    return Ok((decision, found, ha1));
+                }
+                Ok(Decided { outcome: Outcome::NeedPin(question), found, .. }) => {
+                    self.answer(&mut job, &found.entry, question, source);
+                }
+                Err(fault) if snapshot.changes_are_optional && is_exact => {
+                    log.log(
+                        Level::Error,
+                        format_args!("the time of use isn't saved: {fault}, user {}", Quoted(&job.user)),
+                    );
+                    return Ok((snapshot, found, ha1));
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        Err(Arc::new(Fault::of(
+            "check the PIN against",
+            std::path::Path::new(&self.store.name()),
+            "the user's line changes again and again",
+            "see who writes it",
+        )))
+    }
+
+    /// Gets one PIN question answered, from memory or by the slow check.
+    fn answer(&self, job: &mut Job, entry: &Entry, question: PinQuestion, source: &dyn PinSource) {
+        let Credentials::Password(password) = &job.credentials else { return };
+        let token = &entry.lines[question.line].token;
+        let pin = &password[..question.pin_len];
+        let (ttl, identity) = match token.pin {
+            Pin::Hashed(_) => (job.policy.pin_cache_hashed, Vec::new()),
+            _ => (job.policy.pin_cache_external, source.identity()),
+        };
+        // Fields 1 to 4 are part of the key: an edited PIN is another PIN.
+        let key = self.mac(&[b"pin", &token.fingerprint.0, &identity, pin]);
+        let now = (self.clock)();
+        let is_remembered = ttl > 0
+            && self.pins.lock().get(&key).is_some_and(|known| (known.since..known.until).contains(&now));
+        let answer = match &token.pin {
+            _ if is_remembered => PinAnswer::Right,
+            Pin::Hashed(hash) if hash.is_hash_of(pin) => PinAnswer::Right,
+            Pin::Hashed(_) => PinAnswer::Wrong,
+            _ => ask(source, &job.user, pin),
+        };
+        if answer == PinAnswer::Right && ttl > 0 && !is_remembered {
+            let mut pins = self.pins.lock();
+            if pins.len() >= PINS_MAX {
+                pins.clear();
+            }
+            pins.insert(key, Remembered { since: now, until: now.saturating_add(i64::from(ttl)) });
+        }
+        let known = PinKnown { fingerprint: token.fingerprint, pin: Zeroizing::new(pin.to_vec()), answer };
+        // Nobody else holds the list: jobs that did are done.
+        match Arc::get_mut(&mut job.pins) {
+            Some(pins) => pins.push(known),
+            None => job.pins = Arc::new(vec![known]),
+        }
+    }
+
+    /// Has a login decided and saved under the lock, together with others that wait for it.
+    fn commit(&self, job: &Job) -> JobResult {
+        let job = Job {
+            user: job.user.clone(),
+            credentials: job.credentials.clone(),
+            address: job.address.clone(),
+            pins: job.pins.clone(),
+            ..*job
+        };
+        let abandoned = || {
+            Err(Arc::new(Fault::of(
+                "decide with",
+                std::path::Path::new(&self.store.name()),
+                "an internal fault",
+                "see the message before this one, and report it",
+            )))
+        };
+        self.queue.run(job, |round| self.lead(round), abandoned)
+    }
+
+    /// Takes the lock, decides everybody who waits by then, saves once.
+    fn lead(&self, round: &mut Round<'_, Job, JobResult>) -> Result<Vec<JobResult>, JobResult> {
+        let mut results = Vec::new();
+        let saved = self.store.update(&mut |transaction| {
+            for job in round.take() {
+                let found = Arc::new(transaction.find(&job.user)?);
+                let decided = self.decide_on(&job, found);
+                if let Outcome::Decided(decision) = &decided.outcome
+                    && !(job.is_match_only && is_to_be_carried_out(decision))
+                {
+                    for change in &decision.changes {
+                        transaction.save(&job.user, change.line, change.state.clone());
+                    }
+                }
+                results.push(Ok(decided));
+            }
+            Ok(())
+        });
+        match saved {
+            Ok(()) => Ok(results),
+            Err(fault) => Err(Err(Arc::new(fault))),
+        }
+    }
+
+    fn decide_on(&self, job: &Job, found: Arc<Found>) -> Decided {
+        let pins = |fingerprint: Fingerprint, pin: &[u8]| {
+            job.pins
+                .iter()
+                .find(|known| known.fingerprint == fingerprint && known.pin[..] == *pin)
+                .map(|known| known.answer)
+        };
+        let decide = |proof: Proof<'_>| {
+            let attempt = Attempt { user: &job.user, proof, address: job.address.clone() };
+            decide::login(&job.policy, &found.entry, &attempt, &pins, (self.clock)())
+        };
+        let (outcome, ha1) = match &job.credentials {
+            Credentials::Password(password) => (decide(Proof::Password(password)), None),
+            Credentials::Digest(exchange) => {
+                let response = exchange.response(&job.user);
+                let matched = Cell::new(None);
+                let is_of = |password: &[&[u8]]| -> Choice {
+                    let (is_it, ha1) = response.is_of(password);
+                    if bool::from(is_it) {
+                        matched.set(Some(ha1));
+                    }
+                    is_it
+                };
+                let outcome = decide(Proof::Response(&is_of));
+                (outcome, matched.get())
+            }
+        };
+        Decided { outcome, found, ha1 }
+    }
+
+    fn mac(&self, parts: &[&[u8]]) -> Mac {
+        let mut mac =
+            <Hmac<Sha256> as KeyInit>::new_from_slice(&*self.key).expect("HMAC takes keys of any length");
+        mac.update(self.store.name().as_bytes());
+        for part in parts {
+            // Lengths keep parts apart.
+            mac.update(&(part.len() as u64).to_le_bytes());
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    }
+}
+
+/// Whether a decision changes what codes are worth: a grant or a forget request. In Digest it waits for the
+/// server's word on the nonce.
+fn is_to_be_carried_out(decision: &Decision) -> bool {
+    decision.verdict == Verdict::Granted || decision.word == Word::Forgotten
+}
+
+fn ask(source: &dyn PinSource, user: &[u8], pin: &[u8]) -> PinAnswer {
+    if source.identity().is_empty() { PinAnswer::NoSource } else { source.check(user, pin) }
+}
+
+/// Digest has no PIN apart from the code, so nobody is asked.
+struct NoPinSource;
+
+impl PinSource for NoPinSource {
+    fn identity(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn check(&self, _: &[u8], _: &[u8]) -> PinAnswer {
+        PinAnswer::NoSource
+    }
+}

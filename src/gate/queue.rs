@@ -1,0 +1,166 @@
+//! Logins that wait in one process are decided together by the one of them that gets the lock.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+/// Jobs of type `J`, each of which ends in an `R`.
+pub(super) struct Queue<J, R> {
+    state: Mutex<State<J, R>>,
+    done: Condvar,
+}
+
+/// Tells jobs apart.
+type Ticket = u64;
+
+struct State<J, R> {
+    waiting: Vec<(Ticket, J)>,
+    results: HashMap<Ticket, R>,
+    has_leader: bool,
+    next: Ticket,
+}
+
+/// The jobs a leader has taken on so far. Whoever leads takes them once it has the lock, so that all who came
+/// while it waited are in the same round.
+pub(super) struct Round<'q, J, R> {
+    queue: &'q Queue<J, R>,
+    tickets: Vec<Ticket>,
+}
+
+impl<J, R> Round<'_, J, R> {
+    /// All jobs that wait now.
+    pub(super) fn take(&mut self) -> Vec<J> {
+        let taken = std::mem::take(&mut self.queue.state.lock().waiting);
+        let (tickets, jobs): (Vec<Ticket>, Vec<J>) = taken.into_iter().unzip();
+        self.tickets.extend(tickets);
+        jobs
+    }
+}
+
+impl<J, R: Clone> Queue<J, R> {
+    pub(super) fn new() -> Queue<J, R> {
+        let state = State { waiting: Vec::new(), results: HashMap::new(), has_leader: false, next: 0 };
+        Queue { state: Mutex::new(state), done: Condvar::new() }
+    }
+
+    /// Has a job done by this thread or by one that leads already.
+    ///
+    /// `lead` does all jobs of a round and gives their results in the order taken, or one for all of them.
+    /// `abandoned` is the result of those whose leader panicked.
+    pub(super) fn run(
+        &self,
+        job: J,
+        lead: impl FnOnce(&mut Round<'_, J, R>) -> Result<Vec<R>, R>,
+        abandoned: impl FnOnce() -> R,
+    ) -> R {
+        let mut state = self.state.lock();
+        let ticket = state.next;
+        state.next += 1;
+        state.waiting.push((ticket, job));
+        while state.has_leader {
+            if let Some(result) = state.results.remove(&ticket) {
+                return result;
+            }
+            self.done.wait(&mut state);
+        }
+        if let Some(result) = state.results.remove(&ticket) {
+            return result;
+        }
+
+        state.has_leader = true;
+        let mut round = Round { queue: self, tickets: Vec::new() };
+        let led = MutexGuard::unlocked(&mut state, || catch_unwind(AssertUnwindSafe(|| lead(&mut round))));
+        state.has_leader = false;
+        if round.tickets.is_empty() {
+            // The leader failed before it took any job: those who wait by now fare as it does.
+            let waiting = std::mem::take(&mut state.waiting);
+            round.tickets.extend(waiting.into_iter().map(|(ticket, _)| ticket));
+        }
+        let (results, panic) = match led {
+            Ok(Ok(results)) => (results, None),
+            Ok(Err(shared)) => (vec![shared; round.tickets.len()], None),
+            Err(panic) => (vec![abandoned(); round.tickets.len()], Some(panic)),
+        };
+        debug_assert_eq!(results.len(), round.tickets.len());
+        state.results.extend(round.tickets.into_iter().zip(results));
+        let own = state.results.remove(&ticket);
+        self.done.notify_all();
+        match panic {
+            Some(panic) => resume_unwind(panic),
+            None => own.expect("a leader's own job is in its round"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Barrier};
+
+    use super::*;
+
+    #[test]
+    fn every_job_is_done_once_and_gets_its_own_result() {
+        let queue = Arc::new(Queue::<u32, u32>::new());
+        let threads: Vec<_> = (0..64)
+            .map(|i| {
+                let queue = queue.clone();
+                std::thread::spawn(move || {
+                    let double = |round: &mut Round<'_, u32, u32>| {
+                        std::thread::yield_now();
+                        Ok(round.take().into_iter().map(|job| job * 2).collect())
+                    };
+                    assert_eq!(queue.run(i, double, || unreachable!()), i * 2);
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn those_who_come_while_the_leader_waits_share_its_round() {
+        let queue = Arc::new(Queue::<u32, usize>::new());
+        let barrier = Arc::new(Barrier::new(2));
+        let (other, release) = (queue.clone(), barrier.clone());
+        let leader = std::thread::spawn(move || {
+            let lead = |round: &mut Round<'_, u32, usize>| {
+                release.wait();
+                while other.state.lock().waiting.len() < 9 {
+                    std::thread::yield_now();
+                }
+                let jobs = round.take();
+                Ok(vec![jobs.len(); jobs.len()])
+            };
+            other.run(0, lead, || unreachable!())
+        });
+        barrier.wait();
+        let followers: Vec<_> = (1..9)
+            .map(|i| {
+                let queue = queue.clone();
+                std::thread::spawn(move || queue.run(i, |_| unreachable!("there is a leader"), || 0))
+            })
+            .collect();
+        assert_eq!(leader.join().unwrap(), 9);
+        for follower in followers {
+            assert_eq!(follower.join().unwrap(), 9);
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_leader_that_panicked() {
+        let queue = Queue::<u32, u32>::new();
+        for taken in [false, true] {
+            let lead = |round: &mut Round<'_, u32, u32>| {
+                if taken {
+                    round.take();
+                }
+                panic!("on purpose")
+            };
+            assert!(catch_unwind(AssertUnwindSafe(|| queue.run(1, lead, || 0))).is_err());
+            assert!(queue.state.lock().waiting.is_empty());
+            assert_eq!(queue.run(2, |round| Ok(round.take()), || 0), 2);
+        }
+    }
+}
