@@ -12,7 +12,10 @@
  *   check_config    after the directives, in a configuration test as well:   otpgate_settings_check()
  *   access checks   per request, before anything looks at credentials:       OTPAuthRequireTLS
  *   the provider    per request and again for each sub-request or redirect
- *                   into a section with other settings:                      otpgate_basic()
+ *                   into a section with other settings:                      otpgate_basic(), or for Digest
+ *                                                                            otpgate_digest_match()
+ *   auth_checker    after authentication, so once mod_auth_digest has accepted
+ *                   response, nonce, nc and opaque:                          otpgate_digest_spend()
  *   log_transaction at the end of the request:                               OTP_RESULT for the access log
  *
  * Children are forked after all configuration is done and use the copy of the gate that they inherit.
@@ -65,6 +68,11 @@ typedef struct {
     otpgate_memory memory;
     const char *result; /* of the last decision; NULL: none yet */
     int asking_pin;     /* a PIN provider is being asked */
+
+    /* The Digest login that mod_auth_digest is just checking, and for which request it does so. */
+    otpgate_digest digest;
+    const request_rec *digest_of;
+    const otp_dir_conf *digest_conf;
 } otp_request;
 
 /* Travels through the library as its `request`. Both members are NULL in the configuration test. */
@@ -268,55 +276,55 @@ static void record_result(request_rec *r, otp_request *state, const char *result
     }
 }
 
-static authn_status check_password(request_rec *r, const char *user, const char *password)
+/* Whether a login may be looked at at all; says why not. */
+static int may_judge(request_rec *r, otp_request *state, authn_status *refusal)
 {
-    otp_request *state = request_state(r);
-    otp_call call = { r, dir_conf(r) };
-    otpgate_login login;
-    otpgate_answer answer;
-
     if (state->asking_pin) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "OTPAuthPINAuthProvider leads back to " PROVIDER_NAME
                       ": a one-time password cannot be the PIN of a one-time password");
-        return AUTH_GENERAL_ERROR;
+        *refusal = AUTH_GENERAL_ERROR;
+        return 0;
     }
     if (!gate) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "otpgate was not initialised: login refused");
         record_result(r, state, "error", 0);
-        return AUTH_GENERAL_ERROR;
+        *refusal = AUTH_GENERAL_ERROR;
+        return 0;
     }
     /* The settings of an <AuthnProviderAlias> are merged only now, after the access checks. */
     if (tls_is_missing(r)) {
         ap_log_rerror(APLOG_MARK, APLOG_NOTICE, 0, r, "OTPAuthRequireTLS: login without TLS refused");
         record_result(r, state, "error", 0);
-        return AUTH_DENIED;
+        *refusal = AUTH_DENIED;
+        return 0;
     }
+    return 1;
+}
 
-    memset(&login, 0, sizeof(login));
-    login.settings = &call.conf->settings;
-    login.user = str(user);
-    login.password = str(password);
+static otpgate_str client_address(const request_rec *r)
+{
     /* useragent_* is what mod_remoteip made of the connection's address. */
     if (r->useragent_addr && (r->useragent_addr->family == APR_INET
 #if APR_HAVE_IPV6
                               || r->useragent_addr->family == APR_INET6
 #endif
                               )) {
-        login.address = str(r->useragent_ip);
+        return str(r->useragent_ip);
     }
-    login.memory = &state->memory;
-    login.request = &call;
+    return str(NULL);
+}
 
-    otpgate_basic(gate, &login, &answer);
-
-    record_result(r, state, answer.result, answer.verdict == OTPGATE_GRANTED);
-    if (answer.verdict == OTPGATE_GRANTED && answer.upstream_len) {
+/* Does with a decision what is the same for Basic and Digest. */
+static authn_status carry_out(request_rec *r, otp_request *state, otpgate_answer *answer)
+{
+    record_result(r, state, answer->result, answer->verdict == OTPGATE_GRANTED);
+    if (answer->verdict == OTPGATE_GRANTED && answer->upstream_len) {
         apr_table_setn(r->headers_in, authorization_header(r),
-                       apr_pstrmemdup(r->pool, answer.upstream, answer.upstream_len));
+                       apr_pstrmemdup(r->pool, answer->upstream, answer->upstream_len));
     }
-    wipe(answer.upstream, sizeof(answer.upstream));
+    wipe(answer->upstream, sizeof(answer->upstream));
 
-    switch (answer.verdict) {
+    switch (answer->verdict) {
     case OTPGATE_GRANTED:
         return AUTH_GRANTED;
     case OTPGATE_UNKNOWN:
@@ -328,30 +336,112 @@ static authn_status check_password(request_rec *r, const char *user, const char 
     }
 }
 
+static authn_status check_password(request_rec *r, const char *user, const char *password)
+{
+    otp_request *state = request_state(r);
+    otp_call call = { r, dir_conf(r) };
+    otpgate_login login;
+    otpgate_answer answer;
+    authn_status refusal;
+
+    if (!may_judge(r, state, &refusal)) {
+        return refusal;
+    }
+    memset(&login, 0, sizeof(login));
+    login.settings = &call.conf->settings;
+    login.user = str(user);
+    login.password = str(password);
+    login.address = client_address(r);
+    login.memory = &state->memory;
+    login.request = &call;
+
+    otpgate_basic(gate, &login, &answer);
+    return carry_out(r, state, &answer);
+}
+
+/*
+ * mod_auth_digest asks for the hash after it has checked syntax, uri, opaque, realm and algorithm, but before
+ * qop, response, nonce and nc. So this only finds out which password the client used; the code is spent by
+ * spend_digest(), which httpd calls once mod_auth_digest is content.
+ */
 static authn_status get_realm_hash(request_rec *r, const char *user, const char *realm, char **rethash)
 {
-    const char *header = apr_table_get(r->headers_in, authorization_header(r));
+    otp_request *state = request_state(r);
+    otp_call call = { r, dir_conf(r) };
+    request_rec *first = first_request(r);
+    otpgate_digest *login = &state->digest;
+    otpgate_answer answer;
+    authn_status refusal;
+    char ha1[OTPGATE_HA1_LEN];
 
-    (void)user;
-    (void)realm;
-    (void)rethash;
-
+    state->digest_of = NULL;
+    if (!may_judge(r, state, &refusal)) {
+        return refusal;
+    }
+    /* Header and method are those of the client's own request, as mod_auth_digest took them down before any
+     * redirect; we have to, too, because PINFakeBasicAuth and ErrorDocument change them. */
+    if (!login->authorization.data) {
+        login->authorization = str(apr_pstrdup(first->pool, apr_table_get(first->headers_in,
+                                                                          authorization_header(r))));
+        login->method = str(first->method);
+    }
     /* mod_auth_basic asks for a Digest hash of its own accord under AuthBasicUseDigestAlgorithm. */
-    if (header && !strncasecmp(header, "Basic", 5)) {
+    if (login->authorization.len >= 5 && !strncasecmp((const char *)login->authorization.data, "Basic", 5)) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "AuthBasicUseDigestAlgorithm cannot work with one-time "
                       "passwords: remove it from this section");
+        record_result(r, state, "error", 0);
+        return AUTH_DENIED;
     }
-    else {
-        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "this build of mod_authn_otp does not support Digest "
-                      "authentication: use AuthType Basic");
+    login->settings = &call.conf->settings;
+    login->user = str(apr_pstrdup(r->pool, user));
+    login->realm = str(apr_pstrdup(r->pool, realm));
+    login->address = client_address(r);
+    login->memory = &state->memory;
+    login->request = &call;
+
+    if (otpgate_digest_match(gate, login, &answer, ha1) != OTPGATE_GRANTED) {
+        return carry_out(r, state, &answer);
     }
-    return AUTH_DENIED;
+    *rethash = apr_pstrmemdup(r->pool, ha1, sizeof(ha1));
+    wipe(ha1, sizeof(ha1));
+    /* Within an <AuthnProviderAlias> these are settings that the request itself doesn't show later. */
+    state->digest_conf = call.conf;
+    state->digest_of = r;
+    return AUTH_USER_FOUND;
 }
 
 static const authn_provider otp_provider = {
     check_password,
     get_realm_hash
 };
+
+/* Nothing but what this grants is a Digest login of ours: that mod_auth_digest accepted the response says
+ * only that the client knew an acceptable password a moment ago. */
+static int spend_digest(request_rec *r)
+{
+    otp_request *state = ap_get_module_config(first_request(r)->request_config, &authn_otp_module);
+    otpgate_answer answer;
+    otp_call call;
+
+    if (!state || state->digest_of != r) {
+        return DECLINED;
+    }
+    state->digest_of = NULL;
+    call.r = r;
+    call.conf = state->digest_conf;
+    state->digest.request = &call;
+    otpgate_digest_spend(gate, &state->digest, &answer);
+
+    switch (carry_out(r, state, &answer)) {
+    case AUTH_GRANTED:
+        return DECLINED; /* who may come in with that name is for others to say */
+    case AUTH_GENERAL_ERROR:
+        return HTTP_INTERNAL_SERVER_ERROR;
+    default:
+        ap_note_auth_failure(r);
+        return HTTP_UNAUTHORIZED;
+    }
+}
 
 /* ---- Other phases of a request ---------------------------------------------------------------------- */
 
@@ -565,6 +655,7 @@ static void register_hooks(apr_pool_t *p)
     ap_hook_check_config(test_sections, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_check_access(veto_satisfy_any, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
     ap_hook_check_access_ex(require_tls, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
+    ap_hook_check_authz(spend_digest, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
     ap_hook_log_transaction(hand_on_result, NULL, NULL, APR_HOOK_FIRST);
 }
 

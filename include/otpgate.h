@@ -5,7 +5,7 @@
  *   1. once per configuration:  otpgate_gate_new()
  *   2. per directive:           otpgate_settings_set(), per section: otpgate_settings_merge()
  *   3. in a configuration test: otpgate_settings_check()
- *   4. per request:             otpgate_basic()
+ *   4. per request:             otpgate_basic(), or otpgate_digest_match() and then otpgate_digest_spend()
  *
  * Rules that hold for every function here:
  *   - It may be called from any thread, and in a child after fork(), unless its comment says otherwise.
@@ -114,6 +114,24 @@ typedef struct otpgate_login {
     void *request;          /* handed to the callbacks */
 } otpgate_login;
 
+/*
+ * One Digest login attempt. `realm` and `method` are what the server goes by, `user` is the name as the server
+ * has read it from the header; `authorization` is the header's whole value, for the rest.
+ */
+typedef struct otpgate_digest {
+    const otpgate_settings *settings; /* the merged settings of the place that is asked for */
+    otpgate_str user;
+    otpgate_str realm;
+    otpgate_str method;
+    otpgate_str authorization;
+    otpgate_str address;    /* as in otpgate_login */
+    otpgate_memory *memory; /* as in otpgate_login */
+    void *request;          /* handed to the callbacks */
+} otpgate_digest;
+
+/* Hexadecimal characters of MD5(user:realm:password), without a NUL. */
+#define OTPGATE_HA1_LEN 32
+
 /* Enough for any header that otpgate_answer.upstream can hold. */
 #define OTPGATE_UPSTREAM_MAX 2048
 
@@ -189,6 +207,24 @@ size_t otpgate_settings_check(otpgate_gate *gate, const otpgate_settings *const 
  * May block for up to some seconds on a lock, a disk or a slow PIN hash.
  */
 int otpgate_basic(otpgate_gate *gate, const otpgate_login *login, otpgate_answer *answer);
+
+/*
+ * First half of a Digest login (MD5), before the server has checked nonce and nc: finds out which acceptable
+ * password the client's response was computed from.
+ * OTPGATE_GRANTED: `ha1` holds the OTPGATE_HA1_LEN characters for the server to check the response with.
+ * Nothing is spent and nothing granted yet: that is otpgate_digest_spend()'s to say.
+ * Anything else: refuse the request as otpgate_basic() says; what had to be counted is counted, one log line is
+ * written, and `ha1` is all NUL.
+ */
+int otpgate_digest_match(otpgate_gate *gate, const otpgate_digest *login, otpgate_answer *answer,
+                         char ha1[OTPGATE_HA1_LEN]);
+
+/*
+ * Second half, once the server has accepted response, nonce, nc and opaque: decides like otpgate_basic().
+ * Only OTPGATE_GRANTED lets the request in; the answer may differ from the first half's, because somebody else
+ * may have used the code in between. `login` as for the first half, `memory` the same one.
+ */
+int otpgate_digest_spend(otpgate_gate *gate, const otpgate_digest *login, otpgate_answer *answer);
 
 #ifdef __cplusplus
 }

@@ -50,6 +50,7 @@ const MAX_OFFSET: u32 = 10_000;
 const MIN_IDLE: u32 = 16;
 const MAX_SECONDS: u32 = i32::MAX as u32;
 const DEFAULT_LOCKOUT_MAX: u32 = 86_400;
+const DIGEST_LOCKOUT: u32 = 900;
 /// A lock-out that doubles is of no use with a limit beyond this.
 const MAX_LOCKOUT: u32 = 366 * 86_400;
 /// So many external PIN providers fit one section.
@@ -324,6 +325,17 @@ impl<'a> Settings<'a> {
             pin_cache_hashed: pin_cache.unwrap_or(60),
             pin_cache_external: pin_cache.unwrap_or(0),
         }
+    }
+
+    /// The same for Digest, where strangers can reach the failure limit: a lock-out that nobody has given a time
+    /// ends by itself. Nothing about the PIN can be told apart, so nothing falls through.
+    pub fn digest_policy(&self, server: Server) -> Policy {
+        let mut policy = Policy { fall_through: false, ..self.policy(server) };
+        if self.lockout_time.is_none() && policy.lockout_time == 0 {
+            policy.lockout_time = DIGEST_LOCKOUT;
+            policy.lockout_max = DIGEST_LOCKOUT;
+        }
+        policy
     }
 
     /// Whether requests without TLS are refused.

@@ -136,6 +136,24 @@ pub struct otpgate_login {
     pub request: *mut c_void,
 }
 
+/// One Digest login attempt.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(missing_docs)] // see the header
+pub struct otpgate_digest {
+    pub settings: *const otpgate_settings,
+    pub user: otpgate_str,
+    pub realm: otpgate_str,
+    pub method: otpgate_str,
+    pub authorization: otpgate_str,
+    pub address: otpgate_str,
+    pub memory: *mut otpgate_memory,
+    pub request: *mut c_void,
+}
+
+/// Bytes that [`super::otpgate_digest_match`] writes.
+pub const OTPGATE_HA1_LEN: usize = 32;
+
 /// The answer to a login.
 #[repr(C)]
 #[derive(Clone, Copy)]
