@@ -65,7 +65,36 @@ $(APACHE_MODULE): $(BUILD)/mod_authn_otp.o $(RELEASE)/libotpgate.a apache/export
 	@if nm -D --undefined-only $@ | grep ' otpgate_'; then echo 'not in libotpgate.a: see above' >&2; exit 1; fi
 
 # ---- test, demo, bench, deps ---------------------------------------------------------------------------
-# (to be added here)
+
+.PHONY: deps demo-deps test torture demo bench
+
+# Debian's names. apache2-bin is the server without the package that starts it on port 80.
+BUILD_DEPS = gcc libc6-dev apache2-bin apache2-dev
+DEMO_DEPS = $(BUILD_DEPS) util-linux
+TEST_DEPS = $(DEMO_DEPS) apache2-utils acl binutils curl libclang-dev oathtool
+
+deps:
+	@.ci/deps $(TEST_DEPS)
+
+demo-deps:
+	@.ci/deps $(DEMO_DEPS)
+
+# Make itself again, because what is missing before `deps` has run is only seen by a new one.
+test: deps
+	+$(MAKE) --no-print-directory build
+	$(CARGO) test --release --workspace $(CARGO_FLAGS)
+
+# The same tests, the races many times over.
+torture: export OTPGATE_TEST_ROUNDS = 100
+torture: test
+
+demo: demo-deps
+	+@$(MAKE) --no-print-directory build
+	@APXS="$(apxs)" demo/run.sh $(RELEASE)/otpgate $(abspath $(APACHE_MODULE))
+
+bench:
+	$(CARGO) bench --workspace $(CARGO_FLAGS)
+# (benches of whole servers: to be added here)
 
 # ---- Install -------------------------------------------------------------------------------------------
 
@@ -74,7 +103,7 @@ install: install-common install-apache
 install-common:
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR) $(DESTDIR)$(INCLUDEDIR)
 	install -m 755 $(RELEASE)/otpgate $(DESTDIR)$(BINDIR)/otpgate
-	for name in otptool otplock genotpurl; do ln -sf otpgate $(DESTDIR)$(BINDIR)/$$name; done
+	ln -sf otpgate $(DESTDIR)$(BINDIR)/otptool
 	install -m 644 include/otpgate.h $(DESTDIR)$(INCLUDEDIR)/otpgate.h
 	install -m 644 $(RELEASE)/libotpgate.a $(DESTDIR)$(LIBDIR)/libotpgate.a
 	soname=$$(readelf -d $(RELEASE)/libotpgate.so | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p'); \

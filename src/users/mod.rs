@@ -6,7 +6,7 @@
 //! - [`lock`]: who may write.
 //! - [`journal`]: what makes a write whole and durable.
 //! - [`index`]: where a user's lines are.
-//! - [`file`]: all of these together: the store behind [`crate::gate`].
+//! - [`mod@file`]: all of these together: the store behind [`crate::gate`].
 //! - [`check`]: what a configuration test says about a file.
 
 pub mod check;

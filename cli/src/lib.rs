@@ -1,0 +1,108 @@
+//! The command: manages the users file, and answers to the names of older tools.
+//!
+//! One file per verb. What a users file is, how it is read, locked and written is the library's; here are
+//! arguments, prompts and words.
+
+mod account;
+mod add;
+mod check;
+mod getopt;
+mod init;
+mod key_uri;
+mod otptool;
+mod owner;
+mod pin;
+mod qr;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use otpgate::users::fault::Fault;
+
+/// Manages the users file of one-time-password logins
+#[derive(Parser)]
+#[command(
+    name = "otpgate",
+    version,
+    after_help = "Exit status: 0 done, 1 a problem that is reported, 2 wrong usage."
+)]
+struct Arguments {
+    /// The users file
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "OTPGATE_USERS_FILE",
+        default_value = "/var/lib/otpgate/users"
+    )]
+    file: PathBuf,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Init(init::Arguments),
+    Add(add::Arguments),
+    Check(check::Arguments),
+}
+
+/// Runs the command under the name in the first argument.
+pub fn run(args: Vec<OsString>) -> ExitCode {
+    let name = args.first().map(Path::new).and_then(Path::file_name);
+    if name.is_some_and(|name| name == otptool::NAME) {
+        return otptool::run(&args[1..]);
+    }
+    let Arguments { file, verb } = Arguments::parse_from(args);
+    let done = match verb {
+        Verb::Init(arguments) => init::run(&file, &arguments),
+        Verb::Add(arguments) => add::run(&file, &arguments),
+        Verb::Check(arguments) => check::run(&file, &arguments),
+    };
+    done.unwrap_or_else(|failure| {
+        eprintln!("otpgate: {failure}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Why a verb ended, for whoever runs it. Never holds a secret.
+#[derive(Debug)]
+struct Failure(String);
+
+impl Failure {
+    fn new(text: impl Into<String>) -> Failure {
+        Failure(text.into())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Failure {
+        Failure(fault.to_string())
+    }
+}
+
+type Result<T> = std::result::Result<T, Failure>;
+
+/// Standard output, where a reader that went away is no reason to panic.
+fn print(text: impl fmt::Display) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    write!(out, "{text}")
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::new(format!("cannot write to standard output: {error}")))
+}
+
+/// Random bytes of the system.
+fn fill_with_random(bytes: &mut [u8]) -> Result<()> {
+    getrandom::fill(bytes).map_err(|error| Failure::new(format!("the system has no random bytes: {error}")))
+}

@@ -1,0 +1,182 @@
+//! PINs as they are asked for and as they are stored.
+
+use std::io::{BufRead, IsTerminal, Read, Write};
+
+use argon2::{Argon2, PasswordHasher};
+use nix::sys::termios::{LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr};
+use otpgate::pin::HashedPin;
+use zeroize::Zeroizing;
+
+use crate::{Failure, Result, fill_with_random};
+
+/// Longest PIN. With a code it has to fit into a password, and into a line of the users file.
+const MAX: usize = 255;
+const SALT_LEN: usize = 16;
+
+/// A PIN that somebody has chosen: no blanks, nothing that means something else in its field.
+pub struct Pin(Zeroizing<Vec<u8>>);
+
+impl Pin {
+    /// From the terminal, twice and without echo, or else the first line of standard input.
+    pub fn ask(user: &str) -> Result<Pin> {
+        let stdin = std::io::stdin();
+        if !stdin.is_terminal() {
+            let mut line = Zeroizing::new(Vec::new());
+            stdin.lock().read_until(b'\n', &mut line).map_err(unreadable)?;
+            if line.last() == Some(&b'\n') {
+                line.pop();
+            }
+            if line.last() == Some(&b'\r') {
+                line.pop();
+            }
+            return Pin::checked(line);
+        }
+        let pin = Pin::checked(read_without_echo(&format!("PIN for {user}: "))?)?;
+        if *read_without_echo("The PIN again: ")? != *pin.0 {
+            return Err(Failure::new("the two PINs differ; nothing was changed"));
+        }
+        Ok(pin)
+    }
+
+    fn checked(text: Zeroizing<Vec<u8>>) -> Result<Pin> {
+        let refuse = |reason: &str| Err(Failure::new(format!("{reason}; nothing was changed")));
+        let is_blank = |&b: &u8| b.is_ascii_whitespace() || b == 0x0b;
+        match &text[..] {
+            b"" => refuse("the PIN is empty (for a token without one, say --no-pin)"),
+            b"-" | b"+" => refuse("the PINs - and + have another meaning in the users file"),
+            [b'$', ..] => refuse("a PIN that starts with $ could be taken for a hash"),
+            text if text.iter().any(is_blank) => refuse("the PIN holds a blank"),
+            text if text.iter().any(u8::is_ascii_control) => refuse("the PIN holds a control character"),
+            text if text.len() > MAX => refuse("the PIN is longer than 255 bytes"),
+            _ => Ok(Pin(text)),
+        }
+    }
+
+    /// As it is, for the field.
+    pub fn plain(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// As an Argon2id hash, for the field.
+    pub fn hashed(&self) -> Result<Vec<u8>> {
+        let mut salt = [0; SALT_LEN];
+        fill_with_random(&mut salt)?;
+        let hash = Argon2::default()
+            .hash_password_with_salt(&self.0, &salt)
+            .map_err(|error| Failure::new(format!("cannot hash the PIN: {error}")))?;
+        let field = hash.to_string().into_bytes();
+        // The crate's defaults may move past what the library accepts; better noticed here than at a login.
+        match HashedPin::parse(&field) {
+            Some(Ok(parsed)) if parsed.is_hash_of(&self.0) => Ok(field),
+            _ => Err(Failure::new("the hash of the PIN isn't one that servers accept; please report it")),
+        }
+    }
+}
+
+fn unreadable(error: std::io::Error) -> Failure {
+    Failure::new(format!("cannot read the PIN: {error}"))
+}
+
+/// A terminal that passes every key on at once and shows none, until this is dropped.
+struct Silent {
+    before: Termios,
+}
+
+impl Silent {
+    fn new() -> nix::Result<Silent> {
+        let before = tcgetattr(std::io::stdin())?;
+        let mut silent = before.clone();
+        // Without signals from keys, too: Ctrl-C would leave the terminal silent for good.
+        silent.local_flags.remove(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG);
+        silent.control_chars[SpecialCharacterIndices::VMIN as usize] = 1;
+        silent.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;
+        // Flushes what was typed ahead, which was shown.
+        tcsetattr(std::io::stdin(), SetArg::TCSAFLUSH, &silent)?;
+        Ok(Silent { before })
+    }
+}
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        let _ = tcsetattr(std::io::stdin(), SetArg::TCSADRAIN, &self.before);
+        eprintln!();
+    }
+}
+
+fn read_without_echo(prompt: &str) -> Result<Zeroizing<Vec<u8>>> {
+    const CTRL_C: u8 = 3;
+    const CTRL_D: u8 = 4;
+    const CTRL_U: u8 = 21;
+    const BACKSPACES: [u8; 2] = [8, 127];
+
+    eprint!("{prompt}");
+    let _ = std::io::stderr().flush();
+    let _silent = Silent::new()
+        .map_err(|error| Failure::new(format!("cannot switch off the terminal's echo: {}", error.desc())))?;
+    // Room from the start: what a growing buffer leaves behind isn't wiped.
+    let mut text = Zeroizing::new(Vec::with_capacity(4 * MAX));
+    for byte in std::io::stdin().lock().bytes() {
+        match byte.map_err(unreadable)? {
+            b'\n' | b'\r' => return Ok(text),
+            CTRL_C => return Err(Failure::new("interrupted; nothing was changed")),
+            CTRL_D if text.is_empty() => break,
+            CTRL_U => text.clear(),
+            byte if BACKSPACES.contains(&byte) => erase_last_character(&mut text),
+            byte if text.len() < text.capacity() => text.push(byte),
+            _ => {}
+        }
+    }
+    Err(Failure::new("no PIN was given; nothing was changed"))
+}
+
+/// A character of UTF-8 may be several bytes.
+fn erase_last_character(text: &mut Vec<u8>) {
+    while let Some(byte) = text.pop() {
+        if byte & 0b1100_0000 != 0b1000_0000 {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(pin: &str) -> Option<String> {
+        Pin::checked(Zeroizing::new(pin.as_bytes().to_vec())).err().map(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn pins_that_would_mean_something_else_are_refused() {
+        for pin in ["", "-", "+", "$5$x", "1 2", "1\t2", "1\u{1}", &"9".repeat(256)] {
+            assert!(refusal(pin).is_some(), "{pin:?}");
+        }
+        for pin in ["1234", "--", "+1", "p$n", "pässe", &"9".repeat(255)] {
+            assert_eq!(refusal(pin), None, "{pin:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_doesnt_tell_the_pin() {
+        assert!(!refusal("sesame 9").unwrap().contains("sesame"));
+    }
+
+    #[test]
+    fn a_hash_is_one_of_that_pin_with_its_own_salt() {
+        let pin = Pin::checked(Zeroizing::new(b"sesame9".to_vec())).unwrap();
+        let (one, two) = (pin.hashed().unwrap(), pin.hashed().unwrap());
+        assert_ne!(one, two);
+        let parsed = HashedPin::parse(&one).unwrap().unwrap();
+        assert!(parsed.is_hash_of(b"sesame9") && !parsed.is_hash_of(b"sesame8"));
+    }
+
+    #[test]
+    fn a_backspace_takes_a_whole_character() {
+        let mut text = "aé".as_bytes().to_vec();
+        erase_last_character(&mut text);
+        assert_eq!(text, b"a");
+        erase_last_character(&mut text);
+        erase_last_character(&mut text);
+        assert_eq!(text, b"");
+    }
+}

@@ -1,0 +1,51 @@
+//! What the servers load holds the library and nothing of the command, and shows the server one symbol.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Crates that only the command uses; the Apache module must not carry them.
+const CRATES_OF_THE_COMMAND: [&str; 4] = ["clap", "clap_builder", "qrcode", "otpgate_cli"];
+
+fn nm(args: &[&str], file: &Path) -> String {
+    assert!(file.exists(), "{} is missing: run `make build`", file.display());
+    let output = Command::new("nm").args(args).arg(file).output().expect("nm, of the package binutils");
+    assert!(output.status.success(), "nm: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("names in UTF-8")
+}
+
+fn apache_module() -> PathBuf {
+    match std::env::var_os("OTPGATE_MODULE") {
+        Some(path) => path.into(),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("build/mod_authn_otp.so"),
+    }
+}
+
+/// Where cargo puts what `make build` links: beside the directory of this test.
+fn static_library() -> PathBuf {
+    let test = std::env::current_exe().expect("our own path");
+    let target = test.ancestors().nth(3).expect("target/profile/deps/test");
+    target.join("release/libotpgate.a")
+}
+
+/// In both of Rust's manglings a crate's name stands behind its length.
+fn has_symbol_of(symbols: &str, name: &str) -> bool {
+    symbols.contains(&format!("{}{name}", name.len()))
+}
+
+#[test]
+fn the_apache_module_defines_one_symbol() {
+    let symbols = nm(&["--dynamic", "--defined-only"], &apache_module());
+    let names: Vec<&str> = symbols.lines().filter_map(|line| line.split_whitespace().last()).collect();
+    assert_eq!(names, ["authn_otp_module"]);
+}
+
+#[test]
+fn nothing_of_the_command_is_in_what_servers_load() {
+    for file in [static_library(), apache_module()] {
+        let symbols = nm(&[], &file);
+        assert!(has_symbol_of(&symbols, "otpgate"), "{}: the test looks for names in vain", file.display());
+        for name in CRATES_OF_THE_COMMAND {
+            assert!(!has_symbol_of(&symbols, name), "{} holds {name}", file.display());
+        }
+    }
+}
