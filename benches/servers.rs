@@ -125,9 +125,8 @@ fn start() -> Server {
             Scope { name: "digest".into(), bare: true, ..users(10) }.directives(&format!(
                 "{digest}AuthDigestProvider OTP\nOTPAuthUsersFile {{users}}\nOTPAuthMaxLinger 86400"
             )),
-            Scope::bare("digest-file").directives(&format!(
-                "{digest}AuthDigestProvider file\nAuthUserFile {{root}}/digest-users"
-            )),
+            Scope::bare("digest-file")
+                .directives(&format!("{digest}AuthDigestProvider file\nAuthUserFile {{root}}/digest-users")),
         ],
     )
 }
@@ -135,7 +134,7 @@ fn start() -> Server {
 /// Logs in once, so that the code lingers.
 fn lingering(server: &Server, scope: &str) -> String {
     let password = "1234755224";
-    let request = Request::get(&format!("/{scope}/page.txt")).basic("user5", password);
+    let request = Request::get(format!("/{scope}/page.txt")).basic("user5", password);
     assert_eq!(server.send(&request).status(), 200);
     let pair = data_encoding::BASE64.encode(format!("user5:{password}").as_bytes());
     format!("Basic {pair}")
@@ -172,7 +171,8 @@ fn measure(server: &Server, target: &Target) -> Measured {
         command.arg("-H").arg(format!("Authorization: {authorization}"));
     }
     let before = cpu_ticks(server);
-    let output = command.arg(format!("http://127.0.0.1:{}{}", server.port(), target.path)).output().expect("wrk runs");
+    let output =
+        command.arg(format!("http://127.0.0.1:{}{}", server.port(), target.path)).output().expect("wrk runs");
     let cpu = cpu_ticks(server) - before;
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(!text.contains("Non-2xx"), "{}: {text}", target.path);

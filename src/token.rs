@@ -107,7 +107,8 @@ impl Token {
         }
     }
 
-    /// Two lines of one user with this in common are one token: they accept the same codes.
+    /// Two lines of one user with this in common are one token: they accept the same codes. A counter and a time
+    /// step of one key have no order between them, so event and time lines, or other periods, are apart.
     pub fn is_same_device(&self, other: &Token) -> bool {
         self.algorithm == other.algorithm && self.factor == other.factor && self.key == other.key
     }

@@ -74,7 +74,7 @@ unsafe fn enter(
 ) -> c_int {
     // SAFETY: null is caught, else the caller's promise.
     let (Some(gate), Some(out)) = (unsafe { gate.as_ref() }, unsafe { answer.as_mut() }) else {
-        return OTPGATE_ERROR;
+        return refuse_null(answer);
     };
     out.set(&Answer::error(), b"");
     let log = HostLog { host: &gate.host, request: given.request };

@@ -35,10 +35,18 @@ pub fn give_slots(
         };
         match record::parse(text, zone) {
             Ok(record) if !record::is_ignored(text) => {
-                let state = new_state(offset).unwrap_or(record.state);
                 let layout = &record.layout;
-                let slot = slot::write(layout.head.clone().map(|word| &text[word]), &state, zone);
-                image.extend_from_slice(&slot::insert(text, layout.head[3].end, &layout.state, &slot));
+                let new = new_state(offset);
+                match layout.slot {
+                    // Padding is part of a slot: whoever has one keeps every byte around it.
+                    Some(_) if new.is_none() => image.extend_from_slice(text),
+                    slot_at => {
+                        let state = new.unwrap_or(record.state);
+                        let slot = slot::write(layout.head.clone().map(|word| &text[word]), &state, zone);
+                        let end = slot_at.map_or(layout.state.end, |at| at + slot::LEN);
+                        image.extend_from_slice(&slot::insert(text, layout.head[3].end, end, &slot));
+                    }
+                }
             }
             _ => image.extend_from_slice(text),
         }

@@ -8,7 +8,6 @@
 //! by whatever the line goes on with.
 
 use std::io::Write as _;
-use std::ops::Range;
 
 use jiff::tz::TimeZone;
 
@@ -105,13 +104,14 @@ pub fn write(head: [&[u8]; 4], state: &State, zone: &TimeZone) -> Slot {
     slot
 }
 
-/// The line with its state in a slot: fields 1 to 4 and whatever follows the state stay byte for byte.
-pub fn insert(line: &[u8], head_end: usize, state: &Range<usize>, slot: &Slot) -> Vec<u8> {
+/// The line with its state, which ends at `state_end`, in a slot: fields 1 to 4 and whatever follows stay byte for
+/// byte.
+pub fn insert(line: &[u8], head_end: usize, state_end: usize, slot: &Slot) -> Vec<u8> {
     let mut out = Vec::with_capacity(line.len() + LEN + 1);
     out.extend_from_slice(&line[..head_end]);
     out.push(b' ');
     out.extend_from_slice(slot);
-    out.extend_from_slice(&line[state.end..]);
+    out.extend_from_slice(&line[state_end..]);
     out
 }
 

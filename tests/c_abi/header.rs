@@ -1,0 +1,225 @@
+//! The header against the Rust it describes: values, layouts, functions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{c_char, c_int, c_uchar, c_void};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use otpgate::ffi::*;
+
+use super::{header_path, static_library};
+
+/// The header as Rust, without any white space, one item after the other.
+static HEADER: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let bindings = bindgen::Builder::default()
+        .header(header_path().to_str().expect("a path in UTF-8"))
+        .allowlist_item("(?i)otpgate.*")
+        .generate()
+        .expect("the header is C")
+        .to_string();
+    let one_line: String = bindings.split_ascii_whitespace().collect();
+    let plain = one_line.replace("::std::os::raw::", "").replace("::std::option::", "");
+    plain.split("pub").map(str::to_owned).collect()
+});
+
+fn without_blanks(text: &str) -> String {
+    text.split_ascii_whitespace().collect()
+}
+
+/// Items of the header that begin like this, by name; the rest of each as its value.
+fn items(beginning: &str, end_of_name: char) -> BTreeMap<String, String> {
+    let found = HEADER.iter().filter_map(|item| item.strip_prefix(beginning)?.split_once(end_of_name));
+    found.map(|(name, rest)| (name.to_owned(), rest.to_owned())).collect()
+}
+
+macro_rules! constants {
+    ($($name:ident)*) => { [$((stringify!($name), i128::try_from($name).unwrap())),*] };
+}
+
+#[test]
+fn every_constant_of_the_header_has_its_value_in_rust() {
+    let rust = constants! {
+        OTPGATE_API_VERSION
+        OTPGATE_APACHE OTPGATE_NGINX
+        OTPGATE_GRANTED OTPGATE_DENIED OTPGATE_UNKNOWN OTPGATE_ERROR
+        OTPGATE_PIN_RIGHT OTPGATE_PIN_WRONG OTPGATE_PIN_UNKNOWN OTPGATE_PIN_ERROR
+        OTPGATE_LOG_ERROR OTPGATE_LOG_WARNING OTPGATE_LOG_NOTICE OTPGATE_LOG_INFO OTPGATE_LOG_DEBUG
+        OTPGATE_SETTINGS_WORDS OTPGATE_MEMORY_WORDS OTPGATE_UPSTREAM_MAX OTPGATE_HA1_LEN
+    };
+    let rust: BTreeMap<String, i128> = rust.map(|(name, value)| (name.to_owned(), value)).into();
+    let header: BTreeMap<String, i128> = items("const", ':')
+        .into_iter()
+        .map(|(name, rest)| {
+            let value = rest.split_once('=').and_then(|(_, value)| value.split(';').next()?.parse().ok());
+            (name.clone(), value.unwrap_or_else(|| panic!("{name} is no number: {rest}")))
+        })
+        .collect();
+    assert_eq!(header, rust);
+}
+
+/// Each struct with size, alignment, and its fields' names, types and offsets. The pattern proves that no field
+/// is left out, the reference that the type is the one named.
+macro_rules! structs {
+    ($($name:ident { $($field:ident: $type:ty),* })*) => {
+        [$({
+            #[allow(dead_code)]
+            fn has_exactly_these_fields($name { $($field),* }: &$name) { $(let _: &$type = $field;)* }
+            Layout {
+                name: stringify!($name),
+                size: size_of::<$name>(),
+                align: align_of::<$name>(),
+                fields: vec![$((
+                    stringify!($field),
+                    without_blanks(stringify!($type)),
+                    std::mem::offset_of!($name, $field),
+                )),*],
+            }
+        }),*]
+    };
+}
+
+struct Layout {
+    name: &'static str,
+    size: usize,
+    align: usize,
+    fields: Vec<(&'static str, String, usize)>,
+}
+
+#[test]
+fn every_struct_of_the_header_has_its_layout_in_rust() {
+    let rust = structs! {
+        // Array lengths as bindgen writes them.
+        otpgate_str { len: usize, data: *const c_uchar }
+        otpgate_host {
+            api_version: u32,
+            server: u32,
+            root: otpgate_str,
+            log: Option<unsafe extern "C" fn(request: *mut c_void, level: c_int, message: otpgate_str)>,
+            check_pin: Option<
+                unsafe extern "C" fn(request: *mut c_void, user: otpgate_str, pin: otpgate_str) -> c_int
+            >
+        }
+        otpgate_settings { opaque: [u64; 128usize] }
+        otpgate_memory { opaque: [u64; 24usize] }
+        otpgate_login {
+            settings: *const otpgate_settings,
+            user: otpgate_str,
+            password: otpgate_str,
+            address: otpgate_str,
+            memory: *mut otpgate_memory,
+            request: *mut c_void
+        }
+        otpgate_digest {
+            settings: *const otpgate_settings,
+            user: otpgate_str,
+            realm: otpgate_str,
+            method: otpgate_str,
+            authorization: otpgate_str,
+            address: otpgate_str,
+            memory: *mut otpgate_memory,
+            request: *mut c_void
+        }
+        otpgate_answer { verdict: i32, result: *const c_char, upstream_len: usize, upstream: [c_char; 2048usize] }
+        otpgate_identity { uid: u32, gid: u32 }
+    };
+    let text: String = HEADER.concat();
+    for layout in &rust {
+        let name = layout.name;
+        let says = |what: String| assert!(text.contains(&what), "the header doesn't say {what}");
+        says(format!("[\"Sizeof{name}\"][::std::mem::size_of::<{name}>()-{}usize];", layout.size));
+        says(format!("[\"Alignmentof{name}\"][::std::mem::align_of::<{name}>()-{}usize];", layout.align));
+        let mut fields = String::new();
+        for (field, kind, offset) in &layout.fields {
+            says(format!(
+                "[\"Offsetoffield:{name}::{field}\"][::std::mem::offset_of!({name},{field})-{offset}usize];"
+            ));
+            fields.push_str(&format!("{field}:{kind},"));
+        }
+        let declared = text.split_once(&format!("struct{name}{{")).and_then(|(_, rest)| rest.split_once('}'));
+        let declared = declared.unwrap_or_else(|| panic!("the header has no struct {name}")).0;
+        assert_eq!(normal(declared), normal(&fields), "{name}");
+    }
+    let of_header: BTreeSet<String> = items("struct", '{').into_keys().collect();
+    let opaque = "otpgate_gate".to_owned();
+    let of_rust: BTreeSet<String> =
+        rust.iter().map(|layout| layout.name.to_owned()).chain([opaque]).collect();
+    assert_eq!(of_header, of_rust);
+}
+
+/// Without the commas that only end a list.
+fn normal(code: &str) -> String {
+    code.replace(",)", ")").replace(",>", ">")
+}
+
+macro_rules! functions {
+    ($(fn $name:ident($($type:ty),*) $(-> $result:ty)?;)*) => {
+        [$({
+            let _: unsafe extern "C" fn($($type),*) $(-> $result)? = $name;
+            let types: Vec<String> = vec![$(without_blanks(stringify!($type))),*];
+            let result: Option<String> = [$(without_blanks(stringify!($result)))?].into_iter().next();
+            (stringify!($name).to_owned(), (types, result))
+        }),*]
+    };
+}
+
+#[test]
+fn every_function_of_the_header_has_its_signature_in_rust() {
+    let rust = functions! {
+        fn otpgate_version() -> *const c_char;
+        fn otpgate_gate_new(*const otpgate_host) -> *mut otpgate_gate;
+        fn otpgate_gate_free(*mut otpgate_gate);
+        fn otpgate_setting_count(c_int) -> usize;
+        fn otpgate_setting_name(c_int, usize) -> *const c_char;
+        fn otpgate_setting_usage(c_int, usize) -> *const c_char;
+        fn otpgate_settings_set(*mut otpgate_settings, c_int, otpgate_str, *const otpgate_str, usize, otpgate_str, *mut c_char, usize) -> c_int;
+        fn otpgate_settings_merge(*mut otpgate_settings, c_int, *const otpgate_settings, *const otpgate_settings);
+        fn otpgate_settings_require_tls(*const otpgate_settings) -> c_int;
+        fn otpgate_settings_has_users_file(*const otpgate_settings) -> c_int;
+        fn otpgate_settings_pin_providers(*const otpgate_settings, *mut usize) -> *const otpgate_str;
+        fn otpgate_settings_check(*mut otpgate_gate, *const *const otpgate_settings, usize, *const otpgate_identity, *mut c_void) -> usize;
+        fn otpgate_basic(*mut otpgate_gate, *const otpgate_login, *mut otpgate_answer) -> c_int;
+        fn otpgate_digest_match(*mut otpgate_gate, *const otpgate_digest, *mut otpgate_answer, *mut c_char) -> c_int;
+        fn otpgate_digest_spend(*mut otpgate_gate, *const otpgate_digest, *mut otpgate_answer) -> c_int;
+    };
+    let rust: BTreeMap<String, (Vec<String>, Option<String>)> = rust.into();
+    let header: BTreeMap<String, (Vec<String>, Option<String>)> = items("fn", '(')
+        .into_iter()
+        .map(|(name, rest)| {
+            let (arguments, rest) = rest.split_once(')').expect("arguments end");
+            let types =
+                arguments.split(',').filter_map(|argument| Some(argument.split_once(':')?.1.to_owned()));
+            let result =
+                rest.strip_prefix("->").and_then(|result| Some(result.split_once(';')?.0.to_owned()));
+            (name, (types.collect(), result))
+        })
+        .collect();
+    assert_eq!(header, rust);
+}
+
+#[test]
+fn the_static_library_exports_the_functions_of_the_header_and_no_other_of_that_name() {
+    let output = Command::new("nm")
+        .args(["--extern-only", "--defined-only", "--format=posix"])
+        .arg(static_library())
+        .output()
+        .unwrap_or_else(|error| panic!("nm: {error}; install what the tests need with `make deps`"));
+    let listing = String::from_utf8_lossy(&output.stdout);
+    let exported: BTreeSet<&str> = listing
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .filter(|name| name.starts_with("otpgate"))
+        .collect();
+    let declared = items("fn", '(');
+    assert_eq!(exported, declared.keys().map(String::as_str).collect());
+}
+
+#[test]
+fn every_public_constant_of_the_rust_side_is_in_the_header() {
+    let rust = include_str!("../../src/ffi/types.rs");
+    let names: BTreeSet<String> = rust
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub const ")?.split_once(':'))
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    assert_eq!(names, items("const", ':').into_keys().collect());
+}

@@ -1,0 +1,364 @@
+/* Logins: verdicts, answers, the memory of a request, PIN providers, log lines. */
+#include "harness.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void a_fresh_code_is_granted_and_lingers(void)
+{
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    otpgate_settings settings = apache_settings();
+    otpgate_login login = login_of(&settings, "alice", PIN "755224");
+    int request;
+    write_users("HOTP alice " PIN " " KEY "\n");
+    login.request = &request;
+    EXPECT_TEXT(log_in(gate, &login), "granted-fresh");
+    EXPECT_TEXT(log_in(gate, &login), "granted-reuse");
+    EXPECT_NUMBER(line_count, 2);
+    EXPECT_NUMBER(lines[0].level, OTPGATE_LOG_INFO);
+    EXPECT(lines[0].request == &request);
+    EXPECT(strncmp(lines[0].text, "granted-fresh", 13) == 0);
+    EXPECT(strstr(lines[0].text, "\"alice\"") != NULL);
+    EXPECT_TEXT(field("alice", 5), "1");
+    EXPECT_TEXT(field("alice", 9), "192.0.2.7");
+    otpgate_gate_free(gate);
+}
+
+static void refusals_have_their_words(void)
+{
+    static const struct {
+        const char *user, *password;
+        int verdict;
+        const char *result;
+        int level;
+    } table[] = {
+        {"alice", PIN "000000", OTPGATE_DENIED, "denied-code", OTPGATE_LOG_NOTICE},
+        {"alice", "sesam755224", OTPGATE_DENIED, "denied-pin", OTPGATE_LOG_NOTICE},
+        {"alice", "", OTPGATE_DENIED, "denied-code", OTPGATE_LOG_NOTICE},
+        {"alice", PIN "\n755224", OTPGATE_DENIED, "denied-code", OTPGATE_LOG_NOTICE},
+        {"mallory", PIN "755224", OTPGATE_UNKNOWN, "unknown", OTPGATE_LOG_NOTICE},
+        {"", "", OTPGATE_UNKNOWN, "unknown", OTPGATE_LOG_NOTICE},
+        {"Alice", PIN "755224", OTPGATE_DENIED, "unknown", OTPGATE_LOG_NOTICE},
+        {"carol", PIN "755224", OTPGATE_DENIED, "error", OTPGATE_LOG_ERROR},
+        {"dave", "755224", OTPGATE_DENIED, "denied-locked", OTPGATE_LOG_NOTICE},
+    };
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    otpgate_settings settings = apache_settings();
+    size_t i;
+    write_users("HOTP alice " PIN " " KEY "\nHOTP/X carol " PIN " " KEY "\nOFF:HOTP dave - " KEY "\n");
+    for (i = 0; i < sizeof table / sizeof *table; i++) {
+        otpgate_login login = login_of(&settings, table[i].user, table[i].password);
+        otpgate_answer answer;
+        line_count = 0;
+        answer = answer_to(gate, &login);
+        EXPECT_TEXT(answer.result, table[i].result);
+        EXPECT_NUMBER(answer.verdict, table[i].verdict);
+        EXPECT(line_count >= 1);
+        EXPECT_NUMBER(lines[line_count - 1].level, table[i].level);
+    }
+    otpgate_gate_free(gate);
+}
+
+static void without_a_usable_users_file_the_verdict_is_error(void)
+{
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    otpgate_settings zero = {{0}}, gone = {{0}};
+    otpgate_login login = login_of(&zero, "alice", code[0]);
+    EXPECT_TEXT(log_in(gate, &login), "error");
+    EXPECT(strstr(lines[0].text, "OTPAuthUsersFile") != NULL);
+    login.settings = NULL;
+    EXPECT_TEXT(log_in(gate, &login), "error");
+    set(&gone, OTPGATE_APACHE, "OTPAuthUsersFile", "gone", NULL);
+    login.settings = &gone;
+    EXPECT_TEXT(log_in(gate, &login), "error");
+    EXPECT_NUMBER(line_count, 3);
+    EXPECT_NUMBER(lines[2].level, OTPGATE_LOG_ERROR);
+    EXPECT(strstr(lines[2].text, "gone") != NULL);
+    otpgate_gate_free(gate);
+}
+
+static void null_pointers_are_errors_and_the_answer_is_filled_all_the_same(void)
+{
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    otpgate_settings settings = apache_settings();
+    otpgate_login login = login_of(&settings, "alice", code[0]);
+    write_users("HOTP alice - " KEY "\n");
+    EXPECT_NUMBER(otpgate_basic(gate, &login, NULL), OTPGATE_ERROR);
+    EXPECT_NUMBER(otpgate_basic(NULL, NULL, NULL), OTPGATE_ERROR);
+    EXPECT_TEXT(log_in(NULL, &login), "error");
+    EXPECT_TEXT(log_in(gate, NULL), "error");
+    EXPECT_TEXT(field("alice", 5), "");
+    otpgate_gate_free(gate);
+}
+
+static void empty_strings_may_be_null(void)
+{
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    otpgate_settings settings = apache_settings();
+    otpgate_login login = login_of(&settings, "alice", code[0]);
+    otpgate_str nothing = {0, NULL};
+    write_users("HOTP alice - " KEY "\n");
+    login.address = nothing;
+    EXPECT_TEXT(log_in(gate, &login), "granted-fresh");
+    EXPECT_TEXT(field("alice", 9), "-");
+    login.user = nothing;
+    login.password = nothing;
+    EXPECT_TEXT(log_in(gate, &login), "unknown");
+    otpgate_gate_free(gate);
+}
+
+static void bytes_end_at_their_length(void)
+{
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    otpgate_settings settings = apache_settings();
+    otpgate_login login = login_of(&settings, "alice and more", "755224 and more");
+    write_users("HOTP alice - " KEY "\n");
+    login.user.len = 5;
+    login.password.len = 6;
+    login.address = str("192.0.2.7:443");
+    login.address.len = 9;
+    EXPECT_TEXT(log_in(gate, &login), "granted-fresh");
+    EXPECT_TEXT(field("alice", 9), "192.0.2.7");
+    otpgate_gate_free(gate);
+}
+
+static void a_request_is_judged_once(void)
+{
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    otpgate_settings settings = strict_settings(), other = strict_settings();
+    otpgate_memory memory = {{0}}, next = {{0}};
+    otpgate_login login = login_of(&settings, "alice", code[0]);
+    write_users("HOTP alice - " KEY "\nHOTP bob - " KEY "\n");
+    login.memory = &memory;
+    EXPECT_TEXT(log_in(gate, &login), "granted-fresh");
+    EXPECT_TEXT(log_in(gate, &login), "granted-fresh");
+    /* A sub-request under other settings of the same file. */
+    set(&other, OTPGATE_APACHE, "OTPAuthMaxOffset", "0", NULL);
+    login.settings = &other;
+    EXPECT_TEXT(log_in(gate, &login), "granted-fresh");
+    EXPECT_NUMBER(line_count, 1);
+    EXPECT_TEXT(field("alice", 5), "1");
+    /* Without its memory it is a request of its own. */
+    login.memory = NULL;
+    EXPECT_TEXT(log_in(gate, &login), "denied-expired");
+    login.memory = &next;
+    EXPECT_TEXT(log_in(gate, &login), "denied-expired");
+    /* And so are other credentials with the same memory. */
+    login.memory = &memory;
+    login.user = str("bob");
+    EXPECT_TEXT(log_in(gate, &login), "granted-fresh");
+    EXPECT_TEXT(field("bob", 5), "1");
+    otpgate_gate_free(gate);
+}
+
+static void a_grant_for_one_users_file_is_none_for_another(void)
+{
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    otpgate_settings settings = strict_settings(), other = {{0}};
+    otpgate_memory memory = {{0}};
+    otpgate_login login = login_of(&settings, "alice", code[0]);
+    write_users("HOTP alice - 00\n");
+    EXPECT(rename("users", "others") == 0);
+    write_users("HOTP alice - " KEY "\n");
+    set(&other, OTPGATE_APACHE, "OTPAuthUsersFile", "others", NULL);
+    login.memory = &memory;
+    EXPECT_TEXT(log_in(gate, &login), "granted-fresh");
+    login.settings = &other;
+    EXPECT_TEXT(log_in(gate, &login), "denied-code");
+    otpgate_gate_free(gate);
+}
+
+static void a_wrong_code_counts_once_for_a_request(void)
+{
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    otpgate_settings settings = apache_settings();
+    otpgate_memory memory = {{0}};
+    otpgate_login login = login_of(&settings, "alice", "000000");
+    write_users("HOTP alice - " KEY "\n");
+    login.memory = &memory;
+    EXPECT_TEXT(log_in(gate, &login), "denied-code");
+    EXPECT_TEXT(log_in(gate, &login), "denied-code");
+    EXPECT_TEXT(field("alice", 6), "1");
+    login.memory = NULL;
+    EXPECT_TEXT(log_in(gate, &login), "denied-code");
+    EXPECT_TEXT(field("alice", 6), "2");
+    otpgate_gate_free(gate);
+}
+
+static void after_a_grant_upstream_sees_user_and_pin_where_asked(void)
+{
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    otpgate_settings plain = apache_settings(), fake = apache_settings();
+    otpgate_memory memory = {{0}};
+    otpgate_login login = login_of(&plain, "alice", PIN "755224");
+    otpgate_answer answer;
+    /* printf 'alice:Sesam-Open' | base64 */
+    static const char header[] = "Basic YWxpY2U6U2VzYW0tT3Blbg==";
+    write_users("HOTP alice " PIN " " KEY "\n");
+    set(&fake, OTPGATE_APACHE, "PINFakeBasicAuth", "On", NULL);
+    EXPECT_NUMBER(answer_to(gate, &login).upstream_len, 0);
+
+    login.settings = &fake;
+    login.memory = &memory;
+    answer = answer_to(gate, &login);
+    EXPECT_NUMBER(answer.upstream_len, sizeof header - 1);
+    EXPECT(memcmp(answer.upstream, header, sizeof header - 1) == 0);
+    /* The server has put the header in place: the same request comes with the PIN alone, and is granted. */
+    login.password = str(PIN);
+    answer = answer_to(gate, &login);
+    EXPECT_NUMBER(answer.verdict, OTPGATE_GRANTED);
+    EXPECT_NUMBER(answer.upstream_len, sizeof header - 1);
+    EXPECT(memcmp(answer.upstream, header, sizeof header - 1) == 0);
+    /* In another request the PIN alone is no login. */
+    login.memory = NULL;
+    EXPECT_NUMBER(answer_to(gate, &login).verdict, OTPGATE_DENIED);
+    login.password = str(PIN "000000");
+    EXPECT_NUMBER(answer_to(gate, &login).upstream_len, 0);
+    otpgate_gate_free(gate);
+}
+
+static void the_longest_name_and_pin_fit_the_upstream_header(void)
+{
+    enum { USER = 255, DIGITS = 1, PIN_LEN = 1024 - DIGITS };
+    static char user[USER + 1], password[PIN_LEN + DIGITS + 1], line[USER + PIN_LEN + 200];
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    otpgate_settings settings = apache_settings();
+    otpgate_login login;
+    otpgate_answer answer;
+    memset(user, 'u', USER);
+    memset(password, 'p', PIN_LEN);
+    snprintf(line, sizeof line, "HOTP/E/1 %s %s " KEY "\n", user, password);
+    write_users(line);
+    password[PIN_LEN] = '4'; /* the last digit of RFC 4226's first code */
+    set(&settings, OTPGATE_APACHE, "PINFakeBasicAuth", "On", NULL);
+    login = login_of(&settings, user, password);
+    answer = answer_to(gate, &login);
+    EXPECT_TEXT(answer.result, "granted-fresh");
+    EXPECT_NUMBER(answer.upstream_len, 6 + (USER + 1 + PIN_LEN + 2) / 3 * 4);
+    otpgate_gate_free(gate);
+}
+
+static int pin_answer;
+static int pin_questions;
+static int pin_request;
+
+static int check_pin(void *request, otpgate_str user, otpgate_str pin)
+{
+    pin_questions++;
+    EXPECT(request == &pin_request);
+    EXPECT(user.len == 5 && memcmp(user.data, "alice", 5) == 0);
+    EXPECT(pin.len == strlen(PIN) && memcmp(pin.data, PIN, pin.len) == 0);
+    return pin_answer;
+}
+
+static void an_external_pin_is_asked_of_the_host_and_odd_answers_are_errors(void)
+{
+    static const struct {
+        int answer;
+        int verdict;
+        const char *result;
+    } table[] = {
+        {OTPGATE_PIN_WRONG, OTPGATE_DENIED, "denied-pin"}, {OTPGATE_PIN_UNKNOWN, OTPGATE_DENIED, "denied-pin"},
+        {OTPGATE_PIN_ERROR, OTPGATE_ERROR, "error"},       {0, OTPGATE_ERROR, "error"},
+        {-1, OTPGATE_ERROR, "error"},                      {5, OTPGATE_ERROR, "error"},
+        {0x101, OTPGATE_ERROR, "error"},                   {OTPGATE_PIN_RIGHT, OTPGATE_GRANTED, "granted-fresh"},
+    };
+    otpgate_host lent = host(OTPGATE_APACHE);
+    otpgate_settings settings = apache_settings();
+    otpgate_login login = login_of(&settings, "alice", PIN "755224");
+    otpgate_gate *gate;
+    size_t i;
+    lent.check_pin = check_pin;
+    gate = otpgate_gate_new(&lent);
+    write_users("HOTP alice + " KEY "\n");
+    set(&settings, OTPGATE_APACHE, "OTPAuthPINAuthProvider", "file", NULL);
+    login.request = &pin_request;
+    for (i = 0; i < sizeof table / sizeof *table; i++) {
+        otpgate_answer answer;
+        pin_answer = table[i].answer;
+        pin_questions = 0;
+        answer = answer_to(gate, &login);
+        EXPECT_NUMBER(pin_questions, 1);
+        EXPECT_NUMBER(answer.verdict, table[i].verdict);
+        EXPECT_TEXT(answer.result, table[i].result);
+    }
+    EXPECT_TEXT(field("alice", 6), "0");
+    otpgate_gate_free(gate);
+}
+
+static void an_external_pin_without_anybody_to_ask_is_refused_with_a_log_line(void)
+{
+    otpgate_host lent = host(OTPGATE_APACHE);
+    otpgate_settings settings = apache_settings();
+    otpgate_login login = login_of(&settings, "alice", PIN "755224");
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    write_users("HOTP alice + " KEY "\n");
+    login.request = &pin_request;
+    pin_answer = OTPGATE_PIN_RIGHT;
+
+    /* A callback, but no provider in the section. */
+    otpgate_gate_free(gate);
+    lent.check_pin = check_pin;
+    gate = otpgate_gate_new(&lent);
+    EXPECT_TEXT(log_in(gate, &login), "denied-pin");
+    EXPECT_NUMBER(pin_questions, 0);
+    EXPECT_NUMBER(lines[0].level, OTPGATE_LOG_ERROR);
+
+    /* A provider, but no callback. */
+    otpgate_gate_free(gate);
+    gate = new_gate(OTPGATE_APACHE);
+    set(&settings, OTPGATE_APACHE, "OTPAuthPINAuthProvider", "file", NULL);
+    EXPECT_TEXT(log_in(gate, &login), "denied-pin");
+    EXPECT_NUMBER(lines[1].level, OTPGATE_LOG_ERROR);
+    EXPECT_NUMBER(line_count, 2);
+    otpgate_gate_free(gate);
+}
+
+static void log_lines_are_printable_whatever_names_and_paths_hold(void)
+{
+    /* The log callback itself insists on printable ASCII. */
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    otpgate_settings settings = apache_settings(), odd = {{0}};
+    static const char user[] = "al\nice\"\\\0\x7f\x80\xff";
+    otpgate_login login = login_of(&settings, "", "755224");
+    write_users("HOTP J\xe4s\xf8n - " KEY "\n");
+    login.user.data = (const unsigned char *)user;
+    login.user.len = sizeof user - 1;
+    EXPECT_TEXT(log_in(gate, &login), "denied-code");
+    EXPECT(strstr(lines[0].text, "\"al\\x0aice\\x22\\x5c\\x00\\x7f\\x80\\xff\"") != NULL);
+
+    login.user = str("J\xe4s\xf8n");
+    EXPECT_TEXT(log_in(gate, &login), "granted-fresh");
+    EXPECT(strstr(lines[1].text, "\"J\\xe4s\\xf8n\"") != NULL);
+
+    login.user = str("%s%n%s");
+    EXPECT_TEXT(log_in(gate, &login), "unknown");
+    EXPECT(strstr(lines[2].text, "\"%s%n%s\"") != NULL);
+
+    set(&odd, OTPGATE_APACHE, "OTPAuthUsersFile", "caf\xc3\xa9\x1b[2J\n", NULL);
+    login.settings = &odd;
+    EXPECT_TEXT(log_in(gate, &login), "error");
+    EXPECT(strstr(lines[3].text, "caf\\xc3\\xa9\\x1b[2J\\x0a") != NULL);
+    EXPECT_NUMBER(line_count, 4);
+    otpgate_gate_free(gate);
+}
+
+#define CASE(name) {#name, name}
+const struct test_case login_cases[] = {
+    CASE(a_fresh_code_is_granted_and_lingers),
+    CASE(refusals_have_their_words),
+    CASE(without_a_usable_users_file_the_verdict_is_error),
+    CASE(null_pointers_are_errors_and_the_answer_is_filled_all_the_same),
+    CASE(empty_strings_may_be_null),
+    CASE(bytes_end_at_their_length),
+    CASE(a_request_is_judged_once),
+    CASE(a_grant_for_one_users_file_is_none_for_another),
+    CASE(a_wrong_code_counts_once_for_a_request),
+    CASE(after_a_grant_upstream_sees_user_and_pin_where_asked),
+    CASE(the_longest_name_and_pin_fit_the_upstream_header),
+    CASE(an_external_pin_is_asked_of_the_host_and_odd_answers_are_errors),
+    CASE(an_external_pin_without_anybody_to_ask_is_refused_with_a_log_line),
+    CASE(log_lines_are_printable_whatever_names_and_paths_hold),
+    {NULL, NULL},
+};

@@ -1,0 +1,182 @@
+//! Builds the C programs and runs each of their cases.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::LazyLock;
+
+use super::{header_path, static_library};
+
+/// What Rust's standard library needs of the system, as the Makefile has it for the servers' modules.
+const SYSTEM_LIBRARIES: [&str; 7] = ["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"];
+
+const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-pedantic", "-Werror"];
+
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c_abi")
+}
+
+fn output_of(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| {
+        panic!("{}: {error}; install what the tests need with `make deps`", command.get_program().display())
+    })
+}
+
+#[track_caller]
+fn succeeds(command: &mut Command) -> Output {
+    let output = output_of(command);
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// A compiler that finds the header and the C files here.
+fn compile(compiler: &[&str]) -> Command {
+    let mut command = Command::new(compiler[0]);
+    command.args(&compiler[1..]).args(WARNINGS).arg("-I").arg(header_path().parent().unwrap());
+    command.arg(format!("-DPACKAGE_VERSION=\"{}\"", env!("CARGO_PKG_VERSION")));
+    command.current_dir(sources());
+    command
+}
+
+/// Compiles and links against a static library of ours.
+#[track_caller]
+fn build(name: &str, compiler: &[&str], files: &[&str], library: &Path) -> PathBuf {
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let mut command = compile(compiler);
+    command.args(files).args(["-x", "none"]).arg(library).args(SYSTEM_LIBRARIES);
+    succeeds(command.arg("-o").arg(&program));
+    program
+}
+
+fn build_cases(name: &str, library: &Path) -> PathBuf {
+    let files =
+        ["main.c", "harness.c", "gate.c", "settings.c", "login.c", "digest.c", "processes.c", "panic.c"];
+    build(name, &["cc", "-std=c99", "-D_POSIX_C_SOURCE=200809L", "-g"], &files, library)
+}
+
+static CASES: LazyLock<PathBuf> = LazyLock::new(|| build_cases("c_abi_cases", &static_library()));
+
+/// Runs one case in a directory of its own.
+#[track_caller]
+fn run(program: &Path, case: &str) -> Output {
+    let directory = tempfile::tempdir().expect("a directory for the case");
+    succeeds(Command::new(program).arg(case).current_dir(directory.path()))
+}
+
+macro_rules! cases {
+    ($($case:ident)*) => {
+        $(#[test] fn $case() { run(&CASES, stringify!($case)); })*
+        const RUN_BY_ITSELF: &[&str] = &[$(stringify!($case)),*];
+    };
+}
+
+cases! {
+    the_version_is_the_packages
+    a_gate_is_made_for_both_servers
+    no_gate_without_a_known_version_server_and_log
+    ending_no_gate_is_allowed
+    the_host_and_its_root_are_copied
+    gates_to_one_file_know_of_each_others_logins
+
+    settings_have_the_names_of_their_server_and_a_usage
+    an_unknown_server_has_no_settings
+    every_listed_name_is_a_setting
+    all_zero_says_nothing
+    values_are_kept_and_copied_by_assignment
+    nginx_has_its_own_names_and_takes_them_exactly
+    bad_values_are_refused_with_the_reason
+    the_reason_is_cut_to_its_place
+    null_pointers_are_refused
+    a_child_overrides_what_it_sets_and_inherits_the_rest
+    zero_failures_in_a_child_inherit_the_limit_on_apache_alone
+    the_configuration_test_counts_errors_and_logs_each_with_its_place
+    the_configuration_test_reports_lines_without_pin_or_key
+
+    a_fresh_code_is_granted_and_lingers
+    refusals_have_their_words
+    without_a_usable_users_file_the_verdict_is_error
+    null_pointers_are_errors_and_the_answer_is_filled_all_the_same
+    empty_strings_may_be_null
+    bytes_end_at_their_length
+    a_request_is_judged_once
+    a_grant_for_one_users_file_is_none_for_another
+    a_wrong_code_counts_once_for_a_request
+    after_a_grant_upstream_sees_user_and_pin_where_asked
+    the_longest_name_and_pin_fit_the_upstream_header
+    an_external_pin_is_asked_of_the_host_and_odd_answers_are_errors
+    an_external_pin_without_anybody_to_ask_is_refused_with_a_log_line
+    log_lines_are_printable_whatever_names_and_paths_hold
+
+    a_response_is_matched_without_spending_and_spent_once
+    what_is_matched_may_be_gone_when_it_is_to_be_spent
+    a_response_to_a_wrong_password_is_counted_once_and_ha1_is_nul
+    pins_that_digest_cannot_check_are_refused_with_a_log_line
+    a_header_that_is_no_digest_is_denied
+    null_pointers_in_digest_are_errors_and_the_answer_is_filled_all_the_same
+
+    of_threads_with_the_same_code_exactly_one_is_granted
+    of_threads_with_a_lingering_code_one_is_fresh_and_the_others_reuse_it
+    of_threads_with_wrong_codes_exactly_the_limit_is_tried
+    threads_of_different_users_are_all_granted
+    a_gate_made_before_fork_works_in_the_child
+    a_gate_used_before_fork_works_on_both_sides
+    of_children_with_the_same_code_exactly_one_is_granted
+}
+
+/// Needs a library of its own, in which a login can be made to panic.
+const PANIC: &str = "a_panic_is_an_error_verdict_and_one_line_without_data";
+
+#[test]
+fn no_case_of_the_c_programs_is_left_out() {
+    let listed = succeeds(&mut Command::new(&*CASES)).stdout;
+    let listed: Vec<&str> = str::from_utf8(&listed).unwrap().lines().collect();
+    let run: Vec<&str> = RUN_BY_ITSELF.iter().copied().chain([PANIC]).collect();
+    assert_eq!(listed, run);
+}
+
+#[test]
+fn a_panic_ends_in_the_library_and_what_it_says_of_it_holds_no_data() {
+    // Beside the ordinary build: the same file names would take its place.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("panic");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    // All it needs has been fetched for this test.
+    cargo.args([
+        "rustc",
+        "--offline",
+        "--lib",
+        "--crate-type",
+        "staticlib",
+        "--features",
+        "deliberate-panic",
+    ]);
+    succeeds(cargo.arg("--target-dir").arg(&target));
+
+    let program = build_cases("c_abi_panic", &target.join("debug/libotpgate.a"));
+    let output = run(&program, PANIC);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("internal fault at") && said.contains(".rs:"), "{said}");
+    for data in ["asked for by a test", "Sesam-Open", "755224", "deliberate-panic"] {
+        assert!(!said.contains(data), "{data} in {said}");
+    }
+}
+
+#[test]
+fn the_header_is_plain_c_and_plain_cpp() {
+    for compiler in ["cc -std=c99", "cc -std=c11", "cc", "c++ -std=c++11 -x c++", "c++ -std=c++17 -x c++"] {
+        let compiler: Vec<&str> = compiler.split(' ').collect();
+        let mut command = compile(&compiler);
+        succeeds(command.args(["-fsyntax-only", "header.c"]));
+    }
+}
+
+#[test]
+fn a_cpp_program_links_with_the_library() {
+    let program = build("c_abi_cpp", &["c++", "-x", "c++"], &["header.c"], &static_library());
+    succeeds(&mut Command::new(program));
+}

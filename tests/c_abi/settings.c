@@ -1,0 +1,326 @@
+/* Settings: names, values, inheritance, the configuration test. */
+#include "harness.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *const apache_names[] = {
+    "OTPAuthUsersFile",        "OTPAuthMaxOffset", "OTPAuthMaxLinger",       "OTPAuthMaxIdle",  "OTPAuthMaxOTPFailure",
+    "OTPAuthLockoutTime",      "OTPAuthForget",    "OTPAuthPINAuthProvider", "OTPAuthPINCache", "OTPAuthFallThrough",
+    "OTPAuthLogoutOnIPChange", "PINFakeBasicAuth", "OTPAuthAllowHex",        "OTPAuthRequireTLS"};
+static const char *const nginx_names[] = {
+    "auth_otp_users_file",          "auth_otp_max_offset",   "auth_otp_max_linger", "auth_otp_max_idle",
+    "auth_otp_max_failures",        "auth_otp_lockout_time", "auth_otp_forget",     "auth_otp_pin_cache",
+    "auth_otp_logout_on_ip_change", "auth_otp_allow_hex",    "auth_otp_require_tls", "auth_otp_pin_fake_basic"};
+
+static void has_names(int server, const char *const *names, size_t count)
+{
+    size_t i, j;
+    for (i = 0; i < count; i++) {
+        int times = 0;
+        for (j = 0; j < otpgate_setting_count(server); j++)
+            times += strcmp(otpgate_setting_name(server, j), names[i]) == 0;
+        if (times != 1)
+            fail(__FILE__, __LINE__, names[i]);
+    }
+}
+
+static void settings_have_the_names_of_their_server_and_a_usage(void)
+{
+    static const int servers[] = {OTPGATE_APACHE, OTPGATE_NGINX};
+    size_t s, i;
+    has_names(OTPGATE_APACHE, apache_names, sizeof apache_names / sizeof *apache_names);
+    has_names(OTPGATE_NGINX, nginx_names, sizeof nginx_names / sizeof *nginx_names);
+    for (s = 0; s < 2; s++) {
+        size_t count = otpgate_setting_count(servers[s]);
+        for (i = 0; i < count; i++) {
+            EXPECT(strlen(otpgate_setting_name(servers[s], i)) > 0);
+            EXPECT(strlen(otpgate_setting_usage(servers[s], i)) > 0);
+        }
+        EXPECT(otpgate_setting_name(servers[s], count) == NULL);
+        EXPECT(otpgate_setting_usage(servers[s], count) == NULL);
+        EXPECT(otpgate_setting_name(servers[s], SIZE_MAX) == NULL);
+        EXPECT(otpgate_setting_usage(servers[s], SIZE_MAX) == NULL);
+    }
+}
+
+static void an_unknown_server_has_no_settings(void)
+{
+    static const int servers[] = {0, 3, -1};
+    size_t s;
+    for (s = 0; s < 3; s++) {
+        otpgate_settings settings = {{0}};
+        otpgate_str word = str("users");
+        EXPECT_NUMBER(otpgate_setting_count(servers[s]), 0);
+        EXPECT(otpgate_setting_name(servers[s], 0) == NULL);
+        EXPECT(otpgate_setting_usage(servers[s], 0) == NULL);
+        EXPECT(otpgate_settings_set(&settings, servers[s], str("OTPAuthUsersFile"), &word, 1, str("a:1"), NULL, 0) != 0);
+        EXPECT_NUMBER(otpgate_settings_has_users_file(&settings), 0);
+    }
+}
+
+static void every_listed_name_is_a_setting(void)
+{
+    static const int servers[] = {OTPGATE_APACHE, OTPGATE_NGINX};
+    size_t s, i;
+    for (s = 0; s < 2; s++) {
+        for (i = 0; i < otpgate_setting_count(servers[s]); i++) {
+            const char *name = otpgate_setting_name(servers[s], i);
+            otpgate_settings settings = {{0}};
+            char error[512] = "";
+            /* Without words it is refused for that, by its name. */
+            EXPECT(otpgate_settings_set(&settings, servers[s], str(name), NULL, 0, str("a:1"), error, sizeof error) != 0);
+            EXPECT(strncmp(error, name, strlen(name)) == 0);
+            EXPECT(strstr(error, "no setting") == NULL);
+        }
+    }
+}
+
+static void all_zero_says_nothing(void)
+{
+    otpgate_settings settings = {{0}};
+    size_t count = 7;
+    EXPECT_NUMBER(otpgate_settings_require_tls(&settings), 0);
+    EXPECT_NUMBER(otpgate_settings_has_users_file(&settings), 0);
+    EXPECT(otpgate_settings_pin_providers(&settings, &count) == NULL);
+    EXPECT_NUMBER(count, 0);
+}
+
+static void values_are_kept_and_copied_by_assignment(void)
+{
+    otpgate_settings settings = {{0}}, copy;
+    const otpgate_str *providers;
+    size_t count = 0;
+    set(&settings, OTPGATE_APACHE, "OTPAuthUsersFile", "users", NULL);
+    set(&settings, OTPGATE_APACHE, "OTPAuthRequireTLS", "On", NULL);
+    set(&settings, OTPGATE_APACHE, "OTPAuthPINAuthProvider", "file", "ldap", NULL);
+    copy = settings;
+    memset(&settings, 0xff, sizeof settings);
+    EXPECT_NUMBER(otpgate_settings_has_users_file(&copy), 1);
+    EXPECT_NUMBER(otpgate_settings_require_tls(&copy), 1);
+    providers = otpgate_settings_pin_providers(&copy, &count);
+    EXPECT_NUMBER(count, 2);
+    EXPECT(providers[0].len == 4 && memcmp(providers[0].data, "file", 4) == 0);
+    EXPECT(providers[1].len == 4 && memcmp(providers[1].data, "ldap", 4) == 0);
+    /* "Points into the settings". */
+    EXPECT((const char *)providers >= (const char *)&copy && (const char *)(providers + 2) <= (const char *)(&copy + 1));
+    /* The number may be of no interest. */
+    EXPECT(otpgate_settings_pin_providers(&copy, NULL) == providers);
+    set(&copy, OTPGATE_APACHE, "OTPAuthRequireTLS", "off", NULL);
+    EXPECT_NUMBER(otpgate_settings_require_tls(&copy), 0);
+}
+
+static void nginx_has_its_own_names_and_takes_them_exactly(void)
+{
+    otpgate_settings settings = {{0}};
+    otpgate_str word = str("on");
+    set(&settings, OTPGATE_NGINX, "auth_otp_require_tls", "on", NULL);
+    EXPECT_NUMBER(otpgate_settings_require_tls(&settings), 1);
+    EXPECT(otpgate_settings_set(&settings, OTPGATE_NGINX, str("AUTH_OTP_REQUIRE_TLS"), &word, 1, str(""), NULL, 0) != 0);
+    EXPECT(otpgate_settings_set(&settings, OTPGATE_NGINX, str("OTPAuthRequireTLS"), &word, 1, str(""), NULL, 0) != 0);
+    EXPECT(otpgate_settings_set(&settings, OTPGATE_APACHE, str("auth_otp_require_tls"), &word, 1, str(""), NULL, 0) != 0);
+    EXPECT(otpgate_settings_set(&settings, OTPGATE_APACHE, str("otpauthrequiretls"), &word, 1, str(""), NULL, 0) == 0);
+}
+
+static void bad_values_are_refused_with_the_reason(void)
+{
+    static const struct {
+        const char *name, *word, *message;
+    } table[] = {
+        {"OTPAuthMaxOffset", "10001", "OTPAuthMaxOffset takes a number from 0 to 10000, not \"10001\""},
+        {"OTPAuthMaxOffset", "", "OTPAuthMaxOffset takes a number from 0 to 10000, not \"\""},
+        {"otpauthmaxoffset", "-1", "OTPAuthMaxOffset takes a number from 0 to 10000, not \"-1\""},
+        {"OTPAuthMaxIdle", "15", "OTPAuthMaxIdle takes a number from 16 to 2147483647, not \"15\""},
+        {"OTPAuthRequireTLS", "maybe", "OTPAuthRequireTLS takes On or Off, not \"maybe\""},
+        {"OTPAuthRequireTLS", "\n\xff", "OTPAuthRequireTLS takes On or Off, not \"\\n\\xff\""},
+        {"OTPAuthUsersFile", "", "OTPAuthUsersFile takes a path, not an empty word"},
+        {"OTPAuthNoSuch", "1", "OTPAuthNoSuch is no setting of otpgate"},
+    };
+    size_t i;
+    for (i = 0; i < sizeof table / sizeof *table; i++) {
+        otpgate_settings settings = {{0}}, before;
+        otpgate_str word = str(table[i].word);
+        char error[512];
+        set(&settings, OTPGATE_APACHE, "OTPAuthMaxLinger", "60", NULL);
+        before = settings;
+        EXPECT(otpgate_settings_set(&settings, OTPGATE_APACHE, str(table[i].name), &word, 1, str("a:1"), error,
+                                    sizeof error) != 0);
+        EXPECT_TEXT(error, table[i].message);
+        EXPECT(memcmp(&before, &settings, sizeof settings) == 0);
+    }
+}
+
+static void the_reason_is_cut_to_its_place(void)
+{
+    static const char message[] = "OTPAuthMaxIdle takes a number from 16 to 2147483647, not \"15\"";
+    otpgate_settings settings = {{0}};
+    otpgate_str word = str("15");
+    size_t size;
+    for (size = 0; size <= sizeof message + 1; size++) {
+        char error[sizeof message + 4];
+        size_t len = size == 0 ? 0 : size - 1;
+        memset(error, '~', sizeof error);
+        if (len > sizeof message - 1)
+            len = sizeof message - 1;
+        EXPECT(otpgate_settings_set(&settings, OTPGATE_APACHE, str("OTPAuthMaxIdle"), &word, 1, str("a:1"), error,
+                                    size) != 0);
+        EXPECT(memcmp(error, message, len) == 0);
+        EXPECT(size == 0 || error[len] == '\0');
+        EXPECT(error[size == 0 ? 0 : len + 1] == '~');
+    }
+    EXPECT(otpgate_settings_set(&settings, OTPGATE_APACHE, str("OTPAuthMaxIdle"), &word, 1, str("a:1"), NULL, 0) != 0);
+    EXPECT(otpgate_settings_set(&settings, OTPGATE_APACHE, str("OTPAuthMaxIdle"), &word, 1, str("a:1"), NULL, 99) != 0);
+}
+
+static void null_pointers_are_refused(void)
+{
+    otpgate_settings settings = {{0}};
+    otpgate_str nothing = {0, NULL}, word = str("On");
+    EXPECT(otpgate_settings_set(NULL, OTPGATE_APACHE, str("OTPAuthForget"), &word, 1, nothing, NULL, 0) != 0);
+    EXPECT(otpgate_settings_set(&settings, OTPGATE_APACHE, str("OTPAuthForget"), NULL, 1, nothing, NULL, 0) != 0);
+    EXPECT(otpgate_settings_set(&settings, OTPGATE_APACHE, nothing, &word, 1, nothing, NULL, 0) != 0);
+    EXPECT(otpgate_settings_set(&settings, OTPGATE_APACHE, str("OTPAuthForget"), &nothing, 1, nothing, NULL, 0) != 0);
+    /* An empty place is no mistake. */
+    EXPECT(otpgate_settings_set(&settings, OTPGATE_APACHE, str("OTPAuthForget"), &word, 1, nothing, NULL, 0) == 0);
+}
+
+static void a_child_overrides_what_it_sets_and_inherits_the_rest(void)
+{
+    otpgate_settings base = {{0}}, child = {{0}}, out;
+    size_t count = 0;
+    set(&base, OTPGATE_APACHE, "OTPAuthUsersFile", "users", NULL);
+    set(&base, OTPGATE_APACHE, "OTPAuthRequireTLS", "On", NULL);
+    set(&base, OTPGATE_APACHE, "OTPAuthPINAuthProvider", "file", NULL);
+    set(&child, OTPGATE_APACHE, "OTPAuthPINAuthProvider", "ldap", "dbm", NULL);
+
+    memset(&out, 0xff, sizeof out);
+    otpgate_settings_merge(&out, OTPGATE_APACHE, &base, &child);
+    EXPECT_NUMBER(otpgate_settings_require_tls(&out), 1);
+    EXPECT_NUMBER(otpgate_settings_has_users_file(&out), 1);
+    EXPECT(memcmp(otpgate_settings_pin_providers(&out, &count)[1].data, "dbm", 3) == 0);
+    EXPECT_NUMBER(count, 2);
+
+    set(&child, OTPGATE_APACHE, "OTPAuthRequireTLS", "Off", NULL);
+    otpgate_settings_merge(&out, OTPGATE_APACHE, &base, &child);
+    EXPECT_NUMBER(otpgate_settings_require_tls(&out), 0);
+
+    /* Into the base, into the child. */
+    out = base;
+    otpgate_settings_merge(&out, OTPGATE_APACHE, &out, &child);
+    EXPECT_NUMBER(otpgate_settings_require_tls(&out), 0);
+    EXPECT_NUMBER(otpgate_settings_has_users_file(&out), 1);
+    otpgate_settings_merge(&child, OTPGATE_APACHE, &base, &child);
+    EXPECT_NUMBER(otpgate_settings_require_tls(&child), 0);
+    EXPECT_NUMBER(otpgate_settings_has_users_file(&child), 1);
+}
+
+static void zero_failures_in_a_child_inherit_the_limit_on_apache_alone(void)
+{
+    static const struct {
+        int server;
+        const char *name, *second;
+    } table[] = {
+        {OTPGATE_APACHE, "OTPAuthMaxOTPFailure", "denied-locked"},
+        {OTPGATE_NGINX, "auth_otp_max_failures", "granted-fresh"},
+    };
+    size_t i;
+    for (i = 0; i < 2; i++) {
+        otpgate_settings base = {{0}}, child = {{0}};
+        otpgate_gate *gate = new_gate(table[i].server);
+        otpgate_login login;
+        write_users("HOTP alice - " KEY "\n");
+        set(&base, table[i].server, i == 0 ? "OTPAuthUsersFile" : "auth_otp_users_file", "users", NULL);
+        set(&base, table[i].server, table[i].name, "1", NULL);
+        set(&child, table[i].server, table[i].name, "0", NULL);
+        otpgate_settings_merge(&child, table[i].server, &base, &child);
+        login = login_of(&child, "alice", "000000");
+        EXPECT_TEXT(log_in(gate, &login), "denied-code");
+        login.password = str(code[0]);
+        EXPECT_TEXT(log_in(gate, &login), table[i].second);
+        otpgate_gate_free(gate);
+    }
+}
+
+static otpgate_identity myself(void)
+{
+    otpgate_identity identity;
+    identity.uid = (uint32_t)geteuid();
+    identity.gid = (uint32_t)getegid();
+    return identity;
+}
+
+static void the_configuration_test_counts_errors_and_logs_each_with_its_place(void)
+{
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    otpgate_settings good = {{0}}, missing = {{0}}, nothing = {{0}};
+    const otpgate_settings *sections[3];
+    otpgate_identity identity = myself();
+    int sink;
+    otpgate_str there = str("users"), gone = str("gone");
+    write_users("HOTP alice " PIN " " KEY "\n");
+    EXPECT(chmod("users", 0600) == 0);
+    EXPECT(otpgate_settings_set(&good, OTPGATE_APACHE, str("OTPAuthUsersFile"), &there, 1, str("good.conf:2"), NULL,
+                                0) == 0);
+    EXPECT(otpgate_settings_set(&missing, OTPGATE_APACHE, str("OTPAuthUsersFile"), &gone, 1, str("bad.conf:3"), NULL,
+                                0) == 0);
+    sections[0] = &good;
+    sections[1] = &missing;
+    sections[2] = &nothing;
+
+    EXPECT_NUMBER(otpgate_settings_check(gate, sections, 0, &identity, &sink), 0);
+    EXPECT_NUMBER(otpgate_settings_check(gate, sections, 1, &identity, &sink), 0);
+    EXPECT_NUMBER(line_count, 0);
+    EXPECT_NUMBER(otpgate_settings_check(gate, sections, 3, &identity, &sink), 1);
+    EXPECT_NUMBER(line_count, 1);
+    EXPECT_NUMBER(lines[0].level, OTPGATE_LOG_ERROR);
+    EXPECT(lines[0].request == &sink);
+    EXPECT(strncmp(lines[0].text, "bad.conf:3: ", 12) == 0);
+    EXPECT(strstr(lines[0].text, "gone") != NULL);
+
+    /* A warning is no error. */
+    line_count = 0;
+    EXPECT(chmod("users", 0644) == 0);
+    EXPECT_NUMBER(otpgate_settings_check(gate, sections, 1, &identity, &sink), 0);
+    EXPECT_NUMBER(line_count, 1);
+    EXPECT_NUMBER(lines[0].level, OTPGATE_LOG_WARNING);
+    EXPECT(strncmp(lines[0].text, "good.conf:2: ", 13) == 0);
+    otpgate_gate_free(gate);
+}
+
+static void the_configuration_test_reports_lines_without_pin_or_key(void)
+{
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    otpgate_settings settings = apache_settings();
+    const otpgate_settings *section = &settings;
+    otpgate_identity identity = myself();
+    /* The log callback fails if PIN or key come through. */
+    write_users("HOTP/X alice " PIN " " KEY "\nHOTP bob " PIN " " KEY "0\nHOTP carol $6$" PIN " " KEY "\n"
+                "HOTP dave " PIN " " KEY " -5\n");
+    EXPECT(chmod("users", 0600) == 0);
+    EXPECT_NUMBER(otpgate_settings_check(gate, &section, 1, &identity, NULL), 4);
+    EXPECT_NUMBER(line_count, 4);
+    EXPECT(strstr(lines[0].text, "line 1") != NULL);
+    EXPECT(strstr(lines[3].text, "line 4") != NULL);
+    otpgate_gate_free(gate);
+}
+
+#define CASE(name) {#name, name}
+const struct test_case settings_cases[] = {
+    CASE(settings_have_the_names_of_their_server_and_a_usage),
+    CASE(an_unknown_server_has_no_settings),
+    CASE(every_listed_name_is_a_setting),
+    CASE(all_zero_says_nothing),
+    CASE(values_are_kept_and_copied_by_assignment),
+    CASE(nginx_has_its_own_names_and_takes_them_exactly),
+    CASE(bad_values_are_refused_with_the_reason),
+    CASE(the_reason_is_cut_to_its_place),
+    CASE(null_pointers_are_refused),
+    CASE(a_child_overrides_what_it_sets_and_inherits_the_rest),
+    CASE(zero_failures_in_a_child_inherit_the_limit_on_apache_alone),
+    CASE(the_configuration_test_counts_errors_and_logs_each_with_its_place),
+    CASE(the_configuration_test_reports_lines_without_pin_or_key),
+    {NULL, NULL},
+};

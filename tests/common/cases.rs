@@ -1,0 +1,1084 @@
+//! What a login does on any server: a table of situations, each with a scope of its own, so that all of them
+//! fit one running server.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+
+use otpgate::otp::Hash;
+
+use super::common::{Place, Reply, Request, Scope, Server, Setting, Token, wait_until};
+
+/// Why six characters and more: the logs are searched for it.
+const PIN: &str = "sesame9";
+const WRONG_PIN: &str = "simsim8";
+
+const LOOPBACK: &str = "127.0.0.1";
+const HOME: &str = "192.0.2.7";
+const CAFE: &str = "198.51.100.23";
+
+/// A situation, and what has to happen in it.
+pub struct Case {
+    pub name: &'static str,
+    scope: Scope,
+    run: Box<dyn Fn(&Place<'_>) + Send + Sync>,
+}
+
+fn case(scope: Scope, run: impl Fn(&Place<'_>) + Send + Sync + 'static) -> Case {
+    Case { name: "", scope, run: Box::new(run) }
+}
+
+macro_rules! table {
+    ($($name:ident,)*) => {
+        vec![$({
+            let mut case = $name();
+            case.name = stringify!($name);
+            case.scope.name = case.name.to_owned();
+            case
+        }),*]
+    };
+}
+
+/// All of them.
+pub fn all() -> Vec<Case> {
+    table![
+        // PIN and code.
+        right_pin_and_code_is_granted,
+        wrong_pin_is_refused_and_writes_nothing,
+        code_without_its_pin_is_refused_and_writes_nothing,
+        something_before_the_code_of_a_token_without_pin_is_refused,
+        password_shorter_than_a_code_is_refused_and_not_counted,
+        wrong_code_is_refused_and_counted,
+        a_grant_ends_the_count_of_wrong_codes,
+        wrong_code_after_wrong_pin_tells_nothing,
+        hashed_pins_are_checked,
+        a_hash_typed_as_pin_is_refused,
+        a_pin_may_hold_any_printable_character,
+        // Which code.
+        replay_without_linger_is_refused,
+        lingering_code_is_granted_again_and_writes_nothing,
+        code_ahead_within_the_window_moves_the_counter_past_it,
+        code_beyond_the_window_is_refused,
+        without_window_only_the_next_code_counts,
+        older_code_is_refused_and_not_counted,
+        skipped_code_is_refused_and_not_counted,
+        expired_code_sent_again_is_refused_and_not_counted,
+        hexadecimal_code_is_granted_in_any_case,
+        hexadecimal_code_is_wrong_where_switched_off,
+        eight_digits,
+        ten_digits_and_one,
+        sha256_and_sha512_tokens,
+        old_type_names,
+        mobile_otp,
+        mobile_otp_with_something_before_the_code_is_refused,
+        // Time tokens.
+        time_codes_are_each_accepted_once,
+        time_code_of_a_step_before_the_last_accepted_is_refused,
+        time_code_beyond_the_window_is_refused,
+        clock_that_is_off_has_a_window_of_its_own,
+        // How long.
+        idle_time_counts_from_the_last_use,
+        idle_time_over_ends_the_code,
+        idle_and_linger_time_both_bind,
+        use_refreshes_the_idle_time,
+        // Forgetting.
+        forgotten_event_code_is_dead,
+        forgotten_time_code_is_dead,
+        forget_request_from_elsewhere_does_nothing,
+        forget_request_does_nothing_where_switched_off,
+        forget_request_for_an_expired_code_does_nothing,
+        // Locking out.
+        locked_after_so_many_wrong_codes,
+        lockout_with_a_time_ends_by_itself,
+        without_limit_nobody_is_locked,
+        wrong_pins_lock_nobody_out,
+        locked_user_stays_out_with_fall_through,
+        // Addresses.
+        code_from_another_address_is_refused_if_asked_for,
+        code_from_another_address_is_granted_by_itself,
+        mapped_address_is_the_same_address,
+        // Several tokens, several lines.
+        two_tokens_of_one_user_both_work,
+        wrong_code_counts_on_all_tokens_and_a_grant_clears_all,
+        repeated_line_is_one_token,
+        everything_else_in_the_file_stays,
+        last_line_needs_no_end,
+        line_ends_of_other_systems_stay,
+        an_empty_users_file_knows_nobody,
+        state_of_every_older_form_is_understood,
+        // Names.
+        unknown_user_is_refused,
+        unknown_user_is_left_to_the_second_provider,
+        listed_user_is_not_left_to_the_second_provider,
+        name_that_differs_in_case_or_blanks_is_refused,
+        name_that_is_not_utf8,
+        name_cannot_forge_a_log_line,
+        empty_name_is_refused,
+        unreadable_line_denies_its_user_only,
+        other_line_of_a_user_with_an_unreadable_one_still_grants,
+        switched_off_token_denies_its_user,
+        switched_off_token_leaves_the_other_alone,
+        // Falling through.
+        fall_through_passes_on_what_fails_before_the_code,
+        fall_through_passes_no_wrong_code_on,
+        // Odd requests.
+        password_over_a_kibibyte_is_refused,
+        control_characters_are_refused,
+        request_without_credentials_is_asked_for_them,
+        credentials_that_cannot_be_parsed_are_refused,
+    ]
+}
+
+/// Runs them on one server. Panics with all failures at the end, so that one fault hides no other.
+pub fn run(cases: Vec<Case>, start: impl FnOnce(Vec<Scope>) -> Server) {
+    let server = start(cases.iter().map(|case| case.scope.clone()).collect());
+    let queue = Mutex::new(cases.iter());
+    let failures = Mutex::new(Vec::new());
+    // Some cases wait for a time to pass; the others needn't wait for them.
+    std::thread::scope(|threads| {
+        for _ in 0..8 {
+            threads.spawn(|| {
+                loop {
+                    let Some(case) = queue.lock().expect("no panic inside").next() else {
+                        return;
+                    };
+                    let place = server.at(case.name);
+                    let run = AssertUnwindSafe(|| (case.run)(&place));
+                    if catch_unwind(run).is_err() {
+                        failures.lock().expect("no panic inside").push(case.name);
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().expect("no panic inside");
+    assert!(
+        failures.is_empty(),
+        "{} of {} cases failed, each with its own message above: {failures:?}",
+        failures.len(),
+        cases.len()
+    );
+    server.finish();
+}
+
+fn alice() -> Token {
+    Token::hotp("alice").pin(PIN)
+}
+
+fn bob() -> Token {
+    Token::totp("bob").pin(PIN)
+}
+
+fn scope(tokens: &[&Token]) -> Scope {
+    let scope = Scope::new("");
+    tokens.iter().fold(scope, |scope, token| scope.token(token))
+}
+
+fn right_pin_and_code_is_granted() -> Case {
+    // A name of its own, so that its line in the log can be counted.
+    let trudy = Token::hotp("trudy").pin(PIN);
+    case(scope(&[&trudy]), move |at| {
+        at.login("trudy", trudy.password(0)).is(200, "granted-fresh");
+        let users = at.users();
+        assert_eq!(users.counter("trudy"), 1);
+        assert_eq!(users.failures("trudy"), 0);
+        assert_eq!(users.last_otp("trudy"), trudy.code(0));
+        assert_eq!(users.address("trudy"), LOOPBACK);
+        assert_eq!(at.server().decisions("granted-fresh", "trudy"), 1);
+    })
+}
+
+fn wrong_pin_is_refused_and_writes_nothing() -> Case {
+    let alice = alice();
+    case(scope(&[&alice]).set(Setting::MaxFailures, 3), move |at| {
+        at.users().stays_the_same(|| {
+            let right_code = format!("{WRONG_PIN}{}", alice.code(0));
+            let wrong_code = format!("{WRONG_PIN}{}", alice.wrong_code());
+            at.login("alice", right_code).is(401, "denied-pin");
+            at.login("alice", wrong_code).is(401, "denied-pin");
+        });
+        at.login("alice", alice.password(0)).is(200, "granted-fresh");
+    })
+}
+
+fn code_without_its_pin_is_refused_and_writes_nothing() -> Case {
+    let alice = alice();
+    case(scope(&[&alice]), move |at| {
+        at.users().stays_the_same(|| {
+            at.login("alice", alice.code(0)).is(401, "denied-pin");
+            at.login("alice", PIN).is_denied();
+        });
+    })
+}
+
+fn something_before_the_code_of_a_token_without_pin_is_refused() -> Case {
+    let carol = Token::hotp("carol");
+    case(scope(&[&carol]), move |at| {
+        at.users().stays_the_same(|| {
+            let password = format!("{PIN}{}", carol.code(0));
+            at.login("carol", password).is(401, "denied-pin");
+        });
+        at.login("carol", carol.code(0)).is(200, "granted-fresh");
+    })
+}
+
+fn password_shorter_than_a_code_is_refused_and_not_counted() -> Case {
+    let (alice, carol) = (alice(), Token::hotp("carol"));
+    case(scope(&[&alice, &carol]), move |at| {
+        at.users().stays_the_same(|| {
+            at.login("alice", "75522").is_denied();
+            at.login("carol", &carol.code(0)[..5]).is_denied();
+        });
+    })
+}
+
+fn wrong_code_is_refused_and_counted() -> Case {
+    let alice = alice();
+    case(scope(&[&alice]), move |at| {
+        for (number, wrong) in alice.wrong_codes(3).iter().enumerate() {
+            at.login("alice", alice.with(wrong)).is(401, "denied-code");
+            assert_eq!(at.users().failures("alice"), number as i64 + 1);
+            assert_eq!(at.users().counter("alice"), 0);
+        }
+    })
+}
+
+fn a_grant_ends_the_count_of_wrong_codes() -> Case {
+    let alice = alice();
+    case(scope(&[&alice]), move |at| {
+        at.login("alice", alice.with(&alice.wrong_code())).is(401, "denied-code");
+        at.login("alice", alice.password(0)).is(200, "granted-fresh");
+        assert_eq!(at.users().failures("alice"), 0);
+    })
+}
+
+fn wrong_code_after_wrong_pin_tells_nothing() -> Case {
+    let alice = alice();
+    case(scope(&[&alice]), move |at| {
+        let right = at.login("alice", format!("{WRONG_PIN}{}", alice.code(0)));
+        let wrong = at.login("alice", format!("{WRONG_PIN}{}", alice.wrong_code()));
+        assert_eq!(right.0.body, wrong.0.body);
+        assert_eq!(right.result(), wrong.result());
+        assert_eq!(right.status(), 401);
+    })
+}
+
+const HASHES: [(&str, &str); 4] = [
+    ("argon", "$argon2id$v=19$m=1024,t=1,p=1$c2FsdHNhbHQ$UgIhFaHXoNNKA7q2PfSTthQPWCWdWyy0Q0v/NAy0a6w"),
+    ("bcrypt", "$2y$04$P1lBgH.ReR7u6iB.IJfVHOaAuXgtzcifRZIhWVk8GCoQ6u9j3uQbu"),
+    (
+        "sha512",
+        "$6$saltsalt$VZDAORASeF6J1rd2Mil2wjTJOUQ5KZL/rtjM/INrXArkXEgEN85EwqrGUN2etfafC.AXIV96FFMooIuE46RQx/",
+    ),
+    ("sha256", "$5$saltsalt$G7IYwyb6vogyHX7W7Y7MAuY8T34XzBU51tQcN5kYvo."),
+];
+
+fn hashed_pins() -> Vec<(&'static str, Token)> {
+    HASHES.iter().map(|(user, hash)| (*user, Token::hotp(user).hashed_pin(PIN, hash))).collect()
+}
+
+fn hashed_pins_are_checked() -> Case {
+    let tokens: Vec<Token> = hashed_pins().into_iter().map(|(_, token)| token).collect();
+    case(scope(&tokens.iter().collect::<Vec<_>>()), move |at| {
+        for (user, token) in hashed_pins() {
+            at.users().stays_the_same(|| {
+                let password = format!("{WRONG_PIN}{}", token.code(0));
+                at.login(user, password).is(401, "denied-pin");
+            });
+            at.login(user, token.password(0)).is(200, "granted-fresh");
+            at.login(user, token.password(0)).is(200, "granted-reuse");
+            at.login(user, token.with(&token.wrong_code())).is(401, "denied-code");
+            at.login(user, token.password(1)).is(200, "granted-fresh");
+        }
+    })
+}
+
+fn a_hash_typed_as_pin_is_refused() -> Case {
+    let tokens: Vec<Token> = hashed_pins().into_iter().map(|(_, token)| token).collect();
+    case(scope(&tokens.iter().collect::<Vec<_>>()), move |at| {
+        for ((user, hash), (_, token)) in HASHES.iter().zip(hashed_pins()) {
+            at.login(user, format!("{hash}{}", token.code(0))).is(401, "denied-pin");
+        }
+    })
+}
+
+fn a_pin_may_hold_any_printable_character() -> Case {
+    let pins = ["a:b:c", "-minus", "+plus", "#hash", "50%&<\"\\'>", "schlüssel"];
+    let tokens: Vec<Token> =
+        pins.iter().enumerate().map(|(number, pin)| Token::hotp(format!("user{number}")).pin(pin)).collect();
+    case(scope(&tokens.iter().collect::<Vec<_>>()), move |at| {
+        for (token, pin) in tokens.iter().zip(pins) {
+            at.login(token.user(), format!("{WRONG_PIN}{}", token.code(0))).is(401, "denied-pin");
+            eprintln!("the PIN is {pin}");
+            at.login(token.user(), token.password(0)).is(200, "granted-fresh");
+        }
+    })
+}
+
+fn replay_without_linger_is_refused() -> Case {
+    let alice = alice();
+    case(scope(&[&alice]).set(Setting::MaxLinger, 0), move |at| {
+        at.login("alice", alice.password(0)).is(200, "granted-fresh");
+        at.users().stays_the_same(|| {
+            at.login("alice", alice.password(0)).is(401, "denied-expired");
+        });
+        at.login("alice", alice.password(1)).is(200, "granted-fresh");
+    })
+}
+
+fn lingering_code_is_granted_again_and_writes_nothing() -> Case {
+    let (alice, bob) = (alice(), bob());
+    case(scope(&[&alice, &bob]).set(Setting::MaxLinger, 600), move |at| {
+        let now = bob.password(bob.step());
+        for (user, password) in [("alice", alice.password(0)), ("bob", now)] {
+            at.login(user, &password).is(200, "granted-fresh");
+            at.users().stays_the_same(|| {
+                for _ in 0..3 {
+                    at.login(user, &password).is(200, "granted-reuse");
+                }
+            });
+        }
+    })
+}
+
+fn code_ahead_within_the_window_moves_the_counter_past_it() -> Case {
+    let alice = alice().counter(10);
+    case(scope(&[&alice]).set(Setting::MaxOffset, 4), move |at| {
+        at.login("alice", alice.password(13)).is(200, "granted-fresh");
+        assert_eq!(at.users().counter("alice"), 14);
+        at.login("alice", alice.password(18)).is(200, "granted-fresh");
+        assert_eq!(at.users().counter("alice"), 19);
+    })
+}
+
+fn code_beyond_the_window_is_refused() -> Case {
+    let alice = alice().counter(10);
+    case(scope(&[&alice]).set(Setting::MaxOffset, 4), move |at| {
+        at.login("alice", alice.password(15)).is(401, "denied-code");
+        assert_eq!(at.users().counter("alice"), 10);
+        assert_eq!(at.users().failures("alice"), 1);
+    })
+}
+
+fn without_window_only_the_next_code_counts() -> Case {
+    let alice = alice();
+    case(scope(&[&alice]).set(Setting::MaxOffset, 0), move |at| {
+        at.login("alice", alice.password(1)).is(401, "denied-code");
+        at.login("alice", alice.password(0)).is(200, "granted-fresh");
+        at.login("alice", alice.password(1)).is(200, "granted-fresh");
+    })
+}
+
+fn older_code_is_refused_and_not_counted() -> Case {
+    let alice = alice();
+    case(scope(&[&alice]).set(Setting::MaxLinger, 600), move |at| {
+        at.login("alice", alice.password(0)).is(200, "granted-fresh");
+        at.login("alice", alice.password(1)).is(200, "granted-fresh");
+        at.users().stays_the_same(|| {
+            at.login("alice", alice.password(0)).is(401, "denied-expired");
+        });
+        at.login("alice", alice.password(1)).is(200, "granted-reuse");
+    })
+}
+
+fn skipped_code_is_refused_and_not_counted() -> Case {
+    let alice = alice();
+    case(scope(&[&alice]), move |at| {
+        at.login("alice", alice.password(3)).is(200, "granted-fresh");
+        at.users().stays_the_same(|| {
+            for counter in 0..3 {
+                at.login("alice", alice.password(counter)).is(401, "denied-expired");
+            }
+        });
+    })
+}
+
+fn expired_code_sent_again_is_refused_and_not_counted() -> Case {
+    let alice = alice().used(0, 700, LOOPBACK);
+    case(scope(&[&alice]).set(Setting::MaxLinger, 600), move |at| {
+        at.users().stays_the_same(|| {
+            for _ in 0..3 {
+                at.login("alice", alice.password(0)).is(401, "denied-expired");
+            }
+        });
+        at.login("alice", alice.password(1)).is(200, "granted-fresh");
+    })
+}
+
+fn hexadecimal_code_is_granted_in_any_case() -> Case {
+    let alice = alice();
+    case(scope(&[&alice]).set(Setting::AllowHex, "On"), move |at| {
+        let lower = alice.with(&alice.hexadecimal_code(0));
+        at.login("alice", &lower).is(200, "granted-fresh");
+        at.login("alice", &lower).is(200, "granted-reuse");
+        assert_eq!(at.users().counter("alice"), 1);
+        let upper = alice.with(&alice.hexadecimal_code(1).to_uppercase());
+        at.login("alice", upper).is(200, "granted-fresh");
+        assert_eq!(at.users().counter("alice"), 2);
+    })
+}
+
+fn hexadecimal_code_is_wrong_where_switched_off() -> Case {
+    let alice = alice();
+    case(scope(&[&alice]).set(Setting::AllowHex, "Off"), move |at| {
+        let hexadecimal = alice.with(&alice.hexadecimal_code(0));
+        at.login("alice", hexadecimal).is(401, "denied-code");
+        assert_eq!(at.users().failures("alice"), 1);
+        at.login("alice", alice.password(0)).is(200, "granted-fresh");
+    })
+}
+
+fn eight_digits() -> Case {
+    let (alice, bob) = (alice().digits(8), bob().digits(8));
+    case(scope(&[&alice, &bob]), move |at| {
+        at.login("alice", alice.with(&alice.code(0)[2..])).is_denied();
+        at.login("alice", alice.password(0)).is(200, "granted-fresh");
+        at.login("bob", bob.password(bob.step())).is(200, "granted-fresh");
+    })
+}
+
+fn ten_digits_and_one() -> Case {
+    let long = Token::hotp("long").pin(PIN).digits(10);
+    let short = Token::hotp("short").pin(PIN).digits(1);
+    case(scope(&[&long, &short]).set(Setting::MaxOffset, 0), move |at| {
+        at.login("long", long.password(0)).is(200, "granted-fresh");
+        at.login("short", short.password(0)).is(200, "granted-fresh");
+    })
+}
+
+fn sha256_and_sha512_tokens() -> Case {
+    let event = |user: &str, hash| Token::hotp(user).pin(PIN).hash(hash);
+    let time = |user: &str, hash| Token::totp(user).pin(PIN).hash(hash);
+    let (e256, t256) = (event("e256", Hash::Sha256), time("t256", Hash::Sha256));
+    let (e512, t512) = (event("e512", Hash::Sha512), time("t512", Hash::Sha512));
+    case(scope(&[&e256, &t256, &e512, &t512]), move |at| {
+        at.login("e256", e512.password(0)).is(401, "denied-code");
+        at.login("e256", e256.password(0)).is(200, "granted-fresh");
+        at.login("e512", e512.password(0)).is(200, "granted-fresh");
+        at.login("t256", t256.password(t256.step())).is(200, "granted-fresh");
+        at.login("t512", t512.password(t512.step())).is(200, "granted-fresh");
+    })
+}
+
+fn old_type_names() -> Case {
+    let (alice, bob) = (alice(), bob());
+    let line = |token: &Token, long: &str, short: &str| {
+        let line = String::from_utf8(token.line()).expect("plain text");
+        assert!(line.starts_with(long));
+        line.replacen(long, short, 1)
+    };
+    let scope = Scope::new("")
+        .text(line(&alice, "HOTP/E/6", "E"))
+        .text(line(&bob, "HOTP/T30/6", "T"))
+        .text("hotp dave - 3132333435363738393031323334353637383930\n");
+    case(scope, move |at| {
+        at.login("alice", alice.password(0)).is(200, "granted-fresh");
+        at.login("bob", bob.password(bob.step())).is(200, "granted-fresh");
+        at.login("dave", Token::hotp("dave").password(0)).is(200, "granted-fresh");
+    })
+}
+
+fn mobile_otp() -> Case {
+    let carol = Token::motp("carol").pin(PIN);
+    let other = carol.clone().pin(WRONG_PIN);
+    case(scope(&[&carol]).set(Setting::MaxLinger, 0), move |at| {
+        let step = carol.step();
+        at.login("carol", other.password(step)).is(401, "denied-code");
+        assert_eq!(at.users().failures("carol"), 1);
+        at.login("carol", carol.password(step)).is(200, "granted-fresh");
+        at.users().stays_the_same(|| {
+            at.login("carol", carol.password(step)).is(401, "denied-expired");
+        });
+        at.login("carol", carol.password(step + 1)).is(200, "granted-fresh");
+    })
+}
+
+fn mobile_otp_with_something_before_the_code_is_refused() -> Case {
+    let carol = Token::motp("carol").pin(PIN);
+    case(scope(&[&carol]), move |at| {
+        at.users().stays_the_same(|| {
+            let password = format!("{PIN}{}", carol.password(carol.step()));
+            at.login("carol", password).is_denied();
+        });
+    })
+}
+
+fn time_codes_are_each_accepted_once() -> Case {
+    let bob = bob();
+    case(scope(&[&bob]), move |at| {
+        let step = bob.step();
+        at.login("bob", bob.password(step)).is(200, "granted-fresh");
+        at.login("bob", bob.password(step + 1)).is(200, "granted-fresh");
+        at.users().stays_the_same(|| {
+            at.login("bob", bob.password(step)).is(401, "denied-expired");
+        });
+        at.login("bob", bob.password(step + 1)).is(200, "granted-reuse");
+    })
+}
+
+fn time_code_of_a_step_before_the_last_accepted_is_refused() -> Case {
+    let bob = bob();
+    case(scope(&[&bob]), move |at| {
+        let step = bob.step();
+        at.login("bob", bob.password(step)).is(200, "granted-fresh");
+        at.users().stays_the_same(|| {
+            // Never sent before, but passed.
+            at.login("bob", bob.password(step - 1)).is(401, "denied-expired");
+        });
+    })
+}
+
+fn time_code_beyond_the_window_is_refused() -> Case {
+    let bob = bob();
+    case(scope(&[&bob]).set(Setting::MaxOffset, 4), move |at| {
+        // Not the very next step: time goes on while the test runs.
+        at.login("bob", bob.password(bob.step() + 7)).is(401, "denied-code");
+        assert_eq!(at.users().failures("bob"), 1);
+    })
+}
+
+fn clock_that_is_off_has_a_window_of_its_own() -> Case {
+    let bob = bob().state("-10");
+    case(scope(&[&bob]).set(Setting::MaxOffset, 2), move |at| {
+        let step = bob.step();
+        // Between the window around the stored offset and the one around the right time there is a gap.
+        at.login("bob", bob.password(step - 5)).is(401, "denied-code");
+        at.login("bob", bob.password(step - 10)).is(200, "granted-fresh");
+        let offset = at.users().counter("bob");
+        assert!((-11..=-10).contains(&offset), "{offset}");
+        at.login("bob", bob.password(step)).is(200, "granted-fresh");
+        let offset = at.users().counter("bob");
+        assert!((-1..=0).contains(&offset), "{offset}");
+    })
+}
+
+fn idle_time_counts_from_the_last_use() -> Case {
+    let alice = alice().used(0, 3000, LOOPBACK);
+    case(scope(&[&alice]).set(Setting::MaxIdle, 3600), move |at| {
+        // Idle time alone: there is no limit from the first use.
+        at.login("alice", alice.password(0)).is(200, "granted-reuse");
+    })
+}
+
+fn idle_time_over_ends_the_code() -> Case {
+    let alice = alice().used(0, 20, LOOPBACK);
+    case(scope(&[&alice]).set(Setting::MaxIdle, 16), move |at| {
+        at.users().stays_the_same(|| {
+            at.login("alice", alice.password(0)).is(401, "denied-expired");
+        });
+    })
+}
+
+fn idle_and_linger_time_both_bind() -> Case {
+    let recent = Token::hotp("recent").used(0, 50, LOOPBACK);
+    let old = Token::hotp("old").used(0, 150, LOOPBACK);
+    let idle = Token::hotp("idle").used(0, 90, LOOPBACK);
+    let scope = scope(&[&recent, &old, &idle]).set(Setting::MaxLinger, 100).set(Setting::MaxIdle, 80);
+    case(scope, move |at| {
+        at.login("recent", recent.password(0)).is(200, "granted-reuse");
+        at.login("old", old.password(0)).is(401, "denied-expired");
+        at.login("idle", idle.password(0)).is(401, "denied-expired");
+    })
+}
+
+fn use_refreshes_the_idle_time() -> Case {
+    let alice = alice().used(0, 100, HOME);
+    case(scope(&[&alice]).set(Setting::MaxIdle, 160), move |at| {
+        let before = at.users().time("alice");
+        at.login_from(CAFE, "alice", alice.password(0)).is(200, "granted-reuse");
+        assert_ne!(at.users().time("alice"), before);
+        assert_eq!(at.users().address("alice"), HOME);
+        assert_eq!(at.users().counter("alice"), 1);
+        // Only after a sixteenth of the limit again.
+        at.users().stays_the_same(|| {
+            at.login_from(CAFE, "alice", alice.password(0)).is(200, "granted-reuse");
+        });
+    })
+}
+
+fn forgotten_event_code_is_dead() -> Case {
+    let alice = alice();
+    case(scope(&[&alice]).set(Setting::MaxLinger, 600), move |at| {
+        at.login("alice", alice.password(0)).is(200, "granted-fresh");
+        at.login("alice", "").is(401, "forgotten");
+        assert_eq!(at.users().time("alice"), "1970-01-01T00:00:00L");
+        assert_eq!(at.users().last_otp("alice"), alice.code(0));
+        at.users().stays_the_same(|| {
+            at.login("alice", alice.password(0)).is(401, "denied-expired");
+        });
+        at.login("alice", alice.password(1)).is(200, "granted-fresh");
+    })
+}
+
+fn forgotten_time_code_is_dead() -> Case {
+    let bob = bob();
+    case(scope(&[&bob]).set(Setting::MaxLinger, 600), move |at| {
+        let step = bob.step();
+        at.login("bob", bob.password(step)).is(200, "granted-fresh");
+        at.login("bob", "").is(401, "forgotten");
+        at.users().stays_the_same(|| {
+            at.login("bob", bob.password(step)).is(401, "denied-expired");
+        });
+        at.login("bob", bob.password(step + 1)).is(200, "granted-fresh");
+    })
+}
+
+fn forget_request_from_elsewhere_does_nothing() -> Case {
+    let alice = alice();
+    case(scope(&[&alice]).set(Setting::MaxLinger, 600), move |at| {
+        at.login_from(HOME, "alice", alice.password(0)).is(200, "granted-fresh");
+        at.users().stays_the_same(|| {
+            at.login_from(CAFE, "alice", "").is_denied();
+            at.login_from(HOME, "alice", alice.password(0)).is(200, "granted-reuse");
+        });
+        at.login_from(HOME, "alice", "").is(401, "forgotten");
+    })
+}
+
+fn forget_request_does_nothing_where_switched_off() -> Case {
+    let alice = alice();
+    let scope = scope(&[&alice]).set(Setting::MaxLinger, 600).set(Setting::Forget, "Off");
+    case(scope, move |at| {
+        at.login("alice", alice.password(0)).is(200, "granted-fresh");
+        at.users().stays_the_same(|| {
+            at.login("alice", "").is_denied();
+            at.login("alice", alice.password(0)).is(200, "granted-reuse");
+        });
+    })
+}
+
+fn forget_request_for_an_expired_code_does_nothing() -> Case {
+    let alice = alice().used(0, 700, LOOPBACK);
+    case(scope(&[&alice]).set(Setting::MaxLinger, 600), move |at| {
+        at.users().stays_the_same(|| {
+            at.login("alice", "").is_denied();
+        });
+    })
+}
+
+fn locked_after_so_many_wrong_codes() -> Case {
+    let alice = alice();
+    case(scope(&[&alice]).set(Setting::MaxFailures, 3), move |at| {
+        for wrong in alice.wrong_codes(3) {
+            at.login("alice", alice.with(&wrong)).is(401, "denied-code");
+        }
+        assert_eq!(at.users().failures("alice"), 3);
+        at.users().stays_the_same(|| {
+            at.login("alice", alice.password(0)).is(401, "denied-locked");
+            at.login("alice", alice.with(&alice.wrong_code())).is(401, "denied-locked");
+        });
+    })
+}
+
+fn lockout_with_a_time_ends_by_itself() -> Case {
+    let alice = alice();
+    let scope = scope(&[&alice]).set(Setting::MaxFailures, 2).set(Setting::LockoutTime, 2);
+    case(scope, move |at| {
+        for wrong in alice.wrong_codes(2) {
+            at.login("alice", alice.with(&wrong)).is(401, "denied-code");
+        }
+        at.login("alice", alice.password(0)).is(401, "denied-locked");
+        wait_until("the lock-out is over", || {
+            let reply = at.login("alice", alice.password(0));
+            assert!(["denied-locked", "granted-fresh"].contains(&reply.result()), "{reply:?}");
+            reply.status() == 200
+        });
+        assert_eq!(at.users().failures("alice"), 0);
+    })
+}
+
+fn without_limit_nobody_is_locked() -> Case {
+    let alice = alice();
+    case(scope(&[&alice]).set(Setting::MaxFailures, 0), move |at| {
+        for wrong in alice.wrong_codes(12) {
+            at.login("alice", alice.with(&wrong)).is(401, "denied-code");
+        }
+        assert_eq!(at.users().failures("alice"), 12);
+        at.login("alice", alice.password(0)).is(200, "granted-fresh");
+    })
+}
+
+fn wrong_pins_lock_nobody_out() -> Case {
+    let alice = alice();
+    case(scope(&[&alice]).set(Setting::MaxFailures, 2), move |at| {
+        for wrong in alice.wrong_codes(5) {
+            let password = format!("{WRONG_PIN}{wrong}");
+            at.login("alice", password).is(401, "denied-pin");
+        }
+        at.login("alice", alice.password(0)).is(200, "granted-fresh");
+    })
+}
+
+fn locked_user_stays_out_with_fall_through() -> Case {
+    let alice = alice().failures(3);
+    let scope = scope(&[&alice])
+        .set(Setting::MaxFailures, 3)
+        .set(Setting::FallThrough, "On")
+        .second_provider("alice", "opendoor");
+    case(scope, move |at| {
+        at.login("alice", "opendoor").is(401, "denied-locked");
+        at.login("alice", alice.password(0)).is(401, "denied-locked");
+    })
+}
+
+fn code_from_another_address_is_refused_if_asked_for() -> Case {
+    let alice = alice();
+    let scope = scope(&[&alice]).set(Setting::MaxLinger, 600).set(Setting::LogoutOnIpChange, "On");
+    case(scope, move |at| {
+        at.login_from(HOME, "alice", alice.password(0)).is(200, "granted-fresh");
+        at.users().stays_the_same(|| {
+            at.login_from(CAFE, "alice", alice.password(0)).is(401, "denied-ip");
+            at.login_from(HOME, "alice", alice.password(0)).is(200, "granted-reuse");
+        });
+        at.login_from(CAFE, "alice", alice.password(1)).is(200, "granted-fresh");
+        assert_eq!(at.users().address("alice"), CAFE);
+    })
+}
+
+fn code_from_another_address_is_granted_by_itself() -> Case {
+    let alice = alice();
+    let scope = scope(&[&alice]).set(Setting::MaxLinger, 600).set(Setting::LogoutOnIpChange, "Off");
+    case(scope, move |at| {
+        at.login_from(HOME, "alice", alice.password(0)).is(200, "granted-fresh");
+        at.users().stays_the_same(|| {
+            at.login_from(CAFE, "alice", alice.password(0)).is(200, "granted-reuse");
+        });
+        assert_eq!(at.users().address("alice"), HOME);
+    })
+}
+
+fn mapped_address_is_the_same_address() -> Case {
+    let (alice, carol) = (alice(), Token::hotp("carol"));
+    let scope = scope(&[&alice, &carol]).set(Setting::MaxLinger, 600).set(Setting::LogoutOnIpChange, "On");
+    case(scope, move |at| {
+        at.login_from("192.0.2.9", "alice", alice.password(0)).is(200, "granted-fresh");
+        at.login_from("::ffff:192.0.2.9", "alice", alice.password(0)).is(200, "granted-reuse");
+        at.login_from("2001:db8::17", "carol", carol.password(0)).is(200, "granted-fresh");
+        at.login_from("2001:db8:0:0::17", "carol", carol.password(0)).is(200, "granted-reuse");
+        at.login_from("2001:db8::18", "carol", carol.password(0)).is(401, "denied-ip");
+    })
+}
+
+fn phone_and_fob() -> (Token, Token) {
+    (alice(), alice().key(b"another key altogether"))
+}
+
+fn two_tokens_of_one_user_both_work() -> Case {
+    let (phone, fob) = phone_and_fob();
+    case(scope(&[&phone, &fob]), move |at| {
+        at.login("alice", fob.password(0)).is(200, "granted-fresh");
+        at.login("alice", phone.password(0)).is(200, "granted-fresh");
+        at.login("alice", fob.password(0)).is(200, "granted-reuse");
+        at.login("alice", phone.password(2)).is(200, "granted-fresh");
+        let counters: Vec<String> = counters(at);
+        assert_eq!(counters, ["3", "1"]);
+    })
+}
+
+fn counters(at: &Place<'_>) -> Vec<String> {
+    at.users()
+        .records("alice")
+        .iter()
+        .map(|fields| fields[4].parse::<i64>().expect("a number").to_string())
+        .collect()
+}
+
+fn failures(at: &Place<'_>) -> Vec<i64> {
+    at.users().records("alice").iter().map(|fields| fields[5].parse().expect("a number")).collect()
+}
+
+fn wrong_code_counts_on_all_tokens_and_a_grant_clears_all() -> Case {
+    let (phone, fob) = phone_and_fob();
+    case(scope(&[&phone, &fob]), move |at| {
+        for wrong in phone.wrong_codes(2) {
+            at.login("alice", phone.with(&wrong)).is(401, "denied-code");
+        }
+        assert_eq!(failures(at), [2, 2]);
+        at.login("alice", fob.password(0)).is(200, "granted-fresh");
+        assert_eq!(failures(at), [0, 0]);
+    })
+}
+
+fn repeated_line_is_one_token() -> Case {
+    let first = alice().counter(3);
+    let second = alice().counter(7);
+    case(scope(&[&first, &second]).set(Setting::MaxLinger, 0), move |at| {
+        // The further of both lines counts.
+        at.login("alice", first.password(3)).is(401, "denied-expired");
+        at.login("alice", first.password(7)).is(200, "granted-fresh");
+        assert_eq!(counters(at), ["8", "8"]);
+        at.login("alice", first.password(7)).is(401, "denied-expired");
+        at.login("alice", first.with(&first.wrong_code())).is(401, "denied-code");
+        assert_eq!(failures(at), [1, 1]);
+    })
+}
+
+fn everything_else_in_the_file_stays() -> Case {
+    let alice = alice();
+    let before = "# a comment about alice, with  two blanks\n\n \t \n";
+    let after = "HOTP\tcarol\t-\t  3132333435363738393031323334353637383930 5\n# no line end";
+    let scope = Scope::new("").text(before).token(&alice).text(after);
+    case(scope, move |at| {
+        at.login("alice", alice.password(0)).is(200, "granted-fresh");
+        let text = String::from_utf8(at.users().bytes()).expect("plain text");
+        assert!(text.starts_with(before), "{text}");
+        assert!(text.trim_end().ends_with("# no line end"), "{text}");
+        let fields = "HOTP\tcarol\t-\t  3132333435363738393031323334353637383930";
+        assert!(text.contains(fields), "{text}");
+        let own = String::from_utf8(alice.line()).expect("plain text");
+        assert!(text.contains(own.trim_end()), "{text}");
+        at.login("carol", Token::hotp("carol").password(5)).is(200, "granted-fresh");
+    })
+}
+
+fn last_line_needs_no_end() -> Case {
+    let (alice, carol) = (alice(), Token::hotp("carol").key(b"the key of carol"));
+    let line = carol.line();
+    let scope = scope(&[&alice]).text(line.trim_ascii_end());
+    case(scope, move |at| {
+        at.login("carol", carol.password(0)).is(200, "granted-fresh");
+        at.login("alice", alice.password(0)).is(200, "granted-fresh");
+        at.login("carol", carol.password(1)).is(200, "granted-fresh");
+        assert_eq!((at.users().counter("alice"), at.users().counter("carol")), (1, 2));
+    })
+}
+
+fn line_ends_of_other_systems_stay() -> Case {
+    let alice = alice();
+    let with_cr = |token: &Token| {
+        let line = String::from_utf8(token.line()).expect("plain text");
+        line.replace('\n', "\r\n")
+    };
+    let scope = Scope::new("").text("# from elsewhere\r\n").text(with_cr(&alice)).text("\r\n# end\r\n");
+    case(scope, move |at| {
+        at.login("alice", alice.password(0)).is(200, "granted-fresh");
+        at.login("alice", alice.password(1)).is(200, "granted-fresh");
+        let text = String::from_utf8(at.users().bytes()).expect("plain text");
+        assert!(text.starts_with("# from elsewhere\r\n"), "{text:?}");
+        assert!(text.ends_with("\r\n\r\n# end\r\n"), "{text:?}");
+        assert_eq!(text.matches('\r').count(), text.matches('\n').count(), "{text:?}");
+    })
+}
+
+fn an_empty_users_file_knows_nobody() -> Case {
+    case(Scope::new(""), |at| {
+        at.users().stays_the_same(|| {
+            at.login("alice", alice().password(0)).is(401, "unknown");
+        });
+    })
+}
+
+fn state_of_every_older_form_is_understood() -> Case {
+    let forms = [
+        ("none", String::new()),
+        ("counter", "4".to_owned()),
+        ("failures", "4 2".to_owned()),
+        ("last-otp", "4 520489 2011-02-03T04:05:06L".to_owned()),
+        ("with-ip", "4 520489 2011-02-03T04:05:06L 192.0.2.1".to_owned()),
+        ("all", "4 1 520489 2011-02-03T04:05:06L 192.0.2.1".to_owned()),
+    ];
+    let tokens: Vec<Token> = forms.iter().map(|(user, state)| Token::hotp(user).state(state)).collect();
+    case(scope(&tokens.iter().collect::<Vec<_>>()), move |at| {
+        for (user, state) in &forms {
+            let token = Token::hotp(user);
+            let next = if state.is_empty() { 0 } else { 4 };
+            at.login(user, token.password(next)).is(200, "granted-fresh");
+            assert_eq!(at.users().counter(user), next as i64 + 1);
+            assert_eq!(at.users().failures(user), 0);
+        }
+    })
+}
+
+fn unknown_user_is_refused() -> Case {
+    let alice = alice();
+    case(scope(&[&alice]), move |at| {
+        at.users().stays_the_same(|| {
+            at.login("mallory", alice.password(0)).is(401, "unknown");
+        });
+    })
+}
+
+fn unknown_user_is_left_to_the_second_provider() -> Case {
+    let alice = alice();
+    case(scope(&[&alice]).second_provider("dave", "opendoor"), move |at| {
+        at.login("dave", "opendoor").is_status(200);
+        at.login("dave", "closeddoor").is_denied();
+        at.login("alice", alice.password(0)).is(200, "granted-fresh");
+    })
+}
+
+fn listed_user_is_not_left_to_the_second_provider() -> Case {
+    let alice = alice();
+    case(scope(&[&alice]).second_provider("alice", "opendoor"), move |at| {
+        at.login("alice", "opendoor").is(401, "denied-pin");
+        at.login("alice", "door").is_denied();
+    })
+}
+
+fn name_that_differs_in_case_or_blanks_is_refused() -> Case {
+    let (alice, umlaut) = (alice(), Token::hotp("jörg"));
+    let names = ["Alice", "ALICE", "alice ", " alice", "JÖRG"];
+    let scope =
+        names.iter().fold(scope(&[&alice, &umlaut]), |scope, name| scope.second_provider(name, "opendoor"));
+    case(scope.set(Setting::FallThrough, "On"), move |at| {
+        at.users().stays_the_same(|| {
+            for name in names {
+                at.login(name, "opendoor").is_denied();
+                at.login(name, alice.password(0)).is_denied();
+            }
+        });
+    })
+}
+
+fn name_that_is_not_utf8() -> Case {
+    // Latin-1, as some browsers send it.
+    let jorg = Token::hotp(b"j\xf6rg").pin(PIN);
+    case(scope(&[&jorg]), move |at| {
+        at.login(b"j\xf6rg", jorg.password(0)).is(200, "granted-fresh");
+        assert_eq!(at.server().decisions("granted-fresh", r"j\xf6rg"), 1);
+    })
+}
+
+fn name_cannot_forge_a_log_line() -> Case {
+    let alice = alice();
+    case(scope(&[&alice]), move |at| {
+        at.login("x\" granted-fresh \"forged", "whatever").is_denied();
+        at.login("x\n[notice] granted-fresh \"forged", "whatever").is_denied();
+        assert_eq!(at.server().decisions("granted-fresh", "forged"), 0);
+        let hidden = r"x\x22 granted-fresh \x22forged";
+        assert_eq!(at.server().decisions("unknown", hidden), 1);
+    })
+}
+
+fn empty_name_is_refused() -> Case {
+    let alice = alice();
+    case(scope(&[&alice]), move |at| {
+        at.users().stays_the_same(|| {
+            at.login("", alice.password(0)).is_denied();
+        });
+    })
+}
+
+fn unreadable_line_denies_its_user_only() -> Case {
+    let carol = Token::hotp("carol");
+    let scope = Scope::new("")
+        .text("# one line before it\nHOTP alice sesame9 31323334zz\n")
+        .secret("31323334zz")
+        .secret(PIN)
+        .token(&carol)
+        .second_provider("alice", "opendoor")
+        .set(Setting::FallThrough, "On");
+    case(scope, move |at| {
+        at.expect_log(&format!("{}", at.users().path().display()));
+        at.expect_log("a line of the user can't be read");
+        at.login("alice", alice().password(0)).is_denied();
+        at.login("alice", "opendoor").is_denied();
+        at.login("carol", carol.password(0)).is(200, "granted-fresh");
+    })
+}
+
+fn other_line_of_a_user_with_an_unreadable_one_still_grants() -> Case {
+    let alice = alice();
+    let scope = Scope::new("").text("HOTP alice sesame9 31323334zz\n").secret("31323334zz").token(&alice);
+    case(scope, move |at| {
+        at.expect_log(&format!("{}", at.users().path().display()));
+        at.login("alice", alice.password(0)).is(200, "granted-fresh");
+    })
+}
+
+fn switched_off_token_denies_its_user() -> Case {
+    let alice = alice().off();
+    let scope = scope(&[&alice]).second_provider("alice", "opendoor").set(Setting::FallThrough, "On");
+    case(scope, move |at| {
+        at.users().stays_the_same(|| {
+            at.login("alice", alice.password(0)).is_denied();
+            at.login("alice", "opendoor").is_denied();
+        });
+    })
+}
+
+fn switched_off_token_leaves_the_other_alone() -> Case {
+    let (phone, fob) = phone_and_fob();
+    let phone = phone.off();
+    case(scope(&[&phone, &fob]), move |at| {
+        at.login("alice", phone.password(0)).is(401, "denied-code");
+        at.login("alice", fob.password(0)).is(200, "granted-fresh");
+    })
+}
+
+fn fall_through_passes_on_what_fails_before_the_code() -> Case {
+    let (alice, carol) = (alice(), Token::hotp("carol"));
+    let scope = scope(&[&alice, &carol])
+        .set(Setting::FallThrough, "On")
+        .second_provider("alice", "opendoor")
+        .second_provider("carol", "opendoor");
+    case(scope, move |at| {
+        // Wrong PIN; something before the code of a token without PIN.
+        at.users().stays_the_same(|| {
+            at.login("alice", "opendoor").is_status(200);
+            at.login("carol", "opendoor").is_status(200);
+            at.login("alice", "closeddoor").is_denied();
+        });
+        at.login("alice", alice.password(0)).is(200, "granted-fresh");
+    })
+}
+
+fn fall_through_passes_no_wrong_code_on() -> Case {
+    let (alice, carol) = (alice(), Token::hotp("carol"));
+    let (wrong, short) = (alice.with(&alice.wrong_code()), "doors");
+    let scope = scope(&[&alice, &carol])
+        .set(Setting::FallThrough, "On")
+        .second_provider("alice", &wrong)
+        .second_provider("carol", short);
+    case(scope, move |at| {
+        at.login("alice", &wrong).is(401, "denied-code");
+        assert_eq!(at.users().failures("alice"), 1);
+        // Too short for a code is no wrong code.
+        at.login("carol", short).is_status(200);
+    })
+}
+
+fn password_over_a_kibibyte_is_refused() -> Case {
+    let longest = Token::hotp("longest").pin(&"p".repeat(1024 - 6));
+    let longer = Token::hotp("longer").pin(&"p".repeat(1025 - 6));
+    case(scope(&[&longest, &longer]), move |at| {
+        at.login("longest", longest.password(0)).is(200, "granted-fresh");
+        at.users().stays_the_same(|| {
+            at.login("longer", longer.password(0)).is_denied();
+        });
+    })
+}
+
+fn control_characters_are_refused() -> Case {
+    // The second provider would let them in if they were passed on as unknown.
+    let names = ["da\x01ve", "da\x7fve", "dave\t"];
+    let scope = names
+        .iter()
+        .fold(Scope::new("").token(&alice()), |scope, name| scope.second_provider(name, "opendoor"));
+    let scope = scope.second_provider("erin", "open\x02door");
+    case(scope, move |at| {
+        for name in names {
+            at.login(name, "opendoor").is_denied();
+        }
+        at.login("erin", "open\x02door").is_denied();
+        at.login("alice", format!("{PIN}\n{}", alice().code(0))).is_denied();
+    })
+}
+
+fn request_without_credentials_is_asked_for_them() -> Case {
+    case(scope(&[&alice()]), |at| {
+        let reply = at.send(Request::get(at.path("page.txt")));
+        reply.is_status(401);
+        let challenge = reply.0.header("WWW-Authenticate").unwrap_or_default();
+        assert!(challenge.starts_with("Basic realm="), "{challenge}");
+    })
+}
+
+fn credentials_that_cannot_be_parsed_are_refused() -> Case {
+    case(scope(&[&alice()]), |at| {
+        for value in ["Basic", "Basic ", "Basic !!!!", "Basic YWxpY2U=", "Bearer abc"] {
+            let request = Request::get(at.path("page.txt")).header("Authorization", value);
+            let reply: Reply = at.send(request);
+            assert!([400, 401].contains(&reply.status()), "{value}: {reply:?}");
+        }
+    })
+}

@@ -1,0 +1,176 @@
+//! A blocking HTTP/1.1 client without a mind of its own: no redirects, no retries, no caches.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::Duration;
+
+use data_encoding::BASE64;
+
+/// One request, ready to be sent as often as wanted.
+#[derive(Clone, Debug)]
+pub struct Request {
+    method: &'static str,
+    target: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Request {
+    pub fn get(target: impl Into<String>) -> Request {
+        Request { method: "GET", target: target.into(), headers: Vec::new(), body: Vec::new() }
+    }
+
+    /// A form as a browser submits it; `form` is already encoded.
+    pub fn post(target: impl Into<String>, form: &str) -> Request {
+        let mut request = Request::get(target);
+        request.method = "POST";
+        request.body = form.as_bytes().to_vec();
+        request.header("Content-Type", "application/x-www-form-urlencoded")
+    }
+
+    pub fn header(mut self, name: &str, value: impl Into<String>) -> Request {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// RFC 7617 credentials. Bytes, because a server has to cope with any.
+    pub fn basic(self, user: impl AsRef<[u8]>, password: impl AsRef<[u8]>) -> Request {
+        let authorization = basic(user, password);
+        self.header("Authorization", authorization)
+    }
+
+    /// The client address that the server shall see; the tests' servers trust this header from loopback.
+    pub fn from(self, address: &str) -> Request {
+        self.header("X-Forwarded-For", address)
+    }
+
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    fn bytes(&self, keep_alive: bool) -> Vec<u8> {
+        let mut text = format!("{} {} HTTP/1.1\r\nHost: localhost\r\n", self.method, self.target);
+        for (name, value) in &self.headers {
+            text += &format!("{name}: {value}\r\n");
+        }
+        if !self.body.is_empty() {
+            text += &format!("Content-Length: {}\r\n", self.body.len());
+        }
+        if !keep_alive {
+            text += "Connection: close\r\n";
+        }
+        text += "\r\n";
+        let mut bytes = text.into_bytes();
+        bytes.extend_from_slice(&self.body);
+        bytes
+    }
+}
+
+/// The value of an `Authorization` header.
+pub fn basic(user: impl AsRef<[u8]>, password: impl AsRef<[u8]>) -> String {
+    let pair = [user.as_ref(), b":", password.as_ref()].concat();
+    format!("Basic {}", BASE64.encode(&pair))
+}
+
+/// What the server answered.
+#[derive(Clone, Debug)]
+pub struct Response {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// The first header of that name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// A connection, open for one or many requests.
+#[derive(Debug)]
+pub struct Connection(BufReader<TcpStream>);
+
+impl Connection {
+    pub fn open(port: u16) -> std::io::Result<Connection> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        // A server that hangs is a failed test, not a test run that never ends.
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        stream.set_nodelay(true)?;
+        Ok(Connection(BufReader::new(stream)))
+    }
+
+    /// Sends a request and reads the answer; the connection is used up unless `keep_alive`.
+    pub fn send(&mut self, request: &Request, keep_alive: bool) -> std::io::Result<Response> {
+        self.0.get_mut().write_all(&request.bytes(keep_alive))?;
+        self.receive()
+    }
+
+    fn receive(&mut self) -> std::io::Result<Response> {
+        let malformed = |what: &str| std::io::Error::other(format!("malformed answer: {what}"));
+        let status_line = self.line()?;
+        let status = status_line
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .ok_or_else(|| malformed(&status_line))?;
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
+                break;
+            }
+            let (name, value) = line.split_once(':').ok_or_else(|| malformed(&line))?;
+            headers.push((name.to_owned(), value.trim().to_owned()));
+        }
+        let mut response = Response { status, headers, body: Vec::new() };
+        let length = response.header("Content-Length").map(str::to_owned);
+        if response.header("Transfer-Encoding") == Some("chunked") {
+            loop {
+                let line = self.line()?;
+                let size = usize::from_str_radix(&line, 16).map_err(|_| malformed(&line))?;
+                let begin = response.body.len();
+                response.body.resize(begin + size, 0);
+                self.0.read_exact(&mut response.body[begin..])?;
+                self.line()?;
+                if size == 0 {
+                    break;
+                }
+            }
+        } else if let Some(length) = length {
+            let length = length.parse().map_err(|_| malformed(&length))?;
+            response.body.resize(length, 0);
+            self.0.read_exact(&mut response.body)?;
+        } else if status != 204 && status != 304 {
+            self.0.read_to_end(&mut response.body)?;
+        }
+        Ok(response)
+    }
+
+    fn line(&mut self) -> std::io::Result<String> {
+        let mut line = Vec::new();
+        self.0.read_until(b'\n', &mut line)?;
+        if line.pop() != Some(b'\n') {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
+        Ok(String::from_utf8_lossy(&line).into_owned())
+    }
+}
+
+/// One request on a connection of its own.
+#[track_caller]
+pub fn fetch(port: u16, request: &Request) -> Response {
+    Connection::open(port)
+        .and_then(|mut connection| connection.send(request, false))
+        .unwrap_or_else(|error| panic!("{} {}: {error}", request.method, request.target))
+}

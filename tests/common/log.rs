@@ -1,0 +1,96 @@
+//! What a log may hold: nothing unexpected, and nothing secret.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Mutex;
+
+/// The words of the contract for how a login ended.
+pub const RESULTS: [&str; 10] = [
+    "granted-fresh",
+    "granted-reuse",
+    "denied-pin",
+    "denied-code",
+    "denied-expired",
+    "denied-ip",
+    "denied-locked",
+    "forgotten",
+    "unknown",
+    "error",
+];
+
+/// Everything that a test has used and that no log may ever show.
+#[derive(Debug, Default)]
+pub struct Secrets(Mutex<BTreeSet<String>>);
+
+impl Secrets {
+    /// Shorter ones than four characters are let go: they are found everywhere.
+    pub fn remember(&self, secret: impl AsRef<[u8]>) {
+        let secret = secret.as_ref();
+        if secret.len() >= 4 {
+            let secret = String::from_utf8_lossy(secret).into_owned();
+            self.0.lock().expect("no panic inside").insert(secret);
+        }
+    }
+
+    /// The first secret that `text` shows, in any case.
+    pub fn found_in(&self, text: &str) -> Option<String> {
+        let text = text.to_ascii_lowercase();
+        let secrets = self.0.lock().expect("no panic inside");
+        secrets.iter().find(|secret| shows(&text, secret)).cloned()
+    }
+}
+
+/// Whether `text`, in lower case, holds the secret. A row of digits counts only where it isn't a part of a
+/// longer one: process numbers and times hold every short number now and then.
+fn shows(text: &str, secret: &str) -> bool {
+    let secret = secret.to_ascii_lowercase();
+    let digits = secret.bytes().all(|byte| byte.is_ascii_digit());
+    text.match_indices(&secret).any(|(at, _)| {
+        let before = text[..at].bytes().next_back();
+        let after = text[at + secret.len()..].bytes().next();
+        let is_digit = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_digit());
+        !digits || !(is_digit(before) || is_digit(after))
+    })
+}
+
+/// Result and user of a decision line: the result word, and the user in quotes at the end.
+pub fn decision(message: &str) -> Option<(&str, &str)> {
+    let (rest, user) = message.strip_suffix('"')?.rsplit_once('"')?;
+    let result = rest.split([' ', ':', ',', ';']).find(|word| RESULTS.contains(word))?;
+    Some((result, user))
+}
+
+/// Looks through a log. `message` takes from a line what the server itself puts before it; `harmless` says
+/// which lines may always be there. Each of `expected` must be in some line.
+pub fn check(
+    log: &str,
+    root: &Path,
+    message: impl Fn(&str) -> String,
+    mut harmless: impl FnMut(&str) -> bool,
+    expected: &[String],
+    secrets: &Secrets,
+) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut missing: BTreeSet<&str> = expected.iter().map(String::as_str).collect();
+    for line in log.lines() {
+        let mut allowed = harmless(line);
+        for substring in expected {
+            if line.contains(substring.as_str()) {
+                missing.remove(substring.as_str());
+                allowed = true;
+            }
+        }
+        if !allowed {
+            faults.push(format!("unexpected line in the log: {line}"));
+        }
+        // The directory's name holds a process number.
+        let message = message(line).replace(&*root.to_string_lossy(), "");
+        if let Some(secret) = secrets.found_in(&message) {
+            faults.push(format!("{secret:?} is shown by the log: {line}"));
+        }
+    }
+    for substring in missing {
+        faults.push(format!("no line of the log has {substring:?}"));
+    }
+    faults
+}

@@ -1,0 +1,81 @@
+//! A small language for the end-to-end tests: start a real server, log in, look at what it wrote.
+//!
+//! ```ignore
+//! let alice = Token::hotp("alice").pin("sesame9");
+//! let server = Server::start(Httpd::event(), vec![Scope::new("area").token(&alice)]);
+//! server.at("area").login("alice", alice.password(0)).is(200, "granted-fresh");
+//! ```
+//!
+//! A [`Server`] stops when it is dropped, and then its logs are searched: for a line nobody expected,
+//! for an expected line that isn't there, and for anything secret that the test has used.
+//!
+//! Nothing here knows a rule of otpgate: codes come from the library, verdicts from the servers.
+
+// Each test binary uses its own part of the language.
+#![allow(dead_code)]
+
+pub mod backend;
+pub mod client;
+pub mod codes;
+pub mod daemon;
+pub mod httpd;
+pub mod log;
+pub mod root;
+pub mod scope;
+pub mod server;
+pub mod users;
+
+#[allow(unused_imports)]
+pub use self::{
+    client::{Connection, Request, Response},
+    codes::Token,
+    httpd::{Httpd, Mpm},
+    scope::{Scope, Setting},
+    server::{Place, Reply, Server},
+    users::UsersFile,
+};
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long a condition may take to come true. Long, because a loaded machine is no fault of the server;
+/// a test that passes never waits for it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until `condition` holds.
+#[track_caller]
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    while !condition() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        std::thread::sleep(pause);
+        // Short at first, as most things happen at once; then rarer, as asking may be work for the server.
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+/// A test never skips itself for want of a program: a skipped test reads like a passed one.
+#[track_caller]
+pub fn require(program: &str) {
+    assert!(Path::new(program).exists(), "{program} is missing: `make deps` installs what the tests need");
+}
+
+/// Whether the tests may change owners, mount, and so on.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// For what can't be tried out as an ordinary user.
+#[track_caller]
+pub fn require_root(why: &str) {
+    assert!(is_root(), "this test must run as root: {why}");
+}
+
+/// A number from the environment, so that `make torture` can ask for more than a normal run.
+pub fn from_environment(name: &str, default: usize) -> usize {
+    match std::env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")),
+        Err(_) => default,
+    }
+}

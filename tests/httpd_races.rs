@@ -1,0 +1,288 @@
+//! Many clients at the same moment, over all threads and processes of Apache httpd.
+
+mod common;
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use common::server::Reply;
+use common::{Connection, Httpd, Mpm, Place, Request, Scope, Server, Setting, Token};
+
+const PIN: &str = "sesame9";
+const CLIENTS: usize = 32;
+
+fn rounds() -> usize {
+    common::from_environment("OTPGATE_TEST_ROUNDS", 10)
+}
+
+/// Sends all requests at the same moment, each over its own connection that is open before.
+fn at_once(place: &Place<'_>, requests: &[Request]) -> Vec<Reply> {
+    let barrier = Barrier::new(requests.len());
+    let port = place.server().port();
+    std::thread::scope(|threads| {
+        let clients: Vec<_> = requests
+            .iter()
+            .map(|request| {
+                let barrier = &barrier;
+                std::thread::Builder::new()
+                    .stack_size(128 * 1024)
+                    .spawn_scoped(threads, move || {
+                        let connection = Connection::open(port);
+                        barrier.wait();
+                        let mut connection = connection.expect("a connection");
+                        Reply(connection.send(request, false).expect("an answer"))
+                    })
+                    .expect("a thread")
+            })
+            .collect();
+        clients.into_iter().map(|client| client.join().expect("a client that doesn't panic")).collect()
+    })
+}
+
+fn count(replies: &[Reply], result: &str) -> usize {
+    replies.iter().filter(|reply| reply.result() == result).count()
+}
+
+fn one_of_many_gets_a_fresh_code(mpm: Mpm) {
+    let alice = Token::hotp("alice").pin(PIN);
+    let bob = Token::totp("bob").pin(PIN);
+    let once = Scope::new("once")
+        .token(&alice)
+        .token(&bob)
+        .set(Setting::MaxLinger, 0)
+        .set(Setting::MaxOffset, 200)
+        .set(Setting::MaxFailures, 1);
+    let lingering = Scope::new("lingering").token(&alice).set(Setting::MaxLinger, 600);
+    let server = Server::start(Httpd::new(mpm), vec![once, lingering]);
+
+    let place = server.at("once");
+    let first_step = bob.step();
+    for round in 0..rounds() as u64 {
+        // Event and time tokens in turn; the window reaches over all rounds.
+        let requests: Vec<Request> = if round % 2 == 0 {
+            vec![place.request("alice", alice.password(round)); CLIENTS]
+        } else {
+            vec![place.request("bob", bob.password(first_step + round)); CLIENTS]
+        };
+        let replies = at_once(&place, &requests);
+        assert_eq!(count(&replies, "granted-fresh"), 1, "round {round}: {replies:?}");
+        assert_eq!(count(&replies, "denied-expired"), CLIENTS - 1, "round {round}: {replies:?}");
+        for reply in &replies {
+            reply.is_status(if reply.result() == "granted-fresh" { 200 } else { 401 });
+        }
+    }
+    assert_eq!(place.users().failures("alice"), 0);
+    assert_eq!(place.users().failures("bob"), 0);
+
+    // Who comes second while the code lingers is welcome.
+    let place = server.at("lingering");
+    let replies = at_once(&place, &vec![place.request("alice", alice.password(0)); CLIENTS]);
+    assert_eq!(count(&replies, "granted-fresh"), 1, "{replies:?}");
+    assert_eq!(count(&replies, "granted-reuse"), CLIENTS - 1, "{replies:?}");
+    assert_eq!(place.users().counter("alice"), 1);
+}
+
+#[test]
+fn one_of_many_gets_a_fresh_code_with_mpm_event() {
+    one_of_many_gets_a_fresh_code(Mpm::Event);
+}
+
+#[test]
+fn one_of_many_gets_a_fresh_code_with_mpm_worker() {
+    one_of_many_gets_a_fresh_code(Mpm::Worker);
+}
+
+#[test]
+fn one_of_many_gets_a_fresh_code_with_mpm_prefork() {
+    one_of_many_gets_a_fresh_code(Mpm::Prefork);
+}
+
+fn limit_of_five_lets_five_codes_be_tried(mpm: Mpm) {
+    const GUESSES: usize = 300;
+    let alice = Token::hotp("alice").pin(PIN);
+    let scope = Scope::new("area").token(&alice).set(Setting::MaxFailures, 5);
+    let server = Server::start(Httpd::new(mpm), vec![scope]);
+    let place = server.at("area");
+    let requests: Vec<Request> =
+        alice.wrong_codes(GUESSES).iter().map(|code| place.request("alice", alice.with(code))).collect();
+    let replies = at_once(&place, &requests);
+    assert_eq!(count(&replies, "denied-code"), 5);
+    assert_eq!(count(&replies, "denied-locked"), GUESSES - 5);
+    assert!(replies.iter().all(|reply| reply.status() == 401));
+    assert_eq!(place.users().failures("alice"), 5);
+    assert_eq!(server.decisions("denied-code", "alice"), 5);
+    assert_eq!(server.decisions("denied-locked", "alice"), GUESSES - 5);
+    place.login("alice", alice.password(0)).is(401, "denied-locked");
+}
+
+#[test]
+fn limit_of_five_lets_five_codes_be_tried_with_mpm_event() {
+    limit_of_five_lets_five_codes_be_tried(Mpm::Event);
+}
+
+#[test]
+fn limit_of_five_lets_five_codes_be_tried_with_mpm_worker() {
+    limit_of_five_lets_five_codes_be_tried(Mpm::Worker);
+}
+
+#[test]
+fn limit_of_five_lets_five_codes_be_tried_with_mpm_prefork() {
+    limit_of_five_lets_five_codes_be_tried(Mpm::Prefork);
+}
+
+/// Different users don't get into each other's way in one file that is written all the time.
+#[test]
+fn users_who_log_in_at_once_are_all_granted() {
+    let tokens: Vec<Token> =
+        (0..CLIENTS).map(|number| Token::hotp(format!("user{number}")).pin(PIN)).collect();
+    let scope = tokens.iter().fold(Scope::new("area"), |scope, token| scope.token(token));
+    let server = Server::start(Httpd::event(), vec![scope.set(Setting::MaxLinger, 0)]);
+    let place = server.at("area");
+    for round in 0..rounds() as u64 {
+        let requests: Vec<Request> =
+            tokens.iter().map(|token| place.request(token.user(), token.password(round))).collect();
+        let replies = at_once(&place, &requests);
+        assert_eq!(count(&replies, "granted-fresh"), CLIENTS, "round {round}: {replies:?}");
+    }
+    for token in &tokens {
+        assert_eq!(place.users().counter(token.user()), rounds() as i64);
+    }
+}
+
+fn reloads_under_load_lose_no_login(mpm: Mpm) {
+    let tokens: Vec<Token> = (0..4).map(|number| Token::hotp(format!("user{number}")).pin(PIN)).collect();
+    let scope = tokens.iter().fold(Scope::new("area"), |scope, token| scope.token(token));
+    let server = Server::start(Httpd::new(mpm), vec![scope.set(Setting::MaxLinger, 600)]);
+    let place = server.at("area");
+    let over = AtomicBool::new(false);
+    let served = AtomicUsize::new(0);
+    std::thread::scope(|threads| {
+        for token in &tokens {
+            let (place, over, served) = (&place, &over, &served);
+            threads.spawn(move || {
+                let mut counter = 0;
+                while !over.load(Ordering::SeqCst) {
+                    let password = token.password(counter);
+                    place.login(token.user(), &password).is(200, "granted-fresh");
+                    for _ in 0..5 {
+                        place.login(token.user(), &password).is(200, "granted-reuse");
+                    }
+                    counter += 1;
+                    served.fetch_add(6, Ordering::SeqCst);
+                }
+                assert_eq!(place.users().counter(token.user()), counter as i64);
+            });
+        }
+        // Ends the clients even if a reload fails.
+        let _end = OnDrop(|| over.store(true, Ordering::SeqCst));
+        for _ in 0..20 {
+            let before = served.load(Ordering::SeqCst);
+            server.reload();
+            common::wait_until("clients are served after the reload", || {
+                served.load(Ordering::SeqCst) >= before + 6
+            });
+        }
+    });
+    common::wait_until("children of the last generation", || !server.children().is_empty());
+    place.login("nobody", "whatever").is(401, "unknown");
+    server.finish_gracefully();
+}
+
+/// A login that was answered with a grant is never acceptable again, though the process that answered, or one
+/// that was just writing, is shot.
+fn children_shot_at_any_moment_forget_no_grant(mpm: Mpm) {
+    let tokens: Vec<Token> = (0..4).map(|number| Token::hotp(format!("user{number}")).pin(PIN)).collect();
+    let scope = tokens.iter().fold(Scope::new("area"), |scope, token| scope.token(token));
+    // Many processes, as httpd replaces lost ones slowly.
+    let httpd = Httpd::new(mpm).directives(match mpm {
+        Mpm::Prefork => "",
+        Mpm::Event | Mpm::Worker => {
+            "ThreadsPerChild 2\nServerLimit 16\nStartServers 16\nMinSpareThreads 4\n\
+             MaxSpareThreads 32\nMaxRequestWorkers 32"
+        }
+    });
+    let server = Server::start(httpd, vec![scope.set(Setting::MaxLinger, 0)]);
+    server.tolerate_log("AH10392"); // "children are killed successively!"
+    let place = server.at("area");
+    let ask = |token: &Token, counter: u64| -> Option<Reply> {
+        let request = place.request(token.user(), token.password(counter));
+        let mut connection = Connection::open(server.port()).ok()?;
+        connection.send(&request, false).ok().map(Reply)
+    };
+    let over = AtomicBool::new(false);
+    let (granted, lost) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|threads| {
+        let _end = OnDrop(|| over.store(true, Ordering::SeqCst));
+        for token in &tokens {
+            let (ask, over, granted, lost) = (&ask, &over, &granted, &lost);
+            threads.spawn(move || {
+                let mut counter = 0;
+                while !over.load(Ordering::SeqCst) {
+                    let answer = ask(token, counter);
+                    let word = answer.as_ref().map_or("", Reply::result);
+                    assert!(["", "granted-fresh", "denied-expired"].contains(&word), "{answer:?}");
+                    if word.is_empty() {
+                        // Its process was shot: whether the code was spent, only another attempt tells.
+                        lost.fetch_add(1, Ordering::SeqCst);
+                        continue;
+                    }
+                    granted.fetch_add(usize::from(word == "granted-fresh"), Ordering::SeqCst);
+                    // Nobody gets in with it again.
+                    if let Some(again) = ask(token, counter) {
+                        again.is(401, "denied-expired");
+                    }
+                    counter += 1;
+                }
+            });
+        }
+        let mut volleys = 0;
+        while volleys < rounds() || lost.load(Ordering::SeqCst) == 0 {
+            assert!(volleys < 20 * rounds(), "no answer was lost, so nothing was tried out");
+            let before = granted.load(Ordering::SeqCst);
+            common::wait_until("logins go on", || granted.load(Ordering::SeqCst) > before);
+            let children = server.children();
+            for &child in &children[..children.len() / 8] {
+                let child = rustix::process::Pid::from_raw(child as i32).expect("a process");
+                // It may have ended by itself.
+                let _ = rustix::process::kill_process(child, rustix::process::Signal::KILL);
+            }
+            volleys += 1;
+        }
+    });
+    for token in &tokens {
+        assert_eq!(place.users().failures(token.user()), 0);
+    }
+}
+
+#[test]
+fn children_shot_at_any_moment_forget_no_grant_with_mpm_event() {
+    children_shot_at_any_moment_forget_no_grant(Mpm::Event);
+}
+
+#[test]
+fn children_shot_at_any_moment_forget_no_grant_with_mpm_prefork() {
+    children_shot_at_any_moment_forget_no_grant(Mpm::Prefork);
+}
+
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+#[test]
+fn reloads_under_load_lose_no_login_with_mpm_event() {
+    reloads_under_load_lose_no_login(Mpm::Event);
+}
+
+#[test]
+fn reloads_under_load_lose_no_login_with_mpm_worker() {
+    reloads_under_load_lose_no_login(Mpm::Worker);
+}
+
+#[test]
+fn reloads_under_load_lose_no_login_with_mpm_prefork() {
+    reloads_under_load_lose_no_login(Mpm::Prefork);
+}
