@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{c_char, c_int, c_void};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Gid, Uid};
 
@@ -234,7 +234,14 @@ pub unsafe extern "C" fn otpgate_settings_check(
     })
 }
 
-/// Each file's lines are looked at once, however many sections name it.
+/// What is known of a users file once the first section that names it has been looked at.
+struct Seen<'s> {
+    place: &'s [u8],
+    policy: Policy,
+    external_pin: Option<u64>,
+}
+
+/// Each file is looked at once, however many sections name it, and by whatever path.
 fn check_sections(
     gate: &otpgate_gate,
     sections: &[Settings<'_>],
@@ -243,75 +250,83 @@ fn check_sections(
 ) -> usize {
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     let groups = identity::groups_of(uid, gid);
-    let mut first_use: HashMap<&[u8], (&[u8], Policy)> = HashMap::new();
+    let mut seen: HashMap<PathBuf, Seen<'_>> = HashMap::new();
     let mut errors = 0;
     for settings in sections {
         let Some(users_file) = settings.users_file else { continue };
-        let mut report = |finding: &Finding| {
+        let policy = settings.policy(gate.server);
+        let path = gate.path(users_file.value);
+        let same = std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+        let mut findings = Vec::new();
+        match seen.get(&same) {
+            Some(first) => findings.extend(differing_limits(&path, first, &policy)),
+            None => {
+                let tried = identity::as_user(uid, gid, &groups, || look_at(&path));
+                let (found, external_pin) = tried.unwrap_or_else(|cause| {
+                    let text = format!("cannot try the access of user number {}: {cause}", identity.uid);
+                    (vec![Finding { severity: Severity::Error, text }], None)
+                });
+                findings = found;
+                seen.insert(same.clone(), Seen { place: users_file.place, policy, external_pin });
+            }
+        }
+        if let Some(number) = seen[&same].external_pin
+            && settings.pin_provider_names().is_empty()
+        {
+            findings.push(no_pin_source(&path, number, gate.server));
+        }
+        for finding in &findings {
             let level = match finding.severity {
                 Severity::Error => Level::Error,
                 Severity::Warning => Level::Warning,
             };
             errors += usize::from(level == Level::Error);
             log.log(level, format_args!("{}: {}", String::from_utf8_lossy(users_file.place), finding.text));
-        };
-        let policy = settings.policy(gate.server);
-        let path = gate.path(users_file.value);
-        if let Some((place, other)) = first_use.get(users_file.value) {
-            if let Some(text) = differing_limits(&path, place, other, &policy) {
-                report(&Finding { severity: Severity::Warning, text });
-            }
-            continue;
-        }
-        first_use.insert(users_file.value, (users_file.place, policy));
-
-        let tried = identity::as_user(uid, gid, &groups, || {
-            let mut findings = check::access(&path);
-            if !findings.iter().any(|finding| finding.severity == Severity::Error) {
-                findings.extend(line_findings(&path, settings, gate.server));
-            }
-            findings
-        });
-        match tried {
-            Ok(findings) => findings.iter().for_each(&mut report),
-            Err(error) => report(&Finding {
-                severity: Severity::Error,
-                text: format!("cannot try the access of user number {uid}: {error}", uid = identity.uid),
-            }),
         }
     }
     errors
 }
 
-fn line_findings(path: &Path, settings: &Settings<'_>, server: Server) -> Vec<Finding> {
-    let lines = match check::lines(path) {
-        Ok(lines) => lines,
-        Err(fault) => return vec![Finding { severity: Severity::Error, text: fault.to_string() }],
-    };
-    let mut findings = lines.findings;
-    if let Some(number) = lines.external_pin.filter(|_| settings.pin_provider_names().is_empty()) {
-        let setting = match server {
-            Server::Apache => "OTPAuthPINAuthProvider",
-            Server::Nginx => "auth_otp_pin_file",
-        };
-        findings.push(Finding {
-            severity: Severity::Warning,
-            text: format!(
-                "{} line {number}: the PIN is to be checked elsewhere (+), but this section has no {setting}",
-                path.display()
-            ),
-        });
+/// Access, then lines; and the number of the first line with an external PIN.
+fn look_at(path: &Path) -> (Vec<Finding>, Option<u64>) {
+    let mut findings = check::access(path);
+    if findings.iter().any(|finding| finding.severity == Severity::Error) {
+        return (findings, None);
     }
-    findings
+    match check::lines(path) {
+        Ok(lines) => {
+            findings.extend(lines.findings);
+            (findings, lines.external_pin)
+        }
+        Err(fault) => {
+            findings.push(Finding { severity: Severity::Error, text: fault.to_string() });
+            (findings, None)
+        }
+    }
 }
 
-fn differing_limits(path: &Path, place: &[u8], first: &Policy, other: &Policy) -> Option<String> {
+fn no_pin_source(path: &Path, number: u64, server: Server) -> Finding {
+    let setting = match server {
+        Server::Apache => "OTPAuthPINAuthProvider",
+        Server::Nginx => "auth_otp_pin_file",
+    };
+    Finding {
+        severity: Severity::Warning,
+        text: format!(
+            "{} line {number}: the PIN is to be checked elsewhere (+), but this section has no {setting}",
+            path.display()
+        ),
+    }
+}
+
+fn differing_limits(path: &Path, first: &Seen<'_>, other: &Policy) -> Option<Finding> {
     let limits = |policy: &Policy| (policy.max_failures, policy.lockout_time, policy.lockout_max);
-    (limits(first) != limits(other)).then(|| {
-        format!(
+    (limits(&first.policy) != limits(other)).then(|| Finding {
+        severity: Severity::Warning,
+        text: format!(
             "{} is used with other limits on wrong codes than at {}: the laxer section is the way in",
             path.display(),
-            String::from_utf8_lossy(place)
-        )
+            String::from_utf8_lossy(first.place)
+        ),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::tz::TimeZone;
 
@@ -53,33 +53,29 @@ pub fn access(configured: &Path) -> Vec<Finding> {
         },
         Err(cause) => findings.push(error(Fault::new("open for writing", path, cause).to_string())),
     }
-    let companions: Vec<PathBuf> =
-        paths.lock_files().into_iter().chain([paths.journal()]).filter(|path| !can_have(path)).collect();
-    for companion in &companions {
-        findings.push(error(format!(
-            "cannot open or create {}: no access; make it once with `otpgate init` as root, or give the server's user access",
-            companion.display()
-        )));
-    }
-    if companions.is_empty() && !can_create_beside(path) {
-        findings.push(warning(format!(
-            "the directory of {} is not writable for the server: fine once every line has its slot, else the file is rewritten in place",
-            path.display()
-        )));
+    for companion in paths.lock_files().into_iter().chain([paths.journal()]) {
+        findings.extend(companion_access(&companion));
     }
     findings
 }
 
-fn open_for_update(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path)
+/// A lock or journal file must be there and usable, or the server must be able to make it.
+fn companion_access(path: &Path) -> Option<Finding> {
+    match open_for_update(path) {
+        Ok(_) => None,
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+            Some(error(Fault::new("open", path, cause).to_string()))
+        }
+        Err(_) if can_create_beside(path) => None,
+        Err(_) => Some(warning(format!(
+            "{} is not there and the server's user can't make it, the directory is not writable: logins are refused until `otpgate init` has made it",
+            path.display()
+        ))),
+    }
 }
 
-/// Whether a lock or journal file is there and can be used, or could be made.
-fn can_have(path: &Path) -> bool {
-    match open_for_update(path) {
-        Ok(_) => true,
-        Err(cause) => cause.kind() == std::io::ErrorKind::NotFound && can_create_beside(path),
-    }
+fn open_for_update(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path)
 }
 
 fn can_create_beside(path: &Path) -> bool {

@@ -154,7 +154,11 @@ impl Server {
     pub fn reload(&self) {
         let before = self.kind.times_ready(&self.error_log());
         self.kind.reload(self.daemon().as_ref().expect("not stopped"));
-        wait_until("the server is ready again", || self.kind.times_ready(&self.error_log()) > before);
+        wait_until("the server is ready again", || {
+            let ended = self.daemon().as_mut().expect("not stopped").ended();
+            assert_eq!(ended, None, "it ended instead");
+            self.kind.times_ready(&self.error_log()) > before
+        });
     }
 
     /// Process numbers of the server's children.
