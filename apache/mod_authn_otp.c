@@ -322,7 +322,7 @@ static authn_status carry_out(request_rec *r, otp_request *state, otpgate_answer
         apr_table_setn(r->headers_in, authorization_header(r),
                        apr_pstrmemdup(r->pool, answer->upstream, answer->upstream_len));
     }
-    wipe(answer->upstream, sizeof(answer->upstream));
+    wipe(answer->upstream, answer->upstream_len);
 
     switch (answer->verdict) {
     case OTPGATE_GRANTED:

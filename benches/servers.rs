@@ -112,7 +112,6 @@ fn start() -> Server {
     // As distributions configure it, not as tests watch it.
     let httpd = Httpd::event()
         .module("auth_digest")
-        .module("authn_file")
         .directives("LogLevel warn authn_otp:warn")
         .file("digest-users", format!("user5:bench:{hash}\n"));
     let digest = "AuthType Digest\nAuthName bench\nRequire valid-user\n";

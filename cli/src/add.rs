@@ -123,7 +123,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     owner::acting(file, || {
         let locked = Locked::acquire(file)?;
         let mut journal = Journal::open(&locked, &mut None)?;
-        check_duplicates(arguments, &UsersFile::new(file).find(user)?, &key)?;
+        check_duplicates(arguments, &*UsersFile::new(file).find(user)?, &key)?;
         let head = [kind.as_bytes(), user, &pin[..], key_field.as_bytes()];
         Ok(rewrite::append(&locked, &mut journal, head)?)
     })?;

@@ -15,6 +15,7 @@ mod types;
 
 use std::collections::HashMap;
 use std::ffi::{c_char, c_int, c_void};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -72,23 +73,30 @@ struct HostLog<'a> {
 
 impl Log for HostLog<'_> {
     fn log(&self, level: Level, message: std::fmt::Arguments<'_>) {
+        let Some(log) = self.host.log else { return };
+        let mut line = String::with_capacity(160);
         // A path or a cause may hold anything; the contract says printable ASCII.
-        let line: Vec<u8> = message
-            .to_string()
-            .bytes()
-            .flat_map(|byte| match byte {
-                b' '..=b'~' => vec![byte],
-                _ => format!("\\x{byte:02x}").into_bytes(),
-            })
-            .collect();
-        if let Some(log) = self.host.log {
-            // SAFETY: the host promises a callable `log` for as long as the gate lives, and `request` is the
-            // pointer it gave for this very call.
-            unsafe { log(self.request, level as c_int, otpgate_str::of(&line)) };
-        }
+        let _ = write!(Printable(&mut line), "{message}");
+        // SAFETY: the host promises a callable `log` for as long as the gate lives, and `request` is the pointer it
+        // gave for this very call.
+        unsafe { log(self.request, level as c_int, otpgate_str::of(line.as_bytes())) };
     }
 }
 
+/// Lets printable ASCII through and shows everything else as `\xHH`.
+struct Printable<'a>(&'a mut String);
+
+impl std::fmt::Write for Printable<'_> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        for byte in text.bytes() {
+            match byte {
+                b' '..=b'~' => self.0.push(char::from(byte)),
+                _ => write!(self.0, "\\x{byte:02x}")?,
+            }
+        }
+        Ok(())
+    }
+}
 /// See the header.
 #[unsafe(no_mangle)]
 pub extern "C" fn otpgate_version() -> *const c_char {

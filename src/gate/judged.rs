@@ -13,6 +13,8 @@ pub(super) type Mac = [u8; 32];
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Judged {
     known: bool,
+    /// Decided, but the server has yet to accept nonce and nc.
+    is_pending: bool,
     pub(super) pin_is_external: bool,
     verdict: u8,
     word: u8,
@@ -76,6 +78,16 @@ impl Judged {
         } else {
             None
         }
+    }
+
+    /// See the field.
+    pub(super) fn until_accepted(self) -> Judged {
+        Judged { is_pending: true, ..self }
+    }
+
+    /// The server has accepted; whether that is news.
+    pub(super) fn accept(&mut self) -> bool {
+        std::mem::take(&mut self.is_pending)
     }
 
     /// See the field.

@@ -59,7 +59,7 @@ pub trait Store: Send + Sync {
     fn name(&self) -> String;
 
     /// Reads a user without a lock. A state that may be half-written isn't `intact`.
-    fn find(&self, user: &[u8]) -> Result<Found, Fault>;
+    fn find(&self, user: &[u8]) -> Result<Arc<Found>, Fault>;
 
     /// Runs `work` alone among all users of the store, then makes what it saved durable. On `Err` nothing may be
     /// granted.
@@ -139,7 +139,8 @@ pub enum Match {
 pub struct Gate<S> {
     store: S,
     clock: fn() -> UnixTime,
-    key: Zeroizing<[u8; 32]>,
+    /// Keyed with random bytes, and told the store's name: ready for what is to be told apart.
+    mac: Hmac<Sha256>,
     pins: Mutex<HashMap<Mac, Remembered>>,
     queue: Queue<Job, JobResult>,
 }
@@ -195,7 +196,11 @@ impl<S: Store> Gate<S> {
     pub fn new(store: S, clock: fn() -> UnixTime) -> Option<Gate<S>> {
         let mut key = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *key).ok()?;
-        Some(Gate { store, clock, key, pins: Mutex::new(HashMap::new()), queue: Queue::new() })
+        let mut mac =
+            <Hmac<Sha256> as KeyInit>::new_from_slice(&*key).expect("HMAC takes keys of any length");
+        mac.update(store.name().as_bytes());
+        mac.update(&[0]);
+        Some(Gate { store, clock, mac, pins: Mutex::new(HashMap::new()), queue: Queue::new() })
     }
 
     /// The store.
@@ -301,7 +306,14 @@ impl<S: Store> Gate<S> {
         }
         let (decision, _, ha1) = self.decide(self.digest_job(policy, login, true), &NoPinSource, log);
         match ha1 {
-            Some(ha1) if is_to_be_carried_out(&decision) => Match::Acceptable(ha1),
+            Some(ha1) if is_to_be_carried_out(&decision) => {
+                // The lingering code isn't spent by being used, so there is nothing to decide again.
+                if let Some(judged) = judged.filter(|_| is_plain_reuse(&decision) && !policy.pin_fake_basic) {
+                    let known = Judged::new(decision.verdict, decision.word, credentials);
+                    *judged = known.with_ha1(ha1).until_accepted();
+                }
+                Match::Acceptable(ha1)
+            }
             _ => {
                 if let Some(judged) = judged {
                     *judged = Judged::new(decision.verdict, decision.word, credentials);
@@ -320,9 +332,13 @@ impl<S: Store> Gate<S> {
         log: &dyn Log,
     ) -> Answer {
         let credentials = self.digest_mac(login);
-        if let Some(known) = judged.as_deref()
+        let mut judged = judged;
+        if let Some(known) = judged.as_deref_mut()
             && let Some((verdict, word, _)) = known.recall(&credentials)
         {
+            if known.accept() {
+                self.log_decision(verdict, word, Reason::Reused, login.user, log);
+            }
             return Answer::plain(verdict, word);
         }
         let (decision, found, ha1) = self.decide(self.digest_job(policy, login, false), &NoPinSource, log);
@@ -417,7 +433,7 @@ impl<S: Store> Gate<S> {
         log: &dyn Log,
     ) -> Result<(Decision, Arc<Found>, Option<Ha1>), Arc<Fault>> {
         for _ in 0..ROUNDS_MAX {
-            let found = Arc::new(self.store.find(&job.user)?);
+            let found = self.store.find(&job.user)?;
             let Decided { outcome, found, ha1 } = self.decide_on(&job, found);
             let snapshot = match outcome {
                 Outcome::NeedPin(question) => {
@@ -567,9 +583,7 @@ impl<S: Store> Gate<S> {
     }
 
     fn mac(&self, parts: &[&[u8]]) -> Mac {
-        let mut mac =
-            <Hmac<Sha256> as KeyInit>::new_from_slice(&*self.key).expect("HMAC takes keys of any length");
-        mac.update(self.store.name().as_bytes());
+        let mut mac = self.mac.clone();
         for part in parts {
             // Lengths keep parts apart.
             mac.update(&(part.len() as u64).to_le_bytes());
@@ -583,6 +597,11 @@ impl<S: Store> Gate<S> {
 /// server's word on the nonce.
 fn is_to_be_carried_out(decision: &Decision) -> bool {
     decision.verdict == Verdict::Granted || decision.word == Word::Forgotten
+}
+
+/// Whether nothing but the answer comes of a decision for the lingering code.
+fn is_plain_reuse(decision: &Decision) -> bool {
+    decision.word == Word::GrantedReuse && decision.changes.is_empty()
 }
 
 fn ask(source: &dyn PinSource, user: &[u8], pin: &[u8]) -> PinAnswer {

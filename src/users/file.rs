@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::tz::TimeZone;
@@ -40,7 +41,12 @@ struct View {
     /// The last change was somebody else's and so recent that another could hide behind the same stamp.
     is_unsettled: bool,
     index: Index,
+    /// Users read since the file last changed, whose lines are whole.
+    records: Mutex<HashMap<Vec<u8>, Arc<Found>>>,
 }
+
+/// More users than this at once, and the memory of them starts anew.
+const RECORDS_MAX: usize = 1024;
 
 impl UsersFile {
     /// A users file at a path of the configuration. Nothing is opened yet.
@@ -107,6 +113,7 @@ impl View {
         self.stamp = stamp;
         self.epoch = Some(header.epoch);
         self.is_unsettled = false;
+        self.records.get_mut().clear();
         true
     }
 
@@ -134,7 +141,8 @@ impl View {
             if before == after || only_slots_changed {
                 let is_unsettled = by_us.is_none() && is_recent(after);
                 let epoch = by_us.map(|header| header.epoch);
-                return Ok(View { file, journal, stamp: after, epoch, is_unsettled, index });
+                let records = Mutex::default();
+                return Ok(View { file, journal, stamp: after, epoch, is_unsettled, index, records });
             }
         }
         Err(Fault::of(
@@ -145,8 +153,23 @@ impl View {
         ))
     }
 
-    fn find(&self, user: &[u8], zone: &TimeZone) -> std::io::Result<Option<Listing>> {
-        find(&self.file, &self.index, user, zone)
+    /// A user, from memory if nothing has changed since they were read.
+    fn find(&self, user: &[u8]) -> std::io::Result<Option<Arc<Found>>> {
+        if let Some(known) = self.records.lock().get(user) {
+            return Ok(Some(known.clone()));
+        }
+        let listing = find(&self.file, &self.index, user, &TimeZone::system())?;
+        let Some(found) = listing.map(|listing| Arc::new(listing.found)) else { return Ok(None) };
+        // A line that may be half written is read again; names that nobody has would fill the memory.
+        let lines = &found.entry.lines;
+        if !lines.is_empty() && !found.entry.unreadable && lines.iter().all(|line| line.state.intact) {
+            let mut records = self.records.lock();
+            if records.len() >= RECORDS_MAX {
+                records.clear();
+            }
+            records.insert(user.to_vec(), found.clone());
+        }
+        Ok(Some(found))
     }
 }
 
@@ -236,14 +259,13 @@ impl Store for UsersFile {
         self.configured.display().to_string()
     }
 
-    fn find(&self, user: &[u8]) -> Result<Found, Fault> {
-        let zone = TimeZone::system();
+    fn find(&self, user: &[u8]) -> Result<Arc<Found>, Fault> {
         for _ in 0..REBUILD_TRIES {
-            let listing = self.with_view(|view| {
-                view.find(user, &zone).map_err(|error| Fault::new("read", &self.configured, error))
+            let found = self.with_view(|view| {
+                view.find(user).map_err(|error| Fault::new("read", &self.configured, error))
             })?;
-            match listing {
-                Some(listing) => return Ok(listing.found),
+            match found {
+                Some(found) => return Ok(found),
                 None => *self.view.write() = None,
             }
         }

@@ -238,7 +238,10 @@ impl Kind for Httpd {
         for module in &self.modules {
             text += &format!("LoadModule {module}_module {}\n", module_file(module));
         }
-        text += &format!("LoadModule authn_otp_module {}\n", module_path().display());
+        // A copy: httpd reads it again at each reload, and a build may be going on meanwhile.
+        let module = std::fs::read(module_path()).expect("the module");
+        let module = root.write("mod_authn_otp.so", module);
+        text += &format!("LoadModule authn_otp_module {}\n", module.display());
         if is_root() {
             text += &format!("User {SERVER_ACCOUNT}\nGroup {SERVER_ACCOUNT}\n");
         }
