@@ -71,7 +71,7 @@ $(APACHE_MODULE): $(BUILD)/mod_authn_otp.o $(RELEASE)/libotpgate.a apache/export
 # Debian's names. apache2-bin is the server without the package that starts it on port 80.
 BUILD_DEPS = gcc libc6-dev apache2-bin apache2-dev
 DEMO_DEPS = $(BUILD_DEPS) util-linux
-TEST_DEPS = $(DEMO_DEPS) apache2-utils acl binutils chromium curl firefox-esr g++ libclang-dev oathtool python3-requests \
+TEST_DEPS = $(DEMO_DEPS) apache2-utils acl binutils chromium curl firefox-esr g++ libclang-dev mount oathtool openssl python3-requests \
 	python3-websockets wget
 
 deps:

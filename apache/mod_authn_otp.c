@@ -351,6 +351,7 @@ static authn_status check_password(request_rec *r, const char *user, const char 
     login.settings = &call.conf->settings;
     login.user = str(user);
     login.password = str(password);
+    login.authorization = str(apr_table_get(r->headers_in, authorization_header(r)));
     login.address = client_address(r);
     login.memory = &state->memory;
     login.request = &call;

@@ -109,6 +109,10 @@ typedef struct otpgate_login {
     const otpgate_settings *settings; /* the merged settings of the place that is asked for */
     otpgate_str user;
     otpgate_str password;   /* PIN and code as the client sent them */
+    /* The Basic Authorization header that user and password were taken from, where the server keeps them as C
+     * strings: those end at a NUL that the client has put into the header, and such a login is denied.
+     * Empty: not looked at. */
+    otpgate_str authorization;
     otpgate_str address;    /* the client's IP address as text, as the server sees it; empty: it has none */
     otpgate_memory *memory; /* NULL: judge afresh */
     void *request;          /* handed to the callbacks */

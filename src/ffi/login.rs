@@ -8,7 +8,7 @@ use super::guard::guarded;
 use super::settings::settings_of;
 use super::types::*;
 use super::{HostLog, otpgate_gate};
-use crate::decide::{PinAnswer, Verdict, Word};
+use crate::decide::{PinAnswer, Reason, Verdict, Word};
 use crate::gate::{Answer, DigestLogin, Gate, Judged, Login, Match, PinSource};
 use crate::http::{basic, digest};
 use crate::log::{Level, Log, Quoted};
@@ -108,19 +108,24 @@ unsafe fn enter(
             log.log(Level::Error, format_args!("error: the system has no random bytes; see its log"));
             return Answer::error();
         };
-        let address = str::from_utf8(address).ok().and_then(|text| text.parse::<IpAddr>().ok());
         decide(Call {
             gate,
             file: &file,
             settings: &settings,
             user,
-            address: Address::of_client(address),
+            address: Address::of_client(parse_address(address)),
             judged: memory.map(otpgate_memory::judged),
             log: &log,
         })
     });
     out.set(&decided, user);
     out.verdict
+}
+
+/// An address as servers write it; a link-local one comes with the name of the interface (`fe80::1%eth0`).
+fn parse_address(text: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(text).ok()?;
+    text.split('%').next()?.parse().ok()
 }
 
 /// See the header.
@@ -143,8 +148,13 @@ pub unsafe extern "C" fn otpgate_basic(
         request: login.request,
     };
     // SAFETY: the caller's promise.
-    let password = unsafe { login.password.as_bytes() };
+    let (password, header) = unsafe { (login.password.as_bytes(), login.authorization.as_bytes()) };
     let decide = |call: Call<'_>| {
+        if basic::hides_a_nul(header) {
+            let reason = Reason::Malformed.text();
+            call.log.log(Level::Notice, format_args!("denied-code: {reason}, user {}", Quoted(call.user)));
+            return Answer { verdict: Verdict::Denied, word: Word::DeniedCode, upstream_pin: None };
+        }
         let pins = HostPins { host: &call.gate.host, settings: call.settings, request: login.request };
         let attempt = Login { user: call.user, password, address: call.address };
         call.file.basic(&call.settings.policy(call.gate.server), &attempt, &pins, call.judged, call.log)

@@ -131,6 +131,7 @@ pub struct otpgate_login {
     pub settings: *const otpgate_settings,
     pub user: otpgate_str,
     pub password: otpgate_str,
+    pub authorization: otpgate_str,
     pub address: otpgate_str,
     pub memory: *mut otpgate_memory,
     pub request: *mut c_void,

@@ -1,6 +1,8 @@
 //! Basic authentication, RFC 7617.
 
-use data_encoding::BASE64;
+use std::sync::LazyLock;
+
+use data_encoding::{BASE64, BASE64_NOPAD, Encoding};
 use zeroize::Zeroizing;
 
 /// The `Authorization` header for a user and password.
@@ -11,13 +13,55 @@ pub fn authorization(user: &[u8], password: &[u8]) -> Zeroizing<String> {
     header
 }
 
+/// Whether the header is one of Basic that holds a NUL. A header of another scheme, or of none, doesn't.
+pub fn hides_a_nul(header: &[u8]) -> bool {
+    let Some((scheme, rest)) = header.trim_ascii().split_at_checked(6) else { return false };
+    if !scheme.eq_ignore_ascii_case(b"Basic ") {
+        return false;
+    }
+    // As lenient as servers are: they read up to the first character that isn't base64.
+    let text = rest.trim_ascii();
+    let is_base64 = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
+    let end = text.iter().position(|b| !is_base64(b)).unwrap_or(text.len());
+    // A single character more makes no byte.
+    let end = if end % 4 == 1 { end - 1 } else { end };
+    LENIENT.decode(&text[..end]).is_ok_and(|pair| Zeroizing::new(pair).contains(&0))
+}
+
+/// Base64 without padding, whatever bits are left over.
+static LENIENT: LazyLock<Encoding> = LazyLock::new(|| {
+    let mut specification = BASE64_NOPAD.specification();
+    specification.check_trailing_bits = false;
+    specification.encoding().expect("BASE64_NOPAD is well formed, and the check may be left out")
+});
+
 #[cfg(test)]
 mod tests {
-    use super::authorization;
+    use super::{authorization, hides_a_nul};
 
     #[test]
     fn the_examples_of_rfc_7617() {
         assert_eq!(*authorization(b"Aladdin", b"open sesame"), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
         assert_eq!(*authorization(b"test", "123\u{a3}".as_bytes()), "Basic dGVzdDoxMjPCow==");
+    }
+
+    #[test]
+    fn a_nul_is_seen_wherever_it_stands() {
+        for (password, hidden) in [
+            (&b"1234755224"[..], false),
+            (b"1234755224\0", true),
+            (b"1234755224\0x", true),
+            (b"1234755224\0xy", true),
+            (b"\01234755224", true),
+            (b"", false),
+        ] {
+            let header = authorization(b"alice", password);
+            assert_eq!(hides_a_nul(header.as_bytes()), hidden, "{}", password.escape_ascii());
+            assert_eq!(hides_a_nul(header.trim_end_matches('=').as_bytes()), hidden, "without padding");
+            assert_eq!(hides_a_nul(header.replace("Basic ", "bAsIc   ").as_bytes()), hidden);
+        }
+        for header in ["", "Basic", "Basic ", "Digest AAAA", "Bearer AAAA", "Basic ????"] {
+            assert!(!hides_a_nul(header.as_bytes()), "{header}");
+        }
     }
 }

@@ -104,7 +104,7 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
         otpgate_login {
             settings: *const otpgate_settings,
             user: otpgate_str,
-            password: otpgate_str,
+            password: otpgate_str, authorization: otpgate_str,
             address: otpgate_str,
             memory: *mut otpgate_memory,
             request: *mut c_void

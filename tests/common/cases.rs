@@ -755,6 +755,10 @@ fn mapped_address_is_the_same_address() -> Case {
         at.login_from("2001:db8::17", "carol", carol.password(0)).is(200, "granted-fresh");
         at.login_from("2001:db8:0:0::17", "carol", carol.password(0)).is(200, "granted-reuse");
         at.login_from("2001:db8::18", "carol", carol.password(0)).is(401, "denied-ip");
+        // Link-local addresses come with the interface.
+        at.login_from("fe80::1%eth0", "carol", carol.password(1)).is(200, "granted-fresh");
+        at.login_from("fe80::1%eth0", "carol", carol.password(1)).is(200, "granted-reuse");
+        at.login_from("fe80::2%eth0", "carol", carol.password(1)).is(401, "denied-ip");
     })
 }
 
@@ -1061,6 +1065,9 @@ fn control_characters_are_refused() -> Case {
         }
         at.login("erin", "open\x02door").is_denied();
         at.login("alice", format!("{PIN}\n{}", alice().code(0))).is_denied();
+        // Where the server hands over C strings, these end with what would have been right.
+        at.login("alice", format!("{}\0", alice().password(0))).is_denied();
+        at.login("alice", format!("{}\0more", alice().password(0))).is_denied();
     })
 }
 
