@@ -19,6 +19,7 @@ pub mod log;
 pub mod otp;
 pub mod pin;
 pub mod policy;
+pub mod secret;
 pub mod token;
 pub mod users;
 

@@ -5,7 +5,7 @@ use std::fmt;
 use argon2::{Argon2, PasswordHash, PasswordVerifier};
 use sha_crypt::{PasswordHashRef, ShaCrypt};
 
-use crate::token::Secret;
+use crate::secret::Secret;
 
 /// A well-formed hash of a PIN within the cost limits.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,36 +1,12 @@
 //! A user's token: what it is (fixed) and how far it has come (state). Pure.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-
-use zeroize::Zeroizing;
 
 use crate::UnixTime;
 use crate::otp::{self, Code, Digits};
 use crate::pin::HashedPin;
-
-/// Bytes that are wiped when dropped and never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<Vec<u8>>);
-
-impl Secret {
-    /// Takes the bytes over.
-    pub fn new(bytes: Vec<u8>) -> Secret {
-        Secret(Zeroizing::new(bytes))
-    }
-
-    /// The bytes.
-    pub fn expose(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
-    }
-}
+use crate::secret::Secret;
 
 /// How a code is computed from key and counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,8 @@ use otpgate::otp::{Code, Digits, Hash};
 use otpgate::pin::HashedPinError;
 use otpgate::token::{Address, Algorithm, MovingFactor, Pin, State, Token, Used};
 use otpgate::users::file::UsersFile;
-use otpgate::users::record::{self, LINE_MAX, Record, RecordError};
+use otpgate::users::line::{self, LINE_MAX};
+use otpgate::users::record::{self, Record, RecordError};
 use otpgate::users::{index, localtime, slot};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -159,7 +160,7 @@ fn users_have_up_to_255_bytes() {
     for (len, error) in [(1, None), (255, None), (256, Some(RecordError::UserTooLong))] {
         let line = format!("HOTP {} - {KEY}", "u".repeat(len));
         assert_eq!(error_of(&line), error, "{len}");
-        assert_eq!(record::user_of(line.as_bytes()).map(<[u8]>::len), Some(len));
+        assert_eq!(line::user_of(line.as_bytes()).map(<[u8]>::len), Some(len));
     }
 }
 
@@ -168,7 +169,7 @@ fn users_are_bytes_of_any_encoding() {
     for user in ["J\u{e4}s\u{f8}n".as_bytes(), b"J\xe4s\xf8n", b"\xff\xfe", b"#x", b"-", b"a:b\"c"] {
         let line = [b"HOTP ", user, b" - ", KEY.as_bytes()].concat();
         assert_eq!(error_of(&line), None, "{}", line.escape_ascii());
-        assert_eq!(record::user_of(&line), Some(user));
+        assert_eq!(line::user_of(&line), Some(user));
     }
 }
 
@@ -602,10 +603,10 @@ fn ext_is_the_tenth_field_and_no_other() {
 #[test]
 fn blank_lines_and_comments_are_nobodys() {
     for line in ["", " ", "\t", "\r", "\x0b", " \t\r\x0b ", "#", "# HOTP alice - 00", "#HOTP alice - 00\r"] {
-        assert!(record::is_ignored(line.as_bytes()), "{line:?}");
-        assert_eq!(record::user_of(line.as_bytes()), None, "{line:?}");
+        assert!(line::is_ignored(line.as_bytes()), "{line:?}");
+        assert_eq!(line::user_of(line.as_bytes()), None, "{line:?}");
     }
-    assert!(!record::is_ignored(b"HOTP alice - 00 # no comment"));
+    assert!(!line::is_ignored(b"HOTP alice - 00 # no comment"));
 }
 
 #[test]
@@ -617,7 +618,7 @@ fn any_run_of_space_tab_cr_and_vt_separates_fields() {
             let line = format!("{before}{}{after}", fields.join(blank));
             let record = parse(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
             assert_eq!((&record.token, &record.state), (&plain.token, &plain.state), "{line:?}");
-            assert_eq!(record::user_of(line.as_bytes()), Some(&b"alice"[..]));
+            assert_eq!(line::user_of(line.as_bytes()), Some(&b"alice"[..]));
         }
     }
     // Form feed and the no-break space are no blanks.
@@ -683,7 +684,7 @@ fn unreadable_lines_still_name_their_user() {
         format!("HOTP alice {} 00", "p".repeat(LINE_MAX)),
     ] {
         assert!(parse(&line).is_err());
-        assert_eq!(record::user_of(line.as_bytes()), Some(&b"alice"[..]), "{:.60}", line);
+        assert_eq!(line::user_of(line.as_bytes()), Some(&b"alice"[..]), "{:.60}", line);
     }
 }
 
@@ -696,7 +697,7 @@ fn the_last_line_counts_without_a_line_end_and_a_cr_belongs_to_no_field() {
         let mut seen = Vec::new();
         index::for_each_line(&file, |_, line| {
             let key = parse(line).map(|record| record.token.key.expose().to_vec());
-            seen.push((record::user_of(line).map(<[u8]>::to_vec), key));
+            seen.push((line::user_of(line).map(<[u8]>::to_vec), key));
         })
         .unwrap();
         let expected = ["alice", "bob"].map(|user| (Some(user.into()), Ok(b"\xc0\xff\xee".to_vec())));
@@ -954,7 +955,7 @@ proptest! {
 }
 
 fn fields_of(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    record::words(line).map(|word| &line[word])
+    line::words(line).map(|word| &line[word])
 }
 
 #[test]

@@ -52,7 +52,7 @@ mod tests {
             (b"1234755224\0", true),
             (b"1234755224\0x", true),
             (b"1234755224\0xy", true),
-            (b"\01234755224", true),
+            (b"\x001234755224", true),
             (b"", false),
         ] {
             let header = authorization(b"alice", password);

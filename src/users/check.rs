@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 use super::fault::Fault;
 use super::lock::Paths;
-use super::{index, record};
+use super::{index, line, record};
 use crate::token::{Algorithm, Pin};
 
 /// How grave a finding is.
@@ -139,7 +139,7 @@ fn first_findings(configured: &Path, max: usize) -> Result<Lines, Fault> {
     let zone = TimeZone::UTC;
     let read = index::for_each_line(&file, |_, line| {
         number += 1;
-        if record::is_ignored(line) {
+        if line::is_ignored(line) {
             return;
         }
         let finding = match record::parse(line, &zone) {

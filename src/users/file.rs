@@ -14,7 +14,7 @@ use super::index::{self, Index};
 use super::journal::{Header, Journal, JournalId, SlotWrite, Stamp, read_as_far_as_possible};
 use super::lock::{Locked, Paths};
 use super::record::{self, Layout, RecordError};
-use super::{rewrite, slot};
+use super::{line, rewrite, slot};
 use crate::gate::{Found, Store, Transaction, UnreadableLine};
 use crate::token::{Entry, Line, State};
 
@@ -204,7 +204,7 @@ fn find(file: &File, index: &Index, user: &[u8], zone: &TimeZone) -> std::io::Re
     let mut looks_like = false;
     for offset in index.lines_of(user) {
         let Some(line) = read_line(file, offset)? else { return Ok(None) };
-        let Some(name) = record::user_of(&line) else { return Ok(None) };
+        let Some(name) = line::user_of(&line) else { return Ok(None) };
         if name != user {
             looks_like |= index::fold(name) == index::fold(user);
             continue;
@@ -247,7 +247,7 @@ fn read_line(file: &File, offset: u64) -> std::io::Result<Option<zeroize::Zeroiz
             bytes.truncate(end);
             return Ok(Some(bytes));
         }
-        if len < size || bytes.len() > record::LINE_MAX {
+        if len < size || bytes.len() > line::LINE_MAX {
             return Ok(Some(bytes));
         }
         size *= 8;

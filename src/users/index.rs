@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 
 use super::journal::read_as_far_as_possible;
-use super::record;
+use super::line;
 
 /// Offsets up to 1 TiB, beside 24 bits of the hash.
 const OFFSET_BITS: u32 = 40;
@@ -27,7 +27,7 @@ impl Index {
         let keys = RandomState::new();
         let mut found: Vec<(u64, u64)> = Vec::new();
         for_each_line(file, |offset, line| {
-            if let Some(user) = record::user_of(line) {
+            if let Some(user) = line::user_of(line) {
                 found.push((keys.hash_one(&fold(user)[..]), offset));
             }
         })?;

@@ -20,6 +20,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::fault::Fault;
+use super::line;
 use super::lock::{Locked, open_or_create};
 use super::record;
 use super::slot::{self, Slot};
@@ -364,7 +365,7 @@ impl<'l> Journal<'l> {
     /// was written by somebody else since and is left alone.
     fn is_unfinished(&self, write: &SlotWrite, images: &[Slot]) -> io::Result<bool> {
         let head_len = write.slot.saturating_sub(write.line) as usize;
-        if write.slot < write.line || head_len > record::LINE_MAX {
+        if write.slot < write.line || head_len > line::LINE_MAX {
             return Ok(false);
         }
         let mut line = vec![0; head_len + slot::LEN];

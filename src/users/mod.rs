@@ -1,5 +1,6 @@
 //! The users file as a small database, shared with other processes, servers, editors and its ancestor's tools.
 //!
+//! - [`mod@line`]: a line as text.
 //! - [`record`]: one line to a token and its state.
 //! - [`slot`]: the fixed-width form in which state is written.
 //! - [`localtime`]: the time field.
@@ -14,6 +15,7 @@ pub mod fault;
 pub mod file;
 pub mod index;
 pub mod journal;
+pub mod line;
 pub mod localtime;
 pub mod lock;
 pub mod record;

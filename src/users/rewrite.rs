@@ -12,7 +12,7 @@ use super::fault::Fault;
 use super::index;
 use super::journal::{Journal, Stamp};
 use super::lock::{Locked, with_suffix};
-use super::{record, slot};
+use super::{line, record, slot};
 use crate::token::State;
 
 /// Rewrites the file with every readable line's state in a slot. `new_state` gives the state of lines that
@@ -34,7 +34,7 @@ pub fn give_slots(
             _ => (line, &b""[..]),
         };
         match record::parse(text, zone) {
-            Ok(record) if !record::is_ignored(text) => {
+            Ok(record) if !line::is_ignored(text) => {
                 let layout = &record.layout;
                 let new = new_state(offset);
                 match layout.slot {
@@ -68,7 +68,7 @@ pub fn append(locked: &Locked, journal: &mut Journal<'_>, head: [&[u8]; 4]) -> R
     let mut line = head.join(&b' ');
     let record = record::parse(&line, &zone).map_err(|reason| refused(&reason.to_string()))?;
     let is_four_words = record.layout.head.iter().zip(head).all(|(word, field)| &line[word.clone()] == field);
-    if !is_four_words || record::is_ignored(&line) || line.contains(&b'\n') {
+    if !is_four_words || line::is_ignored(&line) || line.contains(&b'\n') {
         return Err(refused("a field holds a blank or a line end"));
     }
     line.push(b' ');

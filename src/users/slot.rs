@@ -11,7 +11,7 @@ use std::io::Write as _;
 
 use jiff::tz::TimeZone;
 
-use super::{localtime, record};
+use super::{line, localtime};
 use crate::UnixTime;
 use crate::token::{Address, State, Used};
 
@@ -52,7 +52,7 @@ const COLUMNS: [usize; 6] = {
 pub fn find(line: &[u8], head_end: usize) -> Option<usize> {
     let start = head_end + 1;
     let slot = line.get(start..start + LEN)?;
-    if line.get(start + LEN).is_some_and(|&b| !record::is_blank(b)) {
+    if line.get(start + LEN).is_some_and(|&b| !line::is_blank(b)) {
         return None;
     }
     for (column, width) in COLUMNS.into_iter().zip(WIDTHS) {
