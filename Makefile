@@ -83,7 +83,8 @@ demo-deps:
 # Make itself again, because what is missing before `deps` has run is only seen by a new one.
 test: deps
 	+$(MAKE) --no-print-directory build
-	$(CARGO) test --release --workspace $(CARGO_FLAGS)
+	$(CARGO) test --release --workspace --doc $(CARGO_FLAGS)
+	$(CARGO) test --release --workspace --lib --bins --tests $(CARGO_FLAGS)
 
 # The same tests, the races many times over.
 torture: export OTPGATE_TEST_ROUNDS = 100
@@ -93,9 +94,11 @@ demo: demo-deps
 	+@$(MAKE) --no-print-directory build
 	@APXS="$(apxs)" demo/run.sh $(RELEASE)/otpgate $(abspath $(APACHE_MODULE))
 
+# Real servers against themselves without otpgate, and the library by itself; writes build/bench.json.
 bench:
+	@.ci/deps $(TEST_DEPS) wrk
+	+$(MAKE) --no-print-directory build
 	$(CARGO) bench --workspace $(CARGO_FLAGS)
-# (benches of whole servers: to be added here)
 
 # ---- Install -------------------------------------------------------------------------------------------
 
