@@ -621,6 +621,7 @@ fn rule_8_no_match(
     now: UnixTime,
 ) -> Decision {
     let mut candidates: Vec<usize> = passed.iter().map(|presented| devices.of_line[presented.line]).collect();
+    candidates.sort_unstable();
     candidates.dedup();
     candidates.retain(|&device| !devices.all[device].window.floor_in_future);
     if candidates.is_empty() {

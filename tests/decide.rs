@@ -577,5 +577,7 @@ fn lines_with_one_algorithm_and_key_are_one_token() {
     assert!(wrong.changes.iter().all(|change| change.state.failures == 3), "one failure, not two");
     let both_pins = user(&["HOTP alice 12 KEY", "HOTP alice 12 KEY"]);
     assert!(both_pins.tries("12000000").changes.iter().all(|change| change.state.failures == 1));
+    let around = user(&["HOTP alice 12 KEY", "HOTP alice 12 OTHER", "HOTP alice 12 KEY"]);
+    assert!(around.tries("12000000").changes.iter().all(|change| change.state.failures == 1));
     assert_eq!(both_pins.session(&[(NOW, "12755224"), (NOW, "12755224")]), [GrantedFresh, GrantedReuse]);
 }
