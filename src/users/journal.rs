@@ -17,7 +17,7 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::fault::Fault;
 use super::line;
@@ -32,6 +32,43 @@ const FRAMES_START: u64 = 4096;
 const MAGIC: u64 = u64::from_le_bytes(*b"OTPGATE1");
 const FRAME_MAGIC: u64 = u64::from_le_bytes(*b"OTPFRAME");
 const FRAME_HEAD: usize = 40;
+
+/// The file operations that durability rests on, so that tests can cut them short.
+pub trait Disk {
+    /// Reads at an offset; fewer bytes only at the end of the file.
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize>;
+    /// Writes at an offset, all of it or an error.
+    fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
+    /// Makes durable what was written before.
+    fn sync_data(&self) -> io::Result<()>;
+    /// Makes durable what was written before, and the file's size.
+    fn sync_all(&self) -> io::Result<()>;
+    /// Cuts or extends the file.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// What the file is and how it stands.
+    fn stamp(&self) -> io::Result<Stamp>;
+}
+
+impl Disk for File {
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        read_as_far_as_possible(self, buffer, at)
+    }
+    fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        FileExt::write_all_at(self, bytes, at)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        File::sync_data(self)
+    }
+    fn sync_all(&self) -> io::Result<()> {
+        File::sync_all(self)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        File::set_len(self, len)
+    }
+    fn stamp(&self) -> io::Result<Stamp> {
+        self.metadata().map(|metadata| Stamp::of(&metadata))
+    }
+}
 
 /// What tells one state of a file from another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +95,14 @@ impl Stamp {
     /// The same file with the same number of bytes: it may have been overwritten in place.
     pub fn is_same_size_of_same_file(&self, other: &Stamp) -> bool {
         self.words[..3] == other.words[..3]
+    }
+
+    fn inode(&self) -> u64 {
+        self.words[1]
+    }
+
+    fn size(&self) -> u64 {
+        self.words[2]
     }
 
     /// When its content last changed: seconds and nanoseconds.
@@ -120,10 +165,10 @@ impl Header {
     }
 
     /// Reads the header without any lock. `None`: there is none, or somebody is just writing it.
-    pub fn read(journal: &File) -> Option<Header> {
+    pub fn read(journal: &impl Disk) -> Option<Header> {
         let mut bytes = [0; Self::LEN];
-        journal.read_exact_at(&mut bytes, 0).ok()?;
-        Header::from_bytes(&bytes)
+        let len = journal.read_at(&mut bytes, 0).ok()?;
+        if len < bytes.len() { None } else { Header::from_bytes(&bytes) }
     }
 }
 
@@ -212,10 +257,12 @@ impl Entry {
 pub type JournalId = (u64, u64);
 
 /// The journal, open under the lock and caught up with: what was begun before is finished.
-pub struct Journal<'l> {
-    file: File,
+pub struct Journal<'l, D: Disk = File> {
+    file: D,
     path: PathBuf,
-    locked: &'l Locked,
+    users: &'l D,
+    users_path: PathBuf,
+    capacity: u64,
     header: Header,
 }
 
@@ -224,26 +271,39 @@ impl<'l> Journal<'l> {
     /// has done that for before: then a look at the end of the frames is enough.
     pub fn open(locked: &'l Locked, recovered: &mut Option<JournalId>) -> Result<Journal<'l>, Fault> {
         let path = locked.paths.journal();
-        let users = metadata(&locked.users, &locked.paths.resolved)?;
+        let users_path = locked.paths.resolved.clone();
+        let users = locked.users.metadata().map_err(|error| Fault::new("inspect", &users_path, error))?;
         let file = open_or_create(&path, &users)?;
-        let own = metadata(&file, &path)?;
+        let own = file.metadata().map_err(|error| Fault::new("inspect", &path, error))?;
         let id = (own.dev(), own.ino());
-        let mut journal = Journal { file, path, locked, header: Header::default() };
-        if own.size() < CAPACITY {
-            journal.make_room()?;
-        }
-        match Header::read(&journal.file) {
-            Some(header) if *recovered == Some(id) && !journal.has_frame_at_tail(&header) => {
-                journal.header = header;
-            }
-            header => {
-                journal.header = header.unwrap_or_default();
-                journal.recover()?;
-                *recovered = Some(id);
-            }
-        }
-        journal.notice_foreign_change()?;
+        let journal = Journal {
+            file,
+            path,
+            users: &locked.users,
+            users_path,
+            capacity: CAPACITY,
+            header: Header::default(),
+        };
+        let journal = journal.catch_up(*recovered == Some(id))?;
+        *recovered = Some(id);
         Ok(journal)
+    }
+}
+
+impl<D: Disk> Journal<'_, D> {
+    fn catch_up(mut self, is_recovered: bool) -> Result<Self, Fault> {
+        if self.size()? < self.capacity {
+            self.make_room()?;
+        }
+        match Header::read(&self.file) {
+            Some(header) if is_recovered && !self.has_frame_at_tail(&header) => self.header = header,
+            header => {
+                self.header = header.unwrap_or_default();
+                self.recover()?;
+            }
+        }
+        self.notice_foreign_change()?;
+        Ok(self)
     }
 
     /// The header as it stands.
@@ -256,15 +316,23 @@ impl<'l> Journal<'l> {
     }
 
     fn users_fault(&self, operation: &'static str, error: io::Error) -> Fault {
-        Fault::new(operation, &self.locked.paths.resolved, error)
+        Fault::new(operation, &self.users_path, error)
     }
 
     /// Real zeros, not a hole: a sync of data that is already allocated has no other blocks to write.
     fn make_room(&mut self) -> Result<(), Fault> {
-        let size = self.file.metadata().map_err(|error| self.fault("inspect", error))?.size();
-        let zeros = vec![0; (CAPACITY - size) as usize];
+        let size = self.size()?;
+        let zeros = vec![0; (self.capacity - size) as usize];
         self.file.write_all_at(&zeros, size).map_err(|error| self.fault("extend", error))?;
         self.file.sync_all().map_err(|error| self.fault("sync", error))
+    }
+
+    fn size(&self) -> Result<u64, Fault> {
+        self.file.stamp().map(|stamp| stamp.size()).map_err(|error| self.fault("inspect", error))
+    }
+
+    fn users_stamp(&self) -> Result<Stamp, Fault> {
+        self.users.stamp().map_err(|error| self.users_fault("inspect", error))
     }
 
     fn has_frame_at_tail(&self, header: &Header) -> bool {
@@ -274,19 +342,17 @@ impl<'l> Journal<'l> {
 
     fn read_frame(&self, at: u64) -> io::Result<Option<Frame>> {
         let mut head = [0; FRAME_HEAD];
-        match self.file.read_exact_at(&mut head, at) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            Err(error) => return Err(error),
+        if self.file.read_at(&mut head, at)? < head.len() {
+            return Ok(None);
         }
         let word = |i: usize| u64::from_le_bytes(head[i * 8..i * 8 + 8].try_into().expect("eight bytes"));
         let [magic, generation, sequence, len, sum] = [word(0), word(1), word(2), word(3), word(4)];
-        let size = self.file.metadata()?.size();
+        let size = self.file.stamp()?.size();
         let end = at.checked_add(FRAME_HEAD as u64).and_then(|start| start.checked_add(len));
         let Some(end) = end.filter(|&end| magic == FRAME_MAGIC && end <= size) else { return Ok(None) };
         let mut body = vec![0; len as usize];
-        self.file.read_exact_at(&mut body, at + FRAME_HEAD as u64)?;
-        if frame_sum(&head[..32], &body) != sum {
+        let is_whole = self.file.read_at(&mut body, at + FRAME_HEAD as u64)? == body.len();
+        if !is_whole || frame_sum(&head[..32], &body) != sum {
             return Ok(None);
         }
         Ok(Some(Frame { generation, sequence, body, end }))
@@ -327,11 +393,11 @@ impl<'l> Journal<'l> {
     }
 
     fn apply(&mut self, entries: Vec<Entry>) -> Result<(), Fault> {
-        let users = metadata(&self.locked.users, &self.locked.paths.resolved)?;
+        let users = self.users_stamp()?.inode();
         let mut slots: Vec<(SlotWrite, Vec<Slot>)> = Vec::new();
         for entry in entries {
             match entry {
-                Entry::Slot { inode, write } if inode == users.ino() => {
+                Entry::Slot { inode, write } if inode == users => {
                     let known = slots.iter_mut().find(|(known, _)| {
                         (known.line, known.slot, known.fingerprint)
                             == (write.line, write.slot, write.fingerprint)
@@ -345,7 +411,7 @@ impl<'l> Journal<'l> {
                         None => slots.push(((*write).clone(), vec![write.before, write.after])),
                     }
                 }
-                Entry::Image { inode, content } if inode == users.ino() => {
+                Entry::Image { inode, content } if inode == users => {
                     self.overwrite_users(&content)?;
                     self.start_over()?;
                     slots.clear();
@@ -369,13 +435,13 @@ impl<'l> Journal<'l> {
             return Ok(false);
         }
         let mut line = vec![0; head_len + slot::LEN];
-        if read_as_far_as_possible(&self.locked.users, &mut line, write.line)? < line.len() {
+        if self.users.read_at(&mut line, write.line)? < line.len() {
             return Ok(false);
         }
         let (head, current) = line.split_at(head_len);
         let starts_line = write.line == 0 || {
             let mut before = [0];
-            self.locked.users.read_exact_at(&mut before, write.line - 1)?;
+            self.users.read_at(&mut before, write.line - 1)?;
             before == *b"\n"
         };
         let is_ours = starts_line
@@ -394,7 +460,7 @@ impl<'l> Journal<'l> {
     /// If somebody changed the users file without the journal, what the frames say is of the past, and every
     /// process has to look where its lines are.
     fn notice_foreign_change(&mut self) -> Result<(), Fault> {
-        let stamp = Stamp::of(&metadata(&self.locked.users, &self.locked.paths.resolved)?);
+        let stamp = self.users_stamp()?;
         if self.header.stamp != stamp {
             if self.header.sequence != 0 {
                 self.sync_users()?;
@@ -409,7 +475,7 @@ impl<'l> Journal<'l> {
     }
 
     fn sync_users(&self) -> Result<(), Fault> {
-        self.locked.users.sync_data().map_err(|error| self.users_fault("sync", error))
+        self.users.sync_data().map_err(|error| self.users_fault("sync", error))
     }
 
     /// Forgets all frames. The users file must have been synced.
@@ -420,12 +486,13 @@ impl<'l> Journal<'l> {
         self.header.generation = u64::from_ne_bytes(generation);
         self.header.sequence = 0;
         self.header.tail = FRAMES_START;
-        let size = self.file.metadata().map_err(|error| self.fault("inspect", error))?.size();
-        if size > CAPACITY {
-            self.file.set_len(CAPACITY).map_err(|error| self.fault("shorten", error))?;
+        if self.size()? > self.capacity {
+            self.file.set_len(self.capacity).map_err(|error| self.fault("shorten", error))?;
         }
-        self.file.write_all_at(&[0; FRAME_HEAD], FRAMES_START).map_err(|error| self.fault("write", error))?;
-        self.write_header()
+        // In this order: a process killed in between leaves a header that fits what comes next. The other way round
+        // it would be one that makes others append where no recovery looks.
+        self.write_header()?;
+        self.file.write_all_at(&[0; FRAME_HEAD], FRAMES_START).map_err(|error| self.fault("write", error))
     }
 
     fn write_header(&self) -> Result<(), Fault> {
@@ -438,7 +505,7 @@ impl<'l> Journal<'l> {
             entry.append_to(&mut body);
         }
         let len = (FRAME_HEAD + body.len()) as u64;
-        if self.header.tail + len > CAPACITY && self.header.sequence != 0 {
+        if self.header.tail + len > self.capacity && self.header.sequence != 0 {
             self.sync_users()?;
             self.start_over()?;
         }
@@ -458,7 +525,7 @@ impl<'l> Journal<'l> {
 
     /// Overwrites slots, durably: when this returns, no crash can undo it.
     pub fn write_slots(&mut self, writes: Vec<SlotWrite>) -> Result<(), Fault> {
-        let inode = self.header.stamp.words[1];
+        let inode = self.header.stamp.inode();
         let entries: Vec<Entry> =
             writes.into_iter().map(|write| Entry::Slot { inode, write: Box::new(write) }).collect();
         self.append(&entries)?;
@@ -467,20 +534,17 @@ impl<'l> Journal<'l> {
                 self.write_slot(write)?;
             }
         }
-        self.header.stamp = Stamp::of(&metadata(&self.locked.users, &self.locked.paths.resolved)?);
+        self.header.stamp = self.users_stamp()?;
         self.write_header()
     }
 
     fn write_slot(&self, write: &SlotWrite) -> Result<(), Fault> {
-        self.locked
-            .users
-            .write_all_at(&write.after, write.slot)
-            .map_err(|error| self.users_fault("write", error))
+        self.users.write_all_at(&write.after, write.slot).map_err(|error| self.users_fault("write", error))
     }
 
     /// Replaces the whole content in place, durably, where a new file can't take the old one's place.
     pub fn write_image(&mut self, content: Vec<u8>) -> Result<(), Fault> {
-        let inode = self.header.stamp.words[1];
+        let inode = self.header.stamp.inode();
         // Earlier frames are of the file as it was.
         self.sync_users()?;
         self.start_over()?;
@@ -490,21 +554,20 @@ impl<'l> Journal<'l> {
             self.overwrite_users(content)?;
         }
         self.start_over()?;
-        self.new_epoch(&self.locked.users)
+        self.new_epoch(self.users)
     }
 
     fn overwrite_users(&self, content: &[u8]) -> Result<(), Fault> {
-        let users = &self.locked.users;
-        users
+        self.users
             .write_all_at(content, 0)
-            .and_then(|()| users.set_len(content.len() as u64))
+            .and_then(|()| self.users.set_len(content.len() as u64))
             .map_err(|error| self.users_fault("write", error))?;
         self.sync_users()
     }
 
     /// Says that lines may have moved: the users file is now this one, in this state.
-    pub fn new_epoch(&mut self, users: &File) -> Result<(), Fault> {
-        let stamp = Stamp::of(&metadata(users, &self.locked.paths.resolved)?);
+    pub fn new_epoch(&mut self, users: &D) -> Result<(), Fault> {
+        let stamp = users.stamp().map_err(|error| self.users_fault("inspect", error))?;
         self.header.epoch = self.header.epoch.wrapping_add(1);
         self.header.base = stamp;
         self.header.stamp = stamp;
@@ -526,15 +589,11 @@ fn frame_sum(head: &[u8], body: &[u8]) -> u64 {
     u64::from(sum.finalize())
 }
 
-fn metadata(file: &File, path: &Path) -> Result<Metadata, Fault> {
-    file.metadata().map_err(|error| Fault::new("inspect", path, error))
-}
-
 /// Fills the buffer as far as the file goes.
 pub fn read_as_far_as_possible(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], at + filled as u64) {
+        match FileExt::read_at(file, &mut buffer[filled..], at + filled as u64) {
             Ok(0) => break,
             Ok(n) => filled += n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -543,3 +602,6 @@ pub fn read_as_far_as_possible(file: &File, buffer: &mut [u8], at: u64) -> io::R
     }
     Ok(filled)
 }
+
+#[cfg(test)]
+mod crash_tests;
