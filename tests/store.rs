@@ -4,14 +4,17 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
+use std::time::Duration;
 
 use otpgate::UnixTime;
 use otpgate::decide::{PinAnswer, Verdict, Word};
-use otpgate::gate::{Gate, Login, PinSource};
+use otpgate::gate::{Found, Gate, Login, PinSource, Store, Transaction};
 use otpgate::log::{Level, Log};
 use otpgate::policy::{Policy, Server, Settings};
 use otpgate::token::Address;
+use otpgate::users::fault::Fault;
 use otpgate::users::file::UsersFile;
 use otpgate::users::slot;
 
@@ -202,6 +205,55 @@ fn one_fresh_grant_among_threads_and_gates() {
         );
     }
     assert_eq!(scene.fields("alice")[4..6], ["6", "0"]);
+}
+
+/// A users file on a disk whose sync takes its time; counts how often it is written.
+struct SlowDisk {
+    users: UsersFile,
+    rounds: AtomicUsize,
+}
+
+impl Store for SlowDisk {
+    fn name(&self) -> String {
+        self.users.name()
+    }
+
+    fn find(&self, user: &[u8]) -> Result<Arc<Found>, Fault> {
+        self.users.find(user)
+    }
+
+    fn update(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Fault>) -> Result<(), Fault> {
+        self.rounds.fetch_add(1, Ordering::Relaxed);
+        self.users.update(work)?;
+        std::thread::sleep(Duration::from_millis(50));
+        Ok(())
+    }
+}
+
+#[test]
+fn logins_that_wait_together_share_a_sync() {
+    let users: String = (0..20).map(|i| format!("HOTP user{i} - KEY\n")).collect();
+    let scene = scene(&users);
+    word(&scene.gate(), "user0", CODES[0]);
+    let store = SlowDisk { users: UsersFile::new(&scene.path), rounds: AtomicUsize::new(0) };
+    let gate = Gate::new(store, || NOW).unwrap();
+    let barrier = Barrier::new(20);
+    std::thread::scope(|threads| {
+        for i in 0..20 {
+            let (gate, barrier) = (&gate, &barrier);
+            threads.spawn(move || {
+                let user = format!("user{i}");
+                let login =
+                    Login { user: user.as_bytes(), password: CODES[1].as_bytes(), address: Address::Unknown };
+                barrier.wait();
+                let answer = gate.basic(&policy(), &login, &NoPins, None, &Lines::default());
+                assert_eq!(answer.word, Word::GrantedFresh);
+            });
+        }
+    });
+    // The first comes alone; all others come while it syncs.
+    let rounds = gate.store().rounds.load(Ordering::Relaxed);
+    assert!(rounds <= 3, "{rounds} rounds for 20 logins");
 }
 
 #[test]
