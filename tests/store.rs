@@ -207,9 +207,11 @@ fn one_fresh_grant_among_threads_and_gates() {
     assert_eq!(scene.fields("alice")[4..6], ["6", "0"]);
 }
 
-/// A users file on a disk whose sync takes its time; counts how often it is written.
+/// A users file on a disk whose sync takes its time; counts how often it is written. The first sync doesn't end
+/// before all logins have begun.
 struct SlowDisk {
     users: UsersFile,
+    begun: AtomicUsize,
     rounds: AtomicUsize,
 }
 
@@ -219,12 +221,16 @@ impl Store for SlowDisk {
     }
 
     fn find(&self, user: &[u8]) -> Result<Arc<Found>, Fault> {
+        self.begun.fetch_add(1, Ordering::Relaxed);
         self.users.find(user)
     }
 
     fn update(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Fault>) -> Result<(), Fault> {
         self.rounds.fetch_add(1, Ordering::Relaxed);
         self.users.update(work)?;
+        while self.begun.load(Ordering::Relaxed) < 20 {
+            std::thread::yield_now();
+        }
         std::thread::sleep(Duration::from_millis(50));
         Ok(())
     }
@@ -235,7 +241,11 @@ fn logins_that_wait_together_share_a_sync() {
     let users: String = (0..20).map(|i| format!("HOTP user{i} - KEY\n")).collect();
     let scene = scene(&users);
     word(&scene.gate(), "user0", CODES[0]);
-    let store = SlowDisk { users: UsersFile::new(&scene.path), rounds: AtomicUsize::new(0) };
+    let store = SlowDisk {
+        users: UsersFile::new(&scene.path),
+        begun: AtomicUsize::new(0),
+        rounds: AtomicUsize::new(0),
+    };
     let gate = Gate::new(store, || NOW).unwrap();
     let barrier = Barrier::new(20);
     std::thread::scope(|threads| {
