@@ -274,8 +274,7 @@ impl<S: Store> Gate<S> {
             && let Some((verdict, word, again)) = judged.recall(&credentials)
         {
             let asks = verdict == Verdict::Granted && self.asks_again(judged, source);
-            return (!asks)
-                .then(|| self.recall(policy, login, source, judged, (verdict, word, again), log));
+            return (!asks).then(|| self.recall(policy, login, source, judged, (verdict, word, again), log));
         }
 
         let (decision, found) = self.decide_now(basic_job(policy, login), source)?;
@@ -597,7 +596,13 @@ impl<S: Store> Gate<S> {
     }
 
     /// What is asked by a question. `None`: a question nobody asks about these credentials.
-    fn asked(&self, job: &Job, entry: &Entry, question: PinQuestion, source: &dyn PinSource) -> Option<Asked> {
+    fn asked(
+        &self,
+        job: &Job,
+        entry: &Entry,
+        question: PinQuestion,
+        source: &dyn PinSource,
+    ) -> Option<Asked> {
         let Credentials::Password(password) = &job.credentials else { return None };
         let token = &entry.lines[question.line].token;
         let pin = &password[..question.pin_len];

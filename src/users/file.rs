@@ -158,7 +158,9 @@ impl View {
         if let Some(known) = self.records.lock().get(user) {
             return Ok(Some(known.clone()));
         }
-        let Some(listing) = find(&self.file, &self.index, user, &TimeZone::system())? else { return Ok(None) };
+        let Some(listing) = find(&self.file, &self.index, user, &TimeZone::system())? else {
+            return Ok(None);
+        };
         let found = Arc::new(listing.into_found(&self.file));
         self.remember(user, &found);
         Ok(Some(found))

@@ -614,7 +614,8 @@ fn idle_and_linger_time_both_bind() -> Case {
 
 fn use_refreshes_the_idle_time() -> Case {
     let alice = alice().used(0, 100, HOME);
-    case(scope(&[&alice]).set(Setting::MaxIdle, 160), move |at| {
+    let scope = scope(&[&alice]).set(Setting::MaxIdle, 160).set(Setting::LogoutOnIpChange, "Off");
+    case(scope, move |at| {
         let before = at.users().time("alice");
         at.login_from(CAFE, "alice", alice.password(0)).is(200, "granted-reuse");
         assert_ne!(at.users().time("alice"), before);

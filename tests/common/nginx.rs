@@ -118,8 +118,7 @@ impl Nginx {
         let mut text = format!("location /{}/ {{\n", scope.name);
         if !scope.bare {
             let users = server::users_path(root, scope);
-            text +=
-                &format!("auth_otp \"{}\";\nauth_otp_users_file \"{}\";\n", scope.name, users.display());
+            text += &format!("auth_otp \"{}\";\nauth_otp_users_file \"{}\";\n", scope.name, users.display());
             for (setting, value) in &scope.settings {
                 text += &format!("{} {value};\n", directive(*setting));
             }
