@@ -24,6 +24,7 @@ pub struct Nginx {
     server_directives: String,
     files: Vec<(String, Vec<u8>)>,
     whole: Option<String>,
+    without_locations: bool,
 }
 
 impl Nginx {
@@ -35,6 +36,7 @@ impl Nginx {
             server_directives: String::new(),
             files: Vec::new(),
             whole: None,
+            without_locations: false,
         }
     }
 
@@ -81,13 +83,19 @@ impl Nginx {
         self
     }
 
+    /// No location for any scope: their places are of the test's own making.
+    pub fn without_locations(mut self) -> Nginx {
+        self.without_locations = true;
+        self
+    }
+
     /// What `nginx -t` says about the configuration. `prepare` may spoil files first.
     pub fn test(&self, scopes: Vec<Scope>, prepare: impl FnOnce(&Root)) -> Tested {
         self.require();
         let root = Root::new();
         server::prepare(&root, &scopes);
-        // A configuration test opens its ports, but listens on none.
-        let ports = Ports { main: 1, other: 2 };
+        // A configuration test binds its ports, but minds none that is taken.
+        let ports = Ports { main: 47001, other: 47002 };
         self.configure(&root, ports, &scopes);
         prepare(&root);
         let mut command = self.command(&root);
@@ -208,7 +216,7 @@ impl Kind for Nginx {
                 text += &fill_in(&self.directives);
                 text += &format!("server {{\nlisten 127.0.0.1:{};\nserver_name localhost;\n", ports.main);
                 text += &fill_in(&self.server_directives);
-                for scope in scopes {
+                for scope in scopes.iter().filter(|_| !self.without_locations) {
                     text += &self.location(root, ports, scope);
                 }
                 text += "}\n";
