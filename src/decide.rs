@@ -300,13 +300,17 @@ pub fn login(
     pins: PinAnswers<'_>,
     now: UnixTime,
 ) -> Outcome {
-    rules_1_to_6(policy, entry, attempt, pins, now).unwrap_or_else(|open| {
-        let Open { mut devices, passed, denied, pin_source_failed } = open;
-        let decision = rule_7_fresh_code(policy, entry, &mut devices, &passed, attempt, now)
-            .or(denied)
-            .unwrap_or_else(|| rule_8_no_match(policy, entry, &mut devices, &passed, attempt, now));
-        Outcome::Decided(conclude(decision, devices, pin_source_failed))
-    })
+    let (mut devices, passed, denied, pin_source_failed) =
+        match rules_1_to_6(policy, entry, attempt, pins, now) {
+            Begun::Ended(outcome) => return outcome,
+            Begun::Open { devices, passed, denied, pin_source_failed } => {
+                (devices, passed, denied, pin_source_failed)
+            }
+        };
+    let decision = rule_7_fresh_code(policy, entry, &mut devices, &passed, attempt, now)
+        .or(denied)
+        .unwrap_or_else(|| rule_8_no_match(policy, entry, &mut devices, &passed, attempt, now));
+    Outcome::Decided(conclude(decision, devices, pin_source_failed))
 }
 
 /// The same as far as no code has to be searched for: computing the candidates of rules 7 and 8 takes a while
@@ -318,16 +322,23 @@ pub fn without_search(
     pins: PinAnswers<'_>,
     now: UnixTime,
 ) -> Option<Outcome> {
-    rules_1_to_6(policy, entry, attempt, pins, now).ok()
+    match rules_1_to_6(policy, entry, attempt, pins, now) {
+        Begun::Ended(outcome) => Some(outcome),
+        Begun::Open { .. } => None,
+    }
 }
 
-/// What rules 1 to 6 leave to the others.
-struct Open<'a> {
-    devices: Devices,
-    passed: Vec<Presented<'a>>,
-    /// The refusal if no other token accepts the code as a fresh one.
-    denied: Option<Decision>,
-    pin_source_failed: bool,
+/// What rules 1 to 6 come to.
+enum Begun<'a> {
+    Ended(Outcome),
+    /// The code is no lingering one.
+    Open {
+        devices: Devices,
+        passed: Vec<Presented<'a>>,
+        /// The refusal if no other token accepts the code as a fresh one.
+        denied: Option<Decision>,
+        pin_source_failed: bool,
+    },
 }
 
 fn rules_1_to_6<'a>(
@@ -336,9 +347,9 @@ fn rules_1_to_6<'a>(
     attempt: &Attempt<'a>,
     pins: PinAnswers<'_>,
     now: UnixTime,
-) -> Result<Outcome, Open<'a>> {
+) -> Begun<'a> {
     if let Some(decision) = rule_1_name(entry, attempt) {
-        return Ok(Outcome::Decided(decision.whatever_the_state()));
+        return Begun::Ended(Outcome::Decided(decision.whatever_the_state()));
     }
     let mut devices = Devices::of(policy, entry, now);
 
@@ -353,13 +364,13 @@ fn rules_1_to_6<'a>(
     let locked = devices.all.iter().filter(|device| device.locked).count();
     if locked > 0 && locked == active {
         let decision = Decision::denied(Word::DeniedLocked, Reason::Locked);
-        return Ok(Outcome::Decided(Decision { changes: devices.into_changes(), ..decision }));
+        return Begun::Ended(Outcome::Decided(Decision { changes: devices.into_changes(), ..decision }));
     }
 
     // Rule 3: forget request.
     if attempt.proof.is_empty_password() && rule_3_forget(policy, &mut devices, attempt, now) {
         let decision = Decision::denied(Word::Forgotten, Reason::Forgotten);
-        return Ok(Outcome::Decided(Decision { changes: devices.into_changes(), ..decision }));
+        return Begun::Ended(Outcome::Decided(Decision { changes: devices.into_changes(), ..decision }));
     }
 
     // Rules 4 and 5: split, PIN.
@@ -374,7 +385,9 @@ fn rules_1_to_6<'a>(
             Proof::Response(matches) => digest_pin(&line.token, matches),
         };
         match check {
-            PinCheck::Ask(pin_len) => return Ok(Outcome::NeedPin(PinQuestion { line: index, pin_len })),
+            PinCheck::Ask(pin_len) => {
+                return Begun::Ended(Outcome::NeedPin(PinQuestion { line: index, pin_len }));
+            }
             PinCheck::Passed(pin_len, shown) => passed.push(Presented { line: index, pin_len, shown }),
             PinCheck::Refused(reason) => refused.push(reason),
         }
@@ -382,12 +395,12 @@ fn rules_1_to_6<'a>(
     let pin_source_failed = refused.contains(&Reason::PinSourceFailed);
     if passed.is_empty() {
         let decision = refuse_before_code(policy, entry, &refused, locked > 0);
-        return Ok(Outcome::Decided(decision.whatever_the_state()));
+        return Begun::Ended(Outcome::Decided(decision.whatever_the_state()));
     }
 
     match rule_6_reuse(policy, entry, &mut devices, &passed, attempt, now) {
-        Ok(granted) => Ok(Outcome::Decided(conclude(granted, devices, pin_source_failed))),
-        Err(denied) => Err(Open { devices, passed, denied, pin_source_failed }),
+        Ok(granted) => Begun::Ended(Outcome::Decided(conclude(granted, devices, pin_source_failed))),
+        Err(denied) => Begun::Open { devices, passed, denied, pin_source_failed },
     }
 }
 

@@ -143,6 +143,48 @@ fn a_graceful_stop_drops_no_login_that_waits() {
 }
 
 #[test]
+fn a_client_that_goes_away_while_its_login_waits_harms_nobody() {
+    let crowd = Crowd::new();
+    let server = Server::start(Nginx::one(), vec![crowd.scope(), open_to_all()]);
+    let (held, mut waiting) = crowd.wait_at(&server.at("area"));
+    server.send(&Request::get(server.at("open").path(PAGE))).is_status(200);
+    let (gone, kept) = (waiting.split_off(WAITING / 2), waiting);
+    drop(gone);
+    // The answers to those find nobody.
+    server.tolerate_log("shutdown() failed (107: Transport endpoint is not connected)");
+    server.send(&Request::get(server.at("open").path(PAGE))).is_status(200);
+    nobody_is_answered(&kept);
+    held.release();
+    everybody_is_let_in(kept);
+    // Their codes are spent all the same: the answer was on its way.
+    common::wait_until("all logins are decided", || {
+        (0..WAITING).all(|number| server.decisions("granted-fresh", &format!("user{number}")) == 1)
+    });
+}
+
+#[test]
+fn a_stop_at_once_ends_a_server_whose_logins_wait() {
+    let crowd = Crowd::new();
+    let server = Server::start(Nginx::one(), vec![crowd.scope(), open_to_all()]);
+    let (held, waiting) = crowd.wait_at(&server.at("area"));
+    server.send(&Request::get(server.at("open").path(PAGE))).is_status(200);
+    let log = server.root().join(common::server::ERROR_LOG);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            common::wait_until("the worker is told to stop", || {
+                std::fs::read_to_string(&log).is_ok_and(|log| log.contains("SIGTERM"))
+            });
+            held.release();
+        });
+        server.finish();
+    });
+    // Nobody was told to be in.
+    for mut connection in waiting {
+        assert!(connection.receive().is_err());
+    }
+}
+
+#[test]
 fn more_logins_than_the_pool_takes_are_answered_503() {
     let crowd = Crowd::new();
     let nginx = Nginx::one().main("thread_pool narrow threads=1 max_queue=1;");
