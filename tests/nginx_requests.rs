@@ -272,6 +272,22 @@ fn a_grant_for_one_users_file_shows_no_part_of_another() {
     assert_eq!(server.at("other").users().counter("alice"), 0);
 }
 
+/// Though the same credentials would be good there.
+#[test]
+fn a_refused_request_is_shown_no_part_by_its_error_page() {
+    let alice = alice();
+    let included = "before<!--#include virtual=\"/area/page.txt\" -->after";
+    let nginx = Nginx::one().file("htdocs/open/whole", included);
+    let open = open_to_all().directives("ssi on;\nssi_types text/plain;");
+    let other = Scope::new("other").directives("error_page 401 /open/whole;");
+    let server = Server::start(nginx, vec![open, other, Scope::new("area").token(&alice)]);
+    server.expect_log("sub-request for \"/area/page.txt\" refused");
+    for result in ["granted-fresh", "granted-reuse"] {
+        server.at("area").login("alice", alice.password(0)).is(200, result);
+    }
+    server.at("other").login("alice", alice.password(0)).is(401, "unknown");
+}
+
 #[test]
 fn auth_request_cannot_ask_us() {
     let alice = alice();
