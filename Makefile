@@ -17,12 +17,13 @@ INCLUDEDIR ?= $(PREFIX)/include
 DOCDIR ?= $(PREFIX)/share/doc/otpgate
 
 APACHE_MODULE := $(BUILD)/mod_authn_otp.so
+NGINX_MODULE := $(BUILD)/ngx_http_auth_otp_module.so
 
-.PHONY: build rust apache need-apxs clean install install-common install-apache
+.PHONY: build rust apache need-apxs nginx need-nginx clean install install-common install-apache install-nginx
 .DELETE_ON_ERROR:
 
 # First of all, so that nobody waits for the Rust build to learn what is missing.
-build: need-apxs rust apache
+build: need-apxs need-nginx rust apache nginx
 
 # ---- Rust: the library, static and shared, and the command ---------------------------------------------
 
@@ -64,13 +65,47 @@ $(APACHE_MODULE): $(BUILD)/mod_authn_otp.o $(RELEASE)/libotpgate.a apache/export
 	$(CC) $(SHIM_LDFLAGS) -o $@ $< $(RELEASE)/libotpgate.a $(RUST_LIBS)
 	@if nm -D --undefined-only $@ | grep ' otpgate_'; then echo 'not in libotpgate.a: see above' >&2; exit 1; fi
 
+# ---- nginx module --------------------------------------------------------------------------------------
+# A module fits one version of nginx. Debian's nginx-dev has that version's headers and the flags it was
+# configured with; configure makes from them the two headers that say what is compiled in. For a build of
+# nginx from source, see nginx/config.
+
+NGINX_SRC ?= /usr/share/nginx/src
+NGINX_MODULES_DIR ?= /usr/lib/nginx/modules
+NGINX_OBJS := $(BUILD)/nginx
+
+nginx: $(NGINX_MODULE)
+
+need-nginx:
+	@test -e '$(NGINX_SRC)/conf_flags' || { echo '$(NGINX_SRC)/conf_flags not found: install the package nginx-dev (Debian 12, Ubuntu 24.04 or newer), or set NGINX_SRC=' >&2; exit 1; }
+
+# Arrays are bash's. configure looks for sources in its own directory and writes to the other alone.
+$(NGINX_OBJS)/ngx_auto_config.h: $(NGINX_SRC)/conf_flags $(NGINX_SRC)/configure
+	@mkdir -p $(@D)
+	cd $(NGINX_SRC) && bash -c '. ./conf_flags && ./configure "$${NGX_CONF_FLAGS[@]}" --builddir=$(abspath $(NGINX_OBJS))' \
+		> $(abspath $(BUILD))/nginx-configure.log || { tail $(abspath $(BUILD))/nginx-configure.log >&2; exit 1; }
+
+NGINX_CFLAGS = -O2 -g $(CFLAGS) -fPIC -Wall -Wextra -Werror -ffunction-sections -fdata-sections $(CPPFLAGS) -Iinclude \
+	$(addprefix -isystem ,$(NGINX_OBJS) $(addprefix $(NGINX_SRC)/src/,core event event/modules event/quic os/unix \
+	http http/modules http/v2 http/v3))
+
+NGINX_LDFLAGS = $(LDFLAGS) -shared -Wl,--version-script=nginx/exports.map -Wl,--gc-sections -Wl,-z,relro,-z,now
+
+$(BUILD)/nginx-%.o: nginx/%.c include/otpgate.h $(NGINX_OBJS)/ngx_auto_config.h Makefile
+	$(CC) $(NGINX_CFLAGS) -c -o $@ $<
+
+$(NGINX_MODULE): $(BUILD)/nginx-ngx_http_auth_otp_module.o $(BUILD)/nginx-modules.o $(RELEASE)/libotpgate.a \
+		nginx/exports.map Makefile
+	$(CC) $(NGINX_LDFLAGS) -o $@ $(filter %.o,$^) $(RELEASE)/libotpgate.a $(RUST_LIBS)
+	@if nm -D --undefined-only $@ | grep ' otpgate_'; then echo 'not in libotpgate.a: see above' >&2; exit 1; fi
+
 # ---- test, demo, bench, deps ---------------------------------------------------------------------------
 
 .PHONY: deps demo-deps test torture demo bench
 
 # Debian's names. apache2-bin is the server without the package that starts it on port 80.
-BUILD_DEPS = gcc libc6-dev apache2-bin apache2-dev
-DEMO_DEPS = $(BUILD_DEPS) util-linux
+BUILD_DEPS = gcc libc6-dev apache2-bin apache2-dev nginx-dev
+DEMO_DEPS = $(BUILD_DEPS) nginx util-linux
 TEST_DEPS = $(DEMO_DEPS) apache2-utils acl binutils chromium curl firefox-esr g++ libclang-dev mount oathtool openssl python3-requests \
 	python3-websockets wget
 
@@ -102,7 +137,7 @@ bench:
 
 # ---- Install -------------------------------------------------------------------------------------------
 
-install: install-common install-apache
+install: install-common install-apache install-nginx
 
 install-common:
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR) $(DESTDIR)$(INCLUDEDIR)
@@ -118,6 +153,11 @@ install-apache:
 	install -d $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(DOCDIR)/apache
 	install -m 644 $(APACHE_MODULE) $(DESTDIR)$(LIBEXECDIR)/mod_authn_otp.so
 	install -m 644 apache/example.conf $(DESTDIR)$(DOCDIR)/apache/example.conf
+
+install-nginx:
+	install -d $(DESTDIR)$(NGINX_MODULES_DIR) $(DESTDIR)$(DOCDIR)/nginx
+	install -m 644 $(NGINX_MODULE) $(DESTDIR)$(NGINX_MODULES_DIR)/ngx_http_auth_otp_module.so
+	install -m 644 nginx/example.conf $(DESTDIR)$(DOCDIR)/nginx/example.conf
 
 clean:
 	rm -rf $(BUILD)

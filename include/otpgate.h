@@ -5,7 +5,8 @@
  *   1. once per configuration:  otpgate_gate_new()
  *   2. per directive:           otpgate_settings_set(), per section: otpgate_settings_merge()
  *   3. in a configuration test: otpgate_settings_check()
- *   4. per request:             otpgate_basic(), or otpgate_digest_match() and then otpgate_digest_spend()
+ *   4. per request:             otpgate_basic(), or otpgate_digest_match() and then otpgate_digest_spend();
+ *                               on an event loop otpgate_basic_now() first
  *
  * Rules that hold for every function here:
  *   - It may be called from any thread, and in a child after fork(), unless its comment says otherwise.
@@ -44,6 +45,7 @@ typedef struct otpgate_str {
 #define OTPGATE_DENIED 2  /* ask for credentials again (401); never pass on to another provider */
 #define OTPGATE_UNKNOWN 3 /* not our user: another provider may decide; without one, 401 */
 #define OTPGATE_ERROR 4   /* could not decide: 500; the log says why */
+#define OTPGATE_WOULD_BLOCK 5 /* of otpgate_basic_now() only: have otpgate_basic() decide where it may block */
 
 /* Answers of an external PIN provider. Every other number is taken for OTPGATE_PIN_ERROR. */
 #define OTPGATE_PIN_RIGHT 1
@@ -211,6 +213,15 @@ size_t otpgate_settings_check(otpgate_gate *gate, const otpgate_settings *const 
  * May block for up to some seconds on a lock, a disk or a slow PIN hash.
  */
 int otpgate_basic(otpgate_gate *gate, const otpgate_login *login, otpgate_answer *answer);
+
+/*
+ * The same for an event loop: decides what can be decided at once, from memory or by reading the user's lines.
+ * OTPGATE_WOULD_BLOCK: this login needs something saved, a slow PIN hash, a code looked for in the window, or another
+ * look at a file that has changed. Then nothing has been saved, logged or kept in `memory`, `answer` holds no
+ * result but "error", and otpgate_basic() with the same login, on a thread that may block, decides.
+ * Such a thread and the loop may not use the same `memory` at the same time.
+ */
+int otpgate_basic_now(otpgate_gate *gate, const otpgate_login *login, otpgate_answer *answer);
 
 /*
  * First half of a Digest login (MD5), before the server has checked nonce and nc: finds out which acceptable

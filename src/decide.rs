@@ -300,8 +300,56 @@ pub fn login(
     pins: PinAnswers<'_>,
     now: UnixTime,
 ) -> Outcome {
+    let (mut devices, passed, denied, pin_source_failed) =
+        match rules_1_to_6(policy, entry, attempt, pins, now) {
+            Begun::Ended(outcome) => return outcome,
+            Begun::Open { devices, passed, denied, pin_source_failed } => {
+                (devices, passed, denied, pin_source_failed)
+            }
+        };
+    let decision = rule_7_fresh_code(policy, entry, &mut devices, &passed, attempt, now)
+        .or(denied)
+        .unwrap_or_else(|| rule_8_no_match(policy, entry, &mut devices, &passed, attempt, now));
+    Outcome::Decided(conclude(decision, devices, pin_source_failed))
+}
+
+/// The same as far as no code has to be searched for: computing the candidates of rules 7 and 8 takes a while
+/// with a wide window. `None`: it would have to be.
+pub fn without_search(
+    policy: &Policy,
+    entry: &Entry,
+    attempt: &Attempt<'_>,
+    pins: PinAnswers<'_>,
+    now: UnixTime,
+) -> Option<Outcome> {
+    match rules_1_to_6(policy, entry, attempt, pins, now) {
+        Begun::Ended(outcome) => Some(outcome),
+        Begun::Open { .. } => None,
+    }
+}
+
+/// What rules 1 to 6 come to.
+enum Begun<'a> {
+    Ended(Outcome),
+    /// The code is no lingering one.
+    Open {
+        devices: Devices,
+        passed: Vec<Presented<'a>>,
+        /// The refusal if no other token accepts the code as a fresh one.
+        denied: Option<Decision>,
+        pin_source_failed: bool,
+    },
+}
+
+fn rules_1_to_6<'a>(
+    policy: &Policy,
+    entry: &'a Entry,
+    attempt: &Attempt<'a>,
+    pins: PinAnswers<'_>,
+    now: UnixTime,
+) -> Begun<'a> {
     if let Some(decision) = rule_1_name(entry, attempt) {
-        return Outcome::Decided(decision.whatever_the_state());
+        return Begun::Ended(Outcome::Decided(decision.whatever_the_state()));
     }
     let mut devices = Devices::of(policy, entry, now);
 
@@ -316,13 +364,13 @@ pub fn login(
     let locked = devices.all.iter().filter(|device| device.locked).count();
     if locked > 0 && locked == active {
         let decision = Decision::denied(Word::DeniedLocked, Reason::Locked);
-        return Outcome::Decided(Decision { changes: devices.into_changes(), ..decision });
+        return Begun::Ended(Outcome::Decided(Decision { changes: devices.into_changes(), ..decision }));
     }
 
     // Rule 3: forget request.
     if attempt.proof.is_empty_password() && rule_3_forget(policy, &mut devices, attempt, now) {
         let decision = Decision::denied(Word::Forgotten, Reason::Forgotten);
-        return Outcome::Decided(Decision { changes: devices.into_changes(), ..decision });
+        return Begun::Ended(Outcome::Decided(Decision { changes: devices.into_changes(), ..decision }));
     }
 
     // Rules 4 and 5: split, PIN.
@@ -337,7 +385,9 @@ pub fn login(
             Proof::Response(matches) => digest_pin(&line.token, matches),
         };
         match check {
-            PinCheck::Ask(pin_len) => return Outcome::NeedPin(PinQuestion { line: index, pin_len }),
+            PinCheck::Ask(pin_len) => {
+                return Begun::Ended(Outcome::NeedPin(PinQuestion { line: index, pin_len }));
+            }
             PinCheck::Passed(pin_len, shown) => passed.push(Presented { line: index, pin_len, shown }),
             PinCheck::Refused(reason) => refused.push(reason),
         }
@@ -345,22 +395,23 @@ pub fn login(
     let pin_source_failed = refused.contains(&Reason::PinSourceFailed);
     if passed.is_empty() {
         let decision = refuse_before_code(policy, entry, &refused, locked > 0);
-        return Outcome::Decided(decision.whatever_the_state());
+        return Begun::Ended(Outcome::Decided(decision.whatever_the_state()));
     }
 
-    let decision = rule_6_reuse(policy, entry, &mut devices, &passed, attempt, now);
-    let decision = match decision {
-        Ok(granted) => granted,
-        Err(denied) => rule_7_fresh_code(policy, entry, &mut devices, &passed, attempt, now)
-            .or(denied)
-            .unwrap_or_else(|| rule_8_no_match(policy, entry, &mut devices, &passed, attempt, now)),
-    };
+    match rule_6_reuse(policy, entry, &mut devices, &passed, attempt, now) {
+        Ok(granted) => Begun::Ended(Outcome::Decided(conclude(granted, devices, pin_source_failed))),
+        Err(denied) => Begun::Open { devices, passed, denied, pin_source_failed },
+    }
+}
+
+/// A refusal that a failed PIN source may be to blame for is an error; and what is to be written.
+fn conclude(decision: Decision, devices: Devices, pin_source_failed: bool) -> Decision {
     let decision = if pin_source_failed && decision.verdict != Verdict::Granted {
         Decision { verdict: Verdict::Error, word: Word::Error, reason: Reason::PinSourceFailed, ..decision }
     } else {
         decision
     };
-    Outcome::Decided(Decision { changes: devices.into_changes(), ..decision })
+    Decision { changes: devices.into_changes(), ..decision }
 }
 
 /// Rule 1: a name nobody has is for others to decide; a name that only looks like a listed one is not.

@@ -59,8 +59,17 @@ fn users_example_has_a_readable_line_of_every_kind() {
     assert_eq!(records.iter().filter(hashed).count(), 3, "each form of hash, all of the PIN the text names");
 }
 
+fn directives(server: Server) -> impl Iterator<Item = &'static str> {
+    SETTINGS.iter().filter_map(move |setting| setting.name(server)).map(|name| name.to_str().unwrap())
+}
+
 fn apache_directives() -> impl Iterator<Item = &'static str> {
-    SETTINGS.iter().filter_map(|setting| setting.name(Server::Apache)).map(|name| name.to_str().unwrap())
+    directives(Server::Apache)
+}
+
+/// The settings, and what the module adds to them.
+fn nginx_directives() -> impl Iterator<Item = &'static str> {
+    directives(Server::Nginx).chain(["auth_otp", "auth_otp_thread_pool"])
 }
 
 /// The first words of lines that are directives, or are once the # right before them is taken away.
@@ -91,6 +100,39 @@ fn the_reference_has_every_directive_with_its_default_and_no_other() {
         assert!(entry.contains("Default: "), "{entry}");
     }
     assert_eq!(entries.len(), apache_directives().count());
+}
+
+#[test]
+fn the_example_configuration_for_nginx_has_every_directive_and_no_other() {
+    let text = file("nginx/example.conf");
+    let words = first_words(&text);
+    for name in nginx_directives() {
+        assert!(words.contains(&name), "{name} isn't in nginx/example.conf");
+    }
+    for word in words.into_iter().filter(|word| word.starts_with("auth_otp")) {
+        assert!(nginx_directives().any(|name| name == word), "{word} is no directive");
+    }
+}
+
+#[test]
+fn the_reference_for_nginx_has_every_directive_with_its_default_and_no_other() {
+    let text = file("docs/nginx.md");
+    let entries: Vec<&str> = text.lines().filter(|line| line.starts_with("**")).collect();
+    for name in nginx_directives() {
+        let entry = entries.iter().find(|entry| entry.starts_with(&format!("**{name}**")));
+        let entry = entry.unwrap_or_else(|| panic!("{name} isn't in docs/nginx.md"));
+        assert!(entry.contains("Default: "), "{entry}");
+    }
+    assert_eq!(entries.len(), nginx_directives().count());
+}
+
+/// nginx knows a module's directives only from the table in its C code.
+#[test]
+fn the_nginx_module_has_every_directive() {
+    let text = file("nginx/ngx_http_auth_otp_module.c");
+    for name in directives(Server::Nginx) {
+        assert!(text.contains(&format!("NGX_HTTP_AUTH_OTP_SETTING(\"{name}\")")), "{name}");
+    }
 }
 
 #[test]

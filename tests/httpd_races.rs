@@ -2,41 +2,16 @@
 
 mod common;
 
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use common::server::Reply;
-use common::{Connection, Httpd, Mpm, Place, Request, Scope, Server, Setting, Token};
+use common::{Connection, Httpd, Mpm, Request, Scope, Server, Setting, Token};
 
 const PIN: &str = "sesame9";
 const CLIENTS: usize = 32;
 
 fn rounds() -> usize {
     common::from_environment("OTPGATE_TEST_ROUNDS", 10)
-}
-
-/// Sends all requests at the same moment, each over its own connection that is open before.
-fn at_once(place: &Place<'_>, requests: &[Request]) -> Vec<Reply> {
-    let barrier = Barrier::new(requests.len());
-    let port = place.server().port();
-    std::thread::scope(|threads| {
-        let clients: Vec<_> = requests
-            .iter()
-            .map(|request| {
-                let barrier = &barrier;
-                std::thread::Builder::new()
-                    .stack_size(128 * 1024)
-                    .spawn_scoped(threads, move || {
-                        let connection = Connection::open(port);
-                        barrier.wait();
-                        let mut connection = connection.expect("a connection");
-                        Reply(connection.send(request, false).expect("an answer"))
-                    })
-                    .expect("a thread")
-            })
-            .collect();
-        clients.into_iter().map(|client| client.join().expect("a client that doesn't panic")).collect()
-    })
 }
 
 fn count(replies: &[Reply], result: &str) -> usize {
@@ -64,7 +39,7 @@ fn one_of_many_gets_a_fresh_code(mpm: Mpm) {
         } else {
             vec![place.request("bob", bob.password(first_step + round)); CLIENTS]
         };
-        let replies = at_once(&place, &requests);
+        let replies = place.at_once(&requests);
         assert_eq!(count(&replies, "granted-fresh"), 1, "round {round}: {replies:?}");
         assert_eq!(count(&replies, "denied-expired"), CLIENTS - 1, "round {round}: {replies:?}");
         for reply in &replies {
@@ -76,7 +51,7 @@ fn one_of_many_gets_a_fresh_code(mpm: Mpm) {
 
     // Who comes second while the code lingers is welcome.
     let place = server.at("lingering");
-    let replies = at_once(&place, &vec![place.request("alice", alice.password(0)); CLIENTS]);
+    let replies = place.at_once(&vec![place.request("alice", alice.password(0)); CLIENTS]);
     assert_eq!(count(&replies, "granted-fresh"), 1, "{replies:?}");
     assert_eq!(count(&replies, "granted-reuse"), CLIENTS - 1, "{replies:?}");
     assert_eq!(place.users().counter("alice"), 1);
@@ -105,7 +80,7 @@ fn limit_of_five_lets_five_codes_be_tried(mpm: Mpm) {
     let place = server.at("area");
     let requests: Vec<Request> =
         alice.wrong_codes(GUESSES).iter().map(|code| place.request("alice", alice.with(code))).collect();
-    let replies = at_once(&place, &requests);
+    let replies = place.at_once(&requests);
     assert_eq!(count(&replies, "denied-code"), 5);
     assert_eq!(count(&replies, "denied-locked"), GUESSES - 5);
     assert!(replies.iter().all(|reply| reply.status() == 401));
@@ -141,7 +116,7 @@ fn users_who_log_in_at_once_are_all_granted() {
     for round in 0..rounds() as u64 {
         let requests: Vec<Request> =
             tokens.iter().map(|token| place.request(token.user(), token.password(round))).collect();
-        let replies = at_once(&place, &requests);
+        let replies = place.at_once(&requests);
         assert_eq!(count(&replies, "granted-fresh"), CLIENTS, "round {round}: {replies:?}");
     }
     for token in &tokens {

@@ -225,6 +225,10 @@ impl Store for SlowDisk {
         self.users.find(user)
     }
 
+    fn find_now(&self, user: &[u8]) -> Option<Arc<Found>> {
+        self.users.find_now(user)
+    }
+
     fn update(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Fault>) -> Result<(), Fault> {
         self.rounds.fetch_add(1, Ordering::Relaxed);
         self.users.update(work)?;

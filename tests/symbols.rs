@@ -1,9 +1,9 @@
-//! What the servers load holds the library and nothing of the command, and shows the server one symbol.
+//! What the servers load holds the library and nothing of the command, and shows the server no more than it looks up.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Crates that only the command uses; the Apache module must not carry them.
+/// Crates that only the command uses; the modules must not carry them.
 const CRATES_OF_THE_COMMAND: [&str; 4] = ["clap", "clap_builder", "qrcode", "otpgate_cli"];
 
 fn nm(args: &[&str], file: &Path) -> String {
@@ -17,6 +17,13 @@ fn apache_module() -> PathBuf {
     match std::env::var_os("OTPGATE_MODULE") {
         Some(path) => path.into(),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("build/mod_authn_otp.so"),
+    }
+}
+
+fn nginx_module() -> PathBuf {
+    match std::env::var_os("OTPGATE_NGINX_MODULE") {
+        Some(path) => path.into(),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("build/ngx_http_auth_otp_module.so"),
     }
 }
 
@@ -40,8 +47,16 @@ fn the_apache_module_defines_one_symbol() {
 }
 
 #[test]
+fn the_nginx_module_defines_what_nginx_looks_up() {
+    let symbols = nm(&["--dynamic", "--defined-only"], &nginx_module());
+    let mut names: Vec<&str> = symbols.lines().filter_map(|line| line.split_whitespace().last()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["ngx_module_names", "ngx_module_order", "ngx_modules"]);
+}
+
+#[test]
 fn nothing_of_the_command_is_in_what_servers_load() {
-    for file in [static_library(), apache_module()] {
+    for file in [static_library(), apache_module(), nginx_module()] {
         let symbols = nm(&[], &file);
         assert!(has_symbol_of(&symbols, "otpgate"), "{}: the test looks for names in vain", file.display());
         for name in CRATES_OF_THE_COMMAND {

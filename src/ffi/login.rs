@@ -72,6 +72,20 @@ unsafe fn enter(
     answer: *mut otpgate_answer,
     decide: impl FnOnce(Call<'_>) -> Answer,
 ) -> c_int {
+    // SAFETY: the caller's promises.
+    unsafe { enter_now(gate, given, answer, |call| Some(decide(call))) }
+}
+
+/// The same for a decision that may be left open: `None` is [`OTPGATE_WOULD_BLOCK`].
+///
+/// # Safety
+/// As for `enter`.
+unsafe fn enter_now(
+    gate: *mut otpgate_gate,
+    given: Given,
+    answer: *mut otpgate_answer,
+    decide: impl FnOnce(Call<'_>) -> Option<Answer>,
+) -> c_int {
     // SAFETY: null is caught, else the caller's promise.
     let (Some(gate), Some(out)) = (unsafe { gate.as_ref() }, unsafe { answer.as_mut() }) else {
         return refuse_null(answer);
@@ -85,7 +99,7 @@ unsafe fn enter(
                 "error: an internal fault; the login is refused, please report the message before this one"
             ),
         );
-        Answer::error()
+        Some(Answer::error())
     };
     // SAFETY: the caller's promises about strings, settings and memory.
     let (user, address, settings, memory) = unsafe {
@@ -102,11 +116,11 @@ unsafe fn enter(
                 Level::Error,
                 format_args!("error: no {name} is set for this place or above it; add one to this section"),
             );
-            return Answer::error();
+            return Some(Answer::error());
         };
         let Some(file) = gate.file(users_file.value) else {
             log.log(Level::Error, format_args!("error: the system has no random bytes; see its log"));
-            return Answer::error();
+            return Some(Answer::error());
         };
         decide(Call {
             gate,
@@ -118,7 +132,10 @@ unsafe fn enter(
             log: &log,
         })
     });
-    out.set(&decided, user);
+    match decided {
+        Some(decided) => out.set(&decided, user),
+        None => out.verdict = OTPGATE_WOULD_BLOCK,
+    }
     out.verdict
 }
 
@@ -140,13 +157,6 @@ pub unsafe extern "C" fn otpgate_basic(
 ) -> c_int {
     // SAFETY: null is caught, else the caller's promise.
     let Some(login) = (unsafe { login.as_ref() }) else { return refuse_null(answer) };
-    let given = Given {
-        settings: login.settings,
-        user: login.user,
-        address: login.address,
-        memory: login.memory,
-        request: login.request,
-    };
     // SAFETY: the caller's promise.
     let (password, header) = unsafe { (login.password.as_bytes(), login.authorization.as_bytes()) };
     let decide = |call: Call<'_>| {
@@ -160,7 +170,42 @@ pub unsafe extern "C" fn otpgate_basic(
         call.file.basic(&call.settings.policy(call.gate.server), &attempt, &pins, call.judged, call.log)
     };
     // SAFETY: the caller's promises.
-    unsafe { enter(gate, given, answer, decide) }
+    unsafe { enter(gate, login.given(), answer, decide) }
+}
+
+/// See the header.
+///
+/// # Safety
+/// As for [`otpgate_basic`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otpgate_basic_now(
+    gate: *mut otpgate_gate,
+    login: *const otpgate_login,
+    answer: *mut otpgate_answer,
+) -> c_int {
+    // SAFETY: null is caught, else the caller's promise.
+    let Some(login) = (unsafe { login.as_ref() }) else { return refuse_null(answer) };
+    // SAFETY: the caller's promise.
+    let password = unsafe { login.password.as_bytes() };
+    let decide = |call: Call<'_>| {
+        let pins = HostPins { host: &call.gate.host, settings: call.settings, request: login.request };
+        let attempt = Login { user: call.user, password, address: call.address };
+        call.file.basic_now(&call.settings.policy(call.gate.server), &attempt, &pins, call.judged, call.log)
+    };
+    // SAFETY: the caller's promises.
+    unsafe { enter_now(gate, login.given(), answer, decide) }
+}
+
+impl otpgate_login {
+    fn given(&self) -> Given {
+        Given {
+            settings: self.settings,
+            user: self.user,
+            address: self.address,
+            memory: self.memory,
+            request: self.request,
+        }
+    }
 }
 
 /// See the header.

@@ -21,6 +21,9 @@ pub const OTPGATE_UNKNOWN: c_int = 3;
 /// Could not decide.
 pub const OTPGATE_ERROR: c_int = 4;
 
+/// Could not be decided without waiting.
+pub const OTPGATE_WOULD_BLOCK: c_int = 5;
+
 /// The PIN is right.
 pub const OTPGATE_PIN_RIGHT: c_int = 1;
 /// The PIN is wrong.

@@ -61,6 +61,10 @@ pub trait Store: Send + Sync {
     /// Reads a user without a lock. A state that may be half-written isn't `intact`.
     fn find(&self, user: &[u8]) -> Result<Arc<Found>, Fault>;
 
+    /// The same if it can be had at once: from memory, or by reading no more than the user's lines. Never waits for
+    /// another thread.
+    fn find_now(&self, user: &[u8]) -> Option<Arc<Found>>;
+
     /// Runs `work` alone among all users of the store, then makes what it saved durable. On `Err` nothing may be
     /// granted.
     fn update(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Fault>) -> Result<(), Fault>;
@@ -180,6 +184,33 @@ struct PinKnown {
     answer: PinAnswer,
 }
 
+/// A PIN question in full.
+struct Asked {
+    fingerprint: Fingerprint,
+    pin: Zeroizing<Vec<u8>>,
+    /// Under which a right answer is remembered, and for how many seconds.
+    key: Mac,
+    ttl: u32,
+    now: UnixTime,
+}
+
+impl Job {
+    /// The answer to a PIN question, if it has been got.
+    fn known(&self, fingerprint: Fingerprint, pin: &[u8]) -> Option<PinAnswer> {
+        let is_it = |known: &&PinKnown| known.fingerprint == fingerprint && known.pin[..] == *pin;
+        self.pins.iter().find(is_it).map(|known| known.answer)
+    }
+
+    fn learn(&mut self, asked: &Asked, answer: PinAnswer) {
+        let known = PinKnown { fingerprint: asked.fingerprint, pin: asked.pin.clone(), answer };
+        // Nobody else holds the list: jobs that did are done.
+        match Arc::get_mut(&mut self.pins) {
+            Some(pins) => pins.push(known),
+            None => self.pins = Arc::new(vec![known]),
+        }
+    }
+}
+
 /// What was decided about a job, and on what.
 #[derive(Clone)]
 struct Decided {
@@ -224,15 +255,71 @@ impl<S: Store> Gate<S> {
             return self.recall(policy, login, source, judged, (verdict, word, again), log);
         }
 
-        let job = Job {
-            policy: *policy,
-            user: login.user.to_vec(),
-            credentials: Credentials::Password(Zeroizing::new(login.password.to_vec())),
-            address: login.address.clone(),
-            pins: Arc::default(),
-            is_match_only: false,
-        };
-        let (decision, found, _) = self.decide(job, source, log);
+        let (decision, found, _) = self.decide(basic_job(policy, login), source, log);
+        self.basic_answer(policy, login, source, (judged, credentials), &decision, &found)
+    }
+
+    /// The same, if it can be decided at once: without a change, a slow PIN check, a search for the code, or
+    /// another look at a file that has changed. `None`: it can't, and nothing has been changed or logged.
+    pub fn basic_now(
+        &self,
+        policy: &Policy,
+        login: &Login<'_>,
+        source: &dyn PinSource,
+        judged: Option<&mut Judged>,
+        log: &dyn Log,
+    ) -> Option<Answer> {
+        let credentials = self.mac(&[b"basic", login.user, login.password]);
+        if let Some(judged) = judged.as_deref()
+            && let Some((verdict, word, again)) = judged.recall(&credentials)
+        {
+            let asks = verdict == Verdict::Granted && self.asks_again(judged, source);
+            return (!asks).then(|| self.recall(policy, login, source, judged, (verdict, word, again), log));
+        }
+
+        let (decision, found) = self.decide_now(basic_job(policy, login), source)?;
+        self.log_outcome(&decision, &found, login.user, log);
+        Some(self.basic_answer(policy, login, source, (judged, credentials), &decision, &found))
+    }
+
+    fn decide_now(&self, mut job: Job, source: &dyn PinSource) -> Option<(Decision, Arc<Found>)> {
+        let found = self.store.find_now(&job.user)?;
+        // Each round either ends or answers one more question about one of the lines.
+        for _ in 0..=found.entry.lines.len() {
+            match self.outcome_now(&job, &found)? {
+                Outcome::Decided(decision) => {
+                    return is_settled(&decision, &found).then_some((decision, found));
+                }
+                Outcome::NeedPin(question) => {
+                    let asked = self.asked(&job, &found.entry, question, source)?;
+                    if !self.is_remembered(&asked) {
+                        return None;
+                    }
+                    job.learn(&asked, PinAnswer::Right);
+                }
+            }
+        }
+        None
+    }
+
+    fn outcome_now(&self, job: &Job, found: &Found) -> Option<Outcome> {
+        let Credentials::Password(password) = &job.credentials else { return None };
+        let attempt =
+            Attempt { user: &job.user, proof: Proof::Password(password), address: job.address.clone() };
+        let pins = |fingerprint: Fingerprint, pin: &[u8]| job.known(fingerprint, pin);
+        decide::without_search(&job.policy, &found.entry, &attempt, &pins, (self.clock)())
+    }
+
+    /// What the server is told, and what the request remembers.
+    fn basic_answer(
+        &self,
+        policy: &Policy,
+        login: &Login<'_>,
+        source: &dyn PinSource,
+        (judged, credentials): (Option<&mut Judged>, Mac),
+        decision: &Decision,
+        found: &Found,
+    ) -> Answer {
         let accepted = decision.accepted.filter(|_| decision.verdict == Verdict::Granted);
         let pin = accepted.map(|accepted| &login.password[..accepted.pin_len]);
         let upstream_pin = pin.filter(|_| policy.pin_fake_basic).map(|pin| Zeroizing::new(pin.to_vec()));
@@ -269,7 +356,7 @@ impl<S: Store> Gate<S> {
             Again::Upstream => login.password.len(),
         };
         let pin = login.password.get(..pin_len).unwrap_or_default();
-        if judged.pin_is_external && judged.pin_source != self.mac(&[&source.identity()]) {
+        if self.asks_again(judged, source) {
             let (verdict, word, reason) = match ask(source, login.user, pin) {
                 PinAnswer::Right => (verdict, word, None),
                 PinAnswer::Failed => (Verdict::Error, Word::Error, Some(Reason::PinSourceFailed)),
@@ -284,6 +371,11 @@ impl<S: Store> Gate<S> {
         }
         let upstream_pin = policy.pin_fake_basic.then(|| Zeroizing::new(pin.to_vec()));
         Answer { verdict, word, upstream_pin }
+    }
+
+    /// Whether a grant rests on a PIN source other than this one.
+    fn asks_again(&self, judged: &Judged, source: &dyn PinSource) -> bool {
+        judged.pin_is_external && judged.pin_source != self.mac(&[&source.identity()])
     }
 
     /// Finds out which password a Digest response is of. Writes a log line and counts a failure only if it is of
@@ -392,20 +484,10 @@ impl<S: Store> Gate<S> {
         let is_match_only = job.is_match_only;
         match self.try_decide(job, source, log) {
             Ok((decision, found, ha1)) => {
-                for line in &found.unreadable {
-                    log.log(
-                        Level::Error,
-                        format_args!(
-                            "{} line {}: {}; the user is refused until it is corrected, user {}",
-                            self.store.name(),
-                            line.number,
-                            line.reason,
-                            Quoted(&user)
-                        ),
-                    );
-                }
                 if !(is_match_only && is_to_be_carried_out(&decision)) {
-                    self.log_decision(decision.verdict, decision.word, decision.reason, &user, log);
+                    self.log_outcome(&decision, &found, &user, log);
+                } else {
+                    self.log_unreadable(&found, &user, log);
                 }
                 (decision, found, ha1)
             }
@@ -413,6 +495,26 @@ impl<S: Store> Gate<S> {
                 log.log(Level::Error, format_args!("error: {fault}, user {}", Quoted(&user)));
                 (Decision::error(), Arc::default(), None)
             }
+        }
+    }
+
+    fn log_outcome(&self, decision: &Decision, found: &Found, user: &[u8], log: &dyn Log) {
+        self.log_unreadable(found, user, log);
+        self.log_decision(decision.verdict, decision.word, decision.reason, user, log);
+    }
+
+    fn log_unreadable(&self, found: &Found, user: &[u8], log: &dyn Log) {
+        for line in &found.unreadable {
+            log.log(
+                Level::Error,
+                format_args!(
+                    "{} line {}: {}; the user is refused until it is corrected, user {}",
+                    self.store.name(),
+                    line.number,
+                    line.reason,
+                    Quoted(user)
+                ),
+            );
         }
     }
 
@@ -442,9 +544,8 @@ impl<S: Store> Gate<S> {
                 }
                 Outcome::Decided(decision) => decision,
             };
-            let is_exact = found.entry.lines.iter().all(|line| line.state.intact);
-            let is_settled = snapshot.changes.is_empty() && (is_exact || !snapshot.depends_on_state);
-            if is_settled || (job.is_match_only && is_to_be_carried_out(&snapshot)) {
+            let is_exact = is_exact(&found);
+            if is_settled(&snapshot, &found) || (job.is_match_only && is_to_be_carried_out(&snapshot)) {
                 return Ok((snapshot, found, ha1));
             }
 
@@ -475,7 +576,34 @@ impl<S: Store> Gate<S> {
 
     /// Gets one PIN question answered, from memory or by the slow check.
     fn answer(&self, job: &mut Job, entry: &Entry, question: PinQuestion, source: &dyn PinSource) {
-        let Credentials::Password(password) = &job.credentials else { return };
+        let Some(asked) = self.asked(job, entry, question, source) else { return };
+        let is_remembered = self.is_remembered(&asked);
+        let answer = match &entry.lines[question.line].token.pin {
+            _ if is_remembered => PinAnswer::Right,
+            Pin::Hashed(hash) if hash.is_hash_of(&asked.pin) => PinAnswer::Right,
+            Pin::Hashed(_) => PinAnswer::Wrong,
+            _ => ask(source, &job.user, &asked.pin),
+        };
+        if answer == PinAnswer::Right && asked.ttl > 0 && !is_remembered {
+            let mut pins = self.pins.lock();
+            if pins.len() >= PINS_MAX {
+                pins.clear();
+            }
+            let until = asked.now.saturating_add(i64::from(asked.ttl));
+            pins.insert(asked.key, Remembered { since: asked.now, until });
+        }
+        job.learn(&asked, answer);
+    }
+
+    /// What is asked by a question. `None`: a question nobody asks about these credentials.
+    fn asked(
+        &self,
+        job: &Job,
+        entry: &Entry,
+        question: PinQuestion,
+        source: &dyn PinSource,
+    ) -> Option<Asked> {
+        let Credentials::Password(password) = &job.credentials else { return None };
         let token = &entry.lines[question.line].token;
         let pin = &password[..question.pin_len];
         let (ttl, identity) = match token.pin {
@@ -484,28 +612,14 @@ impl<S: Store> Gate<S> {
         };
         // Fields 1 to 4 are part of the key: an edited PIN is another PIN.
         let key = self.mac(&[b"pin", &token.fingerprint.0, &identity, pin]);
-        let now = (self.clock)();
-        let is_remembered = ttl > 0
-            && self.pins.lock().get(&key).is_some_and(|known| (known.since..known.until).contains(&now));
-        let answer = match &token.pin {
-            _ if is_remembered => PinAnswer::Right,
-            Pin::Hashed(hash) if hash.is_hash_of(pin) => PinAnswer::Right,
-            Pin::Hashed(_) => PinAnswer::Wrong,
-            _ => ask(source, &job.user, pin),
-        };
-        if answer == PinAnswer::Right && ttl > 0 && !is_remembered {
-            let mut pins = self.pins.lock();
-            if pins.len() >= PINS_MAX {
-                pins.clear();
-            }
-            pins.insert(key, Remembered { since: now, until: now.saturating_add(i64::from(ttl)) });
-        }
-        let known = PinKnown { fingerprint: token.fingerprint, pin: Zeroizing::new(pin.to_vec()), answer };
-        // Nobody else holds the list: jobs that did are done.
-        match Arc::get_mut(&mut job.pins) {
-            Some(pins) => pins.push(known),
-            None => job.pins = Arc::new(vec![known]),
-        }
+        let pin = Zeroizing::new(pin.to_vec());
+        Some(Asked { fingerprint: token.fingerprint, pin, key, ttl, now: (self.clock)() })
+    }
+
+    /// Whether that PIN was found right a short while ago.
+    fn is_remembered(&self, asked: &Asked) -> bool {
+        let is_fresh = |known: &Remembered| (known.since..known.until).contains(&asked.now);
+        asked.ttl > 0 && self.pins.lock().get(&asked.key).is_some_and(is_fresh)
     }
 
     /// Has a login decided and saved under the lock, together with others that wait for it.
@@ -553,12 +667,7 @@ impl<S: Store> Gate<S> {
     }
 
     fn decide_on(&self, job: &Job, found: Arc<Found>) -> Decided {
-        let pins = |fingerprint: Fingerprint, pin: &[u8]| {
-            job.pins
-                .iter()
-                .find(|known| known.fingerprint == fingerprint && known.pin[..] == *pin)
-                .map(|known| known.answer)
-        };
+        let pins = |fingerprint: Fingerprint, pin: &[u8]| job.known(fingerprint, pin);
         let decide = |proof: Proof<'_>| {
             let attempt = Attempt { user: &job.user, proof, address: job.address.clone() };
             decide::login(&job.policy, &found.entry, &attempt, &pins, (self.clock)())
@@ -591,6 +700,27 @@ impl<S: Store> Gate<S> {
         }
         mac.finalize().into_bytes().into()
     }
+}
+
+fn basic_job(policy: &Policy, login: &Login<'_>) -> Job {
+    Job {
+        policy: *policy,
+        user: login.user.to_vec(),
+        credentials: Credentials::Password(Zeroizing::new(login.password.to_vec())),
+        address: login.address.clone(),
+        pins: Arc::default(),
+        is_match_only: false,
+    }
+}
+
+/// Whether no state may be half-written.
+fn is_exact(found: &Found) -> bool {
+    found.entry.lines.iter().all(|line| line.state.intact)
+}
+
+/// Whether a decision on a snapshot stands: nothing is to be written and the state it rests on is whole.
+fn is_settled(snapshot: &Decision, found: &Found) -> bool {
+    snapshot.changes.is_empty() && (is_exact(found) || !snapshot.depends_on_state)
 }
 
 /// Whether a decision changes what codes are worth: a grant or a forget request. In Digest it waits for the

@@ -158,8 +158,29 @@ impl View {
         if let Some(known) = self.records.lock().get(user) {
             return Ok(Some(known.clone()));
         }
-        let listing = find(&self.file, &self.index, user, &TimeZone::system())?;
-        let Some(found) = listing.map(|listing| Arc::new(listing.found)) else { return Ok(None) };
+        let Some(listing) = find(&self.file, &self.index, user, &TimeZone::system())? else {
+            return Ok(None);
+        };
+        let found = Arc::new(listing.into_found(&self.file));
+        self.remember(user, &found);
+        Ok(Some(found))
+    }
+
+    /// The same without reading more than the user's lines.
+    fn find_now(&self, user: &[u8]) -> Option<Arc<Found>> {
+        if let Some(known) = self.records.lock().get(user) {
+            return Some(known.clone());
+        }
+        let listing = find(&self.file, &self.index, user, &TimeZone::system()).ok()??;
+        if !listing.unreadable.is_empty() {
+            return None;
+        }
+        let found = Arc::new(listing.into_found(&self.file));
+        self.remember(user, &found);
+        Some(found)
+    }
+
+    fn remember(&self, user: &[u8], found: &Arc<Found>) {
         // A line that may be half written is read again; names that nobody has would fill the memory.
         let lines = &found.entry.lines;
         if !lines.is_empty() && !found.entry.unreadable && lines.iter().all(|line| line.state.intact) {
@@ -169,7 +190,6 @@ impl View {
             }
             records.insert(user.to_vec(), found.clone());
         }
-        Ok(Some(found))
     }
 }
 
@@ -183,8 +203,21 @@ fn is_recent(stamp: Stamp) -> bool {
 
 /// What a user's lines say, and where they are.
 struct Listing {
-    found: Found,
+    entry: Entry,
+    /// Offsets of the lines that can't be read, and why.
+    unreadable: Vec<(u64, RecordError)>,
     spots: Vec<Spot>,
+}
+
+impl Listing {
+    /// Counts the lines before those that can't be read, which takes reading the file so far.
+    fn into_found(self, file: &File) -> Found {
+        let numbered = self.unreadable.into_iter().map(|(offset, error)| UnreadableLine {
+            number: rewrite::line_number(file, offset),
+            reason: error.to_string(),
+        });
+        Found { unreadable: numbered.collect(), entry: self.entry }
+    }
 }
 
 /// Where a line is.
@@ -221,14 +254,7 @@ fn find(file: &File, index: &Index, user: &[u8], zone: &TimeZone) -> std::io::Re
         }
     }
     entry.differs_only_in_case_or_blanks = entry.lines.is_empty() && !entry.unreadable && looks_like;
-    let unreadable = unreadable
-        .into_iter()
-        .map(|(offset, error): (u64, RecordError)| UnreadableLine {
-            number: rewrite::line_number(file, offset),
-            reason: error.to_string(),
-        })
-        .collect();
-    Ok(Some(Listing { found: Found { entry, unreadable }, spots }))
+    Ok(Some(Listing { entry, unreadable, spots }))
 }
 
 /// The line at an offset, without its end. `None`: no line begins there.
@@ -277,6 +303,20 @@ impl Store for UsersFile {
         ))
     }
 
+    fn find_now(&self, user: &[u8]) -> Option<Arc<Found>> {
+        let stamp = self.stat().ok()?;
+        if let Some(view) = &*self.view.try_read()?
+            && view.stamp == stamp
+            && !view.is_unsettled
+        {
+            return view.find_now(user);
+        }
+        let mut view = self.view.try_write()?;
+        let view = view.as_mut()?;
+        // Another process's login: its header says so in one small read.
+        if view.follow(stamp) { view.find_now(user) } else { None }
+    }
+
     fn update(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Fault>) -> Result<(), Fault> {
         let locked = Locked::acquire(&self.configured)?;
         let mut journal = Journal::open(&locked, &mut self.recovered.lock())?;
@@ -315,14 +355,14 @@ impl Transaction for Update<'_> {
                 *self.store.view.write() = None;
                 continue;
             };
-            for (line, spot) in listing.found.entry.lines.iter_mut().zip(&listing.spots) {
+            for (line, spot) in listing.entry.lines.iter_mut().zip(&listing.spots) {
                 if let Some((_, state)) = self.staged.iter().rfind(|(staged, _)| staged.offset == spot.offset)
                 {
                     line.state = state.clone();
                 }
             }
-            self.seen.insert(user.to_vec(), listing.spots);
-            return Ok(listing.found);
+            self.seen.insert(user.to_vec(), std::mem::take(&mut listing.spots));
+            return Ok(listing.into_found(&self.locked.users));
         }
         Err(Fault::of(
             "read",

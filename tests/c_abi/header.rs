@@ -41,7 +41,7 @@ fn every_constant_of_the_header_has_its_value_in_rust() {
     let rust = constants! {
         OTPGATE_API_VERSION
         OTPGATE_APACHE OTPGATE_NGINX
-        OTPGATE_GRANTED OTPGATE_DENIED OTPGATE_UNKNOWN OTPGATE_ERROR
+        OTPGATE_GRANTED OTPGATE_DENIED OTPGATE_UNKNOWN OTPGATE_ERROR OTPGATE_WOULD_BLOCK
         OTPGATE_PIN_RIGHT OTPGATE_PIN_WRONG OTPGATE_PIN_UNKNOWN OTPGATE_PIN_ERROR
         OTPGATE_LOG_ERROR OTPGATE_LOG_WARNING OTPGATE_LOG_NOTICE OTPGATE_LOG_INFO OTPGATE_LOG_DEBUG
         OTPGATE_SETTINGS_WORDS OTPGATE_MEMORY_WORDS OTPGATE_UPSTREAM_MAX OTPGATE_HA1_LEN
@@ -178,6 +178,7 @@ fn every_function_of_the_header_has_its_signature_in_rust() {
         fn otpgate_settings_pin_providers(*const otpgate_settings, *mut usize) -> *const otpgate_str;
         fn otpgate_settings_check(*mut otpgate_gate, *const *const otpgate_settings, usize, *const otpgate_identity, *mut c_void) -> usize;
         fn otpgate_basic(*mut otpgate_gate, *const otpgate_login, *mut otpgate_answer) -> c_int;
+        fn otpgate_basic_now(*mut otpgate_gate, *const otpgate_login, *mut otpgate_answer) -> c_int;
         fn otpgate_digest_match(*mut otpgate_gate, *const otpgate_digest, *mut otpgate_answer, *mut c_char) -> c_int;
         fn otpgate_digest_spend(*mut otpgate_gate, *const otpgate_digest, *mut otpgate_answer) -> c_int;
     };

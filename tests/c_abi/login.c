@@ -60,6 +60,95 @@ static void refusals_have_their_words(void)
     otpgate_gate_free(gate);
 }
 
+/* Decides at once; otherwise nothing may have come of it. */
+static otpgate_answer answer_now(otpgate_gate *gate, const otpgate_login *login)
+{
+    otpgate_answer answer = rubbish();
+    size_t lines_before = line_count;
+    int verdict = otpgate_basic_now(gate, login, &answer);
+    EXPECT_NUMBER(answer.verdict, verdict);
+    if (verdict == OTPGATE_WOULD_BLOCK) {
+        EXPECT_TEXT(answer.result, "error");
+        EXPECT_NUMBER(answer.upstream_len, 0);
+        EXPECT_NUMBER(line_count, lines_before);
+    } else {
+        expect_filled(&answer, verdict);
+        EXPECT_NUMBER(line_count, lines_before + 1);
+    }
+    return answer;
+}
+
+static void what_needs_no_waiting_is_decided_at_once_and_nothing_else(void)
+{
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    otpgate_settings settings = apache_settings();
+    otpgate_memory memory = {{0}};
+    otpgate_login fresh = login_of(&settings, "alice", PIN "755224");
+    otpgate_login wrong_pin = login_of(&settings, "alice", "sesam755224");
+    otpgate_login wrong_code = login_of(&settings, "alice", PIN "000000");
+    otpgate_login nobody = login_of(&settings, "nobody", PIN "755224");
+    otpgate_login unreadable = login_of(&settings, "carol", PIN "755224");
+    write_users("HOTP alice " PIN " " KEY "\nHOTP/X carol " PIN " " KEY "\n");
+
+    /* Nobody has read the file yet. */
+    EXPECT_NUMBER(answer_now(gate, &nobody).verdict, OTPGATE_WOULD_BLOCK);
+    EXPECT_NUMBER(answer_now(gate, &fresh).verdict, OTPGATE_WOULD_BLOCK);
+    EXPECT_TEXT(field("alice", 5), "");
+    /* The first login gives the lines their slots, which makes another file of it. */
+    EXPECT_TEXT(log_in(gate, &fresh), "granted-fresh");
+    EXPECT_NUMBER(answer_now(gate, &fresh).verdict, OTPGATE_WOULD_BLOCK);
+    EXPECT_TEXT(log_in(gate, &fresh), "granted-reuse");
+    EXPECT_TEXT(answer_now(gate, &fresh).result, "granted-reuse");
+    fresh.password = str(PIN "287082");
+    EXPECT_NUMBER(answer_now(gate, &fresh).verdict, OTPGATE_WOULD_BLOCK);
+    EXPECT_TEXT(log_in(gate, &fresh), "granted-fresh");
+
+    EXPECT_TEXT(answer_now(gate, &fresh).result, "granted-reuse");
+    EXPECT_TEXT(answer_now(gate, &wrong_pin).result, "denied-pin");
+    EXPECT_TEXT(answer_now(gate, &nobody).result, "unknown");
+
+    /* A code to be looked for and counted; a line whose number takes reading the file. */
+    EXPECT_NUMBER(answer_now(gate, &wrong_code).verdict, OTPGATE_WOULD_BLOCK);
+    EXPECT_NUMBER(answer_now(gate, &unreadable).verdict, OTPGATE_WOULD_BLOCK);
+    EXPECT_TEXT(field("alice", 6), "0");
+
+    /* What was decided about the request needs no second look, whatever it was. */
+    wrong_code.memory = &memory;
+    EXPECT_NUMBER(answer_now(gate, &wrong_code).verdict, OTPGATE_WOULD_BLOCK);
+    EXPECT_TEXT(log_in(gate, &wrong_code), "denied-code");
+    line_count = 0;
+    EXPECT_NUMBER(otpgate_basic_now(gate, &wrong_code, &(otpgate_answer){0}), OTPGATE_DENIED);
+    EXPECT_NUMBER(line_count, 0);
+    EXPECT_TEXT(field("alice", 6), "1");
+
+    /* Somebody has edited the file. */
+    write_users("HOTP alice " PIN " " KEY "\nHOTP bob - " KEY "\n");
+    EXPECT_NUMBER(answer_now(gate, &nobody).verdict, OTPGATE_WOULD_BLOCK);
+
+    EXPECT_NUMBER(otpgate_basic_now(gate, NULL, NULL), OTPGATE_ERROR);
+    EXPECT_NUMBER(otpgate_basic_now(NULL, &fresh, NULL), OTPGATE_ERROR);
+    otpgate_gate_free(gate);
+}
+
+static void a_slow_pin_is_decided_at_once_only_while_it_is_remembered(void)
+{
+    static const char hash[] = "$2y$04$P1lBgH.ReR7u6iB.IJfVHOaAuXgtzcifRZIhWVk8GCoQ6u9j3uQbu";
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    otpgate_settings settings = apache_settings();
+    otpgate_login right = login_of(&settings, "alice", "sesame9755224");
+    otpgate_login wrong = login_of(&settings, "alice", "simsim8755224");
+    char line[256];
+    snprintf(line, sizeof line, "HOTP alice %s " KEY "\n", hash);
+    write_users(line);
+    EXPECT_TEXT(log_in(gate, &right), "granted-fresh");
+    EXPECT_TEXT(log_in(gate, &right), "granted-reuse");
+    EXPECT_TEXT(answer_now(gate, &right).result, "granted-reuse");
+    EXPECT_NUMBER(answer_now(gate, &wrong).verdict, OTPGATE_WOULD_BLOCK);
+    set(&settings, OTPGATE_APACHE, "OTPAuthPINCache", "0", NULL);
+    EXPECT_NUMBER(answer_now(gate, &right).verdict, OTPGATE_WOULD_BLOCK);
+    otpgate_gate_free(gate);
+}
+
 static void without_a_usable_users_file_the_verdict_is_error(void)
 {
     otpgate_gate *gate = new_gate(OTPGATE_APACHE);
@@ -348,6 +437,8 @@ static void log_lines_are_printable_whatever_names_and_paths_hold(void)
 const struct test_case login_cases[] = {
     CASE(a_fresh_code_is_granted_and_lingers),
     CASE(refusals_have_their_words),
+    CASE(what_needs_no_waiting_is_decided_at_once_and_nothing_else),
+    CASE(a_slow_pin_is_decided_at_once_only_while_it_is_remembered),
     CASE(without_a_usable_users_file_the_verdict_is_error),
     CASE(null_pointers_are_errors_and_the_answer_is_filled_all_the_same),
     CASE(empty_strings_may_be_null),

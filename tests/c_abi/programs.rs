@@ -99,6 +99,8 @@ cases! {
 
     a_fresh_code_is_granted_and_lingers
     refusals_have_their_words
+    what_needs_no_waiting_is_decided_at_once_and_nothing_else
+    a_slow_pin_is_decided_at_once_only_while_it_is_remembered
     without_a_usable_users_file_the_verdict_is_error
     null_pointers_are_errors_and_the_answer_is_filled_all_the_same
     empty_strings_may_be_null

@@ -16,15 +16,38 @@ const LOOPBACK: &str = "127.0.0.1";
 const HOME: &str = "192.0.2.7";
 const CAFE: &str = "198.51.100.23";
 
+/// What not every server offers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Capability {
+    /// Another provider decides where otpgate doesn't know the user, or passes on what it could refuse.
+    NextProvider,
+}
+
 /// A situation, and what has to happen in it.
 pub struct Case {
     pub name: &'static str,
     scope: Scope,
     run: Box<dyn Fn(&Place<'_>) + Send + Sync>,
+    needs: Option<Capability>,
+}
+
+impl Case {
+    /// What happens can't happen on servers without it.
+    fn needs(mut self, capability: Capability) -> Case {
+        self.needs = Some(capability);
+        self
+    }
+
+    /// The same on a server that has no next provider: whoever is refused in spite of one is refused without.
+    fn without_next_provider(mut self) -> Case {
+        self.scope.second_provider.clear();
+        self.scope.settings.retain(|(setting, _)| *setting != Setting::FallThrough);
+        self
+    }
 }
 
 fn case(scope: Scope, run: impl Fn(&Place<'_>) + Send + Sync + 'static) -> Case {
-    Case { name: "", scope, run: Box::new(run) }
+    Case { name: "", scope, run: Box::new(run), needs: None }
 }
 
 macro_rules! table {
@@ -38,8 +61,7 @@ macro_rules! table {
     };
 }
 
-/// All of them.
-pub fn all() -> Vec<Case> {
+fn all() -> Vec<Case> {
     table![
         // PIN and code.
         right_pin_and_code_is_granted,
@@ -126,6 +148,16 @@ pub fn all() -> Vec<Case> {
         request_without_credentials_is_asked_for_them,
         credentials_that_cannot_be_parsed_are_refused,
     ]
+}
+
+/// Those that say something about a server with these capabilities, and the names of the others.
+pub fn on_a_server_with(capabilities: &[Capability]) -> (Vec<Case>, Vec<&'static str>) {
+    let is_offered = |case: &Case| case.needs.is_none_or(|need| capabilities.contains(&need));
+    let (cases, others): (Vec<Case>, Vec<Case>) = all().into_iter().partition(is_offered);
+    let has_next = capabilities.contains(&Capability::NextProvider);
+    let cases =
+        cases.into_iter().map(|case| if has_next { case } else { case.without_next_provider() }).collect();
+    (cases, others.iter().map(|case| case.name).collect())
 }
 
 /// Runs them on one server. Panics with all failures at the end, so that one fault hides no other.
@@ -582,7 +614,8 @@ fn idle_and_linger_time_both_bind() -> Case {
 
 fn use_refreshes_the_idle_time() -> Case {
     let alice = alice().used(0, 100, HOME);
-    case(scope(&[&alice]).set(Setting::MaxIdle, 160), move |at| {
+    let scope = scope(&[&alice]).set(Setting::MaxIdle, 160).set(Setting::LogoutOnIpChange, "Off");
+    case(scope, move |at| {
         let before = at.users().time("alice");
         at.login_from(CAFE, "alice", alice.password(0)).is(200, "granted-reuse");
         assert_ne!(at.users().time("alice"), before);
@@ -908,6 +941,7 @@ fn unknown_user_is_left_to_the_second_provider() -> Case {
         at.login("dave", "closeddoor").is_denied();
         at.login("alice", alice.password(0)).is(200, "granted-fresh");
     })
+    .needs(Capability::NextProvider)
 }
 
 fn listed_user_is_not_left_to_the_second_provider() -> Case {
@@ -1024,6 +1058,7 @@ fn fall_through_passes_on_what_fails_before_the_code() -> Case {
         });
         at.login("alice", alice.password(0)).is(200, "granted-fresh");
     })
+    .needs(Capability::NextProvider)
 }
 
 fn fall_through_passes_no_wrong_code_on() -> Case {
@@ -1039,6 +1074,7 @@ fn fall_through_passes_no_wrong_code_on() -> Case {
         // Too short for a code is no wrong code.
         at.login("carol", short).is_status(200);
     })
+    .needs(Capability::NextProvider)
 }
 
 fn password_over_a_kibibyte_is_refused() -> Case {

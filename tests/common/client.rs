@@ -109,11 +109,25 @@ impl Connection {
 
     /// Sends a request and reads the answer; the connection is used up unless `keep_alive`.
     pub fn send(&mut self, request: &Request, keep_alive: bool) -> std::io::Result<Response> {
-        self.0.get_mut().write_all(&request.bytes(keep_alive))?;
+        self.ask(request, keep_alive)?;
         self.receive()
     }
 
-    fn receive(&mut self) -> std::io::Result<Response> {
+    /// Sends a request and leaves the answer to [`Connection::receive`].
+    pub fn ask(&mut self, request: &Request, keep_alive: bool) -> std::io::Result<()> {
+        self.0.get_mut().write_all(&request.bytes(keep_alive))
+    }
+
+    /// Whether something of an answer is there, or the server has closed the connection.
+    pub fn has_answer(&self) -> bool {
+        let stream = self.0.get_ref();
+        stream.set_nonblocking(true).expect("our own socket");
+        let peeked = stream.peek(&mut [0]);
+        stream.set_nonblocking(false).expect("our own socket");
+        !peeked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
+    pub fn receive(&mut self) -> std::io::Result<Response> {
         let malformed = |what: &str| std::io::Error::other(format!("malformed answer: {what}"));
         let status_line = self.line()?;
         let status = status_line

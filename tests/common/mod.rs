@@ -20,6 +20,7 @@ pub mod codes;
 pub mod daemon;
 pub mod httpd;
 pub mod log;
+pub mod nginx;
 pub mod root;
 pub mod scope;
 pub mod server;
@@ -30,6 +31,7 @@ pub use self::{
     client::{Connection, Request, Response},
     codes::Token,
     httpd::{Httpd, Mpm},
+    nginx::Nginx,
     scope::{Scope, Setting},
     server::{Place, Reply, Server},
     users::UsersFile,

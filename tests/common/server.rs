@@ -4,9 +4,9 @@ use std::fmt;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
 
-use super::client::{self, Request, Response};
+use super::client::{self, Connection, Request, Response};
 use super::daemon::Daemon;
 use super::log::{self, Secrets};
 use super::root::{self, Root};
@@ -432,10 +432,38 @@ impl Place<'_> {
         self.server.send(&request)
     }
 
+    /// Sends all requests at the same moment, each over its own connection that is open before.
+    pub fn at_once(&self, requests: &[Request]) -> Vec<Reply> {
+        all_at_once(&requests.iter().map(|request| (self, request)).collect::<Vec<_>>())
+    }
+
     /// Such a line must be in the error log in the end, and is no fault.
     pub fn expect_log(&self, substring: &str) {
         self.server.expect_log(substring);
     }
+}
+
+/// The same for requests to several places, which may be of different servers.
+pub fn all_at_once(requests: &[(&Place<'_>, &Request)]) -> Vec<Reply> {
+    let barrier = Barrier::new(requests.len());
+    std::thread::scope(|threads| {
+        let clients: Vec<_> = requests
+            .iter()
+            .map(|(place, request)| {
+                let (barrier, port) = (&barrier, place.server.port());
+                std::thread::Builder::new()
+                    .stack_size(128 * 1024)
+                    .spawn_scoped(threads, move || {
+                        let connection = Connection::open(port);
+                        barrier.wait();
+                        let mut connection = connection.expect("a connection");
+                        Reply(connection.send(request, false).expect("an answer"))
+                    })
+                    .expect("a thread")
+            })
+            .collect();
+        clients.into_iter().map(|client| client.join().expect("a client that doesn't panic")).collect()
+    })
 }
 
 /// The answer to a login.

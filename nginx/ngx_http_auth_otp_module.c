@@ -1,0 +1,953 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * ngx_http_auth_otp_module: one-time passwords for nginx, asked for by Basic authentication.
+ *
+ * This file translates between nginx and otpgate.h and decides nothing itself: what a directive means, who
+ * gets in and what the log says is the library's.
+ *
+ * When nginx calls what:
+ *   directives       at start, at each reload, and in a configuration test:   otpgate_settings_set()
+ *   merging          afterwards, from http to server to location:             otpgate_settings_merge()
+ *   init_module      once the user directive is known; in a test:             otpgate_settings_check()
+ *   PREACCESS        per request, before anything looks at credentials:       auth_otp_require_tls
+ *   ACCESS           per request and again for each internal redirect, not
+ *                    for sub-requests; last of its phase, so that allow and
+ *                    deny have decided by then:                               otpgate_basic_now()
+ *   a pool thread    if that would block:                                     otpgate_basic()
+ *   ACCESS again     when the thread is done:                                 the answer is carried out
+ *   PRECONTENT       per request: refuses sub-requests that ACCESS didn't see
+ */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+#include <nginx.h>
+
+#include "otpgate.h"
+
+#if !(NGX_THREADS)
+#error "auth_otp needs thread pools: configure nginx with --with-threads"
+#endif
+
+/* The same layout, so that nginx's arrays of words can be handed over as they are. */
+typedef char ngx_http_auth_otp_str_is_otpgate_str[
+    sizeof(ngx_str_t) == sizeof(otpgate_str)
+    && offsetof(ngx_str_t, len) == offsetof(otpgate_str, len)
+    && offsetof(ngx_str_t, data) == offsetof(otpgate_str, data) ? 1 : -1];
+
+/* The one deadline of a task is there for graceful exits, which wait for timers; tasks end by themselves. */
+#define NGX_HTTP_AUTH_OTP_TIMER 60000
+
+typedef struct {
+    otpgate_gate *gate;
+    ngx_array_t sections;  /* of ngx_http_auth_otp_loc_conf_t *: all that name a users file */
+    ngx_array_t fileless;  /* of ngx_http_auth_otp_loc_conf_t *: switched on, and without users file */
+} ngx_http_auth_otp_main_conf_t;
+
+typedef struct {
+    otpgate_settings settings;
+    ngx_str_t realm;  /* no data: not set; empty: off */
+    ngx_str_t challenge;
+    ngx_str_t place;  /* of `auth_otp` */
+    ngx_thread_pool_t *pool;
+    uint64_t seen;    /* which commands this section has, by their number */
+} ngx_http_auth_otp_loc_conf_t;
+
+/* A line that was logged on a thread of the pool, kept for the loop. */
+typedef struct ngx_http_auth_otp_line_s ngx_http_auth_otp_line_t;
+
+struct ngx_http_auth_otp_line_s {
+    ngx_http_auth_otp_line_t *next;
+    int level;
+    size_t len;
+    u_char text[1];
+};
+
+/* Travels through the library as its `request`. */
+typedef struct {
+    ngx_log_t *log;  /* NULL on threads of the pool: `lines` are kept instead */
+    ngx_http_auth_otp_line_t *lines;
+    ngx_http_auth_otp_line_t **last;
+} ngx_http_auth_otp_call_t;
+
+/*
+ * What all sub-requests and internal redirects of one client request share. It hangs on the request's pool,
+ * because a redirect forgets r->ctx.
+ */
+typedef struct {
+    otpgate_memory memory;
+    const char *result;  /* of the last decision; NULL: none yet */
+    ngx_str_t user;      /* who was let in */
+    unsigned is_out:1;       /* a thread of the pool is deciding */
+    unsigned is_answered:1;  /* it has, and `task` holds the answer */
+    unsigned is_granted:1;
+    ngx_thread_task_t *task;
+} ngx_http_auth_otp_state_t;
+
+/* All that the thread works on. */
+typedef struct {
+    ngx_http_request_t *r;
+    ngx_http_auth_otp_state_t *state;
+    otpgate_gate *gate;
+    otpgate_login login;
+    otpgate_answer answer;
+    ngx_http_auth_otp_call_t call;
+} ngx_http_auth_otp_task_t;
+
+static ngx_int_t ngx_http_auth_otp_preaccess(ngx_http_request_t *r);
+static ngx_int_t ngx_http_auth_otp_access(ngx_http_request_t *r);
+static ngx_int_t ngx_http_auth_otp_precontent(ngx_http_request_t *r);
+static ngx_int_t ngx_http_auth_otp_carry_out(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state,
+    otpgate_answer *answer);
+static void ngx_http_auth_otp_wipe(void *memory, size_t len);
+static void ngx_http_auth_otp_wipe_state(void *data);
+static char *ngx_http_auth_otp_set(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+static char *ngx_http_auth_otp_set_realm(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+static char *ngx_http_auth_otp_set_pool(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+static ngx_int_t ngx_http_auth_otp_add_variables(ngx_conf_t *cf);
+static void *ngx_http_auth_otp_create_main_conf(ngx_conf_t *cf);
+static void *ngx_http_auth_otp_create_loc_conf(ngx_conf_t *cf);
+static char *ngx_http_auth_otp_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child);
+static ngx_int_t ngx_http_auth_otp_init(ngx_conf_t *cf);
+static ngx_int_t ngx_http_auth_otp_init_module(ngx_cycle_t *cycle);
+
+#define NGX_HTTP_AUTH_OTP_PLACES                                                                              \
+    (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_HTTP_LMT_CONF)
+
+/* How many words a setting takes is the library's to say. */
+#define NGX_HTTP_AUTH_OTP_SETTING(name)                                                                       \
+    { ngx_string(name), NGX_HTTP_AUTH_OTP_PLACES | NGX_CONF_ANY, ngx_http_auth_otp_set,                       \
+      NGX_HTTP_LOC_CONF_OFFSET, 0, NULL }
+
+static ngx_command_t ngx_http_auth_otp_commands[] = {
+
+    { ngx_string("auth_otp"), NGX_HTTP_AUTH_OTP_PLACES | NGX_CONF_TAKE1, ngx_http_auth_otp_set_realm,
+      NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
+
+    { ngx_string("auth_otp_thread_pool"), NGX_HTTP_AUTH_OTP_PLACES | NGX_CONF_TAKE1,
+      ngx_http_auth_otp_set_pool, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
+
+    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_users_file"),
+    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_max_offset"),
+    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_max_linger"),
+    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_max_idle"),
+    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_max_failures"),
+    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_lockout_time"),
+    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_logout_on_ip_change"),
+    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_forget"),
+    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_pin_cache"),
+    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_pin_fake_basic"),
+    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_allow_hex"),
+    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_require_tls"),
+
+    ngx_null_command
+};
+
+static ngx_http_module_t ngx_http_auth_otp_module_ctx = {
+    ngx_http_auth_otp_add_variables,     /* preconfiguration */
+    ngx_http_auth_otp_init,              /* postconfiguration */
+
+    ngx_http_auth_otp_create_main_conf,  /* create main configuration */
+    NULL,                                /* init main configuration */
+
+    NULL,                                /* create server configuration */
+    NULL,                                /* merge server configuration */
+
+    ngx_http_auth_otp_create_loc_conf,   /* create location configuration */
+    ngx_http_auth_otp_merge_loc_conf     /* merge location configuration */
+};
+
+ngx_module_t ngx_http_auth_otp_module = {
+    NGX_MODULE_V1,
+    &ngx_http_auth_otp_module_ctx,       /* module context */
+    ngx_http_auth_otp_commands,          /* module directives */
+    NGX_HTTP_MODULE,                     /* module type */
+    NULL,                                /* init master */
+    ngx_http_auth_otp_init_module,       /* init module */
+    NULL,                                /* init process */
+    NULL,                                /* init thread */
+    NULL,                                /* exit thread */
+    NULL,                                /* exit process */
+    NULL,                                /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+static otpgate_str
+ngx_http_auth_otp_str(const ngx_str_t *s)
+{
+    otpgate_str out = { s->len, s->data };
+
+    return out;
+}
+
+/* A plain memset() before memory goes out of use may be dropped by the compiler. */
+static void
+ngx_http_auth_otp_wipe(void *memory, size_t len)
+{
+    volatile u_char *byte = memory;
+
+    while (len--) {
+        *byte++ = 0;
+    }
+}
+
+/* ---- What the library calls ------------------------------------------------------------------------- */
+
+static void
+ngx_http_auth_otp_write(ngx_log_t *log, int level, size_t len, const u_char *text)
+{
+    ngx_uint_t own;
+
+    switch (level) {
+    case OTPGATE_LOG_ERROR:
+        own = NGX_LOG_ERR;
+        break;
+    case OTPGATE_LOG_WARNING:
+        own = NGX_LOG_WARN;
+        break;
+    case OTPGATE_LOG_NOTICE:
+        own = NGX_LOG_NOTICE;
+        break;
+    case OTPGATE_LOG_INFO:
+        own = NGX_LOG_INFO;
+        break;
+    default:
+        own = NGX_LOG_DEBUG;
+    }
+    ngx_log_error(own, log, 0, "auth_otp: %*s", len, text);
+}
+
+/*
+ * nginx's log line ends with what the connection is about, and that is read while the line is written: only the
+ * loop may do it.
+ */
+static void
+ngx_http_auth_otp_log(void *request, int level, otpgate_str message)
+{
+    ngx_http_auth_otp_call_t *call = request;
+    ngx_http_auth_otp_line_t *line;
+
+    if (call->log) {
+        ngx_http_auth_otp_write(call->log, level, message.len, message.data);
+        return;
+    }
+    /* No pool of nginx may be used on a thread. */
+    line = malloc(sizeof(ngx_http_auth_otp_line_t) + message.len);
+    if (line == NULL) {
+        return;
+    }
+    line->next = NULL;
+    line->level = level;
+    line->len = message.len;
+    ngx_memcpy(line->text, message.data, message.len);
+    *call->last = line;
+    call->last = &line->next;
+}
+
+static void
+ngx_http_auth_otp_write_lines(ngx_http_auth_otp_call_t *call, ngx_log_t *log)
+{
+    ngx_http_auth_otp_line_t *line, *next;
+
+    for (line = call->lines; line; line = next) {
+        next = line->next;
+        ngx_http_auth_otp_write(log, line->level, line->len, line->text);
+        free(line);
+    }
+    call->lines = NULL;
+    call->last = &call->lines;
+}
+
+/* ---- The state of a client request ------------------------------------------------------------------ */
+
+/* Sub-requests have the pool of their main request. */
+static ngx_http_auth_otp_state_t *
+ngx_http_auth_otp_known_state(ngx_http_request_t *r)
+{
+    ngx_pool_cleanup_t *cln;
+
+    for (cln = r->pool->cleanup; cln; cln = cln->next) {
+        if (cln->handler == ngx_http_auth_otp_wipe_state) {
+            return cln->data;
+        }
+    }
+    return NULL;
+}
+
+static ngx_http_auth_otp_state_t *
+ngx_http_auth_otp_state(ngx_http_request_t *r)
+{
+    ngx_http_auth_otp_state_t *state = ngx_http_auth_otp_known_state(r);
+    ngx_pool_cleanup_t *cln;
+
+    if (state == NULL) {
+        cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_auth_otp_state_t));
+        if (cln == NULL) {
+            return NULL;
+        }
+        state = cln->data;
+        ngx_memzero(state, sizeof(*state));
+        cln->handler = ngx_http_auth_otp_wipe_state;
+    }
+    return state;
+}
+
+static void
+ngx_http_auth_otp_wipe_state(void *data)
+{
+    ngx_http_auth_otp_state_t *state = data;
+    ngx_http_auth_otp_task_t *task;
+
+    /* An answer that came for a request already given up. */
+    if (state->task) {
+        task = state->task->ctx;
+        ngx_http_auth_otp_wipe(task->answer.upstream, task->answer.upstream_len);
+    }
+    ngx_http_auth_otp_wipe(data, sizeof(ngx_http_auth_otp_state_t));
+}
+
+/* ---- Deciding --------------------------------------------------------------------------------------- */
+
+static ngx_int_t
+ngx_http_auth_otp_challenge(ngx_http_request_t *r, ngx_http_auth_otp_loc_conf_t *conf)
+{
+    ngx_table_elt_t *header;
+
+    header = ngx_list_push(&r->headers_out.headers);
+    if (header == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    header->hash = 1;
+#if (nginx_version >= 1023000)
+    header->next = NULL;
+#endif
+    ngx_str_set(&header->key, "WWW-Authenticate");
+    header->value = conf->challenge;
+    r->headers_out.www_authenticate = header;
+    return NGX_HTTP_UNAUTHORIZED;
+}
+
+/* What realip made of the connection's address. A peer on a Unix socket has none. */
+static otpgate_str
+ngx_http_auth_otp_address(ngx_http_request_t *r)
+{
+    otpgate_str none = { 0, NULL };
+
+    switch (r->connection->sockaddr->sa_family) {
+    case AF_INET:
+#if (NGX_HAVE_INET6)
+    case AF_INET6:
+#endif
+        return ngx_http_auth_otp_str(&r->connection->addr_text);
+    default:
+        return none;
+    }
+}
+
+/* NGX_DECLINED: the request has no credentials that nginx could read. */
+static ngx_int_t
+ngx_http_auth_otp_login(ngx_http_request_t *r, ngx_http_auth_otp_loc_conf_t *conf, otpgate_memory *memory,
+    ngx_http_auth_otp_call_t *call, otpgate_login *login)
+{
+    ngx_int_t rc = ngx_http_auth_basic_user(r);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+    ngx_memzero(login, sizeof(*login));
+    login->settings = &conf->settings;
+    login->user = ngx_http_auth_otp_str(&r->headers_in.user);
+    login->password = ngx_http_auth_otp_str(&r->headers_in.passwd);
+    login->address = ngx_http_auth_otp_address(r);
+    login->memory = memory;
+    login->request = call;
+    return NGX_OK;
+}
+
+static void
+ngx_http_auth_otp_decide(void *data, ngx_log_t *log)
+{
+    ngx_http_auth_otp_task_t *task = data;
+
+    (void)log;
+    otpgate_basic(task->gate, &task->login, &task->answer);
+}
+
+static void
+ngx_http_auth_otp_decided(ngx_event_t *event)
+{
+    ngx_http_auth_otp_task_t *task = event->data;
+    ngx_http_request_t *r = task->r;
+    ngx_connection_t *c = r->connection;
+
+    ngx_http_set_log_request(c->log, r);
+
+    if (!event->complete) {
+        /* The timer: the thread is still at it, and a graceful exit has to go on waiting. */
+        event->timedout = 0;
+        ngx_log_error(NGX_LOG_ERR, c->log, 0, "auth_otp: a login takes more than %d ms",
+                      NGX_HTTP_AUTH_OTP_TIMER);
+        ngx_add_timer(event, NGX_HTTP_AUTH_OTP_TIMER);
+        return;
+    }
+    if (event->timer_set) {
+        ngx_del_timer(event);
+    }
+    ngx_http_auth_otp_write_lines(&task->call, c->log);
+    ngx_http_auth_otp_wipe((void *)task->login.password.data, task->login.password.len);
+    task->state->is_out = 0;
+    task->state->is_answered = 1;
+    r->main->blocked--;
+    r->aio = 0;
+
+#if (nginx_version >= 1025004)
+    if (r->main->terminated) {
+        c->write->handler(c->write);
+        return;
+    }
+#endif
+    /* Runs the phases again, or closes a request that was given up meanwhile. */
+    r->write_event_handler(r);
+    ngx_http_run_posted_requests(c);
+}
+
+static otpgate_str
+ngx_http_auth_otp_copy(ngx_pool_t *pool, otpgate_str s)
+{
+    otpgate_str out = { s.len, NULL };
+    u_char *data = ngx_pnalloc(pool, s.len + 1);
+
+    if (data) {
+        ngx_memcpy(data, s.data, s.len);
+        out.data = data;
+    }
+    return out;
+}
+
+/* Has a thread of the pool decide. Nothing that the loop might change meanwhile goes with it. */
+static ngx_int_t
+ngx_http_auth_otp_post(ngx_http_request_t *r, ngx_http_auth_otp_loc_conf_t *conf,
+    ngx_http_auth_otp_state_t *state, const otpgate_login *login, otpgate_gate *gate)
+{
+    ngx_thread_task_t *task = ngx_thread_task_alloc(r->pool, sizeof(ngx_http_auth_otp_task_t));
+    ngx_http_auth_otp_task_t *ctx;
+
+    if (task == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    ctx = task->ctx;
+    ctx->r = r;
+    ctx->state = state;
+    ctx->gate = gate;
+    ctx->call.log = NULL;
+    ctx->call.lines = NULL;
+    ctx->call.last = &ctx->call.lines;
+    ctx->login = *login;
+    ctx->login.request = &ctx->call;
+    ctx->login.user = ngx_http_auth_otp_copy(r->pool, login->user);
+    ctx->login.password = ngx_http_auth_otp_copy(r->pool, login->password);
+    ctx->login.address = ngx_http_auth_otp_copy(r->pool, login->address);
+    if (!ctx->login.user.data || !ctx->login.password.data || !ctx->login.address.data) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    task->handler = ngx_http_auth_otp_decide;
+    task->event.data = ctx;
+    task->event.handler = ngx_http_auth_otp_decided;
+    task->event.log = r->connection->log;
+
+    if (ngx_thread_task_post(conf->pool, task) != NGX_OK) {
+        ngx_http_auth_otp_wipe((void *)ctx->login.password.data, ctx->login.password.len);
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "auth_otp: too many logins wait for a thread; raise max_queue of the thread_pool");
+        return NGX_HTTP_SERVICE_UNAVAILABLE;
+    }
+    ngx_add_timer(&task->event, NGX_HTTP_AUTH_OTP_TIMER);
+
+    state->task = task;
+    state->is_out = 1;
+    r->main->blocked++;
+    r->aio = 1;
+    return NGX_AGAIN;
+}
+
+static ngx_int_t
+ngx_http_auth_otp_access(ngx_http_request_t *r)
+{
+    ngx_http_auth_otp_main_conf_t *mcf;
+    ngx_http_auth_otp_loc_conf_t *conf;
+    ngx_http_auth_otp_state_t *state;
+    ngx_http_auth_otp_task_t *task;
+    ngx_http_auth_otp_call_t call;
+    otpgate_answer answer;
+    otpgate_login login;
+    ngx_int_t rc;
+
+    conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
+    if (conf->realm.len == 0) {
+        return NGX_DECLINED;
+    }
+    state = ngx_http_auth_otp_state(r);
+    if (state == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    if (state->is_out) {
+        /* nginx runs the phases whenever the connection can be written to. */
+        return NGX_AGAIN;
+    }
+    if (state->is_answered) {
+        state->is_answered = 0;
+        task = state->task->ctx;
+        return ngx_http_auth_otp_carry_out(r, state, &task->answer);
+    }
+
+    state->is_granted = 0;
+    call.log = r->connection->log;
+    rc = ngx_http_auth_otp_login(r, conf, &state->memory, &call, &login);
+    if (rc == NGX_DECLINED) {
+        return ngx_http_auth_otp_challenge(r, conf);
+    }
+    if (rc != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    mcf = ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module);
+    if (otpgate_basic_now(mcf->gate, &login, &answer) == OTPGATE_WOULD_BLOCK) {
+        return ngx_http_auth_otp_post(r, conf, state, &login, mcf->gate);
+    }
+    return ngx_http_auth_otp_carry_out(r, state, &answer);
+}
+
+/* Does what the library has decided. */
+static ngx_int_t
+ngx_http_auth_otp_carry_out(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, otpgate_answer *answer)
+{
+    ngx_http_auth_otp_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
+    ngx_int_t rc = NGX_OK;
+    u_char *header;
+
+    state->result = answer->result;
+    ngx_str_null(&state->user);
+
+    switch (answer->verdict) {
+    case OTPGATE_GRANTED:
+        state->is_granted = 1;
+        state->user = r->headers_in.user;
+        if (answer->upstream_len && r->headers_in.authorization) {
+            header = ngx_pnalloc(r->pool, answer->upstream_len + 1);
+            if (header == NULL) {
+                rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
+                break;
+            }
+            ngx_memcpy(header, answer->upstream, answer->upstream_len);
+            header[answer->upstream_len] = '\0';
+            r->headers_in.authorization->value.data = header;
+            r->headers_in.authorization->value.len = answer->upstream_len;
+        }
+        break;
+    case OTPGATE_ERROR:
+        rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
+        break;
+    default:
+        rc = ngx_http_auth_otp_challenge(r, conf);
+    }
+    ngx_http_auth_otp_wipe(answer->upstream, answer->upstream_len);
+    return rc;
+}
+
+/* ---- Other phases of a request ---------------------------------------------------------------------- */
+
+/*
+ * In a phase of its own, because in the access phase a refusal isn't final: `satisfy any` would let in whom
+ * `allow` lets in.
+ */
+static ngx_int_t
+ngx_http_auth_otp_preaccess(ngx_http_request_t *r)
+{
+    ngx_http_auth_otp_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
+
+    if (conf->realm.len == 0 || !otpgate_settings_require_tls(&conf->settings)) {
+        return NGX_DECLINED;
+    }
+#if (NGX_SSL || NGX_COMPAT)
+    if (r->connection->ssl) {
+        return NGX_DECLINED;
+    }
+#endif
+    ngx_log_error(NGX_LOG_NOTICE, r->connection->log, 0, "auth_otp_require_tls: request without TLS refused");
+    return NGX_HTTP_FORBIDDEN;
+}
+
+/*
+ * nginx runs no access phase for sub-requests. One that comes here may be served if the client's own request was
+ * granted by us and that grant holds here, too; saying nothing would be an open door.
+ */
+static ngx_int_t
+ngx_http_auth_otp_precontent(ngx_http_request_t *r)
+{
+    ngx_http_auth_otp_main_conf_t *mcf;
+    ngx_http_auth_otp_loc_conf_t *conf;
+    ngx_http_auth_otp_state_t *state;
+    ngx_http_auth_otp_call_t call;
+    otpgate_memory memory;
+    otpgate_answer answer;
+    otpgate_login login;
+
+    conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
+    if (r == r->main || conf->realm.len == 0) {
+        return NGX_DECLINED;
+    }
+    state = ngx_http_auth_otp_known_state(r);
+    if (state && state->is_granted) {
+        /* A copy: what is found out for a part must not take the place of what was decided for the whole. */
+        memory = state->memory;
+        call.log = r->connection->log;
+        mcf = ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module);
+        if (ngx_http_auth_otp_login(r, conf, &memory, &call, &login) == NGX_OK
+            && otpgate_basic_now(mcf->gate, &login, &answer) == OTPGATE_GRANTED)
+        {
+            ngx_http_auth_otp_wipe(answer.upstream, answer.upstream_len);
+            return NGX_DECLINED;
+        }
+    }
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                  "auth_otp: sub-request for \"%V\" refused: the request it belongs to was not granted by auth_otp "
+                  "with the same users file", &r->uri);
+    return NGX_HTTP_FORBIDDEN;
+}
+
+static ngx_int_t
+ngx_http_auth_otp_result_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_http_auth_otp_state_t *state = ngx_http_auth_otp_known_state(r);
+
+    (void)data;
+    if (state == NULL || state->result == NULL) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+    v->data = (u_char *)state->result;
+    v->len = ngx_strlen(state->result);
+    v->valid = 1;
+    v->no_cacheable = 1;
+    v->not_found = 0;
+    return NGX_OK;
+}
+
+static ngx_int_t
+ngx_http_auth_otp_user_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_http_auth_otp_state_t *state = ngx_http_auth_otp_known_state(r);
+
+    (void)data;
+    if (state == NULL || state->user.len == 0) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+    v->data = state->user.data;
+    v->len = state->user.len;
+    v->valid = 1;
+    v->no_cacheable = 1;
+    v->not_found = 0;
+    return NGX_OK;
+}
+
+/* ---- Configuration ---------------------------------------------------------------------------------- */
+
+static ngx_http_variable_t ngx_http_auth_otp_variables[] = {
+
+    { ngx_string("auth_otp_result"), NULL, ngx_http_auth_otp_result_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("auth_otp_user"), NULL, ngx_http_auth_otp_user_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    ngx_http_null_variable
+};
+
+static ngx_int_t
+ngx_http_auth_otp_add_variables(ngx_conf_t *cf)
+{
+    ngx_http_variable_t *known, *added;
+
+    for (known = ngx_http_auth_otp_variables; known->name.len; known++) {
+        added = ngx_http_add_variable(cf, &known->name, known->flags);
+        if (added == NULL) {
+            return NGX_ERROR;
+        }
+        added->get_handler = known->get_handler;
+    }
+    return NGX_OK;
+}
+
+/*
+ * Runs when the cycle's pool ends: in the master after a reload, when no request is left of that cycle; in a
+ * worker when its threads have been joined.
+ */
+static void
+ngx_http_auth_otp_free_gate(void *data)
+{
+    otpgate_gate_free(data);
+}
+
+static void *
+ngx_http_auth_otp_create_main_conf(ngx_conf_t *cf)
+{
+    ngx_http_auth_otp_main_conf_t *mcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_auth_otp_main_conf_t));
+    ngx_pool_cleanup_t *cln = ngx_pool_cleanup_add(cf->pool, 0);
+    otpgate_host host;
+
+    if (mcf == NULL || cln == NULL
+        || ngx_array_init(&mcf->sections, cf->pool, 4, sizeof(ngx_http_auth_otp_loc_conf_t *)) != NGX_OK
+        || ngx_array_init(&mcf->fileless, cf->pool, 4, sizeof(ngx_http_auth_otp_loc_conf_t *)) != NGX_OK)
+    {
+        return NULL;
+    }
+    ngx_memzero(&host, sizeof(host));
+    host.api_version = OTPGATE_API_VERSION;
+    host.server = OTPGATE_NGINX;
+    host.root = ngx_http_auth_otp_str(&cf->cycle->prefix);
+    host.log = ngx_http_auth_otp_log;
+
+    mcf->gate = otpgate_gate_new(&host);
+    if (mcf->gate == NULL) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "auth_otp: cannot initialise otpgate %s", otpgate_version());
+        return NULL;
+    }
+    cln->handler = ngx_http_auth_otp_free_gate;
+    cln->data = mcf->gate;
+    return mcf;
+}
+
+static void *
+ngx_http_auth_otp_create_loc_conf(ngx_conf_t *cf)
+{
+    return ngx_pcalloc(cf->pool, sizeof(ngx_http_auth_otp_loc_conf_t));
+}
+
+static char *
+ngx_http_auth_otp_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_http_auth_otp_loc_conf_t *prev = parent;
+    ngx_http_auth_otp_loc_conf_t *conf = child;
+    ngx_http_auth_otp_loc_conf_t **fileless;
+    ngx_http_auth_otp_main_conf_t *mcf;
+
+    otpgate_settings_merge(&conf->settings, OTPGATE_NGINX, &prev->settings, &conf->settings);
+    if (conf->realm.data == NULL) {
+        conf->realm = prev->realm;
+        conf->challenge = prev->challenge;
+        conf->place = prev->place;
+    }
+    if (conf->pool == NULL) {
+        conf->pool = prev->pool;
+    }
+    if (conf->realm.len == 0) {
+        return NGX_CONF_OK;
+    }
+    if (conf->pool == NULL) {
+        conf->pool = ngx_thread_pool_add(cf, NULL);
+        if (conf->pool == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+    if (!otpgate_settings_has_users_file(&conf->settings)) {
+        mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_auth_otp_module);
+        fileless = ngx_array_push(&mcf->fileless);
+        if (fileless == NULL) {
+            return NGX_CONF_ERROR;
+        }
+        *fileless = conf;
+    }
+    return NGX_CONF_OK;
+}
+
+static ngx_int_t
+ngx_http_auth_otp_place(ngx_conf_t *cf, ngx_str_t *place)
+{
+    u_char *end;
+
+    place->data = ngx_pnalloc(cf->pool, cf->conf_file->file.name.len + 1 + NGX_INT_T_LEN);
+    if (place->data == NULL) {
+        return NGX_ERROR;
+    }
+    end = ngx_sprintf(place->data, "%V:%ui", &cf->conf_file->file.name, cf->conf_file->line);
+    place->len = end - place->data;
+    return NGX_OK;
+}
+
+/* Whether the section has that directive already, as nginx wants its admins to know. */
+static ngx_uint_t
+ngx_http_auth_otp_is_duplicate(ngx_http_auth_otp_loc_conf_t *conf, ngx_command_t *cmd)
+{
+    uint64_t bit = (uint64_t)1 << (cmd - ngx_http_auth_otp_commands);
+    ngx_uint_t is_duplicate = (conf->seen & bit) != 0;
+
+    conf->seen |= bit;
+    return is_duplicate;
+}
+
+static char *
+ngx_http_auth_otp_set(ngx_conf_t *cf, ngx_command_t *cmd, void *data)
+{
+    ngx_http_auth_otp_loc_conf_t *conf = data;
+    ngx_http_auth_otp_loc_conf_t **section;
+    ngx_http_auth_otp_main_conf_t *mcf;
+    ngx_uint_t had_users_file = otpgate_settings_has_users_file(&conf->settings);
+    ngx_str_t *words = cf->args->elts;
+    ngx_str_t place;
+    char error[512];
+
+    if (ngx_http_auth_otp_is_duplicate(conf, cmd)) {
+        return "is duplicate";
+    }
+    if (ngx_http_auth_otp_place(cf, &place) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+    /* Array and words are in the configuration's pool and live as long as the settings. */
+    if (otpgate_settings_set(&conf->settings, OTPGATE_NGINX, ngx_http_auth_otp_str(&cmd->name),
+                             (const otpgate_str *)&words[1], cf->args->nelts - 1, ngx_http_auth_otp_str(&place),
+                             error, sizeof(error)))
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s", error);
+        return NGX_CONF_ERROR;
+    }
+    if (!had_users_file && otpgate_settings_has_users_file(&conf->settings)) {
+        mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_auth_otp_module);
+        section = ngx_array_push(&mcf->sections);
+        if (section == NULL) {
+            return NGX_CONF_ERROR;
+        }
+        *section = conf;
+    }
+    return NGX_CONF_OK;
+}
+
+static char *
+ngx_http_auth_otp_set_realm(ngx_conf_t *cf, ngx_command_t *cmd, void *data)
+{
+    ngx_http_auth_otp_loc_conf_t *conf = data;
+    ngx_str_t *words = cf->args->elts;
+    ngx_str_t realm = words[1];
+    u_char *end;
+    size_t i;
+
+    if (ngx_http_auth_otp_is_duplicate(conf, cmd)) {
+        return "is duplicate";
+    }
+    if (realm.len == 3 && ngx_strncmp(realm.data, "off", 3) == 0) {
+        ngx_str_set(&conf->realm, "");
+        return NGX_CONF_OK;
+    }
+    if (realm.len == 0) {
+        return "takes a realm or \"off\", not an empty word";
+    }
+    /* It goes between quotes into a header. */
+    for (i = 0; i < realm.len; i++) {
+        if (realm.data[i] < ' ' || realm.data[i] == 0x7f || realm.data[i] == '"' || realm.data[i] == '\\') {
+            return "takes a realm without quotes, backslashes and control characters";
+        }
+    }
+    conf->realm = realm;
+    conf->challenge.data = ngx_pnalloc(cf->pool, sizeof("Basic realm=\"\", charset=\"UTF-8\"") - 1 + realm.len);
+    if (conf->challenge.data == NULL || ngx_http_auth_otp_place(cf, &conf->place) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+    end = ngx_sprintf(conf->challenge.data, "Basic realm=\"%V\", charset=\"UTF-8\"", &realm);
+    conf->challenge.len = end - conf->challenge.data;
+    return NGX_CONF_OK;
+}
+
+static char *
+ngx_http_auth_otp_set_pool(ngx_conf_t *cf, ngx_command_t *cmd, void *data)
+{
+    ngx_http_auth_otp_loc_conf_t *conf = data;
+    ngx_str_t *words = cf->args->elts;
+
+    if (ngx_http_auth_otp_is_duplicate(conf, cmd)) {
+        return "is duplicate";
+    }
+    conf->pool = ngx_thread_pool_add(cf, &words[1]);
+    return conf->pool ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+static ngx_int_t
+ngx_http_auth_otp_push(ngx_http_core_main_conf_t *cmcf, ngx_uint_t phase, ngx_http_handler_pt own)
+{
+    ngx_http_handler_pt *handler = ngx_array_push(&cmcf->phases[phase].handlers);
+
+    if (handler == NULL) {
+        return NGX_ERROR;
+    }
+    *handler = own;
+    return NGX_OK;
+}
+
+static ngx_int_t
+ngx_http_auth_otp_init(ngx_conf_t *cf)
+{
+    ngx_http_core_main_conf_t *cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+    ngx_array_t *access = &cmcf->phases[NGX_HTTP_ACCESS_PHASE].handlers;
+    ngx_http_handler_pt *handlers;
+
+    if (ngx_http_auth_otp_push(cmcf, NGX_HTTP_PREACCESS_PHASE, ngx_http_auth_otp_preaccess) != NGX_OK
+        || ngx_http_auth_otp_push(cmcf, NGX_HTTP_ACCESS_PHASE, ngx_http_auth_otp_access) != NGX_OK
+        || ngx_http_auth_otp_push(cmcf, NGX_HTTP_PRECONTENT_PHASE, ngx_http_auth_otp_precontent) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    /* nginx runs the handlers of a phase from the last to the first. Ours is to be the last to run, so that `deny`
+     * refuses before a code is spent or a wrong one counted. */
+    handlers = access->elts;
+    ngx_memmove(&handlers[1], &handlers[0], (access->nelts - 1) * sizeof(ngx_http_handler_pt));
+    handlers[0] = ngx_http_auth_otp_access;
+    return NGX_OK;
+}
+
+/*
+ * The earliest moment at which the `user` directive is known wherever it stands. A real start goes on with a
+ * broken users file: its own locations answer 500, all others work.
+ */
+static ngx_int_t
+ngx_http_auth_otp_init_module(ngx_cycle_t *cycle)
+{
+    ngx_core_conf_t *ccf = (ngx_core_conf_t *)ngx_get_conf(cycle->conf_ctx, ngx_core_module);
+    ngx_http_auth_otp_main_conf_t *mcf;
+    ngx_http_auth_otp_loc_conf_t **confs;
+    ngx_http_auth_otp_call_t call;
+    const otpgate_settings **named;
+    otpgate_identity identity;
+    ngx_uint_t i;
+
+    if (!ngx_test_config) {
+        return NGX_OK;
+    }
+    mcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_auth_otp_module);
+    if (mcf == NULL) {
+        return NGX_OK; /* no http block */
+    }
+
+    confs = mcf->fileless.elts;
+    for (i = 0; i < mcf->fileless.nelts; i++) {
+        ngx_log_error(NGX_LOG_WARN, cycle->log, 0,
+                      "auth_otp: %V: auth_otp is on, but no auth_otp_users_file is set here or above: requests get "
+                      "500", &confs[i]->place);
+    }
+
+    named = ngx_palloc(cycle->pool, (mcf->sections.nelts + 1) * sizeof(*named));
+    if (named == NULL) {
+        return NGX_ERROR;
+    }
+    confs = mcf->sections.elts;
+    for (i = 0; i < mcf->sections.nelts; i++) {
+        named[i] = &confs[i]->settings;
+    }
+
+    /* A server that isn't started by root stays who it is, whatever `user` says. */
+    identity.uid = geteuid() ? geteuid() : ccf->user;
+    identity.gid = geteuid() ? getegid() : ccf->group;
+
+    call.log = cycle->log;
+    if (otpgate_settings_check(mcf->gate, named, mcf->sections.nelts, &identity, &call)) {
+        ngx_log_stderr(0, "configuration file %s test failed", cycle->conf_file.data);
+        return NGX_ERROR;
+    }
+    return NGX_OK;
+}

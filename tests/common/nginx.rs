@@ -1,0 +1,301 @@
+//! nginx as distributed, with a configuration of as little as a test needs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use super::daemon::Daemon;
+use super::httpd::Tested;
+use super::root::{Root, SERVER_ACCOUNT};
+use super::scope::{Scope, Setting};
+use super::server::{self, ACCESS_LOG, ERROR_LOG, Kind, Ports, RESULT_HEADER};
+use super::{is_root, log, require};
+
+const PROGRAM: &str = "/usr/sbin/nginx";
+const CONFIGURATION: &str = "nginx.conf";
+
+/// A server to be started.
+#[derive(Clone, Debug)]
+pub struct Nginx {
+    workers: usize,
+    main: String,
+    directives: String,
+    server_directives: String,
+    files: Vec<(String, Vec<u8>)>,
+    whole: Option<String>,
+    without_locations: bool,
+}
+
+impl Nginx {
+    pub fn new(workers: usize) -> Nginx {
+        Nginx {
+            workers,
+            main: String::new(),
+            directives: String::new(),
+            server_directives: String::new(),
+            files: Vec::new(),
+            whole: None,
+            without_locations: false,
+        }
+    }
+
+    /// With a single worker, so that everything is answered by the same event loop.
+    pub fn one() -> Nginx {
+        Nginx::new(1)
+    }
+
+    /// With several workers, each with a memory of its own.
+    pub fn four() -> Nginx {
+        Nginx::new(4)
+    }
+
+    /// Directives outside of all blocks.
+    pub fn main(mut self, text: &str) -> Nginx {
+        self.main += text.trim_end();
+        self.main.push('\n');
+        self
+    }
+
+    /// Directives in the http block; `{root}` and ports as in [`Scope::directives`].
+    pub fn directives(mut self, text: &str) -> Nginx {
+        self.directives += text.trim_end();
+        self.directives.push('\n');
+        self
+    }
+
+    /// Directives in the server block that has the scopes.
+    pub fn server_directives(mut self, text: &str) -> Nginx {
+        self.server_directives += text.trim_end();
+        self.server_directives.push('\n');
+        self
+    }
+
+    /// A file below the server's directory that is there before it starts.
+    pub fn file(mut self, name: &str, content: impl AsRef<[u8]>) -> Nginx {
+        self.files.push((name.to_owned(), content.as_ref().to_vec()));
+        self
+    }
+
+    /// This text in the http block instead of anything of ours.
+    pub fn with_http_block(mut self, text: &str) -> Nginx {
+        self.whole = Some(text.to_owned());
+        self
+    }
+
+    /// No location for any scope: their places are of the test's own making.
+    pub fn without_locations(mut self) -> Nginx {
+        self.without_locations = true;
+        self
+    }
+
+    /// What `nginx -t` says about the configuration. `prepare` may spoil files first.
+    pub fn test(&self, scopes: Vec<Scope>, prepare: impl FnOnce(&Root)) -> Tested {
+        self.require();
+        let root = Root::new();
+        server::prepare(&root, &scopes);
+        // A configuration test binds its ports, but minds none that is taken.
+        let ports = Ports { main: 47001, other: 47002 };
+        self.configure(&root, ports, &scopes);
+        prepare(&root);
+        let mut command = self.command(&root);
+        command.push("-t".to_owned());
+        let output = Command::new(&command[0])
+            .args(&command[1..])
+            .env("LC_ALL", "C")
+            .output()
+            .unwrap_or_else(|error| panic!("{PROGRAM}: {error}"));
+        let tested = Tested {
+            accepted: output.status.success(),
+            output: String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),
+            configuration: std::fs::read_to_string(root.join(CONFIGURATION)).expect("just written"),
+            path: root.join(CONFIGURATION),
+        };
+        let secrets = log::Secrets::default();
+        for secret in scopes.iter().flat_map(|scope| &scope.secrets) {
+            secrets.remember(secret);
+        }
+        let shown = secrets.found_in(&tested.output);
+        assert!(shown.is_none(), "{shown:?} is shown by\n{}", tested.output);
+        tested
+    }
+
+    fn location(&self, root: &Root, ports: Ports, scope: &Scope) -> String {
+        assert!(scope.second_provider.is_empty(), "nginx has no second provider");
+        assert!(scope.pin_file.is_empty(), "nginx can't check PINs marked + yet");
+        let mut text = format!("location /{}/ {{\n", scope.name);
+        if !scope.bare {
+            let users = server::users_path(root, scope);
+            text += &format!("auth_otp \"{}\";\nauth_otp_users_file \"{}\";\n", scope.name, users.display());
+            for (setting, value) in &scope.settings {
+                text += &format!("{} {value};\n", directive(*setting));
+            }
+        }
+        text += &server::fill_in(&scope.directives, root, ports, scope);
+        text += "}\n";
+        text
+    }
+}
+
+/// The name of a setting in nginx's configuration.
+fn directive(setting: Setting) -> &'static str {
+    match setting {
+        Setting::MaxOffset => "auth_otp_max_offset",
+        Setting::MaxLinger => "auth_otp_max_linger",
+        Setting::MaxIdle => "auth_otp_max_idle",
+        Setting::MaxFailures => "auth_otp_max_failures",
+        Setting::LockoutTime => "auth_otp_lockout_time",
+        Setting::LogoutOnIpChange => "auth_otp_logout_on_ip_change",
+        Setting::Forget => "auth_otp_forget",
+        Setting::PinCache => "auth_otp_pin_cache",
+        Setting::FallThrough => panic!("nginx has no next provider to fall through to"),
+        Setting::PinFakeBasic => "auth_otp_pin_fake_basic",
+        Setting::AllowHex => "auth_otp_allow_hex",
+        Setting::RequireTls => "auth_otp_require_tls",
+    }
+}
+
+/// The module under test.
+pub fn module_path() -> PathBuf {
+    match std::env::var_os("OTPGATE_NGINX_MODULE") {
+        Some(path) => path.into(),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("build/ngx_http_auth_otp_module.so"),
+    }
+}
+
+impl Kind for Nginx {
+    fn require(&self) {
+        require(PROGRAM);
+        let module = module_path();
+        assert!(module.exists(), "{} is missing: run `make build`", module.display());
+    }
+
+    fn configure(&self, root: &Root, ports: Ports, scopes: &[Scope]) {
+        // A copy: a build may be going on meanwhile.
+        let module = std::fs::read(module_path()).expect("the module");
+        let module = root.write("ngx_http_auth_otp_module.so", module);
+        let mut text = format!(
+            "load_module \"{}\";\n\
+             daemon off;\n\
+             worker_processes {};\n\
+             pid \"{root}/nginx.pid\";\n\
+             error_log \"{root}/{ERROR_LOG}\" info;\n\
+             events {{ worker_connections 1024; }}\n",
+            module.display(),
+            self.workers,
+            root = root.path().display(),
+        );
+        if is_root() {
+            text += &format!("user {SERVER_ACCOUNT};\n");
+        }
+        let fill_in = |text: &str| server::fill_in(text, root, ports, &Scope::new(""));
+        text += &fill_in(&self.main);
+        text += &format!(
+            "http {{\n\
+             client_body_temp_path \"{root}/temporary/body\";\n\
+             proxy_temp_path \"{root}/temporary/proxy\";\n\
+             fastcgi_temp_path \"{root}/temporary/fastcgi\";\n\
+             uwsgi_temp_path \"{root}/temporary/uwsgi\";\n\
+             scgi_temp_path \"{root}/temporary/scgi\";\n\
+             log_format results '$status $auth_otp_result $auth_otp_user $remote_user $request_uri';\n\
+             access_log \"{root}/{ACCESS_LOG}\" results;\n",
+            root = root.path().display(),
+        );
+        root.write("temporary/here", "");
+        match &self.whole {
+            Some(whole) => text += &fill_in(whole),
+            None => {
+                text += &format!(
+                    "set_real_ip_from 127.0.0.1;\n\
+                     real_ip_header X-Forwarded-For;\n\
+                     add_header {RESULT_HEADER} $auth_otp_result always;\n\
+                     keepalive_requests 1000000;\n\
+                     root \"{root}/htdocs\";\n",
+                    root = root.path().display(),
+                );
+                text += &fill_in(&self.directives);
+                text += &format!("server {{\nlisten 127.0.0.1:{};\nserver_name localhost;\n", ports.main);
+                text += &fill_in(&self.server_directives);
+                for scope in scopes.iter().filter(|_| !self.without_locations) {
+                    text += &self.location(root, ports, scope);
+                }
+                text += "}\n";
+            }
+        }
+        text += "}\n";
+        root.write(CONFIGURATION, text);
+        for (name, content) in &self.files {
+            root.write(name, content);
+        }
+    }
+
+    fn command(&self, root: &Root) -> Vec<String> {
+        let directory = root.path().to_string_lossy().into_owned();
+        let file = root.join(CONFIGURATION).to_string_lossy().into_owned();
+        [PROGRAM, "-p", &directory, "-c", &file, "-e", "stderr"].map(str::to_owned).to_vec()
+    }
+
+    fn times_ready(&self, log: &str) -> usize {
+        log.matches("start worker processes").count()
+    }
+
+    fn port_was_taken(&self, log: &str) -> bool {
+        log.contains("Address already in use")
+    }
+
+    fn reload(&self, daemon: &Daemon) {
+        daemon.signal(Signal::HUP);
+    }
+
+    fn is_harmless(&self, line: &str) -> bool {
+        let Some((level, rest)) = level(line) else { return false };
+        if rest.contains("auth_otp: ") {
+            return log::decision(&self.message(line)).is_some_and(|(result, _)| {
+                let granted = result.starts_with("granted");
+                // A fault is never harmless: a test has to expect it.
+                level == if granted { "info" } else { "notice" } && result != "error"
+            });
+        }
+        // What nginx says of its own life, and of clients who leave.
+        const LIFE: [&str; 14] = [
+            "using the \"epoll\" event method",
+            "nginx/",
+            "built by gcc",
+            "OS: Linux",
+            "getrlimit(RLIMIT_NOFILE)",
+            "start worker process",
+            "signal ",
+            "gracefully shutting down",
+            "exiting",
+            "exit",
+            "exited with code 0",
+            "reconfiguring",
+            "closed keepalive connection",
+            "client closed connection while waiting for request",
+        ];
+        ["info", "notice"].contains(&level)
+            && !rest.contains("exited on signal")
+            && LIFE.iter().any(|words| rest.contains(words))
+    }
+
+    fn is_harmless_when_stopping(&self, _: &str) -> bool {
+        false
+    }
+
+    fn stop_gracefully(&self, daemon: &Daemon) {
+        daemon.signal(Signal::QUIT);
+    }
+
+    fn message(&self, line: &str) -> String {
+        // time [level] pid#tid: *connection auth_otp: message, client: …, server: …, request: "…", host: "…"
+        let Some((_, rest)) = level(line) else { return line.to_owned() };
+        let rest = rest.split_once("auth_otp: ").map_or(rest, |(_, message)| message);
+        rest.rsplit_once(", client: ").map_or(rest, |(message, _)| message).to_owned()
+    }
+}
+
+/// Level of a line of the error log, and what stands behind the process number.
+fn level(line: &str) -> Option<(&str, &str)> {
+    let (level, rest) = line.split_once(" [")?.1.split_once("] ")?;
+    Some((level, rest.split_once(": ")?.1))
+}

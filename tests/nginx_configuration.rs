@@ -1,0 +1,179 @@
+//! What `nginx -t` says about mistakes, and about what we give people to copy.
+
+mod common;
+
+use std::path::Path;
+
+use common::root::{self, Root};
+use common::{Nginx, Scope, Server, Setting, Token, UsersFile};
+
+const PIN: &str = "sesame9";
+
+fn alice() -> Token {
+    Token::hotp("alice").pin(PIN)
+}
+
+fn area() -> Scope {
+    Scope::new("area").token(&alice())
+}
+
+/// A bad directive, and something that has to be in the message besides its place.
+const BAD: [(&str, &str); 22] = [
+    ("auth_otp_max_offset ten", "10000"),
+    ("auth_otp_max_offset -1", "10000"),
+    ("auth_otp_max_offset 10001", "10000"),
+    ("auth_otp_max_offset 4 5", "auth_otp_max_offset"),
+    ("auth_otp_max_linger 1h", "1h"),
+    ("auth_otp_max_linger", "auth_otp_max_linger"),
+    ("auth_otp_max_idle 15", "16"),
+    ("auth_otp_max_failures many", "None"),
+    ("auth_otp_lockout_time soon", "auth_otp_lockout_time"),
+    ("auth_otp_lockout_time 60 30", "auth_otp_lockout_time"),
+    ("auth_otp_logout_on_ip_change maybe", "On or Off"),
+    ("auth_otp_forget 1", "On or Off"),
+    ("auth_otp_allow_hex", "auth_otp_allow_hex"),
+    ("auth_otp_pin_cache -", "auth_otp_pin_cache"),
+    ("auth_otp_users_file /other", "is duplicate"),
+    ("auth_otp again", "is duplicate"),
+    ("auth_otp_thread_pool nosuch", "unknown thread pool \"nosuch\""),
+    ("auth_otp_scheme digest", "unknown directive"),
+    ("auth_otp_fall_through on", "unknown directive"),
+    ("AUTH_OTP_FORGET on", "unknown directive"),
+    ("auth_otp_pin_fake_basic", "auth_otp_pin_fake_basic"),
+    ("auth_otp_require_tls perhaps", "On or Off"),
+];
+
+#[test]
+fn bad_directives_are_refused_where_they_stand() {
+    for (directive, message) in BAD {
+        Nginx::one()
+            .test(vec![area().directives(&format!("{directive};"))], |_| {})
+            .is_accepted(false)
+            .names_the_line_of(directive)
+            .says(message);
+    }
+}
+
+#[test]
+fn a_realm_that_breaks_its_header_is_refused() {
+    for realm in ["\"\"", "'say \"hi\"'", "'back\\\\slash'"] {
+        let directive = format!("auth_otp {realm};");
+        Nginx::one()
+            .test(vec![Scope::bare("area").directives(&directive)], |_| {})
+            .is_accepted(false)
+            .names_the_line_of(&directive)
+            .says("realm");
+    }
+}
+
+#[test]
+fn good_configuration_raises_no_word() {
+    let tested = Nginx::one().test(
+        vec![
+            area()
+                .set(Setting::MaxOffset, 10000)
+                .set(Setting::MaxLinger, 0)
+                .set(Setting::MaxIdle, 16)
+                .set(Setting::MaxFailures, "None")
+                .set(Setting::LockoutTime, "60 3600")
+                .set(Setting::LogoutOnIpChange, "on")
+                .set(Setting::Forget, "OFF"),
+        ],
+        |_| {},
+    );
+    tested.is_accepted(true).says("test is successful");
+    assert!(!tested.output.contains('['), "{}", tested.output);
+}
+
+/// What is wrong with a users file, how it comes about, and what has to be in the message.
+type Spoilt = (fn(&Path), &'static str);
+
+#[test]
+fn faults_of_a_users_file_fail_the_test_where_it_is_named() {
+    common::require_root("files of other accounts");
+    let faults: [Spoilt; 4] = [
+        (|users| std::fs::remove_file(users).expect("the users file"), "cannot find"),
+        (|users| root::set_mode(users, 0o606), "writable by everybody"),
+        (|users| root::set_owner(users, Some(0), Some(0)), "Permission denied"),
+        (|users| UsersFile::at(users).append("HOTP/X carol - 00\n"), "line 2"),
+    ];
+    for (spoil, message) in faults {
+        let spoil = |root: &Root| spoil(&root.join("users/area/users"));
+        let tested = Nginx::one().test(vec![area()], spoil);
+        eprintln!("{}", tested.output);
+        tested.names_the_line_of("auth_otp_users_file").says(message);
+        if message != "line 2" {
+            tested.is_accepted(false).says("test failed");
+        }
+    }
+}
+
+#[test]
+fn a_login_without_users_file_is_warned_of() {
+    let directive = "auth_otp fileless;";
+    Nginx::one()
+        .test(vec![Scope::bare("area").directives(directive)], |_| {})
+        .is_accepted(true)
+        .names_the_line_of(directive)
+        .says("no auth_otp_users_file");
+}
+
+#[test]
+fn blocks_inherit_and_off_ends_it() {
+    let alice = alice();
+    let inherited =
+        "auth_otp everywhere;\nauth_otp_users_file \"{root}/users/area/users\";\nauth_otp_max_linger 0;";
+    let server = Server::start(
+        Nginx::one().directives(inherited),
+        vec![
+            Scope::bare("inside").text("x"),
+            Scope::bare("open").directives("auth_otp off;"),
+            Scope::bare("other").directives("auth_otp_max_linger 600;"),
+            area(),
+        ],
+    );
+    server.at("inside").login("alice", alice.password(0)).is(200, "granted-fresh");
+    server.at("inside").login("alice", alice.password(0)).is(401, "denied-expired");
+    server.at("other").login("alice", alice.password(0)).is(200, "granted-reuse");
+    server.at("open").login("alice", "whatever").is(200, "");
+    let refused = server.send(&common::Request::get("/inside/page.txt"));
+    assert_eq!(refused.0.header("WWW-Authenticate"), Some("Basic realm=\"everywhere\", charset=\"UTF-8\""));
+}
+
+fn file(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Both name the users file that `otpgate init` makes, and a port of their own.
+fn on_our_own_ground(text: &str) -> String {
+    assert!(text.contains("/var/lib/otpgate/users;"));
+    text.replace("/var/lib/otpgate/users", "{root}/users/private/users")
+        .replace("127.0.0.1:8080", "127.0.0.1:{port}")
+}
+
+#[test]
+fn the_example_configuration_works() {
+    let alice = alice();
+    let http = on_our_own_ground(&file("nginx/example.conf")) + "\nroot \"{root}/htdocs\";\n";
+    let http = format!("add_header {} $auth_otp_result always;\n{http}", common::server::RESULT_HEADER);
+    let scope = || Scope::new("private").token(&alice);
+    Nginx::one().with_http_block(&http).test(vec![scope()], |_| {}).is_accepted(true);
+    let server = Server::start(Nginx::one().with_http_block(&http), vec![scope()]);
+    server.at("private").login("alice", alice.password(0)).is(200, "granted-fresh");
+}
+
+#[test]
+fn the_short_example_of_the_reference_works() {
+    let alice = alice();
+    let text = file("docs/nginx.md");
+    let block = text.lines().filter_map(|line| line.strip_prefix("    "));
+    let block: Vec<&str> = block.take_while(|line| !line.starts_with("log_format")).collect();
+    assert_eq!(block.len(), 5, "{block:?}");
+    assert_eq!(block[0], "load_module modules/ngx_http_auth_otp_module.so;");
+    let nginx = Nginx::one().server_directives(&on_our_own_ground(&block[1..].join("\n")));
+    let scope = Scope::new("private").token(&alice);
+    // The scope gives the users file and the page; its location is the example's.
+    let server = Server::start(nginx.without_locations(), vec![scope]);
+    server.at("private").login("alice", alice.password(0)).is(200, "granted-fresh");
+}
