@@ -160,10 +160,8 @@ pub unsafe extern "C" fn otpgate_basic(
     // SAFETY: the caller's promise.
     let (password, header) = unsafe { (login.password.as_bytes(), login.authorization.as_bytes()) };
     let decide = |call: Call<'_>| {
-        if basic::hides_a_nul(header) {
-            let reason = Reason::Malformed.text();
-            call.log.log(Level::Notice, format_args!("denied-code: {reason}, user {}", Quoted(call.user)));
-            return Answer { verdict: Verdict::Denied, word: Word::DeniedCode, upstream_pin: None };
+        if let Some(refused) = refuse_hidden_nul(header, &call) {
+            return refused;
         }
         let pins = HostPins { host: &call.gate.host, settings: call.settings, request: login.request };
         let attempt = Login { user: call.user, password, address: call.address };
@@ -186,14 +184,27 @@ pub unsafe extern "C" fn otpgate_basic_now(
     // SAFETY: null is caught, else the caller's promise.
     let Some(login) = (unsafe { login.as_ref() }) else { return refuse_null(answer) };
     // SAFETY: the caller's promise.
-    let password = unsafe { login.password.as_bytes() };
+    let (password, header) = unsafe { (login.password.as_bytes(), login.authorization.as_bytes()) };
     let decide = |call: Call<'_>| {
+        if let Some(refused) = refuse_hidden_nul(header, &call) {
+            return Some(refused);
+        }
         let pins = HostPins { host: &call.gate.host, settings: call.settings, request: login.request };
         let attempt = Login { user: call.user, password, address: call.address };
         call.file.basic_now(&call.settings.policy(call.gate.server), &attempt, &pins, call.judged, call.log)
     };
     // SAFETY: the caller's promises.
     unsafe { enter_now(gate, login.given(), answer, decide) }
+}
+
+/// A password that the server has only up to a NUL is none to judge.
+fn refuse_hidden_nul(header: &[u8], call: &Call<'_>) -> Option<Answer> {
+    if !basic::hides_a_nul(header) {
+        return None;
+    }
+    let reason = Reason::Malformed.text();
+    call.log.log(Level::Notice, format_args!("denied-code: {reason}, user {}", Quoted(call.user)));
+    Some(Answer { verdict: Verdict::Denied, word: Word::DeniedCode, upstream_pin: None })
 }
 
 impl otpgate_login {
