@@ -77,7 +77,7 @@ NGINX_OBJS := $(BUILD)/nginx
 nginx: $(NGINX_MODULE)
 
 need-nginx:
-	@test -e '$(NGINX_SRC)/conf_flags' || { echo '$(NGINX_SRC)/conf_flags not found: install the package nginx-dev (Debian 12, Ubuntu 24.04 or newer), or set NGINX_SRC=' >&2; exit 1; }
+	@test -e '$(NGINX_SRC)/conf_flags' || { echo '$(NGINX_SRC)/conf_flags not found: install the package nginx-dev (Debian 12, Ubuntu 24.04 or newer), or set NGINX_SRC=; `make rust apache` builds for Apache alone' >&2; exit 1; }
 
 # Arrays are bash's. configure looks for sources in its own directory and writes to the other alone.
 $(NGINX_OBJS)/ngx_auto_config.h: $(NGINX_SRC)/conf_flags $(NGINX_SRC)/configure

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use jiff::tz::TimeZone;
 use otpgate::UnixTime;
-use otpgate::decide::{self, Attempt, Change, Decision, Outcome, PinAnswer, Proof, Reason, Verdict, Word};
+use otpgate::decide::{
+    self, Attempt, Change, Decision, Outcome, PinAnswer, PinAnswers, Proof, Reason, Verdict, Word,
+};
 use otpgate::otp::{self, Digits, Hash};
 use otpgate::policy::{Policy, Server, Settings};
 use otpgate::token::{Address, Entry, Fingerprint, Line, State, Used};
@@ -69,16 +71,30 @@ impl Login {
             address: Address::of_client(address),
         };
         let unanswered = |_: Fingerprint, _: &[u8]| None;
-        match decide::login(&self.policy, entry, &attempt, &unanswered, self.now) {
+        match self.outcome(entry, &attempt, &unanswered) {
             Outcome::Decided(decision) => decision,
             Outcome::NeedPin(_) => {
                 let answer = |_: Fingerprint, _: &[u8]| Some(self.pin_source);
-                match decide::login(&self.policy, entry, &attempt, &answer, self.now) {
+                match self.outcome(entry, &attempt, &answer) {
                     Outcome::Decided(decision) => decision,
                     Outcome::NeedPin(_) => panic!("asked twice"),
                 }
             }
         }
+    }
+
+    /// What is decided without a search for the code is decided the same way; fresh, spent and wrong codes never are.
+    fn outcome(&self, entry: &Entry, attempt: &Attempt<'_>, pins: PinAnswers<'_>) -> Outcome {
+        let outcome = decide::login(&self.policy, entry, attempt, pins, self.now);
+        match decide::without_search(&self.policy, entry, attempt, pins, self.now) {
+            Some(early) => {
+                assert_eq!(early, outcome);
+                let searched = [Reason::Fresh, Reason::Spent, Reason::WrongCode];
+                assert!(!matches!(&early, Outcome::Decided(early) if searched.contains(&early.reason)));
+            }
+            None => assert!(matches!(outcome, Outcome::Decided(_)), "a PIN question comes before the search"),
+        }
+        outcome
     }
 
     fn tries(&self, password: &str) -> Decision {
