@@ -306,16 +306,13 @@ fn look_at(path: &Path) -> (Vec<Finding>, Option<u64>) {
 }
 
 fn no_pin_source(path: &Path, number: u64, server: Server) -> Finding {
-    let setting = match server {
-        Server::Apache => "OTPAuthPINAuthProvider",
-        Server::Nginx => "auth_otp_pin_file",
+    let why = match server {
+        Server::Apache => "this section has no OTPAuthPINAuthProvider",
+        Server::Nginx => "nothing on nginx can check it: the user is refused here",
     };
     Finding {
         severity: Severity::Warning,
-        text: format!(
-            "{} line {number}: the PIN is to be checked elsewhere (+), but this section has no {setting}",
-            path.display()
-        ),
+        text: format!("{} line {number}: the PIN is to be checked elsewhere (+), but {why}", path.display()),
     }
 }
 
