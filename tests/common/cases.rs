@@ -21,6 +21,8 @@ const CAFE: &str = "198.51.100.23";
 pub enum Capability {
     /// Another provider decides where otpgate doesn't know the user, or passes on what it could refuse.
     NextProvider,
+    /// A client's address may come with the name of the interface, behind a proxy as well.
+    InterfaceInAddress,
 }
 
 /// A situation, and what has to happen in it.
@@ -118,6 +120,7 @@ fn all() -> Vec<Case> {
         code_from_another_address_is_refused_if_asked_for,
         code_from_another_address_is_granted_by_itself,
         mapped_address_is_the_same_address,
+        link_local_address_is_compared_without_its_interface,
         // Several tokens, several lines.
         two_tokens_of_one_user_both_work,
         wrong_code_counts_on_all_tokens_and_a_grant_clears_all,
@@ -788,11 +791,18 @@ fn mapped_address_is_the_same_address() -> Case {
         at.login_from("2001:db8::17", "carol", carol.password(0)).is(200, "granted-fresh");
         at.login_from("2001:db8:0:0::17", "carol", carol.password(0)).is(200, "granted-reuse");
         at.login_from("2001:db8::18", "carol", carol.password(0)).is(401, "denied-ip");
-        // Link-local addresses come with the interface.
+    })
+}
+
+fn link_local_address_is_compared_without_its_interface() -> Case {
+    let carol = Token::hotp("carol");
+    let scope = scope(&[&carol]).set(Setting::MaxLinger, 600).set(Setting::LogoutOnIpChange, "On");
+    case(scope, move |at| {
         at.login_from("fe80::1%eth0", "carol", carol.password(1)).is(200, "granted-fresh");
         at.login_from("fe80::1%eth0", "carol", carol.password(1)).is(200, "granted-reuse");
         at.login_from("fe80::2%eth0", "carol", carol.password(1)).is(401, "denied-ip");
     })
+    .needs(Capability::InterfaceInAddress)
 }
 
 fn phone_and_fob() -> (Token, Token) {
