@@ -139,6 +139,16 @@ pub enum Match {
     Refused(Verdict, Word),
 }
 
+impl Match {
+    /// A grant without the HA1 it rests on is none, however it came about.
+    fn refused(verdict: Verdict, word: Word) -> Match {
+        match verdict {
+            Verdict::Granted => Match::Refused(Verdict::Error, Word::Error),
+            _ => Match::Refused(verdict, word),
+        }
+    }
+}
+
 /// A store and what is remembered about it in this process.
 pub struct Gate<S> {
     store: S,
@@ -333,7 +343,9 @@ impl<S: Store> Gate<S> {
                 None => known,
             };
             let pin_len = accepted.map_or(0, |accepted| accepted.pin_len);
-            *judged = known.with_pin(pin_len, pin_is_external, self.mac(&[&source.identity()]));
+            // Only a PIN that was checked elsewhere may have to be checked again, by somebody else.
+            let asked = if pin_is_external { self.mac(&[&source.identity()]) } else { Mac::default() };
+            *judged = known.with_pin(pin_len, pin_is_external, asked);
         }
         Answer { verdict: decision.verdict, word: decision.word, upstream_pin }
     }
@@ -393,7 +405,7 @@ impl<S: Store> Gate<S> {
         {
             return match known.ha1() {
                 Some(ha1) => Match::Acceptable(ha1),
-                None => Match::Refused(verdict, word),
+                None => Match::refused(verdict, word),
             };
         }
         let (decision, _, ha1) = self.decide(self.digest_job(policy, login, true), &NoPinSource, log);
@@ -410,7 +422,7 @@ impl<S: Store> Gate<S> {
                 if let Some(judged) = judged {
                     *judged = Judged::new(decision.verdict, decision.word, credentials);
                 }
-                Match::Refused(decision.verdict, decision.word)
+                Match::refused(decision.verdict, decision.word)
             }
         }
     }
