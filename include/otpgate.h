@@ -5,8 +5,11 @@
  *   1. once per configuration:  otpgate_gate_new()
  *   2. per directive:           otpgate_settings_set(), per section: otpgate_settings_merge()
  *   3. in a configuration test: otpgate_settings_check()
- *   4. per request:             otpgate_basic(), or otpgate_digest_match() and then otpgate_digest_spend();
- *                               on an event loop otpgate_basic_now() first
+ *   4. per request:             otpgate_basic(); on an event loop otpgate_basic_now() first.
+ *                               Digest: otpgate_digest_match() and then otpgate_digest_spend() where the server
+ *                               looks after nonces; else otpgate_digest_login(), or otpgate_digest_login_now() first,
+ *                               with a zone of shared memory made ready by otpgate_zone_init()
+ *   5. for a 401:               otpgate_challenges(), unless the server has challenges of its own
  *
  * Rules that hold for every function here:
  *   - It may be called from any thread, and in a child after fork(), unless its comment says otherwise.
@@ -45,7 +48,7 @@ typedef struct otpgate_str {
 #define OTPGATE_DENIED 2  /* ask for credentials again (401); never pass on to another provider */
 #define OTPGATE_UNKNOWN 3 /* not our user: another provider may decide; without one, 401 */
 #define OTPGATE_ERROR 4   /* could not decide: 500; the log says why */
-#define OTPGATE_WOULD_BLOCK 5 /* of otpgate_basic_now() only: have otpgate_basic() decide where it may block */
+#define OTPGATE_WOULD_BLOCK 5 /* of the functions that end in _now only: have the others decide where it may block */
 
 /* Answers of an external PIN provider. Every other number is taken for OTPGATE_PIN_ERROR. */
 #define OTPGATE_PIN_RIGHT 1
@@ -80,7 +83,19 @@ typedef struct otpgate_host {
     /* Asks the section's PIN providers, in order, about a PIN marked `+`. Called from the thread of the
      * causing otpgate_basic(), with no lock held. May be NULL: then such PINs are refused with a log line. */
     int (*check_pin)(void *request, otpgate_str user, otpgate_str pin);
+
+    /* Keep all other threads and processes from a zone, for some microseconds. `mutex` is that of otpgate_zone.
+     * A lock whose holder has died must become free again. May be NULL where no zone is used. */
+    void (*lock_zone)(void *mutex);
+    void (*unlock_zone)(void *mutex);
 } otpgate_host;
+
+/* Memory that all processes of a server share, for the nonces of Digest logins. About 40 bytes a nonce in use. */
+typedef struct otpgate_zone {
+    void *memory; /* aligned for uint64_t */
+    size_t size;  /* in bytes */
+    void *mutex;  /* handed to lock_zone and unlock_zone */
+} otpgate_zone;
 
 /* One configuration's state: open users files, indexes, caches. */
 typedef struct otpgate_gate otpgate_gate;
@@ -133,10 +148,18 @@ typedef struct otpgate_digest {
     otpgate_str address;    /* as in otpgate_login */
     otpgate_memory *memory; /* as in otpgate_login */
     void *request;          /* handed to the callbacks */
+
+    /* For otpgate_digest_login() and otpgate_digest_login_now() alone. They take the name from the header and leave
+     * `user` aside; a whole request line will do as `method`. */
+    otpgate_str target;       /* the target of the request as it stands in the request line */
+    const otpgate_zone *zone; /* made ready by otpgate_zone_init() */
 } otpgate_digest;
 
 /* Hexadecimal characters of MD5(user:realm:password), without a NUL. */
 #define OTPGATE_HA1_LEN 32
+
+/* Bytes of the longest name that a users file can hold. */
+#define OTPGATE_USER_MAX 255
 
 /* Enough for any header that otpgate_answer.upstream can hold. */
 #define OTPGATE_UPSTREAM_MAX 2048
@@ -145,11 +168,19 @@ typedef struct otpgate_digest {
 typedef struct otpgate_answer {
     int32_t verdict; /* one of the verdicts above */
 
+    /* 1: a Digest nonce could not be used any more, and that is all that is known to be wrong: pass it on to
+     * otpgate_challenges(). Else 0. */
+    int32_t stale;
+
     /* Whether `result` is set on grants only or always is the server's to honour: the log may see it
      * always, the request's environment on grants only. Static, NUL-terminated, never NULL; one of
      * granted-fresh granted-reuse denied-pin denied-code denied-expired denied-ip denied-locked
-     * forgotten unknown error. */
+     * forgotten unknown error; or empty: nothing was decided, the client needs another Digest nonce. */
     const char *result;
+
+    /* On a grant: who was let in. Else 0. */
+    size_t user_len;
+    char user[OTPGATE_USER_MAX];
 
     /* With PINFakeBasicAuth and a grant: the Authorization header for what stands behind us. Else 0. */
     size_t upstream_len;
@@ -192,6 +223,11 @@ void otpgate_settings_merge(otpgate_settings *out, int server, const otpgate_set
 
 /* 1 if requests without TLS must be answered 403 before credentials are looked at, else 0. */
 int otpgate_settings_require_tls(const otpgate_settings *settings);
+
+/* 1 if Basic credentials, or Digest credentials, are to be looked at here, else 0. Where the server itself knows the
+ * scheme (Apache) there is no such setting. */
+int otpgate_settings_has_basic(const otpgate_settings *settings);
+int otpgate_settings_has_digest(const otpgate_settings *settings);
 
 /* 1 if the section itself names a users file, else 0. */
 int otpgate_settings_has_users_file(const otpgate_settings *settings);
@@ -240,6 +276,37 @@ int otpgate_digest_match(otpgate_gate *gate, const otpgate_digest *login, otpgat
  * may have used the code in between. `login` as for the first half, `memory` the same one.
  */
 int otpgate_digest_spend(otpgate_gate *gate, const otpgate_digest *login, otpgate_answer *answer);
+
+/*
+ * Makes memory ready that is new, once, before any other use. 0: done. Else it is too small (some hundred bytes are
+ * the least), or the system has no random bytes. Memory that has been made ready by an older process of the same
+ * server, before a reload say, is used as it is.
+ */
+int otpgate_zone_init(const otpgate_zone *zone);
+
+/*
+ * A Digest login (RFC 7616, MD5 and SHA-256, qop=auth) whose nonce is ours to look after: does both halves, and uses up
+ * the nonce in between. Otherwise like otpgate_basic(). OTPGATE_DENIED with an empty `result`: nothing was
+ * decided or counted; send challenges, with the `stale` of the answer.
+ */
+int otpgate_digest_login(otpgate_gate *gate, const otpgate_digest *login, otpgate_answer *answer);
+
+/* The same for an event loop: see otpgate_basic_now(). */
+int otpgate_digest_login_now(otpgate_gate *gate, const otpgate_digest *login, otpgate_answer *answer);
+
+/* At most so many challenges are sent at once, and so many bytes hold those of a realm of up to 256 bytes. */
+#define OTPGATE_CHALLENGES_MAX 3
+#define OTPGATE_CHALLENGES_SIZE 2560
+
+/*
+ * The values of the WWW-Authenticate headers of one 401 answer, in the order to be sent: those that the section's scheme
+ * asks for. They are written to `buffer`; `challenges` says where. `zone` may be NULL where the scheme is Basic.
+ * Returns their number; 0 if it can't be done (a realm with control characters, no UTF-8 or too long): answer 500 then,
+ * a log line says why.
+ */
+size_t otpgate_challenges(otpgate_gate *gate, const otpgate_settings *settings, otpgate_str realm,
+                          const otpgate_zone *zone, int stale, otpgate_str challenges[OTPGATE_CHALLENGES_MAX],
+                          char *buffer, size_t buffer_size, void *request);
 
 #ifdef __cplusplus
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * ngx_http_auth_otp_module: one-time passwords for nginx, asked for by Basic authentication.
+ * ngx_http_auth_otp_module: one-time passwords for nginx, asked for by Basic or Digest authentication.
  *
  * This file translates between nginx and otpgate.h and decides nothing itself: what a directive means, who
  * gets in and what the log says is the library's.
@@ -12,8 +12,10 @@
  *   PREACCESS        per request, before anything looks at credentials:       auth_otp_require_tls
  *   ACCESS           per request and again for each internal redirect, not
  *                    for sub-requests; last of its phase, so that allow and
- *                    deny have decided by then:                               otpgate_basic_now()
- *   a pool thread    if that would block:                                     otpgate_basic()
+ *                    deny have decided by then:                               otpgate_basic_now() or
+ *                                                                             otpgate_digest_login_now()
+ *   a pool thread    if that would block:                                     otpgate_basic() or
+ *                                                                             otpgate_digest_login()
  *   ACCESS again     when the thread is done:                                 the answer is carried out
  *   PRECONTENT       per request: refuses sub-requests that ACCESS didn't see
  */
@@ -38,16 +40,23 @@ typedef char ngx_http_auth_otp_str_is_otpgate_str[
 /* The one deadline of a task is there for graceful exits, which wait for timers; tasks end by themselves. */
 #define NGX_HTTP_AUTH_OTP_TIMER 60000
 
+/* The zone for nonces of those who don't name one. */
+#define NGX_HTTP_AUTH_OTP_ZONE_NAME "auth_otp"
+#define NGX_HTTP_AUTH_OTP_ZONE_SIZE (1024 * 1024)
+
+#define NGX_HTTP_AUTH_OTP_REALM_MAX 256
+
 typedef struct {
     otpgate_gate *gate;
     ngx_array_t sections;  /* of ngx_http_auth_otp_loc_conf_t *: all that name a users file */
     ngx_array_t fileless;  /* of ngx_http_auth_otp_loc_conf_t *: switched on, and without users file */
+    ngx_shm_zone_t *zone;  /* for nonces; its data is an otpgate_zone. NULL: nobody asks for Digest */
 } ngx_http_auth_otp_main_conf_t;
 
 typedef struct {
     otpgate_settings settings;
-    ngx_str_t realm;  /* no data: not set; empty: off */
-    ngx_str_t challenge;
+    ngx_flag_t is_on;
+    ngx_http_complex_value_t realm;
     ngx_str_t place;  /* of `auth_otp` */
     ngx_thread_pool_t *pool;
     uint64_t seen;    /* which commands this section has, by their number */
@@ -81,15 +90,25 @@ typedef struct {
     unsigned is_out:1;       /* a thread of the pool is deciding */
     unsigned is_answered:1;  /* it has, and `task` holds the answer */
     unsigned is_granted:1;
+    unsigned is_digest:1;    /* the last attempt was one of Digest */
     ngx_thread_task_t *task;
+    ngx_str_t replaced;      /* the Digest header in whose place auth_otp_pin_fake_basic has put another */
+    ngx_table_elt_t *challenges[OTPGATE_CHALLENGES_MAX];  /* put into the answer so far */
 } ngx_http_auth_otp_state_t;
+
+/* A login by either scheme. */
+typedef struct {
+    ngx_uint_t is_digest;
+    otpgate_login basic;
+    otpgate_digest digest;
+} ngx_http_auth_otp_attempt_t;
 
 /* All that the thread works on. */
 typedef struct {
     ngx_http_request_t *r;
     ngx_http_auth_otp_state_t *state;
     otpgate_gate *gate;
-    otpgate_login login;
+    ngx_http_auth_otp_attempt_t attempt;
     otpgate_answer answer;
     ngx_http_auth_otp_call_t call;
 } ngx_http_auth_otp_task_t;
@@ -98,12 +117,13 @@ static ngx_int_t ngx_http_auth_otp_preaccess(ngx_http_request_t *r);
 static ngx_int_t ngx_http_auth_otp_access(ngx_http_request_t *r);
 static ngx_int_t ngx_http_auth_otp_precontent(ngx_http_request_t *r);
 static ngx_int_t ngx_http_auth_otp_carry_out(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state,
-    otpgate_answer *answer);
+    ngx_str_t *realm, otpgate_answer *answer);
 static void ngx_http_auth_otp_wipe(void *memory, size_t len);
 static void ngx_http_auth_otp_wipe_state(void *data);
 static char *ngx_http_auth_otp_set(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *ngx_http_auth_otp_set_realm(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *ngx_http_auth_otp_set_pool(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+static char *ngx_http_auth_otp_set_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static ngx_int_t ngx_http_auth_otp_add_variables(ngx_conf_t *cf);
 static void *ngx_http_auth_otp_create_main_conf(ngx_conf_t *cf);
 static void *ngx_http_auth_otp_create_loc_conf(ngx_conf_t *cf);
@@ -127,6 +147,9 @@ static ngx_command_t ngx_http_auth_otp_commands[] = {
     { ngx_string("auth_otp_thread_pool"), NGX_HTTP_AUTH_OTP_PLACES | NGX_CONF_TAKE1,
       ngx_http_auth_otp_set_pool, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
 
+    { ngx_string("auth_otp_zone"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_http_auth_otp_set_zone,
+      NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL },
+
     NGX_HTTP_AUTH_OTP_SETTING("auth_otp_users_file"),
     NGX_HTTP_AUTH_OTP_SETTING("auth_otp_max_offset"),
     NGX_HTTP_AUTH_OTP_SETTING("auth_otp_max_linger"),
@@ -139,6 +162,9 @@ static ngx_command_t ngx_http_auth_otp_commands[] = {
     NGX_HTTP_AUTH_OTP_SETTING("auth_otp_pin_fake_basic"),
     NGX_HTTP_AUTH_OTP_SETTING("auth_otp_allow_hex"),
     NGX_HTTP_AUTH_OTP_SETTING("auth_otp_require_tls"),
+    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_scheme"),
+    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_digest_algorithms"),
+    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_nonce_lifetime"),
 
     ngx_null_command
 };
@@ -258,6 +284,19 @@ ngx_http_auth_otp_write_lines(ngx_http_auth_otp_call_t *call, ngx_log_t *log)
     call->last = &call->lines;
 }
 
+/* nginx frees the lock of a process that has died. Threads of one process exclude each other by it, too. */
+static void
+ngx_http_auth_otp_lock_zone(void *mutex)
+{
+    ngx_shmtx_lock(mutex);
+}
+
+static void
+ngx_http_auth_otp_unlock_zone(void *mutex)
+{
+    ngx_shmtx_unlock(mutex);
+}
+
 /* ---- The state of a client request ------------------------------------------------------------------ */
 
 /* Sub-requests have the pool of their main request. */
@@ -308,22 +347,82 @@ ngx_http_auth_otp_wipe_state(void *data)
 
 /* ---- Deciding --------------------------------------------------------------------------------------- */
 
+/* NGX_DECLINED: nothing is asked for here. */
 static ngx_int_t
-ngx_http_auth_otp_challenge(ngx_http_request_t *r, ngx_http_auth_otp_loc_conf_t *conf)
+ngx_http_auth_otp_realm(ngx_http_request_t *r, ngx_http_auth_otp_loc_conf_t *conf, ngx_str_t *realm)
 {
-    ngx_table_elt_t *header;
+    if (!conf->is_on) {
+        return NGX_DECLINED;
+    }
+    if (ngx_http_complex_value(r, &conf->realm, realm) != NGX_OK) {
+        return NGX_ERROR;
+    }
+    if (realm->len == 3 && ngx_strncmp(realm->data, "off", 3) == 0) {
+        return NGX_DECLINED;
+    }
+    if (realm->len == 0) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "auth_otp: the variables in the realm are all empty: request refused");
+        return NGX_ERROR;
+    }
+    return NGX_OK;
+}
 
-    header = ngx_list_push(&r->headers_out.headers);
-    if (header == NULL) {
+static const otpgate_zone *
+ngx_http_auth_otp_zone(ngx_http_auth_otp_main_conf_t *mcf)
+{
+    return mcf->zone ? mcf->zone->data : NULL;
+}
+
+static ngx_int_t
+ngx_http_auth_otp_challenge(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, ngx_str_t *realm,
+    ngx_uint_t stale)
+{
+    ngx_http_auth_otp_main_conf_t *mcf = ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module);
+    ngx_http_auth_otp_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
+    char *buffer = ngx_pnalloc(r->pool, OTPGATE_CHALLENGES_SIZE);
+    otpgate_str challenges[OTPGATE_CHALLENGES_MAX];
+    ngx_http_auth_otp_call_t call;
+    ngx_table_elt_t *header;
+    size_t count, i;
+
+    if (buffer == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
-    header->hash = 1;
+    call.log = r->connection->log;
+    count = otpgate_challenges(mcf->gate, &conf->settings, ngx_http_auth_otp_str(realm),
+                               ngx_http_auth_otp_zone(mcf), stale, challenges, buffer, OTPGATE_CHALLENGES_SIZE,
+                               &call);
+    if (count == 0) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    /* Those of the place that an internal redirect has come from. */
+    for (i = 0; i < OTPGATE_CHALLENGES_MAX; i++) {
+        if (state->challenges[i]) {
+            state->challenges[i]->hash = 0;
+            state->challenges[i] = NULL;
+        }
+    }
+    r->headers_out.www_authenticate = NULL;
+    for (i = 0; i < count; i++) {
+        header = ngx_list_push(&r->headers_out.headers);
+        if (header == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+        header->hash = 1;
+        ngx_str_set(&header->key, "WWW-Authenticate");
+        header->value.len = challenges[i].len;
+        header->value.data = (u_char *)challenges[i].data;
+        state->challenges[i] = header;
 #if (nginx_version >= 1023000)
-    header->next = NULL;
+        header->next = NULL;
+        if (i > 0) {
+            state->challenges[i - 1]->next = header;
+        }
 #endif
-    ngx_str_set(&header->key, "WWW-Authenticate");
-    header->value = conf->challenge;
-    r->headers_out.www_authenticate = header;
+    }
+    r->headers_out.www_authenticate = state->challenges[0];
     return NGX_HTTP_UNAUTHORIZED;
 }
 
@@ -344,24 +443,66 @@ ngx_http_auth_otp_address(ngx_http_request_t *r)
     }
 }
 
-/* NGX_DECLINED: the request has no credentials that nginx could read. */
+/* NGX_DECLINED: the request has no credentials of a kind that is asked for here. */
 static ngx_int_t
-ngx_http_auth_otp_login(ngx_http_request_t *r, ngx_http_auth_otp_loc_conf_t *conf, otpgate_memory *memory,
-    ngx_http_auth_otp_call_t *call, otpgate_login *login)
+ngx_http_auth_otp_read(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, ngx_str_t *realm,
+    otpgate_memory *memory, ngx_http_auth_otp_call_t *call, ngx_http_auth_otp_attempt_t *attempt)
 {
-    ngx_int_t rc = ngx_http_auth_basic_user(r);
+    ngx_http_auth_otp_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
+    ngx_str_t header = ngx_null_string;
+    otpgate_digest *digest = &attempt->digest;
+    otpgate_login *basic = &attempt->basic;
+    ngx_int_t rc;
 
+    if (state->replaced.len) {
+        header = state->replaced;
+    }
+    else if (r->headers_in.authorization) {
+        header = r->headers_in.authorization->value;
+    }
+    attempt->is_digest = header.len >= 7 && ngx_strncasecmp(header.data, (u_char *)"Digest ", 7) == 0;
+
+    if (attempt->is_digest) {
+        if (!otpgate_settings_has_digest(&conf->settings)) {
+            return NGX_DECLINED;
+        }
+        ngx_memzero(digest, sizeof(*digest));
+        digest->settings = &conf->settings;
+        digest->realm = ngx_http_auth_otp_str(realm);
+        /* An error page changes r->method_name, the request line stays. */
+        digest->method = ngx_http_auth_otp_str(&r->main->request_line);
+        digest->target = ngx_http_auth_otp_str(&r->unparsed_uri);
+        digest->authorization = ngx_http_auth_otp_str(&header);
+        digest->address = ngx_http_auth_otp_address(r);
+        digest->zone = ngx_http_auth_otp_zone(ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module));
+        digest->memory = memory;
+        digest->request = call;
+        return NGX_OK;
+    }
+
+    if (!otpgate_settings_has_basic(&conf->settings)) {
+        return NGX_DECLINED;
+    }
+    rc = ngx_http_auth_basic_user(r);
     if (rc != NGX_OK) {
         return rc;
     }
-    ngx_memzero(login, sizeof(*login));
-    login->settings = &conf->settings;
-    login->user = ngx_http_auth_otp_str(&r->headers_in.user);
-    login->password = ngx_http_auth_otp_str(&r->headers_in.passwd);
-    login->address = ngx_http_auth_otp_address(r);
-    login->memory = memory;
-    login->request = call;
+    ngx_memzero(basic, sizeof(*basic));
+    basic->settings = &conf->settings;
+    basic->user = ngx_http_auth_otp_str(&r->headers_in.user);
+    basic->password = ngx_http_auth_otp_str(&r->headers_in.passwd);
+    basic->address = ngx_http_auth_otp_address(r);
+    basic->memory = memory;
+    basic->request = call;
     return NGX_OK;
+}
+
+/* On the loop. OTPGATE_WOULD_BLOCK: a thread has to do it. */
+static int
+ngx_http_auth_otp_decide_now(otpgate_gate *gate, ngx_http_auth_otp_attempt_t *attempt, otpgate_answer *answer)
+{
+    return attempt->is_digest ? otpgate_digest_login_now(gate, &attempt->digest, answer)
+                              : otpgate_basic_now(gate, &attempt->basic, answer);
 }
 
 static void
@@ -370,7 +511,20 @@ ngx_http_auth_otp_decide(void *data, ngx_log_t *log)
     ngx_http_auth_otp_task_t *task = data;
 
     (void)log;
-    otpgate_basic(task->gate, &task->login, &task->answer);
+    if (task->attempt.is_digest) {
+        otpgate_digest_login(task->gate, &task->attempt.digest, &task->answer);
+    }
+    else {
+        otpgate_basic(task->gate, &task->attempt.basic, &task->answer);
+    }
+}
+
+static void
+ngx_http_auth_otp_wipe_password(ngx_http_auth_otp_attempt_t *attempt)
+{
+    if (!attempt->is_digest) {
+        ngx_http_auth_otp_wipe((void *)attempt->basic.password.data, attempt->basic.password.len);
+    }
 }
 
 static void
@@ -394,7 +548,7 @@ ngx_http_auth_otp_decided(ngx_event_t *event)
         ngx_del_timer(event);
     }
     ngx_http_auth_otp_write_lines(&task->call, c->log);
-    ngx_http_auth_otp_wipe((void *)task->login.password.data, task->login.password.len);
+    ngx_http_auth_otp_wipe_password(&task->attempt);
     task->state->is_out = 0;
     task->state->is_answered = 1;
     r->main->blocked--;
@@ -411,24 +565,45 @@ ngx_http_auth_otp_decided(ngx_event_t *event)
     ngx_http_run_posted_requests(c);
 }
 
-static otpgate_str
-ngx_http_auth_otp_copy(ngx_pool_t *pool, otpgate_str s)
+/* NGX_ERROR: no memory. */
+static ngx_int_t
+ngx_http_auth_otp_copy(ngx_pool_t *pool, otpgate_str *s)
 {
-    otpgate_str out = { s.len, NULL };
-    u_char *data = ngx_pnalloc(pool, s.len + 1);
+    u_char *data = ngx_pnalloc(pool, s->len + 1);
 
-    if (data) {
-        ngx_memcpy(data, s.data, s.len);
-        out.data = data;
+    if (data == NULL) {
+        return NGX_ERROR;
     }
-    return out;
+    ngx_memcpy(data, s->data, s->len);
+    s->data = data;
+    return NGX_OK;
+}
+
+/* What an attempt refers to, in memory that the loop won't change while a thread reads it. */
+static ngx_int_t
+ngx_http_auth_otp_copy_attempt(ngx_pool_t *pool, ngx_http_auth_otp_attempt_t *attempt)
+{
+    otpgate_digest *digest = &attempt->digest;
+    otpgate_login *basic = &attempt->basic;
+    otpgate_str *of_digest[] = { &digest->realm, &digest->method, &digest->target, &digest->authorization,
+                                 &digest->address, NULL };
+    otpgate_str *of_basic[] = { &basic->user, &basic->password, &basic->address, NULL };
+    otpgate_str **s;
+
+    for (s = attempt->is_digest ? of_digest : of_basic; *s; s++) {
+        if (ngx_http_auth_otp_copy(pool, *s) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+    return NGX_OK;
 }
 
 /* Has a thread of the pool decide. Nothing that the loop might change meanwhile goes with it. */
 static ngx_int_t
-ngx_http_auth_otp_post(ngx_http_request_t *r, ngx_http_auth_otp_loc_conf_t *conf,
-    ngx_http_auth_otp_state_t *state, const otpgate_login *login, otpgate_gate *gate)
+ngx_http_auth_otp_post(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state,
+    const ngx_http_auth_otp_attempt_t *attempt, otpgate_gate *gate)
 {
+    ngx_http_auth_otp_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
     ngx_thread_task_t *task = ngx_thread_task_alloc(r->pool, sizeof(ngx_http_auth_otp_task_t));
     ngx_http_auth_otp_task_t *ctx;
 
@@ -442,12 +617,10 @@ ngx_http_auth_otp_post(ngx_http_request_t *r, ngx_http_auth_otp_loc_conf_t *conf
     ctx->call.log = NULL;
     ctx->call.lines = NULL;
     ctx->call.last = &ctx->call.lines;
-    ctx->login = *login;
-    ctx->login.request = &ctx->call;
-    ctx->login.user = ngx_http_auth_otp_copy(r->pool, login->user);
-    ctx->login.password = ngx_http_auth_otp_copy(r->pool, login->password);
-    ctx->login.address = ngx_http_auth_otp_copy(r->pool, login->address);
-    if (!ctx->login.user.data || !ctx->login.password.data || !ctx->login.address.data) {
+    ctx->attempt = *attempt;
+    ctx->attempt.basic.request = &ctx->call;
+    ctx->attempt.digest.request = &ctx->call;
+    if (ngx_http_auth_otp_copy_attempt(r->pool, &ctx->attempt) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
     task->handler = ngx_http_auth_otp_decide;
@@ -456,7 +629,7 @@ ngx_http_auth_otp_post(ngx_http_request_t *r, ngx_http_auth_otp_loc_conf_t *conf
     task->event.log = r->connection->log;
 
     if (ngx_thread_task_post(conf->pool, task) != NGX_OK) {
-        ngx_http_auth_otp_wipe((void *)ctx->login.password.data, ctx->login.password.len);
+        ngx_http_auth_otp_wipe_password(&ctx->attempt);
         ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                       "auth_otp: too many logins wait for a thread; raise max_queue of the thread_pool");
         return NGX_HTTP_SERVICE_UNAVAILABLE;
@@ -477,17 +650,19 @@ ngx_http_auth_otp_access(ngx_http_request_t *r)
     ngx_http_auth_otp_loc_conf_t *conf;
     ngx_http_auth_otp_state_t *state;
     ngx_http_auth_otp_task_t *task;
+    ngx_http_auth_otp_attempt_t attempt;
     ngx_http_auth_otp_call_t call;
     otpgate_answer answer;
-    otpgate_login login;
+    ngx_str_t realm;
     ngx_int_t rc;
 
     conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
-    if (conf->realm.len == 0) {
+    rc = ngx_http_auth_otp_realm(r, conf, &realm);
+    if (rc == NGX_DECLINED) {
         return NGX_DECLINED;
     }
     state = ngx_http_auth_otp_state(r);
-    if (state == NULL) {
+    if (rc != NGX_OK || state == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
     if (state->is_out) {
@@ -497,57 +672,77 @@ ngx_http_auth_otp_access(ngx_http_request_t *r)
     if (state->is_answered) {
         state->is_answered = 0;
         task = state->task->ctx;
-        return ngx_http_auth_otp_carry_out(r, state, &task->answer);
+        return ngx_http_auth_otp_carry_out(r, state, &realm, &task->answer);
     }
 
     state->is_granted = 0;
     call.log = r->connection->log;
-    rc = ngx_http_auth_otp_login(r, conf, &state->memory, &call, &login);
+    rc = ngx_http_auth_otp_read(r, state, &realm, &state->memory, &call, &attempt);
     if (rc == NGX_DECLINED) {
-        return ngx_http_auth_otp_challenge(r, conf);
+        return ngx_http_auth_otp_challenge(r, state, &realm, 0);
     }
     if (rc != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
+    state->is_digest = attempt.is_digest;
     mcf = ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module);
-    if (otpgate_basic_now(mcf->gate, &login, &answer) == OTPGATE_WOULD_BLOCK) {
-        return ngx_http_auth_otp_post(r, conf, state, &login, mcf->gate);
+    if (ngx_http_auth_otp_decide_now(mcf->gate, &attempt, &answer) == OTPGATE_WOULD_BLOCK) {
+        return ngx_http_auth_otp_post(r, state, &attempt, mcf->gate);
     }
-    return ngx_http_auth_otp_carry_out(r, state, &answer);
+    return ngx_http_auth_otp_carry_out(r, state, &realm, &answer);
+}
+
+/* Does what the library has decided on a grant. */
+static ngx_int_t
+ngx_http_auth_otp_let_in(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, otpgate_answer *answer)
+{
+    u_char *text = ngx_pnalloc(r->pool, answer->user_len + answer->upstream_len + 1);
+    ngx_str_t *header;
+
+    if (text == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    state->user.data = text;
+    state->user.len = answer->user_len;
+    text = ngx_cpymem(text, answer->user, answer->user_len);
+
+    if (answer->upstream_len && r->headers_in.authorization) {
+        header = &r->headers_in.authorization->value;
+        if (state->is_digest) {
+            /* What nginx has made of the header so far has no place in what the new one says. */
+            ngx_str_null(&r->headers_in.user);
+            state->replaced = *header;
+        }
+        ngx_memcpy(text, answer->upstream, answer->upstream_len);
+        text[answer->upstream_len] = '\0';
+        header->data = text;
+        header->len = answer->upstream_len;
+    }
+    state->is_granted = 1;
+    return NGX_OK;
 }
 
 /* Does what the library has decided. */
 static ngx_int_t
-ngx_http_auth_otp_carry_out(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, otpgate_answer *answer)
+ngx_http_auth_otp_carry_out(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, ngx_str_t *realm,
+    otpgate_answer *answer)
 {
-    ngx_http_auth_otp_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
-    ngx_int_t rc = NGX_OK;
-    u_char *header;
+    ngx_int_t rc;
 
-    state->result = answer->result;
+    if (answer->result[0]) {
+        state->result = answer->result;
+    }
     ngx_str_null(&state->user);
 
     switch (answer->verdict) {
     case OTPGATE_GRANTED:
-        state->is_granted = 1;
-        state->user = r->headers_in.user;
-        if (answer->upstream_len && r->headers_in.authorization) {
-            header = ngx_pnalloc(r->pool, answer->upstream_len + 1);
-            if (header == NULL) {
-                rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
-                break;
-            }
-            ngx_memcpy(header, answer->upstream, answer->upstream_len);
-            header[answer->upstream_len] = '\0';
-            r->headers_in.authorization->value.data = header;
-            r->headers_in.authorization->value.len = answer->upstream_len;
-        }
+        rc = ngx_http_auth_otp_let_in(r, state, answer);
         break;
     case OTPGATE_ERROR:
         rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
         break;
     default:
-        rc = ngx_http_auth_otp_challenge(r, conf);
+        rc = ngx_http_auth_otp_challenge(r, state, realm, answer->stale);
     }
     ngx_http_auth_otp_wipe(answer->upstream, answer->upstream_len);
     return rc;
@@ -563,8 +758,11 @@ static ngx_int_t
 ngx_http_auth_otp_preaccess(ngx_http_request_t *r)
 {
     ngx_http_auth_otp_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
+    ngx_str_t realm;
 
-    if (conf->realm.len == 0 || !otpgate_settings_require_tls(&conf->settings)) {
+    if (!conf->is_on || !otpgate_settings_require_tls(&conf->settings)
+        || ngx_http_auth_otp_realm(r, conf, &realm) == NGX_DECLINED)
+    {
         return NGX_DECLINED;
     }
 #if (NGX_SSL || NGX_COMPAT)
@@ -587,22 +785,28 @@ ngx_http_auth_otp_precontent(ngx_http_request_t *r)
     ngx_http_auth_otp_loc_conf_t *conf;
     ngx_http_auth_otp_state_t *state;
     ngx_http_auth_otp_call_t call;
+    ngx_http_auth_otp_attempt_t attempt;
     otpgate_memory memory;
     otpgate_answer answer;
-    otpgate_login login;
+    ngx_str_t realm;
+    ngx_int_t rc;
 
     conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
-    if (r == r->main || conf->realm.len == 0) {
+    if (r == r->main) {
+        return NGX_DECLINED;
+    }
+    rc = ngx_http_auth_otp_realm(r, conf, &realm);
+    if (rc == NGX_DECLINED) {
         return NGX_DECLINED;
     }
     state = ngx_http_auth_otp_known_state(r);
-    if (state && state->is_granted) {
+    if (rc == NGX_OK && state && state->is_granted) {
         /* A copy: what is found out for a part must not take the place of what was decided for the whole. */
         memory = state->memory;
         call.log = r->connection->log;
         mcf = ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module);
-        if (ngx_http_auth_otp_login(r, conf, &memory, &call, &login) == NGX_OK
-            && otpgate_basic_now(mcf->gate, &login, &answer) == OTPGATE_GRANTED)
+        if (ngx_http_auth_otp_read(r, state, &realm, &memory, &call, &attempt) == NGX_OK
+            && ngx_http_auth_otp_decide_now(mcf->gate, &attempt, &answer) == OTPGATE_GRANTED)
         {
             ngx_http_auth_otp_wipe(answer.upstream, answer.upstream_len);
             return NGX_DECLINED;
@@ -650,6 +854,20 @@ ngx_http_auth_otp_user_variable(ngx_http_request_t *r, ngx_http_variable_value_t
     return NGX_OK;
 }
 
+static ngx_http_get_variable_pt ngx_http_auth_otp_other_remote_user;
+
+/* nginx's own $remote_user knows Basic alone. */
+static ngx_int_t
+ngx_http_auth_otp_remote_user_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_http_auth_otp_state_t *state = ngx_http_auth_otp_known_state(r);
+
+    if (state && state->is_granted && state->is_digest) {
+        return ngx_http_auth_otp_user_variable(r, v, data);
+    }
+    return ngx_http_auth_otp_other_remote_user(r, v, data);
+}
+
 /* ---- Configuration ---------------------------------------------------------------------------------- */
 
 static ngx_http_variable_t ngx_http_auth_otp_variables[] = {
@@ -664,7 +882,10 @@ static ngx_http_variable_t ngx_http_auth_otp_variables[] = {
 static ngx_int_t
 ngx_http_auth_otp_add_variables(ngx_conf_t *cf)
 {
+    ngx_http_core_main_conf_t *cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
     ngx_http_variable_t *known, *added;
+    ngx_hash_key_t *key;
+    ngx_uint_t i;
 
     for (known = ngx_http_auth_otp_variables; known->name.len; known++) {
         added = ngx_http_add_variable(cf, &known->name, known->flags);
@@ -673,7 +894,21 @@ ngx_http_auth_otp_add_variables(ngx_conf_t *cf)
         }
         added->get_handler = known->get_handler;
     }
-    return NGX_OK;
+
+    /* nginx has made its own variables anew for this configuration. */
+    key = cmcf->variables_keys->keys.elts;
+    for (i = 0; i < cmcf->variables_keys->keys.nelts; i++) {
+        added = key[i].value;
+        if (added->name.len == sizeof("remote_user") - 1
+            && ngx_strncmp(added->name.data, "remote_user", added->name.len) == 0)
+        {
+            ngx_http_auth_otp_other_remote_user = added->get_handler;
+            added->get_handler = ngx_http_auth_otp_remote_user_variable;
+            return NGX_OK;
+        }
+    }
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "auth_otp: this nginx has no $remote_user");
+    return NGX_ERROR;
 }
 
 /*
@@ -704,6 +939,8 @@ ngx_http_auth_otp_create_main_conf(ngx_conf_t *cf)
     host.server = OTPGATE_NGINX;
     host.root = ngx_http_auth_otp_str(&cf->cycle->prefix);
     host.log = ngx_http_auth_otp_log;
+    host.lock_zone = ngx_http_auth_otp_lock_zone;
+    host.unlock_zone = ngx_http_auth_otp_unlock_zone;
 
     mcf->gate = otpgate_gate_new(&host);
     if (mcf->gate == NULL) {
@@ -718,7 +955,51 @@ ngx_http_auth_otp_create_main_conf(ngx_conf_t *cf)
 static void *
 ngx_http_auth_otp_create_loc_conf(ngx_conf_t *cf)
 {
-    return ngx_pcalloc(cf->pool, sizeof(ngx_http_auth_otp_loc_conf_t));
+    ngx_http_auth_otp_loc_conf_t *conf = ngx_pcalloc(cf->pool, sizeof(ngx_http_auth_otp_loc_conf_t));
+
+    if (conf) {
+        conf->is_on = NGX_CONF_UNSET;
+    }
+    return conf;
+}
+
+/* Runs in the master, at start and at each reload; the memory is kept over a reload that changes neither name nor
+ * size. */
+static ngx_int_t
+ngx_http_auth_otp_init_zone(ngx_shm_zone_t *shm_zone, void *data)
+{
+    ngx_slab_pool_t *shpool = (ngx_slab_pool_t *)shm_zone->shm.addr;
+    otpgate_zone *zone = shm_zone->data;
+    otpgate_zone *before = data;
+
+    if (before) {
+        *zone = *before;
+        return NGX_OK;
+    }
+    zone->mutex = &shpool->mutex;
+    zone->size = shpool->pfree * ngx_pagesize;
+    zone->memory = ngx_slab_alloc(shpool, zone->size);
+    if (zone->memory == NULL || otpgate_zone_init(zone)) {
+        ngx_log_error(NGX_LOG_EMERG, shm_zone->shm.log, 0, "auth_otp: the memory of zone \"%V\" can't be made ready",
+                      &shm_zone->shm.name);
+        return NGX_ERROR;
+    }
+    return NGX_OK;
+}
+
+static ngx_shm_zone_t *
+ngx_http_auth_otp_add_zone(ngx_conf_t *cf, ngx_str_t *name, size_t size)
+{
+    ngx_shm_zone_t *zone = ngx_shared_memory_add(cf, name, size, &ngx_http_auth_otp_module);
+
+    if (zone) {
+        zone->init = ngx_http_auth_otp_init_zone;
+        zone->data = ngx_pcalloc(cf->pool, sizeof(otpgate_zone));
+        if (zone->data == NULL) {
+            return NULL;
+        }
+    }
+    return zone;
 }
 
 static char *
@@ -728,17 +1009,19 @@ ngx_http_auth_otp_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_auth_otp_loc_conf_t *conf = child;
     ngx_http_auth_otp_loc_conf_t **fileless;
     ngx_http_auth_otp_main_conf_t *mcf;
+    ngx_str_t zone_name = ngx_string(NGX_HTTP_AUTH_OTP_ZONE_NAME);
 
     otpgate_settings_merge(&conf->settings, OTPGATE_NGINX, &prev->settings, &conf->settings);
-    if (conf->realm.data == NULL) {
+    if (conf->is_on == NGX_CONF_UNSET) {
+        conf->is_on = prev->is_on;
         conf->realm = prev->realm;
-        conf->challenge = prev->challenge;
         conf->place = prev->place;
     }
+    ngx_conf_init_value(conf->is_on, 0);
     if (conf->pool == NULL) {
         conf->pool = prev->pool;
     }
-    if (conf->realm.len == 0) {
+    if (!conf->is_on) {
         return NGX_CONF_OK;
     }
     if (conf->pool == NULL) {
@@ -747,8 +1030,14 @@ ngx_http_auth_otp_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
             return NGX_CONF_ERROR;
         }
     }
+    mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_auth_otp_module);
+    if (otpgate_settings_has_digest(&conf->settings) && mcf->zone == NULL) {
+        mcf->zone = ngx_http_auth_otp_add_zone(cf, &zone_name, NGX_HTTP_AUTH_OTP_ZONE_SIZE);
+        if (mcf->zone == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
     if (!otpgate_settings_has_users_file(&conf->settings)) {
-        mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_auth_otp_module);
         fileless = ngx_array_push(&mcf->fileless);
         if (fileless == NULL) {
             return NGX_CONF_ERROR;
@@ -825,33 +1114,70 @@ ngx_http_auth_otp_set_realm(ngx_conf_t *cf, ngx_command_t *cmd, void *data)
     ngx_http_auth_otp_loc_conf_t *conf = data;
     ngx_str_t *words = cf->args->elts;
     ngx_str_t realm = words[1];
-    u_char *end;
+    ngx_http_compile_complex_value_t ccv;
     size_t i;
 
     if (ngx_http_auth_otp_is_duplicate(conf, cmd)) {
         return "is duplicate";
     }
     if (realm.len == 3 && ngx_strncmp(realm.data, "off", 3) == 0) {
-        ngx_str_set(&conf->realm, "");
+        conf->is_on = 0;
         return NGX_CONF_OK;
     }
     if (realm.len == 0) {
         return "takes a realm or \"off\", not an empty word";
     }
-    /* It goes between quotes into a header. */
+    /* What variables bring is looked at when it is there. */
+    if (realm.len > NGX_HTTP_AUTH_OTP_REALM_MAX) {
+        return "takes a realm of up to 256 bytes";
+    }
     for (i = 0; i < realm.len; i++) {
-        if (realm.data[i] < ' ' || realm.data[i] == 0x7f || realm.data[i] == '"' || realm.data[i] == '\\') {
-            return "takes a realm without quotes, backslashes and control characters";
+        if (realm.data[i] < ' ' || realm.data[i] == 0x7f) {
+            return "takes a realm without control characters";
         }
     }
-    conf->realm = realm;
-    conf->challenge.data = ngx_pnalloc(cf->pool, sizeof("Basic realm=\"\", charset=\"UTF-8\"") - 1 + realm.len);
-    if (conf->challenge.data == NULL || ngx_http_auth_otp_place(cf, &conf->place) != NGX_OK) {
+    ngx_memzero(&ccv, sizeof(ccv));
+    ccv.cf = cf;
+    ccv.value = &words[1];
+    ccv.complex_value = &conf->realm;
+    if (ngx_http_compile_complex_value(&ccv) != NGX_OK || ngx_http_auth_otp_place(cf, &conf->place) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
-    end = ngx_sprintf(conf->challenge.data, "Basic realm=\"%V\", charset=\"UTF-8\"", &realm);
-    conf->challenge.len = end - conf->challenge.data;
+    conf->is_on = 1;
     return NGX_CONF_OK;
+}
+
+/* name:size, as in limit_req_zone. */
+static char *
+ngx_http_auth_otp_set_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *data)
+{
+    ngx_http_auth_otp_main_conf_t *mcf = data;
+    ngx_str_t *words = cf->args->elts;
+    ngx_str_t name = words[1];
+    ngx_str_t size;
+    ssize_t bytes;
+    u_char *colon;
+
+    (void)cmd;
+    if (mcf->zone) {
+        return "is duplicate";
+    }
+    colon = (u_char *)ngx_strchr(name.data, ':');
+    if (colon == NULL || colon == name.data) {
+        return "takes a name, a colon and a size, as in auth_otp:1m";
+    }
+    size.data = colon + 1;
+    size.len = name.data + name.len - size.data;
+    name.len = colon - name.data;
+    bytes = ngx_parse_size(&size);
+    if (bytes == NGX_ERROR) {
+        return "takes a name, a colon and a size, as in auth_otp:1m";
+    }
+    if (bytes < (ssize_t)(8 * ngx_pagesize)) {
+        return "takes a size of at least 8 memory pages, which is 32k";
+    }
+    mcf->zone = ngx_http_auth_otp_add_zone(cf, &name, bytes);
+    return mcf->zone ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 
 static char *

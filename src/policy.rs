@@ -6,6 +6,8 @@
 use std::ffi::CStr;
 use std::fmt;
 
+use crate::http::digest::Algorithm;
+
 /// Which server's names and defaults hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Server {
@@ -46,6 +48,48 @@ pub struct Policy {
     pub pin_cache_external: u32,
 }
 
+/// How a server that speaks HTTP authentication through us asks for credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// RFC 7617.
+    Basic,
+    /// RFC 7616.
+    Digest,
+    /// Both; the client chooses.
+    Both,
+}
+
+impl Scheme {
+    /// Whether Basic credentials are looked at.
+    pub fn has_basic(self) -> bool {
+        self != Scheme::Digest
+    }
+
+    /// Whether Digest credentials are looked at.
+    pub fn has_digest(self) -> bool {
+        self != Scheme::Basic
+    }
+}
+
+/// The hashes that Digest offers, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Algorithms {
+    algorithms: [Algorithm; 2],
+    count: usize,
+}
+
+impl Algorithms {
+    /// The stronger one first, as clients that choose take the first they know.
+    pub const ALL: Algorithms = Algorithms { algorithms: [Algorithm::Sha256, Algorithm::Md5], count: 2 };
+
+    /// The hashes.
+    pub fn as_slice(&self) -> &[Algorithm] {
+        &self.algorithms[..self.count]
+    }
+}
+
+const DEFAULT_NONCE_LIFETIME: u32 = 300;
+const MAX_NONCE_LIFETIME: u32 = 86_400;
 const MAX_OFFSET: u32 = 10_000;
 const MIN_IDLE: u32 = 16;
 const MAX_SECONDS: u32 = i32::MAX as u32;
@@ -113,6 +157,9 @@ pub struct Settings<'a> {
     pub pin_fake_basic: Option<Given<'a, bool>>,
     pub allow_hex: Option<Given<'a, bool>>,
     pub require_tls: Option<Given<'a, bool>>,
+    pub scheme: Option<Given<'a, Scheme>>,
+    pub digest_algorithms: Option<Given<'a, Algorithms>>,
+    pub nonce_lifetime: Option<Given<'a, u32>>,
 }
 
 /// Why a directive is refused.
@@ -234,6 +281,24 @@ pub const SETTINGS: &[Setting] = &[
         usage: c"On or Off: requests without TLS are refused before credentials are looked at",
         take: |settings, words| words.put(&mut settings.require_tls, words.flag()),
     },
+    Setting {
+        apache: None,
+        nginx: Some(c"auth_otp_scheme"),
+        usage: c"basic, digest or both: how credentials are asked for",
+        take: |settings, words| words.put(&mut settings.scheme, words.scheme()),
+    },
+    Setting {
+        apache: None,
+        nginx: Some(c"auth_otp_digest_algorithms"),
+        usage: c"SHA-256 and MD5, or one of them: the hashes that Digest offers, in this order",
+        take: |settings, words| words.put(&mut settings.digest_algorithms, words.algorithms()),
+    },
+    Setting {
+        apache: None,
+        nginx: Some(c"auth_otp_nonce_lifetime"),
+        usage: c"seconds for which a Digest nonce may be used, 1 to 86400",
+        take: |settings, words| words.put(&mut settings.nonce_lifetime, words.number(1, MAX_NONCE_LIFETIME)),
+    },
 ];
 
 /// The name of the one setting that has no default.
@@ -290,6 +355,9 @@ impl<'a> Settings<'a> {
             pin_fake_basic: child.pin_fake_basic.or(self.pin_fake_basic),
             allow_hex: child.allow_hex.or(self.allow_hex),
             require_tls: child.require_tls.or(self.require_tls),
+            scheme: child.scheme.or(self.scheme),
+            digest_algorithms: child.digest_algorithms.or(self.digest_algorithms),
+            nonce_lifetime: child.nonce_lifetime.or(self.nonce_lifetime),
         }
     }
 
@@ -336,6 +404,21 @@ impl<'a> Settings<'a> {
             policy.lockout_max = DIGEST_LOCKOUT;
         }
         policy
+    }
+
+    /// How credentials are asked for where that is ours to say.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme.map_or(Scheme::Basic, |given| given.value)
+    }
+
+    /// The hashes that Digest offers, in order.
+    pub fn digest_algorithms(&self) -> Algorithms {
+        self.digest_algorithms.map_or(Algorithms::ALL, |given| given.value)
+    }
+
+    /// Seconds for which a Digest nonce may be used.
+    pub fn nonce_lifetime(&self) -> u32 {
+        self.nonce_lifetime.map_or(DEFAULT_NONCE_LIFETIME, |given| given.value)
     }
 
     /// Whether requests without TLS are refused.
@@ -414,6 +497,32 @@ impl<'a> Words<'_, 'a> {
             return Err(format!("takes a maximum of at least the time itself, {}", lockout.time));
         }
         Ok(lockout)
+    }
+
+    fn scheme(self) -> Result<Scheme, String> {
+        const WANTED: &str = "basic, digest or both";
+        match self.one(WANTED)? {
+            b"basic" => Ok(Scheme::Basic),
+            b"digest" => Ok(Scheme::Digest),
+            b"both" => Ok(Scheme::Both),
+            word => Err(format!("takes {WANTED}, not \"{}\"", word.escape_ascii())),
+        }
+    }
+
+    fn algorithms(self) -> Result<Algorithms, String> {
+        const WANTED: &str = "SHA-256 and MD5, or one of them";
+        let named = |word: &'a [u8]| {
+            Algorithm::named(word).ok_or_else(|| format!("takes {WANTED}, not \"{}\"", word.escape_ascii()))
+        };
+        let algorithms = match self.words {
+            [one] => [named(one)?; 2],
+            [first, second] => [named(first)?, named(second)?],
+            words => return Err(format!("takes {WANTED}, not {} words", words.len())),
+        };
+        if self.words.len() == 2 && algorithms[0] == algorithms[1] {
+            return Err(format!("takes {WANTED}, not {} twice", algorithms[0].name()));
+        }
+        Ok(Algorithms { algorithms, count: self.words.len() })
     }
 
     fn providers(self) -> Result<Names<'a>, String> {
@@ -529,6 +638,45 @@ mod tests {
         ] {
             assert_eq!(apache(&[(name, words)]).map(|_| ()), Err(message.to_owned()));
         }
+    }
+
+    #[test]
+    fn digest_on_nginx_is_asked_for_and_has_defaults() {
+        let nginx = |name: &str, words: &[&'static str]| {
+            let mut settings = Settings::default();
+            let words: Vec<&'static [u8]> = words.iter().map(|word| word.as_bytes()).collect();
+            let set = settings.set(Server::Nginx, name.as_bytes(), &words, b"test:1");
+            set.map(|()| settings).map_err(|error| error.to_string())
+        };
+        let unset = Settings::default();
+        assert_eq!((unset.scheme(), unset.nonce_lifetime()), (Scheme::Basic, 300));
+        assert_eq!(unset.digest_algorithms().as_slice(), [Algorithm::Sha256, Algorithm::Md5]);
+        for (words, expected) in [
+            (&["MD5", "SHA-256"][..], Ok(&[Algorithm::Md5, Algorithm::Sha256][..])),
+            (&["sha-256"], Ok(&[Algorithm::Sha256])),
+            (&["MD5"], Ok(&[Algorithm::Md5])),
+            (&[], Err("takes SHA-256 and MD5, or one of them, not 0 words")),
+            (&["MD5", "md5"], Err("takes SHA-256 and MD5, or one of them, not MD5 twice")),
+            (&["MD5-sess"], Err("takes SHA-256 and MD5, or one of them, not \"MD5-sess\"")),
+        ] {
+            let set = nginx("auth_otp_digest_algorithms", words);
+            let set = set.map(|settings| settings.digest_algorithms().as_slice().to_vec());
+            let expected = expected
+                .map(<[Algorithm]>::to_vec)
+                .map_err(|message| format!("auth_otp_digest_algorithms {message}"));
+            assert_eq!(set, expected);
+        }
+        for (word, scheme) in [("basic", Scheme::Basic), ("digest", Scheme::Digest), ("both", Scheme::Both)] {
+            assert_eq!(nginx("auth_otp_scheme", &[word]).unwrap().scheme(), scheme);
+        }
+        assert_eq!(
+            nginx("auth_otp_scheme", &["Digest"]).map(|_| ()),
+            Err("auth_otp_scheme takes basic, digest or both, not \"Digest\"".to_owned())
+        );
+        assert_eq!(
+            nginx("auth_otp_nonce_lifetime", &["0"]).map(|_| ()),
+            Err("auth_otp_nonce_lifetime takes a number from 1 to 86400, not \"0\"".to_owned())
+        );
     }
 
     #[test]

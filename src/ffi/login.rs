@@ -2,15 +2,14 @@
 
 use std::ffi::{c_char, c_int, c_void};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use super::guard::guarded;
 use super::settings::settings_of;
 use super::types::*;
 use super::{HostLog, otpgate_gate};
 use crate::decide::{PinAnswer, Reason, Verdict, Word};
-use crate::gate::{Answer, DigestLogin, Gate, Judged, Login, Match, PinSource};
-use crate::http::{basic, digest};
+use crate::gate::{Answer, Gate, Judged, Login, PinSource};
+use crate::http::basic;
 use crate::log::{Level, Log, Quoted};
 use crate::policy::{self, Settings};
 use crate::token::Address;
@@ -43,34 +42,44 @@ impl PinSource for HostPins<'_> {
 }
 
 /// What the entries have in common.
-struct Call<'a> {
-    gate: &'a otpgate_gate,
-    file: &'a Gate<UsersFile>,
-    settings: &'a Settings<'static>,
-    user: &'a [u8],
-    address: Address,
-    judged: Option<&'a mut Judged>,
-    log: &'a HostLog<'a>,
+pub(super) struct Call<'a> {
+    pub gate: &'a otpgate_gate,
+    pub file: &'a Gate<UsersFile>,
+    pub settings: &'a Settings<'static>,
+    pub user: &'a [u8],
+    pub address: Address,
+    pub judged: Option<&'a mut Judged>,
+    pub log: &'a HostLog<'a>,
 }
 
 /// The same members of the entries' structs.
-struct Given {
-    settings: *const otpgate_settings,
-    user: otpgate_str,
-    address: otpgate_str,
-    memory: *mut otpgate_memory,
-    request: *mut c_void,
+pub(super) struct Given {
+    pub settings: *const otpgate_settings,
+    pub user: otpgate_str,
+    pub address: otpgate_str,
+    pub memory: *mut otpgate_memory,
+    pub request: *mut c_void,
+}
+
+/// What an entry tells the server.
+pub(super) enum Reply {
+    /// Decided.
+    Decided(Answer),
+    /// Decided about a user whose name the library has read.
+    DecidedAbout(Vec<u8>, Answer),
+    /// Nothing is decided: another challenge is needed.
+    Challenge { stale: bool },
 }
 
 /// Fills the answer with what `decide` says; with an error verdict if it can't be asked or panics.
 ///
 /// # Safety
 /// `given` holds what the header promises; `answer` is null or the caller's to write.
-unsafe fn enter(
+pub(super) unsafe fn enter(
     gate: *mut otpgate_gate,
     given: Given,
     answer: *mut otpgate_answer,
-    decide: impl FnOnce(Call<'_>) -> Answer,
+    decide: impl FnOnce(Call<'_>) -> Reply,
 ) -> c_int {
     // SAFETY: the caller's promises.
     unsafe { enter_now(gate, given, answer, |call| Some(decide(call))) }
@@ -80,11 +89,11 @@ unsafe fn enter(
 ///
 /// # Safety
 /// As for `enter`.
-unsafe fn enter_now(
+pub(super) unsafe fn enter_now(
     gate: *mut otpgate_gate,
     given: Given,
     answer: *mut otpgate_answer,
-    decide: impl FnOnce(Call<'_>) -> Option<Answer>,
+    decide: impl FnOnce(Call<'_>) -> Option<Reply>,
 ) -> c_int {
     // SAFETY: null is caught, else the caller's promise.
     let (Some(gate), Some(out)) = (unsafe { gate.as_ref() }, unsafe { answer.as_mut() }) else {
@@ -99,7 +108,7 @@ unsafe fn enter_now(
                 "error: an internal fault; the login is refused, please report the message before this one"
             ),
         );
-        Some(Answer::error())
+        Some(Reply::Decided(Answer::error()))
     };
     // SAFETY: the caller's promises about strings, settings and memory.
     let (user, address, settings, memory) = unsafe {
@@ -116,11 +125,11 @@ unsafe fn enter_now(
                 Level::Error,
                 format_args!("error: no {name} is set for this place or above it; add one to this section"),
             );
-            return Some(Answer::error());
+            return Some(Reply::Decided(Answer::error()));
         };
         let Some(file) = gate.file(users_file.value) else {
             log.log(Level::Error, format_args!("error: the system has no random bytes; see its log"));
-            return Some(Answer::error());
+            return Some(Reply::Decided(Answer::error()));
         };
         decide(Call {
             gate,
@@ -133,7 +142,9 @@ unsafe fn enter_now(
         })
     });
     match decided {
-        Some(decided) => out.set(&decided, user),
+        Some(Reply::Decided(decided)) => out.set(&decided, user),
+        Some(Reply::DecidedAbout(user, decided)) => out.set(&decided, &user),
+        Some(Reply::Challenge { stale }) => out.challenge(stale),
         None => out.verdict = OTPGATE_WOULD_BLOCK,
     }
     out.verdict
@@ -161,11 +172,12 @@ pub unsafe extern "C" fn otpgate_basic(
     let (password, header) = unsafe { (login.password.as_bytes(), login.authorization.as_bytes()) };
     let decide = |call: Call<'_>| {
         if let Some(refused) = refuse_hidden_nul(header, &call) {
-            return refused;
+            return Reply::Decided(refused);
         }
         let pins = HostPins { host: &call.gate.host, settings: call.settings, request: login.request };
         let attempt = Login { user: call.user, password, address: call.address };
-        call.file.basic(&call.settings.policy(call.gate.server), &attempt, &pins, call.judged, call.log)
+        let policy = call.settings.policy(call.gate.server);
+        Reply::Decided(call.file.basic(&policy, &attempt, &pins, call.judged, call.log))
     };
     // SAFETY: the caller's promises.
     unsafe { enter(gate, login.given(), answer, decide) }
@@ -187,11 +199,12 @@ pub unsafe extern "C" fn otpgate_basic_now(
     let (password, header) = unsafe { (login.password.as_bytes(), login.authorization.as_bytes()) };
     let decide = |call: Call<'_>| {
         if let Some(refused) = refuse_hidden_nul(header, &call) {
-            return Some(refused);
+            return Some(Reply::Decided(refused));
         }
         let pins = HostPins { host: &call.gate.host, settings: call.settings, request: login.request };
         let attempt = Login { user: call.user, password, address: call.address };
-        call.file.basic_now(&call.settings.policy(call.gate.server), &attempt, &pins, call.judged, call.log)
+        let policy = call.settings.policy(call.gate.server);
+        call.file.basic_now(&policy, &attempt, &pins, call.judged, call.log).map(Reply::Decided)
     };
     // SAFETY: the caller's promises.
     unsafe { enter_now(gate, login.given(), answer, decide) }
@@ -219,95 +232,8 @@ impl otpgate_login {
     }
 }
 
-/// See the header.
-///
-/// # Safety
-/// As the header says: all pointers are null or valid for the call, `login.memory` is nobody else's, and `ha1` has
-/// room for [`OTPGATE_HA1_LEN`] characters.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn otpgate_digest_match(
-    gate: *mut otpgate_gate,
-    login: *const otpgate_digest,
-    answer: *mut otpgate_answer,
-    ha1: *mut c_char,
-) -> c_int {
-    if ha1.is_null() {
-        return refuse_null(answer);
-    }
-    // SAFETY: not null, and as long as the header says.
-    unsafe { ha1.write_bytes(0, OTPGATE_HA1_LEN) };
-    let found = |call: Call<'_>, attempt: &DigestLogin<'_>| {
-        let policy = call.settings.digest_policy(call.gate.server);
-        match call.file.digest_match(&policy, attempt, call.judged, call.log) {
-            Match::Acceptable(found) => {
-                // SAFETY: as above.
-                unsafe { ha1.copy_from_nonoverlapping(found.as_ptr().cast(), OTPGATE_HA1_LEN) };
-                Answer { verdict: Verdict::Granted, word: Word::GrantedReuse, upstream_pin: None }
-            }
-            Match::Refused(verdict, word) => Answer { verdict, word, upstream_pin: None },
-        }
-    };
-    // SAFETY: the caller's promises.
-    unsafe { digest(gate, login, answer, found) }
-}
-
-/// See the header.
-///
-/// # Safety
-/// As for [`otpgate_digest_match`].
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn otpgate_digest_spend(
-    gate: *mut otpgate_gate,
-    login: *const otpgate_digest,
-    answer: *mut otpgate_answer,
-) -> c_int {
-    let spent = |call: Call<'_>, attempt: &DigestLogin<'_>| {
-        let policy = call.settings.digest_policy(call.gate.server);
-        call.file.digest_spend(&policy, attempt, call.judged, call.log)
-    };
-    // SAFETY: the caller's promises.
-    unsafe { digest(gate, login, answer, spent) }
-}
-
-/// # Safety
-/// As the header says of the two Digest entries.
-unsafe fn digest(
-    gate: *mut otpgate_gate,
-    login: *const otpgate_digest,
-    answer: *mut otpgate_answer,
-    decide: impl FnOnce(Call<'_>, &DigestLogin<'_>) -> Answer,
-) -> c_int {
-    // SAFETY: null is caught, else the caller's promise.
-    let Some(login) = (unsafe { login.as_ref() }) else { return refuse_null(answer) };
-    let given = Given {
-        settings: login.settings,
-        user: login.user,
-        address: login.address,
-        memory: login.memory,
-        request: login.request,
-    };
-    // SAFETY: the caller's promises.
-    let (realm, method, header) =
-        unsafe { (login.realm.as_bytes(), login.method.as_bytes(), login.authorization.as_bytes()) };
-    let decide = |call: Call<'_>| {
-        let Some(sent) = digest::Credentials::parse(header) else {
-            // The server has read it before us, so this is no everyday noise.
-            call.log.log(
-                Level::Error,
-                format_args!("denied-code: the Digest header is not well formed, user {}", Quoted(call.user)),
-            );
-            return Answer { verdict: Verdict::Denied, word: Word::DeniedCode, upstream_pin: None };
-        };
-        let exchange = Arc::new(digest::Exchange { realm: realm.to_vec(), method: method.to_vec(), sent });
-        let attempt = DigestLogin { user: call.user, exchange: &exchange, address: call.address.clone() };
-        decide(call, &attempt)
-    };
-    // SAFETY: the caller's promises.
-    unsafe { enter(gate, given, answer, decide) }
-}
-
 /// An answer to a call that nothing can be made of.
-fn refuse_null(answer: *mut otpgate_answer) -> c_int {
+pub(super) fn refuse_null(answer: *mut otpgate_answer) -> c_int {
     // SAFETY: null or the caller's to write.
     if let Some(out) = unsafe { answer.as_mut() } {
         out.set(&Answer::error(), b"");
@@ -323,19 +249,35 @@ impl otpgate_answer {
             Verdict::Unknown => OTPGATE_UNKNOWN,
             Verdict::Error => OTPGATE_ERROR,
         };
+        self.stale = 0;
         self.result = word_for_c(answer.word);
         self.upstream_len = 0;
+        self.user_len = 0;
+        if answer.verdict == Verdict::Granted {
+            self.user_len = write(&mut self.user, user);
+        }
         if let Some(pin) = &answer.upstream_pin {
             let header = basic::authorization(user, pin);
-            // User and PIN are bounded by the file's and the password's limits, so this always fits.
-            if let Some(place) = self.upstream.get_mut(..header.len()) {
-                for (place, byte) in place.iter_mut().zip(header.bytes()) {
-                    *place = byte as c_char;
-                }
-                self.upstream_len = header.len();
-            }
+            self.upstream_len = write(&mut self.upstream, header.as_bytes());
         }
     }
+
+    fn challenge(&mut self, stale: bool) {
+        self.verdict = OTPGATE_DENIED;
+        self.stale = stale.into();
+        self.result = c"".as_ptr();
+        (self.upstream_len, self.user_len) = (0, 0);
+    }
+}
+
+/// Writes bytes to a place of C's, and says how many: all or none. The limits of users file and password are such that
+/// they always fit.
+fn write(place: &mut [c_char], bytes: &[u8]) -> usize {
+    let Some(place) = place.get_mut(..bytes.len()) else { return 0 };
+    for (place, byte) in place.iter_mut().zip(bytes) {
+        *place = *byte as c_char;
+    }
+    bytes.len()
 }
 
 /// Words with the NUL that C expects.

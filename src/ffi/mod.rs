@@ -8,6 +8,7 @@
 
 pub mod identity;
 
+mod digest;
 mod guard;
 mod login;
 mod settings;
@@ -22,6 +23,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::RwLock;
 
+pub use digest::*;
 pub use login::*;
 pub use settings::*;
 pub use types::*;

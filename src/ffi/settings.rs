@@ -179,6 +179,26 @@ pub unsafe extern "C" fn otpgate_settings_require_tls(settings: *const otpgate_s
 /// # Safety
 /// As the header says.
 #[unsafe(no_mangle)]
+pub unsafe extern "C" fn otpgate_settings_has_basic(settings: *const otpgate_settings) -> c_int {
+    // SAFETY: the caller's promise.
+    guarded(|| 0, || unsafe { settings_of(settings) }.scheme().has_basic().into())
+}
+
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otpgate_settings_has_digest(settings: *const otpgate_settings) -> c_int {
+    // SAFETY: the caller's promise.
+    guarded(|| 0, || unsafe { settings_of(settings) }.scheme().has_digest().into())
+}
+
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
 pub unsafe extern "C" fn otpgate_settings_has_users_file(settings: *const otpgate_settings) -> c_int {
     // SAFETY: the caller's promise.
     guarded(|| 0, || unsafe { settings_of(settings) }.users_file.is_some().into())

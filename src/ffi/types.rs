@@ -87,12 +87,26 @@ pub struct otpgate_host {
     pub log: Option<unsafe extern "C" fn(request: *mut c_void, level: c_int, message: otpgate_str)>,
     pub check_pin:
         Option<unsafe extern "C" fn(request: *mut c_void, user: otpgate_str, pin: otpgate_str) -> c_int>,
+    pub lock_zone: Option<unsafe extern "C" fn(mutex: *mut c_void)>,
+    pub unlock_zone: Option<unsafe extern "C" fn(mutex: *mut c_void)>,
+}
+
+/// Memory that all processes of a server share.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)] // see the header
+pub struct otpgate_zone {
+    pub memory: *mut c_void,
+    pub size: usize,
+    pub mutex: *mut c_void,
 }
 
 /// Words in [`otpgate_settings`].
 pub const OTPGATE_SETTINGS_WORDS: usize = 128;
 /// Words in [`otpgate_memory`].
 pub const OTPGATE_MEMORY_WORDS: usize = 24;
+/// Bytes in [`otpgate_answer::user`].
+pub const OTPGATE_USER_MAX: usize = 255;
 /// Bytes in [`otpgate_answer::upstream`].
 pub const OTPGATE_UPSTREAM_MAX: usize = 2048;
 
@@ -153,7 +167,14 @@ pub struct otpgate_digest {
     pub address: otpgate_str,
     pub memory: *mut otpgate_memory,
     pub request: *mut c_void,
+    pub target: otpgate_str,
+    pub zone: *const otpgate_zone,
 }
+
+/// Challenges sent at once.
+pub const OTPGATE_CHALLENGES_MAX: usize = 3;
+/// Bytes that hold them.
+pub const OTPGATE_CHALLENGES_SIZE: usize = 2560;
 
 /// Bytes that [`super::otpgate_digest_match`] writes.
 pub const OTPGATE_HA1_LEN: usize = 32;
@@ -164,7 +185,10 @@ pub const OTPGATE_HA1_LEN: usize = 32;
 #[allow(missing_docs)] // see the header
 pub struct otpgate_answer {
     pub verdict: i32,
+    pub stale: i32,
     pub result: *const c_char,
+    pub user_len: usize,
+    pub user: [c_char; OTPGATE_USER_MAX],
     pub upstream_len: usize,
     pub upstream: [c_char; OTPGATE_UPSTREAM_MAX],
 }

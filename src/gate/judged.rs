@@ -91,7 +91,12 @@ impl Judged {
     }
 
     /// See the field.
+    pub(super) fn is_pending(&self) -> bool {
+        self.is_pending
+    }
+
+    /// See the field.
     pub(super) fn ha1(&self) -> Option<Ha1> {
-        (self.ha1 != [0; 32]).then_some(self.ha1)
+        (self.ha1 != Ha1::default()).then_some(self.ha1)
     }
 }

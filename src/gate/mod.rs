@@ -4,14 +4,14 @@
 //! once. Any other is made again under the lock, on the record and the clock as they are then, saved, and only
 //! then answered. Slow PIN checks run outside the lock; then the round starts over with the result.
 //!
-//! Digest takes two steps, because the server checks nonce and nc only after it has asked for the password:
-//! [`Gate::digest_match`] finds out which password the client used, and spends nothing; [`Gate::digest_spend`]
-//! decides as Basic does, once the server is content.
+//! Digest logins go through the same shape in two steps (`digest`), and use up a nonce in between (`nonces`).
 //!
 //! Logins that wait in one process are decided together by the one of them that gets the lock, and share its
 //! sync (`queue`). Sub-requests aren't judged again (`judged`).
 
+mod digest;
 mod judged;
+pub mod nonces;
 mod queue;
 
 use std::cell::Cell;
@@ -24,15 +24,19 @@ use sha2::Sha256;
 use subtle::Choice;
 use zeroize::Zeroizing;
 
+use self::digest::is_to_be_carried_out;
+pub use self::digest::{DigestAnswer, DigestLogin, DigestRequest, Match};
 pub use self::judged::Judged;
 use self::judged::{Again, Mac};
 use self::queue::{Queue, Round};
 use crate::UnixTime;
-use crate::decide::{self, Attempt, Decision, Outcome, PinAnswer, PinQuestion, Proof, Reason, Verdict, Word};
-use crate::http::digest::{self, Ha1};
+use crate::decide::{
+    self, Attempt, Decision, Outcome, PinAnswer, PinAnswers, PinQuestion, Proof, Reason, Verdict, Word,
+};
+use crate::http::digest::{Exchange, Ha1};
 use crate::log::{Level, Log, Quoted};
 use crate::policy::Policy;
-use crate::token::{Address, Algorithm, Entry, Fingerprint, Pin, State};
+use crate::token::{Address, Entry, Fingerprint, Pin, State};
 use crate::users::fault::Fault;
 
 /// What a store finds under a name.
@@ -98,16 +102,6 @@ pub struct Login<'a> {
     pub address: Address,
 }
 
-/// One Digest login as a server presents it.
-pub struct DigestLogin<'a> {
-    /// The name the client gave, as the server has read it.
-    pub user: &'a [u8],
-    /// What the response is about.
-    pub exchange: &'a Arc<digest::Exchange>,
-    /// Where the client is.
-    pub address: Address,
-}
-
 /// The answer to a login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
@@ -127,25 +121,6 @@ impl Answer {
     /// When nothing could be decided.
     pub fn error() -> Answer {
         Answer::plain(Verdict::Error, Word::Error)
-    }
-}
-
-/// Which password a Digest response is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Match {
-    /// One that [`Gate::digest_spend`] would do something about: this is its HA1.
-    Acceptable(Ha1),
-    /// None that would be accepted. It is decided, and counted where it has to be.
-    Refused(Verdict, Word),
-}
-
-impl Match {
-    /// A grant without the HA1 it rests on is none, however it came about.
-    fn refused(verdict: Verdict, word: Word) -> Match {
-        match verdict {
-            Verdict::Granted => Match::Refused(Verdict::Error, Word::Error),
-            _ => Match::Refused(verdict, word),
-        }
     }
 }
 
@@ -185,7 +160,7 @@ struct Job {
 #[derive(Clone)]
 enum Credentials {
     Password(Zeroizing<Vec<u8>>),
-    Digest(Arc<digest::Exchange>),
+    Digest(Arc<Exchange>),
 }
 
 struct PinKnown {
@@ -287,18 +262,25 @@ impl<S: Store> Gate<S> {
             return (!asks).then(|| self.recall(policy, login, source, judged, (verdict, word, again), log));
         }
 
-        let (decision, found) = self.decide_now(basic_job(policy, login), source)?;
+        let (decision, found, _) = self.decide_now(basic_job(policy, login), source)?;
         self.log_outcome(&decision, &found, login.user, log);
         Some(self.basic_answer(policy, login, source, (judged, credentials), &decision, &found))
     }
 
-    fn decide_now(&self, mut job: Job, source: &dyn PinSource) -> Option<(Decision, Arc<Found>)> {
+    fn decide_now(
+        &self,
+        mut job: Job,
+        source: &dyn PinSource,
+    ) -> Option<(Decision, Arc<Found>, Option<Ha1>)> {
         let found = self.store.find_now(&job.user)?;
         // Each round either ends or answers one more question about one of the lines.
         for _ in 0..=found.entry.lines.len() {
-            match self.outcome_now(&job, &found)? {
+            let (outcome, ha1) = self.with_proof(&job, |attempt, pins| {
+                decide::without_search(&job.policy, &found.entry, attempt, pins, (self.clock)())
+            });
+            match outcome? {
                 Outcome::Decided(decision) => {
-                    return is_settled(&decision, &found).then_some((decision, found));
+                    return is_settled(&decision, &found).then_some((decision, found, ha1));
                 }
                 Outcome::NeedPin(question) => {
                     let asked = self.asked(&job, &found.entry, question, source)?;
@@ -310,14 +292,6 @@ impl<S: Store> Gate<S> {
             }
         }
         None
-    }
-
-    fn outcome_now(&self, job: &Job, found: &Found) -> Option<Outcome> {
-        let Credentials::Password(password) = &job.credentials else { return None };
-        let attempt =
-            Attempt { user: &job.user, proof: Proof::Password(password), address: job.address.clone() };
-        let pins = |fingerprint: Fingerprint, pin: &[u8]| job.known(fingerprint, pin);
-        decide::without_search(&job.policy, &found.entry, &attempt, &pins, (self.clock)())
     }
 
     /// What the server is told, and what the request remembers.
@@ -388,107 +362,6 @@ impl<S: Store> Gate<S> {
     /// Whether a grant rests on a PIN source other than this one.
     fn asks_again(&self, judged: &Judged, source: &dyn PinSource) -> bool {
         judged.pin_is_external && judged.pin_source != self.mac(&[&source.identity()])
-    }
-
-    /// Finds out which password a Digest response is of. Writes a log line and counts a failure only if it is of
-    /// none that would be accepted: what is spent is for [`Gate::digest_spend`].
-    pub fn digest_match(
-        &self,
-        policy: &Policy,
-        login: &DigestLogin<'_>,
-        judged: Option<&mut Judged>,
-        log: &dyn Log,
-    ) -> Match {
-        let credentials = self.digest_mac(login);
-        if let Some(known) = judged.as_deref()
-            && let Some((verdict, word, _)) = known.recall(&credentials)
-        {
-            return match known.ha1() {
-                Some(ha1) => Match::Acceptable(ha1),
-                None => Match::refused(verdict, word),
-            };
-        }
-        let (decision, _, ha1) = self.decide(self.digest_job(policy, login, true), &NoPinSource, log);
-        match ha1 {
-            Some(ha1) if is_to_be_carried_out(&decision) => {
-                // The lingering code isn't spent by being used, so there is nothing to decide again.
-                if let Some(judged) = judged.filter(|_| is_plain_reuse(&decision) && !policy.pin_fake_basic) {
-                    let known = Judged::new(decision.verdict, decision.word, credentials);
-                    *judged = known.with_ha1(ha1).until_accepted();
-                }
-                Match::Acceptable(ha1)
-            }
-            _ => {
-                if let Some(judged) = judged {
-                    *judged = Judged::new(decision.verdict, decision.word, credentials);
-                }
-                Match::refused(decision.verdict, decision.word)
-            }
-        }
-    }
-
-    /// Decides a Digest login whose nonce the server has accepted, and writes one log line.
-    pub fn digest_spend(
-        &self,
-        policy: &Policy,
-        login: &DigestLogin<'_>,
-        judged: Option<&mut Judged>,
-        log: &dyn Log,
-    ) -> Answer {
-        let credentials = self.digest_mac(login);
-        let mut judged = judged;
-        if let Some(known) = judged.as_deref_mut()
-            && let Some((verdict, word, _)) = known.recall(&credentials)
-        {
-            if known.accept() {
-                self.log_decision(verdict, word, Reason::Reused, login.user, log);
-            }
-            return Answer::plain(verdict, word);
-        }
-        let (decision, found, ha1) = self.decide(self.digest_job(policy, login, false), &NoPinSource, log);
-        if let Some(judged) = judged {
-            let known = Judged::new(decision.verdict, decision.word, credentials);
-            *judged = ha1.map_or(known, |ha1| known.with_ha1(ha1));
-        }
-        let accepted = decision.accepted.filter(|_| decision.verdict == Verdict::Granted);
-        let upstream_pin = accepted.filter(|_| policy.pin_fake_basic).map(|accepted| {
-            let token = &found.entry.lines[accepted.line].token;
-            match (&token.pin, token.algorithm) {
-                (Pin::Literal(pin), Algorithm::Hotp(_)) => Zeroizing::new(pin.expose().to_vec()),
-                _ => Zeroizing::default(),
-            }
-        });
-        Answer { verdict: decision.verdict, word: decision.word, upstream_pin }
-    }
-
-    fn digest_job(&self, policy: &Policy, login: &DigestLogin<'_>, is_match_only: bool) -> Job {
-        Job {
-            policy: *policy,
-            user: login.user.to_vec(),
-            credentials: Credentials::Digest(login.exchange.clone()),
-            address: login.address.clone(),
-            pins: Arc::default(),
-            is_match_only,
-        }
-    }
-
-    fn digest_mac(&self, login: &DigestLogin<'_>) -> Mac {
-        let exchange = login.exchange;
-        let sent = &exchange.sent;
-        let optional = [&sent.cnonce, &sent.nc, &sent.qop].map(|field| field.as_deref().unwrap_or_default());
-        let [cnonce, nc, qop] = optional;
-        self.mac(&[
-            b"digest",
-            login.user,
-            &exchange.realm,
-            &exchange.method,
-            &sent.nonce,
-            &sent.uri,
-            &sent.response,
-            cnonce,
-            nc,
-            qop,
-        ])
     }
 
     fn decide(&self, job: Job, source: &dyn PinSource, log: &dyn Log) -> (Decision, Arc<Found>, Option<Ha1>) {
@@ -679,13 +552,22 @@ impl<S: Store> Gate<S> {
     }
 
     fn decide_on(&self, job: &Job, found: Arc<Found>) -> Decided {
+        let (outcome, ha1) = self.with_proof(job, |attempt, pins| {
+            decide::login(&job.policy, &found.entry, attempt, pins, (self.clock)())
+        });
+        Decided { outcome, found, ha1 }
+    }
+
+    /// What `decide` makes of the job's credentials, and the HA1 that a Digest response was found to be of.
+    fn with_proof<R>(
+        &self,
+        job: &Job,
+        decide: impl FnOnce(&Attempt<'_>, PinAnswers<'_>) -> R,
+    ) -> (R, Option<Ha1>) {
         let pins = |fingerprint: Fingerprint, pin: &[u8]| job.known(fingerprint, pin);
-        let decide = |proof: Proof<'_>| {
-            let attempt = Attempt { user: &job.user, proof, address: job.address.clone() };
-            decide::login(&job.policy, &found.entry, &attempt, &pins, (self.clock)())
-        };
-        let (outcome, ha1) = match &job.credentials {
-            Credentials::Password(password) => (decide(Proof::Password(password)), None),
+        let attempt = |proof| Attempt { user: &job.user, proof, address: job.address.clone() };
+        match &job.credentials {
+            Credentials::Password(password) => (decide(&attempt(Proof::Password(password)), &pins), None),
             Credentials::Digest(exchange) => {
                 let response = exchange.response(&job.user);
                 let matched = Cell::new(None);
@@ -696,11 +578,9 @@ impl<S: Store> Gate<S> {
                     }
                     is_it
                 };
-                let outcome = decide(Proof::Response(&is_of));
-                (outcome, matched.get())
+                (decide(&attempt(Proof::Response(&is_of)), &pins), matched.get())
             }
-        };
-        Decided { outcome, found, ha1 }
+        }
     }
 
     fn mac(&self, parts: &[&[u8]]) -> Mac {
@@ -735,30 +615,6 @@ fn is_settled(snapshot: &Decision, found: &Found) -> bool {
     snapshot.changes.is_empty() && (is_exact(found) || !snapshot.depends_on_state)
 }
 
-/// Whether a decision changes what codes are worth: a grant or a forget request. In Digest it waits for the
-/// server's word on the nonce.
-fn is_to_be_carried_out(decision: &Decision) -> bool {
-    decision.verdict == Verdict::Granted || decision.word == Word::Forgotten
-}
-
-/// Whether nothing but the answer comes of a decision for the lingering code.
-fn is_plain_reuse(decision: &Decision) -> bool {
-    decision.word == Word::GrantedReuse && decision.changes.is_empty()
-}
-
 fn ask(source: &dyn PinSource, user: &[u8], pin: &[u8]) -> PinAnswer {
     if source.identity().is_empty() { PinAnswer::NoSource } else { source.check(user, pin) }
-}
-
-/// Digest has no PIN apart from the code, so nobody is asked.
-struct NoPinSource;
-
-impl PinSource for NoPinSource {
-    fn identity(&self) -> Vec<u8> {
-        Vec::new()
-    }
-
-    fn check(&self, _: &[u8], _: &[u8]) -> PinAnswer {
-        PinAnswer::NoSource
-    }
 }

@@ -5,6 +5,11 @@ use std::sync::LazyLock;
 use data_encoding::{BASE64, BASE64_NOPAD, Encoding};
 use zeroize::Zeroizing;
 
+/// The challenge. `realm` as [`super::quoted`] makes it.
+pub fn challenge(realm: &str) -> String {
+    format!("Basic realm={realm}, charset=\"UTF-8\"")
+}
+
 /// The `Authorization` header for a user and password.
 pub fn authorization(user: &[u8], password: &[u8]) -> Zeroizing<String> {
     let pair = Zeroizing::new([user, b":", password].concat());

@@ -3,12 +3,14 @@
 
 use data_encoding::HEXLOWER;
 use md5::{Digest, Md5};
+use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq};
 
 /// What a client sent in `Authorization: Digest …`, unquoted. A parameter that came twice has its last value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // the names are those of RFC 7616 section 3.4
 pub struct Credentials {
+    /// Of `username`, or of `username*` decoded.
     pub username: Vec<u8>,
     pub realm: Vec<u8>,
     pub nonce: Vec<u8>,
@@ -19,6 +21,7 @@ pub struct Credentials {
     pub opaque: Option<Vec<u8>>,
     pub qop: Option<Vec<u8>>,
     pub nc: Option<Vec<u8>>,
+    pub userhash: Option<Vec<u8>>,
 }
 
 /// Longest header looked at, in bytes.
@@ -37,6 +40,7 @@ impl Credentials {
         }
         let mut seen = Credentials::default();
         let mut has = [false; 5];
+        let mut extended = None;
         loop {
             rest = rest.trim_ascii_start();
             if rest.is_empty() {
@@ -45,6 +49,7 @@ impl Credentials {
             let (name, value, after) = parameter(rest)?;
             match &name.to_ascii_lowercase()[..] {
                 b"username" => (seen.username, has[0]) = (value, true),
+                b"username*" => extended = Some(value),
                 b"realm" => (seen.realm, has[1]) = (value, true),
                 b"nonce" => (seen.nonce, has[2]) = (value, true),
                 b"uri" => (seen.uri, has[3]) = (value, true),
@@ -54,9 +59,17 @@ impl Credentials {
                 b"opaque" => seen.opaque = Some(value),
                 b"qop" => seen.qop = Some(value),
                 b"nc" => seen.nc = Some(value),
+                b"userhash" => seen.userhash = Some(value),
                 _ => {}
             }
             rest = after;
+        }
+        if let Some(value) = extended {
+            // Which of the two would be meant?
+            if has[0] {
+                return None;
+            }
+            (seen.username, has[0]) = (decode_extended(&value)?, true);
         }
         let is_complete =
             has == [true; 5] && (seen.qop.is_none() || (seen.cnonce.is_some() && seen.nc.is_some()));
@@ -81,6 +94,28 @@ fn parameter(text: &[u8]) -> Option<(&[u8], Vec<u8>, &[u8])> {
     (!name.is_empty()).then_some((name, value, &rest[comma..]))
 }
 
+/// A value in the form of RFC 8187, which RFC 7616 has for names that a quoted string can't hold: `UTF-8''` and
+/// the bytes, some of them as `%HH`.
+fn decode_extended(value: &[u8]) -> Option<Vec<u8>> {
+    let mut parts = value.splitn(3, |&b| b == b'\'');
+    if !parts.next()?.eq_ignore_ascii_case(b"UTF-8") {
+        return None;
+    }
+    let (_language, text) = (parts.next()?, parts.next()?);
+    let mut name = Vec::new();
+    let mut bytes = text.iter();
+    while let Some(&byte) = bytes.next() {
+        name.push(match byte {
+            b'%' => {
+                let pair = [*bytes.next()?, *bytes.next()?];
+                data_encoding::HEXLOWER_PERMISSIVE.decode(&pair).ok()?[0]
+            }
+            _ => byte,
+        });
+    }
+    str::from_utf8(&name).is_ok().then_some(name)
+}
+
 /// The text up to the closing quote, with `\x` as `x`, and what follows.
 fn unquote(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut value = Vec::new();
@@ -95,12 +130,58 @@ fn unquote(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     None
 }
 
-/// `H(user:realm:password)` in hexadecimal: what servers keep in place of a password.
-pub type Ha1 = [u8; 32];
+/// The challenge for one hash. `realm` as [`super::quoted`] makes it.
+pub fn challenge(realm: &str, nonce: &str, algorithm: Algorithm, stale: bool) -> String {
+    let stale = if stale { ", stale=true" } else { "" };
+    let algorithm = algorithm.name();
+    format!(
+        "Digest realm={realm}, nonce=\"{nonce}\", algorithm={algorithm}, qop=\"auth\"{stale}, charset=UTF-8"
+    )
+}
+
+/// Which hash a client and a server use, RFC 7616 section 3.3. The `-sess` forms are not spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// RFC 2617 knows only this one, and Apache's mod_auth_digest.
+    Md5,
+    /// SHA-256.
+    Sha256,
+}
+
+impl Algorithm {
+    /// As challenges and headers name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::Md5 => "MD5",
+            Algorithm::Sha256 => "SHA-256",
+        }
+    }
+
+    /// By its name, in any case.
+    pub fn named(name: &[u8]) -> Option<Algorithm> {
+        let is_it = |algorithm: &Algorithm| algorithm.name().as_bytes().eq_ignore_ascii_case(name);
+        [Algorithm::Md5, Algorithm::Sha256].into_iter().find(is_it)
+    }
+}
+
+/// `H(user:realm:password)`, what servers keep in place of a password; MD5's is followed by zeros.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ha1([u8; 32]);
+
+impl Ha1 {
+    /// The hexadecimal form of one that was made with MD5.
+    pub fn md5_hexadecimal(&self) -> [u8; 32] {
+        let mut text = [0; 32];
+        HEXLOWER.encode_mut(&self.0[..16], &mut text);
+        text
+    }
+}
 
 /// A client's credentials and the request they came with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exchange {
+    /// The hash that the response was made with.
+    pub algorithm: Algorithm,
     /// The realm that the server goes by.
     pub realm: Vec<u8>,
     /// The method of the request.
@@ -111,51 +192,94 @@ pub struct Exchange {
 
 impl Exchange {
     /// The response, for the name that the server goes by.
-    pub fn response<'a>(&'a self, user: &'a [u8]) -> Response<'a> {
-        Response::md5(user, &self.realm, &self.method, &self.sent)
+    pub fn response<'a>(&'a self, user: &[u8]) -> Response<'a> {
+        Response::new(self.algorithm, user, &self.realm, &self.method, &self.sent)
     }
 }
 
 /// A client's response, ready to be held against passwords.
 pub struct Response<'a> {
-    user: &'a [u8],
-    realm: &'a [u8],
+    /// Told `user:realm:` already.
+    ha1: Begun,
     /// All that is hashed after HA1: nonce, nc, cnonce, qop and HA2, as far as the client gave them.
     tail: Vec<u8>,
     expected: &'a [u8],
 }
 
+enum Begun {
+    Md5(Md5),
+    Sha256(Sha256),
+}
+
 impl<'a> Response<'a> {
     /// For the name and realm that the server goes by, and the method of the request.
-    pub fn md5(user: &'a [u8], realm: &'a [u8], method: &[u8], sent: &'a Credentials) -> Response<'a> {
-        let ha2 = HEXLOWER
-            .encode(&Md5::new().chain_update(method).chain_update(b":").chain_update(&sent.uri).finalize());
+    pub fn new(
+        algorithm: Algorithm,
+        user: &[u8],
+        realm: &[u8],
+        method: &[u8],
+        sent: &'a Credentials,
+    ) -> Response<'a> {
+        let (ha1, ha2) = match algorithm {
+            Algorithm::Md5 => (Begun::Md5(begun(user, realm)), ha2::<Md5>(method, &sent.uri)),
+            Algorithm::Sha256 => (Begun::Sha256(begun(user, realm)), ha2::<Sha256>(method, &sent.uri)),
+        };
         let mut parts: Vec<&[u8]> = vec![b"", &sent.nonce];
         if let (Some(qop), Some(nc), Some(cnonce)) = (&sent.qop, &sent.nc, &sent.cnonce) {
             parts.extend([&nc[..], cnonce, qop]);
         }
         parts.push(ha2.as_bytes());
-        Response { user, realm, tail: parts.join(&b':'), expected: &sent.response }
+        Response { ha1, tail: parts.join(&b':'), expected: &sent.response }
     }
 
     /// Whether the response was computed from this password, given in parts; and the HA1 of that password.
     /// Takes the same time for every password of one length.
     pub fn is_of(&self, password: &[&[u8]]) -> (Choice, Ha1) {
-        let mut hash =
-            Md5::new().chain_update(self.user).chain_update(b":").chain_update(self.realm).chain_update(b":");
+        match &self.ha1 {
+            Begun::Md5(begun) => self.is_made_with(begun, password),
+            Begun::Sha256(begun) => self.is_made_with(begun, password),
+        }
+    }
+
+    fn is_made_with<H: Digest + Clone>(&self, begun: &H, password: &[&[u8]]) -> (Choice, Ha1) {
+        let mut hash = begun.clone();
         for part in password {
             hash.update(part);
         }
-        let ha1 = hexadecimal(&hash.finalize());
-        let response = hexadecimal(&Md5::new().chain_update(ha1).chain_update(&self.tail).finalize());
-        (response.ct_eq(self.expected), ha1)
+        let ha1 = hash.finalize();
+        let response =
+            H::new().chain_update(Hexadecimal::of(&ha1).as_bytes()).chain_update(&self.tail).finalize();
+        let mut kept = [0; 32];
+        kept[..ha1.len()].copy_from_slice(&ha1);
+        (Hexadecimal::of(&response).as_bytes().ct_eq(self.expected), Ha1(kept))
     }
 }
 
-fn hexadecimal(hash: &[u8]) -> Ha1 {
-    let mut text = [0; 32];
-    HEXLOWER.encode_mut(hash, &mut text);
-    text
+fn begun<H: Digest>(user: &[u8], realm: &[u8]) -> H {
+    H::new().chain_update(user).chain_update(b":").chain_update(realm).chain_update(b":")
+}
+
+fn ha2<H: Digest>(method: &[u8], uri: &[u8]) -> Hexadecimal {
+    Hexadecimal::of(&H::new().chain_update(method).chain_update(b":").chain_update(uri).finalize())
+}
+
+/// A hash of up to 32 bytes in lower-case hexadecimal, without a place on the heap.
+struct Hexadecimal {
+    text: [u8; 64],
+    len: usize,
+}
+
+impl Hexadecimal {
+    fn of(hash: &[u8]) -> Hexadecimal {
+        let mut text = [0; 64];
+        let len = 2 * hash.len();
+        HEXLOWER.encode_mut(hash, &mut text[..len]);
+        Hexadecimal { text, len }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.text[..self.len]
+    }
 }
 
 #[cfg(test)]
@@ -170,6 +294,7 @@ mod tests {
         nonce=\"dcd98b7102dd2f0e8b11d0f600bfb0c093\", uri=\"/dir/index.html\", qop=auth, nc=00000001, \
         cnonce=\"0a4f113b\", response=\"6629fae49393a05397450978507c4ef1\", \
         opaque=\"5ccc069c403ebaf9f0171e9517f40e41\"";
+    /// Section 3.9.1. (The values that section 3.9.2 prints are known to be wrong.)
     const RFC_7616: &str = "Digest username=\"Mufasa\", realm=\"http-auth@example.org\", \
         uri=\"/dir/index.html\", algorithm=MD5, \
         nonce=\"7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v\", nc=00000001, \
@@ -179,9 +304,19 @@ mod tests {
 
     #[test]
     fn the_examples_of_rfc_2617_and_rfc_7616() {
-        for (header, password) in [(RFC_2617, "Circle Of Life"), (RFC_7616, "Circle of Life")] {
+        let with_sha_256 = RFC_7616.replace("algorithm=MD5", "algorithm=SHA-256").replace(
+            "8ca523f5e9506fed4657c9700eebdbec",
+            "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1",
+        );
+        for (header, password, algorithm) in [
+            (RFC_2617, "Circle Of Life", Algorithm::Md5),
+            (RFC_7616, "Circle of Life", Algorithm::Md5),
+            (&with_sha_256, "Circle of Life", Algorithm::Sha256),
+        ] {
             let sent = parse(header).unwrap();
-            let response = Response::md5(&sent.username, &sent.realm, b"GET", &sent);
+            let named = sent.algorithm.as_deref().map_or(Some(Algorithm::Md5), Algorithm::named);
+            assert_eq!(named, Some(algorithm));
+            let response = Response::new(algorithm, &sent.username, &sent.realm, b"GET", &sent);
             let (right, ha1) = response.is_of(&[password.as_bytes()]);
             assert!(bool::from(right));
             let (in_parts, same) = response.is_of(&[&password.as_bytes()[..6], &password.as_bytes()[6..]]);
@@ -189,9 +324,8 @@ mod tests {
             for wrong in ["Circle of Lies", "", "circle of life"] {
                 assert!(!bool::from(response.is_of(&[wrong.as_bytes()]).0));
             }
-            assert!(!bool::from(
-                Response::md5(&sent.username, &sent.realm, b"POST", &sent).is_of(&[password.as_bytes()]).0
-            ));
+            let other = Response::new(algorithm, &sent.username, &sent.realm, b"POST", &sent);
+            assert!(!bool::from(other.is_of(&[password.as_bytes()]).0));
         }
     }
 
@@ -202,7 +336,8 @@ mod tests {
         let hash = |text: &str| HEXLOWER.encode(&Md5::digest(text.as_bytes()));
         let expected = hash(&format!("{}:n:{}", hash("a:r:secret"), hash("GET:/")));
         let sent = Credentials { response: expected.into_bytes(), ..sent };
-        assert!(bool::from(Response::md5(b"a", b"r", b"GET", &sent).is_of(&[b"secret"]).0));
+        let response = Response::new(Algorithm::Md5, b"a", b"r", b"GET", &sent);
+        assert!(bool::from(response.is_of(&[b"secret"]).0));
     }
 
     #[test]
@@ -222,6 +357,17 @@ mod tests {
                 format!("Digest username=\"eve\", username=\"bob\", {REST}"),
                 Some("bob"),
             ),
+            (
+                "extended",
+                format!("Digest username*=UTF-8''J%C3%a4s%C3%B8n%20Doe, {REST}"),
+                Some("J\u{e4}s\u{f8}n Doe"),
+            ),
+            ("extended, with a language", format!("Digest username*=utf-8'en'bob, {REST}"), Some("bob")),
+            ("extended in another charset", format!("Digest username*=iso-8859-1''bob, {REST}"), None),
+            ("extended, no UTF-8", format!("Digest username*=UTF-8''b%ff, {REST}"), None),
+            ("extended, cut", format!("Digest username*=UTF-8''b%f, {REST}"), None),
+            ("extended, without its quotes", format!("Digest username*=bob, {REST}"), None),
+            ("both forms", format!("Digest username*=UTF-8''bob, username=\"bob\", {REST}"), None),
             ("unknown parameters", format!("Digest x=1, y=\"2\", username=\"bob\", {REST}"), Some("bob")),
             ("unclosed quote", format!("Digest {REST}, username=\"bob"), None),
             ("no value", format!("Digest username, {REST}"), None),

@@ -1,6 +1,7 @@
 /* Digest logins: matching a response, spending the code behind it. */
 #include "harness.h"
 
+#include <pthread.h>
 #include <string.h>
 
 /* MD5("alice:area:Sesam-Open755224"), and the response that follows from it, by Python's hashlib. */
@@ -164,6 +165,150 @@ static void null_pointers_in_digest_are_errors_and_the_answer_is_filled_all_the_
     otpgate_gate_free(gate);
 }
 
+/* ---- The whole protocol ---- */
+
+static uint64_t memory_of_zone[512];
+static pthread_mutex_t zone_mutex = PTHREAD_MUTEX_INITIALIZER;
+static const otpgate_zone zone = {memory_of_zone, sizeof memory_of_zone, &zone_mutex};
+
+static void lock_zone(void *mutex)
+{
+    EXPECT(mutex == &zone_mutex);
+    EXPECT(pthread_mutex_lock(mutex) == 0);
+}
+
+static void unlock_zone(void *mutex)
+{
+    EXPECT(pthread_mutex_unlock(mutex) == 0);
+}
+
+static otpgate_gate *gate_with_zone(void)
+{
+    otpgate_host lent = host(OTPGATE_NGINX);
+    otpgate_gate *gate;
+    lent.lock_zone = lock_zone;
+    lent.unlock_zone = unlock_zone;
+    gate = otpgate_gate_new(&lent);
+    EXPECT(gate != NULL);
+    EXPECT_NUMBER(otpgate_zone_init(&zone), 0);
+    return gate;
+}
+
+static otpgate_settings nginx_digest(void)
+{
+    otpgate_settings settings;
+    memset(&settings, 0, sizeof settings);
+    set(&settings, OTPGATE_NGINX, "auth_otp_users_file", "users", NULL);
+    set(&settings, OTPGATE_NGINX, "auth_otp_scheme", "digest", NULL);
+    return settings;
+}
+
+static void a_zone_that_is_too_small_or_missing_is_refused(void)
+{
+    static const otpgate_zone bad[] = {{NULL, 4096, NULL}, {memory_of_zone, 0, NULL}, {memory_of_zone, 64, NULL},
+                                       {(char *)memory_of_zone + 1, 2048, NULL}};
+    size_t i;
+    EXPECT(otpgate_zone_init(NULL) != 0);
+    for (i = 0; i < sizeof bad / sizeof *bad; i++)
+        EXPECT(otpgate_zone_init(&bad[i]) != 0);
+    EXPECT_NUMBER(otpgate_zone_init(&zone), 0);
+}
+
+static void challenges_are_those_of_the_scheme_and_fit_their_buffer(void)
+{
+    otpgate_gate *gate = gate_with_zone();
+    otpgate_settings settings = nginx_digest(), none;
+    otpgate_str challenges[OTPGATE_CHALLENGES_MAX];
+    char buffer[OTPGATE_CHALLENGES_SIZE], realm[257];
+    size_t count, i;
+    memset(&none, 0, sizeof none);
+    EXPECT_NUMBER(otpgate_settings_has_digest(&settings), 1);
+    EXPECT_NUMBER(otpgate_settings_has_basic(&settings), 0);
+    EXPECT_NUMBER(otpgate_settings_has_digest(&none), 0);
+    EXPECT_NUMBER(otpgate_settings_has_basic(&none), 1);
+
+    count = otpgate_challenges(gate, &settings, str("area"), &zone, 1, challenges, buffer, sizeof buffer, NULL);
+    EXPECT_NUMBER(count, 2);
+    for (i = 0; i < count; i++) {
+        char text[512] = "";
+        EXPECT(challenges[i].len < sizeof text);
+        memcpy(text, challenges[i].data, challenges[i].len);
+        EXPECT(strstr(text, "Digest realm=\"area\", nonce=\"") == text);
+        EXPECT(strstr(text, i == 0 ? "algorithm=SHA-256" : "algorithm=MD5") != NULL);
+        EXPECT(strstr(text, "stale=true") != NULL);
+    }
+    count = otpgate_challenges(gate, &none, str("area"), NULL, 0, challenges, buffer, sizeof buffer, NULL);
+    EXPECT_NUMBER(count, 1);
+    EXPECT_NUMBER(challenges[0].len, strlen("Basic realm=\"area\", charset=\"UTF-8\""));
+
+    /* The longest realm that the header promises room for, all of it to be escaped. */
+    set(&settings, OTPGATE_NGINX, "auth_otp_scheme", "both", NULL);
+    memset(realm, '"', sizeof realm);
+    realm[256] = '\0';
+    EXPECT_NUMBER(otpgate_challenges(gate, &settings, str(realm), &zone, 1, challenges, buffer, sizeof buffer, NULL), 3);
+    EXPECT_NUMBER(line_count, 0);
+
+    EXPECT_NUMBER(otpgate_challenges(gate, &settings, str("a"), &zone, 0, challenges, buffer, 100, NULL), 0);
+    EXPECT_NUMBER(otpgate_challenges(gate, &settings, str("a\n"), &zone, 0, challenges, buffer, sizeof buffer, NULL), 0);
+    EXPECT_NUMBER(otpgate_challenges(gate, &settings, str("a"), NULL, 0, challenges, buffer, sizeof buffer, NULL), 0);
+    EXPECT_NUMBER(line_count, 3);
+    EXPECT_NUMBER(otpgate_challenges(NULL, &settings, str("a"), &zone, 0, challenges, buffer, sizeof buffer, NULL), 0);
+    EXPECT_NUMBER(otpgate_challenges(gate, &settings, str("a"), &zone, 0, NULL, buffer, sizeof buffer, NULL), 0);
+    EXPECT_NUMBER(otpgate_challenges(gate, &settings, str("a"), &zone, 0, challenges, NULL, sizeof buffer, NULL), 0);
+    otpgate_gate_free(gate);
+}
+
+static const char *whole(otpgate_gate *gate, const otpgate_digest *login)
+{
+    otpgate_answer answer = rubbish();
+    expect_filled(&answer, otpgate_digest_login(gate, login, &answer));
+    return answer.stale ? "stale" : answer.result;
+}
+
+static void a_nonce_of_another_server_decides_nothing(void)
+{
+    otpgate_gate *gate = gate_with_zone();
+    otpgate_settings settings = nginx_digest();
+    otpgate_digest login = digest_of(&settings, RIGHT);
+    otpgate_answer answer = rubbish();
+    write_users("HOTP alice " PIN " " KEY "\n");
+    login.target = str("/page");
+    login.zone = &zone;
+    login.method = str("GET /page HTTP/1.1");
+    EXPECT_TEXT(whole(gate, &login), "stale");
+    expect_filled(&answer, otpgate_digest_login_now(gate, &login, &answer));
+    EXPECT_NUMBER(answer.stale, 1);
+    EXPECT_NUMBER(line_count, 2);
+    EXPECT_TEXT(field("alice", 5), "");
+
+    login.target = str("/other");
+    EXPECT_TEXT(whole(gate, &login), "denied-code");
+    login.realm = str("other");
+    EXPECT_TEXT(whole(gate, &login), "");
+    login.authorization = str("garbage");
+    EXPECT_TEXT(whole(gate, &login), "denied-code");
+    EXPECT_TEXT(field("alice", 6), "");
+    otpgate_gate_free(gate);
+}
+
+static void without_a_zone_a_digest_login_is_an_error(void)
+{
+    otpgate_gate *gate = gate_with_zone(), *lockless = new_gate(OTPGATE_NGINX);
+    otpgate_settings settings = nginx_digest();
+    otpgate_digest login = digest_of(&settings, RIGHT);
+    write_users("HOTP alice " PIN " " KEY "\n");
+    EXPECT_TEXT(whole(gate, &login), "error");
+    login.zone = &zone;
+    EXPECT_TEXT(whole(lockless, &login), "error");
+    memset(memory_of_zone, 0, sizeof memory_of_zone);
+    EXPECT_TEXT(whole(gate, &login), "error");
+    EXPECT_NUMBER(line_count, 3);
+    EXPECT_TEXT(whole(NULL, &login), "error");
+    EXPECT_TEXT(whole(gate, NULL), "error");
+    otpgate_gate_free(gate);
+    otpgate_gate_free(lockless);
+}
+
 #define CASE(name) {#name, name}
 const struct test_case digest_cases[] = {
     CASE(a_response_is_matched_without_spending_and_spent_once),
@@ -172,5 +317,9 @@ const struct test_case digest_cases[] = {
     CASE(pins_that_digest_cannot_check_are_refused_with_a_log_line),
     CASE(a_header_that_is_no_digest_is_denied),
     CASE(null_pointers_in_digest_are_errors_and_the_answer_is_filled_all_the_same),
+    CASE(a_zone_that_is_too_small_or_missing_is_refused),
+    CASE(challenges_are_those_of_the_scheme_and_fit_their_buffer),
+    CASE(a_nonce_of_another_server_decides_nothing),
+    CASE(without_a_zone_a_digest_login_is_an_error),
     {NULL, NULL},
 };

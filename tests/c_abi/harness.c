@@ -171,7 +171,7 @@ otpgate_answer rubbish(void)
 
 void expect_filled(const otpgate_answer *answer, int verdict)
 {
-    static const char *const words[] = {"granted-fresh", "granted-reuse", "denied-pin",   "denied-code", "denied-expired",
+    static const char *const words[] = {"", "granted-fresh", "granted-reuse", "denied-pin",   "denied-code", "denied-expired",
                                         "denied-ip",     "denied-locked", "forgotten",    "unknown",     "error"};
     size_t i;
     int is_word = 0;
@@ -183,6 +183,10 @@ void expect_filled(const otpgate_answer *answer, int verdict)
     EXPECT(is_word);
     EXPECT((strncmp(answer->result, "granted-", 8) == 0) == (verdict == OTPGATE_GRANTED));
     EXPECT(verdict != OTPGATE_ERROR || strcmp(answer->result, "error") == 0);
+    EXPECT(answer->stale == 0 || (answer->stale == 1 && answer->result[0] == '\0'));
+    EXPECT(answer->result[0] != '\0' || verdict == OTPGATE_DENIED);
+    EXPECT((answer->user_len > 0) == (verdict == OTPGATE_GRANTED && strcmp(answer->result, "") != 0));
+    EXPECT(answer->user_len <= OTPGATE_USER_MAX);
     EXPECT(answer->upstream_len <= OTPGATE_UPSTREAM_MAX);
     EXPECT(answer->upstream_len == 0 || verdict == OTPGATE_GRANTED);
 }

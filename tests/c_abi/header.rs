@@ -44,7 +44,8 @@ fn every_constant_of_the_header_has_its_value_in_rust() {
         OTPGATE_GRANTED OTPGATE_DENIED OTPGATE_UNKNOWN OTPGATE_ERROR OTPGATE_WOULD_BLOCK
         OTPGATE_PIN_RIGHT OTPGATE_PIN_WRONG OTPGATE_PIN_UNKNOWN OTPGATE_PIN_ERROR
         OTPGATE_LOG_ERROR OTPGATE_LOG_WARNING OTPGATE_LOG_NOTICE OTPGATE_LOG_INFO OTPGATE_LOG_DEBUG
-        OTPGATE_SETTINGS_WORDS OTPGATE_MEMORY_WORDS OTPGATE_UPSTREAM_MAX OTPGATE_HA1_LEN
+        OTPGATE_SETTINGS_WORDS OTPGATE_MEMORY_WORDS OTPGATE_UPSTREAM_MAX OTPGATE_USER_MAX OTPGATE_HA1_LEN
+        OTPGATE_CHALLENGES_MAX OTPGATE_CHALLENGES_SIZE
     };
     let rust: BTreeMap<String, i128> = rust.map(|(name, value)| (name.to_owned(), value)).into();
     let header: BTreeMap<String, i128> = items("const", ':')
@@ -97,8 +98,11 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
             log: Option<unsafe extern "C" fn(request: *mut c_void, level: c_int, message: otpgate_str)>,
             check_pin: Option<
                 unsafe extern "C" fn(request: *mut c_void, user: otpgate_str, pin: otpgate_str) -> c_int
-            >
+            >,
+            lock_zone: Option<unsafe extern "C" fn(mutex: *mut c_void)>,
+            unlock_zone: Option<unsafe extern "C" fn(mutex: *mut c_void)>
         }
+        otpgate_zone { memory: *mut c_void, size: usize, mutex: *mut c_void }
         otpgate_settings { opaque: [u64; 128usize] }
         otpgate_memory { opaque: [u64; 24usize] }
         otpgate_login {
@@ -117,9 +121,19 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
             authorization: otpgate_str,
             address: otpgate_str,
             memory: *mut otpgate_memory,
-            request: *mut c_void
+            request: *mut c_void,
+            target: otpgate_str,
+            zone: *const otpgate_zone
         }
-        otpgate_answer { verdict: i32, result: *const c_char, upstream_len: usize, upstream: [c_char; 2048usize] }
+        otpgate_answer {
+            verdict: i32,
+            stale: i32,
+            result: *const c_char,
+            user_len: usize,
+            user: [c_char; 255usize],
+            upstream_len: usize,
+            upstream: [c_char; 2048usize]
+        }
         otpgate_identity { uid: u32, gid: u32 }
     };
     let text: String = HEADER.concat();
@@ -174,6 +188,8 @@ fn every_function_of_the_header_has_its_signature_in_rust() {
         fn otpgate_settings_set(*mut otpgate_settings, c_int, otpgate_str, *const otpgate_str, usize, otpgate_str, *mut c_char, usize) -> c_int;
         fn otpgate_settings_merge(*mut otpgate_settings, c_int, *const otpgate_settings, *const otpgate_settings);
         fn otpgate_settings_require_tls(*const otpgate_settings) -> c_int;
+        fn otpgate_settings_has_basic(*const otpgate_settings) -> c_int;
+        fn otpgate_settings_has_digest(*const otpgate_settings) -> c_int;
         fn otpgate_settings_has_users_file(*const otpgate_settings) -> c_int;
         fn otpgate_settings_pin_providers(*const otpgate_settings, *mut usize) -> *const otpgate_str;
         fn otpgate_settings_check(*mut otpgate_gate, *const *const otpgate_settings, usize, *const otpgate_identity, *mut c_void) -> usize;
@@ -181,6 +197,10 @@ fn every_function_of_the_header_has_its_signature_in_rust() {
         fn otpgate_basic_now(*mut otpgate_gate, *const otpgate_login, *mut otpgate_answer) -> c_int;
         fn otpgate_digest_match(*mut otpgate_gate, *const otpgate_digest, *mut otpgate_answer, *mut c_char) -> c_int;
         fn otpgate_digest_spend(*mut otpgate_gate, *const otpgate_digest, *mut otpgate_answer) -> c_int;
+        fn otpgate_zone_init(*const otpgate_zone) -> c_int;
+        fn otpgate_digest_login(*mut otpgate_gate, *const otpgate_digest, *mut otpgate_answer) -> c_int;
+        fn otpgate_digest_login_now(*mut otpgate_gate, *const otpgate_digest, *mut otpgate_answer) -> c_int;
+        fn otpgate_challenges(*mut otpgate_gate, *const otpgate_settings, otpgate_str, *const otpgate_zone, c_int, *mut otpgate_str, *mut c_char, usize, *mut c_void) -> usize;
     };
     let rust: BTreeMap<String, (Vec<String>, Option<String>)> = rust.into();
     let header: BTreeMap<String, (Vec<String>, Option<String>)> = items("fn", '(')

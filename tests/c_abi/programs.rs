@@ -120,6 +120,10 @@ cases! {
     pins_that_digest_cannot_check_are_refused_with_a_log_line
     a_header_that_is_no_digest_is_denied
     null_pointers_in_digest_are_errors_and_the_answer_is_filled_all_the_same
+    a_zone_that_is_too_small_or_missing_is_refused
+    challenges_are_those_of_the_scheme_and_fit_their_buffer
+    a_nonce_of_another_server_decides_nothing
+    without_a_zone_a_digest_login_is_an_error
 
     of_threads_with_the_same_code_exactly_one_is_granted
     of_threads_with_a_lingering_code_one_is_fresh_and_the_others_reuse_it

@@ -89,6 +89,12 @@ impl Response {
             .map(|(_, value)| value.as_str())
     }
 
+    /// All headers of that name, in order.
+    pub fn headers_of(&self, name: &str) -> Vec<&str> {
+        let named = self.headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        named.map(|(_, value)| value.as_str()).collect()
+    }
+
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }

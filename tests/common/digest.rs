@@ -1,13 +1,15 @@
-//! A Digest client (RFC 7616, MD5, qop=auth) that does what it is told, right or wrong.
+//! A Digest client (RFC 7616, qop=auth) that does what it is told, right or wrong.
 
 use data_encoding::HEXLOWER;
 use md5::{Digest, Md5};
+use sha2::Sha256;
 
 use super::common::{Place, Reply, Request};
 
 /// A server's challenge.
 #[derive(Clone, Debug)]
 pub struct Challenge {
+    pub algorithm: String,
     pub realm: String,
     pub nonce: String,
     pub opaque: Option<String>,
@@ -25,13 +27,25 @@ impl Challenge {
 
     #[track_caller]
     pub fn in_answer(reply: &Reply) -> Challenge {
-        let header = ["WWW-Authenticate", "Proxy-Authenticate"].iter().find_map(|name| reply.0.header(name));
-        let header = header.unwrap_or_else(|| panic!("no challenge in {reply:?}"));
+        let all = Challenge::all_in(reply);
+        all.into_iter().next().unwrap_or_else(|| panic!("no Digest challenge in {reply:?}"))
+    }
+
+    /// All of Digest, in order.
+    pub fn all_in(reply: &Reply) -> Vec<Challenge> {
+        let headers = ["WWW-Authenticate", "Proxy-Authenticate"].map(|name| reply.0.headers_of(name));
+        let digest = headers.into_iter().flatten().filter(|header| header.starts_with("Digest "));
+        digest.map(Challenge::parse).collect()
+    }
+
+    fn parse(header: &str) -> Challenge {
         let quoted = |name: &str| {
             let value = header.split(&format!("{name}=\"")).nth(1)?;
             Some(value.split('"').next().unwrap_or_default().to_owned())
         };
+        let algorithm = header.split("algorithm=").nth(1).and_then(|rest| rest.split(',').next());
         Challenge {
+            algorithm: algorithm.expect("an algorithm").to_owned(),
             realm: quoted("realm").expect("a realm"),
             nonce: quoted("nonce").expect("a nonce"),
             opaque: quoted("opaque"),
@@ -79,8 +93,12 @@ impl Answer {
 
     /// The header's value.
     pub fn header(&self) -> String {
-        let hash = |text: String| HEXLOWER.encode(&Md5::digest(text.as_bytes()));
-        let Challenge { realm, nonce, opaque, .. } = &self.challenge;
+        let Challenge { algorithm, realm, nonce, opaque, .. } = &self.challenge;
+        let hash = |text: String| match algorithm.as_str() {
+            "MD5" => HEXLOWER.encode(&Md5::digest(text.as_bytes())),
+            "SHA-256" => HEXLOWER.encode(&Sha256::digest(text.as_bytes())),
+            other => panic!("{other} isn't spoken"),
+        };
         let (user, uri, nc, cnonce) = (&self.user, &self.uri, self.nc, &self.cnonce);
         let ha1 = hash(format!("{user}:{realm}:{}", self.password));
         let ha2 = hash(format!("{}:{uri}", self.method));
@@ -88,8 +106,8 @@ impl Answer {
         let response = self.response.as_ref().unwrap_or(&computed);
         let opaque = opaque.as_ref().map(|opaque| format!(", opaque=\"{opaque}\"")).unwrap_or_default();
         format!(
-            "Digest username=\"{user}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", algorithm=MD5, \
-             qop=auth, nc={nc:08x}, cnonce=\"{cnonce}\", response=\"{response}\"{opaque}"
+            "Digest username=\"{user}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", \
+             algorithm={algorithm}, qop=auth, nc={nc:08x}, cnonce=\"{cnonce}\", response=\"{response}\"{opaque}"
         )
     }
 

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use super::daemon::Daemon;
 use super::root::{Root, SERVER_ACCOUNT};
 use super::scope::{Scope, Setting};
-use super::server::{self, ACCESS_LOG, ERROR_LOG, Kind, Ports, RESULT_HEADER};
+use super::server::{self, ACCESS_LOG, ERROR_LOG, Kind, NonceFault, Ports, RESULT_HEADER};
 use super::{is_root, log, require};
 
 const PROGRAM: &str = "/usr/sbin/apache2";
@@ -150,8 +150,9 @@ impl Httpd {
         let mut text = format!("<{name} \"{place}\">\n");
         if !scope.bare {
             let second = !scope.second_provider.is_empty();
+            let scheme = if scope.digest { "Digest" } else { "Basic" };
             text += &format!(
-                "AuthType Basic\nAuthName \"{}\"\nAuthBasicProvider OTP{}\nRequire valid-user\n",
+                "AuthType {scheme}\nAuthName \"{}\"\nAuth{scheme}Provider OTP{}\nRequire valid-user\n",
                 scope.name,
                 if second { " file" } else { "" },
             );
@@ -194,6 +195,8 @@ fn directive(setting: Setting) -> &'static str {
         Setting::PinFakeBasic => "PINFakeBasicAuth",
         Setting::AllowHex => "OTPAuthAllowHex",
         Setting::RequireTls => "OTPAuthRequireTLS",
+        Setting::NonceLifetime => "AuthDigestNonceLifetime",
+        Setting::NonceCountCheck => "AuthDigestNcCheck",
     }
 }
 
@@ -235,7 +238,8 @@ impl Kind for Httpd {
             mpm_file = module_file(self.mpm.module()),
             mpm_directives = self.mpm.directives(),
         );
-        for module in &self.modules {
+        let digest = scopes.iter().any(|scope| scope.digest).then_some("auth_digest");
+        for module in self.modules.iter().map(String::as_str).chain(digest) {
             text += &format!("LoadModule {module}_module {}\n", module_file(module));
         }
         // A copy: httpd reads it again at each reload, and a build may be going on meanwhile.
@@ -297,7 +301,7 @@ impl Kind for Httpd {
     }
 
     fn is_harmless(&self, line: &str) -> bool {
-        const LIFE: [&str; 29] = [
+        const LIFE: [&str; 31] = [
             // Configured and built, by MPM.
             "AH00489:", "AH00490:", "AH00292:", "AH00293:", "AH00163:", "AH00164:",
             // The command line.
@@ -312,6 +316,8 @@ impl Kind for Httpd {
             "AH00484:", "AH10159:", "AH03490:", "AH00286:", "AH00288:", "AH00161:", "AH00162:",
             // mod_auth_basic and mod_auth_form repeat each refusal: wrong password, unknown user, other scheme.
             "AH01617:", "AH01618:", "AH01614:", "AH01807:",
+            // mod_auth_digest, too: denied by provider, user unknown to it.
+            "AH01791:", "AH01790:",
         ];
         let Some(source) = source(line) else {
             return false;
@@ -336,6 +342,14 @@ impl Kind for Httpd {
 
     fn stop_gracefully(&self, daemon: &Daemon) {
         daemon.signal(Signal::WINCH);
+    }
+
+    fn refuses_nonce(&self, fault: NonceFault) -> &'static str {
+        match fault {
+            NonceFault::Forged => "AH01776:",
+            NonceFault::Stale => "AH01778:",
+            NonceFault::Replayed => "AH01774: Warning, possible replay attack: nonce-count check failed",
+        }
     }
 
     fn message(&self, line: &str) -> String {

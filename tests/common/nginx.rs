@@ -9,7 +9,7 @@ use super::daemon::Daemon;
 use super::httpd::Tested;
 use super::root::{Root, SERVER_ACCOUNT};
 use super::scope::{Scope, Setting};
-use super::server::{self, ACCESS_LOG, ERROR_LOG, Kind, Ports, RESULT_HEADER};
+use super::server::{self, ACCESS_LOG, ERROR_LOG, Kind, NonceFault, Ports, RESULT_HEADER};
 use super::{is_root, log, require};
 
 const PROGRAM: &str = "/usr/sbin/nginx";
@@ -127,7 +127,10 @@ impl Nginx {
         if !scope.bare {
             let users = server::users_path(root, scope);
             text += &format!("auth_otp \"{}\";\nauth_otp_users_file \"{}\";\n", scope.name, users.display());
-            for (setting, value) in &scope.settings {
+            if scope.digest {
+                text += "auth_otp_scheme digest;\n";
+            }
+            for (setting, value) in scope.settings.iter().filter(|(it, _)| *it != Setting::NonceCountCheck) {
                 text += &format!("{} {value};\n", directive(*setting));
             }
         }
@@ -152,6 +155,8 @@ fn directive(setting: Setting) -> &'static str {
         Setting::PinFakeBasic => "auth_otp_pin_fake_basic",
         Setting::AllowHex => "auth_otp_allow_hex",
         Setting::RequireTls => "auth_otp_require_tls",
+        Setting::NonceLifetime => "auth_otp_nonce_lifetime",
+        Setting::NonceCountCheck => panic!("nginx always checks nonce counts"),
     }
 }
 
@@ -284,6 +289,13 @@ impl Kind for Nginx {
 
     fn stop_gracefully(&self, daemon: &Daemon) {
         daemon.signal(Signal::QUIT);
+    }
+
+    fn refuses_nonce(&self, fault: NonceFault) -> &'static str {
+        match fault {
+            NonceFault::Forged | NonceFault::Stale => "the nonce has expired or is from before a restart",
+            NonceFault::Replayed => "the nonce was used with this count before",
+        }
     }
 
     fn message(&self, line: &str) -> String {

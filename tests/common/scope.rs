@@ -19,6 +19,10 @@ pub enum Setting {
     PinFakeBasic,
     AllowHex,
     RequireTls,
+    /// Seconds for which a Digest nonce may be used.
+    NonceLifetime,
+    /// Each Digest nonce count is good for one request; on nginx always.
+    NonceCountCheck,
 }
 
 /// One protected directory of the site, with a users file of its own.
@@ -27,6 +31,8 @@ pub struct Scope {
     pub name: String,
     pub users: Vec<u8>,
     pub settings: Vec<(Setting, String)>,
+    /// Credentials are asked for by Digest instead of Basic.
+    pub digest: bool,
     /// Users and passwords of a second provider, asked after otpgate.
     pub second_provider: Vec<(String, String)>,
     /// Users and PINs of the file that checks PINs marked `+`.
@@ -48,6 +54,7 @@ impl Scope {
             name: name.into(),
             users: Vec::new(),
             settings: Vec::new(),
+            digest: false,
             second_provider: Vec::new(),
             pin_file: Vec::new(),
             directives: String::new(),
@@ -92,6 +99,11 @@ impl Scope {
 
     pub fn set(mut self, setting: Setting, value: impl ToString) -> Scope {
         self.settings.push((setting, value.to_string()));
+        self
+    }
+
+    pub fn digest(mut self) -> Scope {
+        self.digest = true;
         self
     }
 

@@ -37,6 +37,14 @@ impl Ports {
     }
 }
 
+/// Why a Digest nonce is refused.
+#[derive(Clone, Copy, Debug)]
+pub enum NonceFault {
+    Forged,
+    Stale,
+    Replayed,
+}
+
 /// What differs between servers.
 pub trait Kind: Send + Sync {
     /// Panics unless programs, modules and accounts are there.
@@ -64,6 +72,9 @@ pub trait Kind: Send + Sync {
 
     /// Asks it to stop when all requests are answered.
     fn stop_gracefully(&self, daemon: &Daemon);
+
+    /// What it logs when it refuses a Digest nonce.
+    fn refuses_nonce(&self, fault: NonceFault) -> &'static str;
 
     /// A line of the error log without time, process numbers and client port.
     fn message(&self, line: &str) -> String;
@@ -179,6 +190,11 @@ impl Server {
     /// Such a line must be in the error log in the end, and is no fault.
     pub fn expect_log(&self, substring: &str) {
         lock(&self.expected).push(substring.to_owned());
+    }
+
+    /// A nonce will be refused for that reason, and the error log must say so.
+    pub fn expect_refused_nonce(&self, fault: NonceFault) {
+        self.expect_log(self.kind.refuses_nonce(fault));
     }
 
     /// The results of all decisions about that user in the error log so far, in order.

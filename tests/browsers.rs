@@ -1,4 +1,4 @@
-//! People's browsers at the prompt of Apache httpd, Basic and Digest.
+//! People's browsers at the prompt of both servers, Basic and Digest.
 
 mod common;
 
@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use common::server::PAGE_TEXT;
-use common::{Httpd, Scope, Server, Token, require};
+use common::{Httpd, Nginx, Scope, Server, Setting, Token, require};
 
 const PIN: &str = "sesame9";
 
@@ -18,7 +18,8 @@ fn in_browser(browser: &str, url: &str, user: &str, passwords: &[String]) -> Vec
         _ => "/usr/bin/firefox-esr",
     });
     require("/usr/bin/python3");
-    let screenshot = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{browser}.png"));
+    let screenshot =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{browser}-{}.png", std::process::id()));
     let mut script = Command::new("/usr/bin/python3")
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/login.py"))
         .args([browser, url, user])
@@ -35,22 +36,19 @@ fn in_browser(browser: &str, url: &str, user: &str, passwords: &[String]) -> Vec
     text.lines().map(str::to_owned).collect()
 }
 
-fn a_person_logs_in(browser: &str) {
+fn a_person_logs_in(browser: &str, start: impl Fn(Vec<Scope>) -> Server, schemes: &[&str]) {
     let alice = Token::hotp("alice").pin(PIN);
-    let section = |name: &str, scheme: &str| {
-        Scope::bare(name)
-            .directives(&format!(
-                "AuthType {scheme}\nAuthName \"{name}\"\nAuth{scheme}Provider OTP\nRequire valid-user\n\
-                 OTPAuthUsersFile \"{{users}}\"\nOTPAuthMaxLinger 600"
-            ))
-            .token(&alice)
-    };
-    let scopes = vec![section("basic", "Basic"), section("digest", "Digest")];
-    let server = Server::start(Httpd::event().module("auth_digest"), scopes);
-    server.tolerate_log("AH01791:");
-    server.tolerate_log("AH01617:");
+    let scopes = schemes.iter().map(|scheme| {
+        let scope = Scope::new(*scheme).set(Setting::MaxLinger, 600).token(&alice);
+        match *scheme {
+            "basic" => scope,
+            "digest" => scope.digest(),
+            other => scope.directives(&format!("auth_otp_scheme {other};")),
+        }
+    });
+    let server = start(scopes.collect());
     server.tolerate_log("favicon.ico"); // browsers ask for it of their own accord
-    for name in ["basic", "digest"] {
+    for name in schemes {
         let place = server.at(name);
         let url = format!("http://127.0.0.1:{}{}", server.port(), place.path("page.txt"));
         for code in 0..3 {
@@ -66,12 +64,30 @@ fn a_person_logs_in(browser: &str) {
     }
 }
 
-#[test]
-fn chromium_logs_in() {
-    a_person_logs_in("chromium");
+fn httpd(scopes: Vec<Scope>) -> Server {
+    Server::start(Httpd::event(), scopes)
+}
+
+fn nginx(scopes: Vec<Scope>) -> Server {
+    Server::start(Nginx::one(), scopes)
 }
 
 #[test]
-fn firefox_logs_in() {
-    a_person_logs_in("firefox");
+fn chromium_logs_in_on_httpd() {
+    a_person_logs_in("chromium", httpd, &["basic", "digest"]);
+}
+
+#[test]
+fn firefox_logs_in_on_httpd() {
+    a_person_logs_in("firefox", httpd, &["basic", "digest"]);
+}
+
+#[test]
+fn chromium_logs_in_on_nginx() {
+    a_person_logs_in("chromium", nginx, &["basic", "digest", "both"]);
+}
+
+#[test]
+fn firefox_logs_in_on_nginx() {
+    a_person_logs_in("firefox", nginx, &["basic", "digest", "both"]);
 }

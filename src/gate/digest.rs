@@ -1,0 +1,375 @@
+//! Digest logins.
+//!
+//! A response can't be taken apart into PIN and code, so it is held against every password that would be accepted. That
+//! is one step, which spends nothing; spending the code is another, and between them the nonce is used up, so that a
+//! refused nonce costs no code. Apache's mod_auth_digest looks after nonces itself and calls the two steps
+//! ([`Gate::digest_match`], [`Gate::digest_spend`]); where the whole protocol is left to us, [`Gate::digest`] does all.
+
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::judged::{Judged, Mac};
+use super::nonces::{Nonces, Unusable};
+use super::{Answer, Credentials, Found, Gate, Job, PinSource, Store};
+use crate::decide::{Decision, PinAnswer, Reason, Verdict, Word};
+use crate::http::digest::{self, Algorithm, Exchange, Ha1};
+use crate::http::nonce::{self, Nonce};
+use crate::log::{Level, Log, Quoted};
+use crate::policy::{Algorithms, Policy};
+use crate::token::{Address, Algorithm as TokenAlgorithm, Pin};
+
+/// One Digest login as a server presents it.
+pub struct DigestLogin<'a> {
+    /// The name the client gave, as the server has read it.
+    pub user: &'a [u8],
+    /// What the response is about.
+    pub exchange: &'a Arc<Exchange>,
+    /// Where the client is.
+    pub address: Address,
+}
+
+/// Which password a Digest response is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Match {
+    /// One that [`Gate::digest_spend`] would do something about: this is its HA1.
+    Acceptable(Ha1),
+    /// None that would be accepted. It is decided, and counted where it has to be.
+    Refused(Verdict, Word),
+}
+
+impl Match {
+    /// A grant without the HA1 it rests on is none, however it came about.
+    fn refused(verdict: Verdict, word: Word) -> Match {
+        match verdict {
+            Verdict::Granted => Match::Refused(Verdict::Error, Word::Error),
+            _ => Match::Refused(verdict, word),
+        }
+    }
+}
+
+/// A request whose Digest credentials the server hasn't looked at.
+pub struct DigestRequest<'a> {
+    /// The realm of the place that is asked for.
+    pub realm: &'a [u8],
+    /// The hashes that this place offers.
+    pub algorithms: Algorithms,
+    /// The method of the request.
+    pub method: &'a [u8],
+    /// The request's target, as it stands in the request line.
+    pub target: &'a [u8],
+    /// The `Authorization` header's value.
+    pub authorization: &'a [u8],
+    /// Where the client is.
+    pub address: Address,
+    /// The nonces of this server.
+    pub nonces: &'a Nonces<'a>,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DigestAnswer {
+    /// It is decided.
+    Decided {
+        /// How.
+        answer: Answer,
+        /// The name that the client gave.
+        user: Vec<u8>,
+    },
+    /// Nothing is decided or counted: the client needs another challenge.
+    Challenge {
+        /// Only because its nonce can't be used any more: the client may try the same password again.
+        stale: bool,
+    },
+}
+
+/// A request whose credentials are well formed, of this realm and for this target.
+struct Presented {
+    exchange: Arc<Exchange>,
+    count: u32,
+}
+
+/// Why credentials can't be judged.
+enum Unfit {
+    /// They are those of another realm, which browsers try where they have nothing better.
+    OtherRealm,
+    /// What a right client doesn't send.
+    Malformed(&'static str, Vec<u8>),
+}
+
+impl DigestRequest<'_> {
+    fn presented(&self) -> Result<Presented, Unfit> {
+        let Some(sent) = digest::Credentials::parse(self.authorization) else {
+            return Err(Unfit::Malformed("the Digest header is not well formed", Vec::new()));
+        };
+        if sent.realm != self.realm {
+            return Err(Unfit::OtherRealm);
+        }
+        let algorithm = sent.algorithm.as_deref().map_or(Some(Algorithm::Md5), Algorithm::named);
+        let algorithm = algorithm.filter(|algorithm| self.algorithms.as_slice().contains(algorithm));
+        let count = sent.nc.as_deref().and_then(nonce::parse_count);
+        let is_hashed_name = sent.userhash.as_ref().is_some_and(|value| value.eq_ignore_ascii_case(b"true"));
+        let fault = match (algorithm, count) {
+            _ if is_hashed_name => "the Digest header has a hashed name, which isn't offered",
+            (None, _) => "the Digest header names a hash that isn't offered",
+            _ if sent.qop.as_deref() != Some(b"auth") => "the Digest header is not for qop=auth",
+            (_, None) => "the Digest header's nonce count is no number of eight digits",
+            _ if sent.uri != self.target => "the Digest header is for another target than the request's",
+            (Some(algorithm), Some(count)) => {
+                // A request line will do.
+                let method = self.method.split(|&b| b == b' ').next().unwrap_or_default().to_vec();
+                let exchange = Exchange { algorithm, realm: self.realm.to_vec(), method, sent };
+                return Ok(Presented { exchange: Arc::new(exchange), count });
+            }
+        };
+        Err(Unfit::Malformed(fault, sent.username))
+    }
+}
+
+impl Presented {
+    fn login<'a>(&'a self, request: &DigestRequest<'_>) -> DigestLogin<'a> {
+        DigestLogin {
+            user: &self.exchange.sent.username,
+            exchange: &self.exchange,
+            address: request.address.clone(),
+        }
+    }
+
+    fn decided(&self, answer: Answer) -> DigestAnswer {
+        DigestAnswer::Decided { answer, user: self.exchange.sent.username.clone() }
+    }
+}
+
+impl<S: Store> Gate<S> {
+    /// Decides a Digest login, nonce and nonce count included. Writes one log line.
+    pub fn digest(
+        &self,
+        policy: &Policy,
+        request: &DigestRequest<'_>,
+        judged: Option<&mut Judged>,
+        log: &dyn Log,
+    ) -> DigestAnswer {
+        let mut judged = judged;
+        let (presented, nonce) = match self.begin(request, judged.as_deref(), log) {
+            Ok(begun) => begun,
+            Err(answer) => return answer,
+        };
+        let login = presented.login(request);
+        if let Match::Refused(verdict, word) = self.digest_match(policy, &login, judged.as_deref_mut(), log) {
+            return presented.decided(Answer::plain(verdict, word));
+        }
+        if let Err(unusable) = request.nonces.take(nonce, presented.count, (self.clock)(), log) {
+            if let Some(judged) = judged {
+                *judged = Judged::default();
+            }
+            return refused_nonce(Some(unusable), login.user, log);
+        }
+        presented.decided(self.digest_spend(policy, &login, judged, log))
+    }
+
+    /// The same, if it can be decided at once: see [`Gate::basic_now`].
+    pub fn digest_now(
+        &self,
+        policy: &Policy,
+        request: &DigestRequest<'_>,
+        judged: Option<&mut Judged>,
+        log: &dyn Log,
+    ) -> Option<DigestAnswer> {
+        let (presented, nonce) = match self.begin(request, judged.as_deref(), log) {
+            Ok(begun) => begun,
+            Err(answer) => return Some(answer),
+        };
+        let login = presented.login(request);
+        let (decision, found, ha1) = self.decide_now(self.digest_job(policy, &login, false), &NoPinSource)?;
+        if is_to_be_carried_out(&decision)
+            && let Err(unusable) = request.nonces.take(nonce, presented.count, (self.clock)(), log)
+        {
+            return Some(refused_nonce(Some(unusable), login.user, log));
+        }
+        self.log_outcome(&decision, &found, login.user, log);
+        Some(presented.decided(self.digest_answer(policy, &login, judged, &decision, &found, ha1)))
+    }
+
+    /// What needs no users file: what was decided about the same request before, and whether there is anything to
+    /// decide.
+    fn begin(
+        &self,
+        request: &DigestRequest<'_>,
+        judged: Option<&Judged>,
+        log: &dyn Log,
+    ) -> Result<(Presented, Nonce), DigestAnswer> {
+        let presented = request.presented().map_err(|unfit| match unfit {
+            Unfit::OtherRealm => DigestAnswer::Challenge { stale: false },
+            Unfit::Malformed(fault, user) => {
+                log.log(
+                    Level::Notice,
+                    format_args!("{}: {fault}, user {}", Word::DeniedCode.as_str(), Quoted(&user)),
+                );
+                DigestAnswer::Decided { answer: Answer::plain(Verdict::Denied, Word::DeniedCode), user }
+            }
+        })?;
+        let login = presented.login(request);
+        if let Some(known) = judged.filter(|known| !known.is_pending())
+            && let Some((verdict, word, _)) = known.recall(&self.digest_mac(&login))
+        {
+            return Err(presented.decided(Answer::plain(verdict, word)));
+        }
+        let nonce = request.nonces.open(&presented.exchange.sent.nonce, request.realm, (self.clock)());
+        let Some(nonce) = nonce else { return Err(refused_nonce(None, login.user, log)) };
+        // Before any work is done for it, and before anything is counted.
+        match request.nonces.check(nonce, presented.count) {
+            Ok(()) => Ok((presented, nonce)),
+            Err(unusable) => Err(refused_nonce(Some(unusable), login.user, log)),
+        }
+    }
+
+    /// Finds out which password a Digest response is of. Writes a log line and counts a failure only if it is of
+    /// none that would be accepted: what is spent is for [`Gate::digest_spend`].
+    pub fn digest_match(
+        &self,
+        policy: &Policy,
+        login: &DigestLogin<'_>,
+        judged: Option<&mut Judged>,
+        log: &dyn Log,
+    ) -> Match {
+        let credentials = self.digest_mac(login);
+        if let Some(known) = judged.as_deref()
+            && let Some((verdict, word, _)) = known.recall(&credentials)
+        {
+            return match known.ha1() {
+                Some(ha1) => Match::Acceptable(ha1),
+                None => Match::refused(verdict, word),
+            };
+        }
+        let (decision, _, ha1) = self.decide(self.digest_job(policy, login, true), &NoPinSource, log);
+        match ha1 {
+            Some(ha1) if is_to_be_carried_out(&decision) => {
+                // The lingering code isn't spent by being used, so there is nothing to decide again.
+                if let Some(judged) = judged.filter(|_| is_plain_reuse(&decision) && !policy.pin_fake_basic) {
+                    let known = Judged::new(decision.verdict, decision.word, credentials);
+                    *judged = known.with_ha1(ha1).until_accepted();
+                }
+                Match::Acceptable(ha1)
+            }
+            _ => {
+                if let Some(judged) = judged {
+                    *judged = Judged::new(decision.verdict, decision.word, credentials);
+                }
+                Match::refused(decision.verdict, decision.word)
+            }
+        }
+    }
+
+    /// Decides a Digest login whose nonce the server has accepted, and writes one log line.
+    pub fn digest_spend(
+        &self,
+        policy: &Policy,
+        login: &DigestLogin<'_>,
+        judged: Option<&mut Judged>,
+        log: &dyn Log,
+    ) -> Answer {
+        let mut judged = judged;
+        if let Some(known) = judged.as_deref_mut()
+            && let Some((verdict, word, _)) = known.recall(&self.digest_mac(login))
+        {
+            if known.accept() {
+                self.log_decision(verdict, word, Reason::Reused, login.user, log);
+            }
+            return Answer::plain(verdict, word);
+        }
+        let (decision, found, ha1) = self.decide(self.digest_job(policy, login, false), &NoPinSource, log);
+        self.digest_answer(policy, login, judged, &decision, &found, ha1)
+    }
+
+    /// What the server is told, and what the request remembers.
+    fn digest_answer(
+        &self,
+        policy: &Policy,
+        login: &DigestLogin<'_>,
+        judged: Option<&mut Judged>,
+        decision: &Decision,
+        found: &Found,
+        ha1: Option<Ha1>,
+    ) -> Answer {
+        if let Some(judged) = judged {
+            let known = Judged::new(decision.verdict, decision.word, self.digest_mac(login));
+            *judged = ha1.map_or(known, |ha1| known.with_ha1(ha1));
+        }
+        let accepted = decision.accepted.filter(|_| decision.verdict == Verdict::Granted);
+        let upstream_pin = accepted.filter(|_| policy.pin_fake_basic).map(|accepted| {
+            let token = &found.entry.lines[accepted.line].token;
+            match (&token.pin, token.algorithm) {
+                (Pin::Literal(pin), TokenAlgorithm::Hotp(_)) => Zeroizing::new(pin.expose().to_vec()),
+                _ => Zeroizing::default(),
+            }
+        });
+        Answer { verdict: decision.verdict, word: decision.word, upstream_pin }
+    }
+
+    fn digest_job(&self, policy: &Policy, login: &DigestLogin<'_>, is_match_only: bool) -> Job {
+        Job {
+            policy: *policy,
+            user: login.user.to_vec(),
+            credentials: Credentials::Digest(login.exchange.clone()),
+            address: login.address.clone(),
+            pins: Arc::default(),
+            is_match_only,
+        }
+    }
+
+    fn digest_mac(&self, login: &DigestLogin<'_>) -> Mac {
+        let exchange = login.exchange;
+        let sent = &exchange.sent;
+        let optional = [&sent.cnonce, &sent.nc, &sent.qop].map(|field| field.as_deref().unwrap_or_default());
+        let [cnonce, nc, qop] = optional;
+        self.mac(&[
+            b"digest",
+            exchange.algorithm.name().as_bytes(),
+            login.user,
+            &exchange.realm,
+            &exchange.method,
+            &sent.nonce,
+            &sent.uri,
+            &sent.response,
+            cnonce,
+            nc,
+            qop,
+        ])
+    }
+}
+
+/// `None`: it has expired, or isn't one of ours.
+fn refused_nonce(unusable: Option<Unusable>, user: &[u8], log: &dyn Log) -> DigestAnswer {
+    let (level, reason) = match unusable {
+        None => (Level::Info, "the nonce has expired or is from before a restart"),
+        Some(Unusable::Evicted) => (Level::Info, "the nonce has been evicted by newer ones"),
+        // By a client that counts wrong, or by somebody who has listened.
+        Some(Unusable::Replayed) => (Level::Notice, "the nonce was used with this count before"),
+    };
+    log.log(level, format_args!("nothing decided: {reason}; a new one is sent, user {}", Quoted(user)));
+    DigestAnswer::Challenge { stale: true }
+}
+
+/// Whether a decision changes what codes are worth: a grant or a forget request. In Digest it waits for the
+/// server's word on the nonce.
+pub(super) fn is_to_be_carried_out(decision: &Decision) -> bool {
+    decision.verdict == Verdict::Granted || decision.word == Word::Forgotten
+}
+
+/// Whether nothing but the answer comes of a decision for the lingering code.
+fn is_plain_reuse(decision: &Decision) -> bool {
+    decision.word == Word::GrantedReuse && decision.changes.is_empty()
+}
+
+/// Digest has no PIN apart from the code, so nobody is asked.
+struct NoPinSource;
+
+impl PinSource for NoPinSource {
+    fn identity(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn check(&self, _: &[u8], _: &[u8]) -> PinAnswer {
+        PinAnswer::NoSource
+    }
+}
