@@ -81,7 +81,8 @@ typedef struct otpgate_host {
     void (*log)(void *request, int level, otpgate_str message);
 
     /* Asks the section's PIN providers, in order, about a PIN marked `+`. Called from the thread of the
-     * causing otpgate_basic(), with no lock held. May be NULL: then such PINs are refused with a log line. */
+     * causing otpgate_basic(), with no lock held. Not called where a setting names a PIN file: the library
+     * reads that itself. May be NULL: then such PINs are refused with a log line where there is no such file. */
     int (*check_pin)(void *request, otpgate_str user, otpgate_str pin);
 
     /* Keep all other threads and processes from a zone, for some microseconds. `mutex` is that of otpgate_zone.
@@ -236,7 +237,7 @@ int otpgate_settings_has_users_file(const otpgate_settings *settings);
 const otpgate_str *otpgate_settings_pin_providers(const otpgate_settings *settings, size_t *count);
 
 /*
- * Checks sections for a configuration test: values against each other and the users files they name,
+ * Checks sections for a configuration test: values against each other, and the users and PIN files they name,
  * with the access that `identity` has (tried as that user when run by root). One log line per finding,
  * at OTPGATE_LOG_ERROR or OTPGATE_LOG_WARNING, starting with the place. Returns the number of errors.
  * May be called from a single-threaded process only.

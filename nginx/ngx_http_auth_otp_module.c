@@ -48,7 +48,7 @@ typedef char ngx_http_auth_otp_str_is_otpgate_str[
 
 typedef struct {
     otpgate_gate *gate;
-    ngx_array_t sections;  /* of ngx_http_auth_otp_loc_conf_t *: all that name a users file */
+    ngx_array_t sections;  /* of ngx_http_auth_otp_loc_conf_t *: switched on, with a users file */
     ngx_array_t fileless;  /* of ngx_http_auth_otp_loc_conf_t *: switched on, and without users file */
     ngx_shm_zone_t *zone;  /* for nonces; its data is an otpgate_zone. NULL: nobody asks for Digest */
 } ngx_http_auth_otp_main_conf_t;
@@ -158,6 +158,7 @@ static ngx_command_t ngx_http_auth_otp_commands[] = {
     NGX_HTTP_AUTH_OTP_SETTING("auth_otp_lockout_time"),
     NGX_HTTP_AUTH_OTP_SETTING("auth_otp_logout_on_ip_change"),
     NGX_HTTP_AUTH_OTP_SETTING("auth_otp_forget"),
+    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_pin_file"),
     NGX_HTTP_AUTH_OTP_SETTING("auth_otp_pin_cache"),
     NGX_HTTP_AUTH_OTP_SETTING("auth_otp_pin_fake_basic"),
     NGX_HTTP_AUTH_OTP_SETTING("auth_otp_allow_hex"),
@@ -1007,7 +1008,7 @@ ngx_http_auth_otp_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 {
     ngx_http_auth_otp_loc_conf_t *prev = parent;
     ngx_http_auth_otp_loc_conf_t *conf = child;
-    ngx_http_auth_otp_loc_conf_t **fileless;
+    ngx_http_auth_otp_loc_conf_t **section;
     ngx_http_auth_otp_main_conf_t *mcf;
     ngx_str_t zone_name = ngx_string(NGX_HTTP_AUTH_OTP_ZONE_NAME);
 
@@ -1037,13 +1038,11 @@ ngx_http_auth_otp_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
             return NGX_CONF_ERROR;
         }
     }
-    if (!otpgate_settings_has_users_file(&conf->settings)) {
-        fileless = ngx_array_push(&mcf->fileless);
-        if (fileless == NULL) {
-            return NGX_CONF_ERROR;
-        }
-        *fileless = conf;
+    section = ngx_array_push(otpgate_settings_has_users_file(&conf->settings) ? &mcf->sections : &mcf->fileless);
+    if (section == NULL) {
+        return NGX_CONF_ERROR;
     }
+    *section = conf;
     return NGX_CONF_OK;
 }
 
@@ -1076,9 +1075,6 @@ static char *
 ngx_http_auth_otp_set(ngx_conf_t *cf, ngx_command_t *cmd, void *data)
 {
     ngx_http_auth_otp_loc_conf_t *conf = data;
-    ngx_http_auth_otp_loc_conf_t **section;
-    ngx_http_auth_otp_main_conf_t *mcf;
-    ngx_uint_t had_users_file = otpgate_settings_has_users_file(&conf->settings);
     ngx_str_t *words = cf->args->elts;
     ngx_str_t place;
     char error[512];
@@ -1096,14 +1092,6 @@ ngx_http_auth_otp_set(ngx_conf_t *cf, ngx_command_t *cmd, void *data)
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s", error);
         return NGX_CONF_ERROR;
-    }
-    if (!had_users_file && otpgate_settings_has_users_file(&conf->settings)) {
-        mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_auth_otp_module);
-        section = ngx_array_push(&mcf->sections);
-        if (section == NULL) {
-            return NGX_CONF_ERROR;
-        }
-        *section = conf;
     }
     return NGX_CONF_OK;
 }

@@ -150,9 +150,11 @@ impl Reason {
             Reason::TooShort => "shorter than a code",
             Reason::WrongPin => "wrong PIN",
             Reason::NoPinExpected => "something stands before the code of a token without PIN",
-            Reason::PinUnknown => "no PIN provider knows the user",
-            Reason::PinSourceFailed => "the PIN provider failed; see its own message",
-            Reason::NoPinSource => "the PIN is to be checked elsewhere, but no PIN provider is configured",
+            Reason::PinUnknown => "no PIN provider or PIN file knows the user",
+            Reason::PinSourceFailed => "the PIN provider or PIN file can't be used; see the message before",
+            Reason::NoPinSource => {
+                "the PIN is to be checked elsewhere (+), but no PIN provider or PIN file is configured"
+            }
             Reason::MotpWithExternalPin => "a Mobile-OTP token can't have an external PIN",
             Reason::DigestNeedsPlainPin => {
                 "Digest can't check a hashed or external PIN (+); use Basic here, or a PIN in the clear"

@@ -44,7 +44,7 @@ pub struct Policy {
     pub pin_fake_basic: bool,
     /// Seconds for which a PIN found right by a slow hash is remembered.
     pub pin_cache_hashed: u32,
-    /// Seconds for which a PIN found right by an external provider is remembered.
+    /// Seconds for which a PIN marked `+` and found right elsewhere is remembered.
     pub pin_cache_external: u32,
 }
 
@@ -94,6 +94,7 @@ const MAX_OFFSET: u32 = 10_000;
 const MIN_IDLE: u32 = 16;
 const MAX_SECONDS: u32 = i32::MAX as u32;
 const DEFAULT_LOCKOUT_MAX: u32 = 86_400;
+const DEFAULT_PIN_CACHE: u32 = 60;
 const DIGEST_LOCKOUT: u32 = 900;
 /// A lock-out that doubles is of no use with a limit beyond this.
 const MAX_LOCKOUT: u32 = 366 * 86_400;
@@ -152,6 +153,7 @@ pub struct Settings<'a> {
     pub logout_on_ip_change: Option<Given<'a, bool>>,
     pub forget: Option<Given<'a, bool>>,
     pub pin_providers: Option<Given<'a, Names<'a>>>,
+    pub pin_file: Option<Given<'a, &'a [u8]>>,
     pub pin_cache: Option<Given<'a, u32>>,
     pub fall_through: Option<Given<'a, bool>>,
     pub pin_fake_basic: Option<Given<'a, bool>>,
@@ -252,6 +254,12 @@ pub const SETTINGS: &[Setting] = &[
         take: |settings, words| words.put(&mut settings.pin_providers, words.providers()),
     },
     Setting {
+        apache: None,
+        nginx: Some(c"auth_otp_pin_file"),
+        usage: c"path of an htpasswd file that checks a PIN marked +; a relative one starts from the server's root",
+        take: |settings, words| words.put(&mut settings.pin_file, words.path()),
+    },
+    Setting {
         apache: Some(c"OTPAuthPINCache"),
         nginx: Some(c"auth_otp_pin_cache"),
         usage: c"seconds for which a PIN found right is remembered, 0: not at all",
@@ -300,6 +308,14 @@ pub const SETTINGS: &[Setting] = &[
         take: |settings, words| words.put(&mut settings.nonce_lifetime, words.number(1, MAX_NONCE_LIFETIME)),
     },
 ];
+
+/// The name of the setting that says who checks PINs marked `+`.
+pub fn pin_source_setting(server: Server) -> &'static str {
+    match server {
+        Server::Apache => "OTPAuthPINAuthProvider",
+        Server::Nginx => "auth_otp_pin_file",
+    }
+}
 
 /// The name of the one setting that has no default.
 pub fn users_file_setting(server: Server) -> &'static str {
@@ -350,6 +366,7 @@ impl<'a> Settings<'a> {
             logout_on_ip_change: child.logout_on_ip_change.or(self.logout_on_ip_change),
             forget: child.forget.or(self.forget),
             pin_providers: child.pin_providers.or(self.pin_providers),
+            pin_file: child.pin_file.or(self.pin_file),
             pin_cache: child.pin_cache.or(self.pin_cache),
             fall_through: child.fall_through.or(self.fall_through),
             pin_fake_basic: child.pin_fake_basic.or(self.pin_fake_basic),
@@ -390,8 +407,13 @@ impl<'a> Settings<'a> {
             fall_through: value(&self.fall_through).unwrap_or(false),
             allow_hex: value(&self.allow_hex).unwrap_or(true),
             pin_fake_basic: value(&self.pin_fake_basic).unwrap_or(false),
-            pin_cache_hashed: pin_cache.unwrap_or(60),
-            pin_cache_external: pin_cache.unwrap_or(0),
+            pin_cache_hashed: pin_cache.unwrap_or(DEFAULT_PIN_CACHE),
+            // What others check, they may remember themselves; the hashes of a PIN file are checked by us.
+            pin_cache_external: pin_cache.unwrap_or(if self.pin_file.is_some() {
+                DEFAULT_PIN_CACHE
+            } else {
+                0
+            }),
         }
     }
 
@@ -589,6 +611,20 @@ mod tests {
             ..expected
         };
         assert_eq!(nginx, expected);
+    }
+
+    #[test]
+    fn pins_checked_by_us_are_remembered_by_themselves() {
+        let nginx = |directives: &[(&str, &'static [u8])]| {
+            let mut settings = Settings::default();
+            for (name, word) in directives {
+                settings.set(Server::Nginx, name.as_bytes(), &[word], b"test:1").unwrap();
+            }
+            settings.policy(Server::Nginx).pin_cache_external
+        };
+        assert_eq!(nginx(&[]), 0);
+        assert_eq!(nginx(&[("auth_otp_pin_file", b"pins")]), 60);
+        assert_eq!(nginx(&[("auth_otp_pin_file", b"pins"), ("auth_otp_pin_cache", b"0")]), 0);
     }
 
     #[test]

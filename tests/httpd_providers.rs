@@ -102,7 +102,7 @@ fn pin_provider_that_fails_is_an_error() {
         Scope::new("area").token(&dave).directives("OTPAuthPINAuthProvider file\nAuthUserFile nowhere.txt");
     let server = Server::start(Httpd::event(), vec![scope]);
     server.expect_log("nowhere.txt");
-    server.expect_log("the PIN provider failed");
+    server.expect_log("the PIN provider or PIN file can't be used");
     let place = server.at("area");
     place.users().stays_the_same(|| {
         place.login("dave", dave.password(0)).is(500, "error");
@@ -199,7 +199,7 @@ fn otp_that_leads_back_to_itself_is_an_error() {
     let area = Scope::new("area").token(&dave).directives("OTPAuthPINAuthProvider again");
     let server = Server::start(Httpd::event().directives(&alias("")), vec![area.clone()]);
     server.expect_log("OTPAuthPINAuthProvider");
-    server.expect_log("the PIN provider failed");
+    server.expect_log("the PIN provider or PIN file can't be used");
     let place = server.at("area");
     place.users().stays_the_same(|| {
         place.login("dave", dave.password(0)).is(500, "error");

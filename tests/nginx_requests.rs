@@ -2,12 +2,11 @@
 
 mod common;
 
-use std::fs::File;
-
 use common::backend::Backend;
 use common::server::{PAGE, PAGE_TEXT, all_at_once};
-use common::{Connection, Httpd, Nginx, Place, Reply, Request, Scope, Server, Setting, Token, UsersFile};
-use rustix::fs::{FlockOperation, flock};
+use common::{
+    Connection, Held, Httpd, Nginx, Place, Reply, Request, Scope, Server, Setting, Token, UsersFile,
+};
 
 const PIN: &str = "sesame9";
 const CLIENTS: usize = 32;
@@ -22,23 +21,6 @@ fn count(replies: &[Reply], result: &str) -> usize {
 }
 
 // ---- Waiting ----------------------------------------------------------------------------------------------
-
-/// The lock of a users file, held by us, who are another process than the server.
-struct Held(File);
-
-impl Held {
-    fn of(users: &UsersFile) -> Held {
-        let mut path = users.path().as_os_str().to_owned();
-        path.push(".lock");
-        let file = File::options().read(true).write(true).open(path).expect("a login has made the lock file");
-        flock(&file, FlockOperation::LockExclusive).expect("the lock");
-        Held(file)
-    }
-
-    fn release(self) {
-        flock(&self.0, FlockOperation::Unlock).expect("our own lock");
-    }
-}
 
 /// A user for each client that waits, and one whose login makes the lock file.
 struct Crowd {

@@ -11,6 +11,7 @@ use crate::decide::{PinAnswer, Reason, Verdict, Word};
 use crate::gate::{Answer, Gate, Judged, Login, PinSource};
 use crate::http::basic;
 use crate::log::{Level, Log, Quoted};
+use crate::pin::file::PinFile;
 use crate::policy::{self, Settings};
 use crate::token::Address;
 use crate::users::file::UsersFile;
@@ -38,6 +39,18 @@ impl PinSource for HostPins<'_> {
             OTPGATE_PIN_UNKNOWN => PinAnswer::Unknown,
             _ => PinAnswer::Failed,
         }
+    }
+}
+
+/// Runs `decide` with whoever checks PINs marked `+` in this section.
+fn with_pins<R>(
+    (gate, settings, log): (&otpgate_gate, &Settings<'_>, &HostLog<'_>),
+    request: *mut c_void,
+    decide: impl FnOnce(&dyn PinSource) -> R,
+) -> R {
+    match settings.pin_file {
+        Some(file) => decide(&PinFile::new(gate.path(file.value), log)),
+        None => decide(&HostPins { host: &gate.host, settings, request }),
     }
 }
 
@@ -174,10 +187,11 @@ pub unsafe extern "C" fn otpgate_basic(
         if let Some(refused) = refuse_hidden_nul(header, &call) {
             return Reply::Decided(refused);
         }
-        let pins = HostPins { host: &call.gate.host, settings: call.settings, request: login.request };
         let attempt = Login { user: call.user, password, address: call.address };
         let policy = call.settings.policy(call.gate.server);
-        Reply::Decided(call.file.basic(&policy, &attempt, &pins, call.judged, call.log))
+        with_pins((call.gate, call.settings, call.log), login.request, |pins| {
+            Reply::Decided(call.file.basic(&policy, &attempt, pins, call.judged, call.log))
+        })
     };
     // SAFETY: the caller's promises.
     unsafe { enter(gate, login.given(), answer, decide) }
@@ -201,10 +215,11 @@ pub unsafe extern "C" fn otpgate_basic_now(
         if let Some(refused) = refuse_hidden_nul(header, &call) {
             return Some(Reply::Decided(refused));
         }
-        let pins = HostPins { host: &call.gate.host, settings: call.settings, request: login.request };
         let attempt = Login { user: call.user, password, address: call.address };
         let policy = call.settings.policy(call.gate.server);
-        call.file.basic_now(&policy, &attempt, &pins, call.judged, call.log).map(Reply::Decided)
+        with_pins((call.gate, call.settings, call.log), login.request, |pins| {
+            call.file.basic_now(&policy, &attempt, pins, call.judged, call.log).map(Reply::Decided)
+        })
     };
     // SAFETY: the caller's promises.
     unsafe { enter_now(gate, login.given(), answer, decide) }

@@ -1,6 +1,6 @@
 //! Settings through C: kept in the server's own memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 
@@ -10,8 +10,8 @@ use super::guard::guarded;
 use super::types::*;
 use super::{HostLog, identity, otpgate_gate, server_of};
 use crate::log::{Level, Log};
-use crate::policy::{PIN_PROVIDERS_MAX, Policy, SETTINGS, Server, Settings};
-use crate::users::check::{self, Finding, Severity};
+use crate::policy::{self, PIN_PROVIDERS_MAX, Policy, SETTINGS, Server, Settings};
+use crate::users::check::{self, ExternalPin, Finding, Severity};
 
 /// What stands in the words of [`otpgate_settings`]. The lifetime is the server's: its pool holds the strings as
 /// long as the settings.
@@ -258,10 +258,11 @@ pub unsafe extern "C" fn otpgate_settings_check(
 struct Seen<'s> {
     place: &'s [u8],
     policy: Policy,
-    external_pin: Option<u64>,
+    external_pins: Vec<ExternalPin>,
 }
 
-/// Each file is looked at once, however many sections name it, and by whatever path.
+/// Each file is looked at once, however many sections name it, and by whatever path; and said once what is the same
+/// for several sections at one place.
 fn check_sections(
     gate: &otpgate_gate,
     sections: &[Settings<'_>],
@@ -270,69 +271,107 @@ fn check_sections(
 ) -> usize {
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     let groups = identity::groups_of(uid, gid);
+    let as_server = |look: &dyn Fn() -> Look| {
+        identity::as_user(uid, gid, &groups, look).unwrap_or_else(|cause| {
+            let text = format!("cannot try the access of user number {}: {cause}", identity.uid);
+            (vec![Finding { severity: Severity::Error, text }], Vec::new())
+        })
+    };
+    let same = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let mut seen: HashMap<PathBuf, Seen<'_>> = HashMap::new();
+    let mut seen_pins: HashSet<(PathBuf, PathBuf)> = HashSet::new();
+    let mut said: HashSet<String> = HashSet::new();
     let mut errors = 0;
     for settings in sections {
         let Some(users_file) = settings.users_file else { continue };
         let policy = settings.policy(gate.server);
         let path = gate.path(users_file.value);
-        let same = std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+        let users = same(&path);
         let mut findings = Vec::new();
-        match seen.get(&same) {
+        match seen.get(&users) {
             Some(first) => findings.extend(differing_limits(&path, first, &policy)),
             None => {
-                let tried = identity::as_user(uid, gid, &groups, || look_at(&path));
-                let (found, external_pin) = tried.unwrap_or_else(|cause| {
-                    let text = format!("cannot try the access of user number {}: {cause}", identity.uid);
-                    (vec![Finding { severity: Severity::Error, text }], None)
-                });
+                let (found, external_pins) = as_server(&|| look_at(&path));
                 findings = found;
-                seen.insert(same.clone(), Seen { place: users_file.place, policy, external_pin });
+                seen.insert(users.clone(), Seen { place: users_file.place, policy, external_pins });
             }
         }
-        if let Some(number) = seen[&same].external_pin
+        let external_pins = &seen[&users].external_pins;
+        if let Some(pin) = external_pins.first()
             && settings.pin_provider_names().is_empty()
+            && settings.pin_file.is_none()
         {
-            findings.push(no_pin_source(&path, number, gate.server));
+            findings.push(no_pin_source(&path, pin.number, gate.server));
         }
-        for finding in &findings {
+        let mut findings: Vec<(&[u8], Finding)> =
+            findings.into_iter().map(|finding| (users_file.place, finding)).collect();
+        if let Some(pin_file) = settings.pin_file {
+            let pins = gate.path(pin_file.value);
+            if seen_pins.insert((same(&pins), users)) {
+                let (found, _) = as_server(&|| look_at_pins(&pins, &path, external_pins));
+                findings.extend(found.into_iter().map(|finding| (pin_file.place, finding)));
+            }
+        }
+        for (place, finding) in findings {
+            let line = format!("{}: {}", String::from_utf8_lossy(place), finding.text);
             let level = match finding.severity {
                 Severity::Error => Level::Error,
                 Severity::Warning => Level::Warning,
             };
-            errors += usize::from(level == Level::Error);
-            log.log(level, format_args!("{}: {}", String::from_utf8_lossy(users_file.place), finding.text));
+            if said.insert(line.clone()) {
+                errors += usize::from(level == Level::Error);
+                log.log(level, format_args!("{line}"));
+            }
         }
     }
     errors
 }
 
-/// Access, then lines; and the number of the first line with an external PIN.
-fn look_at(path: &Path) -> (Vec<Finding>, Option<u64>) {
+/// What there is to say about a file; of a users file, also its lines with an external PIN.
+type Look = (Vec<Finding>, Vec<ExternalPin>);
+
+fn is_usable(findings: &[Finding]) -> bool {
+    findings.iter().all(|finding| finding.severity != Severity::Error)
+}
+
+/// Access, then lines.
+fn look_at(path: &Path) -> Look {
     let mut findings = check::access(path);
-    if findings.iter().any(|finding| finding.severity == Severity::Error) {
-        return (findings, None);
+    if !is_usable(&findings) {
+        return (findings, Vec::new());
     }
     match check::lines(path) {
         Ok(lines) => {
             findings.extend(lines.findings);
-            (findings, lines.external_pin)
+            (findings, lines.external_pins)
         }
         Err(fault) => {
             findings.push(Finding { severity: Severity::Error, text: fault.to_string() });
-            (findings, None)
+            (findings, Vec::new())
         }
     }
 }
 
+/// Access, then whether it has an entry for everybody who needs one.
+fn look_at_pins(path: &Path, users: &Path, external_pins: &[ExternalPin]) -> Look {
+    let mut findings = check::pin_file_access(path);
+    if is_usable(&findings) {
+        match check::pin_file_entries(path, users, external_pins) {
+            Ok(found) => findings.extend(found),
+            Err(fault) => findings.push(Finding { severity: Severity::Error, text: fault.to_string() }),
+        }
+    }
+    (findings, Vec::new())
+}
+
 fn no_pin_source(path: &Path, number: u64, server: Server) -> Finding {
-    let why = match server {
-        Server::Apache => "this section has no OTPAuthPINAuthProvider",
-        Server::Nginx => "nothing on nginx can check it: the user is refused here",
-    };
+    let setting = policy::pin_source_setting(server);
     Finding {
         severity: Severity::Warning,
-        text: format!("{} line {number}: the PIN is to be checked elsewhere (+), but {why}", path.display()),
+        text: format!(
+            "{} line {number}: the PIN is to be checked elsewhere (+), but this section has no {setting}",
+            path.display()
+        ),
     }
 }
 

@@ -88,6 +88,12 @@ pub trait PinSource {
     /// Tells one source from another within a configuration; empty: there is none.
     fn identity(&self) -> Vec<u8>;
 
+    /// What its answers rest on: a right answer is remembered for as long as this stays the same. `None`: not at
+    /// all, it may be changing. Asked on event loops, too.
+    fn state(&self) -> Option<Vec<u8>> {
+        Some(Vec::new())
+    }
+
     /// Asks it. Called without any lock held.
     fn check(&self, user: &[u8], pin: &[u8]) -> PinAnswer;
 }
@@ -491,12 +497,15 @@ impl<S: Store> Gate<S> {
         let Credentials::Password(password) = &job.credentials else { return None };
         let token = &entry.lines[question.line].token;
         let pin = &password[..question.pin_len];
-        let (ttl, identity) = match token.pin {
-            Pin::Hashed(_) => (job.policy.pin_cache_hashed, Vec::new()),
-            _ => (job.policy.pin_cache_external, source.identity()),
+        let (ttl, identity, state) = match (&token.pin, job.policy.pin_cache_external) {
+            (Pin::Hashed(_), _) => (job.policy.pin_cache_hashed, Vec::new(), Some(Vec::new())),
+            (_, 0) => (0, source.identity(), None),
+            (_, ttl) => (ttl, source.identity(), source.state()),
         };
+        let ttl = if state.is_some() { ttl } else { 0 };
         // Fields 1 to 4 are part of the key: an edited PIN is another PIN.
-        let key = self.mac(&[b"pin", &token.fingerprint.0, &identity, pin]);
+        let key =
+            self.mac(&[b"pin", &token.fingerprint.0, &identity, state.as_deref().unwrap_or_default(), pin]);
         let pin = Zeroizing::new(pin.to_vec());
         Some(Asked { fingerprint: token.fingerprint, pin, key, ttl, now: (self.clock)() })
     }

@@ -1,5 +1,7 @@
-//! What a configuration test says about a users file: problems that would refuse logins, and likely mistakes.
+//! What a configuration test says about a users file and the file with its PINs: problems that would refuse logins,
+//! and likely mistakes.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, Metadata, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -9,6 +11,8 @@ use jiff::tz::TimeZone;
 use super::fault::Fault;
 use super::lock::Paths;
 use super::{index, line, record};
+use crate::pin::entry::{Entry, EntryError};
+use crate::pin::file as pin_file;
 use crate::token::{Algorithm, Pin};
 
 /// How grave a finding is.
@@ -48,7 +52,7 @@ pub fn access(configured: &Path) -> Vec<Finding> {
     let path = &paths.resolved;
     match open_for_update(path) {
         Ok(file) => match file.metadata() {
-            Ok(metadata) => findings.extend(mode(path, &metadata)),
+            Ok(metadata) => findings.extend(mode(path, &metadata, "add users")),
             Err(cause) => findings.push(error(Fault::new("inspect", path, cause).to_string())),
         },
         Err(cause) => findings.push(error(Fault::new("open for writing", path, cause).to_string())),
@@ -90,20 +94,21 @@ fn can_create_beside(path: &Path) -> bool {
     .is_ok()
 }
 
-fn mode(path: &Path, metadata: &Metadata) -> Vec<Finding> {
+/// `power`: what somebody could do who may write it.
+fn mode(path: &Path, metadata: &Metadata, power: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     if !metadata.is_file() {
         return vec![error(format!("{} is not a regular file", path.display()))];
     }
     if metadata.mode() & 0o002 != 0 {
         findings.push(error(format!(
-            "{} is writable by everybody, who could add users; `chmod o-w` it",
+            "{} is writable by everybody, who could {power}; `chmod o-w` it",
             path.display()
         )));
     }
     if metadata.mode() & 0o004 != 0 {
         findings.push(warning(format!(
-            "{} is readable by everybody, with its keys and PINs; `chmod o-r` it",
+            "{} is readable by everybody, with the secrets in it; `chmod o-r` it",
             path.display()
         )));
     }
@@ -114,8 +119,16 @@ fn mode(path: &Path, metadata: &Metadata) -> Vec<Finding> {
 pub struct Lines {
     /// Problems with single lines.
     pub findings: Vec<Finding>,
-    /// Number of the first line with an external PIN.
-    pub external_pin: Option<u64>,
+    /// The lines with an external PIN.
+    pub external_pins: Vec<ExternalPin>,
+}
+
+/// A line with an external PIN.
+pub struct ExternalPin {
+    /// Its number, from 1.
+    pub number: u64,
+    /// The user it is about.
+    pub user: Vec<u8>,
 }
 
 /// So many findings about lines are told; a broken file has thousands.
@@ -133,7 +146,7 @@ pub fn all_lines(configured: &Path) -> Result<Lines, Fault> {
 
 fn first_findings(configured: &Path, max: usize) -> Result<Lines, Fault> {
     let file = File::open(configured).map_err(|cause| Fault::new("open", configured, cause))?;
-    let mut lines = Lines { findings: Vec::new(), external_pin: None };
+    let mut lines = Lines { findings: Vec::new(), external_pins: Vec::new() };
     let mut number = 0;
     let mut more = 0u64;
     let zone = TimeZone::UTC;
@@ -150,7 +163,8 @@ fn first_findings(configured: &Path, max: usize) -> Result<Lines, Fault> {
                     configured.display()
                 ))),
                 (_, Pin::External) => {
-                    lines.external_pin = lines.external_pin.or(Some(number));
+                    let user = line[record.layout.head[1].clone()].to_vec();
+                    lines.external_pins.push(ExternalPin { number, user });
                     None
                 }
                 _ => None,
@@ -170,4 +184,54 @@ fn first_findings(configured: &Path, max: usize) -> Result<Lines, Fault> {
         )));
     }
     Ok(lines)
+}
+
+/// Tries the access to a PIN file that logins need, as the calling thread's user.
+pub fn pin_file_access(path: &Path) -> Vec<Finding> {
+    match pin_file::open(path) {
+        Ok(file) => match file.metadata() {
+            Ok(metadata) => mode(path, &metadata, "set PINs"),
+            Err(cause) => vec![error(pin_file::fault("inspect", path, cause).to_string())],
+        },
+        Err(fault) => vec![error(fault.to_string())],
+    }
+}
+
+/// Users of a users file whose PIN can't be checked by a PIN file: the first of them, and the number of the others.
+pub fn pin_file_entries(
+    path: &Path,
+    users: &Path,
+    external_pins: &[ExternalPin],
+) -> Result<Vec<Finding>, Fault> {
+    let wanted: HashSet<&[u8]> = external_pins.iter().map(|pin| &pin.user[..]).collect();
+    let mut entries: HashMap<Vec<u8>, (u64, Option<EntryError>)> = HashMap::new();
+    let file = pin_file::open(path)?;
+    pin_file::for_each_entry(&file, |number, user, field| {
+        if wanted.contains(user) && !entries.contains_key(user) {
+            let fault = field.map_or(Some(EntryError::Empty), |field| Entry::parse(field).err());
+            entries.insert(user.to_vec(), (number, fault));
+        }
+    })
+    .map_err(|cause| pin_file::fault("read", path, cause))?;
+
+    let (path, users) = (path.display(), users.display());
+    let remedy = pin_file::REMEDY;
+    let mut findings: Vec<Finding> = external_pins
+        .iter()
+        .filter_map(|ExternalPin { number, user }| match entries.get(user) {
+            Some((_, None)) => None,
+            Some((at, Some(fault))) => {
+                Some(format!("{path} line {at}: {fault}; {remedy} for the user of {users} line {number}"))
+            }
+            None => Some(format!(
+                "{users} line {number}: the PIN is to be checked elsewhere (+), but {path} has no line for that user; {remedy}"
+            )),
+        })
+        .map(warning)
+        .collect();
+    if let Some(more) = findings.len().checked_sub(FINDINGS_MAX).filter(|&more| more > 0) {
+        findings.truncate(FINDINGS_MAX);
+        findings.push(warning(format!("{users}: {more} more users whose PIN {path} can't check")));
+    }
+    Ok(findings)
 }

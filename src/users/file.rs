@@ -139,7 +139,7 @@ impl View {
                 _ => false,
             };
             if before == after || only_slots_changed {
-                let is_unsettled = by_us.is_none() && is_recent(after);
+                let is_unsettled = by_us.is_none() && is_recent(after.modified());
                 let epoch = by_us.map(|header| header.epoch);
                 let records = Mutex::default();
                 return Ok(View { file, journal, stamp: after, epoch, is_unsettled, index, records });
@@ -193,8 +193,8 @@ impl View {
     }
 }
 
-fn is_recent(stamp: Stamp) -> bool {
-    let (seconds, nanoseconds) = stamp.modified();
+/// Whether another change may have the same time, in seconds and nanoseconds.
+pub(crate) fn is_recent((seconds, nanoseconds): (i64, u32)) -> bool {
     let Ok(seconds) = u64::try_from(seconds) else { return false };
     let modified = UNIX_EPOCH + Duration::new(seconds, nanoseconds);
     // A time in the future (a wrong clock) says nothing.

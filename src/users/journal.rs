@@ -109,6 +109,20 @@ impl Stamp {
     pub fn modified(&self) -> (i64, u32) {
         (self.words[3] as i64, self.words[4] as u32)
     }
+
+    /// When anything about it last changed. Unlike the other time, nobody can set this one.
+    pub fn changed(&self) -> (i64, u32) {
+        (self.words[5] as i64, self.words[6] as u32)
+    }
+
+    /// All of it, to be compared or hashed.
+    pub fn to_bytes(self) -> [u8; 7 * 8] {
+        let mut bytes = [0; 7 * 8];
+        for (bytes, word) in bytes.chunks_exact_mut(8).zip(self.words) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
 }
 
 /// The journal's header: what a process tells the others about the users file.

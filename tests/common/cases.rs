@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use otpgate::otp::Hash;
 
+use super::common::scope::htpasswd_line;
 use super::common::{Place, Reply, Request, Scope, Server, Setting, Token, wait_until};
 
 /// Why six characters and more: the logs are searched for it.
@@ -77,6 +78,13 @@ fn all() -> Vec<Case> {
         hashed_pins_are_checked,
         a_hash_typed_as_pin_is_refused,
         a_pin_may_hold_any_printable_character,
+        // PINs that are checked elsewhere.
+        pin_checked_elsewhere_is_asked_for,
+        pin_checked_elsewhere_may_be_hashed_in_many_ways,
+        user_whom_the_pin_file_lacks_is_refused,
+        pin_that_nobody_can_check_is_refused,
+        pin_file_is_read_as_its_tools_do,
+        changed_pin_file_counts_at_once,
         // Which code.
         replay_without_linger_is_refused,
         lingering_code_is_granted_again_and_writes_nothing,
@@ -346,6 +354,106 @@ fn a_pin_may_hold_any_printable_character() -> Case {
             eprintln!("the PIN is {pin}");
             at.login(token.user(), token.password(0)).is(200, "granted-fresh");
         }
+    })
+}
+
+fn dave() -> Token {
+    Token::hotp("dave").external_pin(PIN)
+}
+
+fn pin_checked_elsewhere_is_asked_for() -> Case {
+    let dave = dave();
+    case(scope(&[&dave]).pin_file("dave", PIN), move |at| {
+        at.users().stays_the_same(|| {
+            at.login("dave", format!("{WRONG_PIN}{}", dave.code(0))).is(401, "denied-pin");
+            at.login("dave", format!("{WRONG_PIN}{}", dave.wrong_code())).is(401, "denied-pin");
+            at.login("dave", dave.code(0)).is(401, "denied-pin");
+            at.login("dave", format!("+{}", dave.code(0))).is(401, "denied-pin");
+            at.login("dave", PIN).is_denied();
+        });
+        for counter in [0, 1] {
+            at.login("dave", dave.password(counter)).is(200, "granted-fresh");
+            at.login("dave", dave.password(counter)).is(200, "granted-reuse");
+            at.login("dave", dave.with(&dave.wrong_code())).is(401, "denied-code");
+            // What is remembered of a right PIN lets no wrong one in.
+            at.login("dave", format!("{WRONG_PIN}{}", dave.code(counter))).is(401, "denied-pin");
+        }
+    })
+}
+
+fn pin_checked_elsewhere_may_be_hashed_in_many_ways() -> Case {
+    const APR1: (&str, &str) = ("apr1", "$apr1$saltsalt$ZKLpZfanTDmtI647CTtXW/");
+    let hashes: Vec<(&str, &str)> =
+        HASHES.into_iter().filter(|(user, _)| *user != "argon").chain([APR1]).collect();
+    let tokens: Vec<Token> = hashes.iter().map(|(user, _)| Token::hotp(user).external_pin(PIN)).collect();
+    let scope = scope(&tokens.iter().collect::<Vec<_>>());
+    let scope =
+        hashes.iter().fold(scope, |scope, (user, hash)| scope.pin_file_line(&format!("{user}:{hash}")));
+    case(scope, move |at| {
+        for ((user, hash), token) in hashes.iter().zip(&tokens) {
+            at.users().stays_the_same(|| {
+                at.login(user, format!("{WRONG_PIN}{}", token.code(0))).is(401, "denied-pin");
+                at.login(user, format!("{hash}{}", token.code(0))).is(401, "denied-pin");
+            });
+            at.login(user, token.password(0)).is(200, "granted-fresh");
+        }
+    })
+}
+
+fn user_whom_the_pin_file_lacks_is_refused() -> Case {
+    let dave = dave();
+    case(scope(&[&dave]).pin_file("david", PIN).pin_file("Dave", PIN), move |at| {
+        at.users().stays_the_same(|| {
+            at.login("dave", dave.password(0)).is(401, "denied-pin");
+        });
+    })
+}
+
+fn pin_that_nobody_can_check_is_refused() -> Case {
+    let dave = dave();
+    case(scope(&[&dave]), move |at| {
+        at.expect_log("no PIN provider or PIN file is configured");
+        at.users().stays_the_same(|| {
+            at.login("dave", dave.password(0)).is(401, "denied-pin");
+            at.login("dave", format!("+{}", dave.code(0))).is(401, "denied-pin");
+        });
+    })
+}
+
+fn pin_file_is_read_as_its_tools_do() -> Case {
+    let users = ["rest", "windows", "twice", "last"];
+    let tokens = users.map(|user| Token::hotp(user).external_pin(PIN));
+    let line = |user: &str, pin: &str| htpasswd_line(user, pin).trim_end().to_owned();
+    let text = [
+        "# PINs".to_owned(),
+        String::new(),
+        format!("#{}", line("rest", WRONG_PIN)),
+        format!("{}:and more", line("rest", PIN)),
+        format!("{}\r", line("windows", PIN)),
+        line("twice", PIN),
+        line("twice", WRONG_PIN),
+        line("last", PIN),
+    ];
+    let scope = text.iter().fold(scope(&tokens.each_ref()), |scope, line| scope.pin_file_line(line));
+    case(scope, move |at| {
+        for (user, token) in users.iter().zip(&tokens) {
+            at.login(user, format!("{WRONG_PIN}{}", token.code(0))).is(401, "denied-pin");
+            at.login(user, token.password(0)).is(200, "granted-fresh");
+        }
+    })
+}
+
+fn changed_pin_file_counts_at_once() -> Case {
+    let before = dave();
+    let after = before.clone().external_pin("opendoor");
+    let scope = scope(&[&before]).pin_file("dave", PIN).secret("opendoor");
+    case(scope, move |at| {
+        at.login("dave", before.password(0)).is(200, "granted-fresh");
+        at.login("dave", before.password(0)).is(200, "granted-reuse");
+        at.replace_pin_file(&htpasswd_line("dave", "opendoor"));
+        at.login("dave", before.password(0)).is(401, "denied-pin");
+        at.login("dave", after.password(0)).is(200, "granted-reuse");
+        at.login("dave", after.password(1)).is(200, "granted-fresh");
     })
 }
 

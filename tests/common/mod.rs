@@ -34,7 +34,7 @@ pub use self::{
     nginx::Nginx,
     scope::{Scope, Setting},
     server::{Place, Reply, Server},
-    users::UsersFile,
+    users::{Held, UsersFile},
 };
 
 use std::path::Path;

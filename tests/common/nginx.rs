@@ -122,13 +122,15 @@ impl Nginx {
 
     fn location(&self, root: &Root, ports: Ports, scope: &Scope) -> String {
         assert!(scope.second_provider.is_empty(), "nginx has no second provider");
-        assert!(scope.pin_file.is_empty(), "nginx can't check PINs marked + yet");
         let mut text = format!("location /{}/ {{\n", scope.name);
         if !scope.bare {
             let users = server::users_path(root, scope);
             text += &format!("auth_otp \"{}\";\nauth_otp_users_file \"{}\";\n", scope.name, users.display());
             if scope.digest {
                 text += "auth_otp_scheme digest;\n";
+            }
+            if !scope.pin_file.is_empty() {
+                text += &format!("auth_otp_pin_file \"{}\";\n", server::pins_path(root, scope).display());
             }
             for (setting, value) in scope.settings.iter().filter(|(it, _)| *it != Setting::NonceCountCheck) {
                 text += &format!("{} {value};\n", directive(*setting));

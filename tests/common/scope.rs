@@ -35,8 +35,8 @@ pub struct Scope {
     pub digest: bool,
     /// Users and passwords of a second provider, asked after otpgate.
     pub second_provider: Vec<(String, String)>,
-    /// Users and PINs of the file that checks PINs marked `+`.
-    pub pin_file: Vec<(String, String)>,
+    /// Lines of the file that checks PINs marked `+`.
+    pub pin_file: String,
     /// More of the server's own configuration language, inside the section.
     pub directives: String,
     /// Nothing but `directives` goes into the section.
@@ -56,7 +56,7 @@ impl Scope {
             settings: Vec::new(),
             digest: false,
             second_provider: Vec::new(),
-            pin_file: Vec::new(),
+            pin_file: String::new(),
             directives: String::new(),
             bare: false,
             of_urls: false,
@@ -113,9 +113,17 @@ impl Scope {
         self
     }
 
+    /// A user in the file that checks PINs marked `+`.
     pub fn pin_file(mut self, user: &str, pin: &str) -> Scope {
-        self.pin_file.push((user.to_owned(), pin.to_owned()));
         self.secrets.push(pin.to_owned());
+        self.pin_file_line(&htpasswd_line(user, pin))
+    }
+
+    /// A line of that file as it stands.
+    pub fn pin_file_line(mut self, line: &str) -> Scope {
+        self.pin_file += line.trim_end_matches('\n');
+        self.pin_file.push('\n');
+        self.secrets.extend(line.trim_end().split(':').nth(1).map(str::to_owned));
         self
     }
 

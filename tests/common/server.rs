@@ -387,13 +387,15 @@ pub fn prepare(root: &Root, scopes: &[Scope]) {
             // Lock and journal are made here by the server.
             root::give_to_server(users.parent().expect("a directory of its own"));
         }
-        for (path, pairs) in
-            [(second_path(root, scope), &scope.second_provider), (pins_path(root, scope), &scope.pin_file)]
-        {
-            if !pairs.is_empty() {
-                let lines = pairs.iter().map(|(user, password)| scope::htpasswd_line(user, password));
-                root.write(path, lines.collect::<String>());
-            }
+        if !scope.second_provider.is_empty() {
+            let lines = scope.second_provider.iter();
+            let lines = lines.map(|(user, password)| scope::htpasswd_line(user, password));
+            root.write(second_path(root, scope), lines.collect::<String>());
+        }
+        if !scope.pin_file.is_empty() {
+            let pins = root.write(pins_path(root, scope), &scope.pin_file);
+            root::set_mode(&pins, 0o600);
+            root::give_to_server(&pins);
         }
     }
 }
@@ -413,6 +415,13 @@ impl Place<'_> {
 
     pub fn users(&self) -> &UsersFile {
         &self.users
+    }
+
+    /// Puts another file in the place of the one that checks PINs marked `+`.
+    pub fn replace_pin_file(&self, text: &str) {
+        let scope =
+            self.server.scopes.iter().find(|scope| scope.name == self.name).expect("a place has a scope");
+        UsersFile::at(pins_path(&self.server.root, scope)).replace(text);
     }
 
     /// The path of a document of this scope.

@@ -1,8 +1,10 @@
 //! A users file, seen from outside: what stands in which field.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
 
 use super::root;
 
@@ -118,5 +120,23 @@ impl UsersFile {
             String::from_utf8_lossy(&after)
         );
         result
+    }
+}
+
+/// The lock of a users file, held by us, who are another process than the server.
+pub struct Held(File);
+
+impl Held {
+    /// Once a login has made the lock file.
+    pub fn of(users: &UsersFile) -> Held {
+        let mut path = users.path().as_os_str().to_owned();
+        path.push(".lock");
+        let file = File::options().read(true).write(true).open(path).expect("a login has made the lock file");
+        flock(&file, FlockOperation::LockExclusive).expect("the lock");
+        Held(file)
+    }
+
+    pub fn release(self) {
+        flock(&self.0, FlockOperation::Unlock).expect("our own lock");
     }
 }

@@ -1,4 +1,10 @@
 //! Hashed PINs: which forms are read, what they may cost, checking them.
+//!
+//! [`entry`] has the further forms of a PIN file, [`mod@file`] looks users up in one.
+
+mod apr1;
+pub mod entry;
+pub mod file;
 
 use std::fmt;
 
@@ -16,7 +22,8 @@ pub struct HashedPin {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    Argon2id,
+    /// The named one of its kinds.
+    Argon2(&'static str),
     Bcrypt,
     ShaCrypt,
 }
@@ -53,7 +60,7 @@ impl HashedPin {
     pub fn parse(field: &[u8]) -> Option<Result<HashedPin, HashedPinError>> {
         let starts = |prefixes: &[&[u8]]| prefixes.iter().any(|prefix| field.starts_with(prefix));
         let form = if starts(&[b"$argon2"]) {
-            Form::Argon2id
+            Form::Argon2("argon2id")
         } else if starts(&[b"$2a$", b"$2b$", b"$2x$", b"$2y$"]) {
             Form::Bcrypt
         } else if starts(&[b"$5$", b"$6$"]) {
@@ -64,10 +71,22 @@ impl HashedPin {
         Some(Self::parse_as(form, field))
     }
 
+    /// The same with the older kinds of Argon2, which the users file doesn't have.
+    fn parse_of_pin_file(field: &[u8]) -> Option<Result<HashedPin, HashedPinError>> {
+        let old = ["argon2i", "argon2d"].into_iter().find(|kind| {
+            let rest = field.strip_prefix(b"$").and_then(|rest| rest.strip_prefix(kind.as_bytes()));
+            rest.is_some_and(|rest| rest.starts_with(b"$"))
+        });
+        match old {
+            Some(kind) => Some(Self::parse_as(Form::Argon2(kind), field)),
+            None => Self::parse(field),
+        }
+    }
+
     fn parse_as(form: Form, field: &[u8]) -> Result<HashedPin, HashedPinError> {
         let text = str::from_utf8(field).map_err(|_| HashedPinError::Malformed)?;
         match form {
-            Form::Argon2id => check_argon2(text)?,
+            Form::Argon2(kind) => check_argon2(text, kind)?,
             Form::Bcrypt => check_bcrypt(text)?,
             Form::ShaCrypt => check_sha_crypt(text)?,
         }
@@ -78,7 +97,7 @@ impl HashedPin {
     pub fn is_hash_of(&self, pin: &[u8]) -> bool {
         let Ok(text) = str::from_utf8(self.text.expose()) else { return false };
         match self.form {
-            Form::Argon2id => PasswordHash::new(text)
+            Form::Argon2(_) => PasswordHash::new(text)
                 .is_ok_and(|hash| Argon2::default().verify_password(pin, &hash).is_ok()),
             Form::Bcrypt => bcrypt::verify(pin, text).unwrap_or(false),
             Form::ShaCrypt => PasswordHashRef::new(text)
@@ -87,9 +106,9 @@ impl HashedPin {
     }
 }
 
-fn check_argon2(text: &str) -> Result<(), HashedPinError> {
+fn check_argon2(text: &str, kind: &str) -> Result<(), HashedPinError> {
     let hash = PasswordHash::new(text).map_err(|_| HashedPinError::Malformed)?;
-    if hash.algorithm.as_str() != "argon2id" || hash.salt.is_none() || hash.hash.is_none() {
+    if hash.algorithm.as_str() != kind || hash.salt.is_none() || hash.hash.is_none() {
         return Err(HashedPinError::Malformed);
     }
     let params = argon2::Params::try_from(&hash).map_err(|_| HashedPinError::Malformed)?;

@@ -1,0 +1,145 @@
+//! A PIN file: lines of `user:PIN`, as htpasswd(1) makes them, for users whose PIN is marked `+`.
+//!
+//! It is read anew for each check, because what is remembered are right PINs, not the file.
+
+use std::cell::OnceCell;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::entry::{Entry, EntryError};
+use crate::decide::PinAnswer;
+use crate::gate::PinSource;
+use crate::log::{Level, Log, Quoted};
+use crate::users::fault::Fault;
+use crate::users::file::is_recent;
+use crate::users::index;
+use crate::users::journal::Stamp;
+use crate::users::line;
+
+/// What to do about an entry that is of no use.
+pub const REMEDY: &str = "set the PIN anew with `htpasswd -B`";
+const READ_TRIES: u32 = 5;
+
+/// A PIN file, for one login.
+pub struct PinFile<'a> {
+    path: PathBuf,
+    log: &'a dyn Log,
+    /// Looked at once per login, before the file is read.
+    state: OnceCell<Option<Vec<u8>>>,
+}
+
+impl<'a> PinFile<'a> {
+    /// The file at a path. Nothing is opened yet.
+    pub fn new(path: PathBuf, log: &'a dyn Log) -> PinFile<'a> {
+        PinFile { path, log, state: OnceCell::new() }
+    }
+}
+
+impl PinSource for PinFile<'_> {
+    fn identity(&self) -> Vec<u8> {
+        // No name of a provider holds a NUL.
+        [b"file\0", self.path.as_os_str().as_bytes()].concat()
+    }
+
+    fn state(&self) -> Option<Vec<u8>> {
+        let look = || {
+            let stamp = Stamp::of(&std::fs::metadata(&self.path).ok()?);
+            (!is_recent(stamp.changed())).then(|| stamp.to_bytes().to_vec())
+        };
+        self.state.get_or_init(look).clone()
+    }
+
+    fn check(&self, user: &[u8], pin: &[u8]) -> PinAnswer {
+        match entry_of(&self.path, user) {
+            Ok(None) => PinAnswer::Unknown,
+            Ok(Some((_, Ok(entry)))) if entry.is_of(pin) => PinAnswer::Right,
+            Ok(Some((_, Ok(_)))) => PinAnswer::Wrong,
+            Ok(Some((number, Err(error)))) => {
+                let path = self.path.display();
+                self.log.log(
+                    Level::Error,
+                    format_args!("{path} line {number}: {error}; {REMEDY}, user {}", Quoted(user)),
+                );
+                PinAnswer::Failed
+            }
+            Err(fault) => {
+                self.log.log(Level::Error, format_args!("{fault}, user {}", Quoted(user)));
+                PinAnswer::Failed
+            }
+        }
+    }
+}
+
+/// A line's number, from 1, and what it says.
+pub type Numbered = (u64, Result<Entry, EntryError>);
+
+/// A user's entry: the first, if there are several.
+pub fn entry_of(path: &Path, user: &[u8]) -> Result<Option<Numbered>, Fault> {
+    for _ in 0..READ_TRIES {
+        let file = open(path)?;
+        let before = stamp(&file, path)?;
+        let mut found = None;
+        for_each_entry(&file, |number, name, field| {
+            if found.is_none() && name == user {
+                found = Some((number, field.map_or(Err(EntryError::Empty), Entry::parse)));
+            }
+        })
+        .map_err(|cause| fault("read", path, cause))?;
+        if stamp(&file, path)? == before {
+            return Ok(found);
+        }
+    }
+    Err(Fault::of(
+        "read",
+        path,
+        "it keeps changing while it is read",
+        "find the program that keeps rewriting it",
+    ))
+}
+
+/// Calls back for each entry with the line's number, the name, and what stands between the name's colon and the
+/// next one or the line's end.
+pub fn for_each_entry(file: &File, mut each: impl FnMut(u64, &[u8], Option<&[u8]>)) -> io::Result<()> {
+    let mut number = 0;
+    index::for_each_line(file, |_, line| {
+        number += 1;
+        if line::is_ignored(line) {
+            return;
+        }
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let mut fields = line.split(|&b| b == b':');
+        each(number, fields.next().unwrap_or_default(), fields.next());
+    })
+}
+
+/// Opens the file, which has to be a regular one: a pipe would hold up whoever reads it.
+pub fn open(path: &Path) -> Result<File, Fault> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let file = file.map_err(|cause| fault("open", path, cause))?;
+    let metadata = file.metadata().map_err(|cause| fault("inspect", path, cause))?;
+    if !metadata.is_file() {
+        return Err(Fault::of("read", path, "it is not a regular file", "put a regular file there"));
+    }
+    Ok(file)
+}
+
+fn stamp(file: &File, path: &Path) -> Result<Stamp, Fault> {
+    file.metadata().map(|metadata| Stamp::of(&metadata)).map_err(|cause| fault("inspect", path, cause))
+}
+
+/// `otpgate` makes no such files, so what an admin can do differs.
+pub fn fault(operation: &'static str, path: &Path, cause: io::Error) -> Fault {
+    let kind = cause.kind();
+    let fault = Fault::new(operation, path, cause);
+    let remedy = match kind {
+        io::ErrorKind::NotFound => {
+            "make it with `htpasswd -c -B`, or correct the path in the server's configuration"
+        }
+        io::ErrorKind::PermissionDenied => "let the server's user read it",
+        _ => fault.remedy,
+    };
+    Fault { remedy, ..fault }
+}
