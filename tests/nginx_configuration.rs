@@ -18,7 +18,7 @@ fn area() -> Scope {
 }
 
 /// A bad directive, and something that has to be in the message besides its place.
-const BAD: [(&str, &str); 22] = [
+const BAD: [(&str, &str); 24] = [
     ("auth_otp_max_offset ten", "10000"),
     ("auth_otp_max_offset -1", "10000"),
     ("auth_otp_max_offset 10001", "10000"),
@@ -33,6 +33,8 @@ const BAD: [(&str, &str); 22] = [
     ("auth_otp_forget 1", "On or Off"),
     ("auth_otp_allow_hex", "auth_otp_allow_hex"),
     ("auth_otp_pin_cache -", "auth_otp_pin_cache"),
+    ("auth_otp_pin_file", "auth_otp_pin_file takes one path"),
+    ("auth_otp_pin_file one two", "auth_otp_pin_file takes one path"),
     ("auth_otp_users_file /other", "is duplicate"),
     ("auth_otp again", "is duplicate"),
     ("auth_otp_thread_pool nosuch", "unknown thread pool \"nosuch\""),
@@ -176,4 +178,129 @@ fn the_short_example_of_the_reference_works() {
     // The scope gives the users file and the page; its location is the example's.
     let server = Server::start(nginx.without_locations(), vec![scope]);
     server.at("private").login("alice", alice.password(0)).is(200, "granted-fresh");
+}
+
+// ---- PIN files --------------------------------------------------------------------------------------------
+
+fn dave() -> Token {
+    Token::hotp("dave").external_pin(PIN)
+}
+
+fn with_pin_file() -> Scope {
+    area().token(&dave()).pin_file("dave", PIN)
+}
+
+#[test]
+fn pin_file_that_has_every_pin_raises_no_word() {
+    let tested = Nginx::one().test(vec![with_pin_file()], |_| {});
+    tested.is_accepted(true).says("test is successful");
+    assert!(!tested.output.contains('['), "{}", tested.output);
+}
+
+#[test]
+fn faults_of_a_pin_file_fail_the_test_where_it_is_named() {
+    common::require_root("files of other accounts");
+    let faults: [Spoilt; 4] = [
+        (|pins| std::fs::remove_file(pins).expect("the PIN file"), "make it with `htpasswd -c -B`"),
+        (|pins| root::set_mode(pins, 0o606), "writable by everybody, who could set PINs"),
+        (|pins| root::set_owner(pins, Some(0), Some(0)), "let the server's user read it"),
+        (
+            |pins| {
+                std::fs::remove_file(pins).expect("the PIN file");
+                root::make_directory(pins);
+            },
+            "not a regular file",
+        ),
+    ];
+    for (spoil, message) in faults {
+        let tested = Nginx::one().test(vec![with_pin_file()], |root| spoil(&root.join("pins/area")));
+        eprintln!("{}", tested.output);
+        tested.is_accepted(false).names_the_line_of("auth_otp_pin_file").says(message).says("test failed");
+    }
+}
+
+#[test]
+fn pin_file_that_everybody_may_read_is_warned_of() {
+    let spoil = |root: &Root| root::set_mode(&root.join("pins/area"), 0o604);
+    Nginx::one()
+        .test(vec![with_pin_file()], spoil)
+        .is_accepted(true)
+        .names_the_line_of("auth_otp_pin_file")
+        .says("readable by everybody");
+}
+
+#[test]
+fn users_whose_pin_nobody_can_check_are_warned_of() {
+    let dave = dave();
+    let old = |scope: Scope| scope.pin_file_line("# PINs").pin_file_line("dave:qpMRiU9Qde1d.");
+    for (scope, directive, message) in [
+        (
+            area().token(&dave),
+            "auth_otp_users_file",
+            "line 2: the PIN is to be checked elsewhere (+), but this section has no auth_otp_pin_file",
+        ),
+        (
+            area().token(&dave).pin_file("david", PIN),
+            "auth_otp_pin_file",
+            "line 2: the PIN is to be checked elsewhere (+), but ",
+        ),
+        (
+            area().token(&dave).pin_file("david", PIN),
+            "auth_otp_pin_file",
+            "pins/area has no line for that user",
+        ),
+        (old(area().token(&dave)), "auth_otp_pin_file", "pins/area line 2: the PIN is in none of the forms"),
+        (old(area().token(&dave)), "auth_otp_pin_file", "users/area/users line 2"),
+    ] {
+        Nginx::one().test(vec![scope], |_| {}).is_accepted(true).names_the_line_of(directive).says(message);
+    }
+}
+
+#[test]
+fn many_users_without_a_pin_are_counted() {
+    let scope = (0..25)
+        .fold(area(), |scope, number| scope.token(&Token::hotp(format!("user{number}")).external_pin(PIN)));
+    let tested = Nginx::one().test(vec![scope.pin_file("dave", PIN)], |_| {});
+    tested.is_accepted(true).says("line 21: ").says("5 more users whose PIN");
+    assert!(!tested.output.contains("line 22: "), "{}", tested.output);
+}
+
+/// What counts is each block with all that it inherits, and one mistake is one message.
+#[test]
+fn pin_file_of_an_inner_block_is_looked_at() {
+    let dave = dave();
+    let outside = "auth_otp everywhere;\nauth_otp_users_file \"{root}/users/area/users\";";
+    let inner = |name: &str| Scope::bare(name).directives("auth_otp_pin_file \"{root}/pins/area\";");
+    let users = || area().token(&dave).pin_file("dave", PIN);
+    let nginx = || Nginx::one().directives(outside);
+    let tested = nginx().test(vec![inner("one"), inner("two"), users()], |root| {
+        std::fs::remove_file(root.join("pins/area")).expect("the PIN file");
+    });
+    tested.is_accepted(false).names_the_line_of("auth_otp_pin_file").says("cannot open");
+    assert_eq!(tested.output.matches("has no auth_otp_pin_file").count(), 1, "{}", tested.output);
+    // Where nobody is asked to log in, nothing is missing.
+    let off = "auth_otp_users_file \"{root}/users/area/users\";";
+    let tested = Nginx::one().directives(off).test(vec![users()], |_| {});
+    tested.is_accepted(true);
+    assert!(!tested.output.contains('['), "{}", tested.output);
+}
+
+#[test]
+fn blocks_inherit_their_pin_file() {
+    let (dave, other) = (dave(), dave().external_pin("opendoor"));
+    let inherited = "auth_otp everywhere;\nauth_otp_users_file \"{root}/users/area/users\";\n\
+                     auth_otp_pin_file pins/area;";
+    let server = Server::start(
+        Nginx::one().directives(inherited),
+        vec![
+            Scope::bare("inside").text("x"),
+            Scope::bare("other").directives("auth_otp_pin_file pins/second;"),
+            area().token(&dave).pin_file("dave", PIN),
+            Scope::new("second").text("x").pin_file("dave", "opendoor"),
+        ],
+    );
+    server.at("inside").login("dave", dave.password(0)).is(200, "granted-fresh");
+    server.at("other").login("dave", dave.password(0)).is(401, "denied-pin");
+    server.at("other").login("dave", other.password(0)).is(200, "granted-reuse");
+    server.at("inside").login("dave", other.password(0)).is(401, "denied-pin");
 }
