@@ -132,7 +132,7 @@ fn remembered_pin_takes_no_thread_until_line_or_pin_file_change() {
             place.login(token.user(), token.password(0)).is(200, "granted-reuse");
         }
     }
-    // The same PIN again, but the file says so no more by what is remembered.
+    // Though the PIN stays what it was: what is remembered is about another file.
     place.replace_pin_file(&format!("dave:{BCRYPT}\n{}", htpasswd_line("erin", PIN)));
     let mut again = ask(&place, &dave.password(0), "dave");
     place.login("hashed", hashed.password(0)).is(200, "granted-reuse");

@@ -1,17 +1,22 @@
 //! PIN files: every form of an entry, against the programs that make them; what is read of a file, and what is
 //! said about it; when a right PIN may be remembered.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
-use otpgate::decide::PinAnswer;
-use otpgate::gate::PinSource;
+use otpgate::UnixTime;
+use otpgate::decide::{PinAnswer, Word};
+use otpgate::gate::{Gate, Judged, Login, PinSource};
 use otpgate::log::{Level, Log};
 use otpgate::pin::HashedPinError::{Malformed, TooCostly};
 use otpgate::pin::entry::{Entry, EntryError};
 use otpgate::pin::file::PinFile;
+use otpgate::policy::{Policy, Server, Settings};
+use otpgate::token::Address;
+use otpgate::users::file::UsersFile;
 
 const PIN: &str = "sesame9";
 const WRONG_PIN: &str = "simsim8";
@@ -305,4 +310,165 @@ fn files_are_told_apart_by_their_paths() {
     assert_eq!(identity("/etc/pins"), identity("/etc/pins"));
     assert_ne!(identity("/etc/pins"), identity("/etc/pins2"));
     assert!(!identity("").is_empty());
+}
+
+/// A PIN file whose users are counted, and how.
+struct Counted<'a> {
+    file: PinFile<'a>,
+    checks: &'a Cell<usize>,
+    is_changing: bool,
+}
+
+impl PinSource for Counted<'_> {
+    fn identity(&self) -> Vec<u8> {
+        self.file.identity()
+    }
+    fn state(&self) -> Option<Vec<u8>> {
+        if self.is_changing { None } else { self.file.state() }
+    }
+    fn check(&self, user: &[u8], pin: &[u8]) -> PinAnswer {
+        self.checks.set(self.checks.get() + 1);
+        self.file.check(user, pin)
+    }
+}
+
+/// A gate to a users file with dave, whose PIN is checked elsewhere, and carol, whose isn't.
+struct Site {
+    pins: Scene,
+    gate: Gate<UsersFile>,
+    policy: Policy,
+    checks: Cell<usize>,
+}
+
+const KEY: &str = "3132333435363738393031323334353637383930";
+const NOW: UnixTime = 1_700_000_000;
+
+fn site() -> Site {
+    let pins = scene("dave:{PLAIN}sesame9\n");
+    pins.settled();
+    let users = pins.path.with_file_name("users");
+    fs::write(&users, format!("HOTP dave + {KEY}\nHOTP carol sesame9 {KEY}\n")).unwrap();
+    let gate = Gate::new(UsersFile::new(&users), || NOW).unwrap();
+    let policy = Policy { pin_cache_external: 60, ..Settings::default().policy(Server::Nginx) };
+    Site { pins, gate, policy, checks: Cell::new(0) }
+}
+
+const CODE: &str = "755224";
+
+impl Site {
+    fn with<R>(&self, is_changing: bool, act: impl FnOnce(&Counted<'_>, &Lines) -> R) -> R {
+        let log = Lines::default();
+        let file = PinFile::new(self.pins.path.clone(), &log);
+        act(&Counted { file, checks: &self.checks, is_changing }, &log)
+    }
+
+    fn login(&self, pin: &str) -> Word {
+        self.with(false, |source, log| self.login_with(source, log, pin))
+    }
+
+    fn login_with(&self, source: &dyn PinSource, log: &Lines, pin: &str) -> Word {
+        let password = format!("{pin}{CODE}");
+        self.gate.basic(&self.policy, &login_of("dave", &password), source, None, log).word
+    }
+
+    fn login_now(&self, pin: &str) -> Option<Word> {
+        let password = format!("{pin}{CODE}");
+        self.with(false, |source, log| {
+            let login = login_of("dave", &password);
+            self.gate.basic_now(&self.policy, &login, source, None, log).map(|answer| answer.word)
+        })
+    }
+}
+
+fn login_of<'a>(user: &'a str, password: &'a str) -> Login<'a> {
+    let address = Address::of_client(Some("192.0.2.7".parse().unwrap()));
+    Login { user: user.as_bytes(), password: password.as_bytes(), address }
+}
+
+#[test]
+fn right_pin_is_checked_once_until_the_pin_file_changes() {
+    let site = site();
+    assert_eq!(site.login(PIN), Word::GrantedFresh);
+    assert_eq!(site.login(PIN), Word::GrantedReuse);
+    assert_eq!(site.login_now(PIN), Some(Word::GrantedReuse));
+    assert_eq!(site.checks.get(), 1);
+    // Wrong ones are checked every time, and never by whoever may not block.
+    assert_eq!(site.login(WRONG_PIN), Word::DeniedPin);
+    assert_eq!(site.login(WRONG_PIN), Word::DeniedPin);
+    assert_eq!(site.login_now(WRONG_PIN), None);
+    assert_eq!(site.checks.get(), 3);
+
+    fs::write(&site.pins.path, "dave:{PLAIN}simsim8\n").unwrap();
+    site.pins.settled();
+    assert_eq!(site.login_now(PIN), None);
+    assert_eq!(site.login(PIN), Word::DeniedPin);
+    assert_eq!(site.login(WRONG_PIN), Word::GrantedReuse);
+    assert_eq!(site.login_now(WRONG_PIN), Some(Word::GrantedReuse));
+}
+
+#[test]
+fn nothing_is_remembered_while_the_pin_file_may_be_changing() {
+    let site = site();
+    for word in [Word::GrantedFresh, Word::GrantedReuse, Word::GrantedReuse] {
+        assert_eq!(site.with(true, |source, log| site.login_with(source, log, PIN)), word);
+    }
+    assert_eq!(site.checks.get(), 3);
+    assert_eq!(site.login_now(PIN), None);
+}
+
+#[test]
+fn nothing_is_remembered_where_that_is_switched_off() {
+    let mut site = site();
+    site.policy.pin_cache_external = 0;
+    for word in [Word::GrantedFresh, Word::GrantedReuse] {
+        assert_eq!(site.login(PIN), word);
+        assert_eq!(site.login_now(PIN), None);
+    }
+    assert_eq!(site.checks.get(), 2);
+}
+
+/// Not even for what it is: that would cost every login a look at a file.
+#[test]
+fn who_needs_no_pin_file_asks_for_none() {
+    struct Nobody;
+    impl PinSource for Nobody {
+        fn identity(&self) -> Vec<u8> {
+            panic!("asked who it is")
+        }
+        fn state(&self) -> Option<Vec<u8>> {
+            panic!("asked for its state")
+        }
+        fn check(&self, _: &[u8], _: &[u8]) -> PinAnswer {
+            panic!("asked for a PIN")
+        }
+    }
+    let site = site();
+    let password = format!("{PIN}{CODE}");
+    let log = Lines::default();
+    for word in [Word::GrantedFresh, Word::GrantedReuse] {
+        let mut judged = Judged::default();
+        let login = login_of("carol", &password);
+        assert_eq!(site.gate.basic(&site.policy, &login, &Nobody, Some(&mut judged), &log).word, word);
+        assert_eq!(site.gate.basic(&site.policy, &login, &Nobody, Some(&mut judged), &log).word, word);
+    }
+    let now = site.gate.basic_now(&site.policy, &login_of("carol", &password), &Nobody, None, &log);
+    assert_eq!(now.map(|answer| answer.word), Some(Word::GrantedReuse));
+}
+
+/// A request is judged once: what happens to the file meanwhile is for the next.
+#[test]
+fn parts_of_a_request_ask_the_same_pin_file_once() {
+    let site = site();
+    let password = format!("{PIN}{CODE}");
+    let mut judged = Judged::default();
+    let login = login_of("dave", &password);
+    let mut decide = || {
+        site.with(false, |source, log| {
+            site.gate.basic(&site.policy, &login, source, Some(&mut judged), log).word
+        })
+    };
+    assert_eq!(decide(), Word::GrantedFresh);
+    fs::write(&site.pins.path, "dave:{PLAIN}simsim8\n").unwrap();
+    assert_eq!(decide(), Word::GrantedFresh);
+    assert_eq!(site.checks.get(), 1);
 }

@@ -5,6 +5,7 @@
 mod apr1;
 pub mod entry;
 pub mod file;
+mod turns;
 
 use std::fmt;
 
@@ -96,13 +97,13 @@ impl HashedPin {
     /// Whether this is the PIN. Takes up to a second or so: never under a lock, never on an event loop.
     pub fn is_hash_of(&self, pin: &[u8]) -> bool {
         let Ok(text) = str::from_utf8(self.text.expose()) else { return false };
-        match self.form {
+        turns::in_turn(|| match self.form {
             Form::Argon2(_) => PasswordHash::new(text)
                 .is_ok_and(|hash| Argon2::default().verify_password(pin, &hash).is_ok()),
             Form::Bcrypt => bcrypt::verify(pin, text).unwrap_or(false),
             Form::ShaCrypt => PasswordHashRef::new(text)
                 .is_ok_and(|hash| ShaCrypt::default().verify_password(pin, hash).is_ok()),
-        }
+        })
     }
 }
 
