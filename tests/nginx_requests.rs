@@ -4,9 +4,7 @@ mod common;
 
 use common::backend::Backend;
 use common::server::{PAGE, PAGE_TEXT, all_at_once};
-use common::{
-    Connection, Held, Httpd, Nginx, Place, Reply, Request, Scope, Server, Setting, Token, UsersFile,
-};
+use common::{Connection, Held, Httpd, Nginx, Place, Reply, Request, Scope, Server, Setting, Token};
 
 const PIN: &str = "sesame9";
 const CLIENTS: usize = 32;
