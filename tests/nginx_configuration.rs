@@ -265,6 +265,20 @@ fn many_users_without_a_pin_are_counted() {
     assert!(!tested.output.contains("line 22: "), "{}", tested.output);
 }
 
+#[test]
+fn limits_that_differ_are_warned_of_where_a_second_block_names_the_file() {
+    let users = "auth_otp_users_file \"{root}/users/area/users\";";
+    let inherited = format!("auth_otp everywhere;\n{users}");
+    let inner = |directives: &str| Scope::bare("inner").directives(directives);
+    let tested = |inner: Scope| Nginx::one().directives(&inherited).test(vec![area(), inner], |_| {});
+    for harmless in ["auth_otp_max_failures 5;", users] {
+        let tested = tested(inner(harmless));
+        tested.is_accepted(true);
+        assert!(!tested.output.contains("limits"), "{}", tested.output);
+    }
+    tested(inner(&format!("{users}\nauth_otp_max_failures 5;"))).is_accepted(true).says("other limits");
+}
+
 /// What counts is each block with all that it inherits, and one mistake is one message.
 #[test]
 fn pin_file_of_an_inner_block_is_looked_at() {
