@@ -290,7 +290,7 @@ fn check_sections(
         let mut findings = Vec::new();
         match seen.get(&users) {
             // A block that inherits the file and has limits of its own means them.
-            Some(first) if first.place == users_file.place => {}
+            Some(first) if std::ptr::eq(first.place, users_file.place) => {}
             Some(first) => findings.extend(differing_limits(&path, first, &policy)),
             None => {
                 let (found, external_pins) = as_server(&|| look_at(&path));
