@@ -134,6 +134,10 @@ typedef struct otpgate_login {
     otpgate_str address;    /* the client's IP address as text, as the server sees it; empty: it has none */
     otpgate_memory *memory; /* NULL: judge afresh */
     void *request;          /* handed to the callbacks */
+    int log_level;          /* the highest level whose lines are written for this request; 0: not known */
+    /* For the functions that end in _now: the turn of the event loop, a number above 0 that no other turn of this
+     * process has. Requests of one turn share one look at whether the users file has changed. 0: look each time. */
+    uint64_t moment;
 } otpgate_login;
 
 /*
@@ -149,6 +153,8 @@ typedef struct otpgate_digest {
     otpgate_str address;    /* as in otpgate_login */
     otpgate_memory *memory; /* as in otpgate_login */
     void *request;          /* handed to the callbacks */
+    int log_level;          /* as in otpgate_login */
+    uint64_t moment;        /* as in otpgate_login */
 
     /* For otpgate_digest_login() and otpgate_digest_login_now() alone. They take the name from the header and leave
      * `user` aside; a whole request line will do as `method`. */

@@ -298,6 +298,56 @@ ngx_http_auth_otp_unlock_zone(void *mutex)
     ngx_shmtx_unlock(mutex);
 }
 
+/* ---- Turns of the event loop ------------------------------------------------------------------------- */
+
+static void ngx_http_auth_otp_end_turn(ngx_event_t *event);
+
+static uint64_t ngx_http_auth_otp_turn_number = 1;
+static ngx_event_t ngx_http_auth_otp_turn_end;
+
+/* Requests that are handled in one turn share one look at the users file. nginx runs posted events when it has handled
+ * all that was ready when the turn began. */
+static uint64_t
+ngx_http_auth_otp_turn(void)
+{
+    ngx_event_t *end = &ngx_http_auth_otp_turn_end;
+
+    if (!end->posted) {
+        end->handler = ngx_http_auth_otp_end_turn;
+        end->log = ngx_cycle->log;
+        ngx_post_event(end, &ngx_posted_events);
+    }
+    return ngx_http_auth_otp_turn_number;
+}
+
+static void
+ngx_http_auth_otp_end_turn(ngx_event_t *event)
+{
+    (void)event;
+    ngx_http_auth_otp_turn_number++;
+}
+
+/* The highest level that is written here, as syslog(3) numbers it. nginx's own debug level is a set of bits. */
+static int
+ngx_http_auth_otp_log_level(ngx_log_t *log)
+{
+    switch (log->log_level) {
+    case NGX_LOG_EMERG:
+    case NGX_LOG_ALERT:
+    case NGX_LOG_CRIT:
+    case NGX_LOG_ERR:
+        return OTPGATE_LOG_ERROR;
+    case NGX_LOG_WARN:
+        return OTPGATE_LOG_WARNING;
+    case NGX_LOG_NOTICE:
+        return OTPGATE_LOG_NOTICE;
+    case NGX_LOG_INFO:
+        return OTPGATE_LOG_INFO;
+    default:
+        return OTPGATE_LOG_DEBUG;
+    }
+}
+
 /* ---- The state of a client request ------------------------------------------------------------------ */
 
 /* Sub-requests have the pool of their main request. */
@@ -343,7 +393,10 @@ ngx_http_auth_otp_wipe_state(void *data)
         task = state->task->ctx;
         ngx_http_auth_otp_wipe(task->answer.upstream, task->answer.upstream_len);
     }
-    ngx_http_auth_otp_wipe(data, sizeof(ngx_http_auth_otp_state_t));
+    /* What Digest keeps there is as good as the password. */
+    if (state->is_digest) {
+        ngx_http_auth_otp_wipe(&state->memory, sizeof(state->memory));
+    }
 }
 
 /* ---- Deciding --------------------------------------------------------------------------------------- */
@@ -478,6 +531,8 @@ ngx_http_auth_otp_read(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, 
         digest->zone = ngx_http_auth_otp_zone(ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module));
         digest->memory = memory;
         digest->request = call;
+        digest->log_level = ngx_http_auth_otp_log_level(r->connection->log);
+        digest->moment = ngx_http_auth_otp_turn();
         return NGX_OK;
     }
 
@@ -495,6 +550,8 @@ ngx_http_auth_otp_read(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, 
     basic->address = ngx_http_auth_otp_address(r);
     basic->memory = memory;
     basic->request = call;
+    basic->log_level = ngx_http_auth_otp_log_level(r->connection->log);
+    basic->moment = ngx_http_auth_otp_turn();
     return NGX_OK;
 }
 

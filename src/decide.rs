@@ -309,6 +309,7 @@ pub fn login(
                 (devices, passed, denied, pin_source_failed)
             }
         };
+    devices.open_windows(policy, entry, now);
     let decision = rule_7_fresh_code(policy, entry, &mut devices, &passed, attempt, now)
         .or(denied)
         .unwrap_or_else(|| rule_8_no_match(policy, entry, &mut devices, &passed, attempt, now));
@@ -781,10 +782,14 @@ impl Devices {
             }
             of_line.push(known.unwrap_or(all.len() - 1));
         }
-        for device in &mut all {
+        Devices { all, of_line }
+    }
+
+    /// Which codes are next; only rules 7 and 8 want to know.
+    fn open_windows(&mut self, policy: &Policy, entry: &Entry, now: UnixTime) {
+        for device in &mut self.all {
             device.window = Window::of(policy, &entry.lines[device.lines[0]].token, &device.state, now);
         }
-        Devices { all, of_line }
     }
 
     fn of_line(&self, line: usize) -> &Device {

@@ -375,7 +375,7 @@ impl Site {
         let password = format!("{pin}{CODE}");
         self.with(false, |source, log| {
             let login = login_of("dave", &password);
-            self.gate.basic_now(&self.policy, &login, source, None, log).map(|answer| answer.word)
+            self.gate.basic_now(&self.policy, &login, source, None, None, log).map(|answer| answer.word)
         })
     }
 }
@@ -451,7 +451,7 @@ fn who_needs_no_pin_file_asks_for_none() {
         assert_eq!(site.gate.basic(&site.policy, &login, &Nobody, Some(&mut judged), &log).word, word);
         assert_eq!(site.gate.basic(&site.policy, &login, &Nobody, Some(&mut judged), &log).word, word);
     }
-    let now = site.gate.basic_now(&site.policy, &login_of("carol", &password), &Nobody, None, &log);
+    let now = site.gate.basic_now(&site.policy, &login_of("carol", &password), &Nobody, None, None, &log);
     assert_eq!(now.map(|answer| answer.word), Some(Word::GrantedReuse));
 }
 

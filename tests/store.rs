@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use otpgate::UnixTime;
 use otpgate::decide::{PinAnswer, Verdict, Word};
-use otpgate::gate::{Found, Gate, Login, PinSource, Store, Transaction};
+use otpgate::gate::{Found, Gate, Login, Moment, PinSource, Store, Transaction};
 use otpgate::log::{Level, Log};
 use otpgate::policy::{Policy, Server, Settings};
 use otpgate::token::Address;
@@ -225,8 +225,8 @@ impl Store for SlowDisk {
         self.users.find(user)
     }
 
-    fn find_now(&self, user: &[u8]) -> Option<Arc<Found>> {
-        self.users.find_now(user)
+    fn find_now(&self, user: &[u8], moment: Moment) -> Option<Arc<Found>> {
+        self.users.find_now(user, moment)
     }
 
     fn update(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Fault>) -> Result<(), Fault> {

@@ -144,10 +144,12 @@ pub unsafe extern "C" fn otpgate_digest_login_now(
     // SAFETY: null is caught, else the caller's promise.
     let Some(login) = (unsafe { login.as_ref() }) else { return refuse_null(answer) };
     let decide = |call: Call<'_>| {
-        let (file, log) = (call.file, call.log);
+        let (file, log, moment) = (call.file, call.log, call.moment);
         let policy = call.settings.digest_policy(call.gate.server);
         // SAFETY: the caller's promises.
-        unsafe { whole(login, call, |request, judged| file.digest_now(&policy, &request, judged, log)) }
+        unsafe {
+            whole(login, call, |request, judged| file.digest_now(&policy, &request, moment, judged, log))
+        }
     };
     // SAFETY: the caller's promises.
     unsafe { enter_now(gate, login.given(), answer, decide) }
@@ -203,6 +205,8 @@ impl otpgate_digest {
             address: self.address,
             memory: self.memory,
             request: self.request,
+            log_level: self.log_level,
+            moment: self.moment,
         }
     }
 }
@@ -295,7 +299,7 @@ pub unsafe extern "C" fn otpgate_challenges(
     if challenges.is_null() || buffer.is_null() {
         return 0;
     }
-    let log = HostLog { host: &gate.host, request };
+    let log = HostLog { host: &gate.host, request, level: 0 };
     guarded(
         || 0,
         || {

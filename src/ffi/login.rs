@@ -2,13 +2,14 @@
 
 use std::ffi::{c_char, c_int, c_void};
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 
 use super::guard::guarded;
-use super::settings::settings_of;
+use super::settings::settings_in_place;
 use super::types::*;
 use super::{HostLog, otpgate_gate};
 use crate::decide::{PinAnswer, Reason, Verdict, Word};
-use crate::gate::{Answer, Gate, Judged, Login, PinSource};
+use crate::gate::{Answer, Gate, Judged, Login, Moment, PinSource};
 use crate::http::basic;
 use crate::log::{Level, Log, Quoted};
 use crate::pin::file::PinFile;
@@ -61,6 +62,7 @@ pub(super) struct Call<'a> {
     pub settings: &'a Settings<'static>,
     pub user: &'a [u8],
     pub address: Address,
+    pub moment: Moment,
     pub judged: Option<&'a mut Judged>,
     pub log: &'a HostLog<'a>,
 }
@@ -72,6 +74,8 @@ pub(super) struct Given {
     pub address: otpgate_str,
     pub memory: *mut otpgate_memory,
     pub request: *mut c_void,
+    pub log_level: c_int,
+    pub moment: u64,
 }
 
 /// What an entry tells the server.
@@ -113,7 +117,7 @@ pub(super) unsafe fn enter_now(
         return refuse_null(answer);
     };
     out.set(&Answer::error(), b"");
-    let log = HostLog { host: &gate.host, request: given.request };
+    let log = HostLog { host: &gate.host, request: given.request, level: given.log_level };
     let failed = || {
         log.log(
             Level::Error,
@@ -125,14 +129,20 @@ pub(super) unsafe fn enter_now(
     };
     // SAFETY: the caller's promises about strings, settings and memory.
     let (user, address, settings, memory) = unsafe {
-        (given.user.as_bytes(), given.address.as_bytes(), settings_of(given.settings), given.memory.as_mut())
+        (
+            given.user.as_bytes(),
+            given.address.as_bytes(),
+            settings_in_place(given.settings),
+            given.memory.as_mut(),
+        )
     };
     let decided = guarded(failed, || {
         #[cfg(feature = "deliberate-panic")]
         if user == b"deliberate-panic" {
             panic!("asked for by a test");
         }
-        let Some(users_file) = settings.users_file else {
+        let named = settings.and_then(|settings| Some((settings, settings.users_file?)));
+        let Some((settings, users_file)) = named else {
             let name = policy::users_file_setting(gate.server);
             log.log(
                 Level::Error,
@@ -147,9 +157,10 @@ pub(super) unsafe fn enter_now(
         decide(Call {
             gate,
             file: &file,
-            settings: &settings,
+            settings,
             user,
             address: Address::of_client(parse_address(address)),
+            moment: NonZeroU64::new(given.moment),
             judged: memory.map(otpgate_memory::judged),
             log: &log,
         })
@@ -218,7 +229,9 @@ pub unsafe extern "C" fn otpgate_basic_now(
         let attempt = Login { user: call.user, password, address: call.address };
         let policy = call.settings.policy(call.gate.server);
         with_pins((call.gate, call.settings, call.log), login.request, |pins| {
-            call.file.basic_now(&policy, &attempt, pins, call.judged, call.log).map(Reply::Decided)
+            call.file
+                .basic_now(&policy, &attempt, pins, call.moment, call.judged, call.log)
+                .map(Reply::Decided)
         })
     };
     // SAFETY: the caller's promises.
@@ -243,6 +256,8 @@ impl otpgate_login {
             address: self.address,
             memory: self.memory,
             request: self.request,
+            log_level: self.log_level,
+            moment: self.moment,
         }
     }
 }

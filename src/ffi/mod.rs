@@ -71,11 +71,15 @@ fn now() -> UnixTime {
 struct HostLog<'a> {
     host: &'a otpgate_host,
     request: *mut c_void,
+    /// The highest level that the server writes; 0: it hasn't said.
+    level: c_int,
 }
 
 impl Log for HostLog<'_> {
     fn log(&self, level: Level, message: std::fmt::Arguments<'_>) {
-        let Some(log) = self.host.log else { return };
+        let Some(log) = self.host.log.filter(|_| self.level == 0 || level as c_int <= self.level) else {
+            return;
+        };
         let mut line = String::with_capacity(160);
         // A path or a cause may hold anything; the contract says printable ASCII.
         let _ = write!(Printable(&mut line), "{message}");

@@ -58,13 +58,24 @@ unsafe fn store(settings: *mut otpgate_settings, value: Settings<'static>) {
     unsafe { settings.cast::<Stored>().write(Stored::new(value)) };
 }
 
+/// What C's settings say, where they are. `None`: nothing, or the pointer is null.
+///
+/// # Safety
+/// As for `stored`; the strings live as long as the header demands.
+pub(super) unsafe fn settings_in_place<'a>(
+    settings: *const otpgate_settings,
+) -> Option<&'a Settings<'static>> {
+    // SAFETY: the caller's promise.
+    unsafe { stored(settings) }.map(|stored| &stored.settings)
+}
+
 /// What C's settings say; nothing if the pointer is null.
 ///
 /// # Safety
 /// As for `stored`; the strings live as long as the header demands.
 pub(super) unsafe fn settings_of(settings: *const otpgate_settings) -> Settings<'static> {
     // SAFETY: the caller's promise.
-    unsafe { stored(settings) }.map_or_else(Settings::default, |stored| stored.settings)
+    unsafe { settings_in_place(settings) }.copied().unwrap_or_default()
 }
 
 /// See the header.
@@ -241,7 +252,7 @@ pub unsafe extern "C" fn otpgate_settings_check(
     let (Some(gate), Some(identity)) = (unsafe { gate.as_ref() }, unsafe { identity.as_ref() }) else {
         return 1;
     };
-    let log = HostLog { host: &gate.host, request: sink };
+    let log = HostLog { host: &gate.host, request: sink, level: 0 };
     let failed = || {
         log.log(Level::Error, format_args!("an internal fault of otpgate; please report it"));
         1

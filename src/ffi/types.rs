@@ -152,6 +152,8 @@ pub struct otpgate_login {
     pub address: otpgate_str,
     pub memory: *mut otpgate_memory,
     pub request: *mut c_void,
+    pub log_level: c_int,
+    pub moment: u64,
 }
 
 /// One Digest login attempt.
@@ -167,6 +169,8 @@ pub struct otpgate_digest {
     pub address: otpgate_str,
     pub memory: *mut otpgate_memory,
     pub request: *mut c_void,
+    pub log_level: c_int,
+    pub moment: u64,
     pub target: otpgate_str,
     pub zone: *const otpgate_zone,
 }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::judged::{Judged, Mac};
+use super::judged::{Judged, Mark};
 use super::nonces::{Nonces, Unusable};
-use super::{Answer, Credentials, Found, Gate, Job, PinSource, Store};
+use super::{Answer, Credentials, Found, Gate, Job, Moment, PinSource, Presented, Request, Store};
 use crate::decide::{Decision, PinAnswer, Reason, Verdict, Word};
 use crate::http::digest::{self, Algorithm, Exchange, Ha1};
 use crate::http::nonce::{self, Nonce};
@@ -83,8 +83,8 @@ pub enum DigestAnswer {
     },
 }
 
-/// A request whose credentials are well formed, of this realm and for this target.
-struct Presented {
+/// Credentials that are well formed, of this realm and for this target.
+struct WellFormed {
     exchange: Arc<Exchange>,
     count: u32,
 }
@@ -98,7 +98,7 @@ enum Unfit {
 }
 
 impl DigestRequest<'_> {
-    fn presented(&self) -> Result<Presented, Unfit> {
+    fn well_formed(&self) -> Result<WellFormed, Unfit> {
         let Some(sent) = digest::Credentials::parse(self.authorization) else {
             return Err(Unfit::Malformed("the Digest header is not well formed", Vec::new()));
         };
@@ -119,14 +119,14 @@ impl DigestRequest<'_> {
                 // A request line will do.
                 let method = self.method.split(|&b| b == b' ').next().unwrap_or_default().to_vec();
                 let exchange = Exchange { algorithm, realm: self.realm.to_vec(), method, sent };
-                return Ok(Presented { exchange: Arc::new(exchange), count });
+                return Ok(WellFormed { exchange: Arc::new(exchange), count });
             }
         };
         Err(Unfit::Malformed(fault, sent.username))
     }
 }
 
-impl Presented {
+impl WellFormed {
     fn login<'a>(&'a self, request: &DigestRequest<'_>) -> DigestLogin<'a> {
         DigestLogin {
             user: &self.exchange.sent.username,
@@ -172,6 +172,7 @@ impl<S: Store> Gate<S> {
         &self,
         policy: &Policy,
         request: &DigestRequest<'_>,
+        moment: Moment,
         judged: Option<&mut Judged>,
         log: &dyn Log,
     ) -> Option<DigestAnswer> {
@@ -180,7 +181,13 @@ impl<S: Store> Gate<S> {
             Err(answer) => return Some(answer),
         };
         let login = presented.login(request);
-        let (decision, found, ha1) = self.decide_now(self.digest_job(policy, &login, false), &NoPinSource)?;
+        let asked = Request {
+            policy,
+            user: login.user,
+            credentials: Presented::Digest(login.exchange),
+            address: &login.address,
+        };
+        let (decision, found, ha1) = self.decide_now(asked, &NoPinSource, moment)?;
         if is_to_be_carried_out(&decision)
             && let Err(unusable) = request.nonces.take(nonce, presented.count, (self.clock)(), log)
         {
@@ -197,8 +204,8 @@ impl<S: Store> Gate<S> {
         request: &DigestRequest<'_>,
         judged: Option<&Judged>,
         log: &dyn Log,
-    ) -> Result<(Presented, Nonce), DigestAnswer> {
-        let presented = request.presented().map_err(|unfit| match unfit {
+    ) -> Result<(WellFormed, Nonce), DigestAnswer> {
+        let presented = request.well_formed().map_err(|unfit| match unfit {
             Unfit::OtherRealm => DigestAnswer::Challenge { stale: false },
             Unfit::Malformed(fault, user) => {
                 log.log(
@@ -210,7 +217,7 @@ impl<S: Store> Gate<S> {
         })?;
         let login = presented.login(request);
         if let Some(known) = judged.filter(|known| !known.is_pending())
-            && let Some((verdict, word, _)) = known.recall(&self.digest_mac(&login))
+            && let Some((verdict, word, _)) = known.recall(&self.digest_mark(&login))
         {
             return Err(presented.decided(Answer::plain(verdict, word)));
         }
@@ -232,7 +239,7 @@ impl<S: Store> Gate<S> {
         judged: Option<&mut Judged>,
         log: &dyn Log,
     ) -> Match {
-        let credentials = self.digest_mac(login);
+        let credentials = self.digest_mark(login);
         if let Some(known) = judged.as_deref()
             && let Some((verdict, word, _)) = known.recall(&credentials)
         {
@@ -270,7 +277,7 @@ impl<S: Store> Gate<S> {
     ) -> Answer {
         let mut judged = judged;
         if let Some(known) = judged.as_deref_mut()
-            && let Some((verdict, word, _)) = known.recall(&self.digest_mac(login))
+            && let Some((verdict, word, _)) = known.recall(&self.digest_mark(login))
         {
             if known.accept() {
                 self.log_decision(verdict, word, Reason::Reused, login.user, log);
@@ -292,7 +299,7 @@ impl<S: Store> Gate<S> {
         ha1: Option<Ha1>,
     ) -> Answer {
         if let Some(judged) = judged {
-            let known = Judged::new(decision.verdict, decision.word, self.digest_mac(login));
+            let known = Judged::new(decision.verdict, decision.word, self.digest_mark(login));
             *judged = ha1.map_or(known, |ha1| known.with_ha1(ha1));
         }
         let accepted = decision.accepted.filter(|_| decision.verdict == Verdict::Granted);
@@ -317,12 +324,12 @@ impl<S: Store> Gate<S> {
         }
     }
 
-    fn digest_mac(&self, login: &DigestLogin<'_>) -> Mac {
+    fn digest_mark(&self, login: &DigestLogin<'_>) -> Mark {
         let exchange = login.exchange;
         let sent = &exchange.sent;
         let optional = [&sent.cnonce, &sent.nc, &sent.qop].map(|field| field.as_deref().unwrap_or_default());
         let [cnonce, nc, qop] = optional;
-        self.mac(&[
+        self.mark(&[
             b"digest",
             exchange.algorithm.name().as_bytes(),
             login.user,

@@ -16,6 +16,8 @@ mod queue;
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac as _};
@@ -27,7 +29,7 @@ use zeroize::Zeroizing;
 use self::digest::is_to_be_carried_out;
 pub use self::digest::{DigestAnswer, DigestLogin, DigestRequest, Match};
 pub use self::judged::Judged;
-use self::judged::{Again, Mac};
+use self::judged::{Again, Mark};
 use self::queue::{Queue, Round};
 use crate::UnixTime;
 use crate::decide::{
@@ -57,6 +59,10 @@ pub struct UnreadableLine {
     pub reason: String,
 }
 
+/// A turn of an event loop: what has been looked at in it needn't be looked at again for requests of the same turn.
+/// `None`: always look.
+pub type Moment = Option<NonZeroU64>;
+
 /// Where tokens are kept.
 pub trait Store: Send + Sync {
     /// What it is called in logs.
@@ -67,7 +73,7 @@ pub trait Store: Send + Sync {
 
     /// The same if it can be had at once: from memory, or by reading no more than the user's lines. Never waits for
     /// another thread.
-    fn find_now(&self, user: &[u8]) -> Option<Arc<Found>>;
+    fn find_now(&self, user: &[u8], moment: Moment) -> Option<Arc<Found>>;
 
     /// Runs `work` alone among all users of the store, then makes what it saved durable. On `Err` nothing may be
     /// granted.
@@ -130,10 +136,15 @@ impl Answer {
     }
 }
 
+/// A keyed hash that nobody can make without the key.
+type Mac = [u8; 32];
+
 /// A store and what is remembered about it in this process.
 pub struct Gate<S> {
     store: S,
     clock: fn() -> UnixTime,
+    /// Each gate has keys of its own, so that what was decided about one store says nothing about another.
+    marks: [RandomState; 2],
     /// Keyed with random bytes, and told the store's name: ready for what is to be told apart.
     mac: Hmac<Sha256>,
     pins: Mutex<HashMap<Mac, Remembered>>,
@@ -169,6 +180,21 @@ enum Credentials {
     Digest(Arc<Exchange>),
 }
 
+/// What a decision is asked for: a job without what it owns.
+#[derive(Clone, Copy)]
+struct Request<'a> {
+    policy: &'a Policy,
+    user: &'a [u8],
+    credentials: Presented<'a>,
+    address: &'a Address,
+}
+
+#[derive(Clone, Copy)]
+enum Presented<'a> {
+    Password(&'a [u8]),
+    Digest(&'a Exchange),
+}
+
 struct PinKnown {
     fingerprint: Fingerprint,
     pin: Zeroizing<Vec<u8>>,
@@ -185,15 +211,26 @@ struct Asked {
     now: UnixTime,
 }
 
+impl Asked {
+    fn known(&self, answer: PinAnswer) -> PinKnown {
+        PinKnown { fingerprint: self.fingerprint, pin: self.pin.clone(), answer }
+    }
+}
+
 impl Job {
-    /// The answer to a PIN question, if it has been got.
-    fn known(&self, fingerprint: Fingerprint, pin: &[u8]) -> Option<PinAnswer> {
-        let is_it = |known: &&PinKnown| known.fingerprint == fingerprint && known.pin[..] == *pin;
-        self.pins.iter().find(is_it).map(|known| known.answer)
+    fn request(&self) -> Request<'_> {
+        Request {
+            policy: &self.policy,
+            user: &self.user,
+            credentials: match &self.credentials {
+                Credentials::Password(password) => Presented::Password(password),
+                Credentials::Digest(exchange) => Presented::Digest(exchange),
+            },
+            address: &self.address,
+        }
     }
 
-    fn learn(&mut self, asked: &Asked, answer: PinAnswer) {
-        let known = PinKnown { fingerprint: asked.fingerprint, pin: asked.pin.clone(), answer };
+    fn learn(&mut self, known: PinKnown) {
         // Nobody else holds the list: jobs that did are done.
         match Arc::get_mut(&mut self.pins) {
             Some(pins) => pins.push(known),
@@ -222,7 +259,8 @@ impl<S: Store> Gate<S> {
             <Hmac<Sha256> as KeyInit>::new_from_slice(&*key).expect("HMAC takes keys of any length");
         mac.update(store.name().as_bytes());
         mac.update(&[0]);
-        Some(Gate { store, clock, mac, pins: Mutex::new(HashMap::new()), queue: Queue::new() })
+        let marks = [RandomState::new(), RandomState::new()];
+        Some(Gate { store, clock, marks, mac, pins: Mutex::new(HashMap::new()), queue: Queue::new() })
     }
 
     /// The store.
@@ -239,7 +277,7 @@ impl<S: Store> Gate<S> {
         judged: Option<&mut Judged>,
         log: &dyn Log,
     ) -> Answer {
-        let credentials = self.mac(&[b"basic", login.user, login.password]);
+        let credentials = self.mark(&[b"basic", login.user, login.password]);
         if let Some(judged) = judged.as_deref()
             && let Some((verdict, word, again)) = judged.recall(&credentials)
         {
@@ -257,10 +295,11 @@ impl<S: Store> Gate<S> {
         policy: &Policy,
         login: &Login<'_>,
         source: &dyn PinSource,
+        moment: Moment,
         judged: Option<&mut Judged>,
         log: &dyn Log,
     ) -> Option<Answer> {
-        let credentials = self.mac(&[b"basic", login.user, login.password]);
+        let credentials = self.mark(&[b"basic", login.user, login.password]);
         if let Some(judged) = judged.as_deref()
             && let Some((verdict, word, again)) = judged.recall(&credentials)
         {
@@ -268,32 +307,40 @@ impl<S: Store> Gate<S> {
             return (!asks).then(|| self.recall(policy, login, source, judged, (verdict, word, again), log));
         }
 
-        let (decision, found, _) = self.decide_now(basic_job(policy, login), source)?;
+        let request = Request {
+            policy,
+            user: login.user,
+            credentials: Presented::Password(login.password),
+            address: &login.address,
+        };
+        let (decision, found, _) = self.decide_now(request, source, moment)?;
         self.log_outcome(&decision, &found, login.user, log);
         Some(self.basic_answer(policy, login, source, (judged, credentials), &decision, &found))
     }
 
     fn decide_now(
         &self,
-        mut job: Job,
+        request: Request<'_>,
         source: &dyn PinSource,
+        moment: Moment,
     ) -> Option<(Decision, Arc<Found>, Option<Ha1>)> {
-        let found = self.store.find_now(&job.user)?;
+        let found = self.store.find_now(request.user, moment)?;
+        let mut pins = Vec::new();
         // Each round either ends or answers one more question about one of the lines.
         for _ in 0..=found.entry.lines.len() {
-            let (outcome, ha1) = self.with_proof(&job, |attempt, pins| {
-                decide::without_search(&job.policy, &found.entry, attempt, pins, (self.clock)())
+            let (outcome, ha1) = self.with_proof(request, &pins, |attempt, pins| {
+                decide::without_search(request.policy, &found.entry, attempt, pins, (self.clock)())
             });
             match outcome? {
                 Outcome::Decided(decision) => {
                     return is_settled(&decision, &found).then_some((decision, found, ha1));
                 }
                 Outcome::NeedPin(question) => {
-                    let asked = self.asked(&job, &found.entry, question, source)?;
+                    let asked = self.asked(request, &found.entry, question, source)?;
                     if !self.is_remembered(&asked) {
                         return None;
                     }
-                    job.learn(&asked, PinAnswer::Right);
+                    pins.push(asked.known(PinAnswer::Right));
                 }
             }
         }
@@ -306,7 +353,7 @@ impl<S: Store> Gate<S> {
         policy: &Policy,
         login: &Login<'_>,
         source: &dyn PinSource,
-        (judged, credentials): (Option<&mut Judged>, Mac),
+        (judged, credentials): (Option<&mut Judged>, Mark),
         decision: &Decision,
         found: &Found,
     ) -> Answer {
@@ -319,12 +366,12 @@ impl<S: Store> Gate<S> {
                 .is_some_and(|line| matches!(line.token.pin, Pin::External));
             let known = Judged::new(decision.verdict, decision.word, credentials);
             let known = match &upstream_pin {
-                Some(pin) => known.with_upstream(self.mac(&[b"basic", login.user, pin])),
+                Some(pin) => known.with_upstream(self.mark(&[b"basic", login.user, pin])),
                 None => known,
             };
             let pin_len = accepted.map_or(0, |accepted| accepted.pin_len);
             // Only a PIN that was checked elsewhere may have to be checked again, by somebody else.
-            let asked = if pin_is_external { self.mac(&[&source.identity()]) } else { Mac::default() };
+            let asked = if pin_is_external { self.mark(&[&source.identity()]) } else { Mark::default() };
             *judged = known.with_pin(pin_len, pin_is_external, asked);
         }
         Answer { verdict: decision.verdict, word: decision.word, upstream_pin }
@@ -367,7 +414,7 @@ impl<S: Store> Gate<S> {
 
     /// Whether a grant rests on a PIN source other than this one.
     fn asks_again(&self, judged: &Judged, source: &dyn PinSource) -> bool {
-        judged.pin_is_external && judged.pin_source != self.mac(&[&source.identity()])
+        judged.pin_is_external && judged.pin_source != self.mark(&[&source.identity()])
     }
 
     fn decide(&self, job: Job, source: &dyn PinSource, log: &dyn Log) -> (Decision, Arc<Found>, Option<Ha1>) {
@@ -467,7 +514,7 @@ impl<S: Store> Gate<S> {
 
     /// Gets one PIN question answered, from memory or by the slow check.
     fn answer(&self, job: &mut Job, entry: &Entry, question: PinQuestion, source: &dyn PinSource) {
-        let Some(asked) = self.asked(job, entry, question, source) else { return };
+        let Some(asked) = self.asked(job.request(), entry, question, source) else { return };
         let is_remembered = self.is_remembered(&asked);
         let answer = match &entry.lines[question.line].token.pin {
             _ if is_remembered => PinAnswer::Right,
@@ -483,22 +530,22 @@ impl<S: Store> Gate<S> {
             let until = asked.now.saturating_add(i64::from(asked.ttl));
             pins.insert(asked.key, Remembered { since: asked.now, until });
         }
-        job.learn(&asked, answer);
+        job.learn(asked.known(answer));
     }
 
     /// What is asked by a question. `None`: a question nobody asks about these credentials.
     fn asked(
         &self,
-        job: &Job,
+        request: Request<'_>,
         entry: &Entry,
         question: PinQuestion,
         source: &dyn PinSource,
     ) -> Option<Asked> {
-        let Credentials::Password(password) = &job.credentials else { return None };
+        let Presented::Password(password) = request.credentials else { return None };
         let token = &entry.lines[question.line].token;
         let pin = &password[..question.pin_len];
-        let (ttl, identity, state) = match (&token.pin, job.policy.pin_cache_external) {
-            (Pin::Hashed(_), _) => (job.policy.pin_cache_hashed, Vec::new(), Some(Vec::new())),
+        let (ttl, identity, state) = match (&token.pin, request.policy.pin_cache_external) {
+            (Pin::Hashed(_), _) => (request.policy.pin_cache_hashed, Vec::new(), Some(Vec::new())),
             (_, 0) => (0, source.identity(), None),
             (_, ttl) => (ttl, source.identity(), source.state()),
         };
@@ -561,24 +608,29 @@ impl<S: Store> Gate<S> {
     }
 
     fn decide_on(&self, job: &Job, found: Arc<Found>) -> Decided {
-        let (outcome, ha1) = self.with_proof(job, |attempt, pins| {
+        let (outcome, ha1) = self.with_proof(job.request(), &job.pins, |attempt, pins| {
             decide::login(&job.policy, &found.entry, attempt, pins, (self.clock)())
         });
         Decided { outcome, found, ha1 }
     }
 
-    /// What `decide` makes of the job's credentials, and the HA1 that a Digest response was found to be of.
+    /// What `decide` makes of the credentials, and the HA1 that a Digest response was found to be of.
     fn with_proof<R>(
         &self,
-        job: &Job,
+        request: Request<'_>,
+        known: &[PinKnown],
         decide: impl FnOnce(&Attempt<'_>, PinAnswers<'_>) -> R,
     ) -> (R, Option<Ha1>) {
-        let pins = |fingerprint: Fingerprint, pin: &[u8]| job.known(fingerprint, pin);
-        let attempt = |proof| Attempt { user: &job.user, proof, address: job.address.clone() };
-        match &job.credentials {
-            Credentials::Password(password) => (decide(&attempt(Proof::Password(password)), &pins), None),
-            Credentials::Digest(exchange) => {
-                let response = exchange.response(&job.user);
+        let pins = |fingerprint: Fingerprint, pin: &[u8]| {
+            let is_it = |known: &&PinKnown| known.fingerprint == fingerprint && known.pin[..] == *pin;
+            known.iter().find(is_it).map(|known| known.answer)
+        };
+        let Request { user, address, .. } = request;
+        let attempt = |proof| Attempt { user, proof, address: address.clone() };
+        match request.credentials {
+            Presented::Password(password) => (decide(&attempt(Proof::Password(password)), &pins), None),
+            Presented::Digest(exchange) => {
+                let response = exchange.response(user);
                 let matched = Cell::new(None);
                 let is_of = |password: &[&[u8]]| -> Choice {
                     let (is_it, ha1) = response.is_of(password);
@@ -590,6 +642,10 @@ impl<S: Store> Gate<S> {
                 (decide(&attempt(Proof::Response(&is_of)), &pins), matched.get())
             }
         }
+    }
+
+    fn mark(&self, parts: &[&[u8]]) -> Mark {
+        self.marks.each_ref().map(|keyed| keyed.hash_one(parts))
     }
 
     fn mac(&self, parts: &[&[u8]]) -> Mac {

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::tz::TimeZone;
@@ -15,7 +17,7 @@ use super::journal::{Header, Journal, JournalId, SlotWrite, Stamp, read_as_far_a
 use super::lock::{Locked, Paths};
 use super::record::{self, Layout, RecordError};
 use super::{line, rewrite, slot};
-use crate::gate::{Found, Store, Transaction, UnreadableLine};
+use crate::gate::{Found, Moment, Store, Transaction, UnreadableLine};
 use crate::token::{Entry, Line, State};
 
 /// A change without the lock may go unseen if it falls into the same tick of the file system's clock as the
@@ -30,6 +32,8 @@ pub struct UsersFile {
     configured: PathBuf,
     view: RwLock<Option<View>>,
     recovered: Mutex<Option<JournalId>>,
+    /// The last moment in which the view was found to be up to date.
+    looked: AtomicU64,
 }
 
 /// What is known about the file.
@@ -51,7 +55,12 @@ const RECORDS_MAX: usize = 1024;
 impl UsersFile {
     /// A users file at a path of the configuration. Nothing is opened yet.
     pub fn new(configured: &Path) -> UsersFile {
-        UsersFile { configured: configured.to_owned(), view: RwLock::new(None), recovered: Mutex::new(None) }
+        UsersFile {
+            configured: configured.to_owned(),
+            view: RwLock::new(None),
+            recovered: Mutex::new(None),
+            looked: AtomicU64::new(0),
+        }
     }
 
     /// The path of the configuration.
@@ -303,18 +312,31 @@ impl Store for UsersFile {
         ))
     }
 
-    fn find_now(&self, user: &[u8]) -> Option<Arc<Found>> {
+    fn find_now(&self, user: &[u8], moment: Moment) -> Option<Arc<Found>> {
+        let looked = &self.looked;
+        if let Some(view) = &*self.view.try_read()?
+            && moment.is_some_and(|moment| looked.load(Ordering::Relaxed) == moment.get())
+            && !view.is_unsettled
+        {
+            return view.find_now(user);
+        }
         let stamp = self.stat().ok()?;
+        let looked_now = || looked.store(moment.map_or(0, NonZeroU64::get), Ordering::Relaxed);
         if let Some(view) = &*self.view.try_read()?
             && view.stamp == stamp
             && !view.is_unsettled
         {
+            looked_now();
             return view.find_now(user);
         }
         let mut view = self.view.try_write()?;
         let view = view.as_mut()?;
         // Another process's login: its header says so in one small read.
-        if view.follow(stamp) { view.find_now(user) } else { None }
+        if !view.follow(stamp) {
+            return None;
+        }
+        looked_now();
+        view.find_now(user)
     }
 
     fn update(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Fault>) -> Result<(), Fault> {

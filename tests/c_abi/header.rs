@@ -111,7 +111,9 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
             password: otpgate_str, authorization: otpgate_str,
             address: otpgate_str,
             memory: *mut otpgate_memory,
-            request: *mut c_void
+            request: *mut c_void,
+            log_level: c_int,
+            moment: u64
         }
         otpgate_digest {
             settings: *const otpgate_settings,
@@ -122,6 +124,8 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
             address: otpgate_str,
             memory: *mut otpgate_memory,
             request: *mut c_void,
+            log_level: c_int,
+            moment: u64,
             target: otpgate_str,
             zone: *const otpgate_zone
         }
