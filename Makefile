@@ -127,7 +127,7 @@ torture: test
 
 demo: demo-deps
 	+@$(MAKE) --no-print-directory build
-	@APXS="$(apxs)" demo/run.sh $(RELEASE)/otpgate $(abspath $(APACHE_MODULE))
+	@APXS="$(apxs)" demo/run.sh $(RELEASE)/otpgate $(abspath $(APACHE_MODULE)) $(abspath $(NGINX_MODULE))
 
 # Real servers against themselves without otpgate, and the library by itself; writes build/bench.json.
 bench:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A real web server with a page that a one-time password opens, on 127.0.0.1 only, until Ctrl-C.
-# `make demo` builds first. PORT=8090 make demo: on another port.
+# Real web servers, Apache and nginx, with one page and one users file: a one-time password opens the page, on 127.0.0.1 only,
+# until Ctrl-C. `make demo` builds first. PORT=8090 make demo: on that port and the next.
 set -euo pipefail
 umask 022
 
@@ -8,6 +8,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 port=${PORT:-8080}
 otpgate=$1
 module=$2
+nginx_module=$3
 run=$here/run
 user=alice
 server_account=www-data
@@ -24,6 +25,7 @@ is_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 need_port() {
     case $1 in '' | *[!0-9]*) fail "PORT=$1 is no port number" ;; esac
+    [ "$1" -lt 65536 ] || fail "there is no port $1; choose a smaller PORT"
     ! is_taken "$1" || fail "port $1 is in use already; choose another one: PORT=$(($1 + 10)) make demo"
 }
 
@@ -111,23 +113,41 @@ start_apache() {
     wait_for $! "$1" "$run/error.log"
 }
 
+start_nginx() {
+    local server account=
+    server=$(PATH=$PATH:/usr/sbin command -v nginx) || fail "no nginx here; on Debian: apt-get install nginx"
+    ! is_root || account="user $server_account;"
+    mkdir "$run/temporary"
+    sed -e "s|@MODULE@|$nginx_module|; s|@RUN@|$run|g; s|@PORT@|$1|; s|@USER@|$account|" "$here/nginx.conf" >"$run/nginx.conf"
+    "$server" -p "$run" -c "$run/nginx.conf" -e "$run/nginx-error.log" -t 2>"$run/configtest" ||
+        { cat "$run/configtest" >&2; fail "nginx refuses its configuration"; }
+    "$server" -p "$run" -c "$run/nginx.conf" -e "$run/nginx-error.log" &
+    pids+=($!)
+    wait_for $! "$1" "$run/nginx-error.log"
+}
+
 # ---- The demo --------------------------------------------------------------------------------------------
 
 need_port "$port"
+nginx_port=$((port + 1))
+need_port "$nginx_port"
 make_directory
 trap clean_up EXIT
 trap 'exit 0' INT TERM HUP
 
 make_user
 start_apache "$port"
+start_nginx "$nginx_port"
 url=http://127.0.0.1:$port/private/
+nginx_url=http://127.0.0.1:$nginx_port/private/
 
 echo
 add_user
 cat <<TEXT
   Scan that with an authenticator app. Key and PIN are made anew for each run.
 
-  In a browser    $url
+  In a browser    $url   (Apache)
+                  $nginx_url   (nginx, the same users file)
   User            $user
   Password        the PIN $(cat "$run/pin") and right after it the code;
                   without a phone, for the next two minutes: $("$run/password")
@@ -136,8 +156,10 @@ cat <<TEXT
 
       curl -u "$user:\$($run/password)" $url
 
-  Who came in, who didn't, and which rule decided: $run/error.log
-  Ctrl-C stops the server and removes $run.
+  A code is new once: used on Apache, it is a used one on nginx, and lingers on both.
+
+  Who came in, who didn't, and which rule decided: $run/error.log and $run/nginx-error.log
+  Ctrl-C stops the servers and removes $run.
 
 TEXT
 wait "${pids[@]}"

@@ -69,7 +69,7 @@ fn apache_directives() -> impl Iterator<Item = &'static str> {
 
 /// The settings, and what the module adds to them.
 fn nginx_directives() -> impl Iterator<Item = &'static str> {
-    directives(Server::Nginx).chain(["auth_otp", "auth_otp_thread_pool"])
+    directives(Server::Nginx).chain(["auth_otp", "auth_otp_thread_pool", "auth_otp_zone"])
 }
 
 /// The first words of lines that are directives, or are once the # right before them is taken away.
