@@ -101,7 +101,7 @@ $(NGINX_MODULE): $(BUILD)/nginx-ngx_http_auth_otp_module.o $(BUILD)/nginx-module
 
 # ---- test, demo, bench, deps ---------------------------------------------------------------------------
 
-.PHONY: deps demo-deps test torture demo bench
+.PHONY: deps demo-deps test torture memcheck demo bench
 
 # Debian's names. apache2-bin is the server without the package that starts it on port 80.
 BUILD_DEPS = gcc libc6-dev apache2-bin apache2-dev nginx-dev
@@ -124,6 +124,19 @@ test: deps
 # The same tests, the races many times over.
 torture: export OTPGATE_TEST_ROUNDS = 100
 torture: test
+
+# nginx under valgrind: clients that leave, streams that are reset, reloads and stops while logins wait. A fault ends its
+# process with 99, which its log tells, and leaves a file here.
+MEMCHECK := $(abspath $(BUILD))/memcheck
+memcheck: export OTPGATE_NGINX_UNDER = /usr/bin/valgrind --quiet --error-exitcode=99 --log-file=$(MEMCHECK)/%p
+memcheck:
+	@.ci/deps $(TEST_DEPS) valgrind
+	+$(MAKE) --no-print-directory build
+	rm -rf $(MEMCHECK) && mkdir -p $(MEMCHECK) && chmod 777 $(MEMCHECK)
+	$(CARGO) test --release --workspace --test nginx_requests --test nginx_digest --test nginx_http2 $(CARGO_FLAGS) -- \
+		--test-threads=2 --skip every_case --skip one_of_many --skip full_zone
+	@! find $(MEMCHECK) -type f -size +0 -print -exec cat {} + | grep . || { echo 'memcheck: see above' >&2; exit 1; }
+	@echo "memcheck: $$(find $(MEMCHECK) -type f | wc -l) processes without a fault"
 
 demo: demo-deps
 	+@$(MAKE) --no-print-directory build

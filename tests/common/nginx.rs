@@ -239,7 +239,10 @@ impl Kind for Nginx {
     fn command(&self, root: &Root) -> Vec<String> {
         let directory = root.path().to_string_lossy().into_owned();
         let file = root.join(CONFIGURATION).to_string_lossy().into_owned();
-        [PROGRAM, "-p", &directory, "-c", &file, "-e", "stderr"].map(str::to_owned).to_vec()
+        let nginx = [PROGRAM, "-p", &directory, "-c", &file, "-e", "stderr"].map(str::to_owned);
+        // `make memcheck` puts valgrind there.
+        let under = std::env::var("OTPGATE_NGINX_UNDER").unwrap_or_default();
+        under.split_whitespace().map(str::to_owned).chain(nginx).collect()
     }
 
     fn times_ready(&self, log: &str) -> usize {
