@@ -155,7 +155,7 @@ install: install-common install-apache install-nginx
 install-common:
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR) $(DESTDIR)$(INCLUDEDIR)
 	install -m 755 $(RELEASE)/otpgate $(DESTDIR)$(BINDIR)/otpgate
-	ln -sf otpgate $(DESTDIR)$(BINDIR)/otptool
+	for name in otptool otplock genotpurl; do ln -sf otpgate $(DESTDIR)$(BINDIR)/$$name || exit 1; done
 	install -m 644 include/otpgate.h $(DESTDIR)$(INCLUDEDIR)/otpgate.h
 	install -m 644 $(RELEASE)/libotpgate.a $(DESTDIR)$(LIBDIR)/libotpgate.a
 	soname=$$(readelf -d $(RELEASE)/libotpgate.so | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p'); \

@@ -6,9 +6,11 @@
 mod account;
 mod add;
 mod check;
+mod genotpurl;
 mod getopt;
 mod init;
 mod key_uri;
+mod otplock;
 mod otptool;
 mod owner;
 mod pin;
@@ -20,8 +22,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use otpgate::users::fault::Fault;
+
+use crate::getopt::Tool;
 
 /// Manages the users file of one-time-password logins
 #[derive(Parser)]
@@ -52,11 +56,23 @@ enum Verb {
     Check(check::Arguments),
 }
 
+type RunTool = fn(&[OsString]) -> ExitCode;
+
+/// Tools whose names the command answers to.
+const TOOLS: [(&Tool, RunTool); 3] =
+    [(&otptool::TOOL, otptool::run), (&otplock::TOOL, otplock::run), (&genotpurl::TOOL, genotpurl::run)];
+
+/// The command and the tools, as man pages and completions describe them.
+pub fn commands() -> Vec<clap::Command> {
+    let tools = TOOLS.iter().map(|(tool, _)| tool.command());
+    [Arguments::command()].into_iter().chain(tools).collect()
+}
+
 /// Runs the command under the name in the first argument.
 pub fn run(args: Vec<OsString>) -> ExitCode {
     let name = args.first().map(Path::new).and_then(Path::file_name);
-    if name.is_some_and(|name| name == otptool::NAME) {
-        return otptool::run(&args[1..]);
+    if let Some((_, run)) = TOOLS.iter().find(|(tool, _)| name.is_some_and(|name| name == tool.name)) {
+        return run(&args[1..]);
     }
     let Arguments { file, verb } = Arguments::parse_from(args);
     let done = match verb {

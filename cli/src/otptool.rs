@@ -7,79 +7,70 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use clap::ValueHint;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use otpgate::otp::{self, Code, Digits, Hash};
 use otpgate::users::record::KEY_MAX;
 use zeroize::Zeroizing;
 
-use crate::getopt::{Next, Options};
+use crate::getopt::{Flag, Next, Operand, Problem, Times, Tool};
 use crate::print;
-
-pub const NAME: &str = "otptool";
 
 const WRONG_USAGE: u8 = 1;
 const NOT_MATCHED: u8 = 2;
 const SYSTEM_ERROR: u8 = 3;
 
-const USAGE: &str = "\
-usage: otptool [-Ffht] [-c counter] [-d digits] [-i seconds] [-m PIN] [-w window] key [code]
-Without a code: prints the code of each counter in the window, decimal and hexadecimal.
-With a code: prints the counter it belongs to.
-  -c  first counter (not with -t; default 0)
-  -d  digits of a code (default 6, or as many as the given code has)
-  -F  key is the name of a file that holds it in hexadecimal
-  -f  key is the name of a file that holds it in binary
-  -h  print this
-  -i  seconds of a time step (default 30)
-  -m  Mobile-OTP with this PIN; implies -d 6 -i 10
-  -t  the counter is that of the current time (not with -c)
-  -w  counters to try after the first, with -t also before it (default 0)
+pub const TOOL: Tool = Tool {
+    name: "otptool",
+    about: "Prints the code of each counter in a window, decimal and hexadecimal; or the counter of a code",
+    synopses: &["[-Ffht] [-c counter] [-d digits] [-i seconds] [-m PIN] [-w window] key [code]"],
+    flags: &[
+        Flag { letter: 'c', argument: Some("counter"), help: "first counter (not with -t; default 0)" },
+        Flag {
+            letter: 'd',
+            argument: Some("digits"),
+            help: "digits of a code (default 6, or as many as the given code has)",
+        },
+        Flag { letter: 'F', argument: None, help: "key is the name of a file that holds it in hexadecimal" },
+        Flag { letter: 'f', argument: None, help: "key is the name of a file that holds it in binary" },
+        Flag { letter: 'h', argument: None, help: "print this" },
+        Flag { letter: 'i', argument: Some("seconds"), help: "seconds of a time step (default 30)" },
+        Flag { letter: 'm', argument: Some("PIN"), help: "Mobile-OTP with this PIN; implies -d 6 -i 10" },
+        Flag { letter: 't', argument: None, help: "the counter is that of the current time (not with -c)" },
+        Flag {
+            letter: 'w',
+            argument: Some("window"),
+            help: "counters to try after the first, with -t also before it (default 0)",
+        },
+    ],
+    operands: &[
+        Operand {
+            name: "key",
+            help: "The key in hexadecimal, or with -F and -f the name of its file",
+            times: Times::Once,
+            hint: ValueHint::FilePath,
+        },
+        Operand {
+            name: "code",
+            help: "The code whose counter is wanted",
+            times: Times::AtMostOnce,
+            hint: ValueHint::Other,
+        },
+    ],
+    notes: "\
 The key is hexadecimal. Keys and PINs on a command line are visible to other users: prefer -F and `otpgate`.
 Status: 0 printed or found, 1 wrong usage, 2 the code isn't in the window, 3 the key can't be read.
-";
+",
+    wrong_usage: WRONG_USAGE,
+};
 
 pub fn run(args: &[OsString]) -> ExitCode {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-    match answer(args, now) {
-        Ok(text) => match print(text) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(failure) => Problem::system(failure.to_string()).report(),
-        },
-        Err(problem) => problem.report(),
-    }
-}
-
-struct Problem {
-    status: u8,
-    text: String,
-    with_usage: bool,
-}
-
-impl Problem {
-    fn usage(text: impl Into<String>) -> Problem {
-        Problem { status: WRONG_USAGE, text: text.into(), with_usage: false }
-    }
-
-    fn system(text: impl Into<String>) -> Problem {
-        Problem { status: SYSTEM_ERROR, text: text.into(), with_usage: false }
-    }
-
-    fn not_matched(text: impl Into<String>) -> Problem {
-        Problem { status: NOT_MATCHED, text: text.into(), with_usage: false }
-    }
-
-    fn followed_by_usage(self) -> Problem {
-        Problem { with_usage: true, ..self }
-    }
-
-    fn report(self) -> ExitCode {
-        if !self.text.is_empty() {
-            eprintln!("otptool: {}", self.text);
-        }
-        if self.with_usage {
-            eprint!("{USAGE}");
-        }
-        ExitCode::from(self.status)
+    let printed = answer(args, now)
+        .and_then(|text| print(text).map_err(|failure| Problem::new(SYSTEM_ERROR, failure.to_string())));
+    match printed {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => problem.report(&TOOL),
     }
 }
 
@@ -98,17 +89,16 @@ fn answer(args: &[OsString], now: u64) -> Result<String, Problem> {
     let mut window = 0;
     let mut motp_pin: Option<Zeroizing<Vec<u8>>> = None;
     let mut from_time = false;
-    let one_of = || Problem::usage("only one of -c and -t can be given");
+    let one_of = || Problem::new(WRONG_USAGE, "only one of -c and -t can be given");
 
-    let mut options = Options::new(b"Ffht", b"cdimw", args);
+    let mut options = TOOL.options(args);
     let operands = loop {
-        match options.next() {
+        match options.next()? {
             Next::Flag(b'F') => key_source = KeySource::HexadecimalFile,
             Next::Flag(b'f') => key_source = KeySource::BinaryFile,
             Next::Flag(b't') if counter.is_some() => return Err(one_of()),
             Next::Flag(b't') => from_time = true,
-            // To standard error like before, and successful.
-            Next::Flag(_) => return Err(Problem { status: 0, text: String::new(), with_usage: true }),
+            Next::Flag(_) => return Err(Problem::help()),
             Next::With(b'c', _) if from_time => return Err(one_of()),
             Next::With(b'c', argument) => counter = Some(number(&argument, 0, "counter")?),
             Next::With(b'd', argument) => digits = Some(number(&argument, 1, "number of digits")?),
@@ -119,26 +109,22 @@ fn answer(args: &[OsString], now: u64) -> Result<String, Problem> {
                 interval = 10;
             }
             Next::With(_, argument) => window = number(&argument, 0, "window")?,
-            Next::Unknown(flag) => {
-                let text = format!("there is no option -{}", flag.escape_ascii());
-                return Err(Problem::usage(text).followed_by_usage());
-            }
-            Next::Incomplete(flag) => {
-                let text = format!("option -{} lacks its argument", flag.escape_ascii());
-                return Err(Problem::usage(text).followed_by_usage());
-            }
             Next::Rest(operands) => break operands,
         }
     };
     let (key, code) = match &operands[..] {
         [key] => (key, None),
         [key, code] => (key, Some(code.as_bytes())),
-        _ => return Err(Problem::usage("one key is needed, and at most one code").followed_by_usage()),
+        _ => {
+            return Err(
+                Problem::new(WRONG_USAGE, "one key is needed, and at most one code").followed_by_usage()
+            );
+        }
     };
     let wanted = digits.unwrap_or(code.map_or(6, |code| code.len() as i64));
     if let Some(code) = code.filter(|code| code.len() as i64 != wanted) {
         let text = format!("the code has {} characters, not {wanted}", code.len());
-        return Err(Problem::not_matched(text));
+        return Err(Problem::new(NOT_MATCHED, text));
     }
     let key = read_key(key, key_source)?;
     // A 31-bit number has ten decimal digits at most, and no more were ever printed.
@@ -157,27 +143,29 @@ fn answer(args: &[OsString], now: u64) -> Result<String, Problem> {
     });
     match nearest_first.into_iter().find(|&counter| generator.is_code_of(counter, code)) {
         Some(counter) => Ok(format!("{counter}\n")),
-        None => Err(Problem::not_matched(format!("that is the code of no counter from {first} to {last}"))),
+        None => {
+            Err(Problem::new(NOT_MATCHED, format!("that is the code of no counter from {first} to {last}")))
+        }
     }
 }
 
 /// Values beyond 32 bits were never taken; without a limit a window would run for years.
 fn number(argument: &OsString, min: i64, name: &str) -> Result<i64, Problem> {
     let value = argument.to_str().and_then(|text| text.parse().ok());
-    value
-        .filter(|value| (min..=i64::from(i32::MAX)).contains(value))
-        .ok_or_else(|| Problem::usage(format!("the {name} is no number from {min} to {}", i32::MAX)))
+    value.filter(|value| (min..=i64::from(i32::MAX)).contains(value)).ok_or_else(|| {
+        Problem::new(WRONG_USAGE, format!("the {name} is no number from {min} to {}", i32::MAX))
+    })
 }
 
 fn read_key(operand: &OsString, source: KeySource) -> Result<Zeroizing<Vec<u8>>, Problem> {
     let from_file = || {
         let path = Path::new(operand);
         let read = std::fs::read(path).map(Zeroizing::new);
-        read.map_err(|error| Problem::system(format!("cannot read {}: {error}", path.display())))
+        read.map_err(|error| Problem::new(SYSTEM_ERROR, format!("cannot read {}: {error}", path.display())))
     };
     let from_hexadecimal = |text: &[u8]| {
         let bytes = HEXLOWER_PERMISSIVE.decode(text).map(Zeroizing::new);
-        bytes.map_err(|_| Problem::usage("the key is not pairs of hexadecimal digits"))
+        bytes.map_err(|_| Problem::new(WRONG_USAGE, "the key is not pairs of hexadecimal digits"))
     };
     let key = match source {
         KeySource::Argument => from_hexadecimal(operand.as_bytes())?,
@@ -187,8 +175,8 @@ fn read_key(operand: &OsString, source: KeySource) -> Result<Zeroizing<Vec<u8>>,
     if key.len() > KEY_MAX {
         let text = format!("the key is longer than {KEY_MAX} bytes");
         return Err(match source {
-            KeySource::Argument => Problem::usage(text),
-            KeySource::HexadecimalFile | KeySource::BinaryFile => Problem::system(text),
+            KeySource::Argument => Problem::new(WRONG_USAGE, text),
+            KeySource::HexadecimalFile | KeySource::BinaryFile => Problem::new(SYSTEM_ERROR, text),
         });
     }
     Ok(key)

@@ -1,96 +1,17 @@
 //! The command as an admin meets it, on users files of its own.
 
+mod common;
+
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
 use otpgate::gate::Store;
 use otpgate::token::Pin;
 use otpgate::users::file::UsersFile;
 use otpgate::users::lock::Locked;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_otpgate");
-
-struct Site {
-    directory: tempfile::TempDir,
-}
-
-struct Ran {
-    status: i32,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    #[track_caller]
-    fn is(&self, status: i32) -> &Ran {
-        assert_eq!(self.status, status, "out: {}\nerr: {}", self.out, self.err);
-        self
-    }
-
-    #[track_caller]
-    fn complains_of(&self, text: &str) -> &Ran {
-        assert!(self.err.contains(text), "{text:?} isn't in {:?}", self.err);
-        self.is(1)
-    }
-}
-
-impl Site {
-    /// A directory of the account that runs the tests, so that root acts as itself here.
-    fn new() -> Site {
-        Site { directory: tempfile::tempdir().unwrap() }
-    }
-
-    /// With an empty users file.
-    fn ready() -> Site {
-        let site = Site::new();
-        site.run(&["init", "--user", &own_name()], "").is(0);
-        site
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn users(&self) -> PathBuf {
-        self.path("users")
-    }
-
-    fn run(&self, args: &[&str], input: &str) -> Ran {
-        let mut child = Command::new(PROGRAM)
-            .args(args)
-            .env("OTPGATE_USERS_FILE", self.users())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // A command that needs no input may be gone by now.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        let output = child.wait_with_output().unwrap();
-        Ran {
-            status: output.status.code().expect("an exit status"),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-
-    fn content(&self) -> String {
-        fs::read_to_string(self.users()).unwrap()
-    }
-
-    fn first_words(&self) -> Vec<Vec<String>> {
-        let words = |line: &str| line.split_ascii_whitespace().take(4).map(str::to_owned).collect();
-        self.content().lines().map(words).collect()
-    }
-}
-
-fn own_name() -> String {
-    let output = Command::new("id").arg("-un").output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
+use common::{Site, own_name};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
@@ -335,21 +256,4 @@ fn check_tells_every_problem_with_its_line() {
         assert!(ran.out.contains(&format!(" line {number}: ")), "{}", ran.out);
     }
     assert_eq!(ran.out.lines().count(), 30);
-}
-
-#[test]
-fn otptool_answers_by_its_name() {
-    let site = Site::new();
-    let otptool = site.path("otptool");
-    symlink(PROGRAM, &otptool).unwrap();
-    let run = |args: &[&str]| Command::new(&otptool).args(args).output().unwrap();
-    let key = "3132333435363738393031323334353637383930";
-    let printed = run(&["-c", "1", key]);
-    assert_eq!((printed.status.code(), &printed.stdout[..]), (Some(0), &b"1: 287082 397eea\n"[..]));
-    assert_eq!(run(&["-c", "1", key, "000000"]).status.code(), Some(2));
-    assert_eq!(run(&["-F", "/nonexistent"]).status.code(), Some(3));
-    let help = run(&["-h"]);
-    assert_eq!((help.status.code(), help.stderr.starts_with(b"usage: otptool")), (Some(0), true));
-    let unknown = run(&["-v", key]);
-    assert_eq!((unknown.status.code(), unknown.stdout.is_empty()), (Some(1), true));
 }

@@ -89,7 +89,16 @@ pub struct Locked {
 impl Locked {
     /// Takes all locks, waiting up to [`PATIENCE`].
     pub fn acquire(configured: &Path) -> Result<Locked, Fault> {
-        let mut wait = Wait::new();
+        Locked::acquire_within(configured, Some(PATIENCE))
+    }
+
+    /// Takes all locks, waiting for whoever holds them: for somebody who would rather wait than be refused.
+    pub fn acquire_however_long(configured: &Path) -> Result<Locked, Fault> {
+        Locked::acquire_within(configured, None)
+    }
+
+    fn acquire_within(configured: &Path, patience: Option<Duration>) -> Result<Locked, Fault> {
+        let mut wait = Wait::new(patience);
         loop {
             let paths = Paths::resolve(configured)?;
             let users = open_users(&paths.resolved)?;
@@ -231,7 +240,8 @@ fn ofd(file: &File, kind: libc::c_int) -> io::Result<()> {
 
 /// Polling with growing pauses up to a deadline: a blocking lock call could not be given up.
 struct Wait {
-    deadline: Instant,
+    /// `None`: never.
+    deadline: Option<Instant>,
     pause: Duration,
 }
 
@@ -239,8 +249,8 @@ impl Wait {
     const SHORTEST: Duration = Duration::from_micros(50);
     const LONGEST: Duration = Duration::from_millis(4);
 
-    fn new() -> Wait {
-        Wait { deadline: Instant::now() + PATIENCE, pause: Self::SHORTEST }
+    fn new(patience: Option<Duration>) -> Wait {
+        Wait { deadline: patience.map(|patience| Instant::now() + patience), pause: Self::SHORTEST }
     }
 
     fn until(&mut self, path: &Path, mut ready: impl FnMut() -> io::Result<bool>) -> Result<(), Fault> {
@@ -252,7 +262,7 @@ impl Wait {
     }
 
     fn pause(&mut self, path: &Path) -> Result<(), Fault> {
-        if Instant::now() >= self.deadline {
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Err(Fault::of(
                 "lock",
                 path,
