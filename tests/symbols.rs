@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Crates that only the command uses; the modules must not carry them.
-const CRATES_OF_THE_COMMAND: [&str; 4] = ["clap", "clap_builder", "qrcode", "otpgate_cli"];
+const CRATES_OF_THE_COMMAND: [&str; 6] =
+    ["clap", "clap_builder", "otpgate_cli", "png", "qrcode", "signal_hook"];
 
 fn nm(args: &[&str], file: &Path) -> String {
     assert!(file.exists(), "{} is missing: run `make build`", file.display());

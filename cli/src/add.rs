@@ -6,35 +6,42 @@ use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::ValueEnum;
+use clap::{ValueEnum, ValueHint};
 use data_encoding::HEXLOWER;
 use jiff::tz::TimeZone;
+use otpgate::decide::{self, Attempt, Outcome, Proof, Verdict};
 use otpgate::gate::{Found, Store};
 use otpgate::log::Quoted;
 use otpgate::otp::{Digits, Hash};
+use otpgate::policy::{Server, Settings};
 use otpgate::secret::Secret;
-use otpgate::token::{Algorithm, MovingFactor};
+use otpgate::token::{Address, Algorithm, Entry, Line, MovingFactor, State, Used};
 use otpgate::users::file::UsersFile;
 use otpgate::users::journal::Journal;
 use otpgate::users::lock::Locked;
-use otpgate::users::{record, rewrite};
+use otpgate::users::record;
+use otpgate::users::rewrite::{self, NewLine};
 use zeroize::Zeroizing;
 
 use crate::key_uri::KeyUri;
-use crate::pin::Pin;
-use crate::{Failure, Result, fill_with_random, owner, print, qr};
+use crate::pin::{self, Pin};
+use crate::qr::{self, Picture};
+use crate::{Failure, Result, fill_with_random, may_colour, owner, print, secret_file};
 
 /// Bytes of a new key: 160 bits, what RFC 4226 recommends.
 const KEY_LEN: usize = 20;
 /// Bytes below which RFC 4226 calls a key too short.
 const KEY_LEN_LEAST: usize = 16;
+/// How often a code may be wrong with --confirm.
+const TRIES: u32 = 3;
 
 /// Add a user, or another token to a user
 ///
 /// The PIN is asked for twice, or read from standard input if that is no terminal. The key is random unless
 /// --key-file is given. Prints the otpauth:// address, on a terminal also as a QR code: both hold the key, and
-/// are shown only once.
+/// are shown only once. What standard input has to give comes in this order, a line each: the key, the PIN, codes.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The name the user logs in with
@@ -46,7 +53,11 @@ pub struct Arguments {
     #[arg(long, group = "kind", conflicts_with = "period")]
     hotp: bool,
     /// Mobile-OTP; its PIN is stored in the clear, because codes are made with it
-    #[arg(long, group = "kind", conflicts_with_all = ["algorithm", "digits", "period", "issuer", "pin_external"])]
+    #[arg(
+        long,
+        group = "kind",
+        conflicts_with_all = ["algorithm", "digits", "period", "issuer", "pin_external", "qr"]
+    )]
     motp: bool,
     /// Digits of a code
     #[arg(long, value_name = "6-10", default_value = "6", value_parser = clap::value_parser!(u8).range(6..=10))]
@@ -57,8 +68,8 @@ pub struct Arguments {
     /// The hash under codes; some apps ignore any but sha1
     #[arg(long, value_enum, value_name = "HASH", default_value = "sha1")]
     algorithm: HashName,
-    /// Take the key from a file: hexadecimal, or base32: and base 32
-    #[arg(long, value_name = "FILE")]
+    /// Take the key from a file, or - for standard input: hexadecimal, or base32: and base 32
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     key_file: Option<PathBuf>,
     /// Store the PIN as it is, not as an Argon2id hash: for Digest logins and for mod_authn_otp
     #[arg(long, group = "pin")]
@@ -75,6 +86,12 @@ pub struct Arguments {
     /// Who asks for the code, as the app shows it [default: the host's name]
     #[arg(long, value_name = "NAME")]
     issuer: Option<String>,
+    /// Write the QR code to a new file as well, .svg or .png, mode 0600
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    qr: Option<PathBuf>,
+    /// Ask for a code of the new token, and save it only after a right one; that code is spent
+    #[arg(long)]
+    confirm: bool,
     /// Print nothing but the address (Mobile-OTP: the key)
     #[arg(long, short)]
     quiet: bool,
@@ -110,6 +127,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let user = arguments.user.as_bytes();
     check_user(user)?;
     let issuer = issuer(arguments)?;
+    let qr_kind = arguments.qr.as_deref().map(qr::ImageKind::of).transpose()?;
     let key = match &arguments.key_file {
         Some(path) => key_from_file(path)?,
         None => random_key()?,
@@ -117,17 +135,32 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     // Before anybody thinks up a PIN; what counts is the second look, under the lock.
     let found = owner::acting(file, || Ok(UsersFile::new(file).find(user)?))?;
     check_duplicates(arguments, &found, &key)?;
+    warn_of_apps(arguments);
 
     let kind = kind_field(arguments);
     let pin = pin_field(arguments)?;
     let key_field = Zeroizing::new(HEXLOWER.encode(key.expose()));
+    let head = [kind.as_bytes(), user, &pin[..], key_field.as_bytes()];
+    let uri = issuer.as_deref().map(|issuer| uri(arguments, &key, issuer));
+    let mut image = None;
+    if let (Some(path), Some(kind), Some(uri)) = (&arguments.qr, qr_kind, &uri) {
+        secret_file::create(path, &Picture::of(uri)?.image(kind)?)?;
+        image = Some(Unsaved(path));
+    }
+    let state = if arguments.confirm {
+        show(arguments, "To be added", &key, uri.as_ref())?;
+        confirmed(head)?
+    } else {
+        State::fresh()
+    };
     owner::acting(file, || {
         let locked = Locked::acquire(file)?;
         let mut journal = Journal::open(&locked, &mut None)?;
         check_duplicates(arguments, &*UsersFile::new(file).find(user)?, &key)?;
-        let head = [kind.as_bytes(), user, &pin[..], key_field.as_bytes()];
-        Ok(rewrite::append(&locked, &mut journal, head)?)
+        Ok(rewrite::extend(&locked, &mut journal, &TimeZone::system(), &[NewLine { head, state }])?)
     })?;
+    // The file stays.
+    std::mem::forget(image);
 
     if found.entry.differs_only_in_case_or_blanks {
         eprintln!(
@@ -135,8 +168,83 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
             Quoted(user)
         );
     }
-    show(arguments, user, &key, issuer.as_deref())?;
+    if !arguments.confirm {
+        show(arguments, "Added", &key, uri.as_ref())?;
+    } else if !arguments.quiet {
+        eprintln!("Added {}.", Quoted(user));
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The QR code of a token that isn't saved yet: without the token it would only mislead.
+struct Unsaved<'a>(&'a Path);
+
+impl Drop for Unsaved<'_> {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(self.0);
+    }
+}
+
+/// What common apps take for something else without a word, and then show wrong codes.
+fn warn_of_apps(arguments: &Arguments) {
+    if arguments.motp {
+        return;
+    }
+    let warn = |what: &str, instead: &str| {
+        eprintln!(
+            "otpgate: warning: many phone apps ignore {what} and take {instead}; try a code first (--confirm)"
+        );
+    };
+    match arguments.algorithm {
+        HashName::Sha1 => {}
+        HashName::Sha256 => warn("SHA-256", "SHA-1"),
+        HashName::Sha512 => warn("SHA-512", "SHA-1"),
+    }
+    if arguments.digits != 6 {
+        warn(&format!("that a code has {} digits", arguments.digits), "6");
+    }
+    if !arguments.hotp && arguments.period.get() != 30 {
+        warn(&format!("a period of {} seconds", arguments.period), "30");
+    }
+}
+
+/// Asks for codes until one is right, as logins judge it. The state after it: the code is spent.
+fn confirmed([kind, user, pin, key]: [&[u8]; 4]) -> Result<State> {
+    // Without its PIN, which only Mobile-OTP has in the code.
+    let pin = if kind.starts_with(b"MOTP") { pin } else { b"-" };
+    let line = Zeroizing::new([kind, user, pin, key].join(&b' '));
+    let record = record::parse(&line, &TimeZone::UTC)
+        .map_err(|error| Failure::new(format!("cannot add that token: {error}")))?;
+    let entry = Entry { lines: vec![Line { token: record.token, state: record.state }], ..Entry::default() };
+    let policy = Settings::default().policy(Server::Apache);
+    for left in (0..TRIES).rev() {
+        if std::io::stdin().is_terminal() {
+            eprint!("A code that it shows now: ");
+        }
+        let mut code = pin::next_line("code")?;
+        if code.is_empty() {
+            return Err(Failure::new("no code was given; nothing was changed"));
+        }
+        // Apps show codes in groups.
+        code.retain(|b| !b.is_ascii_whitespace());
+        let attempt = Attempt { user, proof: Proof::Password(&code), address: Address::Unknown };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() as i64);
+        if let Outcome::Decided(decision) = decide::login(&policy, &entry, &attempt, &|_, _| None, now)
+            && decision.verdict == Verdict::Granted
+            && let Some(change) = decision.changes.into_iter().next()
+        {
+            // Never used from anywhere: it doesn't linger.
+            return Ok(State { used: Used::Never, address: Address::Unknown, ..change.state });
+        }
+        if left > 0 {
+            eprintln!("otpgate: that is none of its codes now; {left} more");
+        }
+    }
+    let hint = match entry.lines[0].token.factor {
+        MovingFactor::Time(_) => "is the clock of the phone right, and of this machine?",
+        MovingFactor::Event => "has its counter moved on already?",
+    };
+    Err(Failure::new(format!("{TRIES} codes that are none of its; nothing was changed ({hint})")))
 }
 
 fn check_user(user: &[u8]) -> Result<()> {
@@ -220,9 +328,14 @@ fn random_key() -> Result<Secret> {
 }
 
 fn key_from_file(path: &Path) -> Result<Secret> {
-    let text = std::fs::read(path).map(Zeroizing::new);
-    let text = text.map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?;
-    let refuse = || Failure::new(format!("{}: {}", path.display(), record::RecordError::Key));
+    let (name, text) = if path == Path::new("-") {
+        ("standard input".to_owned(), pin::ask_secret("key")?)
+    } else {
+        let text = std::fs::read(path).map(Zeroizing::new);
+        let text = text.map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?;
+        (path.display().to_string(), text)
+    };
+    let refuse = || Failure::new(format!("{name}: {}", record::RecordError::Key));
     let field = text.trim_ascii();
     if field.iter().any(u8::is_ascii_whitespace) {
         return Err(refuse());
@@ -237,34 +350,37 @@ fn key_from_file(path: &Path) -> Result<Secret> {
     Ok(key)
 }
 
-fn show(arguments: &Arguments, user: &[u8], key: &Secret, issuer: Option<&str>) -> Result<()> {
-    let Some(issuer) = issuer else {
-        let key = Zeroizing::new(HEXLOWER.encode(key.expose()));
-        if !arguments.quiet {
-            eprintln!(
-                "Added {}. The key, to be typed into the Mobile-OTP app and shown only now:",
-                Quoted(user)
-            );
-        }
-        return print(format_args!("{}\n", key.as_str()));
-    };
+fn uri(arguments: &Arguments, key: &Secret, issuer: &str) -> Zeroizing<String> {
     let factor = if arguments.hotp { MovingFactor::Event } else { MovingFactor::Time(arguments.period) };
     let uri = KeyUri {
         issuer,
-        user,
+        user: arguments.user.as_bytes(),
         key: key.expose(),
         hash: arguments.algorithm.hash(),
         digits: Digits::new(arguments.digits).expect("6 to 10"),
         factor,
+        counter: 0,
     };
-    let uri = uri.text();
+    uri.text()
+}
+
+fn show(arguments: &Arguments, done: &str, key: &Secret, uri: Option<&Zeroizing<String>>) -> Result<()> {
+    let user = Quoted(arguments.user.as_bytes());
+    let Some(uri) = uri else {
+        let key = Zeroizing::new(HEXLOWER.encode(key.expose()));
+        if !arguments.quiet {
+            eprintln!("{done}: {user}. The key, to be typed into the Mobile-OTP app and shown only now:");
+        }
+        return print(format_args!("{}\n", key.as_str()));
+    };
     if arguments.quiet {
         return print(format_args!("{}\n", uri.as_str()));
     }
-    eprintln!("Added {}. For the phone, shown only now:\n", Quoted(user));
+    eprintln!("{done}: {user}. For the phone, shown only now:\n");
     print(format_args!("{}\n", uri.as_str()))?;
     if std::io::stdout().is_terminal() {
-        print(format_args!("\n{}\n", Zeroizing::new(qr::for_terminal(&uri)?).as_str()))?;
+        let picture = Picture::of(uri)?.for_terminal(may_colour());
+        print(format_args!("\n{}\n", picture.as_str()))?;
     }
     Ok(())
 }

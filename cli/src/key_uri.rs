@@ -15,6 +15,8 @@ pub struct KeyUri<'a> {
     pub hash: Hash,
     pub digits: Digits,
     pub factor: MovingFactor,
+    /// Of a token that counts events: the next one.
+    pub counter: i64,
 }
 
 impl KeyUri<'_> {
@@ -22,7 +24,7 @@ impl KeyUri<'_> {
     pub fn text(&self) -> Zeroizing<String> {
         let (kind, last) = match self.factor {
             MovingFactor::Time(period) => ("totp", format!("period={period}")),
-            MovingFactor::Event => ("hotp", "counter=0".to_owned()),
+            MovingFactor::Event => ("hotp", format!("counter={}", self.counter)),
         };
         let algorithm = match self.hash {
             Hash::Sha1 => "SHA1",
@@ -67,6 +69,7 @@ mod tests {
             hash: Hash::Sha1,
             digits: Digits::SIX,
             factor: MovingFactor::Time(NonZeroU32::new(30).unwrap()),
+            counter: 0,
         };
         assert_eq!(
             uri.text().as_str(),
@@ -84,10 +87,11 @@ mod tests {
             hash: Hash::Sha512,
             digits: Digits::new(8).unwrap(),
             factor: MovingFactor::Event,
+            counter: 7,
         };
         assert_eq!(
             uri.text().as_str(),
-            "otpauth://hotp/x:bob?secret=GE&issuer=x&algorithm=SHA512&digits=8&counter=0"
+            "otpauth://hotp/x:bob?secret=GE&issuer=x&algorithm=SHA512&digits=8&counter=7"
         );
     }
 }

@@ -15,6 +15,7 @@ mod otptool;
 mod owner;
 mod pin;
 mod qr;
+mod secret_file;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -116,6 +117,11 @@ fn print(text: impl fmt::Display) -> Result<()> {
     write!(out, "{text}")
         .and_then(|()| out.flush())
         .map_err(|error| Failure::new(format!("cannot write to standard output: {error}")))
+}
+
+/// Whether whoever looks at a terminal wants colours: <https://no-color.org>.
+fn may_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Random bytes of the system.

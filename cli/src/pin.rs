@@ -17,22 +17,13 @@ const SALT_LEN: usize = 16;
 pub struct Pin(Zeroizing<Vec<u8>>);
 
 impl Pin {
-    /// From the terminal, twice and without echo, or else the first line of standard input.
+    /// From the terminal, twice and without echo, or else the next line of standard input.
     pub fn ask(user: &str) -> Result<Pin> {
-        let stdin = std::io::stdin();
-        if !stdin.is_terminal() {
-            let mut line = Zeroizing::new(Vec::new());
-            stdin.lock().read_until(b'\n', &mut line).map_err(unreadable)?;
-            if line.last() == Some(&b'\n') {
-                line.pop();
-            }
-            if line.last() == Some(&b'\r') {
-                line.pop();
-            }
-            return Pin::checked(line);
+        if !std::io::stdin().is_terminal() {
+            return Pin::checked(next_line("PIN")?);
         }
-        let pin = Pin::checked(read_without_echo(&format!("PIN for {user}: "))?)?;
-        if *read_without_echo("The PIN again: ")? != *pin.0 {
+        let pin = Pin::checked(read_without_echo(&format!("PIN for {user}: "), "PIN")?)?;
+        if *read_without_echo("The PIN again: ", "PIN")? != *pin.0 {
             return Err(Failure::new("the two PINs differ; nothing was changed"));
         }
         Ok(pin)
@@ -73,8 +64,30 @@ impl Pin {
     }
 }
 
-fn unreadable(error: std::io::Error) -> Failure {
-    Failure::new(format!("cannot read the PIN: {error}"))
+fn unreadable(what: &str, error: std::io::Error) -> Failure {
+    Failure::new(format!("cannot read the {what}: {error}"))
+}
+
+/// Something secret: from the terminal without echo, or else the next line of standard input.
+pub fn ask_secret(what: &str) -> Result<Zeroizing<Vec<u8>>> {
+    if std::io::stdin().is_terminal() {
+        read_without_echo(&format!("The {what}: "), what)
+    } else {
+        next_line(what)
+    }
+}
+
+/// The next line of standard input, without its end; empty at the end of all.
+pub fn next_line(what: &str) -> Result<Zeroizing<Vec<u8>>> {
+    let mut line = Zeroizing::new(Vec::with_capacity(4 * MAX));
+    std::io::stdin().lock().read_until(b'\n', &mut line).map_err(|error| unreadable(what, error))?;
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    }
+    if line.last() == Some(&b'\r') {
+        line.pop();
+    }
+    Ok(line)
 }
 
 /// A terminal that passes every key on at once and shows none, until this is dropped.
@@ -103,7 +116,7 @@ impl Drop for Silent {
     }
 }
 
-fn read_without_echo(prompt: &str) -> Result<Zeroizing<Vec<u8>>> {
+fn read_without_echo(prompt: &str, what: &str) -> Result<Zeroizing<Vec<u8>>> {
     const CTRL_C: u8 = 3;
     const CTRL_D: u8 = 4;
     const CTRL_U: u8 = 21;
@@ -116,7 +129,7 @@ fn read_without_echo(prompt: &str) -> Result<Zeroizing<Vec<u8>>> {
     // Room from the start: what a growing buffer leaves behind isn't wiped.
     let mut text = Zeroizing::new(Vec::with_capacity(4 * MAX));
     for byte in std::io::stdin().lock().bytes() {
-        match byte.map_err(unreadable)? {
+        match byte.map_err(|error| unreadable(what, error))? {
             b'\n' | b'\r' => return Ok(text),
             CTRL_C => return Err(Failure::new("interrupted; nothing was changed")),
             CTRL_D if text.is_empty() => break,
@@ -126,7 +139,7 @@ fn read_without_echo(prompt: &str) -> Result<Zeroizing<Vec<u8>>> {
             _ => {}
         }
     }
-    Err(Failure::new("no PIN was given; nothing was changed"))
+    Err(Failure::new(format!("no {what} was given; nothing was changed")))
 }
 
 /// A character of UTF-8 may be several bytes.

@@ -1,54 +1,150 @@
-//! A QR code as text.
+//! QR codes: in a terminal, as SVG, as PNG.
+
+use std::fmt::Write;
+use std::path::Path;
 
 use qrcode::{Color, EcLevel, QrCode};
+use zeroize::Zeroizing;
 
 use crate::{Failure, Result};
 
 /// Light modules around the code, as its standard asks for.
 const QUIET_ZONE: usize = 4;
+/// Pixels of a module in a PNG: readable on a screen, and on paper.
+const PIXELS: usize = 8;
 /// Black on white by number in the palette of 256: themes recolour the names, and scanners want dark on light
 /// whatever the terminal's own colours are.
 const BLACK_ON_WHITE: &str = "\x1b[38;5;16;48;5;231m";
 const RESET: &str = "\x1b[0m";
 
-/// Lines of half blocks, two rows of modules in one line of text, for a terminal.
-pub fn for_terminal(text: &str) -> Result<String> {
-    // The lowest level of error correction makes the smallest code: a screen has no stains.
-    let code = QrCode::with_error_correction_level(text, EcLevel::L)
-        .map_err(|error| Failure::new(format!("cannot make a QR code: {error}")))?;
-    let width = code.width();
-    let modules = code.to_colors();
-    let is_dark = |x: usize, y: usize| {
-        let inside = QUIET_ZONE..QUIET_ZONE + width;
+/// What kind of file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageKind {
+    Svg,
+    Png,
+}
+
+impl ImageKind {
+    /// By the end of its name.
+    pub fn of(path: &Path) -> Result<ImageKind> {
+        match path.extension().map(|extension| extension.to_ascii_lowercase()) {
+            Some(extension) if extension == "svg" => Ok(ImageKind::Svg),
+            Some(extension) if extension == "png" => Ok(ImageKind::Png),
+            _ => Err(Failure::new(format!("{}: a QR code's file ends in .svg or .png", path.display()))),
+        }
+    }
+}
+
+/// A QR code with its quiet zone.
+pub struct Picture {
+    modules: Vec<Color>,
+    width: usize,
+}
+
+impl Picture {
+    pub fn of(text: &str) -> Result<Picture> {
+        // The lowest level of error correction makes the smallest code: a screen has no stains.
+        let code = QrCode::with_error_correction_level(text, EcLevel::L)
+            .map_err(|error| Failure::new(format!("cannot make a QR code: {error}")))?;
+        Ok(Picture { width: code.width(), modules: code.to_colors() })
+    }
+
+    /// Modules on each side.
+    fn size(&self) -> usize {
+        self.width + 2 * QUIET_ZONE
+    }
+
+    /// Light outside.
+    fn is_dark(&self, x: usize, y: usize) -> bool {
+        let inside = QUIET_ZONE..QUIET_ZONE + self.width;
         inside.contains(&x)
             && inside.contains(&y)
-            && modules[(y - QUIET_ZONE) * width + (x - QUIET_ZONE)] == Color::Dark
-    };
-    let size = width + 2 * QUIET_ZONE;
-    let mut lines = String::new();
-    for y in (0..size).step_by(2) {
-        lines += BLACK_ON_WHITE;
-        for x in 0..size {
-            lines.push(match (is_dark(x, y), is_dark(x, y + 1)) {
-                (true, true) => '█',
-                (true, false) => '▀',
-                (false, true) => '▄',
-                (false, false) => ' ',
-            });
-        }
-        lines += RESET;
-        lines.push('\n');
+            && self.modules[(y - QUIET_ZONE) * self.width + (x - QUIET_ZONE)] == Color::Dark
     }
-    Ok(lines)
+
+    /// Lines of half blocks, two rows of modules in one line of text. Without colours the light modules are the
+    /// ones drawn, which is right on a dark terminal.
+    pub fn for_terminal(&self, in_colour: bool) -> Zeroizing<String> {
+        let size = self.size();
+        let drawn = |x, y| self.is_dark(x, y) == in_colour;
+        let mut lines = String::with_capacity(size * size * 2);
+        for y in (0..size).step_by(2) {
+            if in_colour {
+                lines += BLACK_ON_WHITE;
+            }
+            for x in 0..size {
+                lines.push(match (drawn(x, y), drawn(x, y + 1)) {
+                    (true, true) => '█',
+                    (true, false) => '▀',
+                    (false, true) => '▄',
+                    (false, false) => ' ',
+                });
+            }
+            if in_colour {
+                lines += RESET;
+            }
+            lines.push('\n');
+        }
+        Zeroizing::new(lines)
+    }
+
+    pub fn image(&self, kind: ImageKind) -> Result<Zeroizing<Vec<u8>>> {
+        match kind {
+            ImageKind::Svg => Ok(Zeroizing::new(self.svg().into_bytes())),
+            ImageKind::Png => self.png().map_err(|error| Failure::new(format!("cannot make a PNG: {error}"))),
+        }
+    }
+
+    /// One path: each run of dark modules in a row is a rectangle.
+    fn svg(&self) -> String {
+        let size = self.size();
+        let mut path = String::new();
+        for y in 0..size {
+            let mut x = 0;
+            while x < size {
+                let run = (x..size).take_while(|&x| self.is_dark(x, y)).count();
+                if run > 0 {
+                    write!(path, "M{x} {y}h{run}v1h-{run}z").expect("writing to memory");
+                }
+                x += run.max(1);
+            }
+        }
+        let side = size * PIXELS;
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{side}\" height=\"{side}\" \
+             viewBox=\"0 0 {size} {size}\" shape-rendering=\"crispEdges\">\n\
+             <rect width=\"{size}\" height=\"{size}\" fill=\"#fff\"/>\n<path d=\"{path}\" fill=\"#000\"/>\n</svg>\n"
+        )
+    }
+
+    fn png(&self) -> std::result::Result<Zeroizing<Vec<u8>>, png::EncodingError> {
+        let side = self.size() * PIXELS;
+        let mut pixels = Zeroizing::new(Vec::with_capacity(side * side));
+        for y in 0..side {
+            pixels.extend((0..side).map(|x| if self.is_dark(x / PIXELS, y / PIXELS) { 0 } else { 255 }));
+        }
+        let mut image = Zeroizing::new(Vec::new());
+        let mut encoder = png::Encoder::new(&mut *image, side as u32, side as u32);
+        encoder.set_color(png::ColorType::Grayscale);
+        encoder.set_depth(png::BitDepth::Eight);
+        let mut writer = encoder.write_header()?;
+        writer.write_image_data(&pixels)?;
+        writer.finish()?;
+        Ok(image)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn picture() -> Picture {
+        Picture::of("otpauth://totp/x:y?secret=GE&issuer=x").unwrap()
+    }
+
     #[test]
     fn all_lines_have_the_same_width_and_their_own_colours() {
-        let text = for_terminal("otpauth://totp/x:y?secret=GE&issuer=x").unwrap();
+        let text = picture().for_terminal(true);
         let widths: Vec<usize> = text
             .lines()
             .map(|line| {
@@ -59,5 +155,22 @@ mod tests {
         assert!(widths.iter().all(|&width| width == widths[0]));
         assert_eq!(widths.len(), widths[0].div_ceil(2));
         assert!(text.lines().next().unwrap().contains("    "), "a quiet zone comes first");
+    }
+
+    #[test]
+    fn without_colours_the_light_modules_are_drawn() {
+        let text = picture().for_terminal(false);
+        assert!(!text.contains('\x1b'));
+        assert!(text.lines().next().unwrap().chars().all(|c| c == '█'), "the quiet zone");
+    }
+
+    #[test]
+    fn an_images_kind_is_its_names_end() {
+        assert_eq!(ImageKind::of(Path::new("a/x.SVG")).unwrap(), ImageKind::Svg);
+        assert_eq!(ImageKind::of(Path::new("x.png")).unwrap(), ImageKind::Png);
+        for name in ["x", "x.jpg", "svg"] {
+            let refusal = ImageKind::of(Path::new(name)).unwrap_err().to_string();
+            assert_eq!(refusal, format!("{name}: a QR code's file ends in .svg or .png"));
+        }
     }
 }

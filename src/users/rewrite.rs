@@ -57,31 +57,49 @@ pub fn give_slots(
     install(locked, journal, &before, image)
 }
 
-/// Adds a line for a new token, in its slot from the start. `head` is fields 1 to 4. When this returns, no crash
-/// can undo it; a crash before leaves the file as it was, never with a part of the line: a key cut short would
-/// still be a key.
-pub fn append(locked: &Locked, journal: &mut Journal<'_>, head: [&[u8]; 4]) -> Result<(), Fault> {
+/// A line to be added.
+pub struct NewLine<'a> {
+    /// Fields 1 to 4.
+    pub head: [&'a [u8]; 4],
+    /// How far the token has come.
+    pub state: State,
+}
+
+/// Adds lines for new tokens, in their slots from the start. When this returns, no crash can undo it; a crash
+/// before leaves the file as it was, never with a part of them: a key cut short would still be a key.
+pub fn extend(
+    locked: &Locked,
+    journal: &mut Journal<'_>,
+    zone: &TimeZone,
+    lines: &[NewLine<'_>],
+) -> Result<(), Fault> {
     let path = &locked.paths.resolved;
     let refused = |cause: &str| Fault::of("add a line to", path, cause, "correct the token");
-    // A token that nobody has used has no local time: the zone doesn't matter.
-    let zone = TimeZone::UTC;
-    let mut line = head.join(&b' ');
-    let record = record::parse(&line, &zone).map_err(|reason| refused(&reason.to_string()))?;
-    let is_four_words = record.layout.head.iter().zip(head).all(|(word, field)| &line[word.clone()] == field);
-    if !is_four_words || line::is_ignored(&line) || line.contains(&b'\n') {
-        return Err(refused("a field holds a blank or a line end"));
-    }
-    line.push(b' ');
-    line.extend_from_slice(&slot::write(head, &State::fresh(), &zone));
-
     let before = inspect(&locked.users, path)?;
-    let mut image = read_whole(&locked.users, &before).map_err(|error| Fault::new("read", path, error))?;
+    let added = lines.iter().map(|line| line.head.map(|field| field.len() + 1).iter().sum::<usize>());
+    let mut image =
+        Vec::with_capacity(before.size() as usize + 1 + added.sum::<usize>() + lines.len() * (slot::LEN + 1));
+    image.append(&mut read_whole(&locked.users, &before).map_err(|error| Fault::new("read", path, error))?);
     // Editors leave a last line without an end; ours must not become a part of it.
     if image.last().is_some_and(|&last| last != b'\n') {
         image.push(b'\n');
     }
-    image.append(&mut line);
-    image.push(b'\n');
+    for NewLine { head, state } in lines {
+        let start = image.len();
+        for field in head {
+            image.extend_from_slice(field);
+            image.push(b' ');
+        }
+        let line = &image[start..image.len() - 1];
+        let record = record::parse(line, zone).map_err(|reason| refused(&reason.to_string()))?;
+        let is_four_words =
+            record.layout.head.iter().zip(head).all(|(word, field)| &line[word.clone()] == *field);
+        if !is_four_words || line::is_ignored(line) || line.contains(&b'\n') {
+            return Err(refused("a field holds a blank or a line end"));
+        }
+        image.extend_from_slice(&slot::write(*head, state, zone));
+        image.push(b'\n');
+    }
     install(locked, journal, &before, image)
 }
 

@@ -8,6 +8,14 @@ use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use otpgate::decide::PinAnswer;
+use otpgate::gate::{Gate, Login, PinSource};
+use otpgate::log::{Level, Log};
+use otpgate::policy::{Server, Settings};
+use otpgate::token::Address;
+use otpgate::users::file::UsersFile;
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_otpgate");
 
@@ -100,4 +108,49 @@ impl Site {
 pub fn own_name() -> String {
     let output = Command::new("id").arg("-un").output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// What another program prints; it has to succeed.
+#[track_caller]
+pub fn output_of(program: &str, args: &[&str]) -> String {
+    let output =
+        Command::new(program).args(args).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{program}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    text.trim_end().to_owned()
+}
+
+/// The parameter of an otpauth:// address.
+#[track_caller]
+pub fn parameter<'a>(address: &'a str, name: &str) -> &'a str {
+    let mut parameters = address.split_once('?').unwrap().1.split('&');
+    parameters.find_map(|parameter| parameter.strip_prefix(&format!("{name}="))).unwrap()
+}
+
+struct Quiet;
+
+impl Log for Quiet {
+    fn log(&self, _: Level, _: std::fmt::Arguments<'_>) {}
+}
+
+struct NoPins;
+
+impl PinSource for NoPins {
+    fn identity(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn check(&self, _: &[u8], _: &[u8]) -> PinAnswer {
+        PinAnswer::NoSource
+    }
+}
+
+impl Site {
+    /// A login as a server would judge it: the result word.
+    pub fn login(&self, user: &str, password: &str) -> &'static str {
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+        let gate = Gate::new(UsersFile::new(&self.users()), now).unwrap();
+        let login = Login { user: user.as_bytes(), password: password.as_bytes(), address: Address::Unknown };
+        gate.basic(&Settings::default().policy(Server::Apache), &login, &NoPins, None, &Quiet).word.as_str()
+    }
 }

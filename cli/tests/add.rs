@@ -1,0 +1,241 @@
+//! What `otpgate add` shows phones, and what it asks before it saves.
+
+mod common;
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use otpgate::gate::Store;
+use otpgate::users::file::UsersFile;
+
+use common::{PROGRAM, Site, output_of, parameter};
+
+/// A code that oathtool makes for an address now.
+fn code_by_oathtool(address: &str, more: &[&str]) -> String {
+    let digits = parameter(address, "digits");
+    output_of("oathtool", &[&["-b", "-d", digits], more, &[parameter(address, "secret")]].concat())
+}
+
+fn scan(image: &Path) -> String {
+    output_of("zbarimg", &["--quiet", "--raw", image.to_str().unwrap()])
+}
+
+#[test]
+fn image_files_show_a_scanner_the_address_that_is_printed() {
+    let site = Site::ready();
+    let svg = site.path("alice.svg");
+    let args =
+        ["add", "alice", "-q", "--no-pin", "--issuer", "Big Corp & Söhne", "--qr", svg.to_str().unwrap()];
+    let added = site.run(&args, "");
+    added.is(0);
+    let raster = site.path("alice-from-svg.png");
+    output_of("rsvg-convert", &["-o", raster.to_str().unwrap(), svg.to_str().unwrap()]);
+    assert_eq!(scan(&raster), added.out.trim_end());
+
+    let png = site.path("bob.png");
+    let added = site.run(&["add", "bob", "-q", "--no-pin", "--hotp", "--qr", png.to_str().unwrap()], "");
+    added.is(0);
+    assert_eq!(scan(&png), added.out.trim_end());
+    for image in [svg, png] {
+        assert_eq!(fs::metadata(&image).unwrap().mode() & 0o7777, 0o600, "it holds the key");
+    }
+}
+
+#[test]
+fn a_code_of_the_scanned_address_logs_in() {
+    let site = Site::ready();
+    for (user, args, by_oathtool) in [
+        ("a", &[][..], &["--totp"][..]),
+        ("b", &["--hotp"], &["-c", "0"]),
+        ("c", &["--digits", "8", "--period", "60"], &["--totp", "-s", "60s"]),
+        ("d", &["--algorithm", "sha256"], &["--totp=sha256"]),
+        ("e", &["--algorithm", "sha512", "--digits", "7"], &["--totp=sha512"]),
+    ] {
+        let png = site.path(&format!("{user}.png"));
+        let start = ["add", user, "-q", "--no-pin", "--qr", png.to_str().unwrap()];
+        site.run(&[&start, args].concat(), "").is(0);
+        let code = code_by_oathtool(&scan(&png), by_oathtool);
+        assert_eq!(site.login(user, &code), "granted-fresh", "{args:?}");
+        assert_eq!(site.login(user, "000000"), "denied-code", "{args:?}");
+    }
+}
+
+#[test]
+fn a_qr_file_is_new_and_goes_where_its_token_isnt_saved() {
+    let site = Site::ready();
+    let add = |file: &str, input: &str, more: &[&str]| {
+        let path = site.path(file);
+        site.run(&[&["add", "alice", "--no-pin", "--qr", path.to_str().unwrap()], more].concat(), input)
+    };
+    let path = |name: &str| site.path(name).display().to_string();
+    add("x.jpg", "", &[])
+        .complains_of(&format!("otpgate: {}: a QR code's file ends in .svg or .png\n", path("x.jpg")));
+    fs::write(site.path("there.svg"), "mine").unwrap();
+    add("there.svg", "", &[]).complains_of(&format!(
+        "otpgate: {} is there already; remove it or take another name\n",
+        path("there.svg")
+    ));
+    assert_eq!(fs::read_to_string(site.path("there.svg")).unwrap(), "mine");
+    add("no/x.svg", "", &[])
+        .complains_of(&format!("otpgate: cannot make {}: No such file", path("no/x.svg")));
+    add("x.svg", "", &["--confirm"]).complains_of("otpgate: no code was given; nothing was changed\n");
+    assert!(!site.path("x.svg").exists());
+    assert_eq!(site.content(), "");
+}
+
+#[test]
+fn what_phone_apps_ignore_is_warned_of() {
+    let site = Site::ready();
+    for (user, args, warning) in [
+        ("a", &["--algorithm", "sha256"][..], "many phone apps ignore SHA-256 and take SHA-1"),
+        ("b", &["--algorithm", "sha512"], "many phone apps ignore SHA-512 and take SHA-1"),
+        ("c", &["--digits", "8"], "many phone apps ignore that a code has 8 digits and take 6"),
+        ("d", &["--period", "60"], "many phone apps ignore a period of 60 seconds and take 30"),
+    ] {
+        let ran = site.run(&[&["add", user, "-q", "--no-pin"], args].concat(), "");
+        ran.is(0);
+        assert_eq!(ran.err, format!("otpgate: warning: {warning}; try a code first (--confirm)\n"));
+    }
+    for (user, args) in [("e", &[][..]), ("f", &["--hotp"]), ("g", &["--motp"])] {
+        assert_eq!(site.run(&[&["add", user, "-q"], args].concat(), "sesame9\n").is(0).err, "");
+    }
+}
+
+const KEY: &str = "3132333435363738393031323334353637383930";
+/// RFC 4226 appendix D: codes of counters 0, 1, 2 and 9.
+const CODES: [&str; 4] = ["755224", "287082", "359152", "520489"];
+
+#[test]
+fn with_confirm_a_token_is_saved_after_a_right_code_which_is_spent() {
+    let site = Site::ready();
+    let input = format!("{KEY}\nsesame9\n000000\n{}\n{} {}\n", CODES[3], &CODES[1][..3], &CODES[1][3..]);
+    let ran = site.run(&["add", "alice", "--hotp", "--confirm", "--key-file", "-"], &input);
+    ran.is(0);
+    assert_eq!(
+        ran.err,
+        "To be added: \"alice\". For the phone, shown only now:\n\n\
+         otpgate: that is none of its codes now; 2 more\n\
+         otpgate: that is none of its codes now; 1 more\n\
+         Added \"alice\".\n"
+    );
+    assert!(ran.out.starts_with("otpauth://hotp/") && ran.out.ends_with("&counter=0\n"), "{}", ran.out);
+    let found = UsersFile::new(&site.users()).find(b"alice").unwrap();
+    assert_eq!((found.entry.lines[0].state.counter, found.entry.lines[0].state.failures), (2, 0));
+    assert_eq!(site.login("alice", &format!("sesame9{}", CODES[1])), "denied-expired");
+    assert_eq!(site.login("alice", &format!("sesame9{}", CODES[2])), "granted-fresh");
+}
+
+#[test]
+fn with_confirm_a_time_code_is_spent_as_well() {
+    let site = Site::ready();
+    let mut child = Command::new(PROGRAM)
+        .args(["add", "alice", "--no-pin", "--confirm", "-q", "-f", site.users().to_str().unwrap()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut address = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut address)
+        .unwrap();
+    let code = code_by_oathtool(address.trim_end(), &["--totp"]);
+    assert_eq!(site.content(), "", "nothing is saved before");
+    writeln!(child.stdin.take().unwrap(), "{code}").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(site.login("alice", &code), "denied-expired");
+}
+
+#[test]
+fn three_wrong_codes_or_none_save_nothing() {
+    let site = Site::ready();
+    let add = |args: &[&str], input: &str| {
+        site.run(&[&["add", "alice", "--no-pin", "--confirm", "--key-file", "-"], args].concat(), input)
+    };
+    add(&["--hotp"], &format!("{KEY}\n000000\n000000\n000000\n{}\n", CODES[0])).complains_of(
+        "otpgate: 3 codes that are none of its; nothing was changed (has its counter moved on already?)\n",
+    );
+    add(&[], &format!("{KEY}\n1\n2\n3\n")).complains_of(
+        "otpgate: 3 codes that are none of its; nothing was changed (is the clock of the phone right, and of this \
+         machine?)\n",
+    );
+    add(&[], &format!("{KEY}\n")).complains_of("otpgate: no code was given; nothing was changed\n");
+    assert_eq!(site.content(), "");
+}
+
+#[test]
+fn a_mobile_otp_code_is_confirmed_with_its_pin() {
+    let site = Site::ready();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let key = data_encoding::HEXLOWER.decode(KEY.as_bytes()).unwrap();
+    let code = otpgate::otp::motp(&key, b"sesame9", now / 10, otpgate::otp::Digits::SIX);
+    let code = String::from_utf8(code.as_bytes().to_vec()).unwrap();
+    let ran = site.run(
+        &["add", "alice", "--motp", "--confirm", "--key-file", "-"],
+        &format!("{KEY}\nsesame9\n{code}\n"),
+    );
+    ran.is(0);
+    assert_eq!(ran.out, format!("{KEY}\n"));
+}
+
+#[test]
+fn a_key_from_standard_input_is_the_one_that_is_saved() {
+    let site = Site::ready();
+    site.run(&["add", "alice", "-q", "--plain-pin", "--key-file", "-"], &format!("{KEY}\nsesame9\n")).is(0);
+    assert_eq!(site.first_words(), [["HOTP/T30/6", "alice", "sesame9", KEY]]);
+    site.run(&["add", "bob", "--no-pin", "--key-file", "-"], "xyz\n").complains_of(
+        "otpgate: standard input: field 4 (key) is not 1 to 256 bytes in hexadecimal or base32:\n",
+    );
+}
+
+/// What stands on a terminal in half blocks, as a grey picture; black is the colour that is set as such.
+fn picture_of(terminal: &str) -> Vec<u8> {
+    const MODULE: usize = 4;
+    let lines: Vec<Vec<char>> = terminal
+        .lines()
+        .filter_map(|line| {
+            let text = line.trim_end().strip_prefix("\u{1b}[38;5;16;48;5;231m")?;
+            Some(text.strip_suffix("\u{1b}[0m").unwrap().chars().collect())
+        })
+        .collect();
+    let width = lines[0].len();
+    let mut rows: Vec<Vec<u8>> = Vec::new();
+    for line in &lines {
+        for half in ['▀', '▄'] {
+            rows.push(line.iter().map(|&c| if c == '█' || c == half { 0 } else { 255 }).collect());
+        }
+    }
+    let mut picture = format!("P5 {} {} 255\n", width * MODULE, rows.len() * MODULE).into_bytes();
+    for row in rows {
+        let line: Vec<u8> = row.iter().flat_map(|&pixel| [pixel; MODULE]).collect();
+        picture.extend(line.repeat(MODULE));
+    }
+    picture
+}
+
+/// The command with a terminal for standard output.
+fn on_a_terminal(site: &Site, user: &str, no_color: &str) -> String {
+    let line = format!("{PROGRAM} -f {} add {user} --no-pin", site.users().display());
+    let output = Command::new("script")
+        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+        .env("NO_COLOR", no_color)
+        .stdin(Stdio::null())
+        .output()
+        .expect("script, of the package bsdutils");
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_terminal_shows_the_address_in_black_on_white_whatever_its_colours() {
+    let site = Site::ready();
+    let shown = on_a_terminal(&site, "alice", "");
+    let picture = site.path("terminal.pgm");
+    fs::write(&picture, picture_of(&shown)).unwrap();
+    let address = shown.lines().find(|line| line.starts_with("otpauth://")).unwrap().trim_end();
+    assert_eq!(scan(&picture), address);
+
+    let plain = on_a_terminal(&site, "bob", "1");
+    assert!(plain.contains('█') && !plain.contains('\u{1b}'), "{plain}");
+}
