@@ -25,7 +25,8 @@ use otpgate::users::record;
 use otpgate::users::rewrite::{self, NewLine};
 use zeroize::Zeroizing;
 
-use crate::key_uri::KeyUri;
+use crate::exchange::Kind;
+use crate::key_uri::{KeyUri, issuer_or_host};
 use crate::pin::{self, Pin};
 use crate::qr::{self, Picture};
 use crate::{Failure, Result, fill_with_random, may_colour, owner, print, secret_file};
@@ -112,15 +113,6 @@ impl HashName {
             HashName::Sha512 => Hash::Sha512,
         }
     }
-
-    /// Field 1 up to the first slash.
-    fn field(self) -> &'static str {
-        match self {
-            HashName::Sha1 => "HOTP",
-            HashName::Sha256 => "HOTP-SHA256",
-            HashName::Sha512 => "HOTP-SHA512",
-        }
-    }
 }
 
 pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
@@ -137,7 +129,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     check_duplicates(arguments, &found, &key)?;
     warn_of_apps(arguments);
 
-    let kind = kind_field(arguments);
+    let kind = kind(arguments).field();
     let pin = pin_field(arguments)?;
     let key_field = Zeroizing::new(HEXLOWER.encode(key.expose()));
     let head = [kind.as_bytes(), user, &pin[..], key_field.as_bytes()];
@@ -247,7 +239,8 @@ fn confirmed([kind, user, pin, key]: [&[u8]; 4]) -> Result<State> {
     Err(Failure::new(format!("{TRIES} codes that are none of its; nothing was changed ({hint})")))
 }
 
-fn check_user(user: &[u8]) -> Result<()> {
+/// A name that can be in the users file, and in a login.
+pub fn check_user(user: &[u8]) -> Result<()> {
     let refuse = |reason: &str| Err(Failure::new(format!("a user name {reason}")));
     match user {
         b"" => refuse("can't be empty"),
@@ -270,7 +263,7 @@ fn check_duplicates(arguments: &Arguments, found: &Found, key: &Secret) -> Resul
     if !is_listed && arguments.another_token {
         return Err(Failure::new(format!("{user} has no token yet: leave out --another-token")));
     }
-    let algorithm = algorithm(arguments);
+    let algorithm = kind(arguments).algorithm;
     let is_same = |token: &otpgate::token::Token| token.algorithm == algorithm && token.key == *key;
     if found.entry.lines.iter().any(|line| is_same(&line.token)) {
         return Err(Failure::new(format!("{user} has a token with that key already")));
@@ -278,17 +271,14 @@ fn check_duplicates(arguments: &Arguments, found: &Found, key: &Secret) -> Resul
     Ok(())
 }
 
-fn algorithm(arguments: &Arguments) -> Algorithm {
-    if arguments.motp { Algorithm::Motp } else { Algorithm::Hotp(arguments.algorithm.hash()) }
-}
-
-fn kind_field(arguments: &Arguments) -> String {
-    let (name, digits) = (arguments.algorithm.field(), arguments.digits);
-    match () {
-        () if arguments.motp => "MOTP/T10/6".to_owned(),
-        () if arguments.hotp => format!("{name}/E/{digits}"),
-        () => format!("{name}/T{}/{digits}", arguments.period),
-    }
+fn kind(arguments: &Arguments) -> Kind {
+    let time = |period| MovingFactor::Time(period);
+    let (algorithm, factor) = match (Algorithm::Hotp(arguments.algorithm.hash()), arguments.period) {
+        _ if arguments.motp => (Algorithm::Motp, time(NonZeroU32::new(10).expect("not 0"))),
+        (hotp, _) if arguments.hotp => (hotp, MovingFactor::Event),
+        (hotp, period) => (hotp, time(period)),
+    };
+    Kind { algorithm, factor, digits: Digits::new(arguments.digits).expect("6 to 10") }
 }
 
 fn pin_field(arguments: &Arguments) -> Result<Zeroizing<Vec<u8>>> {
@@ -305,20 +295,7 @@ fn pin_field(arguments: &Arguments) -> Result<Zeroizing<Vec<u8>>> {
 
 /// `None` for Mobile-OTP, which has no address.
 fn issuer(arguments: &Arguments) -> Result<Option<String>> {
-    if arguments.motp {
-        return Ok(None);
-    }
-    let issuer = match &arguments.issuer {
-        Some(issuer) => issuer.clone(),
-        None => nix::unistd::gethostname()
-            .map_err(|error| Failure::new(format!("cannot get the host's name: {}", error.desc())))?
-            .to_string_lossy()
-            .into_owned(),
-    };
-    if issuer.is_empty() || issuer.contains(':') {
-        return Err(Failure::new("the issuer can't be empty or hold a colon, which would end it"));
-    }
-    Ok(Some(issuer))
+    if arguments.motp { Ok(None) } else { issuer_or_host(arguments.issuer.as_deref()).map(Some) }
 }
 
 fn random_key() -> Result<Secret> {
@@ -351,17 +328,10 @@ fn key_from_file(path: &Path) -> Result<Secret> {
 }
 
 fn uri(arguments: &Arguments, key: &Secret, issuer: &str) -> Zeroizing<String> {
-    let factor = if arguments.hotp { MovingFactor::Event } else { MovingFactor::Time(arguments.period) };
-    let uri = KeyUri {
-        issuer,
-        user: arguments.user.as_bytes(),
-        key: key.expose(),
-        hash: arguments.algorithm.hash(),
-        digits: Digits::new(arguments.digits).expect("6 to 10"),
-        factor,
-        counter: 0,
-    };
-    uri.text()
+    let Kind { factor, digits, .. } = kind(arguments);
+    let hash = arguments.algorithm.hash();
+    KeyUri { issuer, user: arguments.user.as_bytes(), key: key.expose(), hash, digits, factor, counter: 0 }
+        .text()
 }
 
 fn show(arguments: &Arguments, done: &str, key: &Secret, uri: Option<&Zeroizing<String>>) -> Result<()> {

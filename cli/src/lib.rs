@@ -6,14 +6,18 @@
 mod account;
 mod add;
 mod check;
+mod exchange;
+mod export;
 mod genotpurl;
 mod getopt;
+mod import;
 mod init;
 mod key_uri;
 mod otplock;
 mod otptool;
 mod owner;
 mod pin;
+mod progress;
 mod qr;
 mod secret_file;
 
@@ -55,6 +59,8 @@ enum Verb {
     Init(init::Arguments),
     Add(add::Arguments),
     Check(check::Arguments),
+    Import(import::Arguments),
+    Export(export::Arguments),
 }
 
 type RunTool = fn(&[OsString]) -> ExitCode;
@@ -80,6 +86,8 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Verb::Init(arguments) => init::run(&file, &arguments),
         Verb::Add(arguments) => add::run(&file, &arguments),
         Verb::Check(arguments) => check::run(&file, &arguments),
+        Verb::Import(arguments) => import::run(&file, &arguments),
+        Verb::Export(arguments) => export::run(&file, &arguments),
     };
     done.unwrap_or_else(|failure| {
         eprintln!("otpgate: {failure}");

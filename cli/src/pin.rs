@@ -77,6 +77,15 @@ pub fn ask_secret(what: &str) -> Result<Zeroizing<Vec<u8>>> {
     }
 }
 
+/// The same, asked for twice at a terminal, where nobody sees what they type.
+pub fn ask_secret_twice(what: &str) -> Result<Zeroizing<Vec<u8>>> {
+    let text = ask_secret(what)?;
+    if std::io::stdin().is_terminal() && *read_without_echo("Again: ", what)? != *text {
+        return Err(Failure::new("the two differ; nothing was changed"));
+    }
+    Ok(text)
+}
+
 /// The next line of standard input, without its end; empty at the end of all.
 pub fn next_line(what: &str) -> Result<Zeroizing<Vec<u8>>> {
     let mut line = Zeroizing::new(Vec::with_capacity(4 * MAX));

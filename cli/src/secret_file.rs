@@ -1,9 +1,11 @@
-//! Files that hold secrets: new ones only, for their owner's eyes.
+//! Files that hold secrets: those made here are new ones, for their owner's eyes.
 
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use zeroize::Zeroizing;
 
 use crate::{Failure, Result};
 
@@ -22,4 +24,12 @@ pub fn create(path: &Path, content: &[u8]) -> Result<()> {
         let _ = std::fs::remove_file(path);
         Failure::new(format!("cannot write {}: {error}", path.display()))
     })
+}
+
+/// The first line of a file, without its end.
+pub fn read_line(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    let text = std::fs::read(path).map(Zeroizing::new);
+    let text = text.map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?;
+    let line = text.split(|&b| b == b'\n').next().expect("a first part");
+    Ok(Zeroizing::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec()))
 }

@@ -1,0 +1,97 @@
+//! The users file of liboath and pam_oath: nearly the line of our own users file. Two numbers mean something else
+//! there. The counter of an event token that has been used is the last one accepted, ours is the next one
+//! expected; and what stands in its place for a time token is the distance of the last code, not a clock's offset.
+
+use jiff::tz::TimeZone;
+use otpgate::otp::Hash;
+use otpgate::token::{Algorithm, MovingFactor, Pin, State, Used};
+use otpgate::users::{line, localtime, record};
+use zeroize::Zeroizing;
+
+use super::{Flaw, Kind, Outcome, Read, Token, Unfit, collect, lines, to_hexadecimal};
+
+pub fn read(text: &[u8], zone: &TimeZone) -> Outcome {
+    let mut zeroed = 0;
+    let tokens = collect(lines(text).map(|(place, text)| {
+        let record = record::parse(text, zone).map_err(|error| Flaw::at(place, error.to_string()))?;
+        let token = record.token;
+        let pin = &text[record.layout.head[2].clone()];
+        // The last code doesn't linger: it was used elsewhere.
+        let used = record.state.used.as_of(i64::MAX).map(|(_, last)| last);
+        let mut state = State { used: Used::Never, at: None, failed: None, intact: false, ..record.state };
+        match token.factor {
+            MovingFactor::Time(period) => {
+                let period = i64::from(period.get());
+                state.at = used.map(|last| last.div_euclid(period) * period).filter(|&at| at > 0);
+                zeroed += usize::from(state.counter != 0);
+                state.counter = 0;
+            }
+            MovingFactor::Event if state.last_otp.is_some() => {
+                state.at = Some(state.counter);
+                let next = state.counter.checked_add(1);
+                state.counter = next.ok_or_else(|| Flaw::at(place, "its last counter is used up"))?;
+            }
+            MovingFactor::Event => {}
+        }
+        if token.disabled {
+            return Err(Flaw::at(place, "it is switched off (OFF:), which liboath doesn't know"));
+        }
+        Ok(Token {
+            user: line::user_of(text).expect("a parsed line has a user").to_vec(),
+            kind: Kind { algorithm: token.algorithm, factor: token.factor, digits: token.digits },
+            key: token.key,
+            pin: Some(Zeroizing::new(pin.to_vec())),
+            state,
+            place,
+        })
+    }))?;
+    let mut notes = Vec::new();
+    if zeroed > 0 {
+        notes.push(format!(
+            "time tokens whose offset was set to 0, because liboath's number isn't that of a clock: {zeroed}"
+        ));
+    }
+    Ok(Read { tokens, notes })
+}
+
+/// The line of a token whose PIN is known in the clear.
+pub fn line(token: &Token, pin: &Pin, zone: &TimeZone) -> Result<Zeroizing<Vec<u8>>, Unfit> {
+    let digits = token.kind.digits.count();
+    match token.kind.algorithm {
+        Algorithm::Hotp(Hash::Sha1) => {}
+        Algorithm::Hotp(_) => return Err(Unfit("liboath's users file knows SHA-1 only")),
+        Algorithm::Motp => return Err(Unfit("liboath knows no Mobile-OTP")),
+    }
+    if !(6..=8).contains(&digits) {
+        return Err(Unfit("liboath's users file knows 6 to 8 digits only"));
+    }
+    if matches!(token.kind.factor, MovingFactor::Time(period) if ![30, 60].contains(&period.get())) {
+        return Err(Unfit("liboath's users file knows periods of 30 and 60 seconds only"));
+    }
+    let pin = match pin {
+        Pin::None => b"-",
+        Pin::External => b"+",
+        Pin::Literal(pin) => pin.expose(),
+        Pin::Hashed(_) => return Err(Unfit("liboath knows no hashed PINs")),
+    };
+    let state = &token.state;
+    let counter = match (token.kind.factor, &state.last_otp) {
+        (MovingFactor::Time(_), _) => 0,
+        (MovingFactor::Event, None) => state.counter,
+        (MovingFactor::Event, Some(_)) => (state.counter - 1).max(0),
+    };
+    let mut line = Zeroizing::new(Vec::with_capacity(2048));
+    for field in [token.kind.field().as_bytes(), &token.user, pin, to_hexadecimal(&token.key).as_bytes()] {
+        line.extend_from_slice(field);
+        line.push(b'\t');
+    }
+    line.extend_from_slice(counter.to_string().as_bytes());
+    if let Some(code) = &state.last_otp {
+        let last = state.used.as_of(i64::MAX).map(|(_, last)| last);
+        line.push(b'\t');
+        line.extend_from_slice(code.as_bytes());
+        line.push(b'\t');
+        line.extend_from_slice(&last.map_or(*localtime::NEVER, |last| localtime::format(last, zone)));
+    }
+    Ok(line)
+}

@@ -1,0 +1,170 @@
+//! Tokens as other programs write them down. Each form parses into [`Token`] and is written from it; none of
+//! this is part of what servers load.
+
+pub mod csv;
+pub mod google;
+pub mod liboath;
+pub mod otpauth;
+pub mod pskc;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use data_encoding::{Encoding, HEXLOWER, HEXLOWER_PERMISSIVE, Specification};
+use otpgate::otp::{Digits, Hash};
+use otpgate::secret::Secret;
+use otpgate::token::{Algorithm, MovingFactor, State};
+use otpgate::users::record::KEY_MAX;
+use zeroize::Zeroizing;
+
+/// A token on its way in or out.
+pub struct Token {
+    pub user: Vec<u8>,
+    pub kind: Kind,
+    pub key: Secret,
+    /// Field 3 as it is to be written; `None` where a form knows no PINs.
+    pub pin: Option<Zeroizing<Vec<u8>>>,
+    pub state: State,
+    /// Where it stands: the number of its line, or of its key.
+    pub place: usize,
+}
+
+/// How codes are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    pub algorithm: Algorithm,
+    pub factor: MovingFactor,
+    pub digits: Digits,
+}
+
+impl Kind {
+    /// Field 1 of the users file.
+    pub fn field(self) -> String {
+        let name = match self.algorithm {
+            Algorithm::Hotp(Hash::Sha1) => "HOTP",
+            Algorithm::Hotp(Hash::Sha256) => "HOTP-SHA256",
+            Algorithm::Hotp(Hash::Sha512) => "HOTP-SHA512",
+            Algorithm::Motp => "MOTP",
+        };
+        let digits = self.digits.count();
+        match self.factor {
+            MovingFactor::Event => format!("{name}/E/{digits}"),
+            MovingFactor::Time(period) => format!("{name}/T{period}/{digits}"),
+        }
+    }
+}
+
+/// What is wrong with a document, and where in it. Never holds a secret.
+#[derive(Debug)]
+pub struct Flaw {
+    /// The number of a line or key; `None`: the whole of it.
+    pub place: Option<usize>,
+    pub text: Cow<'static, str>,
+}
+
+impl Flaw {
+    pub fn at(place: usize, text: impl Into<Cow<'static, str>>) -> Flaw {
+        Flaw { place: Some(place), text: text.into() }
+    }
+
+    pub fn of_all(text: impl Into<Cow<'static, str>>) -> Flaw {
+        Flaw { place: None, text: text.into() }
+    }
+}
+
+/// What was read, and what an admin has to know about it.
+pub struct Read {
+    pub tokens: Vec<Token>,
+    pub notes: Vec<String>,
+}
+
+/// A document is read whole, so that all its flaws can be told at once.
+pub type Outcome = Result<Read, Vec<Flaw>>;
+
+/// The parsed places of a document, or all its flaws.
+pub fn collect(parsed: impl Iterator<Item = Result<Token, Flaw>>) -> Result<Vec<Token>, Vec<Flaw>> {
+    let mut tokens = Vec::new();
+    let mut flaws = Vec::new();
+    for token in parsed {
+        match token {
+            Ok(token) => tokens.push(token),
+            Err(flaw) => flaws.push(flaw),
+        }
+    }
+    if flaws.is_empty() { Ok(tokens) } else { Err(flaws) }
+}
+
+/// The lines of a text with their numbers, without line ends, blank lines and comments.
+pub fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    (1..)
+        .zip(text.split(|&b| b == b'\n').map(<[u8]>::trim_ascii))
+        .filter(|(_, line)| !line.is_empty() && line[0] != b'#')
+}
+
+/// Base 32 as people and programs write it: any case, with or without padding, in groups.
+pub fn base32(text: &[u8]) -> Option<Secret> {
+    let mut plain: Zeroizing<Vec<u8>> = Zeroizing::new(Vec::with_capacity(text.len()));
+    plain.extend(text.iter().filter(|b| !b.is_ascii_whitespace() && **b != b'-').map(u8::to_ascii_uppercase));
+    while plain.last() == Some(&b'=') {
+        plain.pop();
+    }
+    key(lenient_base32().decode(&plain).ok()?)
+}
+
+/// Some programs leave something in the bits behind the last byte.
+fn lenient_base32() -> Encoding {
+    let mut specification = Specification::new();
+    specification.symbols.push_str("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567");
+    specification.check_trailing_bits = false;
+    specification.encoding().expect("32 symbols")
+}
+
+/// Hexadecimal in any case.
+pub fn hexadecimal(text: &[u8]) -> Option<Secret> {
+    key(HEXLOWER_PERMISSIVE.decode(text).ok()?)
+}
+
+fn key(bytes: Vec<u8>) -> Option<Secret> {
+    let secret = Secret::new(bytes);
+    (1..=KEY_MAX).contains(&secret.expose().len()).then_some(secret)
+}
+
+/// For forms that want hexadecimal.
+pub fn to_hexadecimal(key: &Secret) -> Zeroizing<String> {
+    Zeroizing::new(HEXLOWER.encode(key.expose()))
+}
+
+/// A number of ASCII digits and nothing else.
+pub fn number<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
+    let is_digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    str::from_utf8(text).ok().filter(|_| is_digits)?.parse().ok()
+}
+
+/// SHA1, SHA-256, HmacSHA512 …
+pub fn hash(text: &[u8]) -> Option<Hash> {
+    let name: Vec<u8> = text.iter().filter(|&&b| b != b'-').map(u8::to_ascii_lowercase).collect();
+    match name.strip_prefix(b"hmac").unwrap_or(&name) {
+        b"sha1" => Some(Hash::Sha1),
+        b"sha256" => Some(Hash::Sha256),
+        b"sha512" => Some(Hash::Sha512),
+        _ => None,
+    }
+}
+
+pub fn hash_name(hash: Hash) -> &'static str {
+    match hash {
+        Hash::Sha1 => "SHA1",
+        Hash::Sha256 => "SHA256",
+        Hash::Sha512 => "SHA512",
+    }
+}
+
+/// Why a token has no place in a form.
+pub struct Unfit(pub &'static str);
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}

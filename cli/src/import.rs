@@ -1,0 +1,446 @@
+//! `otpgate import`: tokens that other programs have written down.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{ValueEnum, ValueHint};
+use jiff::tz::TimeZone;
+use otpgate::log::Quoted;
+use otpgate::token::Algorithm;
+use otpgate::users::journal::Journal;
+use otpgate::users::lock::Locked;
+use otpgate::users::rewrite::{self, NewLine};
+use otpgate::users::{check as findings, index, line, record};
+use zeroize::Zeroizing;
+
+use crate::add::check_user;
+use crate::exchange::{self, Flaw, Outcome, Token, csv, google, liboath, otpauth, pskc};
+use crate::pin::{self, Pin};
+use crate::progress::Progress;
+use crate::{Failure, Result, check, owner, print, secret_file};
+
+/// Larger than any list of tokens, smaller than what a machine's memory takes.
+const FILE_MAX: u64 = 256 * 1024 * 1024;
+/// Longer lists are cut.
+const TOLD_MAX: usize = 20;
+
+/// Add the tokens that a file of another program holds
+///
+/// All of them or none, in one change. Forms without PINs: one PIN is asked for, and given to all, unless --no-pin or
+/// --pin-external is given. What standard input has to give comes in this order, a line each: the password or
+/// pre-shared key of an encrypted PSKC file, the PIN.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// What the file is
+    #[arg(value_enum)]
+    form: Form,
+    /// The file, or - for standard input
+    #[arg(value_name = "INPUT", value_hint = ValueHint::FilePath)]
+    input: PathBuf,
+    /// The name the user logs in with, for a file with one token
+    #[arg(long, value_name = "NAME")]
+    user: Option<OsString>,
+    /// Leave out tokens whose users are listed already (with --another-token: those listed themselves)
+    #[arg(long)]
+    skip_existing: bool,
+    /// Users who have a token get another one
+    #[arg(long)]
+    another_token: bool,
+    /// The codes alone log in
+    #[arg(long, group = "pin")]
+    no_pin: bool,
+    /// The server's own PIN provider checks the PINs
+    #[arg(long, group = "pin")]
+    pin_external: bool,
+    /// Store the PIN as it is, not as an Argon2id hash: for Digest logins and for mod_authn_otp
+    #[arg(long, group = "pin")]
+    plain_pin: bool,
+    /// The password of an encrypted PSKC file, or its pre-shared key in hexadecimal [default: is asked for]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    secret_file: Option<PathBuf>,
+    /// Import a signed PSKC file, whose signature can't be checked here
+    #[arg(long)]
+    ignore_signature: bool,
+}
+
+/// What import reads.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// otpauth:// addresses, one on a line
+    Otpauth,
+    /// PSKC, RFC 6030: XML, also encrypted with a password or a pre-shared key
+    Pskc,
+    /// OATH CSV: name, key, type, digits, period or counter, hash
+    Csv,
+    /// The users file of liboath and pam_oath
+    Liboath,
+    /// The .google_authenticator file of one user
+    GoogleAuthenticator,
+    /// The users file of mod_authn_otp, which is used as it is
+    #[value(name = "mod_authn_otp")]
+    ModAuthnOtp,
+}
+
+impl Form {
+    fn has_pins(self) -> bool {
+        self == Form::Liboath
+    }
+
+    /// What a place in it is called.
+    fn place(self) -> &'static str {
+        match self {
+            Form::Pskc => "key",
+            _ => "line",
+        }
+    }
+}
+
+pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.form == Form::ModAuthnOtp {
+        return stay(&arguments.input);
+    }
+    let name = match arguments.input.as_path() {
+        path if path == Path::new("-") => "standard input".to_owned(),
+        path => path.display().to_string(),
+    };
+    let mut progress = Progress::new();
+    let document = read_document(&arguments.input, &name)?;
+    progress.tell(|| format!("reading {name}"));
+    let read = parse(arguments, &document).map_err(|flaws| {
+        told(&name, arguments.form, "tokens that cannot be imported", "nothing was changed", &flaws)
+    })?;
+    let exchange::Read { mut tokens, notes } = read;
+    if tokens.is_empty() {
+        return Err(Failure::new(format!("{name}: it holds no token; nothing was changed")));
+    }
+    name_users(arguments, &name, &mut tokens)?;
+    let pins = Pins::ask(arguments, &name, &tokens)?;
+
+    progress.tell(|| format!("checking {} tokens", tokens.len()));
+    let mut lines = Vec::with_capacity(tokens.len());
+    let mut flaws = Vec::new();
+    for token in tokens {
+        match Line::of(token, &pins) {
+            Ok(line) => lines.push(line),
+            Err(flaw) => flaws.push(flaw),
+        }
+    }
+    if !flaws.is_empty() {
+        return Err(told(
+            &name,
+            arguments.form,
+            "tokens that cannot be imported",
+            "nothing was changed",
+            &flaws,
+        ));
+    }
+
+    let (added, skipped) = owner::acting(file, || {
+        let locked = Locked::acquire(file)?;
+        let mut journal = Journal::open(&locked, &mut None)?;
+        progress.tell(|| format!("looking for {} tokens in {}", lines.len(), file.display()));
+        let listed = listed(&locked, &lines)?;
+        let new = select(arguments, &name, &lines, &listed)?;
+        progress.tell(|| format!("writing {} tokens", new.len()));
+        let zone = TimeZone::system();
+        let skipped = lines.len() - new.len();
+        if !new.is_empty() {
+            rewrite::extend(&locked, &mut journal, &zone, &new)?;
+        }
+        Ok((new.len(), skipped))
+    })?;
+    drop(progress);
+    for note in notes {
+        eprintln!("otpgate: {name}: {note}");
+    }
+    let skipped = match skipped {
+        0 => String::new(),
+        skipped => format!("; {} left out, listed already", counted(skipped)),
+    };
+    print(format_args!("{} imported{skipped}\n", counted(added)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn counted(tokens: usize) -> String {
+    format!("{tokens} token{}", if tokens == 1 { "" } else { "s" })
+}
+
+/// A users file of mod_authn_otp is one of ours.
+fn stay(input: &Path) -> Result<ExitCode> {
+    if input == Path::new("-") {
+        return Err(Failure::new("mod_authn_otp's users file is used where it is: give its path, not -"));
+    }
+    let found = findings::all_lines(input)?.findings;
+    print(check::told(&found))?;
+    let path = input.display();
+    print(format_args!(
+        "{path}: nothing to import, a users file of mod_authn_otp is used as it is. Run `otpgate -f {path} init` once, \
+         which makes lock and journal, then `otpgate -f {path} check`.\n"
+    ))?;
+    Ok(if check::is_grave(&found) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn read_document(input: &Path, name: &str) -> Result<Zeroizing<Vec<u8>>> {
+    let fault = |error: std::io::Error| Failure::new(format!("cannot read {name}: {error}"));
+    let too_large =
+        || Failure::new(format!("{name}: it is larger than {} MiB; import it in parts", FILE_MAX >> 20));
+    let mut document = Zeroizing::new(Vec::new());
+    if input == Path::new("-") {
+        std::io::stdin().lock().take(FILE_MAX + 1).read_to_end(&mut document).map_err(fault)?;
+    } else {
+        let file = File::open(input).map_err(fault)?;
+        let size = file.metadata().map_err(fault)?.len();
+        if size > FILE_MAX {
+            return Err(too_large());
+        }
+        // Room for all of it: what a growing buffer leaves behind isn't wiped.
+        document.reserve(size as usize + 1);
+        file.take(FILE_MAX + 1).read_to_end(&mut document).map_err(fault)?;
+    }
+    if document.len() as u64 > FILE_MAX { Err(too_large()) } else { Ok(document) }
+}
+
+fn parse(arguments: &Arguments, document: &[u8]) -> Outcome {
+    match arguments.form {
+        Form::Otpauth => otpauth::read(document),
+        Form::Csv => csv::read(document),
+        Form::Liboath => liboath::read(document, &TimeZone::system()),
+        Form::GoogleAuthenticator => google::read(document),
+        Form::Pskc => pskc::read(document, arguments.ignore_signature, &mut |wanted| {
+            secret(arguments, wanted).map_err(|failure| Flaw::of_all(failure.to_string()))
+        }),
+        Form::ModAuthnOtp => unreachable!("is used as it is"),
+    }
+}
+
+/// The password or key of an encrypted document.
+fn secret(arguments: &Arguments, wanted: pskc::Wanted<'_>) -> Result<Zeroizing<Vec<u8>>> {
+    let (what, name) = match wanted {
+        pskc::Wanted::PreSharedKey(name) => ("pre-shared key", name),
+        pskc::Wanted::Password(name) => ("password", name),
+    };
+    if let Some(path) = &arguments.secret_file {
+        return secret_file::read_line(path);
+    }
+    if arguments.input == Path::new("-") {
+        return Err(Failure::new(format!("it is encrypted: give the {what} with --secret-file")));
+    }
+    // The name is the file's: nothing in it shall move the cursor.
+    let name = name.map_or(String::new(), |name| format!(" {}", Quoted(name.as_bytes())));
+    pin::ask_secret(&format!("{what}{name}"))
+}
+
+fn name_users(arguments: &Arguments, name: &str, tokens: &mut [Token]) -> Result<()> {
+    match (&arguments.user, tokens) {
+        (Some(user), [token]) => token.user = user.as_bytes().to_vec(),
+        (Some(_), tokens) => {
+            let text = format!("{name}: it holds {} tokens, and --user can name one only", tokens.len());
+            return Err(Failure::new(text));
+        }
+        (None, _) if arguments.form == Form::GoogleAuthenticator => {
+            return Err(Failure::new(format!("{name}: it names no user; give one with --user")));
+        }
+        (None, _) => {}
+    }
+    Ok(())
+}
+
+/// Field 3 of tokens whose form knows none.
+enum Pins {
+    OfTheirOwn,
+    None,
+    External,
+    /// One for all; Mobile-OTP needs it as it is.
+    Same {
+        plain: Zeroizing<Vec<u8>>,
+        field: Zeroizing<Vec<u8>>,
+    },
+}
+
+impl Pins {
+    fn ask(arguments: &Arguments, name: &str, tokens: &[Token]) -> Result<Pins> {
+        let has_motp = tokens.iter().any(|token| token.kind.algorithm == Algorithm::Motp);
+        match () {
+            () if arguments.form.has_pins() => {
+                if arguments.no_pin || arguments.pin_external || arguments.plain_pin {
+                    let text = format!(
+                        "{name}: it has PINs of its own; leave out --no-pin, --pin-external, --plain-pin"
+                    );
+                    return Err(Failure::new(text));
+                }
+                Ok(Pins::OfTheirOwn)
+            }
+            () if arguments.no_pin => Ok(Pins::None),
+            () if arguments.pin_external && has_motp => Err(Failure::new(format!(
+                "{name}: Mobile-OTP makes codes with the PIN; --pin-external isn't for it"
+            ))),
+            () if arguments.pin_external => Ok(Pins::External),
+            () if arguments.input == Path::new("-") => Err(Failure::new(
+                "standard input can't hold both tokens and a PIN: give --no-pin or --pin-external, or the file by name",
+            )),
+            () => {
+                let pin = Pin::ask("all of them")?;
+                let plain = Zeroizing::new(pin.plain().to_vec());
+                let field = if arguments.plain_pin { plain.clone() } else { Zeroizing::new(pin.hashed()?) };
+                Ok(Pins::Same { plain, field })
+            }
+        }
+    }
+
+    fn field<'a>(&'a self, token: &'a Token) -> &'a [u8] {
+        match self {
+            Pins::OfTheirOwn => token.pin.as_ref().expect("the form has PINs"),
+            Pins::None => b"-",
+            Pins::External => b"+",
+            Pins::Same { plain, .. } if token.kind.algorithm == Algorithm::Motp => plain,
+            Pins::Same { field, .. } => field,
+        }
+    }
+}
+
+/// A token as it will stand in the users file.
+struct Line {
+    kind: String,
+    pin: Zeroizing<Vec<u8>>,
+    key: Zeroizing<String>,
+    token: Token,
+}
+
+impl Line {
+    fn of(token: Token, pins: &Pins) -> std::result::Result<Line, Flaw> {
+        check_user(&token.user).map_err(|failure| Flaw::at(token.place, failure.to_string()))?;
+        let line = Line {
+            kind: token.kind.field(),
+            pin: Zeroizing::new(pins.field(&token).to_vec()),
+            key: exchange::to_hexadecimal(&token.key),
+            token,
+        };
+        // A PIN that somebody else's file has may look like a hash.
+        let text = Zeroizing::new(line.head().join(&b' '));
+        match record::parse(&text, &TimeZone::UTC) {
+            Ok(_) => Ok(line),
+            Err(error) => Err(Flaw::at(line.token.place, error.to_string())),
+        }
+    }
+
+    fn head(&self) -> [&[u8]; 4] {
+        [self.kind.as_bytes(), &self.token.user, &self.pin, self.key.as_bytes()]
+    }
+
+    fn is_same_token(&self, algorithm: Algorithm, key: &otpgate::secret::Secret) -> bool {
+        self.token.kind.algorithm == algorithm && self.token.key == *key
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listed {
+    No,
+    /// The user has another token.
+    User,
+    /// The very token.
+    Token,
+}
+
+/// What of the new lines is there already, in the file or further up among themselves.
+fn listed(locked: &Locked, lines: &[Line]) -> Result<Vec<Listed>> {
+    let mut by_user: HashMap<&[u8], Vec<usize>> = HashMap::with_capacity(lines.len());
+    let mut listed = vec![Listed::No; lines.len()];
+    for (i, line) in lines.iter().enumerate() {
+        let earlier = by_user.entry(&line.token.user).or_default();
+        let is_same = |&earlier: &usize| {
+            line.is_same_token(lines[earlier].token.kind.algorithm, &lines[earlier].token.key)
+        };
+        if earlier.iter().any(is_same) {
+            listed[i] = Listed::Token;
+        }
+        earlier.push(i);
+    }
+    let path = &locked.paths.resolved;
+    index::for_each_line(&locked.users, |_, text| {
+        let Some(new) = line::user_of(text).and_then(|user| by_user.get(user)) else { return };
+        let there = record::parse(text, &TimeZone::UTC);
+        for &i in new {
+            let is_same = there
+                .as_ref()
+                .is_ok_and(|there| lines[i].is_same_token(there.token.algorithm, &there.token.key));
+            if is_same {
+                listed[i] = Listed::Token;
+            } else if listed[i] == Listed::No {
+                listed[i] = Listed::User;
+            }
+        }
+    })
+    .map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?;
+    // One user twice in the document: the second is another token.
+    for new in by_user.values().filter(|new| new.len() > 1) {
+        for &i in &new[1..] {
+            if listed[i] == Listed::No {
+                listed[i] = Listed::User;
+            }
+        }
+    }
+    Ok(listed)
+}
+
+/// The lines to be added, or the list of what stands in the way.
+fn select<'a>(
+    arguments: &Arguments,
+    name: &str,
+    lines: &'a [Line],
+    listed: &[Listed],
+) -> Result<Vec<NewLine<'a>>> {
+    let mut new = Vec::with_capacity(lines.len());
+    let (mut users, mut tokens) = (Vec::new(), Vec::new());
+    for (line, listed) in lines.iter().zip(listed) {
+        let flaw = || Flaw::at(line.token.place, Quoted(&line.token.user).to_string());
+        match listed {
+            Listed::No => {}
+            Listed::User if arguments.another_token => {}
+            _ if arguments.skip_existing => continue,
+            Listed::User => {
+                users.push(flaw());
+                continue;
+            }
+            Listed::Token => {
+                tokens.push(flaw());
+                continue;
+            }
+        }
+        new.push(NewLine { head: line.head(), state: line.token.state.clone() });
+    }
+    if !tokens.is_empty() {
+        let hint = "nothing was changed (--skip-existing leaves them out)";
+        return Err(told(name, arguments.form, "tokens that are listed already", hint, &tokens));
+    }
+    if !users.is_empty() {
+        let hint = "nothing was changed (--skip-existing leaves them out, --another-token adds \
+                    second ones)";
+        return Err(told(name, arguments.form, "users who have a token already", hint, &users));
+    }
+    Ok(new)
+}
+
+/// A list with its heading.
+fn told(name: &str, form: Form, what: &str, hint: &str, flaws: &[Flaw]) -> Failure {
+    if let [Flaw { place: None, text }] = flaws {
+        return Failure::new(format!("{name}: {text}"));
+    }
+    let mut told = format!("{name}: {what}: {}; {hint}", flaws.len());
+    for flaw in flaws.iter().take(TOLD_MAX) {
+        match flaw.place {
+            Some(place) => write!(told, "\n  {} {place}: {}", form.place(), flaw.text),
+            None => write!(told, "\n  {}", flaw.text),
+        }
+        .expect("writing to memory");
+    }
+    if flaws.len() > TOLD_MAX {
+        write!(told, "\n  and {} more", flaws.len() - TOLD_MAX).expect("writing to memory");
+    }
+    Failure::new(told)
+}
