@@ -15,15 +15,19 @@ BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 DOCDIR ?= $(PREFIX)/share/doc/otpgate
+MANDIR ?= $(PREFIX)/share/man
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 
 APACHE_MODULE := $(BUILD)/mod_authn_otp.so
 NGINX_MODULE := $(BUILD)/ngx_http_auth_otp_module.so
 
-.PHONY: build rust apache need-apxs nginx need-nginx clean install install-common install-apache install-nginx
+.PHONY: build rust pages apache need-apxs nginx need-nginx clean install install-common install-apache install-nginx
 .DELETE_ON_ERROR:
 
 # First of all, so that nobody waits for the Rust build to learn what is missing.
-build: need-apxs need-nginx rust apache nginx
+build: need-apxs need-nginx rust pages apache nginx
 
 # ---- Rust: the library, static and shared, and the command ---------------------------------------------
 
@@ -32,6 +36,11 @@ rust:
 	$(CARGO) build --release --workspace $(CARGO_FLAGS)
 
 $(RELEASE)/libotpgate.a: | rust ;
+
+# Man pages and completions say what the command says of itself: they are written by a program of the same build.
+pages: rust
+	rm -rf $(BUILD)/pages
+	$(RELEASE)/otpgate-pages $(BUILD)/pages
 
 # ---- Apache module -------------------------------------------------------------------------------------
 
@@ -152,10 +161,19 @@ bench:
 
 install: install-common install-apache install-nginx
 
+# Names of older tools that the command answers to.
+TOOLS = otptool otplock genotpurl
+
 install-common:
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR) $(DESTDIR)$(INCLUDEDIR)
 	install -m 755 $(RELEASE)/otpgate $(DESTDIR)$(BINDIR)/otpgate
-	for name in otptool otplock genotpurl; do ln -sf otpgate $(DESTDIR)$(BINDIR)/$$name || exit 1; done
+	for name in $(TOOLS); do ln -sf otpgate $(DESTDIR)$(BINDIR)/$$name || exit 1; done
+	install -d $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
+	install -m 644 $(BUILD)/pages/man/*.1 $(DESTDIR)$(MANDIR)/man1
+	for name in otpgate $(TOOLS); do \
+		install -m 644 $(BUILD)/pages/bash/$$name.bash $(DESTDIR)$(BASHDIR)/$$name || exit 1; done
+	install -m 644 $(BUILD)/pages/zsh/_* $(DESTDIR)$(ZSHDIR)
+	install -m 644 $(BUILD)/pages/fish/*.fish $(DESTDIR)$(FISHDIR)
 	install -m 644 include/otpgate.h $(DESTDIR)$(INCLUDEDIR)/otpgate.h
 	install -m 644 $(RELEASE)/libotpgate.a $(DESTDIR)$(LIBDIR)/libotpgate.a
 	soname=$$(readelf -d $(RELEASE)/libotpgate.so | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p'); \

@@ -24,7 +24,7 @@ const EDITOR: &str = "vim";
 
 pub const TOOL: Tool = Tool {
     name: "otplock",
-    about: "Waits for the users file's locks and holds them while a command runs: until it ends, logins wait too",
+    about: "Holds the users file's locks while a command runs",
     synopses: &["usersfile [command ...]", "-e usersfile", "-h"],
     flags: &[
         Flag { letter: 'e', argument: None, help: "edit the users file with $EDITOR (default vim)" },
@@ -45,7 +45,8 @@ pub const TOOL: Tool = Tool {
         },
     ],
     notes: "\
-A server refuses a login that has waited for 5 seconds: prefer `otpgate edit`, which locks for a moment only.
+Without a command it only waits for the locks. Until the command ends, logins wait too, and are refused after 5
+seconds: prefer `otpgate edit`, which locks for a moment only.
 Status: that of the command (0 without one), 85 wrong usage, 86 the file can't be locked or the command can't be
 started, 87 the command was ended by a signal.
 ",

@@ -1,0 +1,161 @@
+//! Every verb and flag is in the help, in a man page, in a completion and in docs/command.md.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{PROGRAM, Site};
+
+const PAGES: &str = env!("CARGO_BIN_EXE_otpgate-pages");
+
+/// A command, verb or tool, and its flags as they are typed.
+struct Described {
+    /// "otpgate", "otpgate add", "otplock".
+    name: String,
+    flags: Vec<String>,
+}
+
+fn described() -> Vec<Described> {
+    let mut all = Vec::new();
+    for mut command in otpgate_cli::commands() {
+        command.build();
+        let name = command.get_name().to_owned();
+        all.push(Described { flags: flags(&command), name: name.clone() });
+        for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help" && !verb.is_hide_set())
+        {
+            assert!(!verb.has_subcommands(), "of verbs of verbs nothing here knows");
+            all.push(Described { flags: flags(verb), name: format!("{name} {}", verb.get_name()) });
+        }
+    }
+    all
+}
+
+fn flags(command: &clap::Command) -> Vec<String> {
+    let mut flags = Vec::new();
+    for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
+        flags.extend(arg.get_long().map(|long| format!("--{long}")));
+        flags.extend(arg.get_short().map(|short| format!("-{short}")));
+    }
+    flags
+}
+
+/// Whether it stands there as a word of its own, not as the beginning of another.
+fn has_word(text: &str, word: &str) -> bool {
+    let is_of_word = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    text.match_indices(word)
+        .any(|(at, _)| !text[..at].ends_with(is_of_word) && !text[at + word.len()..].starts_with(is_of_word))
+}
+
+#[track_caller]
+fn assert_all_in(text: &str, flags: &[String], place: &str) {
+    for flag in flags {
+        assert!(has_word(text, flag), "{flag} is missing in {place}");
+    }
+}
+
+fn pages() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let made = Command::new(PAGES).arg(directory.path()).output().unwrap();
+    assert!(made.status.success() && made.stderr.is_empty(), "{}", String::from_utf8_lossy(&made.stderr));
+    directory
+}
+
+#[test]
+fn the_help_of_each_verb_has_its_flags() {
+    let site = Site::new();
+    for Described { name, flags } in described() {
+        let (tool, verb) = name.split_once(' ').map_or((&name[..], None), |(tool, verb)| (tool, Some(verb)));
+        let help = if tool == "otpgate" {
+            site.run(&[verb.as_slice(), &["--help"]].concat(), "").out
+        } else {
+            site.run_as(&site.link(tool), &["-h"], "").err
+        };
+        assert_all_in(&help, &flags, &format!("the help of {name}"));
+    }
+    let help = site.run(&["--help"], "").out;
+    for Described { name, .. } in described() {
+        if let Some((_, verb)) = name.split_once(' ') {
+            assert!(help.lines().any(|line| line.trim_start().starts_with(&format!("{verb} "))), "{verb}");
+        }
+    }
+}
+
+#[test]
+fn there_is_a_man_page_of_each_verb_and_tool_with_its_flags() {
+    let directory = pages();
+    for Described { name, flags } in described() {
+        let path = directory.path().join("man").join(format!("{}.1", name.replace(' ', "-")));
+        let page = fs::read_to_string(&path).unwrap_or_else(|_| panic!("{} is missing", path.display()));
+        assert_all_in(&page.replace("\\-", "-").replace("\\fB", " ").replace("\\fR", " "), &flags, &name);
+    }
+}
+
+#[test]
+fn each_shell_completes_verbs_and_flags() {
+    let directory = pages();
+    for Described { name, flags } in described() {
+        let tool = name.split(' ').next().unwrap();
+        for (shell, file) in [("bash", format!("{tool}.bash")), ("zsh", format!("_{tool}"))] {
+            let text = fs::read_to_string(directory.path().join(shell).join(file)).unwrap();
+            assert_all_in(&text, &flags, &format!("the completion of {name} for {shell}"));
+        }
+        let fish = fs::read_to_string(directory.path().join(format!("fish/{tool}.fish"))).unwrap();
+        let in_fish = |flag: &String| match flag.strip_prefix("--") {
+            Some(long) => format!("-l {long}"),
+            None => format!("-s {}", &flag[1..]),
+        };
+        assert_all_in(&fish, &flags.iter().map(in_fish).collect::<Vec<_>>(), &format!("{tool}.fish"));
+        let checked =
+            Command::new("bash").arg("-n").arg(directory.path().join(format!("bash/{tool}.bash"))).status();
+        assert!(checked.unwrap().success());
+    }
+}
+
+#[test]
+fn the_documentation_has_every_verb_and_flag_in_a_section_about_it() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/command.md");
+    let text = fs::read_to_string(path).unwrap();
+    // The beginning, which is about all verbs, and what stands under a heading.
+    let sections: Vec<&str> = text.split("\n## ").collect();
+    for Described { name, flags } in described() {
+        let about: Vec<&str> = sections.iter().copied().filter(|section| has_word(section, &name)).collect();
+        assert!(!about.is_empty(), "docs/command.md doesn't have `{name}`");
+        let about = format!("{}\n{}", sections[0], about.join("\n"));
+        assert_all_in(&about, &flags, &format!("what docs/command.md says of {name}"));
+    }
+}
+
+#[test]
+fn make_install_puts_everything_in_place() {
+    let root = tempfile::tempdir().unwrap();
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let target = Path::new(PROGRAM).ancestors().nth(2).unwrap();
+    assert!(repository.join("build/pages/man/otpgate.1").exists(), "no man pages: run `make build`");
+    let made = Command::new("make")
+        .args(["-C", repository.to_str().unwrap(), "install-common", "PREFIX=/usr"])
+        .arg(format!("DESTDIR={}", root.path().display()))
+        .env("CARGO_TARGET_DIR", target)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let installed = |path: &str| -> PathBuf { root.path().join("usr").join(path) };
+    for Described { name, .. } in described() {
+        let page = installed(&format!("share/man/man1/{}.1", name.replace(' ', "-")));
+        assert!(page.exists(), "{}", page.display());
+        if !name.contains(' ') {
+            for path in [
+                format!("bin/{name}"),
+                format!("share/bash-completion/completions/{name}"),
+                format!("share/zsh/site-functions/_{name}"),
+                format!("share/fish/vendor_completions.d/{name}.fish"),
+            ] {
+                assert!(installed(&path).exists(), "{path}");
+            }
+        }
+    }
+    let help = Command::new(installed("bin/genotpurl")).arg("-h").output().unwrap();
+    assert!(help.stderr.starts_with(b"usage: genotpurl "));
+    assert!(!installed("bin/otpgate-pages").exists());
+}
