@@ -26,7 +26,7 @@ use otpgate::users::rewrite::{self, NewLine};
 use zeroize::Zeroizing;
 
 use crate::exchange::Kind;
-use crate::key_uri::{KeyUri, issuer_or_host};
+use crate::key_uri::KeyUri;
 use crate::pin::{self, Pin};
 use crate::qr::{self, Picture};
 use crate::{Failure, Result, fill_with_random, may_colour, owner, print, secret_file};
@@ -118,7 +118,7 @@ impl HashName {
 pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let user = arguments.user.as_bytes();
     check_user(user)?;
-    let issuer = issuer(arguments)?;
+    let issuer = issuer(arguments.issuer.as_deref())?;
     let qr_kind = arguments.qr.as_deref().map(qr::ImageKind::of).transpose()?;
     let key = match &arguments.key_file {
         Some(path) => key_from_file(path)?,
@@ -129,18 +129,19 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     check_duplicates(arguments, &found, &key)?;
     warn_of_apps(arguments);
 
+    let Kind { algorithm, factor, digits } = kind(arguments);
+    let new = NewKey { user, key: &key, algorithm, digits, factor };
     let kind = kind(arguments).field();
     let pin = pin_field(arguments)?;
     let key_field = Zeroizing::new(HEXLOWER.encode(key.expose()));
     let head = [kind.as_bytes(), user, &pin[..], key_field.as_bytes()];
-    let uri = issuer.as_deref().map(|issuer| uri(arguments, &key, issuer));
     let mut image = None;
-    if let (Some(path), Some(kind), Some(uri)) = (&arguments.qr, qr_kind, &uri) {
-        secret_file::create(path, &Picture::of(uri)?.image(kind)?)?;
+    if let (Some(path), Some(kind), Some(uri)) = (&arguments.qr, qr_kind, new.uri(&issuer)) {
+        secret_file::create(path, &Picture::of(&uri)?.image(kind)?)?;
         image = Some(Unsaved(path));
     }
     let state = if arguments.confirm {
-        show(arguments, "To be added", &key, uri.as_ref())?;
+        tell(&format!("To be added: {}", Quoted(user)), &new, &issuer, arguments.quiet)?;
         confirmed(head)?
     } else {
         State::fresh()
@@ -161,7 +162,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         );
     }
     if !arguments.confirm {
-        show(arguments, "Added", &key, uri.as_ref())?;
+        tell(&format!("Added {}", Quoted(user)), &new, &issuer, arguments.quiet)?;
     } else if !arguments.quiet {
         eprintln!("Added {}.", Quoted(user));
     }
@@ -213,7 +214,7 @@ fn confirmed([kind, user, pin, key]: [&[u8]; 4]) -> Result<State> {
         if std::io::stdin().is_terminal() {
             eprint!("A code that it shows now: ");
         }
-        let mut code = pin::next_line("code")?;
+        let mut code = pin::read_line()?;
         if code.is_empty() {
             return Err(Failure::new("no code was given; nothing was changed"));
         }
@@ -293,20 +294,30 @@ fn pin_field(arguments: &Arguments) -> Result<Zeroizing<Vec<u8>>> {
     Ok(Zeroizing::new(field))
 }
 
-/// `None` for Mobile-OTP, which has no address.
-fn issuer(arguments: &Arguments) -> Result<Option<String>> {
-    if arguments.motp { Ok(None) } else { issuer_or_host(arguments.issuer.as_deref()).map(Some) }
+/// Who asks for the code, by default the host.
+pub fn issuer(given: Option<&str>) -> Result<String> {
+    let issuer = match given {
+        Some(issuer) => issuer.to_owned(),
+        None => nix::unistd::gethostname()
+            .map_err(|error| Failure::new(format!("cannot get the host's name: {}", error.desc())))?
+            .to_string_lossy()
+            .into_owned(),
+    };
+    if issuer.is_empty() || issuer.contains(':') {
+        return Err(Failure::new("the issuer can't be empty or hold a colon, which would end it"));
+    }
+    Ok(issuer)
 }
 
-fn random_key() -> Result<Secret> {
+pub fn random_key() -> Result<Secret> {
     let mut key = vec![0; KEY_LEN];
     fill_with_random(&mut key)?;
     Ok(Secret::new(key))
 }
 
-fn key_from_file(path: &Path) -> Result<Secret> {
+pub fn key_from_file(path: &Path) -> Result<Secret> {
     let (name, text) = if path == Path::new("-") {
-        ("standard input".to_owned(), pin::ask_secret("key")?)
+        ("standard input".to_owned(), pin::ask_secret("The key: ")?)
     } else {
         let text = std::fs::read(path).map(Zeroizing::new);
         let text = text.map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?;
@@ -327,29 +338,40 @@ fn key_from_file(path: &Path) -> Result<Secret> {
     Ok(key)
 }
 
-fn uri(arguments: &Arguments, key: &Secret, issuer: &str) -> Zeroizing<String> {
-    let Kind { factor, digits, .. } = kind(arguments);
-    let hash = arguments.algorithm.hash();
-    KeyUri { issuer, user: arguments.user.as_bytes(), key: key.expose(), hash, digits, factor, counter: 0 }
-        .text()
+/// A key that somebody is to put into an app, shown only once.
+pub struct NewKey<'a> {
+    pub user: &'a [u8],
+    pub key: &'a Secret,
+    pub algorithm: Algorithm,
+    pub digits: Digits,
+    pub factor: MovingFactor,
 }
 
-fn show(arguments: &Arguments, done: &str, key: &Secret, uri: Option<&Zeroizing<String>>) -> Result<()> {
-    let user = Quoted(arguments.user.as_bytes());
-    let Some(uri) = uri else {
-        let key = Zeroizing::new(HEXLOWER.encode(key.expose()));
-        if !arguments.quiet {
-            eprintln!("{done}: {user}. The key, to be typed into the Mobile-OTP app and shown only now:");
+impl NewKey<'_> {
+    /// `None`: Mobile-OTP has no address.
+    fn uri(&self, issuer: &str) -> Option<Zeroizing<String>> {
+        let NewKey { user, key, algorithm, digits, factor } = *self;
+        let Algorithm::Hotp(hash) = algorithm else { return None };
+        Some(KeyUri { issuer, user, key: key.expose(), hash, digits, factor, counter: 0 }.text())
+    }
+}
+
+/// Prints the key's address, on a terminal with its QR code. `done` is what has just been done.
+pub fn tell(done: &str, new: &NewKey<'_>, issuer: &str, quiet: bool) -> Result<()> {
+    let Some(uri) = new.uri(issuer) else {
+        let key = Zeroizing::new(HEXLOWER.encode(new.key.expose()));
+        if !quiet {
+            eprintln!("{done}. The key, to be typed into the Mobile-OTP app and shown only now:");
         }
         return print(format_args!("{}\n", key.as_str()));
     };
-    if arguments.quiet {
+    if quiet {
         return print(format_args!("{}\n", uri.as_str()));
     }
-    eprintln!("{done}: {user}. For the phone, shown only now:\n");
+    eprintln!("{done}. For the phone, shown only now:\n");
     print(format_args!("{}\n", uri.as_str()))?;
     if std::io::stdout().is_terminal() {
-        let picture = Picture::of(uri)?.for_terminal(may_colour());
+        let picture = Picture::of(&uri)?.for_terminal(may_colour());
         print(format_args!("\n{}\n", picture.as_str()))?;
     }
     Ok(())

@@ -15,8 +15,8 @@ use otpgate::users::lock::Locked;
 use otpgate::users::{index, line, record};
 use zeroize::Zeroizing;
 
+use crate::add::issuer;
 use crate::exchange::{self, Kind, Token, Unfit, csv, google, liboath, otpauth, pskc};
-use crate::key_uri::issuer_or_host;
 use crate::progress::Progress;
 use crate::{Failure, Result, fill_with_random, owner, pin, secret_file};
 
@@ -73,7 +73,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     if arguments.encrypt.is_some() && arguments.form != Form::Pskc {
         return Err(Failure::new("--encrypt is for PSKC: no other form can be encrypted"));
     }
-    let issuer = issuer_or_host(arguments.issuer.as_deref())?;
+    let issuer = issuer(arguments.issuer.as_deref())?;
     let secret = arguments.encrypt.map(|with| secret(arguments, with)).transpose()?;
     let (found, mut left_out) = owner::acting(file, || read(file, arguments))?;
     for user in &arguments.users {
@@ -198,8 +198,8 @@ fn read(file: &Path, arguments: &Arguments) -> Result<(Vec<(Token, Pin)>, LeftOu
 
 fn secret(arguments: &Arguments, with: Encrypt) -> Result<(Encrypt, Zeroizing<Vec<u8>>)> {
     let what = match with {
-        Encrypt::Password => "password to encrypt with",
-        Encrypt::Key => "key to encrypt with",
+        Encrypt::Password => "The password to encrypt with: ",
+        Encrypt::Key => "The key to encrypt with, 16 bytes in hexadecimal: ",
     };
     let text = match &arguments.secret_file {
         Some(path) => secret_file::read_line(path)?,

@@ -233,7 +233,7 @@ fn secret(arguments: &Arguments, wanted: pskc::Wanted<'_>) -> Result<Zeroizing<V
     }
     // The name is the file's: nothing in it shall move the cursor.
     let name = name.map_or(String::new(), |name| format!(" {}", Quoted(name.as_bytes())));
-    pin::ask_secret(&format!("{what}{name}"))
+    pin::ask_secret(&format!("The {what}{name}: "))
 }
 
 fn name_users(arguments: &Arguments, name: &str, tokens: &mut [Token]) -> Result<()> {

@@ -8,7 +8,6 @@ use otpgate::token::MovingFactor;
 use zeroize::Zeroizing;
 
 use crate::exchange::hash_name;
-use crate::{Failure, Result};
 
 /// What the URI says.
 pub struct KeyUri<'a> {
@@ -39,21 +38,6 @@ impl KeyUri<'_> {
             secret.as_str()
         ))
     }
-}
-
-/// Who asks for codes: the name given, else the host's.
-pub fn issuer_or_host(given: Option<&str>) -> Result<String> {
-    let issuer = match given {
-        Some(issuer) => issuer.to_owned(),
-        None => nix::unistd::gethostname()
-            .map_err(|error| Failure::new(format!("cannot get the host's name: {}", error.desc())))?
-            .to_string_lossy()
-            .into_owned(),
-    };
-    if issuer.is_empty() || issuer.contains(':') {
-        return Err(Failure::new("the issuer can't be empty or hold a colon, which would end it"));
-    }
-    Ok(issuer)
 }
 
 /// RFC 3986: everything but unreserved characters as `%HH`. A blank is `%20`: apps show `+` as a plus.

@@ -12,18 +12,20 @@ use crate::{Failure, Result, fill_with_random};
 /// Longest PIN. With a code it has to fit into a password, and into a line of the users file.
 const MAX: usize = 255;
 const SALT_LEN: usize = 16;
+const CTRL_C: u8 = 3;
+const CTRL_D: u8 = 4;
 
 /// A PIN that somebody has chosen: no blanks, nothing that means something else in its field.
 pub struct Pin(Zeroizing<Vec<u8>>);
 
 impl Pin {
-    /// From the terminal, twice and without echo, or else the next line of standard input.
+    /// From the terminal, twice and without echo, or else the first line of standard input.
     pub fn ask(user: &str) -> Result<Pin> {
         if !std::io::stdin().is_terminal() {
-            return Pin::checked(next_line("PIN")?);
+            return Pin::checked(read_line()?);
         }
-        let pin = Pin::checked(read_without_echo(&format!("PIN for {user}: "), "PIN")?)?;
-        if *read_without_echo("The PIN again: ", "PIN")? != *pin.0 {
+        let pin = Pin::checked(read_without_echo(&format!("PIN for {user}: "))?)?;
+        if *read_without_echo("The PIN again: ")? != *pin.0 {
             return Err(Failure::new("the two PINs differ; nothing was changed"));
         }
         Ok(pin)
@@ -64,32 +66,24 @@ impl Pin {
     }
 }
 
-fn unreadable(what: &str, error: std::io::Error) -> Failure {
-    Failure::new(format!("cannot read the {what}: {error}"))
-}
-
-/// Something secret: from the terminal without echo, or else the next line of standard input.
-pub fn ask_secret(what: &str) -> Result<Zeroizing<Vec<u8>>> {
-    if std::io::stdin().is_terminal() {
-        read_without_echo(&format!("The {what}: "), what)
-    } else {
-        next_line(what)
-    }
+/// Something that nobody is to read along: from the terminal without echo, or else the next line of standard input.
+pub fn ask_secret(prompt: &str) -> Result<Zeroizing<Vec<u8>>> {
+    if std::io::stdin().is_terminal() { read_without_echo(prompt) } else { read_line() }
 }
 
 /// The same, asked for twice at a terminal, where nobody sees what they type.
-pub fn ask_secret_twice(what: &str) -> Result<Zeroizing<Vec<u8>>> {
-    let text = ask_secret(what)?;
-    if std::io::stdin().is_terminal() && *read_without_echo("Again: ", what)? != *text {
+pub fn ask_secret_twice(prompt: &str) -> Result<Zeroizing<Vec<u8>>> {
+    let text = ask_secret(prompt)?;
+    if std::io::stdin().is_terminal() && *read_without_echo("Again: ")? != *text {
         return Err(Failure::new("the two differ; nothing was changed"));
     }
     Ok(text)
 }
 
-/// The next line of standard input, without its end; empty at the end of all.
-pub fn next_line(what: &str) -> Result<Zeroizing<Vec<u8>>> {
+/// The next line of standard input, without its end.
+pub fn read_line() -> Result<Zeroizing<Vec<u8>>> {
     let mut line = Zeroizing::new(Vec::with_capacity(4 * MAX));
-    std::io::stdin().lock().read_until(b'\n', &mut line).map_err(|error| unreadable(what, error))?;
+    std::io::stdin().lock().read_until(b'\n', &mut line).map_err(unreadable)?;
     if line.last() == Some(&b'\n') {
         line.pop();
     }
@@ -99,12 +93,26 @@ pub fn next_line(what: &str) -> Result<Zeroizing<Vec<u8>>> {
     Ok(line)
 }
 
+fn unreadable(error: std::io::Error) -> Failure {
+    Failure::new(format!("cannot read standard input: {error}"))
+}
+
 /// A terminal that passes every key on at once and shows none, until this is dropped.
 struct Silent {
     before: Termios,
 }
 
 impl Silent {
+    /// Silent before it asks: an answer may come at once.
+    fn prompting(prompt: &str) -> Result<Silent> {
+        let silent = Silent::new().map_err(|error| {
+            Failure::new(format!("cannot switch off the terminal's echo: {}", error.desc()))
+        })?;
+        eprint!("{prompt}");
+        let _ = std::io::stderr().flush();
+        Ok(silent)
+    }
+
     fn new() -> nix::Result<Silent> {
         let before = tcgetattr(std::io::stdin())?;
         let mut silent = before.clone();
@@ -125,20 +133,15 @@ impl Drop for Silent {
     }
 }
 
-fn read_without_echo(prompt: &str, what: &str) -> Result<Zeroizing<Vec<u8>>> {
-    const CTRL_C: u8 = 3;
-    const CTRL_D: u8 = 4;
+fn read_without_echo(prompt: &str) -> Result<Zeroizing<Vec<u8>>> {
     const CTRL_U: u8 = 21;
     const BACKSPACES: [u8; 2] = [8, 127];
 
-    eprint!("{prompt}");
-    let _ = std::io::stderr().flush();
-    let _silent = Silent::new()
-        .map_err(|error| Failure::new(format!("cannot switch off the terminal's echo: {}", error.desc())))?;
+    let _silent = Silent::prompting(prompt)?;
     // Room from the start: what a growing buffer leaves behind isn't wiped.
     let mut text = Zeroizing::new(Vec::with_capacity(4 * MAX));
     for byte in std::io::stdin().lock().bytes() {
-        match byte.map_err(|error| unreadable(what, error))? {
+        match byte.map_err(unreadable)? {
             b'\n' | b'\r' => return Ok(text),
             CTRL_C => return Err(Failure::new("interrupted; nothing was changed")),
             CTRL_D if text.is_empty() => break,
@@ -148,7 +151,7 @@ fn read_without_echo(prompt: &str, what: &str) -> Result<Zeroizing<Vec<u8>>> {
             _ => {}
         }
     }
-    Err(Failure::new(format!("no {what} was given; nothing was changed")))
+    Err(Failure::new("nothing was entered; nothing was changed"))
 }
 
 /// A character of UTF-8 may be several bytes.
