@@ -138,7 +138,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let mut image = None;
     if let (Some(path), Some(kind), Some(uri)) = (&arguments.qr, qr_kind, new.uri(&issuer)) {
         secret_file::create(path, &Picture::of(&uri)?.image(kind)?)?;
-        image = Some(Unsaved(path));
+        image = Some(Unsaved(Some(path)));
     }
     let state = if arguments.confirm {
         tell(&format!("To be added: {}", Quoted(user)), &new, &issuer, arguments.quiet)?;
@@ -152,8 +152,9 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         check_duplicates(arguments, &*UsersFile::new(file).find(user)?, &key)?;
         Ok(rewrite::extend(&locked, &mut journal, &TimeZone::system(), &[NewLine { head, state }])?)
     })?;
-    // The file stays.
-    std::mem::forget(image);
+    if let Some(image) = image {
+        image.keep();
+    }
 
     if found.entry.differs_only_in_case_or_blanks {
         eprintln!(
@@ -170,11 +171,19 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// The QR code of a token that isn't saved yet: without the token it would only mislead.
-struct Unsaved<'a>(&'a Path);
+struct Unsaved<'a>(Option<&'a Path>);
+
+impl Unsaved<'_> {
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for Unsaved<'_> {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(self.0);
+        if let Some(path) = self.0 {
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 

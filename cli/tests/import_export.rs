@@ -646,8 +646,9 @@ fn encrypted_pskc_that_cannot_be_trusted_is_refused_with_the_reason() {
     let rsa = "it is encrypted with something other than AES in CBC mode (RSA, say), which isn't read here";
     let (six, seven) = (figure_6(), figure_7());
     for (document, secret, reason) in [
-        // One bit of the sealed key, of its MAC.
+        // A bit of the sealed key, of its padding (which isn't looked at before the MAC), of its MAC.
         (six.replace("AAECAwQF", "AAECAwQE"), PRE_SHARED_KEY, wrong_mac.clone()),
+        (six.replace("ZqIUqGv", "ZqIUqGw"), PRE_SHARED_KEY, wrong_mac.clone()),
         (six.replace("Su+NvtQf", "Su+NvtQe"), PRE_SHARED_KEY, wrong_mac.clone()),
         (
             six.replace("<ValueMAC>Su+NvtQfmvfJzF6bmQiJqoLRExc=</ValueMAC>", ""),
