@@ -15,6 +15,8 @@ const PIXELS: usize = 8;
 /// Black on white by number in the palette of 256: themes recolour the names, and scanners want dark on light
 /// whatever the terminal's own colours are.
 const BLACK_ON_WHITE: &str = "\x1b[38;5;16;48;5;231m";
+/// Where both rows are dark, the background is: the glyph of a full block leaves gaps in many fonts.
+const ALL_BLACK: &str = "\x1b[48;5;16m";
 const RESET: &str = "\x1b[0m";
 
 /// What kind of file.
@@ -66,14 +68,18 @@ impl Picture {
     /// ones drawn, which is right on a dark terminal.
     pub fn for_terminal(&self, in_colour: bool) -> Zeroizing<String> {
         let size = self.size();
-        let drawn = |x, y| self.is_dark(x, y) == in_colour;
-        let mut lines = String::with_capacity(size * size * 2);
+        let mut lines = String::with_capacity(size * size * 4);
         for y in (0..size).step_by(2) {
-            if in_colour {
-                lines += BLACK_ON_WHITE;
-            }
+            let mut colours = "";
             for x in 0..size {
-                lines.push(match (drawn(x, y), drawn(x, y + 1)) {
+                let (upper, lower) = (self.is_dark(x, y), self.is_dark(x, y + 1));
+                let needed = if upper && lower { ALL_BLACK } else { BLACK_ON_WHITE };
+                if in_colour && colours != needed {
+                    colours = needed;
+                    lines += colours;
+                }
+                lines.push(match (upper == in_colour, lower == in_colour) {
+                    (true, true) if in_colour => ' ',
                     (true, true) => '█',
                     (true, false) => '▀',
                     (false, true) => '▄',
@@ -145,13 +151,11 @@ mod tests {
     #[test]
     fn all_lines_have_the_same_width_and_their_own_colours() {
         let text = picture().for_terminal(true);
-        let widths: Vec<usize> = text
-            .lines()
-            .map(|line| {
-                let line = line.strip_prefix(BLACK_ON_WHITE).unwrap().strip_suffix(RESET).unwrap();
-                line.chars().count()
-            })
-            .collect();
+        let width = |line: &str| {
+            let line = line.strip_prefix(BLACK_ON_WHITE).unwrap().strip_suffix(RESET).unwrap();
+            line.replace(BLACK_ON_WHITE, "").replace(ALL_BLACK, "").chars().count()
+        };
+        let widths: Vec<usize> = text.lines().map(width).collect();
         assert!(widths.iter().all(|&width| width == widths[0]));
         assert_eq!(widths.len(), widths[0].div_ceil(2));
         assert!(text.lines().next().unwrap().contains("    "), "a quiet zone comes first");

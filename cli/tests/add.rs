@@ -189,24 +189,26 @@ fn a_key_from_standard_input_is_the_one_that_is_saved() {
     );
 }
 
-/// What stands on a terminal in half blocks, as a grey picture; black is the colour that is set as such.
+/// What stands on a terminal in half blocks, as a grey picture, by the colours that are set.
 fn picture_of(terminal: &str) -> Vec<u8> {
     const MODULE: usize = 4;
-    let lines: Vec<Vec<char>> = terminal
-        .lines()
-        .filter_map(|line| {
-            let text = line.trim_end().strip_prefix("\u{1b}[38;5;16;48;5;231m")?;
-            Some(text.strip_suffix("\u{1b}[0m").unwrap().chars().collect())
-        })
-        .collect();
-    let width = lines[0].len();
     let mut rows: Vec<Vec<u8>> = Vec::new();
-    for line in &lines {
-        for half in ['▀', '▄'] {
-            rows.push(line.iter().map(|&c| if c == '█' || c == half { 0 } else { 255 }).collect());
+    for line in terminal.lines().filter(|line| line.starts_with("\u{1b}[38;5;16;48;5;231m")) {
+        let (mut upper, mut lower) = (Vec::new(), Vec::new());
+        for run in line.trim_end().split('\u{1b}').skip(1) {
+            let (colours, text) = run.split_once('m').unwrap();
+            let background = match colours {
+                "[38;5;16;48;5;231" => 255,
+                "[48;5;16" => 0,
+                "[0" => continue,
+                other => panic!("{other:?}"),
+            };
+            upper.extend(text.chars().map(|c| if c == '▀' { 0 } else { background }));
+            lower.extend(text.chars().map(|c| if c == '▄' { 0 } else { background }));
         }
+        rows.extend([upper, lower]);
     }
-    let mut picture = format!("P5 {} {} 255\n", width * MODULE, rows.len() * MODULE).into_bytes();
+    let mut picture = format!("P5 {} {} 255\n", rows[0].len() * MODULE, rows.len() * MODULE).into_bytes();
     for row in rows {
         let line: Vec<u8> = row.iter().flat_map(|&pixel| [pixel; MODULE]).collect();
         picture.extend(line.repeat(MODULE));
