@@ -71,6 +71,19 @@ pub fn ask_secret(prompt: &str) -> Result<Zeroizing<Vec<u8>>> {
     if std::io::stdin().is_terminal() { read_without_echo(prompt) } else { read_line() }
 }
 
+/// One of some keys on the terminal. Ctrl-C, Ctrl-D and the terminal's end are the last of them.
+pub fn ask_key(prompt: &str, keys: &[u8]) -> Result<u8> {
+    let _silent = Silent::prompting(prompt)?;
+    for byte in std::io::stdin().lock().bytes() {
+        match byte.map_err(unreadable)?.to_ascii_lowercase() {
+            CTRL_C | CTRL_D => break,
+            key if keys.contains(&key) => return Ok(key),
+            _ => {}
+        }
+    }
+    Ok(*keys.last().expect("there is a key to press"))
+}
+
 /// The same, asked for twice at a terminal, where nobody sees what they type.
 pub fn ask_secret_twice(prompt: &str) -> Result<Zeroizing<Vec<u8>>> {
     let text = ask_secret(prompt)?;
