@@ -167,7 +167,9 @@ impl Reason {
             Reason::FloorInFuture => {
                 "the last accepted time step lies in the future, from a wrong clock; correct it with `otpgate resync`"
             }
-            Reason::CounterExhausted => "the token's counter has reached its end; give it a new key",
+            Reason::CounterExhausted => {
+                "the token's counter has reached its end; give it a new key with `otpgate rekey`"
+            }
             Reason::WrongCode => "wrong code",
             Reason::StoreFailed => "the users file can't be used",
         }
@@ -339,6 +341,19 @@ pub fn without_search(
         Begun::Ended(outcome) => Some(outcome),
         Begun::Open { .. } => None,
     }
+}
+
+/// Whether rule 2 keeps a token from granting anything now.
+pub fn is_locked(policy: &Policy, line: &Line, now: UnixTime) -> bool {
+    let mut device = Device::of(0, line, policy, now);
+    device.check_lockout(policy, now);
+    device.locked
+}
+
+/// A line's state with what only its visible fields say made exact: the floor of a time token stands in `at`. What
+/// can be written with a checksum without forgetting anything.
+pub fn exact_state(policy: &Policy, line: &Line, now: UnixTime) -> State {
+    State { intact: true, ..with_floor(policy, line, now) }
 }
 
 /// What rules 1 to 6 come to.

@@ -5,6 +5,7 @@
 //!
 //! - [`decide`]: the rules of a login, in the order and under the numbers of the specification.
 //! - [`gate`]: reads, decides, locks, decides again, saves.
+//! - [`resync`]: finding out where a token stands, beside it.
 //! - [`users`]: the users file as a small database: records, slots, locks, journal, index.
 //! - [`policy`]: the one table of settings for all servers.
 //! - [`otp`] and [`http`]: codes and credentials, pure.
@@ -19,6 +20,7 @@ pub mod log;
 pub mod otp;
 pub mod pin;
 pub mod policy;
+pub mod resync;
 pub mod secret;
 pub mod token;
 pub mod users;

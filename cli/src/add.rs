@@ -109,7 +109,7 @@ impl HashName {
 pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let user = arguments.user.as_bytes();
     check_user(user)?;
-    let issuer = issuer(arguments)?;
+    let issuer = issuer(arguments.issuer.as_deref())?;
     let key = match &arguments.key_file {
         Some(path) => key_from_file(path)?,
         None => random_key()?,
@@ -135,11 +135,18 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
             Quoted(user)
         );
     }
-    show(arguments, user, &key, issuer.as_deref())?;
+    let new = NewKey {
+        user,
+        key: &key,
+        algorithm: algorithm(arguments),
+        digits: Digits::new(arguments.digits).expect("6 to 10"),
+        factor: if arguments.hotp { MovingFactor::Event } else { MovingFactor::Time(arguments.period) },
+    };
+    tell(&format!("Added {}", Quoted(user)), &new, &issuer, arguments.quiet)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn check_user(user: &[u8]) -> Result<()> {
+pub fn check_user(user: &[u8]) -> Result<()> {
     let refuse = |reason: &str| Err(Failure::new(format!("a user name {reason}")));
     match user {
         b"" => refuse("can't be empty"),
@@ -195,13 +202,10 @@ fn pin_field(arguments: &Arguments) -> Result<Zeroizing<Vec<u8>>> {
     Ok(Zeroizing::new(field))
 }
 
-/// `None` for Mobile-OTP, which has no address.
-fn issuer(arguments: &Arguments) -> Result<Option<String>> {
-    if arguments.motp {
-        return Ok(None);
-    }
-    let issuer = match &arguments.issuer {
-        Some(issuer) => issuer.clone(),
+/// Who asks for the code, by default the host.
+pub fn issuer(given: Option<&str>) -> Result<String> {
+    let issuer = match given {
+        Some(issuer) => issuer.to_owned(),
         None => nix::unistd::gethostname()
             .map_err(|error| Failure::new(format!("cannot get the host's name: {}", error.desc())))?
             .to_string_lossy()
@@ -210,16 +214,16 @@ fn issuer(arguments: &Arguments) -> Result<Option<String>> {
     if issuer.is_empty() || issuer.contains(':') {
         return Err(Failure::new("the issuer can't be empty or hold a colon, which would end it"));
     }
-    Ok(Some(issuer))
+    Ok(issuer)
 }
 
-fn random_key() -> Result<Secret> {
+pub fn random_key() -> Result<Secret> {
     let mut key = vec![0; KEY_LEN];
     fill_with_random(&mut key)?;
     Ok(Secret::new(key))
 }
 
-fn key_from_file(path: &Path) -> Result<Secret> {
+pub fn key_from_file(path: &Path) -> Result<Secret> {
     let text = std::fs::read(path).map(Zeroizing::new);
     let text = text.map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?;
     let refuse = || Failure::new(format!("{}: {}", path.display(), record::RecordError::Key));
@@ -237,31 +241,30 @@ fn key_from_file(path: &Path) -> Result<Secret> {
     Ok(key)
 }
 
-fn show(arguments: &Arguments, user: &[u8], key: &Secret, issuer: Option<&str>) -> Result<()> {
-    let Some(issuer) = issuer else {
-        let key = Zeroizing::new(HEXLOWER.encode(key.expose()));
-        if !arguments.quiet {
-            eprintln!(
-                "Added {}. The key, to be typed into the Mobile-OTP app and shown only now:",
-                Quoted(user)
-            );
+/// A key that somebody is to put into an app, shown only once.
+pub struct NewKey<'a> {
+    pub user: &'a [u8],
+    pub key: &'a Secret,
+    pub algorithm: Algorithm,
+    pub digits: Digits,
+    pub factor: MovingFactor,
+}
+
+/// Prints the key's address, on a terminal with its QR code. `done` is what has just been done.
+pub fn tell(done: &str, new: &NewKey<'_>, issuer: &str, quiet: bool) -> Result<()> {
+    let Algorithm::Hotp(hash) = new.algorithm else {
+        let key = Zeroizing::new(HEXLOWER.encode(new.key.expose()));
+        if !quiet {
+            eprintln!("{done}. The key, to be typed into the Mobile-OTP app and shown only now:");
         }
         return print(format_args!("{}\n", key.as_str()));
     };
-    let factor = if arguments.hotp { MovingFactor::Event } else { MovingFactor::Time(arguments.period) };
-    let uri = KeyUri {
-        issuer,
-        user,
-        key: key.expose(),
-        hash: arguments.algorithm.hash(),
-        digits: Digits::new(arguments.digits).expect("6 to 10"),
-        factor,
-    };
-    let uri = uri.text();
-    if arguments.quiet {
+    let NewKey { user, key, digits, factor, .. } = *new;
+    let uri = KeyUri { issuer, user, key: key.expose(), hash, digits, factor }.text();
+    if quiet {
         return print(format_args!("{}\n", uri.as_str()));
     }
-    eprintln!("Added {}. For the phone, shown only now:\n", Quoted(user));
+    eprintln!("{done}. For the phone, shown only now:\n");
     print(format_args!("{}\n", uri.as_str()))?;
     if std::io::stdout().is_terminal() {
         print(format_args!("\n{}\n", Zeroizing::new(qr::for_terminal(&uri)?).as_str()))?;

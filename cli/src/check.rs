@@ -1,33 +1,87 @@
-//! `otpgate check`: every problem of the users file.
+//! `otpgate check`: every problem of the users file, and mending those that can be mended.
 
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
 
 use otpgate::users::check::{self, Finding, Severity};
+use otpgate::users::edit;
 use otpgate::users::fault::Fault;
+use otpgate::users::lock::{Paths, open_or_create};
+use rustix::fs::{Gid, Mode, Uid};
+use serde_json::{Value, json};
 
-use crate::{Result, account, owner, print};
+use crate::{Result, account, owner, print, tokens};
 
 /// Report every problem of the users file, with line numbers
 ///
-/// Status 1 if a problem refuses logins; warnings alone leave it at 0.
+/// With --fix, what can be mended is mended first: lock and journal are made, modes put right, state brought into the fixed
+/// columns in which logins overwrite it, and wrong checksums (of lines edited by hand) made right. Lines that can't be read are
+/// for you to correct: `otpgate edit`. Status 1 if a problem is left that refuses logins; warnings alone leave it at 0.
 #[derive(clap::Args)]
 pub struct Arguments {
+    /// Mend what can be mended, and say what was done
+    #[arg(long)]
+    fix: bool,
     /// Try the file access of this user [default: www-data or apache when run by root, else yourself]
     #[arg(long = "as", value_name = "USER")]
     as_user: Option<String>,
+    /// Warn of what mod_authn_otp couldn't read, if you mean to go back to it
+    #[arg(long)]
+    for_mod_authn_otp: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     std::fs::metadata(file).map_err(|error| Fault::new("find", file, error))?;
     let server = account::of_server(arguments.as_user.as_deref())?;
+    let mut done = Vec::new();
+    if arguments.fix
+        && let Err(failure) = fix(file, &mut done)
+    {
+        // What is done is done, and told.
+        eprint!("{}", fixed(&done));
+        return Err(failure);
+    }
     let mut findings = owner::acting_as(&server, || check::access(file))?;
     findings.extend(check::all_lines(file)?.findings);
-    print(told(&findings))?;
-    if findings.is_empty() {
-        print(format_args!("{}: no problems, for a server that runs as {}\n", file.display(), server.name))?;
+    findings.extend(check::repetitions(file)?);
+    if arguments.for_mod_authn_otp {
+        findings.extend(check::unknown_to_mod_authn_otp(file)?);
     }
-    Ok(if is_grave(&findings) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let is_grave = is_grave(&findings);
+    if arguments.json {
+        let object = json!({
+            "users_file": file.to_string_lossy(),
+            "server_user": server.name,
+            "ok": !is_grave,
+            "fixed": done,
+            "findings": findings.iter().map(|finding| as_json(file, finding)).collect::<Vec<_>>(),
+        });
+        print(format_args!("{object:#}\n"))?;
+    } else {
+        print(fixed(&done))?;
+        print(told(&findings))?;
+        if findings.is_empty() {
+            print(format_args!(
+                "{}: no problems, for a server that runs as {}\n",
+                file.display(),
+                server.name
+            ))?;
+        }
+    }
+    Ok(if is_grave { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn as_json(file: &Path, finding: &Finding) -> Value {
+    let severity = match finding.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    };
+    json!({ "severity": severity, "line": finding.line(file), "text": finding.text })
 }
 
 /// One line per finding.
@@ -42,4 +96,63 @@ pub fn told(findings: &[Finding]) -> String {
 /// Whether one of them refuses logins.
 pub fn is_grave(findings: &[Finding]) -> bool {
     findings.iter().any(|finding| finding.severity == Severity::Error)
+}
+
+fn fixed(done: &[String]) -> String {
+    done.iter().map(|done| format!("fixed: {done}\n")).collect()
+}
+
+/// Mends what it can; `done` is what was done so far, in words.
+fn fix(file: &Path, done: &mut Vec<String>) -> Result<()> {
+    let opened =
+        owner::acting(file, || Ok(File::open(file).map_err(|error| Fault::new("open", file, error))?))?;
+    let users = opened.metadata().map_err(|error| Fault::new("inspect", file, error))?;
+    let mode = users.mode() & 0o7777;
+    // Logins read and write it as its owner or its group.
+    let closed = (mode & !0o007) | 0o600;
+    if mode != closed && users.is_file() {
+        rustix::fs::fchmod(&opened, Mode::from_raw_mode(closed))
+            .map_err(|error| Fault::new("change the mode of", file, error))?;
+        done.push(format!("{} had mode {mode:04o}, now {closed:04o}", file.display()));
+    }
+    let paths = Paths::resolve(file)?;
+    for companion in paths.lock_files().into_iter().chain([paths.journal()]) {
+        // As root: what it makes gets the users file's owner and group, wherever that one may write.
+        let was_there = companion.symlink_metadata().is_ok();
+        let opened = open_or_create(&companion, &users)?;
+        if !was_there {
+            done.push(format!("made {}", companion.display()));
+            continue;
+        }
+        let metadata = opened.metadata().map_err(|error| Fault::new("inspect", &companion, error))?;
+        // What root gives away, it gives by the open file, and never another name's: the directory is the server's.
+        if !metadata.is_file() || metadata.nlink() != 1 {
+            continue;
+        }
+        let (owner, wanted) = ((metadata.uid(), metadata.gid()), (users.uid(), users.gid()));
+        if owner != wanted {
+            rustix::fs::fchown(&opened, Some(Uid::from_raw(wanted.0)), Some(Gid::from_raw(wanted.1)))
+                .map_err(|error| Fault::new("change the owner of", &companion, error))?;
+            done.push(format!(
+                "{} belonged to {}, now to {}",
+                companion.display(),
+                account::names(owner.0, owner.1),
+                account::names(wanted.0, wanted.1)
+            ));
+        }
+        let mode = metadata.mode() & 0o7777;
+        if mode != 0o660 {
+            rustix::fs::fchmod(&opened, Mode::from_raw_mode(0o660))
+                .map_err(|error| Fault::new("change the mode of", &companion, error))?;
+            done.push(format!("{} had mode {mode:04o}, now 0660", companion.display()));
+        }
+    }
+    let mended = owner::acting(file, || Ok(edit::mend(file, tokens::now())?))?;
+    for (count, what) in [(mended.slots, "got their fixed columns"), (mended.sums, "got a right checksum")] {
+        if count > 0 {
+            let lines = if count == 1 { "line" } else { "lines" };
+            done.push(format!("{}: {count} {lines} {what}", file.display()));
+        }
+    }
+    Ok(())
 }

@@ -5,14 +5,29 @@
 
 mod account;
 mod add;
+mod advance;
 mod check;
+mod edit;
+mod explain;
 mod getopt;
 mod init;
 mod key_uri;
+mod list;
+mod merge;
 mod otptool;
 mod owner;
 mod pin;
 mod qr;
+mod rekey;
+mod remove;
+mod rename;
+mod resync;
+mod set_pin;
+mod settings;
+mod switch;
+mod tokens;
+mod unlock;
+mod verify;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -50,6 +65,20 @@ enum Verb {
     Init(init::Arguments),
     Add(add::Arguments),
     Check(check::Arguments),
+    List(list::List),
+    Show(list::Show),
+    Remove(remove::Arguments),
+    Disable(switch::Disable),
+    Enable(switch::Enable),
+    Unlock(unlock::Arguments),
+    SetPin(set_pin::Arguments),
+    Rekey(rekey::Arguments),
+    Rename(rename::Arguments),
+    Resync(resync::Arguments),
+    Verify(verify::Arguments),
+    Explain(explain::Arguments),
+    Edit(edit::Arguments),
+    Advance(advance::Arguments),
 }
 
 /// Runs the command under the name in the first argument.
@@ -63,6 +92,20 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Verb::Init(arguments) => init::run(&file, &arguments),
         Verb::Add(arguments) => add::run(&file, &arguments),
         Verb::Check(arguments) => check::run(&file, &arguments),
+        Verb::List(arguments) => list::list(&file, &arguments),
+        Verb::Show(arguments) => list::show(&file, &arguments),
+        Verb::Remove(arguments) => remove::run(&file, &arguments),
+        Verb::Disable(arguments) => switch::disable(&file, &arguments),
+        Verb::Enable(arguments) => switch::enable(&file, &arguments),
+        Verb::Unlock(arguments) => unlock::run(&file, &arguments),
+        Verb::SetPin(arguments) => set_pin::run(&file, &arguments),
+        Verb::Rekey(arguments) => rekey::run(&file, &arguments),
+        Verb::Rename(arguments) => rename::run(&file, &arguments),
+        Verb::Resync(arguments) => resync::run(&file, &arguments),
+        Verb::Verify(arguments) => verify::run(&file, &arguments),
+        Verb::Explain(arguments) => explain::run(&file, &arguments),
+        Verb::Edit(arguments) => edit::run(&file, &arguments),
+        Verb::Advance(arguments) => advance::run(&file, &arguments),
     };
     done.unwrap_or_else(|failure| {
         eprintln!("otpgate: {failure}");

@@ -12,6 +12,8 @@ use crate::{Failure, Result, fill_with_random};
 /// Longest PIN. With a code it has to fit into a password, and into a line of the users file.
 const MAX: usize = 255;
 const SALT_LEN: usize = 16;
+const CTRL_C: u8 = 3;
+const CTRL_D: u8 = 4;
 
 /// A PIN that somebody has chosen: no blanks, nothing that means something else in its field.
 pub struct Pin(Zeroizing<Vec<u8>>);
@@ -19,17 +21,8 @@ pub struct Pin(Zeroizing<Vec<u8>>);
 impl Pin {
     /// From the terminal, twice and without echo, or else the first line of standard input.
     pub fn ask(user: &str) -> Result<Pin> {
-        let stdin = std::io::stdin();
-        if !stdin.is_terminal() {
-            let mut line = Zeroizing::new(Vec::new());
-            stdin.lock().read_until(b'\n', &mut line).map_err(unreadable)?;
-            if line.last() == Some(&b'\n') {
-                line.pop();
-            }
-            if line.last() == Some(&b'\r') {
-                line.pop();
-            }
-            return Pin::checked(line);
+        if !std::io::stdin().is_terminal() {
+            return Pin::checked(read_line()?);
         }
         let pin = Pin::checked(read_without_echo(&format!("PIN for {user}: "))?)?;
         if *read_without_echo("The PIN again: ")? != *pin.0 {
@@ -73,8 +66,39 @@ impl Pin {
     }
 }
 
+/// Something that nobody is to read along: from the terminal without echo, or else the next line of standard input.
+pub fn ask_secret(prompt: &str) -> Result<Zeroizing<Vec<u8>>> {
+    if std::io::stdin().is_terminal() { read_without_echo(prompt) } else { read_line() }
+}
+
+/// One of some keys on the terminal. Ctrl-C, Ctrl-D and the terminal's end are the last of them.
+pub fn ask_key(prompt: &str, keys: &[u8]) -> Result<u8> {
+    let _silent = Silent::prompting(prompt)?;
+    for byte in std::io::stdin().lock().bytes() {
+        match byte.map_err(unreadable)?.to_ascii_lowercase() {
+            CTRL_C | CTRL_D => break,
+            key if keys.contains(&key) => return Ok(key),
+            _ => {}
+        }
+    }
+    Ok(*keys.last().expect("there is a key to press"))
+}
+
+/// The next line of standard input, without its end.
+fn read_line() -> Result<Zeroizing<Vec<u8>>> {
+    let mut line = Zeroizing::new(Vec::with_capacity(4 * MAX));
+    std::io::stdin().lock().read_until(b'\n', &mut line).map_err(unreadable)?;
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    }
+    if line.last() == Some(&b'\r') {
+        line.pop();
+    }
+    Ok(line)
+}
+
 fn unreadable(error: std::io::Error) -> Failure {
-    Failure::new(format!("cannot read the PIN: {error}"))
+    Failure::new(format!("cannot read standard input: {error}"))
 }
 
 /// A terminal that passes every key on at once and shows none, until this is dropped.
@@ -83,6 +107,16 @@ struct Silent {
 }
 
 impl Silent {
+    /// Silent before it asks: an answer may come at once.
+    fn prompting(prompt: &str) -> Result<Silent> {
+        let silent = Silent::new().map_err(|error| {
+            Failure::new(format!("cannot switch off the terminal's echo: {}", error.desc()))
+        })?;
+        eprint!("{prompt}");
+        let _ = std::io::stderr().flush();
+        Ok(silent)
+    }
+
     fn new() -> nix::Result<Silent> {
         let before = tcgetattr(std::io::stdin())?;
         let mut silent = before.clone();
@@ -104,15 +138,10 @@ impl Drop for Silent {
 }
 
 fn read_without_echo(prompt: &str) -> Result<Zeroizing<Vec<u8>>> {
-    const CTRL_C: u8 = 3;
-    const CTRL_D: u8 = 4;
     const CTRL_U: u8 = 21;
     const BACKSPACES: [u8; 2] = [8, 127];
 
-    eprint!("{prompt}");
-    let _ = std::io::stderr().flush();
-    let _silent = Silent::new()
-        .map_err(|error| Failure::new(format!("cannot switch off the terminal's echo: {}", error.desc())))?;
+    let _silent = Silent::prompting(prompt)?;
     // Room from the start: what a growing buffer leaves behind isn't wiped.
     let mut text = Zeroizing::new(Vec::with_capacity(4 * MAX));
     for byte in std::io::stdin().lock().bytes() {
@@ -126,7 +155,7 @@ fn read_without_echo(prompt: &str) -> Result<Zeroizing<Vec<u8>>> {
             _ => {}
         }
     }
-    Err(Failure::new("no PIN was given; nothing was changed"))
+    Err(Failure::new("nothing was entered; nothing was changed"))
 }
 
 /// A character of UTF-8 may be several bytes.

@@ -11,9 +11,11 @@ use jiff::tz::TimeZone;
 use super::fault::Fault;
 use super::lock::Paths;
 use super::{index, line, record};
+use crate::log::Quoted;
+use crate::otp::Hash;
 use crate::pin::entry::{Entry, EntryError};
 use crate::pin::file as pin_file;
-use crate::token::{Algorithm, Pin};
+use crate::token::{Algorithm, Pin, Token};
 
 /// How grave a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,14 @@ pub struct Finding {
     pub severity: Severity,
     /// What and where, and what to do.
     pub text: String,
+}
+
+impl Finding {
+    /// The number of the line it is about: a finding about a line begins with the file and that number.
+    pub fn line(&self, configured: &Path) -> Option<u64> {
+        let rest = self.text.strip_prefix(&format!("{} line ", configured.display()))?;
+        rest.split_once(':')?.0.parse().ok()
+    }
 }
 
 fn error(text: String) -> Finding {
@@ -184,6 +194,81 @@ fn first_findings(configured: &Path, max: usize) -> Result<Lines, Fault> {
         )));
     }
     Ok(lines)
+}
+
+/// Lines that belong together though they don't look it, or look it though they don't: several lines for one token, and
+/// names that differ only in upper and lower case.
+pub fn repetitions(configured: &Path) -> Result<Vec<Finding>, Fault> {
+    let content = super::edit::snapshot(configured)?;
+    let zone = TimeZone::UTC;
+    let mut findings = Vec::new();
+    let mut names: HashMap<Vec<u8>, (&[u8], u64)> = HashMap::new();
+    let mut tokens: HashMap<&[u8], Vec<(u64, Token)>> = HashMap::new();
+    for line in content.lines() {
+        let Some(user) = line.user() else { continue };
+        let number = line.number;
+        let warn = |text: String| warning(format!("{} line {number}: {text}", configured.display()));
+        let (alike, first) = *names.entry(index::fold(user)).or_insert((user, number));
+        if alike != user {
+            findings.push(warn(format!(
+                "the name {} differs from {} in line {first} only in upper and lower case; give one of them another name with `otpgate rename`",
+                Quoted(user),
+                Quoted(alike)
+            )));
+        }
+        let Some(Ok(record)) = line.record(&zone) else { continue };
+        let known = tokens.entry(user).or_default();
+        match known.iter().find(|(_, token)| token.is_same_device(&record.token)) {
+            Some((first, _)) => findings.push(warn(format!(
+                "the same token as in line {first}, both are {}'s: they are kept in step; remove one with `otpgate edit`",
+                Quoted(user)
+            ))),
+            None => known.push((number, record.token)),
+        }
+    }
+    Ok(findings)
+}
+
+/// Longest line that mod_authn_otp reads whole.
+const LINE_MAX_OF_ANCESTOR: usize = 1000;
+
+/// What mod_authn_otp couldn't read, or would take for something else, if the site went back to it.
+pub fn unknown_to_mod_authn_otp(configured: &Path) -> Result<Vec<Finding>, Fault> {
+    let content = super::edit::snapshot(configured)?;
+    let zone = TimeZone::UTC;
+    let mut findings = Vec::new();
+    let mut users: HashMap<&[u8], u64> = HashMap::new();
+    for line in content.lines() {
+        let Some(Ok(record)) = line.record(&zone) else { continue };
+        let mut warn = |text: &str| {
+            let text = format!("{} line {}: for mod_authn_otp, {text}", configured.display(), line.number);
+            findings.push(warning(text));
+        };
+        let key = &line.text[record.layout.head[3].clone()];
+        if record.token.disabled {
+            warn("the type is unknown: OFF: switches off here alone");
+        }
+        if !matches!(record.token.algorithm, Algorithm::Hotp(Hash::Sha1) | Algorithm::Motp) {
+            warn("the type is unknown: it has SHA-1 alone");
+        }
+        if matches!(record.token.pin, Pin::Hashed(_)) {
+            warn("the hash itself is the PIN");
+        }
+        if key.contains(&b':') {
+            warn("the key is unknown: it reads hexadecimal alone");
+        }
+        if line.text.len() > LINE_MAX_OF_ANCESTOR {
+            warn("the line is too long and is cut");
+        }
+        let user = line.user().unwrap_or_default();
+        match users.get(user) {
+            Some(first) => warn(&format!("the user is the one of line {first}: one token each")),
+            None => {
+                users.insert(user, line.number);
+            }
+        }
+    }
+    Ok(findings)
 }
 
 /// Tries the access to a PIN file that logins need, as the calling thread's user.

@@ -26,7 +26,7 @@ impl Fault {
                 "create it with `otpgate init`, or correct the path in the server's configuration"
             }
             io::ErrorKind::PermissionDenied => {
-                "give the server's user access: run `otpgate init` as root, or `otpgate check --fix`"
+                "give the server's user access: `chown` it to that user, or as root run `otpgate check --fix`"
             }
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space on its file system",
             io::ErrorKind::FileTooLarge => "raise the server's file-size limit",

@@ -8,9 +8,11 @@
 //! - [`journal`]: what makes a write whole and durable.
 //! - [`index`]: where a user's lines are.
 //! - [`mod@file`]: all of these together: the store behind [`crate::gate`].
+//! - [`edit`]: what people change: fields 1 to 4, lines, the whole content.
 //! - [`check`]: what a configuration test says about a file.
 
 pub mod check;
+pub mod edit;
 pub mod fault;
 pub mod file;
 pub mod index;

@@ -1,5 +1,6 @@
 //! The changes that move bytes: giving every line a slot, adding a line.
 
+use std::fmt;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -12,6 +13,7 @@ use super::fault::Fault;
 use super::index;
 use super::journal::{Journal, Stamp};
 use super::lock::{Locked, with_suffix};
+use super::record::{Layout, RecordError};
 use super::{line, record, slot};
 use crate::token::State;
 
@@ -57,20 +59,53 @@ pub fn give_slots(
     install(locked, journal, &before, image)
 }
 
+/// A line with another state, in a slot. Fields 1 to 4 and whatever follows the state stay byte for byte.
+pub fn with_state(text: &[u8], layout: &Layout, state: &State, zone: &TimeZone) -> Vec<u8> {
+    let slot = slot::write(layout.head.clone().map(|word| &text[word]), state, zone);
+    let end = layout.slot.map_or(layout.state.end, |at| at + slot::LEN);
+    slot::insert(text, layout.head[3].end, end, &slot)
+}
+
+/// Why four fields make no line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadError {
+    /// They say something that can't be read.
+    Unreadable(RecordError),
+    /// One of them is no word, or they make a comment.
+    Blank,
+}
+
+impl fmt::Display for HeadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HeadError::Unreadable(error) => error.fmt(f),
+            HeadError::Blank => f.write_str("a field holds a blank or a line end"),
+        }
+    }
+}
+
+impl std::error::Error for HeadError {}
+
+/// Whether `text`, which has fields 1 to 4 from `head`, is a line.
+pub(super) fn check_head(text: &[u8], head: [&[u8]; 4]) -> Result<(), HeadError> {
+    let is_word = |field: &[u8]| !field.is_empty() && !field.iter().any(|&b| line::is_blank(b) || b == b'\n');
+    if !head.into_iter().all(is_word) || line::is_ignored(text) {
+        return Err(HeadError::Blank);
+    }
+    // The zone of the time field has no part in it.
+    record::parse(text, &TimeZone::UTC).map(|_| ()).map_err(HeadError::Unreadable)
+}
+
 /// Adds a line for a new token, in its slot from the start. `head` is fields 1 to 4. When this returns, no crash
 /// can undo it; a crash before leaves the file as it was, never with a part of the line: a key cut short would
 /// still be a key.
 pub fn append(locked: &Locked, journal: &mut Journal<'_>, head: [&[u8]; 4]) -> Result<(), Fault> {
     let path = &locked.paths.resolved;
-    let refused = |cause: &str| Fault::of("add a line to", path, cause, "correct the token");
     // A token that nobody has used has no local time: the zone doesn't matter.
     let zone = TimeZone::UTC;
     let mut line = head.join(&b' ');
-    let record = record::parse(&line, &zone).map_err(|reason| refused(&reason.to_string()))?;
-    let is_four_words = record.layout.head.iter().zip(head).all(|(word, field)| &line[word.clone()] == field);
-    if !is_four_words || line::is_ignored(&line) || line.contains(&b'\n') {
-        return Err(refused("a field holds a blank or a line end"));
-    }
+    check_head(&line, head)
+        .map_err(|reason| Fault::of("add a line to", path, &reason.to_string(), "correct the token"))?;
     line.push(b' ');
     line.extend_from_slice(&slot::write(head, &State::fresh(), &zone));
 
@@ -86,7 +121,7 @@ pub fn append(locked: &Locked, journal: &mut Journal<'_>, head: [&[u8]; 4]) -> R
 }
 
 /// Makes `image` the whole content, durably, in a new file where one can take the old one's place.
-fn install(
+pub(super) fn install(
     locked: &Locked,
     journal: &mut Journal<'_>,
     before: &Metadata,
@@ -102,7 +137,7 @@ fn install(
 }
 
 /// The whole content, or an error if the file was something else before or after.
-fn read_whole(file: &File, before: &Metadata) -> io::Result<Vec<u8>> {
+pub(super) fn read_whole(file: &File, before: &Metadata) -> io::Result<Vec<u8>> {
     let mut content = vec![0; before.size() as usize];
     file.read_exact_at(&mut content, 0)?;
     if Stamp::of(&file.metadata()?) != Stamp::of(before) {
@@ -192,7 +227,7 @@ fn attributes(file: &File) -> rustix::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     Ok(attributes)
 }
 
-fn inspect(file: &File, path: &Path) -> Result<Metadata, Fault> {
+pub(super) fn inspect(file: &File, path: &Path) -> Result<Metadata, Fault> {
     file.metadata().map_err(|error| Fault::new("inspect", path, error))
 }
 

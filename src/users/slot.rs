@@ -142,6 +142,11 @@ impl Extension {
         Some(Extension { intact, ..extension })
     }
 
+    /// The word with the same numbers and the checksum of other fields 1 to 9. As long as `word` if that is intact.
+    pub fn resealed(word: &[u8], fields: &[&[u8]]) -> Option<Vec<u8>> {
+        Extension::parse(word, fields).map(|extension| extension.format(fields))
+    }
+
     fn format(&self, fields: &[&[u8]]) -> Vec<u8> {
         let [at, first, last, failed] = self.numbers;
         let mut sum = crc32fast::Hasher::new();

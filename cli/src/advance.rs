@@ -1,0 +1,171 @@
+//! `otpgate advance`: after a backup was restored, past the codes that were used since it was made.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::ExitCode;
+
+use jiff::tz::TimeZone;
+use otpgate::UnixTime;
+use otpgate::token::{MovingFactor, State, Token, Used};
+use otpgate::users::edit::{self, Change};
+use otpgate::users::rewrite;
+use zeroize::Zeroizing;
+
+use crate::{Failure, Result, owner, print, tokens};
+
+/// After restoring a backup of the users file: make the codes useless that were used since it was made
+///
+/// Event tokens: the next expected counter moves ahead by --by. Whose fob is behind that then is refused until `otpgate
+/// resync`. Time tokens: no code up to now is accepted any more, nor any that could have been accepted early; users can log
+/// in again as soon as --max-offset time steps are over. The last codes can't be used again either.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// These users
+    #[arg(required_unless_present = "all")]
+    users: Vec<OsString>,
+    /// All users
+    #[arg(long, conflicts_with = "users")]
+    all: bool,
+    /// Counters to move event tokens ahead: at least as many as logins since the backup
+    #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u32).range(1..))]
+    by: u32,
+    /// The widest window of your servers (OTPAuthMaxOffset, auth_otp_max_offset)
+    #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    max_offset: u32,
+}
+
+#[derive(Default)]
+struct Moved {
+    event: u64,
+    time: u64,
+    unreadable: Vec<u64>,
+}
+
+pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
+    let users: Vec<&[u8]> = arguments.users.iter().map(|user| user.as_bytes()).collect();
+    let mut moved = Moved::default();
+    let now = tokens::now();
+    let zone = TimeZone::system();
+    owner::acting(file, || {
+        edit::change(file, |content| {
+            for user in &users {
+                tokens::of_user(file, content, user)?;
+            }
+            Ok::<_, Failure>(Some(content.with(|line| {
+                let user = line.user()?;
+                if !arguments.all && !users.contains(&user) {
+                    return None;
+                }
+                let Ok(record) = line.record(&zone)? else {
+                    moved.unreadable.push(line.number);
+                    return None;
+                };
+                match record.token.factor {
+                    MovingFactor::Event => moved.event += 1,
+                    MovingFactor::Time(_) => moved.time += 1,
+                }
+                let state = advanced(&record.token, &record.state, arguments.by, arguments.max_offset, now);
+                let text = rewrite::with_state(line.text, &record.layout, &state, &zone);
+                Some(Change::Replace(Zeroizing::new(text)))
+            })))
+        })
+    })?;
+    for number in &moved.unreadable {
+        eprintln!("otpgate: warning: line {number} can't be read and was left as it is; see `otpgate check`");
+    }
+    print(format_args!(
+        "event tokens moved ahead by {}: {}\ntime tokens moved up to now: {}\n",
+        arguments.by, moved.event, moved.time
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A token's state beyond everything that may have been accepted by now.
+fn advanced(token: &Token, state: &State, by: u32, max_offset: u32, now: UnixTime) -> State {
+    // The last code could linger, though it was forgotten since the backup.
+    let state = State { used: Used::Never, intact: true, ..state.clone() };
+    match token.factor {
+        MovingFactor::Event => {
+            // A counter must leave room for the one after it.
+            let counter = state.counter.saturating_add(by.into()).min(i64::MAX - 1);
+            State { counter, at: Some(counter - 1), ..state }
+        }
+        MovingFactor::Time(period) => {
+            let period = i64::from(period.get());
+            let early = state.counter.max(0).saturating_add(max_offset.into());
+            let step = now.div_euclid(period).saturating_add(early).min(i64::MAX / period);
+            State { at: state.at.max(Some(step * period)), ..state }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use otpgate::decide::{self, Attempt, Outcome, Proof, Word};
+    use otpgate::policy::{Policy, Server, Settings};
+    use otpgate::token::{Address, Entry, Line};
+    use otpgate::users::record;
+
+    use super::*;
+
+    const KEY: &str = "3132333435363738393031323334353637383930";
+    const NOW: UnixTime = 1_700_000_010;
+    const STEP: u64 = 1_700_000_010 / 30;
+
+    fn line(text: &str) -> Line {
+        let record = record::parse(text.replace("KEY", KEY).as_bytes(), &TimeZone::UTC).unwrap();
+        Line { token: record.token, state: record.state }
+    }
+
+    fn word(line: &Line, position: u64, now: UnixTime) -> Word {
+        let policy = Policy { max_linger: Some(3600), ..Settings::default().policy(Server::Apache) };
+        let code = line.token.code(position);
+        let attempt =
+            Attempt { user: b"a", proof: Proof::Password(code.as_bytes()), address: Address::Unknown };
+        let entry = Entry { lines: vec![line.clone()], ..Entry::default() };
+        match decide::login(&policy, &entry, &attempt, &|_, _| None, now) {
+            Outcome::Decided(decision) => decision.word,
+            Outcome::NeedPin(_) => panic!("there is no PIN"),
+        }
+    }
+
+    fn advanced_line(text: &str) -> Line {
+        let line = line(text);
+        let state = advanced(&line.token, &line.state, 100, 4, NOW);
+        Line { state, ..line }
+    }
+
+    #[test]
+    fn codes_that_may_have_been_used_are_of_no_use() {
+        for offset in [0, 3, -3] {
+            let text = format!("HOTP/T30 a - KEY {offset} 0");
+            let (before, after) = (line(&text), advanced_line(&text));
+            assert_eq!(word(&before, STEP, NOW), Word::GrantedFresh);
+            let used = |position| word(&after, position, NOW) != Word::GrantedFresh;
+            assert!((STEP - 10..STEP + 10).all(used), "{offset}");
+            let later = NOW + 30 * (5 + offset.max(0));
+            assert_eq!(word(&after, later as u64 / 30, later), Word::GrantedFresh, "soon all is well");
+        }
+        let after = advanced_line("HOTP a - KEY 7");
+        assert!((0..107).all(|position| word(&after, position, NOW) != Word::GrantedFresh));
+        assert_eq!(word(&after, 107, NOW), Word::GrantedFresh);
+    }
+
+    #[test]
+    fn the_last_code_doesnt_linger_on_and_failures_stay() {
+        let code = |line: &Line| String::from_utf8(line.token.code(6).as_bytes().to_vec()).unwrap();
+        let text = format!("HOTP a - KEY 7 3 {} 2023-11-14T22:13:20L 192.0.2.7", code(&line("HOTP a - KEY")));
+        assert_eq!(word(&line(&text), 6, NOW), Word::GrantedReuse);
+        assert_eq!(word(&advanced_line(&text), 6, NOW), Word::DeniedExpired);
+        assert_eq!(advanced_line(&text).state.failures, 3);
+    }
+
+    #[test]
+    fn a_floor_further_ahead_stays_and_a_counter_stops_at_its_end() {
+        let ahead = "HOTP/T30 a - KEY 0 0 - - - @2000000010,0,0,0,x";
+        assert_eq!(advanced_line(ahead).state.at, Some(2_000_000_010));
+        let last = advanced_line("HOTP a - KEY 9223372036854775806");
+        assert_eq!(last.state.counter, i64::MAX - 1);
+    }
+}

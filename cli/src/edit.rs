@@ -1,0 +1,212 @@
+//! `otpgate edit`: the users file in an editor, as visudo and vipw do it.
+
+use std::ffi::OsString;
+use std::fs::{OpenOptions, Permissions};
+use std::io::{IsTerminal, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use jiff::tz::TimeZone;
+use otpgate::users::edit::{self, Content};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+
+use crate::merge::Edited;
+use crate::{Failure, Result, owner, pin, print, tokens};
+
+/// Edit the users file safely while servers use it
+///
+/// Copies the file, starts $VISUAL, else $EDITOR, else vi on the copy, checks it, tells what would change (no PINs, no keys)
+/// and installs it. The file is locked only while it is copied and installed: counters and failures that logins moved
+/// meanwhile are kept. A copy that doesn't check is not installed: on a terminal it can be edited again. If somebody else has
+/// changed more than that meanwhile, nothing is installed and your copy is kept.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Install without asking, also on a terminal
+    #[arg(long, short)]
+    yes: bool,
+}
+
+pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
+    let mut base = None;
+    owner::acting(file, || {
+        edit::change(file, |content| {
+            base = Some(content.clone());
+            Ok::<_, Failure>(None)
+        })
+    })?;
+    let base = base.expect("the content was seen");
+    let copy = Copy::of(&base)?;
+    let signals = Signals::caught()?;
+    let asks = std::io::stdin().is_terminal();
+
+    let edited = loop {
+        copy.run_editor()?;
+        if signals.has_ended() {
+            return Err(Failure::new("interrupted; nothing was changed"));
+        }
+        let edited = copy.read()?;
+        if edited == base {
+            print("nothing was changed\n")?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let problems = problems(&base, &edited);
+        if problems.is_empty() {
+            print("changes:\n")?;
+            for change in Edited::of(&base, &edited).changes() {
+                print(format_args!("  {change}\n"))?;
+            }
+            if arguments.yes || !asks {
+                break edited;
+            }
+            match pin::ask_key("Install this? (y)es, (e)dit again, (q)uit without a change: ", b"yeq")? {
+                b'y' => break edited,
+                b'e' => continue,
+                _ => return Err(Failure::new("nothing was changed")),
+            }
+        }
+        for problem in &problems {
+            eprintln!("otpgate: {problem}");
+        }
+        if !asks {
+            return Err(Failure::new("the edited file doesn't check; nothing was changed"));
+        }
+        if pin::ask_key("What now? (e)dit again, (q)uit without a change: ", b"eq")? != b'e' {
+            return Err(Failure::new("nothing was changed"));
+        }
+    };
+    match install(file, &base, &edited) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(failure) => {
+            let kept = copy.keep();
+            Err(Failure::new(format!(
+                "{failure}; nothing was changed\notpgate: your copy is {}: it holds keys, remove it when you are done",
+                kept.display()
+            )))
+        }
+    }
+}
+
+fn install(file: &Path, base: &Content, edited: &Content) -> Result<()> {
+    let edited = Edited::of(base, edited);
+    let (mut kept, mut notes) = (0, Vec::new());
+    owner::acting(file, || {
+        edit::change(file, |live| {
+            let merged = edited
+                .merged_with(live, tokens::now())
+                .map_err(|conflict| Failure::new(conflict.to_string()))?;
+            (kept, notes) = (merged.kept, merged.notes);
+            Ok::<_, Failure>(Some(merged.content))
+        })
+    })?;
+    let used = match kept {
+        0 => String::new(),
+        1 => "; one token was used meanwhile, its new state is kept".to_owned(),
+        kept => format!("; {kept} tokens were used meanwhile, their new state is kept"),
+    };
+    print(format_args!("installed{used}\n"))?;
+    for note in notes {
+        eprintln!("otpgate: {note}");
+    }
+    Ok(())
+}
+
+/// What refuses the file, with line numbers.
+fn problems(base: &Content, edited: &Content) -> Vec<String> {
+    if edited.bytes().is_empty() && !base.bytes().is_empty() {
+        return vec!["the edited file is empty; users are removed with `otpgate remove`".to_owned()];
+    }
+    let zone = TimeZone::system();
+    let problem = |line: edit::ContentLine<'_>| {
+        let error = line.record(&zone)?.err()?;
+        Some(format!("line {}: {error}", line.number))
+    };
+    edited.lines().filter_map(problem).collect()
+}
+
+/// A copy that nobody else can read, in a directory that goes with it: editors leave files beside what they edit.
+struct Copy {
+    directory: tempfile::TempDir,
+}
+
+impl Copy {
+    fn of(content: &Content) -> Result<Copy> {
+        let directory = tempfile::Builder::new()
+            .prefix("otpgate-edit-")
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir()
+            .map_err(|error| Failure::new(format!("cannot make a directory for the copy: {error}")))?;
+        let copy = Copy { directory };
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(copy.path())
+            .and_then(|mut file| file.write_all(content.bytes()))
+            .map_err(|error| Failure::new(format!("cannot write {}: {error}", copy.path().display())))?;
+        Ok(copy)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("users")
+    }
+
+    /// Like other programs that start one: through the shell, for the arguments in the variable.
+    fn run_editor(&self) -> Result<()> {
+        let chosen = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let editor = chosen("VISUAL").or_else(|| chosen("EDITOR")).unwrap_or_else(|| OsString::from("vi"));
+        let mut line = editor.clone();
+        line.push(" \"$@\"");
+        let name = editor.to_string_lossy();
+        let status = Command::new("sh")
+            .arg("-c")
+            .arg(line)
+            .args([OsString::from("sh"), self.path().into()])
+            .status()
+            .map_err(|error| Failure::new(format!("cannot start sh for the editor {name}: {error}")))?;
+        match (status.success(), status.code(), status.signal()) {
+            (true, ..) => Ok(()),
+            (_, Some(code), _) => {
+                Err(Failure::new(format!("the editor {name} ended with status {code}; nothing was changed")))
+            }
+            (_, _, signal) => Err(Failure::new(format!(
+                "the editor {name} was ended by signal {}; nothing was changed",
+                signal.unwrap_or_default()
+            ))),
+        }
+    }
+
+    fn read(&self) -> Result<Content> {
+        let bytes = std::fs::read(self.path()).map_err(|error| {
+            Failure::new(format!("cannot read {}: {error}; nothing was changed", self.path().display()))
+        })?;
+        Ok(Content::new(bytes))
+    }
+
+    fn keep(self) -> PathBuf {
+        self.directory.keep().join("users")
+    }
+}
+
+/// Ctrl-C is the editor's, and no signal leaves the copy behind.
+struct Signals {
+    ended: Arc<AtomicBool>,
+}
+
+impl Signals {
+    fn caught() -> Result<Signals> {
+        let (ended, ignored) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        for (signal, flag) in [(SIGTERM, &ended), (SIGHUP, &ended), (SIGINT, &ignored), (SIGQUIT, &ignored)] {
+            signal_hook::flag::register(signal, flag.clone())
+                .map_err(|error| Failure::new(format!("cannot catch signal {signal}: {error}")))?;
+        }
+        Ok(Signals { ended })
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,563 @@
+//! What an editor made of a users file, brought together with what logins made of it meanwhile. Pure.
+//!
+//! Three versions: the *base* that was copied, the *edited* copy, the *live* file. Between base and live only state may
+//! differ (fields 5 to 10): anything else is somebody else's work and refuses the edit.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+
+use jiff::tz::TimeZone;
+use otpgate::UnixTime;
+use otpgate::decide;
+use otpgate::log::Quoted;
+use otpgate::policy::{Server, Settings};
+use otpgate::token::{Line, MovingFactor, State};
+use otpgate::users::edit::{Change, Content, ContentLine, head_of};
+use otpgate::users::record::Record;
+use otpgate::users::{line, rewrite, slot};
+use zeroize::Zeroizing;
+
+use crate::tokens;
+
+/// What is to be installed.
+pub struct Merged {
+    pub content: Content,
+    /// Lines whose state moved meanwhile and was kept.
+    pub kept: usize,
+    /// Where the editor and a login changed the same field, and what became of it.
+    pub notes: Vec<String>,
+}
+
+/// Somebody else changed more than state.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The first such line of the live file.
+    pub line: u64,
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "somebody else has changed the file meanwhile, from line {} on", self.line)
+    }
+}
+
+/// A line, read when it has to be: most are the same in all versions.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    line: ContentLine<'a>,
+}
+
+/// A record and its line.
+struct Read<'a> {
+    text: &'a [u8],
+    record: Record,
+}
+
+impl<'a> Row<'a> {
+    fn read(&self, zone: &TimeZone) -> Option<Read<'a>> {
+        Some(Read { text: self.line.text, record: self.line.record(zone)?.ok()? })
+    }
+
+    fn user(&self) -> &'a [u8] {
+        self.line.user().unwrap_or_default()
+    }
+
+    fn is_same_but_for_state(&self, other: &Row<'_>, zone: &TimeZone) -> bool {
+        self.line.text == other.line.text
+            || match (self.read(zone), other.read(zone)) {
+                (Some(one), Some(two)) => one.frame() == two.frame(),
+                _ => false,
+            }
+    }
+}
+
+impl<'a> Read<'a> {
+    fn head(&self) -> [&'a [u8]; 4] {
+        head_of(self.text).expect("a record has four fields")
+    }
+
+    /// Where the state ends, its padding included.
+    fn state_end(&self) -> usize {
+        let layout = &self.record.layout;
+        layout.slot.map_or(layout.state.end, |at| at + slot::LEN)
+    }
+
+    fn state_words(&self) -> Vec<&'a [u8]> {
+        let text = &self.text[self.record.layout.head[3].end..self.state_end()];
+        line::words(text).map(|word| &text[word]).collect()
+    }
+
+    /// What isn't state, without blanks: logins leave it as it is.
+    fn frame(&self) -> ([&'a [u8]; 4], &'a [u8]) {
+        (self.head(), trimmed(&self.text[self.state_end()..]))
+    }
+}
+
+fn trimmed(text: &[u8]) -> &[u8] {
+    let start = text.iter().position(|&b| !line::is_blank(b)).unwrap_or(text.len());
+    let end = text.iter().rposition(|&b| !line::is_blank(b)).map_or(start, |last| last + 1);
+    &text[start..end]
+}
+
+fn rows(content: &Content) -> Vec<Row<'_>> {
+    content.lines().map(|line| Row { line }).collect()
+}
+
+/// Which line of the base a line of the edited copy comes from.
+#[derive(Clone, Copy)]
+struct Origin {
+    base: usize,
+    /// It is the same token: state means the same.
+    is_same_token: bool,
+}
+
+/// An edited copy beside its base.
+pub struct Edited<'a> {
+    edited: &'a Content,
+    base_rows: Vec<Row<'a>>,
+    rows: Vec<Row<'a>>,
+    origins: Vec<Option<Origin>>,
+    zone: TimeZone,
+}
+
+impl<'a> Edited<'a> {
+    /// Finds each edited line in the base: by its text, else by fields 1 to 4, else by user and key, else by key, else
+    /// by user.
+    pub fn of(base: &'a Content, edited: &'a Content) -> Edited<'a> {
+        let zone = TimeZone::system();
+        let (base_rows, rows) = (rows(base), rows(edited));
+        // Keys are told apart by keyed hashes of them: none is left in memory.
+        let hashes = RandomState::new();
+        let mut origins = vec![None; rows.len()];
+        let mut taken = vec![false; base_rows.len()];
+
+        let mut by_text: HashMap<u64, Vec<usize>> = HashMap::new();
+        // Taken from the end: in the order of the file.
+        for (index, row) in base_rows.iter().enumerate().rev() {
+            by_text.entry(hashes.hash_one(row.line.text)).or_default().push(index);
+        }
+        for (row, origin) in rows.iter().zip(&mut origins) {
+            let Some(known) = by_text.get_mut(&hashes.hash_one(row.line.text)) else { continue };
+            if known.last().is_some_and(|&index| base_rows[index].line.text == row.line.text) {
+                let base = known.pop().expect("just seen");
+                taken[base] = true;
+                *origin = Some(Origin { base, is_same_token: true });
+            }
+        }
+
+        type Name = fn(&RandomState, &Read<'_>) -> u64;
+        let by_head: Name = |hashes, row| hashes.hash_one(row.head());
+        let by_user_and_key: Name =
+            |hashes, row| hashes.hash_one((row.head()[1], row.record.token.key.expose()));
+        let by_key: Name = |hashes, row| hashes.hash_one(row.record.token.key.expose());
+        let by_user: Name = |hashes, row| hashes.hash_one(row.head()[1]);
+        let left = |rows: &[Row<'a>], is_left: &dyn Fn(usize) -> bool| -> Vec<(usize, Read<'a>)> {
+            let left = rows.iter().enumerate().filter(|(index, _)| is_left(*index));
+            left.filter_map(|(index, row)| Some((index, row.read(&zone)?))).collect()
+        };
+        let base_left = left(&base_rows, &|index| !taken[index]);
+        let edited_left = left(&rows, &|index| origins[index].is_none());
+        for (name, of_same_token) in
+            [(by_head, true), (by_user_and_key, true), (by_key, true), (by_user, false)]
+        {
+            let mut places: HashMap<u64, Vec<&(usize, Read<'_>)>> = HashMap::new();
+            for place in base_left.iter().rev().filter(|(index, _)| !taken[*index]) {
+                places.entry(name(&hashes, &place.1)).or_default().push(place);
+            }
+            for (index, row) in &edited_left {
+                if origins[*index].is_some() {
+                    continue;
+                }
+                let Some(known) = places.get_mut(&name(&hashes, row)) else { continue };
+                let is_it = |place: &&(usize, Read<'_>)| {
+                    !of_same_token || place.1.record.token.is_same_device(&row.record.token)
+                };
+                if let Some(place) = known.iter().rposition(is_it) {
+                    let base = known.remove(place).0;
+                    taken[base] = true;
+                    origins[*index] = Some(Origin { base, is_same_token: of_same_token });
+                }
+            }
+        }
+        Edited { edited, base_rows, rows, origins, zone }
+    }
+
+    /// Brings it together with the live file. Reads only the lines that differ: the file is locked.
+    pub fn merged_with(&self, live: &Content, now: UnixTime) -> Result<Merged, Conflict> {
+        let live_rows = rows(live);
+        let mut pairs = self.base_rows.iter().zip(&live_rows);
+        if let Some(index) = pairs.position(|(base, live)| !base.is_same_but_for_state(live, &self.zone)) {
+            return Err(Conflict { line: index as u64 + 1 });
+        }
+        if self.base_rows.len() != live_rows.len() {
+            return Err(Conflict { line: self.base_rows.len().min(live_rows.len()) as u64 + 1 });
+        }
+        let (mut kept, mut notes) = (0, Vec::new());
+        let content = self.edited.with(|line| {
+            let index = line.number as usize - 1;
+            let origin = self.origins[index].filter(|origin| origin.is_same_token)?;
+            let (row, base, live) =
+                (&self.rows[index], &self.base_rows[origin.base], &live_rows[origin.base]);
+            if base.line.text == live.line.text && base.line.text == row.line.text {
+                return None;
+            }
+            let (edited, base, live) =
+                (row.read(&self.zone)?, base.read(&self.zone)?, live.read(&self.zone)?);
+            let mut note = |text: String| {
+                notes.push(format!("line {} ({}): {text}", line.number, Quoted(row.user())));
+            };
+            let state = self.state(&edited, &base, &live, now, &mut note);
+            // A slot that was given to the line is no use of the token.
+            kept += usize::from(is_used(&base.record.state, &live.record.state, now));
+            let text = rewrite::with_state(edited.text, &edited.record.layout, &state?, &self.zone);
+            Some(Change::Replace(Zeroizing::new(text)))
+        });
+        Ok(Merged { content, kept, notes })
+    }
+
+    /// The state that an edited line gets; `None`: what stands in it.
+    fn state(
+        &self,
+        edited: &Read<'_>,
+        base: &Read<'_>,
+        live: &Read<'_>,
+        now: UnixTime,
+        note: &mut dyn FnMut(String),
+    ) -> Option<State> {
+        let is_edited = edited.state_words() != base.state_words();
+        let has_moved = live.state_words() != base.state_words();
+        match (is_edited, has_moved) {
+            // The checksum covers fields 1 to 4 as well.
+            (false, false) if base.record.state.intact && edited.head() != base.head() => {
+                Some(base.record.state.clone())
+            }
+            (_, false) => None,
+            (false, true) => Some(exact(&live.record, now)),
+            (true, true) => {
+                Some(both(&edited.record, &base.record.state, exact(&live.record, now), now, note))
+            }
+        }
+    }
+}
+
+fn exact(record: &Record, now: UnixTime) -> State {
+    let policy = Settings::default().policy(Server::Apache);
+    decide::exact_state(&policy, &Line { token: record.token.clone(), state: record.state.clone() }, now)
+}
+
+/// The live state with what the editor has changed; where both have changed the same, the furthest.
+fn both(edited: &Record, base: &State, live: State, now: UnixTime, note: &mut dyn FnMut(String)) -> State {
+    let mut merged = live.clone();
+    let ours = &edited.state;
+    if ours.counter != base.counter {
+        if live.counter == base.counter {
+            merged.counter = ours.counter;
+        } else if ours.counter != live.counter {
+            if edited.token.factor == MovingFactor::Event {
+                merged.counter = ours.counter.max(live.counter);
+            }
+            note(format!("a login has moved the counter that you changed: it is {} now", merged.counter));
+        }
+    }
+    if ours.failures != base.failures {
+        if live.failures == base.failures {
+            merged.failures = ours.failures;
+        } else if ours.failures != live.failures {
+            merged.failures = ours.failures.max(live.failures);
+            note(format!(
+                "a login has changed the failures that you changed: they are {} now",
+                merged.failures
+            ));
+        }
+        merged.failed = merged.failed.filter(|_| merged.failures > 0);
+    }
+    let same_use = |a: &State, b: &State| is_same_use(a, b, now);
+    if !same_use(ours, base) && !same_use(ours, &live) {
+        let is_ours = same_use(&live, base);
+        if is_ours || last_use(ours, now) > last_use(&live, now) {
+            merged.last_otp = ours.last_otp.clone();
+            merged.used = ours.used;
+            merged.address = ours.address.clone();
+        }
+        merged.at = if is_ours { ours.at } else { ours.at.max(live.at) };
+        if !is_ours {
+            note("a login has changed the last code that you changed: the later one is kept".to_owned());
+        }
+    }
+    merged
+}
+
+fn last_use(state: &State, now: UnixTime) -> Option<UnixTime> {
+    state.used.as_of(now).map(|(_, last)| last)
+}
+
+fn is_same_use(a: &State, b: &State, now: UnixTime) -> bool {
+    let same_time = last_use(a, now) == last_use(b, now);
+    same_time && a.last_otp == b.last_otp && a.address == b.address && a.at == b.at
+}
+
+fn is_used(base: &State, live: &State, now: UnixTime) -> bool {
+    (base.counter, base.failures) != (live.counter, live.failures) || !is_same_use(base, live, now)
+}
+
+impl Edited<'_> {
+    /// What the editor has changed, without PINs and keys. Comments are only counted: they may hold a token that was
+    /// commented out.
+    pub fn changes(&self) -> Vec<String> {
+        let mut told = Vec::new();
+        let mut is_left = vec![false; self.base_rows.len()];
+        let mut new_others = 0;
+        for (row, origin) in self.rows.iter().zip(&self.origins) {
+            let base = origin.map(|origin| {
+                is_left[origin.base] = true;
+                &self.base_rows[origin.base]
+            });
+            if base.is_some_and(|base| base.line.text == row.line.text) {
+                continue;
+            }
+            let Some(read) = row.read(&self.zone) else {
+                new_others += 1;
+                continue;
+            };
+            let what = match base.and_then(|base| base.read(&self.zone)) {
+                None => Some(format!("new, {}", tokens::kind(&read.record.token))),
+                Some(base) => difference(&base, &read),
+            };
+            if let Some(what) = what {
+                told.push(format!("line {}: {}: {what}", row.line.number, tokens::shown_name(row.user())));
+            }
+        }
+        let mut gone_others = 0;
+        for (row, _) in self.base_rows.iter().zip(is_left).filter(|(_, is_left)| !is_left) {
+            let Some(read) = row.read(&self.zone) else {
+                gone_others += 1;
+                continue;
+            };
+            let (number, user) = (row.line.number, tokens::shown_name(row.user()));
+            told.push(format!(
+                "line {number} of the old file: {user}: gone, {}",
+                tokens::kind(&read.record.token)
+            ));
+        }
+        if new_others + gone_others > 0 {
+            told.push(format!("comments and other lines: {new_others} new, {gone_others} gone"));
+        }
+        if told.is_empty() {
+            told.push("order or blanks".to_owned());
+        }
+        told
+    }
+}
+
+/// Between two versions of one record; `None` if they say the same.
+fn difference(old_row: &Read<'_>, new_row: &Read<'_>) -> Option<String> {
+    let (old, new) = (&old_row.record, &new_row.record);
+    let mut parts = Vec::new();
+    let mut compare = |what: &str, old: String, new: String| {
+        if old != new {
+            parts.push(format!("{what} {old} -> {new}"));
+        }
+    };
+    compare("name", tokens::shown_name(old_row.head()[1]), tokens::shown_name(new_row.head()[1]));
+    compare("type", tokens::kind(&old.token), tokens::kind(&new.token));
+    compare("PIN", tokens::pin_word(&old.token.pin).to_owned(), tokens::pin_word(&new.token.pin).to_owned());
+    compare("counter", old.state.counter.to_string(), new.state.counter.to_string());
+    compare("failures", old.state.failures.to_string(), new.state.failures.to_string());
+    compare("last login", tokens::last_login(old), tokens::last_login(new));
+    if old.token.disabled != new.token.disabled {
+        parts.push(if new.token.disabled { "switched off" } else { "switched on" }.to_owned());
+    }
+    let is_same_kind = tokens::pin_word(&old.token.pin) == tokens::pin_word(&new.token.pin);
+    if old.token.pin != new.token.pin && is_same_kind {
+        parts.push("another PIN".to_owned());
+    }
+    if old.token.key != new.token.key {
+        parts.push("another key".to_owned());
+    }
+    if parts.is_empty() && old_row.state_words() != new_row.state_words() {
+        parts.push("state".to_owned());
+    }
+    if parts.is_empty() && old_row.frame().1 != new_row.frame().1 {
+        parts.push("what follows the fields".to_owned());
+    }
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merge(base: &Content, edited: &Content, live: &Content, now: UnixTime) -> Result<Merged, Conflict> {
+        Edited::of(base, edited).merged_with(live, now)
+    }
+
+    fn changes(base: &Content, edited: &Content) -> Vec<String> {
+        Edited::of(base, edited).changes()
+    }
+
+    const NOW: UnixTime = 1_700_000_000;
+    const KEY: &str = "3132333435363738393031323334353637383930";
+    const OTHER: &str = "00112233445566778899aabbccddeeff00112233";
+
+    fn content(lines: &[&str]) -> Content {
+        let text = lines.join("\n").replace("KEY", KEY).replace("OTHER", OTHER);
+        Content::new((text + "\n").into_bytes())
+    }
+
+    /// As logins write it.
+    fn in_slots(lines: &[&str]) -> Content {
+        let zone = TimeZone::system();
+        content(lines).with(|line| {
+            let record = line.record(&zone)?.unwrap();
+            let state = exact(&record, NOW);
+            let text = rewrite::with_state(line.text, &record.layout, &state, &zone);
+            Some(Change::Replace(Zeroizing::new(text)))
+        })
+    }
+
+    /// Counter, failures and last code of each token, and whether its checksum is right.
+    fn states(content: &Content) -> Vec<(i64, u32, Option<String>, bool)> {
+        let records = content.lines().filter_map(|line| line.record(&TimeZone::system()));
+        let state = |record: Record| {
+            let code = record.state.last_otp.as_ref();
+            let code = code.map(|code| String::from_utf8(code.as_bytes().to_vec()).unwrap());
+            (record.state.counter, record.state.failures, code, record.state.intact)
+        };
+        records.map(|record| state(record.unwrap())).collect()
+    }
+
+    fn merged(base: &[&str], edited: &[&str], live: &[&str]) -> Merged {
+        merge(&in_slots(base), &in_slots(edited), &in_slots(live), NOW)
+            .unwrap_or_else(|conflict| panic!("{conflict}"))
+    }
+
+    const T1: &str = "2023-11-01T00:00:00L 192.0.2.1";
+    const T2: &str = "2023-11-02T00:00:00L 192.0.2.2";
+
+    #[test]
+    fn a_login_meanwhile_is_kept_and_a_change_by_hand_too() {
+        let used = |counter: i64, failures: u32, code: &str| (counter, failures, Some(code.to_owned()), true);
+        let row =
+            |counter, failures, code, time| format!("HOTP/E a - KEY {counter} {failures} {code} {time}");
+        for (base, edited, live, expected, notes) in [
+            // Nobody, the login alone, the editor alone.
+            (row(5, 0, "1", T1), row(5, 0, "1", T1), row(5, 0, "1", T1), used(5, 0, "1"), 0),
+            (row(5, 0, "1", T1), row(5, 0, "1", T1), row(6, 0, "2", T2), used(6, 0, "2"), 0),
+            (row(5, 3, "1", T1), row(5, 0, "1", T1), row(5, 3, "1", T1), used(5, 0, "1"), 0),
+            // Each something else: both.
+            (row(5, 3, "1", T1), row(5, 0, "1", T1), row(6, 3, "2", T2), used(6, 0, "2"), 0),
+            (row(5, 3, "1", T1), row(9, 3, "1", T1), row(5, 4, "1", T1), used(9, 4, "1"), 0),
+            // The same: the furthest.
+            (row(5, 0, "1", T1), row(9, 0, "1", T1), row(6, 0, "2", T2), used(9, 0, "2"), 1),
+            (row(5, 0, "1", T1), row(2, 0, "1", T1), row(6, 0, "2", T2), used(6, 0, "2"), 1),
+            (row(5, 3, "1", T1), row(5, 0, "1", T1), row(5, 4, "1", T1), used(5, 4, "1"), 1),
+            (row(5, 0, "1", T1), row(5, 0, "-", "- -"), row(6, 0, "2", T2), used(6, 0, "2"), 1),
+        ] {
+            let merged = merged(&[&base], &[&edited], &[&live]);
+            assert_eq!(states(&merged.content), [expected], "{base} / {edited} / {live}");
+            assert_eq!(merged.notes.len(), notes, "{:?}", merged.notes);
+        }
+    }
+
+    #[test]
+    fn state_follows_its_token_wherever_the_editor_puts_it() {
+        let base = ["HOTP/E a - KEY 5", "HOTP/E b - OTHER 7"];
+        let live = ["HOTP/E a - KEY 6", "HOTP/E b - OTHER 8"];
+        for (edited, expected) in [
+            (&["HOTP/E b - OTHER 7", "HOTP/E a - KEY 5"][..], &[8, 6][..]),
+            (&["HOTP/E a 1234 KEY 5", "OFF:HOTP/E b - OTHER 7"], &[6, 8]),
+            (&["HOTP/E c - KEY 5", "# b is gone"], &[6]),
+            (&["HOTP/E new - 00 1", "HOTP/E a - KEY 5", "HOTP/E b - OTHER 7"], &[1, 6, 8]),
+            // Another key, another way of counting: another token, on its own.
+            (&["HOTP/E a - 00 5", "HOTP/T30 b - OTHER 7"], &[5, 7]),
+        ] {
+            let edited = content(edited);
+            let merged = merge(&in_slots(&base), &edited, &in_slots(&live), NOW)
+                .unwrap_or_else(|conflict| panic!("{conflict}"));
+            let counters: Vec<i64> = states(&merged.content).iter().map(|state| state.0).collect();
+            assert_eq!(counters, expected);
+        }
+    }
+
+    #[test]
+    fn fields_that_nobody_uses_meanwhile_stay_byte_for_byte_but_for_the_checksum() {
+        let base = in_slots(&["HOTP/E a - KEY 5 2 123456 2023-11-01T00:00:00L 192.0.2.1"]);
+        let text = String::from_utf8(base.bytes().to_vec()).unwrap();
+        let edited = Content::new(text.replace(" a - ", " a  1234 ").into_bytes());
+        let merged =
+            merge(&base, &edited, &base, NOW).unwrap_or_else(|conflict| panic!("{conflict}")).content;
+        let expected = states(&base);
+        assert_eq!(states(&merged), expected, "exact as before");
+        let sum = |text: &str| text.rfind(',').unwrap();
+        let merged = String::from_utf8(merged.bytes().to_vec()).unwrap();
+        let edited = String::from_utf8(edited.bytes().to_vec()).unwrap();
+        assert_eq!(merged[..sum(&merged)], edited[..sum(&edited)]);
+    }
+
+    #[test]
+    fn slots_given_meanwhile_are_no_conflict_and_anything_else_is() {
+        let base = content(&["# x", "HOTP/E a - KEY 5", "HOTP b - 00"]);
+        let edited = content(&["# y", "HOTP/E a - KEY 5", "HOTP b - 00"]);
+        let slots = in_slots_but_comments(&base);
+        assert!(merge(&base, &edited, &slots, NOW).is_ok());
+        for (live, line) in [
+            (&["# z", "HOTP/E a - KEY 5", "HOTP b - 00"][..], 1),
+            (&["# x", "HOTP/E a 1 KEY 5", "HOTP b - 00"], 2),
+            (&["# x", "HOTP/E a - KEY 5"], 3),
+            (&["# x", "HOTP/E a - KEY 5", "HOTP b - 00", "HOTP c - 00"], 4),
+        ] {
+            assert_eq!(merge(&base, &edited, &content(live), NOW).err(), Some(Conflict { line }));
+        }
+    }
+
+    fn in_slots_but_comments(of: &Content) -> Content {
+        let zone = TimeZone::system();
+        of.with(|line| {
+            let record = line.record(&zone)?.unwrap();
+            let text = rewrite::with_state(line.text, &record.layout, &record.state, &zone);
+            Some(Change::Replace(Zeroizing::new(text)))
+        })
+    }
+
+    #[test]
+    fn changes_are_told_without_pins_and_keys() {
+        let base = content(&["# HOTP old 77 KEY", "HOTP/E a 4711 KEY 5 3", "HOTP b - OTHER", "T c - 00"]);
+        for (edited, expected) in [
+            (
+                &["HOTP/E a 4711 KEY 5 3", "HOTP b - OTHER", "T c - 00"][..],
+                "comments and other lines: 0 new, 1 gone",
+            ),
+            (
+                &["# HOTP old 77 KEY", "HOTP/E a 4712 KEY 5 3", "HOTP b - OTHER", "T c - 00"],
+                "line 2: a: another PIN",
+            ),
+            (
+                &["# HOTP old 77 KEY", "HOTP/E a - KEY 5", "HOTP b - OTHER", "T c - 00"],
+                "line 2: a: PIN plain -> none, failures 3 -> 0",
+            ),
+            (
+                &["# HOTP old 77 KEY", "HOTP/E a 4711 KEY 5 3", "HOTP bea - OTHER", "T c - 00"],
+                "line 3: bea: name b -> bea",
+            ),
+            (
+                &["# HOTP old 77 KEY", "HOTP/E a 4711 KEY 5 3", "OFF:HOTP b - 11", "T c - 00"],
+                "line 3: b: switched off, another key",
+            ),
+            (
+                &["# HOTP old 77 KEY", "HOTP/E a 4711 KEY 5 3", "T c - 00"],
+                "line 3 of the old file: b: gone, HOTP/E/6",
+            ),
+            (
+                &["# HOTP old 77 KEY", "HOTP/E a 4711 KEY 5 3", "HOTP b - OTHER", "T c - 00", "T d 9 12"],
+                "line 5: d: new, HOTP/T30/6",
+            ),
+            (
+                &["# HOTP old 77 KEY", "HOTP b - OTHER", "HOTP/E a 4711 KEY 5 3", "T c - 00"],
+                "order or blanks",
+            ),
+        ] {
+            assert_eq!(changes(&base, &content(edited)), [expected]);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! `otpgate rename`: another name for a user.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::ExitCode;
+
+use otpgate::log::Quoted;
+use otpgate::users::edit::{self, Change};
+use otpgate::users::index::fold;
+
+use crate::{Failure, Result, add, owner, print, tokens};
+
+/// Give a user another name
+///
+/// All tokens go along, with PIN, key and counter. A name that is listed already is refused, and so is one that
+/// differs from a listed one only in upper and lower case or blanks.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The user's name so far
+    old: OsString,
+    /// The name to log in with from now on
+    new: OsString,
+}
+
+pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
+    let (old, new) = (arguments.old.as_bytes(), arguments.new.as_bytes());
+    add::check_user(new)?;
+    owner::acting(file, || {
+        edit::change(file, |content| {
+            tokens::of_user(file, content, old)?;
+            for name in content.lines().filter_map(|line| line.user()) {
+                if name == new {
+                    return Err(Failure::new(format!(
+                        "{} is listed already; nothing was changed",
+                        Quoted(new)
+                    )));
+                }
+                if name != old && fold(name) == fold(new) {
+                    return Err(Failure::new(format!(
+                        "{} differs from {}, which is listed, only in upper and lower case; nothing was changed",
+                        Quoted(new),
+                        Quoted(name)
+                    )));
+                }
+            }
+            let mut texts = Vec::new();
+            for line in content.lines_of(old) {
+                let renamed = edit::head_of(line.text)
+                    .ok_or_else(|| "a field is missing".to_owned())
+                    .and_then(|[kind, _, pin, key]| {
+                        edit::with_head(line.text, [kind, new, pin, key]).map_err(|error| error.to_string())
+                    })
+                    .map_err(|reason| {
+                        Failure::new(format!(
+                            "line {} can't be read: {reason}; nothing was changed: correct it with `otpgate edit` first",
+                            line.number
+                        ))
+                    })?;
+                texts.push((line.number, renamed));
+            }
+            Ok(Some(content.with(|line| {
+                let new = texts.iter().find(|(number, _)| *number == line.number);
+                new.map(|(_, text)| Change::Replace(text.clone()))
+            })))
+        })
+    })?;
+    print(format_args!("{} is {} now\n", Quoted(old), Quoted(new)))?;
+    Ok(ExitCode::SUCCESS)
+}

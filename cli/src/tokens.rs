@@ -1,0 +1,245 @@
+//! A user's tokens as an admin meets them: by number, in words.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use otpgate::UnixTime;
+use otpgate::log::Quoted;
+use otpgate::otp::Hash;
+use otpgate::token::{Address, Algorithm, Fingerprint, MovingFactor, Pin, Token, Used};
+use otpgate::users::edit::{Content, ContentLine};
+use otpgate::users::index::fold;
+use otpgate::users::record::{self, Record, RecordError};
+
+use crate::{Failure, Result};
+
+/// A line of a user. Lines of one token (the same key, algorithm and way of counting) have one number.
+pub struct Numbered<'a> {
+    /// From 1, in the order of the file.
+    pub number: usize,
+    pub line: ContentLine<'a>,
+    pub record: std::result::Result<Record, RecordError>,
+}
+
+/// Which of a user's tokens a verb is about.
+#[derive(clap::Args)]
+pub struct WhichToken {
+    /// This token alone, by its number in `otpgate show`
+    #[arg(long, value_name = "N", conflicts_with = "all")]
+    pub token: Option<usize>,
+    /// All tokens of the user
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// Seconds since 1970.
+pub fn now() -> UnixTime {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+}
+
+/// A user's lines; a name nobody has is refused.
+pub fn of_user<'a>(file: &Path, content: &'a Content, user: &'a [u8]) -> Result<Vec<Numbered<'a>>> {
+    let numbered = number(content.lines_of(user), &TimeZone::system());
+    if numbered.is_empty() {
+        return Err(not_listed(file, content, user));
+    }
+    Ok(numbered)
+}
+
+/// Gives one user's lines their numbers.
+pub fn number<'a>(lines: impl Iterator<Item = ContentLine<'a>>, zone: &TimeZone) -> Vec<Numbered<'a>> {
+    let mut numbered: Vec<Numbered<'a>> = Vec::new();
+    for line in lines {
+        let Some(record) = line.record(zone) else { continue };
+        let known = numbered.iter().find(|known| match (&known.record, &record) {
+            (Ok(known), Ok(record)) => known.token.is_same_device(&record.token),
+            _ => false,
+        });
+        let number = known.map_or_else(|| count(&numbered) + 1, |known| known.number);
+        numbered.push(Numbered { number, line, record });
+    }
+    numbered
+}
+
+/// How many tokens these are.
+pub fn count(numbered: &[Numbered<'_>]) -> usize {
+    numbered.iter().map(|known| known.number).max().unwrap_or(0)
+}
+
+fn not_listed(file: &Path, content: &Content, user: &[u8]) -> Failure {
+    let mut text = format!("{} is not listed in {}", Quoted(user), file.display());
+    let alike = content.lines().filter_map(|line| line.user()).find(|name| fold(name) == fold(user));
+    if let Some(alike) = alike {
+        let _ = write!(text, "; {} is", Quoted(alike));
+    }
+    Failure::new(text)
+}
+
+/// The tokens that a verb acts on which acts on all of them unless one is named.
+pub fn all_or_one<'a>(
+    tokens: Vec<Numbered<'a>>,
+    user: &[u8],
+    token: Option<usize>,
+) -> Result<Vec<Numbered<'a>>> {
+    let Some(number) = token else { return Ok(tokens) };
+    let count = count(&tokens);
+    let chosen: Vec<_> = tokens.into_iter().filter(|numbered| numbered.number == number).collect();
+    if chosen.is_empty() {
+        let text = format!("{} has no token {number}, only {count}; see `otpgate show`", Quoted(user));
+        return Err(Failure::new(text));
+    }
+    Ok(chosen)
+}
+
+/// The tokens that a verb acts on which wants to be told where there are several. `options` says how.
+pub fn told<'a>(
+    tokens: Vec<Numbered<'a>>,
+    user: &[u8],
+    token: Option<usize>,
+    options: &str,
+) -> Result<Vec<Numbered<'a>>> {
+    let count = count(&tokens);
+    if token.is_none() && count > 1 {
+        let mut text = format!("{} has {count} tokens: say which with {options}", Quoted(user));
+        for numbered in &tokens {
+            let _ = write!(text, "\n  {}  {}", numbered.number, numbered.in_short());
+        }
+        return Err(Failure::new(text));
+    }
+    all_or_one(tokens, user, token)
+}
+
+/// Refuses to act on lines none of which can be read.
+pub fn any_readable(chosen: &[Numbered<'_>]) -> Result<()> {
+    match chosen.iter().any(|token| token.record.is_ok()) {
+        true => Ok(()),
+        false => Err(Failure::new(chosen[0].unreadable_warning())),
+    }
+}
+
+impl WhichToken {
+    pub fn of<'a>(&self, tokens: Vec<Numbered<'a>>, user: &[u8]) -> Result<Vec<Numbered<'a>>> {
+        if self.all { Ok(tokens) } else { told(tokens, user, self.token, "--token N, or --all") }
+    }
+}
+
+impl Numbered<'_> {
+    /// One line for people.
+    fn in_short(&self) -> String {
+        match &self.record {
+            Ok(record) => format!(
+                "{}{}, {}, last login {}",
+                if record.token.disabled { "switched off: " } else { "" },
+                kind(&record.token),
+                match &record.token.pin {
+                    Pin::None => "no PIN",
+                    Pin::Literal(_) => "PIN in the clear",
+                    Pin::Hashed(_) => "hashed PIN",
+                    Pin::External => "external PIN",
+                },
+                last_login(record)
+            ),
+            Err(error) => format!("line {}, which can't be read: {error}", self.line.number),
+        }
+    }
+
+    /// What is said of a line that a verb passes over.
+    pub fn unreadable_warning(&self) -> String {
+        format!(
+            "line {} can't be read and lets nobody in; see `otpgate check`, correct it with `otpgate edit`",
+            self.line.number
+        )
+    }
+
+    /// Tells this version of fields 1 to 4 from others.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        record::fingerprint_of_line(self.line.text)
+    }
+}
+
+/// Fingerprints, to find the same lines again under the lock.
+pub fn fingerprints(tokens: &[Numbered<'_>]) -> Vec<Option<Fingerprint>> {
+    tokens.iter().map(Numbered::fingerprint).collect()
+}
+
+/// When what was looked at before a prompt isn't there any more.
+pub fn changed_meanwhile(user: &[u8]) -> Failure {
+    Failure::new(format!(
+        "somebody else has changed {} meanwhile; nothing was changed: see `otpgate show` and try again",
+        Quoted(user)
+    ))
+}
+
+/// Field 1, written out.
+pub fn kind(token: &Token) -> String {
+    let name = match token.algorithm {
+        Algorithm::Hotp(Hash::Sha1) => "HOTP",
+        Algorithm::Hotp(Hash::Sha256) => "HOTP-SHA256",
+        Algorithm::Hotp(Hash::Sha512) => "HOTP-SHA512",
+        Algorithm::Motp => "MOTP",
+    };
+    let digits = token.digits.count();
+    match token.factor {
+        MovingFactor::Event => format!("{name}/E/{digits}"),
+        MovingFactor::Time(period) => format!("{name}/T{period}/{digits}"),
+    }
+}
+
+/// The PIN field in one word.
+pub fn pin_word(pin: &Pin) -> &'static str {
+    match pin {
+        Pin::None => "none",
+        Pin::Literal(_) => "plain",
+        Pin::Hashed(_) => "hashed",
+        Pin::External => "external",
+    }
+}
+
+/// Local time for people, or why there is none.
+pub fn last_login(record: &Record) -> String {
+    match record.state.used.as_of(now()) {
+        Some((_, last)) => local_time(last),
+        None if record.state.last_otp.is_some() => "forgotten".to_owned(),
+        None => "never".to_owned(),
+    }
+}
+
+/// "2026-11-22 10:03:12", here.
+pub fn local_time(instant: UnixTime) -> String {
+    formatted(instant, "%Y-%m-%d %H:%M:%S")
+}
+
+/// "2026-11-22T10:03:12+01:00", for programs.
+pub fn stamp(instant: UnixTime) -> String {
+    formatted(instant, "%Y-%m-%dT%H:%M:%S%:z")
+}
+
+fn formatted(instant: UnixTime, form: &str) -> String {
+    match Timestamp::from_second(instant) {
+        Ok(time) => time.to_zoned(TimeZone::system()).strftime(form).to_string(),
+        Err(_) => instant.to_string(),
+    }
+}
+
+/// The address of the last login, if one is known.
+pub fn address(record: &Record) -> Option<String> {
+    if matches!(record.state.used, Used::Never) {
+        return None;
+    }
+    match &record.state.address {
+        Address::Unknown => None,
+        Address::Ip(ip) => Some(ip.to_string()),
+        Address::Other(text) => Some(String::from_utf8_lossy(text).into_owned()),
+    }
+}
+
+/// A name for a terminal: as it is if that does no harm.
+pub fn shown_name(user: &[u8]) -> String {
+    match str::from_utf8(user) {
+        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
+        _ => Quoted(user).to_string(),
+    }
+}

@@ -1,0 +1,181 @@
+//! `otpgate verify`: a login as a server would decide it.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+
+use otpgate::decide::{PinAnswer, Verdict, Word};
+use otpgate::gate::{Found, Gate, Login, Moment, PinSource, Store, Transaction, UnreadableLine};
+use otpgate::log::{Level, Log, Quoted};
+use otpgate::pin::file::PinFile;
+use otpgate::policy::Policy;
+use otpgate::token::State;
+use otpgate::users::fault::Fault;
+use otpgate::users::file::UsersFile;
+use serde_json::json;
+
+use crate::list::user_text;
+use crate::settings::Flags;
+use crate::{Failure, Result, owner, pin, print, tokens};
+
+/// Log a user in as a server would, and say which rule decided
+///
+/// Asks for PIN and code as one word, or reads them from standard input if that is no terminal. As with a server, a
+/// code that is accepted is used up and a wrong one is counted, unless --dry-run is given. Prints the result word and the
+/// reason as servers log them. Status 0 if the login was granted, 1 if not.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The user
+    user: OsString,
+    /// Change nothing: don't use the code up, don't count a wrong one
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    external: ExternalPins,
+    #[command(flatten)]
+    flags: Flags,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Who checks PINs marked `+`: by default nobody.
+#[derive(clap::Args)]
+pub struct ExternalPins {
+    /// Check PINs marked + by this htpasswd file (auth_otp_pin_file)
+    #[arg(long, value_name = "FILE")]
+    pin_file: Option<PathBuf>,
+    /// Take any PIN marked + for right
+    #[arg(long, conflicts_with = "pin_file")]
+    assume_external_pin: bool,
+}
+
+pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
+    let user = arguments.user.as_bytes();
+    let policy = arguments.flags.policy();
+    owner::acting(file, || Ok(()))?;
+    let password = pin::ask_secret(&format!("PIN and code of {}: ", Quoted(user)))?;
+    let login = Login { user, password: &password, address: arguments.flags.address() };
+    let store = UsersFile::new(file);
+    let decided = owner::acting(file, || match arguments.dry_run {
+        true => decided(DryRun(store), &policy, &login, &arguments.external),
+        false => decided(store, &policy, &login, &arguments.external),
+    })?;
+    let is_granted = decided.verdict == Verdict::Granted;
+    if arguments.json {
+        let object = json!({
+            "user": user_text(user),
+            "granted": is_granted,
+            "result": decided.word.as_str(),
+            "reason": decided.reason,
+            "dry_run": arguments.dry_run,
+        });
+        print(format_args!("{object:#}\n"))?;
+    } else {
+        print(format_args!("{}: {}\n", decided.word.as_str(), decided.reason))?;
+    }
+    Ok(if is_granted { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What a server answers and logs.
+pub struct Decided {
+    pub verdict: Verdict,
+    pub word: Word,
+    pub reason: String,
+}
+
+/// Decides one login on a users file, or only says how it would be decided.
+pub fn decided(
+    store: impl Store,
+    policy: &Policy,
+    login: &Login<'_>,
+    external: &ExternalPins,
+) -> Result<Decided> {
+    let gate = Gate::new(store, tokens::now)
+        .ok_or_else(|| Failure::new("the system has no random bytes: see its log"))?;
+    let log = LastLine::default();
+    let answer = match &external.pin_file {
+        Some(path) => gate.basic(policy, login, &PinFile::new(path.clone(), &log), None, &log),
+        None => gate.basic(policy, login, &Assumed(external.assume_external_pin), None, &log),
+    };
+    let (word, verdict) = (answer.word, answer.verdict);
+    // "word: reason, user "name"", as docs/results.md has it.
+    let line = log.0.into_inner().unwrap_or_default();
+    let reason = line.strip_prefix(&format!("{}: ", word.as_str())).unwrap_or(&line);
+    let reason = reason.strip_suffix(&format!(", user {}", Quoted(login.user))).unwrap_or(reason);
+    Ok(Decided { verdict, word, reason: reason.to_owned() })
+}
+
+/// How a login would be decided, changing nothing.
+pub fn foreseen(file: &Path, policy: &Policy, login: &Login<'_>, external: &ExternalPins) -> Result<Decided> {
+    decided(DryRun(UsersFile::new(file)), policy, login, external)
+}
+
+/// The last log line is the decision; those before it are about the file, and go to standard error.
+#[derive(Default)]
+struct LastLine(Mutex<String>);
+
+impl Log for LastLine {
+    fn log(&self, _: Level, message: fmt::Arguments<'_>) {
+        let mut last = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let before = std::mem::replace(&mut *last, message.to_string());
+        if !before.is_empty() {
+            eprintln!("otpgate: {before}");
+        }
+    }
+}
+
+/// In the place of the server's PIN providers.
+struct Assumed(bool);
+
+impl PinSource for Assumed {
+    fn identity(&self) -> Vec<u8> {
+        if self.0 { b"assumed".to_vec() } else { Vec::new() }
+    }
+
+    fn check(&self, _: &[u8], _: &[u8]) -> PinAnswer {
+        PinAnswer::Right
+    }
+}
+
+/// A store whose changes are thrown away.
+struct DryRun(UsersFile);
+
+impl Store for DryRun {
+    fn name(&self) -> String {
+        self.0.name()
+    }
+
+    fn find(&self, user: &[u8]) -> std::result::Result<Arc<Found>, Fault> {
+        self.0.find(user)
+    }
+
+    fn find_now(&self, user: &[u8], moment: Moment) -> Option<Arc<Found>> {
+        self.0.find_now(user, moment)
+    }
+
+    fn update(
+        &self,
+        work: &mut dyn FnMut(&mut dyn Transaction) -> std::result::Result<(), Fault>,
+    ) -> std::result::Result<(), Fault> {
+        work(&mut Forgetful(&self.0))
+    }
+}
+
+struct Forgetful<'a>(&'a UsersFile);
+
+impl Transaction for Forgetful<'_> {
+    fn find(&mut self, user: &[u8]) -> std::result::Result<Found, Fault> {
+        let found = self.0.find(user)?;
+        let unreadable = found
+            .unreadable
+            .iter()
+            .map(|line| UnreadableLine { number: line.number, reason: line.reason.clone() });
+        Ok(Found { entry: found.entry.clone(), unreadable: unreadable.collect() })
+    }
+
+    fn save(&mut self, _: &[u8], _: usize, _: State) {}
+}

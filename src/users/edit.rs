@@ -1,0 +1,303 @@
+//! What people change: fields 1 to 4, lines, the whole content. Logins change state alone, through
+//! [`super::file`].
+
+use std::fs::File;
+use std::path::Path;
+
+use jiff::tz::TimeZone;
+use zeroize::Zeroizing;
+
+use super::fault::Fault;
+use super::journal::{Journal, Stamp};
+use super::line;
+use super::lock::Locked;
+use super::record::{self, Record, RecordError};
+use super::rewrite::{self, HeadError};
+use super::slot::Extension;
+use crate::policy::{Server, Settings};
+use crate::token::Line;
+use crate::{UnixTime, decide};
+
+/// So often is a file read that changes meanwhile, before its lock is taken for it.
+const READ_TRIES: u32 = 5;
+
+/// All bytes of a users file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Content(Zeroizing<Vec<u8>>);
+
+/// One line of it.
+#[derive(Clone, Copy)]
+pub struct ContentLine<'a> {
+    /// From 1.
+    pub number: u64,
+    /// Without its end.
+    pub text: &'a [u8],
+    end: &'a [u8],
+}
+
+/// What becomes of a line.
+pub enum Change {
+    /// It goes, with its end.
+    Remove,
+    /// Another text, without line end; the end stays.
+    Replace(Zeroizing<Vec<u8>>),
+}
+
+impl Content {
+    /// From bytes that are to become a users file.
+    pub fn new(bytes: Vec<u8>) -> Content {
+        Content(Zeroizing::new(bytes))
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The lines, comments and blank ones included.
+    pub fn lines(&self) -> impl Iterator<Item = ContentLine<'_>> {
+        let numbered = self.0.split_inclusive(|&b| b == b'\n').zip(1..);
+        numbered.map(|(line, number)| {
+            let len = line.strip_suffix(b"\n").map_or(line.len(), |text| text.len());
+            ContentLine { number, text: &line[..len], end: &line[len..] }
+        })
+    }
+
+    /// The lines that name a user, in the order of the file, those that can't be read included.
+    pub fn lines_of<'a>(&'a self, user: &'a [u8]) -> impl Iterator<Item = ContentLine<'a>> {
+        self.lines().filter(move |line| line.user() == Some(user))
+    }
+
+    /// The same with some of its lines changed; `None` leaves a line as it is, byte for byte.
+    pub fn with(&self, mut change: impl FnMut(&ContentLine<'_>) -> Option<Change>) -> Content {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(self.0.len() + line::LINE_MAX));
+        for line in self.lines() {
+            match change(&line) {
+                None => bytes.extend_from_slice(line.text),
+                Some(Change::Replace(text)) => bytes.extend_from_slice(&text),
+                Some(Change::Remove) => continue,
+            }
+            bytes.extend_from_slice(line.end);
+        }
+        Content(bytes)
+    }
+}
+
+impl<'a> ContentLine<'a> {
+    /// Whom it is about, even if the rest of it can't be read.
+    pub fn user(&self) -> Option<&'a [u8]> {
+        line::user_of(self.text)
+    }
+
+    /// What it says; `None` for blank lines and comments.
+    pub fn record(&self, zone: &TimeZone) -> Option<Result<Record, RecordError>> {
+        (!line::is_ignored(self.text)).then(|| record::parse(self.text, zone))
+    }
+}
+
+/// The content at one moment, without the lock if nobody is writing.
+pub fn snapshot(configured: &Path) -> Result<Content, Fault> {
+    for _ in 0..READ_TRIES {
+        let file = File::open(configured).map_err(|error| Fault::new("open", configured, error))?;
+        let before = rewrite::inspect(&file, configured)?;
+        if !before.is_file() {
+            let remedy = "correct the path, or make the file with `otpgate init`";
+            return Err(Fault::of("read", configured, "it is not a regular file", remedy));
+        }
+        if let Ok(bytes) = rewrite::read_whole(&file, &before) {
+            return Ok(Content::new(bytes));
+        }
+    }
+    let locked = Locked::acquire(configured)?;
+    Journal::open(&locked, &mut None)?;
+    read(&locked)
+}
+
+/// Runs `work` on the content, alone among all who use the lock; what it returns becomes the content, durably:
+/// when this returns, no crash can undo it, and a crash before leaves the file as it was. With `None` nothing
+/// changes.
+pub fn change<E: From<Fault>>(
+    configured: &Path,
+    work: impl FnOnce(&Content) -> Result<Option<Content>, E>,
+) -> Result<(), E> {
+    let locked = Locked::acquire(configured)?;
+    let mut journal = Journal::open(&locked, &mut None)?;
+    let before = rewrite::inspect(&locked.users, &locked.paths.resolved)?;
+    let old = read(&locked)?;
+    let Some(mut new) = work(&old)?.filter(|new| *new != old) else { return Ok(()) };
+    // Read and replaced under the same stamp: who writes without the lock isn't overwritten unseen.
+    let now = rewrite::inspect(&locked.users, &locked.paths.resolved)?;
+    if Stamp::of(&now) != Stamp::of(&before) {
+        return Err(Fault::of(
+            "change",
+            &locked.paths.resolved,
+            "it was changed without its lock meanwhile",
+            "try again, and find the program that doesn't lock",
+        )
+        .into());
+    }
+    Ok(rewrite::install(&locked, &mut journal, &before, std::mem::take(&mut *new.0))?)
+}
+
+fn read(locked: &Locked) -> Result<Content, Fault> {
+    let path = &locked.paths.resolved;
+    let before = rewrite::inspect(&locked.users, path)?;
+    let bytes = rewrite::read_whole(&locked.users, &before);
+    bytes.map(Content::new).map_err(|error| Fault::new("read", path, error))
+}
+
+/// How many lines [`mend`] has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mended {
+    /// That had no slot.
+    pub slots: u64,
+    /// Whose checksum was wrong.
+    pub sums: u64,
+}
+
+/// Gives a slot and a right checksum to every readable line that lacks one. What only the visible fields say is made
+/// exact as logins do it, so that no code becomes good again by it.
+pub fn mend(configured: &Path, now: UnixTime) -> Result<Mended, Fault> {
+    let (zone, policy) = (TimeZone::system(), Settings::default().policy(Server::Apache));
+    let mut mended = Mended::default();
+    change(configured, |content| {
+        Ok::<_, Fault>(Some(content.with(|line| {
+            let Record { token, state, layout } = line.record(&zone)?.ok()?;
+            match layout.slot {
+                Some(_) if state.intact => return None,
+                Some(_) => mended.sums += 1,
+                None => mended.slots += 1,
+            }
+            let state =
+                if state.intact { state } else { decide::exact_state(&policy, &Line { token, state }, now) };
+            let text = rewrite::with_state(line.text, &layout, &state, &zone);
+            Some(Change::Replace(Zeroizing::new(text)))
+        })))
+    })?;
+    Ok(mended)
+}
+
+/// A line with other fields 1 to 4. Everything else stays byte for byte, but for the checksum, if it was right.
+pub fn with_head(text: &[u8], head: [&[u8]; 4]) -> Result<Zeroizing<Vec<u8>>, HeadError> {
+    let was_intact = record::parse(text, &TimeZone::UTC).is_ok_and(|record| record.state.intact);
+    let mut new =
+        Zeroizing::new(Vec::with_capacity(text.len() + head.iter().map(|field| field.len()).sum::<usize>()));
+    let mut at = 0;
+    for (word, field) in line::words(text).zip(head) {
+        new.extend_from_slice(&text[at..word.start]);
+        new.extend_from_slice(field);
+        at = word.end;
+    }
+    new.extend_from_slice(&text[at..]);
+    if was_intact {
+        let words: Vec<_> = line::words(&new).take(10).collect();
+        if let [fields @ .., extension] = &words[..] {
+            let fields: Vec<&[u8]> = fields.iter().map(|word| &new[word.clone()]).collect();
+            if let Some(sealed) = Extension::resealed(&new[extension.clone()], &fields) {
+                new.splice(extension.clone(), sealed);
+            }
+        }
+    }
+    rewrite::check_head(&new, head)?;
+    Ok(new)
+}
+
+/// Fields 1 to 4 as written; `None` if there are fewer.
+pub fn head_of(text: &[u8]) -> Option<[&[u8]; 4]> {
+    let mut words = line::words(text).map(|word| &text[word]);
+    Some([words.next()?, words.next()?, words.next()?, words.next()?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::{Address, State, Used};
+    use crate::users::slot;
+
+    const HEAD: [&[u8]; 4] = [b"HOTP/E/6", b"alice", b"1234", b"00ff"];
+
+    fn used() -> State {
+        State {
+            counter: 7,
+            failures: 2,
+            last_otp: crate::otp::Code::new(b"123456"),
+            used: Used::At { first: 1_700_000_000, last: 1_700_000_060 },
+            address: Address::of_client(Some("192.0.2.7".parse().unwrap())),
+            at: Some(6),
+            failed: Some(1_700_000_100),
+            intact: true,
+        }
+    }
+
+    fn in_slot() -> Vec<u8> {
+        let mut line = HEAD.join(&b' ');
+        line.push(b' ');
+        line.extend(slot::write(HEAD, &used(), &TimeZone::UTC));
+        line.extend(b" # tail\r");
+        line
+    }
+
+    #[test]
+    fn another_head_keeps_an_exact_state_exact_and_the_rest_as_it_is() {
+        let new = with_head(&in_slot(), [b"OFF:HOTP/E/6", b"bob", b"-", b"00ff"]).unwrap();
+        assert_eq!(record::parse(&new, &TimeZone::UTC).unwrap().state, used());
+        assert!(new.ends_with(b" # tail\r"));
+        assert_eq!(with_head(&new, HEAD).unwrap()[..], in_slot()[..], "and back");
+    }
+
+    #[test]
+    fn a_wrong_checksum_isnt_made_right_by_the_way() {
+        let text = String::from_utf8(in_slot()).unwrap().replace(" 7  ", " 8  ");
+        let new = with_head(text.as_bytes(), [b"HOTP/E/6", b"alice", b"-", b"00ff"]).unwrap();
+        assert!(!record::parse(&new, &TimeZone::UTC).unwrap().state.intact);
+        assert_eq!(new[..], text.replace(" 1234 ", " - ").as_bytes()[..]);
+    }
+
+    #[test]
+    fn odd_spacing_stays() {
+        let new =
+            with_head(b"  HOTP\talice   1234 \x0b00ff 7 2", [b"HOTP", b"alice", b"-", b"00ff"]).unwrap();
+        assert_eq!(new[..], b"  HOTP\talice   - \x0b00ff 7 2"[..]);
+    }
+
+    #[test]
+    fn fields_that_make_no_line_are_refused() {
+        let with = |head| with_head(&in_slot(), head).unwrap_err().to_string();
+        assert_eq!(with([b"HOTP", b"a b", b"-", b"00"]), "a field holds a blank or a line end");
+        assert_eq!(with([b"HOTP", b"a\nb", b"-", b"00"]), "a field holds a blank or a line end");
+        assert_eq!(with([b"#", b"a", b"-", b"00"]), "a field holds a blank or a line end");
+        assert_eq!(with([b"HOTP/X", b"a", b"-", b"00"]), RecordError::Type.to_string());
+        assert_eq!(with([b"HOTP", b"a", b"-", b"0"]), RecordError::Key.to_string());
+        assert_eq!(with([b"HOTP", b"a", b"", b"00"]), "a field holds a blank or a line end");
+    }
+
+    #[test]
+    fn lines_change_and_go_and_all_others_stay() {
+        let content = Content::new(b"# a\r\n\nHOTP bob - 00\nbroken bob\nHOTP carol - 11".to_vec());
+        let numbers = |user: &[u8]| content.lines_of(user).map(|line| line.number).collect::<Vec<_>>();
+        assert_eq!(numbers(b"bob"), [3, 4]);
+        assert_eq!(numbers(b"carol"), [5]);
+        let new = content.with(|line| match line.number {
+            3 => Some(Change::Remove),
+            5 => Some(Change::Replace(Zeroizing::new(b"x".to_vec()))),
+            _ => None,
+        });
+        assert_eq!(new.bytes(), b"# a\r\n\nbroken bob\nx");
+        assert!(content.with(|_| None) == content);
+    }
+
+    #[test]
+    fn what_is_refused_or_the_same_leaves_the_file_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("users");
+        std::fs::write(&path, "HOTP bob - 00\n").unwrap();
+        let inode = || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap());
+        let before = inode();
+        change(&path, |old| Ok::<_, Fault>(Some(old.clone()))).unwrap();
+        change(&path, |_| Ok::<_, Fault>(None)).unwrap();
+        change(&path, |_| Err(Fault::of("try", &path, "no", "don't"))).unwrap_err();
+        assert_eq!((inode(), std::fs::read(&path).unwrap()), (before, b"HOTP bob - 00\n".to_vec()));
+        change(&path, |_| Ok::<_, Fault>(Some(Content::new(b"#\n".to_vec())))).unwrap();
+        assert!(snapshot(&path).unwrap().bytes() == b"#\n");
+    }
+}
