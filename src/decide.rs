@@ -249,6 +249,9 @@ pub struct Decision {
     pub depends_on_state: bool,
     /// On a grant: by what.
     pub accepted: Option<Accepted>,
+    /// On a grant of the lingering code that needs nothing written: until then, the same attempt on the same lines comes to
+    /// the same.
+    pub stands_until: Option<UnixTime>,
 }
 
 /// What a grant rests on.
@@ -279,12 +282,19 @@ impl Decision {
             changes_are_optional: false,
             depends_on_state: true,
             accepted: None,
+            stands_until: None,
         }
     }
 
     /// When nothing could be decided.
     pub fn error() -> Decision {
         Decision::new(Verdict::Error, Word::Error, Reason::StoreFailed)
+    }
+
+    /// The lingering code once more, accepted as before.
+    pub(crate) fn repeat_of(accepted: Accepted) -> Decision {
+        let decision = Decision::new(Verdict::Granted, Word::GrantedReuse, Reason::Reused);
+        Decision { accepted: Some(accepted), ..decision }
     }
 
     fn denied(word: Word, reason: Reason) -> Decision {
@@ -634,7 +644,12 @@ fn rule_6_reuse(
         } else {
             device.refresh_idle(policy, now);
             let decision = Decision::new(Verdict::Granted, Word::GrantedReuse, Reason::Reused);
-            return Ok(Decision { changes_are_optional: true, accepted: presented.accepted(), ..decision });
+            return Ok(Decision {
+                changes_are_optional: true,
+                accepted: presented.accepted(),
+                stands_until: lingers_untouched_until(policy, &device.state, now),
+                ..decision
+            });
         }
     }
     Err(denied)
@@ -730,6 +745,14 @@ fn is_lingering(policy: &Policy, state: &State, now: UnixTime) -> bool {
     (policy.max_linger.is_some() || policy.max_idle.is_some())
         && within(policy.max_linger, first)
         && within(policy.max_idle, last)
+}
+
+/// The last moment at which a code that lingers now still does, without a new idle time to be written.
+fn lingers_untouched_until(policy: &Policy, state: &State, now: UnixTime) -> Option<UnixTime> {
+    let (first, last) = state.used.as_of(now)?;
+    let linger = policy.max_linger.map(|limit| first.saturating_add(i64::from(limit)));
+    let idle = policy.max_idle.map(|limit| last.saturating_add(i64::from(limit) / IDLE_REFRESHES - 1));
+    linger.into_iter().chain(idle).min()
 }
 
 /// Whether the presented code is hexadecimal where that is switched off.

@@ -174,7 +174,7 @@ impl Transaction for Forgetful<'_> {
             .unreadable
             .iter()
             .map(|line| UnreadableLine { number: line.number, reason: line.reason.clone() });
-        Ok(Found { entry: found.entry.clone(), unreadable: unreadable.collect() })
+        Ok(Found { entry: found.entry.clone(), unreadable: unreadable.collect(), ..Found::default() })
     }
 
     fn save(&mut self, _: &[u8], _: usize, _: State) {}

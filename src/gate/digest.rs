@@ -187,7 +187,8 @@ impl<S: Store> Gate<S> {
             credentials: Presented::Digest(login.exchange),
             address: &login.address,
         };
-        let (decision, found, ha1) = self.decide_now(asked, &NoPinSource, moment)?;
+        let found = self.store.find_now(login.user, moment)?;
+        let (decision, ha1) = self.decide_now(asked, &NoPinSource, &found)?;
         if is_to_be_carried_out(&decision)
             && let Err(unusable) = request.nonces.take(nonce, presented.count, (self.clock)(), log)
         {

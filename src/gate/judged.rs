@@ -4,8 +4,7 @@
 use crate::decide::{Verdict, Word};
 use crate::http::digest::Ha1;
 
-/// A keyed hash, by two functions with keys of their own: tells apart what one request may come with twice, without
-/// keeping it. Nobody who doesn't send both is asked to be told apart by it, so speed counts for more than width.
+/// A keyed hash (SipHash of 128 bits): tells whether somebody comes with the same again, without keeping it.
 pub(super) type Mark = [u64; 2];
 
 /// The memory of one request. All zero: nothing was decided yet.

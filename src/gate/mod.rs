@@ -13,16 +13,18 @@ mod digest;
 mod judged;
 pub mod nonces;
 mod queue;
+mod repeat;
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::Hasher as _;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac as _};
 use parking_lot::Mutex;
 use sha2::Sha256;
+use siphasher::sip128::{Hash128, Hasher128 as _, SipHasher13};
 use subtle::Choice;
 use zeroize::Zeroizing;
 
@@ -31,6 +33,7 @@ pub use self::digest::{DigestAnswer, DigestLogin, DigestRequest, Match};
 pub use self::judged::Judged;
 use self::judged::{Again, Mark};
 use self::queue::{Queue, Round};
+pub use self::repeat::LastRepeat;
 use crate::UnixTime;
 use crate::decide::{
     self, Attempt, Decision, Outcome, PinAnswer, PinAnswers, PinQuestion, Proof, Reason, Verdict, Word,
@@ -48,6 +51,8 @@ pub struct Found {
     pub entry: Entry,
     /// The user's lines that can't be read.
     pub unreadable: Vec<UnreadableLine>,
+    /// The last repeat login that was decided on these very lines.
+    pub repeat: LastRepeat,
 }
 
 /// A line that can't be read.
@@ -144,7 +149,7 @@ pub struct Gate<S> {
     store: S,
     clock: fn() -> UnixTime,
     /// Each gate has keys of its own, so that what was decided about one store says nothing about another.
-    marks: [RandomState; 2],
+    marks: SipHasher13,
     /// Keyed with random bytes, and told the store's name: ready for what is to be told apart.
     mac: Hmac<Sha256>,
     pins: Mutex<HashMap<Mac, Remembered>>,
@@ -259,7 +264,9 @@ impl<S: Store> Gate<S> {
             <Hmac<Sha256> as KeyInit>::new_from_slice(&*key).expect("HMAC takes keys of any length");
         mac.update(store.name().as_bytes());
         mac.update(&[0]);
-        let marks = [RandomState::new(), RandomState::new()];
+        let mut mark_key = Zeroizing::new([0; 16]);
+        getrandom::fill(&mut *mark_key).ok()?;
+        let marks = SipHasher13::new_with_key(&mark_key);
         Some(Gate { store, clock, marks, mac, pins: Mutex::new(HashMap::new()), queue: Queue::new() })
     }
 
@@ -284,7 +291,14 @@ impl<S: Store> Gate<S> {
             return self.recall(policy, login, source, judged, (verdict, word, again), log);
         }
 
+        if let Ok(found) = self.store.find(login.user)
+            && let Some(decision) = self.repeated(policy, login, credentials, &found)
+        {
+            self.log_outcome(&decision, &found, login.user, log);
+            return self.basic_answer(policy, login, source, (judged, credentials), &decision, &found);
+        }
         let (decision, found, _) = self.decide(basic_job(policy, login), source, log);
+        self.note_repeat(policy, login, credentials, &decision, &found);
         self.basic_answer(policy, login, source, (judged, credentials), &decision, &found)
     }
 
@@ -307,13 +321,21 @@ impl<S: Store> Gate<S> {
             return (!asks).then(|| self.recall(policy, login, source, judged, (verdict, word, again), log));
         }
 
-        let request = Request {
-            policy,
-            user: login.user,
-            credentials: Presented::Password(login.password),
-            address: &login.address,
+        let found = self.store.find_now(login.user, moment)?;
+        let decision = match self.repeated(policy, login, credentials, &found) {
+            Some(decision) => decision,
+            None => {
+                let request = Request {
+                    policy,
+                    user: login.user,
+                    credentials: Presented::Password(login.password),
+                    address: &login.address,
+                };
+                let (decision, _) = self.decide_now(request, source, &found)?;
+                self.note_repeat(policy, login, credentials, &decision, &found);
+                decision
+            }
         };
-        let (decision, found, _) = self.decide_now(request, source, moment)?;
         self.log_outcome(&decision, &found, login.user, log);
         Some(self.basic_answer(policy, login, source, (judged, credentials), &decision, &found))
     }
@@ -322,9 +344,8 @@ impl<S: Store> Gate<S> {
         &self,
         request: Request<'_>,
         source: &dyn PinSource,
-        moment: Moment,
-    ) -> Option<(Decision, Arc<Found>, Option<Ha1>)> {
-        let found = self.store.find_now(request.user, moment)?;
+        found: &Found,
+    ) -> Option<(Decision, Option<Ha1>)> {
         let mut pins = Vec::new();
         // Each round either ends or answers one more question about one of the lines.
         for _ in 0..=found.entry.lines.len() {
@@ -333,7 +354,7 @@ impl<S: Store> Gate<S> {
             });
             match outcome? {
                 Outcome::Decided(decision) => {
-                    return is_settled(&decision, &found).then_some((decision, found, ha1));
+                    return is_settled(&decision, found).then_some((decision, ha1));
                 }
                 Outcome::NeedPin(question) => {
                     let asked = self.asked(request, &found.entry, question, source)?;
@@ -645,7 +666,13 @@ impl<S: Store> Gate<S> {
     }
 
     fn mark(&self, parts: &[&[u8]]) -> Mark {
-        self.marks.each_ref().map(|keyed| keyed.hash_one(parts))
+        let mut hash = self.marks;
+        for part in parts {
+            hash.write(&part.len().to_le_bytes());
+            hash.write(part);
+        }
+        let Hash128 { h1, h2 } = hash.finish128();
+        [h1, h2]
     }
 
     fn mac(&self, parts: &[&[u8]]) -> Mac {

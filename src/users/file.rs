@@ -225,7 +225,7 @@ impl Listing {
             number: rewrite::line_number(file, offset),
             reason: error.to_string(),
         });
-        Found { unreadable: numbered.collect(), entry: self.entry }
+        Found { unreadable: numbered.collect(), entry: self.entry, ..Found::default() }
     }
 }
 

@@ -1,0 +1,115 @@
+//! The repeat login is decided once and then known: and every time that it is, deciding anew comes to the same.
+
+use std::fs;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use otpgate::UnixTime;
+use otpgate::decide::{PinAnswer, Word};
+use otpgate::gate::{Gate, Login, PinSource};
+use otpgate::log::{Level, Log};
+use otpgate::policy::{Policy, Server, Settings};
+use otpgate::token::Address;
+use otpgate::users::file::UsersFile;
+
+const KEY: &str = "3132333435363738393031323334353637383930";
+const BEGIN: UnixTime = 1_700_000_000;
+
+struct NoPins;
+
+impl PinSource for NoPins {
+    fn identity(&self) -> Vec<u8> {
+        Vec::new()
+    }
+    fn check(&self, _: &[u8], _: &[u8]) -> PinAnswer {
+        unreachable!("there is no source")
+    }
+}
+
+struct Quiet;
+
+impl Log for Quiet {
+    fn log(&self, _: Level, _: std::fmt::Arguments<'_>) {}
+}
+
+fn at(gate: &Gate<UsersFile>, policy: &Policy, password: &str, address: &str) -> Word {
+    let login = Login {
+        user: b"alice",
+        password: password.as_bytes(),
+        address: Address::of_client(Some(address.parse().unwrap())),
+    };
+    gate.basic(policy, &login, &NoPins, None, &Quiet).word
+}
+
+const HOME: &str = "192.0.2.7";
+const CAFE: &str = "198.51.100.23";
+
+/// Each moment is tried with a gate that has seen every moment before, and with one that has seen nothing.
+#[test]
+fn what_is_known_of_a_repeat_login_ends_when_time_or_settings_end_it() {
+    static NOW: AtomicI64 = AtomicI64::new(BEGIN);
+    let clock = || NOW.load(Ordering::Relaxed);
+    let apache = |linger: Option<u32>, idle: Option<u32>| Policy {
+        max_linger: linger,
+        max_idle: idle,
+        ..Settings::default().policy(Server::Apache)
+    };
+    for (policy, ends) in [
+        (apache(Some(60), None), vec![0, 1, 59, 60, 61, 62, 3600]),
+        (apache(None, Some(160)), vec![0, 8, 9, 10, 11, 18, 19, 20, 100, 181, 400]),
+        (apache(Some(60), Some(160)), vec![0, 9, 10, 59, 60, 61]),
+        (apache(Some(60), Some(16)), vec![0, 1, 2, 3, 18, 20, 37]),
+        (apache(Some(0), None), vec![0, 1]),
+        (apache(Some(60), None), vec![30, 10, -3, -10, 20, 61]),
+    ] {
+        NOW.store(BEGIN, Ordering::Relaxed);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("users");
+        fs::write(&path, format!("HOTP alice 1234 {KEY}\n")).unwrap();
+        let seasoned = Gate::new(UsersFile::new(&path), clock).unwrap();
+        assert_eq!(at(&seasoned, &policy, "1234755224", HOME), Word::GrantedFresh);
+        for moment in ends {
+            NOW.store(BEGIN + moment, Ordering::Relaxed);
+            let twin = directory.path().join("twin");
+            fs::copy(&path, &twin).unwrap();
+            let fresh = Gate::new(UsersFile::new(&twin), clock).unwrap();
+            let expected = at(&fresh, &policy, "1234755224", HOME);
+            assert_eq!(at(&seasoned, &policy, "1234755224", HOME), expected, "{policy:?} after {moment} s");
+            // Once more, now that it may be known.
+            let expected = at(&fresh, &policy, "1234755224", HOME);
+            assert_eq!(at(&seasoned, &policy, "1234755224", HOME), expected, "{policy:?} after {moment} s");
+            assert_eq!(fs::read(&path).unwrap(), fs::read(&twin).unwrap(), "{policy:?} after {moment} s");
+        }
+    }
+}
+
+#[test]
+fn another_password_address_or_setting_is_decided_for_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("users");
+    fs::write(&path, format!("HOTP alice 1234 {KEY}\n")).unwrap();
+    let gate = Gate::new(UsersFile::new(&path), || BEGIN).unwrap();
+    let plain = Policy { allow_hex: false, ..Settings::default().policy(Server::Apache) };
+    let strict = Policy { logout_on_ip_change: true, ..plain };
+    let once = Policy { max_linger: Some(0), ..plain };
+    assert_eq!(at(&gate, &plain, "1234755224", HOME), Word::GrantedFresh);
+    for _ in 0..3 {
+        assert_eq!(at(&gate, &plain, "1234755224", HOME), Word::GrantedReuse);
+        assert_eq!(at(&gate, &strict, "1234755224", HOME), Word::GrantedReuse);
+        assert_eq!(at(&gate, &strict, "1234755224", CAFE), Word::DeniedIp);
+        assert_eq!(at(&gate, &plain, "1234755224", CAFE), Word::GrantedReuse);
+        assert_eq!(at(&gate, &once, "1234755224", HOME), Word::DeniedExpired);
+        assert_eq!(at(&gate, &plain, "755224", HOME), Word::DeniedPin);
+        assert_eq!(at(&gate, &plain, "1235755224", HOME), Word::DeniedPin);
+    }
+    // Switched off by hand, a forget request, and another code.
+    let lines = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("OFF:{lines}")).unwrap();
+    assert_eq!(at(&gate, &plain, "1234755224", HOME), Word::DeniedLocked);
+    fs::write(&path, lines).unwrap();
+    assert_eq!(at(&gate, &plain, "1234755224", HOME), Word::GrantedReuse);
+    assert_eq!(at(&gate, &plain, "", HOME), Word::Forgotten);
+    assert_eq!(at(&gate, &plain, "1234755224", HOME), Word::DeniedExpired);
+    assert_eq!(at(&gate, &plain, "1234287082", HOME), Word::GrantedFresh);
+    assert_eq!(at(&gate, &plain, "1234755224", HOME), Word::DeniedExpired);
+    assert_eq!(at(&gate, &plain, "1234287082", HOME), Word::GrantedReuse);
+}
