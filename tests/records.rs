@@ -852,7 +852,9 @@ fn words(head: &str) -> [&[u8]; 4] {
 
 fn with_slot(head: &str, state: &State, zone: &TimeZone) -> Vec<u8> {
     let slot = slot::write(words(head), state, zone);
-    slot::insert(head.as_bytes(), head.len(), head.len(), &slot)
+    let mut line = Vec::new();
+    slot::insert_into(&mut line, head.as_bytes(), head.len(), head.len(), &slot);
+    line
 }
 
 fn busy(is_event: bool) -> State {
@@ -1028,7 +1030,8 @@ fn a_line_gets_its_slot_and_keeps_every_byte_that_is_not_state() {
         let head = record.layout.head.clone().map(|word| &line[word]);
         let slot = slot::write(head, &busy(true), &TimeZone::UTC);
         let head_end = record.layout.head[3].end;
-        let with_slot = slot::insert(&line, head_end, record.layout.state.end, &slot);
+        let mut with_slot = Vec::new();
+        slot::insert_into(&mut with_slot, &line, head_end, record.layout.state.end, &slot);
 
         let expected = [before.as_bytes(), b" ", &slot, after.as_bytes()].concat();
         assert_eq!(with_slot.escape_ascii().to_string(), expected.escape_ascii().to_string());
@@ -1112,5 +1115,19 @@ fn written_lines_with_ordinary_fields_stay_within_what_the_ancestor_reads() {
         let line = with_slot(&head, &longest_state, &TimeZone::UTC);
         assert!(line.len() < 1_000, "{} bytes", line.len());
         assert!(parse(&line).unwrap().state.intact);
+    }
+}
+
+#[test]
+fn numbers_of_any_size_in_an_ext_that_is_not_ours_are_read_as_one_that_was_changed() {
+    let biggest = i64::MAX;
+    let line = format!(
+        "HOTP alice - 00 5 0 - 1970-01-01T00:00:00L - @{biggest},{biggest},{biggest},{biggest},00000000"
+    );
+    let state = parse(&line).unwrap().state;
+    assert_eq!((state.at, state.intact), (Some(biggest), false));
+    for number in ["9223372036854775808", "18446744073709551616", "-1", "", "1e3"] {
+        let state = parse(&line.replace(&biggest.to_string(), number)).unwrap().state;
+        assert_eq!((state.at, state.intact), (None, false), "{number}");
     }
 }

@@ -16,6 +16,7 @@ use otpgate::policy::{Policy, Server, Settings};
 use otpgate::token::Address;
 use otpgate::users::fault::Fault;
 use otpgate::users::file::UsersFile;
+use otpgate::users::shared_index::SHARED_FROM;
 use otpgate::users::slot;
 
 const KEY: &str = "3132333435363738393031323334353637383930";
@@ -287,9 +288,8 @@ fn a_limit_of_five_lets_five_be_tried() {
     assert_eq!(scene.fields("alice")[5], "5");
 }
 
-#[test]
-fn every_kind_of_edit_is_noticed_at_once() {
-    let scene = scene("HOTP alice - KEY\n");
+fn every_kind_of_edit_is_noticed_at_once(others: &str) {
+    let scene = scene(&format!("HOTP alice - KEY\n{others}"));
     let gate = scene.gate();
     assert_eq!(word(&gate, "alice", CODES[0]), Word::GrantedFresh);
     assert_eq!(word(&gate, "bob", CODES[0]), Word::Unknown);
@@ -302,6 +302,9 @@ fn every_kind_of_edit_is_noticed_at_once() {
     scene.replace(&content.replace(" bob ", " bop "));
     assert_eq!(word(&gate, "bob", CODES[1]), Word::Unknown, "renamed, replaced, same size");
     assert_eq!(word(&gate, "bop", CODES[1]), Word::GrantedFresh);
+    overwrite(&scene.path, &scene.read().replace(" bop ", " bip "));
+    assert_eq!(word(&gate, "bop", CODES[2]), Word::Unknown, "renamed in place, same size");
+    assert_eq!(word(&gate, "bip", CODES[2]), Word::GrantedFresh);
     let without_alice: String = scene
         .read()
         .lines()
@@ -318,6 +321,198 @@ fn every_kind_of_edit_is_noticed_at_once() {
     let (verdict, _, log) = login(&gate, &policy(), "bob", CODES[2]);
     assert_eq!(verdict, Verdict::Error);
     assert!(log.contains("cannot find") && log.contains("otpgate init"), "{log}");
+}
+
+#[test]
+fn every_kind_of_edit_of_a_small_file_is_noticed_at_once() {
+    every_kind_of_edit_is_noticed_at_once("");
+}
+
+#[test]
+fn every_kind_of_edit_of_a_large_file_is_noticed_at_once() {
+    every_kind_of_edit_is_noticed_at_once(&other_users());
+}
+
+/// So many that processes share an index.
+fn other_users() -> String {
+    let line = |i| format!("HOTP/T30/6 other-user-{i:05} {:a>64} {KEY}\n", "");
+    let lines: String = (0..10_000).map(line).collect();
+    assert!(lines.len() as u64 > SHARED_FROM);
+    lines
+}
+
+/// An edit that keeps inode and size, and comes so soon after the last look that its time may be the same.
+#[test]
+fn edits_in_the_same_tick_are_noticed() {
+    for others in [String::new(), other_users()] {
+        let scene = scene(&format!("HOTP alice - KEY\n{others}"));
+        let gates = [scene.gate(), scene.gate()];
+        let names = ["alice", "carol"];
+        for round in 0..20 {
+            let name = names[round % 2];
+            overwrite(&scene.path, &format!("HOTP {name} - {KEY}\n{others}"));
+            for gate in &gates {
+                let found = gate.store().find(name.as_bytes()).unwrap();
+                assert_eq!(found.entry.lines.len(), 1, "round {round}");
+                let other = gate.store().find(names[(round + 1) % 2].as_bytes()).unwrap();
+                assert_eq!(other.entry.lines.len(), 0, "round {round}");
+            }
+        }
+    }
+}
+
+/// A large file, and a place to keep copies of its index.
+fn large_scene() -> (Scene, PathBuf) {
+    let scene = scene(&format!("HOTP alice - KEY\n{}HOTP bob - KEY\n", other_users()));
+    let index = scene.directory.path().join("users.index");
+    (scene, index)
+}
+
+fn assert_all_are_found(gate: &Gate<UsersFile>, context: &str) {
+    for name in ["alice", "bob", "other-user-00000", "other-user-09999"] {
+        assert_eq!(gate.store().find(name.as_bytes()).unwrap().entry.lines.len(), 1, "{context}: {name}");
+    }
+    for name in ["nobody", "other-user-10000", ""] {
+        assert!(gate.store().find(name.as_bytes()).unwrap().entry.lines.is_empty(), "{context}: {name}");
+    }
+}
+
+#[test]
+fn an_index_is_built_once_for_all_processes_and_for_as_long_as_no_line_moves() {
+    let (scene, index) = large_scene();
+    assert_eq!(word(&scene.gate(), "alice", CODES[0]), Word::GrantedFresh);
+    let first = scene.gate();
+    assert_all_are_found(&first, "built");
+    let built = fs::read(&index).unwrap();
+    assert_eq!(fs::metadata(&index).unwrap().mode() & 0o7777, 0o660);
+    for code in &CODES[1..] {
+        let next = scene.gate();
+        assert_eq!(word(&next, "alice", code), Word::GrantedFresh);
+        assert_eq!(word(&first, "alice", code), Word::DeniedExpired);
+        assert_all_are_found(&next, code);
+        assert_all_are_found(&first, code);
+    }
+    assert!(fs::read(&index).unwrap() == built, "it was built again");
+    scene.replace(&(scene.read() + "HOTP carol - KEY\n"));
+    assert_eq!(word(&first, "carol", CODES[0]), Word::GrantedFresh);
+    assert!(fs::read(&index).unwrap() != built, "it is out of date");
+}
+
+#[test]
+fn small_files_have_no_index_beside_them() {
+    let scene = scene("HOTP alice - KEY\n");
+    word(&scene.gate(), "alice", CODES[0]);
+    assert!(!scene.directory.path().join("users.index").exists());
+}
+
+/// Whatever becomes of the index, and whenever: nobody is unknown who is listed.
+#[test]
+fn a_spoilt_index_is_noticed_by_those_who_use_it_and_by_those_who_come() {
+    let (scene, index) = large_scene();
+    word(&scene.gate(), "alice", CODES[0]);
+    let user = scene.gate();
+    assert_all_are_found(&user, "built");
+    let whole = fs::read(&index).unwrap();
+    let middle = whole.len() / 2;
+    let cut_at = |len: usize| whole[..len].to_vec();
+    let zeroed = |range: std::ops::Range<usize>| {
+        let mut bytes = whole.clone();
+        bytes[range].fill(0);
+        bytes
+    };
+    for (how, bytes) in [
+        ("empty", cut_at(0)),
+        ("cut in its header", cut_at(40)),
+        ("cut after its header", cut_at(512)),
+        ("cut in the middle", cut_at(middle)),
+        ("without its header", zeroed(8..512)),
+        ("with a hole", zeroed(512..middle)),
+        ("with its entries gone and their numbers there", {
+            let mut bytes = whole.clone();
+            for bucket in bytes[512..].chunks_exact_mut(512) {
+                bucket[8..].fill(0);
+            }
+            bytes
+        }),
+        ("with the header of one and the table of another", {
+            fs::remove_file(&index).unwrap();
+            assert_all_are_found(&scene.gate(), "built again");
+            [&whole[..512], &fs::read(&index).unwrap()[512..]].concat()
+        }),
+    ] {
+        // In place, under the eyes of those who have it open.
+        fs::write(&index, &bytes).unwrap();
+        assert_all_are_found(&user, how);
+        fs::write(&index, &bytes).unwrap();
+        assert_all_are_found(&scene.gate(), how);
+    }
+}
+
+#[test]
+fn an_index_of_another_state_of_the_file_is_not_used() {
+    let (scene, index) = large_scene();
+    word(&scene.gate(), "alice", CODES[0]);
+    assert_all_are_found(&scene.gate(), "built");
+    let old = fs::read(&index).unwrap();
+    let content = scene.read();
+    // The same size, so that nothing but the file's times tells.
+    for edit in [Scene::replace, |scene: &Scene, content: &str| overwrite(&scene.path, content)] {
+        edit(&scene, &content.replace(" bob ", " bop "));
+        assert_eq!(word(&scene.gate(), "bop", "000000"), Word::DeniedCode);
+        fs::write(&index, &old).unwrap();
+        assert_eq!(word(&scene.gate(), "bop", "000000"), Word::DeniedCode, "an old index");
+        assert_eq!(word(&scene.gate(), "bob", CODES[0]), Word::Unknown, "an old index");
+        edit(&scene, &content);
+        assert_eq!(word(&scene.gate(), "bob", "000000"), Word::DeniedCode);
+    }
+}
+
+#[test]
+fn where_no_index_can_be_shared_each_process_has_its_own() {
+    let (scene, index) = large_scene();
+    let elsewhere = scene.directory.path().join("elsewhere");
+    let prepare: [(&str, &dyn Fn()); 5] = [
+        ("a directory", &|| fs::create_dir(&index).unwrap()),
+        ("a link", &|| symlink(&elsewhere, &index).unwrap()),
+        ("somebody's notes", &|| fs::write(&index, "notes").unwrap()),
+        ("everybody's to write", &|| {
+            fs::write(&index, "").unwrap();
+            fs::set_permissions(&index, fs::Permissions::from_mode(0o666)).unwrap();
+        }),
+        ("one's that isn't there, on a file system that is full", &|| symlink("/dev/full", &index).unwrap()),
+    ];
+    for (what, prepare) in prepare {
+        prepare();
+        let before = fs::symlink_metadata(&index).unwrap();
+        for _ in 0..2 {
+            assert_all_are_found(&scene.gate(), what);
+        }
+        let after = fs::symlink_metadata(&index).unwrap();
+        assert_eq!((before.ino(), before.len()), (after.ino(), after.len()), "{what}");
+        assert!(!elsewhere.exists());
+        if before.is_dir() { fs::remove_dir(&index).unwrap() } else { fs::remove_file(&index).unwrap() }
+    }
+}
+
+#[test]
+fn many_processes_that_start_together_build_one_index() {
+    let (scene, index) = large_scene();
+    for edit in 0..5 {
+        scene.replace(&(scene.read() + &format!("HOTP new{edit} - KEY\n")));
+        let barrier = Barrier::new(8);
+        std::thread::scope(|threads| {
+            for _ in 0..8 {
+                threads.spawn(|| {
+                    let gate = scene.gate();
+                    barrier.wait();
+                    let found = gate.store().find(format!("new{edit}").as_bytes()).unwrap();
+                    assert_eq!(found.entry.lines.len(), 1);
+                    assert_all_are_found(&gate, "at once");
+                });
+            }
+        });
+    }
+    assert!(fs::metadata(&index).unwrap().len() > 10_000 * 8);
 }
 
 #[test]

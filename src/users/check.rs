@@ -165,7 +165,7 @@ fn first_findings(configured: &Path, max: usize) -> Result<Lines, Fault> {
         if line::is_ignored(line) {
             return;
         }
-        let finding = match record::parse(line, &zone) {
+        let finding = match record::parse_one_of_many(line, &zone) {
             Err(reason) => Some(error(format!("{} line {number}: {reason}", configured.display()))),
             Ok(record) => match (record.token.algorithm, record.token.pin) {
                 (Algorithm::Motp, Pin::External) => Some(warning(format!(

@@ -193,7 +193,9 @@ pub fn with_head(text: &[u8], head: [&[u8]; 4]) -> Result<Zeroizing<Vec<u8>>, He
         let words: Vec<_> = line::words(&new).take(10).collect();
         if let [fields @ .., extension] = &words[..] {
             let fields: Vec<&[u8]> = fields.iter().map(|word| &new[word.clone()]).collect();
-            if let Some(sealed) = Extension::resealed(&new[extension.clone()], &fields) {
+            if let Ok(fields) = fields.try_into()
+                && let Some(sealed) = Extension::resealed(&new[extension.clone()], fields)
+            {
                 new.splice(extension.clone(), sealed);
             }
         }

@@ -2,21 +2,24 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io;
 use std::num::NonZeroU64;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jiff::tz::TimeZone;
 use parking_lot::{Mutex, RwLock};
 
 use super::fault::Fault;
-use super::index::{self, Index};
-use super::journal::{Header, Journal, JournalId, SlotWrite, Stamp, read_as_far_as_possible};
+use super::index::{self, Index, Table};
+use super::journal::{Basis, Header, Journal, JournalId, SlotWrite, Stamp, read_as_far_as_possible};
 use super::lock::{Locked, Paths};
 use super::record::{self, Layout, RecordError};
-use super::{line, rewrite, slot};
+use super::shared_index::{self, SHARED_FROM, SharedIndex};
+use super::{line, lock, rewrite, slot};
 use crate::gate::{Found, Moment, Store, Transaction, UnreadableLine};
 use crate::token::{Entry, Line, State};
 
@@ -26,6 +29,8 @@ const CLOCK_TICK: Duration = Duration::from_millis(20);
 /// A writer updates the file and then the header; in between they don't match.
 const HEADER_TRIES: u32 = 20;
 const REBUILD_TRIES: u32 = 5;
+/// A file that doesn't stand still for so long can't be read.
+const PATIENCE: Duration = lock::PATIENCE;
 
 /// One users file, as one configuration of one process sees it.
 pub struct UsersFile {
@@ -40,10 +45,7 @@ pub struct UsersFile {
 struct View {
     file: File,
     journal: Option<File>,
-    stamp: Stamp,
-    epoch: Option<u64>,
-    /// The last change was somebody else's and so recent that another could hide behind the same stamp.
-    is_unsettled: bool,
+    basis: Basis,
     index: Index,
     /// Users read since the file last changed, whose lines are whole.
     records: Mutex<HashMap<Vec<u8>, Arc<Found>>>,
@@ -78,8 +80,7 @@ impl UsersFile {
     fn with_view<R>(&self, look: impl Fn(&View) -> Result<R, Fault>) -> Result<R, Fault> {
         let stamp = self.stat()?;
         if let Some(view) = &*self.view.read()
-            && view.stamp == stamp
-            && !view.is_unsettled
+            && view.basis.stamp == stamp
         {
             return look(view);
         }
@@ -88,18 +89,25 @@ impl UsersFile {
         look(view.as_ref().expect("refresh leaves a view"))
     }
 
+    /// Has the next one who looks read the file, because the index isn't what it was.
+    fn look_anew(&self) {
+        if let Some(view) = self.view.write().take()
+            && let Some((file, shape)) = view.index.spoilt_file()
+        {
+            shared_index::disown(file, shape);
+        }
+    }
+
     /// Brings the view up to date: by the header if all changes were slot writes, else by reading the file.
     fn refresh(&self, view: &mut Option<View>) -> Result<(), Fault> {
         if let Some(view) = view {
             for _ in 0..HEADER_TRIES {
                 let stamp = self.stat()?;
-                let is_known = stamp == view.stamp && !view.is_unsettled;
-                if is_known || view.follow(stamp) {
+                if stamp == view.basis.stamp || view.follow(stamp) {
                     return Ok(());
                 }
-                let may_be_a_slot_write = stamp != view.stamp
-                    && stamp.is_same_size_of_same_file(&view.stamp)
-                    && view.journal.is_some();
+                let may_be_a_slot_write =
+                    stamp.is_same_size_of_same_file(&view.basis.stamp) && view.journal.is_some();
                 if !may_be_a_slot_write {
                     break;
                 }
@@ -114,44 +122,55 @@ impl UsersFile {
 impl View {
     /// Whether the header says that nothing but slots changed up to `stamp`.
     fn follow(&mut self, stamp: Stamp) -> bool {
-        let Some(header) = self.journal.as_ref().and_then(Header::read) else { return false };
-        let is_same_epoch = self.epoch == Some(header.epoch) || self.stamp == header.base;
-        if header.stamp != stamp || !is_same_epoch || !stamp.is_same_size_of_same_file(&self.stamp) {
+        let header = self.journal.as_ref().and_then(Header::read);
+        if !self.basis.holds(stamp, header.as_ref()) {
             return false;
         }
-        self.stamp = stamp;
-        self.epoch = Some(header.epoch);
-        self.is_unsettled = false;
+        self.basis = Basis::now(stamp, header.as_ref());
         self.records.get_mut().clear();
         true
     }
 
     fn read(configured: &Path) -> Result<View, Fault> {
-        for _ in 0..REBUILD_TRIES {
+        let deadline = Instant::now() + PATIENCE;
+        let mut settled = None;
+        while Instant::now() < deadline {
             let paths = Paths::resolve(configured)?;
             let path = &paths.resolved;
+            let fault = |error| Fault::new("read", path, error);
             let file = File::open(path).map_err(|error| Fault::new("open", path, error))?;
             let journal = File::open(paths.journal()).ok();
-            let stamp = || {
-                let metadata = file.metadata().map_err(|error| Fault::new("inspect", path, error))?;
-                Ok(Stamp::of(&metadata))
+            let look = || -> io::Result<(Stamp, Option<Header>)> {
+                let stamp = Stamp::of(&file.metadata()?);
+                Ok((stamp, journal.as_ref().and_then(Header::read)))
             };
-            let before = stamp()?;
-            let header_before = journal.as_ref().and_then(Header::read);
-            let index = Index::build(&file).map_err(|error| Fault::new("read", path, error))?;
-            let after = stamp()?;
-            let header = journal.as_ref().and_then(Header::read);
 
-            let by_us = header.filter(|header| header.stamp == after);
-            let only_slots_changed = match (header_before, by_us) {
-                (Some(old), Some(new)) => old.epoch == new.epoch && old.stamp == before,
-                _ => false,
+            let (stamp, header) = look().map_err(fault)?;
+            let basis = Basis::now(stamp, header.as_ref());
+            // Somebody else's change, so recent that another could hide behind the same stamp.
+            if basis.epoch.is_none() && settled != Some(stamp) {
+                settled = Some(stamp);
+                if let Some(rest) = rest_of_tick(stamp.changed()) {
+                    std::thread::sleep(rest);
+                    continue;
+                }
+            }
+            let build = || -> io::Result<Option<(Table, Basis)>> {
+                let table = Table::build(&file)?;
+                let (stamp_now, header_now) = look()?;
+                let stood_still = basis.holds(stamp_now, header_now.as_ref());
+                Ok(stood_still.then(|| (table, Basis::now(stamp_now, header_now.as_ref()))))
             };
-            if before == after || only_slots_changed {
-                let is_unsettled = by_us.is_none() && is_recent(after.modified());
-                let epoch = by_us.map(|header| header.epoch);
-                let records = Mutex::default();
-                return Ok(View { file, journal, stamp: after, epoch, is_unsettled, index, records });
+            let shared = match file.metadata() {
+                Ok(users) if users.size() >= SHARED_FROM => SharedIndex::open(&paths.index(), &users),
+                _ => None,
+            };
+            let index = match shared {
+                Some(shared) => shared.find_or_build(|built| built.holds(stamp, header.as_ref()), build),
+                None => build().map(|built| built.map(|(table, _)| Index::in_memory(table))),
+            };
+            if let Some(index) = index.map_err(fault)? {
+                return Ok(View { file, journal, basis, index, records: Mutex::default() });
             }
         }
         Err(Fault::of(
@@ -163,7 +182,7 @@ impl View {
     }
 
     /// A user, from memory if nothing has changed since they were read.
-    fn find(&self, user: &[u8]) -> std::io::Result<Option<Arc<Found>>> {
+    fn find(&self, user: &[u8]) -> io::Result<Option<Arc<Found>>> {
         if let Some(known) = self.records.lock().get(user) {
             return Ok(Some(known.clone()));
         }
@@ -203,11 +222,16 @@ impl View {
 }
 
 /// Whether another change may have the same time, in seconds and nanoseconds.
-pub(crate) fn is_recent((seconds, nanoseconds): (i64, u32)) -> bool {
-    let Ok(seconds) = u64::try_from(seconds) else { return false };
-    let modified = UNIX_EPOCH + Duration::new(seconds, nanoseconds);
-    // A time in the future (a wrong clock) says nothing.
-    SystemTime::now().duration_since(modified).map_or(true, |age| age < CLOCK_TICK)
+pub(crate) fn is_recent(time: (i64, u32)) -> bool {
+    rest_of_tick(time).is_some()
+}
+
+/// For how long another change may still get the same time.
+fn rest_of_tick((seconds, nanoseconds): (i64, u32)) -> Option<Duration> {
+    let changed = UNIX_EPOCH + Duration::new(u64::try_from(seconds).ok()?, nanoseconds);
+    // A time in the future (a wrong clock) says nothing of how long ago it was.
+    let age = SystemTime::now().duration_since(changed).unwrap_or_default();
+    CLOCK_TICK.checked_sub(age).filter(|rest| !rest.is_zero())
 }
 
 /// What a user's lines say, and where they are.
@@ -239,12 +263,13 @@ struct Spot {
 }
 
 /// Reads a user's lines. `None`: the index is out of date.
-fn find(file: &File, index: &Index, user: &[u8], zone: &TimeZone) -> std::io::Result<Option<Listing>> {
+fn find(file: &File, index: &Index, user: &[u8], zone: &TimeZone) -> io::Result<Option<Listing>> {
     let mut entry = Entry::default();
     let mut unreadable = Vec::new();
     let mut spots = Vec::new();
     let mut looks_like = false;
-    for offset in index.lines_of(user) {
+    let Some(offsets) = index.lines_of(user)? else { return Ok(None) };
+    for offset in offsets {
         let Some(line) = read_line(file, offset)? else { return Ok(None) };
         let Some(name) = line::user_of(&line) else { return Ok(None) };
         if name != user {
@@ -267,7 +292,7 @@ fn find(file: &File, index: &Index, user: &[u8], zone: &TimeZone) -> std::io::Re
 }
 
 /// The line at an offset, without its end. `None`: no line begins there.
-fn read_line(file: &File, offset: u64) -> std::io::Result<Option<zeroize::Zeroizing<Vec<u8>>>> {
+fn read_line(file: &File, offset: u64) -> io::Result<Option<zeroize::Zeroizing<Vec<u8>>>> {
     let before = u64::from(offset > 0);
     let mut size = 1024;
     loop {
@@ -301,7 +326,7 @@ impl Store for UsersFile {
             })?;
             match found {
                 Some(found) => return Ok(found),
-                None => *self.view.write() = None,
+                None => self.look_anew(),
             }
         }
         Err(Fault::of(
@@ -316,15 +341,13 @@ impl Store for UsersFile {
         let looked = &self.looked;
         if let Some(view) = &*self.view.try_read()?
             && moment.is_some_and(|moment| looked.load(Ordering::Relaxed) == moment.get())
-            && !view.is_unsettled
         {
             return view.find_now(user);
         }
         let stamp = self.stat().ok()?;
         let looked_now = || looked.store(moment.map_or(0, NonZeroU64::get), Ordering::Relaxed);
         if let Some(view) = &*self.view.try_read()?
-            && view.stamp == stamp
-            && !view.is_unsettled
+            && view.basis.stamp == stamp
         {
             looked_now();
             return view.find_now(user);
@@ -374,7 +397,7 @@ impl Transaction for Update<'_> {
                     .map_err(|error| Fault::new("read", path, error))
             })?;
             let Some(mut listing) = listing else {
-                *self.store.view.write() = None;
+                self.store.look_anew();
                 continue;
             };
             for (line, spot) in listing.entry.lines.iter_mut().zip(&listing.spots) {

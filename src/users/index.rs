@@ -1,11 +1,26 @@
-//! Where a user's lines are: from a name to offsets in the file, eight bytes a line.
+//! Where a user's lines are: from a name to offsets in the file.
 //!
 //! Keys are hashes of *folded* names (blanks trimmed, Unicode lower case), so that one look-up finds both the
-//! user and a name that only looks like theirs. An offset is a hint: whoever follows it checks the line there.
+//! user and a name that only looks like theirs. An offset is a hint: whoever follows it checks the line there. That
+//! a name is *not* there, the index says by itself; so each part of it carries a checksum, and which state of the
+//! file it holds for is the business of [`super::shared_index`] and [`super::file`].
+//!
+//! ```text
+//! bucket   sum (4)  count, or'ed with GOES_ON (4)  entries (63 of 8, in the order of their lines)
+//! entry    upper 24 bits of the name's hash | offset of the line (40 bits)
+//! ```
+//!
+//! A bucket that is full goes on in the next one. A table has room for half as many again as there are lines, so
+//! that a look-up nearly always reads a single bucket: one `pread` where the table is a file.
 
+use std::borrow::Cow;
 use std::fs::File;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::Hasher as _;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use memchr::{memchr, memchr_iter};
+use siphasher::sip::SipHasher13;
 
 use super::journal::read_as_far_as_possible;
 use super::line;
@@ -14,67 +29,235 @@ use super::line;
 const OFFSET_BITS: u32 = 40;
 const CHUNK: usize = 1 << 18;
 
-/// An index of one state of a file.
-pub struct Index {
-    /// Open addressing; 0 is free, else the hash's upper bits and the offset + 1.
-    table: Vec<u64>,
-    keys: RandomState,
+/// Bytes of a bucket: a sector, and an eighth of a page.
+pub(super) const BUCKET_LEN: usize = 512;
+const ENTRIES_MAX: usize = (BUCKET_LEN - 8) / 8;
+/// As many entries as a bucket has if names spread evenly.
+const ENTRIES_MEAN: u64 = 42;
+/// In a count: the next bucket has entries of this one.
+const GOES_ON: u32 = 1 << 31;
+
+pub(super) type Bucket = [u8; BUCKET_LEN];
+
+/// What makes a table one of its kind: drawn at random when it is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// Keys of the hash, so that nobody can choose names that meet in one bucket. Parts of different tables don't
+    /// go together, because they are part of the checksums, too.
+    pub(super) keys: [u64; 2],
+    pub(super) buckets: u64,
 }
 
-impl Index {
-    /// Reads the whole file once.
-    pub fn build(file: &File) -> io::Result<Index> {
-        let keys = RandomState::new();
-        let mut found: Vec<(u64, u64)> = Vec::new();
-        for_each_line(file, |offset, line| {
-            if let Some(user) = line::user_of(line) {
-                found.push((keys.hash_one(&fold(user)[..]), offset));
-            }
-        })?;
-        let size = (found.len() * 3 / 2).next_power_of_two().max(4);
-        let mut index = Index { table: vec![0; size], keys };
-        for (hash, offset) in found {
-            index.insert(hash, offset)?;
+impl Shape {
+    fn for_lines(lines: u64) -> io::Result<Shape> {
+        let mut keys = [0; 16];
+        getrandom::fill(&mut keys).map_err(|_| io::Error::other("the system has no random bytes"))?;
+        let key = |half: &[u8]| u64::from_ne_bytes(half.try_into().expect("eight bytes"));
+        Ok(Shape { keys: [key(&keys[..8]), key(&keys[8..])], buckets: lines / ENTRIES_MEAN + 1 })
+    }
+
+    fn hash(&self, name: &[u8]) -> u64 {
+        let mut hash = SipHasher13::new_with_keys(self.keys[0], self.keys[1]);
+        hash.write(&fold(name));
+        hash.finish()
+    }
+
+    /// By the hash's lower half; its upper bits stand in the entries.
+    fn bucket_of(&self, hash: u64) -> u64 {
+        ((hash & 0xffff_ffff) * self.buckets) >> 32
+    }
+
+    fn sum(&self, number: u64, bucket: &Bucket) -> u32 {
+        let mut sum = crc32fast::Hasher::new();
+        for word in [self.keys[0], self.keys[1], number] {
+            sum.update(&word.to_le_bytes());
         }
-        Ok(index)
+        sum.update(&bucket[4..]);
+        sum.finalize()
+    }
+}
+
+fn count_of(bucket: &Bucket) -> (usize, bool) {
+    let count = u32::from_le_bytes(bucket[4..8].try_into().expect("four bytes"));
+    ((count & !GOES_ON) as usize, count & GOES_ON != 0)
+}
+
+fn entry_at(i: usize) -> std::ops::Range<usize> {
+    8 + i * 8..16 + i * 8
+}
+
+/// A table in memory.
+pub(super) struct Table {
+    pub(super) shape: Shape,
+    pub(super) buckets: Vec<Bucket>,
+}
+
+impl Table {
+    fn new(shape: Shape) -> Table {
+        Table { shape, buckets: vec![[0; BUCKET_LEN]; shape.buckets as usize] }
     }
 
     fn insert(&mut self, hash: u64, offset: u64) -> io::Result<()> {
-        if offset + 1 >= 1 << OFFSET_BITS {
+        if offset >= 1 << OFFSET_BITS {
             return Err(io::Error::other("the file is larger than 1 TiB"));
         }
-        let mask = self.table.len() - 1;
-        let mut place = hash as usize & mask;
-        while self.table[place] != 0 {
-            place = (place + 1) & mask;
+        let entry = (hash >> OFFSET_BITS << OFFSET_BITS) | offset;
+        let mut number = self.shape.bucket_of(hash) as usize;
+        for _ in 0..self.buckets.len() {
+            let bucket = &mut self.buckets[number];
+            let (count, goes_on) = count_of(bucket);
+            // Not into room that came free: none ever does.
+            if count < ENTRIES_MAX {
+                bucket[entry_at(count)].copy_from_slice(&entry.to_le_bytes());
+                let count = (count + 1) as u32 | if goes_on { GOES_ON } else { 0 };
+                bucket[4..8].copy_from_slice(&count.to_le_bytes());
+                return Ok(());
+            }
+            bucket[4..8].copy_from_slice(&(count as u32 | GOES_ON).to_le_bytes());
+            number = (number + 1) % self.buckets.len();
         }
-        self.table[place] = (hash >> OFFSET_BITS << OFFSET_BITS) | (offset + 1);
-        Ok(())
+        Err(io::Error::other("it grows while it is read"))
     }
 
-    /// Offsets, in file order, of lines whose folded name is probably that of `user`.
-    pub fn lines_of(&self, user: &[u8]) -> Vec<u64> {
-        let hash = self.keys.hash_one(&fold(user)[..]);
-        let mask = self.table.len() - 1;
-        let mut place = hash as usize & mask;
-        let mut offsets = Vec::new();
-        while self.table[place] != 0 {
-            if self.table[place] >> OFFSET_BITS == hash >> OFFSET_BITS {
-                offsets.push((self.table[place] & ((1 << OFFSET_BITS) - 1)) - 1);
-            }
-            place = (place + 1) & mask;
+    fn seal(&mut self) {
+        for (number, bucket) in self.buckets.iter_mut().enumerate() {
+            let sum = self.shape.sum(number as u64, bucket);
+            bucket[..4].copy_from_slice(&sum.to_le_bytes());
         }
+    }
+
+    /// Reads the whole users file, twice: the table's size comes first, so that nothing else has to be kept.
+    pub(super) fn build(file: &File) -> io::Result<Table> {
+        let mut table = Table::new(Shape::for_lines(count_lines(file)?)?);
+        let mut result = Ok(());
+        for_each_line(file, |offset, line| {
+            if let Some(user) = line::user_of(line)
+                && result.is_ok()
+            {
+                result = table.insert(table.shape.hash(user), offset);
+            }
+        })?;
+        result?;
+        table.seal();
+        Ok(table)
+    }
+}
+
+/// Where a table is.
+enum Place {
+    Memory(Vec<Bucket>),
+    /// In a file, from an offset on.
+    File(File, u64),
+}
+
+/// An index of one state of a file.
+pub struct Index {
+    shape: Shape,
+    place: Place,
+    /// A part was found not to be as it was built.
+    is_spoilt: AtomicBool,
+}
+
+impl Index {
+    /// One that this process has to itself.
+    pub(super) fn in_memory(table: Table) -> Index {
+        Index::at(table.shape, Place::Memory(table.buckets))
+    }
+
+    /// One that stands in a file, from `start` on.
+    pub(super) fn in_file(shape: Shape, file: File, start: u64) -> Index {
+        Index::at(shape, Place::File(file, start))
+    }
+
+    fn at(shape: Shape, place: Place) -> Index {
+        Index { shape, place, is_spoilt: AtomicBool::new(false) }
+    }
+
+    /// The file this stands in, if it is known to be spoilt.
+    pub(super) fn spoilt_file(&self) -> Option<(&File, Shape)> {
+        match &self.place {
+            Place::File(file, _) if self.is_spoilt.load(Ordering::Relaxed) => Some((file, self.shape)),
+            _ => None,
+        }
+    }
+
+    /// Reads the whole users file.
+    pub fn build(file: &File) -> io::Result<Index> {
+        Table::build(file).map(Index::in_memory)
+    }
+
+    /// `None`: that's not what this index had there.
+    fn bucket(&self, number: u64) -> io::Result<Option<Bucket>> {
+        let mut bucket = [0; BUCKET_LEN];
+        match &self.place {
+            Place::Memory(buckets) => bucket = buckets[number as usize],
+            Place::File(file, start) => {
+                let at = start + number * BUCKET_LEN as u64;
+                if read_as_far_as_possible(file, &mut bucket, at)? < BUCKET_LEN {
+                    return Ok(None);
+                }
+            }
+        }
+        let is_sealed = bucket[..4] == self.shape.sum(number, &bucket).to_le_bytes();
+        Ok((is_sealed && count_of(&bucket).0 <= ENTRIES_MAX).then_some(bucket))
+    }
+
+    /// Offsets, in file order, of lines whose folded name is probably that of `user`. `None`: the index is gone;
+    /// another one stands in its place, or a broken one.
+    pub fn lines_of(&self, user: &[u8]) -> io::Result<Option<Vec<u64>>> {
+        let hash = self.shape.hash(user);
+        let mut number = self.shape.bucket_of(hash);
+        let mut offsets = Vec::new();
+        for _ in 0..self.shape.buckets {
+            let Some(bucket) = self.bucket(number)? else {
+                self.is_spoilt.store(true, Ordering::Relaxed);
+                return Ok(None);
+            };
+            let (count, goes_on) = count_of(&bucket);
+            for i in 0..count {
+                let entry = u64::from_le_bytes(bucket[entry_at(i)].try_into().expect("eight bytes"));
+                if entry >> OFFSET_BITS == hash >> OFFSET_BITS {
+                    offsets.push(entry & ((1 << OFFSET_BITS) - 1));
+                }
+            }
+            if !goes_on {
+                break;
+            }
+            number = (number + 1) % self.shape.buckets;
+        }
+        // What goes on beyond the last bucket goes on in the first.
         offsets.sort_unstable();
-        offsets
+        Ok(Some(offsets))
     }
 }
 
 /// A name as a careless directory might compare it: without blanks around it, in Unicode lower case. Bytes that
 /// are no UTF-8 are folded as ASCII.
-pub fn fold(name: &[u8]) -> Vec<u8> {
-    match str::from_utf8(name) {
-        Ok(text) if !text.is_ascii() => text.trim().to_lowercase().into_bytes(),
-        _ => name.trim_ascii().to_ascii_lowercase(),
+pub fn fold(name: &[u8]) -> Cow<'_, [u8]> {
+    if !name.is_ascii()
+        && let Ok(text) = str::from_utf8(name)
+    {
+        return Cow::Owned(text.trim().to_lowercase().into_bytes());
+    }
+    let trimmed = name.trim_ascii();
+    if trimmed.iter().any(u8::is_ascii_uppercase) {
+        Cow::Owned(trimmed.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(trimmed)
+    }
+}
+
+/// At least as many lines as there are, counting those that are nobody's.
+fn count_lines(file: &File) -> io::Result<u64> {
+    let mut buffer = vec![0; CHUNK];
+    let (mut lines, mut at) = (1, 0);
+    loop {
+        let read = read_as_far_as_possible(file, &mut buffer, at)?;
+        lines += memchr_iter(b'\n', &buffer[..read]).count() as u64;
+        at += read as u64;
+        if read < buffer.len() {
+            return Ok(lines);
+        }
     }
 }
 
@@ -90,7 +273,7 @@ pub fn for_each_line(file: &File, mut each: impl FnMut(u64, &[u8])) -> io::Resul
         let at_end = read < buffer.len() - filled;
         filled += read;
         let mut start = 0;
-        while let Some(len) = buffer[start..filled].iter().position(|&b| b == b'\n') {
+        while let Some(len) = memchr(b'\n', &buffer[start..filled]) {
             if !in_cut_line {
                 each(base + start as u64, &buffer[start..start + len]);
             }
@@ -131,10 +314,11 @@ mod tests {
     fn lines_are_found_by_folded_name_in_file_order() {
         let file = file_of(b"# c\nHOTP alice - 00\n\nHOTP Alice - 00\nHOTP bob - 00\nHOTP alice - 01");
         let index = Index::build(&file).unwrap();
-        assert_eq!(index.lines_of(b"alice"), [4, 21, 51]);
-        assert_eq!(index.lines_of(b" ALICE "), [4, 21, 51]);
-        assert_eq!(index.lines_of(b"bob"), [37]);
-        assert_eq!(index.lines_of(b"carol"), [0u64; 0]);
+        let lines_of = |user: &[u8]| index.lines_of(user).unwrap().unwrap();
+        assert_eq!(lines_of(b"alice"), [4, 21, 51]);
+        assert_eq!(lines_of(b" ALICE "), [4, 21, 51]);
+        assert_eq!(lines_of(b"bob"), [37]);
+        assert_eq!(lines_of(b"carol"), [0u64; 0]);
     }
 
     #[test]
@@ -148,6 +332,36 @@ mod tests {
     }
 
     #[test]
+    fn as_many_lines_of_one_user_as_fill_several_buckets_are_all_found() {
+        let file = file_of("HOTP alice - 00\n".repeat(1000).as_bytes());
+        let index = Index::build(&file).unwrap();
+        let expected: Vec<u64> = (0..1000).map(|i| i * 16).collect();
+        assert_eq!(index.lines_of(b"alice").unwrap().unwrap(), expected);
+    }
+
+    #[test]
+    fn a_part_that_is_not_as_it_was_built_says_nothing() {
+        let file = file_of("HOTP alice - 00\n".repeat(100).as_bytes());
+        let table = || Table::build(&file).unwrap();
+        for spoil in [
+            |table: &mut Table| table.buckets[0][100] ^= 1,
+            |table: &mut Table| table.buckets.fill([0; BUCKET_LEN]),
+            |table: &mut Table| table.shape.keys[0] ^= 1,
+            |table: &mut Table| table.buckets.swap(0, 1),
+        ] {
+            let mut table = table();
+            spoil(&mut table);
+            let index = Index::in_memory(table);
+            // Enough names for every bucket to be looked into.
+            let found = |i: u32| index.lines_of(format!("user{i}").as_bytes()).unwrap();
+            assert!((0..1000).any(|i| found(i).is_none()));
+        }
+        let other = table();
+        let index = Index::in_memory(Table { shape: table().shape, buckets: other.buckets });
+        assert_eq!(index.lines_of(b"alice").unwrap(), None);
+    }
+
+    #[test]
     fn many_users_are_all_found() {
         let content: String = (0..10_000).map(|i| format!("HOTP user{i} - 00\n")).collect();
         let file = file_of(content.as_bytes());
@@ -157,6 +371,8 @@ mod tests {
             assert!(
                 index
                     .lines_of(user.as_bytes())
+                    .unwrap()
+                    .unwrap()
                     .iter()
                     .any(|&offset| { content[offset as usize..].starts_with(&format!("HOTP {user} ")) })
             );

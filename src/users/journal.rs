@@ -97,6 +97,16 @@ impl Stamp {
         self.words[..3] == other.words[..3]
     }
 
+    /// As it is stored.
+    pub(super) fn words(&self) -> [u64; 7] {
+        self.words
+    }
+
+    /// The opposite of [`Stamp::words`].
+    pub(super) fn from_words(words: [u64; 7]) -> Stamp {
+        Stamp { words }
+    }
+
     fn inode(&self) -> u64 {
         self.words[1]
     }
@@ -105,12 +115,7 @@ impl Stamp {
         self.words[2]
     }
 
-    /// When its content last changed: seconds and nanoseconds.
-    pub fn modified(&self) -> (i64, u32) {
-        (self.words[3] as i64, self.words[4] as u32)
-    }
-
-    /// When anything about it last changed. Unlike the other time, nobody can set this one.
+    /// When anything about it last changed: seconds and nanoseconds. Unlike the other time, nobody can set this one.
     pub fn changed(&self) -> (i64, u32) {
         (self.words[5] as i64, self.words[6] as u32)
     }
@@ -131,7 +136,8 @@ pub struct Header {
     generation: u64,
     sequence: u64,
     tail: u64,
-    /// Changes whenever the users file changed in a way that may have moved lines.
+    /// Changes whenever the users file changed in a way that may have moved lines. Drawn at random: a header that
+    /// a crash brings back must not make a later epoch out of one that there was.
     pub epoch: u64,
     /// The users file before the first slot write of this epoch.
     pub base: Stamp,
@@ -183,6 +189,34 @@ impl Header {
         let mut bytes = [0; Self::LEN];
         let len = journal.read_at(&mut bytes, 0).ok()?;
         if len < bytes.len() { None } else { Header::from_bytes(&bytes) }
+    }
+}
+
+/// A state of the users file, for which something that was read from it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Basis {
+    /// The file as the system describes it.
+    pub stamp: Stamp,
+    /// The epoch, if the journal knew the file in this state.
+    pub epoch: Option<u64>,
+}
+
+impl Basis {
+    /// What the file is now. `header` is the journal's.
+    pub fn now(stamp: Stamp, header: Option<&Header>) -> Basis {
+        let header = header.filter(|header| header.stamp == stamp);
+        Basis { stamp, epoch: header.map(|header| header.epoch) }
+    }
+
+    /// Whether lines are still where they were when the file is as `stamp` says: it is the same, or the journal
+    /// knows that nothing but slots has changed.
+    pub fn holds(&self, stamp: Stamp, header: Option<&Header>) -> bool {
+        let only_slots_changed = |header: &Header| {
+            header.stamp == stamp
+                && stamp.is_same_size_of_same_file(&self.stamp)
+                && (self.epoch == Some(header.epoch) || self.stamp == header.base)
+        };
+        stamp == self.stamp || header.is_some_and(only_slots_changed)
     }
 }
 
@@ -480,12 +514,23 @@ impl<D: Disk> Journal<'_, D> {
                 self.sync_users()?;
                 self.start_over()?;
             }
-            self.header.epoch = self.header.epoch.wrapping_add(1);
-            self.header.base = stamp;
-            self.header.stamp = stamp;
-            self.write_header()?;
+            self.begin_epoch(stamp)?;
         }
         Ok(())
+    }
+
+    fn begin_epoch(&mut self, stamp: Stamp) -> Result<(), Fault> {
+        self.header.epoch = self.random()?;
+        self.header.base = stamp;
+        self.header.stamp = stamp;
+        self.write_header()
+    }
+
+    fn random(&self) -> Result<u64, Fault> {
+        let mut bytes = [0; 8];
+        getrandom::fill(&mut bytes)
+            .map_err(|_| Fault::of("start", &self.path, "no random bytes", "see the system's log"))?;
+        Ok(u64::from_ne_bytes(bytes))
     }
 
     fn sync_users(&self) -> Result<(), Fault> {
@@ -494,10 +539,7 @@ impl<D: Disk> Journal<'_, D> {
 
     /// Forgets all frames. The users file must have been synced.
     fn start_over(&mut self) -> Result<(), Fault> {
-        let mut generation = [0; 8];
-        getrandom::fill(&mut generation)
-            .map_err(|_| Fault::of("start", &self.path, "no random bytes", "see the system's log"))?;
-        self.header.generation = u64::from_ne_bytes(generation);
+        self.header.generation = self.random()?;
         self.header.sequence = 0;
         self.header.tail = FRAMES_START;
         if self.size()? > self.capacity {
@@ -582,10 +624,7 @@ impl<D: Disk> Journal<'_, D> {
     /// Says that lines may have moved: the users file is now this one, in this state.
     pub fn new_epoch(&mut self, users: &D) -> Result<(), Fault> {
         let stamp = users.stamp().map_err(|error| self.users_fault("inspect", error))?;
-        self.header.epoch = self.header.epoch.wrapping_add(1);
-        self.header.base = stamp;
-        self.header.stamp = stamp;
-        self.write_header()
+        self.begin_epoch(stamp)
     }
 }
 

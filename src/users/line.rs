@@ -14,10 +14,29 @@ pub fn is_blank(byte: u8) -> bool {
 pub fn words(line: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
     let mut at = 0;
     std::iter::from_fn(move || {
-        let start = at + line[at..].iter().position(|&b| !is_blank(b))?;
-        let len = line[start..].iter().position(|&b| is_blank(b)).unwrap_or(line.len() - start);
-        at = start + len;
+        // Slots are mostly padding.
+        while line[at..].starts_with(b"        ") {
+            at += 8;
+        }
+        while is_blank(*line.get(at)?) {
+            at += 1;
+        }
+        let start = at;
+        while line.get(at).is_some_and(|&b| !is_blank(b)) {
+            at += 1;
+        }
         Some(start..at)
+    })
+}
+
+/// A number in decimal digits only: no sign, at least one.
+pub fn number(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0u64, |number, &b| {
+        let digit = b.is_ascii_digit().then(|| u64::from(b - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
     })
 }
 

@@ -59,6 +59,11 @@ impl Paths {
         files
     }
 
+    /// The index that processes share.
+    pub fn index(&self) -> PathBuf {
+        with_suffix(&self.resolved, ".index")
+    }
+
     /// The journal.
     pub fn journal(&self) -> PathBuf {
         with_suffix(&self.resolved, ".journal")
@@ -141,6 +146,23 @@ impl Drop for Locked {
     }
 }
 
+/// A single file locked, for work that doesn't touch the users file.
+pub(super) struct LockedFile<'f>(&'f File);
+
+impl<'f> LockedFile<'f> {
+    /// Takes the lock if nobody has it.
+    pub(super) fn try_lock(file: &'f File) -> io::Result<Option<LockedFile<'f>>> {
+        Ok(try_ofd_lock(file)?.then_some(LockedFile(file)))
+    }
+}
+
+impl Drop for LockedFile<'_> {
+    fn drop(&mut self) {
+        // As above.
+        ofd_unlock(self.0);
+    }
+}
+
 fn open_users(path: &Path) -> Result<File, Fault> {
     OpenOptions::new()
         .read(true)
@@ -200,11 +222,14 @@ fn give_to(file: impl rustix::fd::AsFd, owner: &std::fs::Metadata) -> rustix::io
 fn is_on_network(file: &File) -> bool {
     const NFS: i64 = 0x6969;
     const SMB: [i64; 3] = [0x517b, 0xff53_4d42, 0xfe53_4d42];
-    rustix::fs::fstatfs(file).is_ok_and(|fs| {
-        #[allow(clippy::unnecessary_cast)] // the field's type differs between architectures
-        let kind = fs.f_type as i64;
-        kind == NFS || SMB.contains(&kind)
-    })
+    kind_of_file_system(file).is_some_and(|kind| kind == NFS || SMB.contains(&kind))
+}
+
+/// The magic number of a file's file system, see statfs(2).
+pub(super) fn kind_of_file_system(file: &File) -> Option<i64> {
+    let fs = rustix::fs::fstatfs(file).ok()?;
+    #[allow(clippy::unnecessary_cast)] // the field's type differs between architectures
+    Some(fs.f_type as i64)
 }
 
 fn try_flock(file: &File) -> io::Result<bool> {

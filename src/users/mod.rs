@@ -7,6 +7,7 @@
 //! - [`lock`]: who may write.
 //! - [`journal`]: what makes a write whole and durable.
 //! - [`index`]: where a user's lines are.
+//! - [`shared_index`]: how processes share that.
 //! - [`mod@file`]: all of these together: the store behind [`crate::gate`].
 //! - [`edit`]: what people change: fields 1 to 4, lines, the whole content.
 //! - [`check`]: what a configuration test says about a file.
@@ -22,4 +23,5 @@ pub mod localtime;
 pub mod lock;
 pub mod record;
 pub mod rewrite;
+pub mod shared_index;
 pub mod slot;

@@ -9,7 +9,7 @@ use data_encoding::{BASE32_NOPAD, HEXLOWER_PERMISSIVE};
 use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
-use super::line::{LINE_MAX, words};
+use super::line::{LINE_MAX, number, words};
 use super::localtime;
 use super::slot::{self, Extension};
 use crate::otp::{Code, Digits, Hash};
@@ -106,10 +106,17 @@ impl std::error::Error for RecordError {}
 
 /// Parses a line that is not [`super::line::is_ignored`], without its line end. `zone` is the zone of the time field.
 pub fn parse(line: &[u8], zone: &TimeZone) -> Result<Record, RecordError> {
+    let mut record = parse_one_of_many(line, zone)?;
+    record.token.fingerprint = fingerprint(record.layout.head.clone().map(|word| &line[word]));
+    Ok(record)
+}
+
+/// The same without the fingerprint, which is a good part of the work, for going through a whole file.
+pub(super) fn parse_one_of_many(line: &[u8], zone: &TimeZone) -> Result<Record, RecordError> {
     if line.len() > LINE_MAX {
         return Err(RecordError::LineTooLong);
     }
-    if line.contains(&0) {
+    if memchr::memchr(0, line).is_some() {
         return Err(RecordError::Nul);
     }
     let mut words = words(line);
@@ -126,11 +133,15 @@ pub fn parse(line: &[u8], zone: &TimeZone) -> Result<Record, RecordError> {
         return Err(RecordError::HashedPinOfMotp);
     }
     let key = parse_key(key).ok_or(RecordError::Key)?;
-    let fingerprint = fingerprint(head.clone().map(|word| &line[word]));
-    let token = Token { algorithm, factor, digits, disabled, pin, key, fingerprint };
+    let token = Token { algorithm, factor, digits, disabled, pin, key, fingerprint: Fingerprint([0; 16]) };
 
-    let tail: Vec<Range<usize>> = words.take(6).collect();
-    let (state, state_end) = parse_state(line, &head, &tail, factor, zone)?;
+    let mut tail = [const { 0..0 }; 6];
+    let mut count = 0;
+    for (place, word) in tail.iter_mut().zip(words) {
+        *place = word;
+        count += 1;
+    }
+    let (state, state_end) = parse_state(line, &head, &tail[..count], factor, zone)?;
     let state_start = head[3].end;
     let layout = Layout {
         slot: slot::find(line, state_start),
@@ -156,14 +167,15 @@ fn parse_type(field: &[u8]) -> Option<(Algorithm, MovingFactor, Digits, bool)> {
     }
 
     let mut parts = field.split(|&b| b == b'/').peekable();
-    let name = parts.next()?.to_ascii_uppercase();
-    let (algorithm, mut factor) = match &name[..] {
-        b"HOTP" => (hotp, MovingFactor::Event),
-        b"HOTP-SHA256" => (Algorithm::Hotp(Hash::Sha256), MovingFactor::Event),
-        b"HOTP-SHA512" => (Algorithm::Hotp(Hash::Sha512), MovingFactor::Event),
-        b"MOTP" => (Algorithm::Motp, MovingFactor::Time(TEN)),
-        _ => return None,
-    };
+    let name = parts.next()?;
+    let (_, algorithm, mut factor) = [
+        (&b"HOTP"[..], hotp, MovingFactor::Event),
+        (b"HOTP-SHA256", Algorithm::Hotp(Hash::Sha256), MovingFactor::Event),
+        (b"HOTP-SHA512", Algorithm::Hotp(Hash::Sha512), MovingFactor::Event),
+        (b"MOTP", Algorithm::Motp, MovingFactor::Time(TEN)),
+    ]
+    .into_iter()
+    .find(|(known, ..)| known.eq_ignore_ascii_case(name))?;
     if let Some(part) = parts.peek() {
         let given = match part.split_first() {
             Some((b'E' | b'e', [])) => Some(MovingFactor::Event),
@@ -182,14 +194,6 @@ fn parse_type(field: &[u8]) -> Option<(Algorithm, MovingFactor, Digits, bool)> {
         None => Digits::SIX,
     };
     parts.next().is_none().then_some((algorithm, factor, digits, disabled))
-}
-
-/// Decimal digits only: no sign, at least one.
-fn number(text: &[u8]) -> Option<u64> {
-    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    str::from_utf8(text).ok()?.parse().ok()
 }
 
 fn parse_pin(field: &[u8]) -> Result<Pin, RecordError> {
@@ -274,9 +278,12 @@ fn parse_state(
         state.address = parse_address(field).ok_or(RecordError::Address)?;
     }
     let extension = extension.map(|word| {
-        let mut fields: Vec<&[u8]> = head.iter().map(|word| &line[word.clone()]).collect();
-        fields.extend(tail[..5].iter().map(|word| &line[word.clone()]));
-        Extension::parse(&line[word], &fields)
+        let [kind, user, pin, key] = head;
+        let [counter, failures, last_otp, time, ip] = &tail[..5] else {
+            unreachable!("ext is the tenth field")
+        };
+        let fields = [kind, user, pin, key, counter, failures, last_otp, time, ip];
+        Extension::parse(&line[word], fields.map(|word| &line[word.clone()]))
     });
     match extension {
         Some(Some(extension)) if extension.intact => {
@@ -302,9 +309,9 @@ fn parse_time(field: Option<&[u8]>, zone: &TimeZone) -> Result<Used, RecordError
 }
 
 fn parse_counter(field: &[u8], factor: MovingFactor) -> Option<i64> {
-    let digits = field.strip_prefix(b"-").unwrap_or(field);
-    number(digits)?;
-    let value: i64 = str::from_utf8(field).ok()?.parse().ok()?;
+    let digits = field.strip_prefix(b"-");
+    let amount = number(digits.unwrap_or(field))?;
+    let value = if digits.is_some() { 0i64.checked_sub_unsigned(amount) } else { amount.try_into().ok() }?;
     (factor != MovingFactor::Event || value >= 0).then_some(value)
 }
 

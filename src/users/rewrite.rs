@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
@@ -27,43 +27,76 @@ pub fn give_slots(
 ) -> Result<(), Fault> {
     let path = &locked.paths.resolved;
     let before = inspect(&locked.users, path)?;
+    let write = |out: &mut dyn Write| {
+        write_with_slots(&locked.users, &before, zone, &new_state, out)
+            .map_err(|error| Fault::new("rewrite", path, error))
+    };
+    if let Some(file) = replace(path, &locked.users, &before, write)? {
+        return journal.new_epoch(&file);
+    }
     let mut image = Vec::with_capacity(before.size() as usize + slot::LEN);
-    let old = read_whole(&locked.users, &before).map_err(|error| Fault::new("read", path, error))?;
+    write(&mut image)?;
+    journal.write_image(image)
+}
+
+/// So much is read or written at a time: the file may be larger than what memory we want to take.
+const PIECE: usize = 1 << 20;
+
+fn write_with_slots(
+    users: &File,
+    before: &Metadata,
+    zone: &TimeZone,
+    new_state: &impl Fn(u64) -> Option<State>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let mut reader = BufReader::with_capacity(PIECE, users);
+    reader.seek(SeekFrom::Start(0))?;
     let mut offset = 0;
-    for line in old.split_inclusive(|&b| b == b'\n') {
+    let mut line = Vec::new();
+    let mut piece = Vec::with_capacity(2 * PIECE);
+    while reader.read_until(b'\n', &mut line)? > 0 {
         let (text, end) = match line.split_last() {
             Some((b'\n', text)) => (text, &line[text.len()..]),
-            _ => (line, &b""[..]),
+            _ => (&line[..], &b""[..]),
         };
-        match record::parse(text, zone) {
+        match record::parse_one_of_many(text, zone) {
             Ok(record) if !line::is_ignored(text) => {
                 let layout = &record.layout;
                 let new = new_state(offset);
                 match layout.slot {
                     // Padding is part of a slot: whoever has one keeps every byte around it.
-                    Some(_) if new.is_none() => image.extend_from_slice(text),
-                    slot_at => {
+                    Some(_) if new.is_none() => piece.extend_from_slice(text),
+                    _ => {
                         let state = new.unwrap_or(record.state);
-                        let slot = slot::write(layout.head.clone().map(|word| &text[word]), &state, zone);
-                        let end = slot_at.map_or(layout.state.end, |at| at + slot::LEN);
-                        image.extend_from_slice(&slot::insert(text, layout.head[3].end, end, &slot));
+                        push_with_state(&mut piece, text, layout, &state, zone);
                     }
                 }
             }
-            _ => image.extend_from_slice(text),
+            _ => piece.extend_from_slice(text),
         }
-        image.extend_from_slice(end);
+        piece.extend_from_slice(end);
+        if piece.len() >= PIECE {
+            out.write_all(&piece)?;
+            piece.clear();
+        }
         offset += line.len() as u64;
+        line.clear();
     }
-
-    install(locked, journal, &before, image)
+    out.write_all(&piece)?;
+    is_as_before(users, before, offset)
 }
 
 /// A line with another state, in a slot. Fields 1 to 4 and whatever follows the state stay byte for byte.
 pub fn with_state(text: &[u8], layout: &Layout, state: &State, zone: &TimeZone) -> Vec<u8> {
+    let mut line = Vec::with_capacity(text.len() + slot::LEN + 1);
+    push_with_state(&mut line, text, layout, state, zone);
+    line
+}
+
+fn push_with_state(out: &mut Vec<u8>, text: &[u8], layout: &Layout, state: &State, zone: &TimeZone) {
     let slot = slot::write(layout.head.clone().map(|word| &text[word]), state, zone);
     let end = layout.slot.map_or(layout.state.end, |at| at + slot::LEN);
-    slot::insert(text, layout.head[3].end, end, &slot)
+    slot::insert_into(out, text, layout.head[3].end, end, &slot);
 }
 
 /// Why four fields make no line.
@@ -143,10 +176,11 @@ pub(super) fn install(
     before: &Metadata,
     image: Vec<u8>,
 ) -> Result<(), Fault> {
-    // A hard link is a second name that a rename would leave behind.
-    if before.nlink() == 1
-        && let Some(file) = replace(&locked.paths.resolved, &locked.users, before, &image)?
-    {
+    let path = &locked.paths.resolved;
+    let write = |out: &mut dyn Write| {
+        out.write_all(&image).map_err(|error| Fault::new("write the new image of", path, error))
+    };
+    if let Some(file) = replace(path, &locked.users, before, write)? {
         return journal.new_epoch(&file);
     }
     journal.write_image(image)
@@ -156,22 +190,37 @@ pub(super) fn install(
 pub(super) fn read_whole(file: &File, before: &Metadata) -> io::Result<Vec<u8>> {
     let mut content = vec![0; before.size() as usize];
     file.read_exact_at(&mut content, 0)?;
-    if Stamp::of(&file.metadata()?) != Stamp::of(before) {
+    is_as_before(file, before, before.size())?;
+    Ok(content)
+}
+
+/// What was read is the whole of one state of the file.
+fn is_as_before(file: &File, before: &Metadata, read: u64) -> io::Result<()> {
+    if read != before.size() || Stamp::of(&file.metadata()?) != Stamp::of(before) {
         return Err(io::Error::other("it was changed without its lock while it was read"));
     }
-    Ok(content)
+    Ok(())
 }
 
 /// Puts a new file in the old one's place, with the same owner, mode and attributes. `None`: that can't be done
 /// here (no permission, another file system mounted on the name), and nothing has changed.
-fn replace(path: &Path, old: &File, before: &Metadata, image: &[u8]) -> Result<Option<File>, Fault> {
+fn replace(
+    path: &Path,
+    old: &File,
+    before: &Metadata,
+    write: impl Fn(&mut dyn Write) -> Result<(), Fault>,
+) -> Result<Option<File>, Fault> {
+    // A hard link is a second name that a rename would leave behind.
+    if before.nlink() != 1 {
+        return Ok(None);
+    }
     let temporary = with_suffix(path, &format!(".{}.new", std::process::id()));
     // Left behind by a crash of a process with our number; the lock says that nobody else is at it.
     let _ = rustix::fs::unlink(&temporary);
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let Ok(file) = rustix::fs::open(&temporary, flags, Mode::RUSR | Mode::WUSR) else { return Ok(None) };
     let file = File::from(file);
-    let done = fill_and_rename(&file, &temporary, path, old, before, image);
+    let done = fill_and_rename(&file, &temporary, path, old, before, write);
     if !matches!(done, Ok(true)) {
         let _ = rustix::fs::unlink(&temporary);
     }
@@ -184,12 +233,12 @@ fn fill_and_rename(
     path: &Path,
     old: &File,
     before: &Metadata,
-    image: &[u8],
+    write: impl Fn(&mut dyn Write) -> Result<(), Fault>,
 ) -> Result<bool, Fault> {
     if !takes_after(file, old, before) {
         return Ok(false);
     }
-    file.write_all_at(image, 0).map_err(|error| Fault::new("write", temporary, error))?;
+    write(&mut &*file)?;
     file.sync_all().map_err(|error| Fault::new("sync", temporary, error))?;
     if rustix::fs::renameat(rustix::fs::CWD, temporary, rustix::fs::CWD, path).is_err() {
         return Ok(false);

@@ -7,8 +7,6 @@
 //! Every field starts at its column, is padded with spaces to its width and followed by one space, the last
 //! by whatever the line goes on with.
 
-use std::io::Write as _;
-
 use jiff::tz::TimeZone;
 
 use super::{line, localtime};
@@ -57,9 +55,10 @@ pub fn find(line: &[u8], head_end: usize) -> Option<usize> {
     }
     for (column, width) in COLUMNS.into_iter().zip(WIDTHS) {
         let (field, after) = (&slot[column..column + width], slot.get(column + width));
-        let text = field.iter().position(|&b| b == b' ').unwrap_or(width);
-        let is_one_padded_word =
-            text > 0 && field[text..].iter().all(|&b| b == b' ') && after.is_none_or(|&b| b == b' ');
+        let text = memchr::memchr(b' ', field).unwrap_or(width);
+        // Without an early end, so that it takes many bytes at a time.
+        let is_padding = field[text..].iter().fold(true, |so_far, &b| so_far & (b == b' '));
+        let is_one_padded_word = text > 0 && is_padding && after.is_none_or(|&b| b == b' ');
         if !is_one_padded_word {
             return None;
         }
@@ -76,16 +75,17 @@ pub fn write(head: [&[u8]; 4], state: &State, zone: &TimeZone) -> Slot {
     };
     let time = if last == 0 { *localtime::NEVER } else { localtime::format(last, zone) };
 
-    let counter = state.counter.to_string();
-    let failures = state.failures.to_string();
+    let counter = Decimal::of(state.counter);
+    let failures = Decimal::of(state.failures.into());
     let last_otp = state.last_otp.as_ref().map_or(&b"-"[..], |code| code.as_bytes());
     let address = match &state.address {
         Address::Unknown => b"-".to_vec(),
         Address::Ip(ip) => ip.to_string().into_bytes(),
         Address::Other(text) => text.to_vec(),
     };
-    let visible: [&[u8]; 5] = [counter.as_bytes(), failures.as_bytes(), last_otp, &time, &address];
-    let fields: Vec<&[u8]> = head.into_iter().chain(visible).collect();
+    let visible: [&[u8]; 5] = [counter.text(), failures.text(), last_otp, &time, &address];
+    let [kind, user, pin, key] = head;
+    let [counter, failures, last_otp, time, ip] = visible;
     let extension = Extension {
         numbers: [
             state.at.unwrap_or(0).max(0),
@@ -95,24 +95,75 @@ pub fn write(head: [&[u8]; 4], state: &State, zone: &TimeZone) -> Slot {
         ],
         intact: true,
     }
-    .format(&fields);
+    .format([kind, user, pin, key, counter, failures, last_otp, time, ip]);
 
     let mut slot = [b' '; LEN];
-    for (column, field) in COLUMNS.into_iter().zip(visible.into_iter().chain([&extension[..]])) {
+    for (column, field) in COLUMNS.into_iter().zip(visible.into_iter().chain([extension.text()])) {
         slot[column..column + field.len()].copy_from_slice(field);
     }
     slot
 }
 
-/// The line with its state, which ends at `state_end`, in a slot: fields 1 to 4 and whatever follows stay byte for
-/// byte.
-pub fn insert(line: &[u8], head_end: usize, state_end: usize, slot: &Slot) -> Vec<u8> {
-    let mut out = Vec::with_capacity(line.len() + LEN + 1);
+/// Appends the line with its state, which ends at `state_end`, in a slot: fields 1 to 4 and whatever follows stay byte
+/// for byte.
+pub fn insert_into(out: &mut Vec<u8>, line: &[u8], head_end: usize, state_end: usize, slot: &Slot) {
     out.extend_from_slice(&line[..head_end]);
     out.push(b' ');
     out.extend_from_slice(slot);
     out.extend_from_slice(&line[state_end..]);
-    out
+}
+
+/// A number as text, without the detour through a formatter.
+struct Decimal {
+    digits: [u8; 20],
+    start: usize,
+}
+
+impl Decimal {
+    fn of(number: i64) -> Decimal {
+        let mut decimal = Decimal { digits: [0; 20], start: 20 };
+        let mut rest = number.unsigned_abs();
+        loop {
+            decimal.push_front(b'0' + (rest % 10) as u8);
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        if number < 0 {
+            decimal.push_front(b'-');
+        }
+        decimal
+    }
+
+    fn push_front(&mut self, byte: u8) {
+        self.start -= 1;
+        self.digits[self.start] = byte;
+    }
+
+    fn text(&self) -> &[u8] {
+        &self.digits[self.start..]
+    }
+}
+
+/// Longest word that [`Extension::format`] makes: of four numbers that somebody else wrote.
+const WORD_MAX: usize = 1 + 4 * 20 + 8 + 4;
+
+/// An `ext` word as written.
+struct Word {
+    text: [u8; WORD_MAX],
+    len: usize,
+}
+
+impl Word {
+    fn push(&mut self, byte: u8) {
+        self.text[self.len] = byte;
+        self.len += 1;
+    }
+
+    fn text(&self) -> &[u8] {
+        &self.text[..self.len]
+    }
 }
 
 /// The `ext` word: `@at,first,last,failed,sum`.
@@ -125,40 +176,49 @@ pub struct Extension {
 
 impl Extension {
     /// Reads the word. `fields` are fields 1 to 9 as written. `None`: not even `at` can be read.
-    pub fn parse(word: &[u8], fields: &[&[u8]]) -> Option<Extension> {
+    pub fn parse(word: &[u8], fields: [&[u8]; 9]) -> Option<Extension> {
         let mut parts = word.strip_prefix(b"@")?.split(|&b| b == b',');
-        let mut number = || -> Option<i64> {
-            let part = parts.next()?;
-            let digits = !part.is_empty() && part.iter().all(u8::is_ascii_digit);
-            digits.then(|| str::from_utf8(part).ok()?.parse().ok())?
-        };
+        let mut number = || -> Option<i64> { line::number(parts.next()?)?.try_into().ok() };
         let at = number()?;
         let (Some(first), Some(last), Some(failed)) = (number(), number(), number()) else {
             return Some(Extension { numbers: [at, 0, 0, 0], intact: false });
         };
         let extension = Extension { numbers: [at, first, last, failed], intact: false };
         // Compared as text: another way to write the same number is not what we wrote.
-        let intact = extension.format(fields) == word;
+        let intact = extension.format(fields).text() == word;
         Some(Extension { intact, ..extension })
     }
 
     /// The word with the same numbers and the checksum of other fields 1 to 9. As long as `word` if that is intact.
-    pub fn resealed(word: &[u8], fields: &[&[u8]]) -> Option<Vec<u8>> {
-        Extension::parse(word, fields).map(|extension| extension.format(fields))
+    pub fn resealed(word: &[u8], fields: [&[u8]; 9]) -> Option<Vec<u8>> {
+        Extension::parse(word, fields).map(|extension| extension.format(fields).text().to_vec())
     }
 
-    fn format(&self, fields: &[&[u8]]) -> Vec<u8> {
-        let [at, first, last, failed] = self.numbers;
-        let mut sum = crc32fast::Hasher::new();
+    fn format(&self, fields: [&[u8]; 9]) -> Word {
+        // What is summed, in one piece: a million of these are made when a file is rewritten.
+        let len = fields.iter().map(|field| field.len() + 1).sum::<usize>() + WORD_MAX;
+        let mut summed = Vec::with_capacity(len);
         for field in fields {
-            sum.update(field);
-            sum.update(b" ");
+            summed.extend_from_slice(field);
+            summed.push(b' ');
         }
-        let mut numbers = Vec::with_capacity(EXTENSION_LEN);
-        write!(numbers, "{at} {first} {last} {failed}").expect("writing to memory");
-        sum.update(&numbers);
-        let mut word = Vec::with_capacity(EXTENSION_LEN);
-        write!(word, "@{at},{first},{last},{failed},{:08x}", sum.finalize()).expect("writing to memory");
+        let numbers = summed.len();
+        for (i, number) in self.numbers.into_iter().enumerate() {
+            if i > 0 {
+                summed.push(b' ');
+            }
+            summed.extend_from_slice(Decimal::of(number).text());
+        }
+        let mut word = Word { text: [0; WORD_MAX], len: 0 };
+        word.push(b'@');
+        for &byte in &summed[numbers..] {
+            word.push(if byte == b' ' { b',' } else { byte });
+        }
+        word.push(b',');
+        let sum = crc32fast::hash(&summed);
+        for i in (0..8).rev() {
+            word.push(b"0123456789abcdef"[(sum >> (4 * i)) as usize & 15]);
+        }
         word
     }
 

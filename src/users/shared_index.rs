@@ -1,0 +1,227 @@
+//! The index as a file beside the users file, `<users>.index`: built once, used by all processes.
+//!
+//! A table in the memory of every process would cost 12 bytes a user in each of them, and each would read the whole
+//! file to build it. Built before the server forks it would be shared until the first edit, and no longer. So large
+//! users files have their table in a file: whoever first finds it out of date writes it anew under its lock,
+//! and a look-up is one `pread` of a bucket. What is in memory then is the system's page cache, once for all
+//! processes, and the system's to drop; nothing has to be mapped, and no process keeps a copy. A user who is read
+//! from memory (see [`super::file`]) costs no look-up at all.
+//!
+//! ```text
+//! 0     header   magic, sum, shape of the table, boot, state of the users file
+//! 512   table    see [`super::index`]
+//! ```
+//!
+//! It need not be trusted further than the journal, and less has to be assumed of it:
+//!
+//! - It says of which state of the users file it is. It is used for that state alone, or for one that differs from it
+//!   by slot writes, as the journal's header says; the same rule by which a process follows changes.
+//! - A bucket carries a checksum with the table's random keys in it. While the file is overwritten, or if that was
+//!   cut short, what stands there is no part of the table that a process knows; then it looks for another. So a
+//!   look-up finds what was built or notices, and a name that isn't found isn't there.
+//! - It is of no use after the machine has been restarted: it was never synced, and neither were times that a file
+//!   system had in memory.
+//! - Who could write it could hide users. So it is used only if it belongs to the users file's owner, root or
+//!   ourselves, and isn't everybody's to write; it has owner and mode of the lock. A file of that name that isn't one of
+//!   ours is left alone.
+//!
+//! Where there can't be one (no permission to make it, no space, a file system that several machines may
+//! share, no `/proc`), each process has a table of its own, with the same answers.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::index::{BUCKET_LEN, Bucket, Index, Shape, Table};
+use super::journal::{Basis, Stamp, read_as_far_as_possible};
+use super::lock::{LockedFile, kind_of_file_system, open_or_create};
+
+/// Users files below this size have no such file: a table of each process's own is small, and quick to build.
+pub const SHARED_FROM: u64 = 1 << 20;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"OTPINDX1");
+/// A builder that takes longer than this isn't waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(1);
+
+/// The file, open.
+pub(super) struct SharedIndex {
+    file: File,
+    boot: u128,
+}
+
+/// What the header says.
+#[derive(Clone, Copy)]
+struct Header {
+    shape: Shape,
+    boot: u128,
+    basis: Basis,
+}
+
+impl Header {
+    const WORDS: usize = 2 + 3 + 2 + 7 + 2;
+
+    fn to_bytes(self) -> Bucket {
+        let (boot_high, boot_low) = ((self.boot >> 64) as u64, self.boot as u64);
+        let Shape { keys, buckets } = self.shape;
+        let mut words = vec![MAGIC, 0, keys[0], keys[1], buckets, boot_high, boot_low];
+        words.extend(self.basis.stamp.words());
+        words.extend([u64::from(self.basis.epoch.is_some()), self.basis.epoch.unwrap_or_default()]);
+        words[1] = sum(&words);
+        let mut bytes = [0; BUCKET_LEN];
+        for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+
+    fn read(file: &File) -> Option<Header> {
+        let mut bytes = [0; BUCKET_LEN];
+        let len = read_as_far_as_possible(file, &mut bytes, 0).ok()?;
+        Header::from_bytes(&bytes).filter(|_| len == BUCKET_LEN)
+    }
+
+    fn from_bytes(bytes: &Bucket) -> Option<Header> {
+        let words = words(bytes);
+        if words[0] != MAGIC || words[1] != sum(&words) {
+            return None;
+        }
+        let stamp = Stamp::from_words(words[7..14].try_into().expect("seven words"));
+        Some(Header {
+            shape: Shape { keys: [words[2], words[3]], buckets: words[4] },
+            boot: u128::from(words[5]) << 64 | u128::from(words[6]),
+            basis: Basis { stamp, epoch: (words[14] == 1).then_some(words[15]) },
+        })
+    }
+}
+
+fn words(bytes: &Bucket) -> [u64; Header::WORDS] {
+    let mut words = [0; Header::WORDS];
+    for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+        *word = u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+    }
+    words
+}
+
+/// Over all words but the sum itself.
+fn sum(words: &[u64]) -> u64 {
+    let mut sum = crc32fast::Hasher::new();
+    for word in [&words[..1], &words[2..]].concat() {
+        sum.update(&word.to_le_bytes());
+    }
+    u64::from(sum.finalize())
+}
+
+impl SharedIndex {
+    /// Opens the file or makes it. `None`: each process has to have its own.
+    pub(super) fn open(path: &Path, users: &Metadata) -> Option<SharedIndex> {
+        let boot = boot()?;
+        let file = open_or_create(path, users).ok()?;
+        let metadata = file.metadata().ok()?;
+        (is_trusted(&metadata, users) && is_of_one_machine(&file)).then_some(SharedIndex { file, boot })
+    }
+
+    /// The table of a state of the users file for which `holds` says yes; has it built if there is none. `None`:
+    /// the users file doesn't stand still, or this can't be shared.
+    pub(super) fn find_or_build(
+        self,
+        holds: impl Fn(&Basis) -> bool,
+        build: impl FnOnce() -> io::Result<Option<(Table, Basis)>>,
+    ) -> io::Result<Option<Index>> {
+        let in_memory = |built: Option<(Table, Basis)>| Ok(built.map(|(table, _)| Index::in_memory(table)));
+        let deadline = Instant::now() + PATIENCE;
+        let locked = loop {
+            if let Some(shape) = self.shape_if(&holds) {
+                return Ok(Some(self.into_index(shape)));
+            }
+            match LockedFile::try_lock(&self.file) {
+                Ok(Some(locked)) => break locked,
+                Ok(None) if Instant::now() < deadline => std::thread::sleep(POLL),
+                _ => return in_memory(build()?),
+            }
+        };
+        // Somebody may just have finished it.
+        let shape = match self.shape_if(&holds) {
+            Some(shape) => shape,
+            None => {
+                let Some((table, basis)) = build()? else { return Ok(None) };
+                if self.write(&table, basis).is_err() {
+                    return in_memory(Some((table, basis)));
+                }
+                table.shape
+            }
+        };
+        drop(locked);
+        Ok(Some(self.into_index(shape)))
+    }
+
+    fn into_index(self, shape: Shape) -> Index {
+        Index::in_file(shape, self.file, BUCKET_LEN as u64)
+    }
+
+    fn shape_if(&self, holds: &impl Fn(&Basis) -> bool) -> Option<Shape> {
+        let header = Header::read(&self.file)?;
+        (header.boot == self.boot && header.shape.buckets > 0 && holds(&header.basis)).then_some(header.shape)
+    }
+
+    /// Under the lock.
+    fn write(&self, table: &Table, basis: Basis) -> io::Result<()> {
+        if !self.is_ours()? {
+            return Err(io::Error::other("a file of somebody else's"));
+        }
+        // First of all what says that this is nobody's table, last what says whose it is.
+        self.file.write_all_at(&nobodys(), 0)?;
+        self.file.write_all_at(table.buckets.as_flattened(), BUCKET_LEN as u64)?;
+        self.file.set_len((table.buckets.len() as u64 + 1) * BUCKET_LEN as u64)?;
+        let header = Header { shape: table.shape, boot: self.boot, basis };
+        self.file.write_all_at(&header.to_bytes(), 0)
+    }
+
+    fn is_ours(&self) -> io::Result<bool> {
+        let mut start = [0; 8];
+        let len = read_as_far_as_possible(&self.file, &mut start, 0)?;
+        Ok(len == 0 || start == MAGIC.to_le_bytes())
+    }
+}
+
+/// The header of a table that isn't to be used.
+fn nobodys() -> Bucket {
+    let mut header = [0; BUCKET_LEN];
+    header[..8].copy_from_slice(&MAGIC.to_le_bytes());
+    header
+}
+
+/// Has a table built anew that was found to be spoilt, if it is still the one there.
+pub(super) fn disown(file: &File, shape: Shape) {
+    if let Ok(Some(_locked)) = LockedFile::try_lock(file)
+        && Header::read(file).is_some_and(|header| header.shape == shape)
+    {
+        // If not even that can be written, look-ups go on to fail, with an error.
+        let _ = file.write_all_at(&nobodys(), 0);
+    }
+}
+
+/// Whether nobody can write it who has no business with the users file.
+pub(super) fn is_trusted(metadata: &Metadata, users: &Metadata) -> bool {
+    let ourselves = rustix::process::geteuid().as_raw();
+    metadata.is_file()
+        && metadata.mode() & 0o002 == 0
+        && [users.uid(), ourselves, 0].contains(&metadata.uid())
+        && (metadata.mode() & 0o020 == 0 || metadata.gid() == users.gid() || metadata.uid() == ourselves)
+}
+
+/// Two machines that find each other's tables useless would write them in turns: ext, XFS, Btrfs, ZFS, F2FS, bcachefs,
+/// tmpfs, overlays.
+fn is_of_one_machine(file: &File) -> bool {
+    const KINDS: [i64; 8] =
+        [0xef53, 0x5846_5342, 0x9123_683e, 0x2fc1_2fc1, 0xf2f5_2010, 0xca45_1a4e, 0x0102_1994, 0x794c_7630];
+    kind_of_file_system(file).is_some_and(|kind| KINDS.contains(&kind))
+}
+
+/// Tells one run of the machine from the next.
+fn boot() -> Option<u128> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    u128::from_str_radix(&text.trim().replace('-', ""), 16).ok()
+}
