@@ -124,6 +124,15 @@ fn unwritable_directory_is_reported_only_where_it_is_needed() {
     });
     tested.is_accepted(true);
     assert_eq!(tested.output.trim(), "Syntax OK");
+    // A large file has an index beside it.
+    let filler = "# nobody\n".repeat(200_000);
+    let tested = Httpd::event().test(vec![area().text(filler)], |root| {
+        for name in ["users.lock", "users.journal"] {
+            root::give_to_server(&root.write(directory(root).join(name), ""));
+        }
+        root::set_mode(&directory(root), 0o555);
+    });
+    tested.is_accepted(true).names_the_line_of("OTPAuthUsersFile").says("users.index");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::time::Instant;
 use rustix::fs::{FlockOperation, flock};
 
 use common::root::{self, Root};
-use common::{Httpd, Place, Scope, Server, Setting, Token, UsersFile};
+use common::{Httpd, Mpm, Place, Scope, Server, Setting, Token, UsersFile};
 
 const PIN: &str = "sesame9";
 
@@ -423,6 +423,64 @@ fn lock_and_journal_get_owner_and_mode_of_the_users_file() {
     }
     let lock = fs::read(beside(users, ".lock")).expect("the lock file");
     assert!(lock.is_empty(), "nothing is stored in a lock file");
+}
+
+/// More users than a process keeps an index of in its own memory.
+fn many_users() -> String {
+    let line = |number| format!("HOTP/T30/6 other{number:05} - {:0<200}\n", "c0ffee");
+    (0..6_000).map(line).collect()
+}
+
+#[test]
+fn processes_share_the_index_of_a_large_file_and_edits_are_noticed() {
+    let alice = alice();
+    let bob = Token::hotp("bob").pin(PIN);
+    let scope = Scope::new("area").text(many_users()).token(&alice).set(Setting::MaxLinger, 0);
+    let server = Server::start(Httpd::new(Mpm::Prefork), vec![scope]);
+    let place = server.at("area");
+    let index = beside(place.users().path(), ".index");
+    place.login("alice", alice.password(0)).is(200, "granted-fresh");
+    place.login("alice", alice.password(1)).is(200, "granted-fresh");
+    let built = fs::read(&index).expect("the index");
+    let own = fs::metadata(place.users().path()).expect("the users file");
+    let made = fs::metadata(&index).expect("the index");
+    assert_eq!((made.uid(), made.gid(), made.mode() & 0o7777), (own.uid(), own.gid(), 0o660));
+    // Every process that answers finds everybody, and nobody builds it again.
+    let requests = vec![place.request("nobody", "123456"); 40];
+    assert!(place.at_once(&requests).iter().all(|reply| reply.result() == "unknown"));
+    place.login("alice", alice.password(2)).is(200, "granted-fresh");
+    assert!(fs::read(&index).expect("the index") == built, "it was built again");
+
+    place.users().append(bob.line());
+    place.login("bob", bob.password(0)).is(200, "granted-fresh");
+    server.reload();
+    place.login("bob", bob.password(1)).is(200, "granted-fresh");
+    place.login("alice", alice.password(3)).is(200, "granted-fresh");
+}
+
+#[test]
+fn a_large_file_in_a_directory_that_is_not_the_servers_needs_no_index_and_uses_one_that_is_there() {
+    common::require_root("it makes a directory that the server's account can't write");
+    let alice = alice();
+    for has_index in [false, true] {
+        let shared = Root::new();
+        let users = shared.write("users", [many_users().as_bytes(), &alice.line()].concat());
+        root::give_to_server(&users);
+        make_beside(&users, ".lock", 0o660);
+        make_beside(&users, ".journal", 0o660);
+        if has_index {
+            make_beside(&users, ".index", 0o660);
+        }
+        let scope = Scope::new("area").token(&alice).set(Setting::MaxLinger, 0).users_file(&users);
+        let server = Server::start(Httpd::event(), vec![scope]);
+        let place = server.at("area");
+        for counter in 0..3 {
+            place.login("alice", alice.password(counter)).is(200, "granted-fresh");
+            place.login("nobody", "123456").is(401, "unknown");
+        }
+        let index = fs::read(beside(&users, ".index")).unwrap_or_default();
+        assert_eq!(!index.is_empty(), has_index);
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `otpgate init`: users, lock and journal file, ready for the server's user.
+//! `otpgate init`: users, lock, journal and index file, ready for the server's user.
 
 use std::fs::{DirBuilder, File, Metadata};
 use std::io;
@@ -14,10 +14,10 @@ use rustix::fs::{Gid, Mode, OFlags, Uid};
 
 use crate::{Failure, Result, account, check, owner, print};
 
-/// Make the users file with its lock and journal, or check those that are there
+/// Make the users file with its lock, journal and index, or check those that are there
 ///
-/// The users file belongs to the server's user, mode 0660, because the server writes its state into it; lock and
-/// journal have the owner and group of the users file. A directory that isn't there is made, with mode 0770.
+/// The users file belongs to the server's user, mode 0660, because the server writes its state into it; lock, journal
+/// and index have the owner and group of the users file. A directory that isn't there is made, with mode 0770.
 /// What is there already is left alone and checked. Status 1 if a server run by that user would refuse logins.
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -43,7 +43,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     tell(file, &users, was_there)?;
 
     let paths = Paths::resolve(file)?;
-    for companion in paths.lock_files().into_iter().chain([paths.journal()]) {
+    for companion in paths.lock_files().into_iter().chain([paths.journal(), paths.index()]) {
         let was_there = companion.symlink_metadata().is_ok();
         let opened = open_or_create(&companion, &users)?;
         let metadata = opened.metadata().map_err(|error| Fault::new("inspect", &companion, error))?;

@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 
 use super::fault::Fault;
 use super::lock::Paths;
+use super::shared_index::{self, SHARED_FROM};
 use super::{index, line, record};
 use crate::log::Quoted;
 use crate::otp::Hash;
@@ -62,7 +63,12 @@ pub fn access(configured: &Path) -> Vec<Finding> {
     let path = &paths.resolved;
     match open_for_update(path) {
         Ok(file) => match file.metadata() {
-            Ok(metadata) => findings.extend(mode(path, &metadata, "add users")),
+            Ok(metadata) => {
+                findings.extend(mode(path, &metadata, "add users"));
+                if metadata.size() >= SHARED_FROM {
+                    findings.extend(index_access(&paths.index(), &metadata));
+                }
+            }
             Err(cause) => findings.push(error(Fault::new("inspect", path, cause).to_string())),
         },
         Err(cause) => findings.push(error(Fault::new("open for writing", path, cause).to_string())),
@@ -86,6 +92,20 @@ fn companion_access(path: &Path) -> Option<Finding> {
             path.display()
         ))),
     }
+}
+
+/// Without an index that is shared, logins work; it costs memory.
+fn index_access(path: &Path, users: &Metadata) -> Option<Finding> {
+    let usable = match open_for_update(path).and_then(|file| file.metadata()) {
+        Ok(metadata) => shared_index::is_trusted(&metadata, users),
+        Err(cause) => cause.kind() == std::io::ErrorKind::NotFound && can_create_beside(path),
+    };
+    (!usable).then(|| {
+        warning(format!(
+            "the server's user can't make or use {}: each server process keeps an index of its own in memory; `otpgate init` makes the file",
+            path.display()
+        ))
+    })
 }
 
 fn open_for_update(path: &Path) -> std::io::Result<File> {
