@@ -56,6 +56,7 @@ pub struct Httpd {
     modules: Vec<String>,
     directives: String,
     files: Vec<(String, Vec<u8>)>,
+    otp_module: PathBuf,
 }
 
 impl Httpd {
@@ -75,7 +76,14 @@ impl Httpd {
             modules: modules.map(str::to_owned).to_vec(),
             directives: String::new(),
             files: Vec::new(),
+            otp_module: module_path(),
         }
+    }
+
+    /// With another module of the same name in the place of ours.
+    pub fn with_module(mut self, path: &Path) -> Httpd {
+        self.otp_module = path.to_owned();
+        self
     }
 
     /// With the MPM that distributions use.
@@ -219,7 +227,7 @@ impl Kind for Httpd {
             require(&module_file(module));
         }
         require(&module_file(self.mpm.module()));
-        let module = module_path();
+        let module = &self.otp_module;
         assert!(module.exists(), "{} is missing: run `make build`", module.display());
     }
 
@@ -243,7 +251,7 @@ impl Kind for Httpd {
             text += &format!("LoadModule {module}_module {}\n", module_file(module));
         }
         // A copy: httpd reads it again at each reload, and a build may be going on meanwhile.
-        let module = std::fs::read(module_path()).expect("the module");
+        let module = std::fs::read(&self.otp_module).expect("the module");
         let module = root.write("mod_authn_otp.so", module);
         text += &format!("LoadModule authn_otp_module {}\n", module.display());
         if is_root() {
