@@ -110,7 +110,7 @@ $(NGINX_MODULE): $(BUILD)/nginx-ngx_http_auth_otp_module.o $(BUILD)/nginx-module
 
 # ---- test, demo, bench, deps ---------------------------------------------------------------------------
 
-.PHONY: deps demo-deps test torture memcheck demo bench
+.PHONY: deps demo-deps test torture memcheck demo bench soak
 
 # Debian's names. apache2-bin is the server without the package that starts it on port 80.
 BUILD_DEPS = gcc libc6-dev apache2-bin apache2-dev nginx-dev
@@ -151,11 +151,19 @@ demo: demo-deps
 	+@$(MAKE) --no-print-directory build
 	@APXS="$(apxs)" demo/run.sh $(RELEASE)/otpgate $(abspath $(APACHE_MODULE)) $(abspath $(NGINX_MODULE))
 
-# Real servers against themselves without otpgate, and the library by itself; writes build/bench.json.
+# The library by itself; real servers against themselves without otpgate. Writes build/bench.json and
+# docs/performance.svg. PEER_SO= is another mod_authn_otp.so to go through the same cases.
+BENCH_DEPS = $(TEST_DEPS) strace valgrind wrk
+bench: export OTPGATE_BENCH_PEER = $(if $(PEER_SO),$(abspath $(PEER_SO)))
 bench:
-	@.ci/deps $(TEST_DEPS) wrk
+	@.ci/deps $(BENCH_DEPS)
 	+$(MAKE) --no-print-directory build
-	$(CARGO) bench --workspace $(CARGO_FLAGS)
+	$(CARGO) bench --workspace --bench gate $(CARGO_FLAGS)
+	$(CARGO) bench --workspace --bench servers $(CARGO_FLAGS)
+
+# A million users, 16 processes, a minute of mixed traffic; fails if an update is lost.
+soak:
+	$(CARGO) bench --workspace --bench soak $(CARGO_FLAGS)
 
 # ---- Install -------------------------------------------------------------------------------------------
 

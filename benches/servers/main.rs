@@ -65,7 +65,7 @@ fn main() {
     if is_wanted("httpd") {
         httpd(&mut report, &mut lines);
         syncs(&mut report, "httpd", threaded_httpd());
-        if let Some(module) = std::env::var_os("OTPGATE_BENCH_PEER") {
+        if let Some(module) = std::env::var_os("OTPGATE_BENCH_PEER").filter(|module| !module.is_empty()) {
             peer(&mut report, &mut lines, module.as_ref());
         }
     }
