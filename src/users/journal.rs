@@ -17,7 +17,7 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::fault::Fault;
 use super::line;
@@ -43,6 +43,8 @@ pub trait Disk {
     fn sync_data(&self) -> io::Result<()>;
     /// Makes durable what was written before, and the file's size.
     fn sync_all(&self) -> io::Result<()>;
+    /// Makes durable that the file is the one of that path.
+    fn sync_name(&self, path: &Path) -> io::Result<()>;
     /// Cuts or extends the file.
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// What the file is and how it stands.
@@ -61,6 +63,14 @@ impl Disk for File {
     }
     fn sync_all(&self) -> io::Result<()> {
         File::sync_all(self)
+    }
+    fn sync_name(&self, path: &Path) -> io::Result<()> {
+        match File::open(path.parent().unwrap_or(Path::new("/"))) {
+            Ok(directory) => directory.sync_all(),
+            // A directory that we may look into but not list: all of its file system, then.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(rustix::fs::syncfs(self)?),
+            Err(error) => Err(error),
+        }
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
         File::set_len(self, len)
@@ -461,7 +471,7 @@ impl<D: Disk> Journal<'_, D> {
                 }
                 Entry::Image { inode, content } if inode == users => {
                     self.overwrite_users(&content)?;
-                    self.start_over()?;
+                    self.forget_durably()?;
                     slots.clear();
                 }
                 Entry::Slot { .. } | Entry::Image { .. } => {}
@@ -510,8 +520,12 @@ impl<D: Disk> Journal<'_, D> {
     fn notice_foreign_change(&mut self) -> Result<(), Fault> {
         let stamp = self.users_stamp()?;
         if self.header.stamp != stamp {
+            // Editors don't sync. If a crash took their work back, frames written upon it would fit nothing.
+            self.sync_users()?;
+            self.users
+                .sync_name(&self.users_path)
+                .map_err(|error| self.users_fault("sync the name of", error))?;
             if self.header.sequence != 0 {
-                self.sync_users()?;
                 self.start_over()?;
             }
             self.begin_epoch(stamp)?;
@@ -549,6 +563,13 @@ impl<D: Disk> Journal<'_, D> {
         // it would be one that makes others append where no recovery looks.
         self.write_header()?;
         self.file.write_all_at(&[0; FRAME_HEAD], FRAMES_START).map_err(|error| self.fault("write", error))
+    }
+
+    /// The same so that no crash brings the frames back: an image of the whole file would undo what others have written
+    /// since.
+    fn forget_durably(&mut self) -> Result<(), Fault> {
+        self.start_over()?;
+        self.file.sync_data().map_err(|error| self.fault("sync", error))
     }
 
     fn write_header(&self) -> Result<(), Fault> {
@@ -609,7 +630,7 @@ impl<D: Disk> Journal<'_, D> {
         if let [Entry::Image { content, .. }] = &entry {
             self.overwrite_users(content)?;
         }
-        self.start_over()?;
+        self.forget_durably()?;
         self.new_epoch(self.users)
     }
 
@@ -622,9 +643,49 @@ impl<D: Disk> Journal<'_, D> {
     }
 
     /// Says that lines may have moved: the users file is now this one, in this state.
-    pub fn new_epoch(&mut self, users: &D) -> Result<(), Fault> {
+    fn new_epoch(&mut self, users: &D) -> Result<(), Fault> {
         let stamp = users.stamp().map_err(|error| self.users_fault("inspect", error))?;
         self.begin_epoch(stamp)
+    }
+
+    /// Puts another file in the place of the users file: `write` fills it, `rename` gives it the name, or says that it
+    /// can't. When this returns true, no crash can undo it; false, and nothing has changed.
+    pub fn replace_users(
+        &mut self,
+        new: &D,
+        write: impl FnOnce(&mut dyn io::Write) -> Result<(), Fault>,
+        rename: impl FnOnce() -> bool,
+    ) -> Result<bool, Fault> {
+        write(&mut Appending { file: new, len: 0 })?;
+        new.sync_all().map_err(|error| self.users_fault("sync a new version of", error))?;
+        if !rename() {
+            return Ok(false);
+        }
+        new.sync_name(&self.users_path).map_err(|error| self.users_fault("sync the name of", error))?;
+        // The frames are of the old file; its number may be the next one's that is made.
+        if self.header.sequence != 0 {
+            self.forget_durably()?;
+        }
+        self.new_epoch(new)?;
+        Ok(true)
+    }
+}
+
+/// Writes a file from its beginning on.
+struct Appending<'f, D> {
+    file: &'f D,
+    len: u64,
+}
+
+impl<D: Disk> io::Write for Appending<'_, D> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_all_at(bytes, self.len)?;
+        self.len += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

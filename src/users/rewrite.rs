@@ -31,8 +31,8 @@ pub fn give_slots(
         write_with_slots(&locked.users, &before, zone, &new_state, out)
             .map_err(|error| Fault::new("rewrite", path, error))
     };
-    if let Some(file) = replace(path, &locked.users, &before, write)? {
-        return journal.new_epoch(&file);
+    if replace(locked, journal, &before, write)? {
+        return Ok(());
     }
     let mut image = Vec::with_capacity(before.size() as usize + slot::LEN);
     write(&mut image)?;
@@ -180,8 +180,8 @@ pub(super) fn install(
     let write = |out: &mut dyn Write| {
         out.write_all(&image).map_err(|error| Fault::new("write the new image of", path, error))
     };
-    if let Some(file) = replace(path, &locked.users, before, write)? {
-        return journal.new_epoch(&file);
+    if replace(locked, journal, before, write)? {
+        return Ok(());
     }
     journal.write_image(image)
 }
@@ -202,52 +202,35 @@ fn is_as_before(file: &File, before: &Metadata, read: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts a new file in the old one's place, with the same owner, mode and attributes. `None`: that can't be done
+/// Puts a new file in the old one's place, with the same owner, mode and attributes. False: that can't be done
 /// here (no permission, another file system mounted on the name), and nothing has changed.
 fn replace(
-    path: &Path,
-    old: &File,
+    locked: &Locked,
+    journal: &mut Journal<'_>,
     before: &Metadata,
-    write: impl Fn(&mut dyn Write) -> Result<(), Fault>,
-) -> Result<Option<File>, Fault> {
+    write: impl FnOnce(&mut dyn Write) -> Result<(), Fault>,
+) -> Result<bool, Fault> {
     // A hard link is a second name that a rename would leave behind.
     if before.nlink() != 1 {
-        return Ok(None);
+        return Ok(false);
     }
+    let path = &locked.paths.resolved;
     let temporary = with_suffix(path, &format!(".{}.new", std::process::id()));
     // Left behind by a crash of a process with our number; the lock says that nobody else is at it.
     let _ = rustix::fs::unlink(&temporary);
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let Ok(file) = rustix::fs::open(&temporary, flags, Mode::RUSR | Mode::WUSR) else { return Ok(None) };
+    let Ok(file) = rustix::fs::open(&temporary, flags, Mode::RUSR | Mode::WUSR) else { return Ok(false) };
     let file = File::from(file);
-    let done = fill_and_rename(&file, &temporary, path, old, before, write);
+    let done = if takes_after(&file, &locked.users, before) {
+        let rename = || rustix::fs::renameat(rustix::fs::CWD, &temporary, rustix::fs::CWD, path).is_ok();
+        journal.replace_users(&file, write, rename)
+    } else {
+        Ok(false)
+    };
     if !matches!(done, Ok(true)) {
         let _ = rustix::fs::unlink(&temporary);
     }
-    Ok(done?.then_some(file))
-}
-
-fn fill_and_rename(
-    file: &File,
-    temporary: &Path,
-    path: &Path,
-    old: &File,
-    before: &Metadata,
-    write: impl Fn(&mut dyn Write) -> Result<(), Fault>,
-) -> Result<bool, Fault> {
-    if !takes_after(file, old, before) {
-        return Ok(false);
-    }
-    write(&mut &*file)?;
-    file.sync_all().map_err(|error| Fault::new("sync", temporary, error))?;
-    if rustix::fs::renameat(rustix::fs::CWD, temporary, rustix::fs::CWD, path).is_err() {
-        return Ok(false);
-    }
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|error| Fault::new("sync", directory, error))?;
-    Ok(true)
+    done
 }
 
 /// Gives `file` owner, mode and extended attributes (ACL, SELinux label) of the old one; whether it now has them.
