@@ -1127,7 +1127,7 @@ fn numbers_of_any_size_in_an_ext_that_is_not_ours_are_read_as_one_that_was_chang
     let state = parse(&line).unwrap().state;
     assert_eq!((state.at, state.intact), (Some(biggest), false));
     for number in ["9223372036854775808", "18446744073709551616", "-1", "", "1e3"] {
-        let state = parse(&line.replace(biggest_text, number)).unwrap().state;
+        let state = parse(line.replace(biggest_text, number)).unwrap().state;
         assert_eq!((state.at, state.intact), (None, false), "{number}");
     }
 }

@@ -3,7 +3,7 @@
 //! Machines are noisy, so every case is measured right after its baseline, several times over; what counts is the
 //! median of the ratios. Beside it stands the ratio of CPU time per request, which other load disturbs less.
 //!
-//! `make bench` runs this and writes build/bench.json, build/bench.svg and docs/performance.svg. In the environment:
+//! `make bench` runs this and writes build/bench.json, the same as a table in build/bench.md, build/bench.svg, and docs/performance.svg. In the environment:
 //!
 //! - OTPGATE_BENCH_ROUNDS (default 5), OTPGATE_BENCH_SECONDS (default 2): how often, and for how long each time;
 //! - OTPGATE_BENCH_ONLY: `httpd`, `nginx` or `library`, to run a part of it;
@@ -77,6 +77,7 @@ fn main() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/");
     std::fs::create_dir_all(format!("{root}build")).expect("build/ can be made");
     std::fs::write(format!("{root}build/bench.json"), report.to_json()).expect("build/bench.json");
+    std::fs::write(format!("{root}build/bench.md"), report.to_markdown()).expect("build/bench.md");
     std::fs::write(format!("{root}build/bench.svg"), plot::svg(&lines)).expect("build/bench.svg");
     if only.is_empty() {
         lines.retain(|line| !line.name.starts_with("peer"));

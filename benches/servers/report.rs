@@ -83,6 +83,26 @@ impl Report {
         });
     }
 
+    /// A table for docs/performance.md.
+    pub fn to_markdown(&self) -> String {
+        let mut table = String::from(
+            "| server | what | figure | wanted | CPU time per request |\n|---|---|---|---|---|\n",
+        );
+        for row in &self.rows {
+            let wanted = match row.wanted {
+                Wanted::AtLeast(least) => format!("at least {least}"),
+                Wanted::AtMost(most) => format!("at most {most}"),
+                Wanted::Nothing => "told".to_owned(),
+            };
+            let unit = if row.cpu.is_some() { "" } else { row.unit };
+            let cpu = row.cpu.map_or(String::new(), |cpu| format!("{cpu:.2}"));
+            let figure = format!("{:.*} {unit}", if row.value < 100.0 { 2 } else { 0 }, row.value);
+            writeln!(table, "| {} | {} | {} | {wanted} | {cpu} |", row.server, row.name, figure.trim_end())
+                .expect("writing to memory");
+        }
+        table
+    }
+
     pub fn to_json(&self) -> String {
         let number = |value: Option<f64>| value.map_or("null".to_owned(), |value| format!("{value:.4}"));
         let rows = self.rows.iter().map(|row| {

@@ -228,7 +228,7 @@ pub fn repetitions(configured: &Path) -> Result<Vec<Finding>, Fault> {
         let Some(user) = line.user() else { continue };
         let number = line.number;
         let warn = |text: String| warning(format!("{} line {number}: {text}", configured.display()));
-        let (alike, first) = *names.entry(index::fold(user)).or_insert((user, number));
+        let (alike, first) = *names.entry(index::fold(user).into_owned()).or_insert((user, number));
         if alike != user {
             findings.push(warn(format!(
                 "the name {} differs from {} in line {first} only in upper and lower case; give one of them another name with `otpgate rename`",
