@@ -116,7 +116,7 @@ fn fix(file: &Path, done: &mut Vec<String>) -> Result<()> {
         done.push(format!("{} had mode {mode:04o}, now {closed:04o}", file.display()));
     }
     let paths = Paths::resolve(file)?;
-    for companion in paths.lock_files().into_iter().chain([paths.journal()]) {
+    for companion in paths.lock_files().into_iter().chain([paths.journal(), paths.index()]) {
         // As root: what it makes gets the users file's owner and group, wherever that one may write.
         let was_there = companion.symlink_metadata().is_ok();
         let opened = open_or_create(&companion, &users)?;
