@@ -46,6 +46,28 @@ const BAD: [(&str, &str); 24] = [
 ];
 
 #[test]
+fn users_whom_digest_cannot_check_are_warned_of() {
+    let hashed = Token::hotp("hashed")
+        .hashed_pin("inside77", "$2y$05$lXGQBDT09PU0BUoTBUSbRuqQMwTF958HkK/qn25O6j6VbzgsXsYyO");
+    for (scheme, outcome) in [
+        ("basic", None),
+        ("digest", Some("its user is refused here")),
+        ("both", Some("its user has to be asked by Basic alone")),
+    ] {
+        let area = Scope::new("area").token(&Token::hotp("alice").pin("sesame9")).token(&hashed);
+        let tested = Nginx::one().test(vec![area.directives(&format!("auth_otp_scheme {scheme};"))], |_| {});
+        tested.is_accepted(true);
+        match outcome {
+            Some(outcome) => {
+                let text = format!("line 2: Digest can't check a PIN that is hashed or marked +: {outcome}");
+                tested.names_the_line_of("auth_otp_users_file").says(&text);
+            }
+            None => assert!(!tested.output.contains("Digest"), "{}", tested.output),
+        }
+    }
+}
+
+#[test]
 fn bad_directives_are_refused_where_they_stand() {
     for (directive, message) in BAD {
         Nginx::one()

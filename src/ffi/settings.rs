@@ -10,8 +10,8 @@ use super::guard::guarded;
 use super::types::*;
 use super::{HostLog, identity, otpgate_gate, server_of};
 use crate::log::{Level, Log};
-use crate::policy::{self, PIN_PROVIDERS_MAX, Policy, SETTINGS, Server, Settings};
-use crate::users::check::{self, ExternalPin, Finding, Severity};
+use crate::policy::{self, PIN_PROVIDERS_MAX, Policy, SETTINGS, Scheme, Server, Settings};
+use crate::users::check::{self, ExternalPin, Finding, Lines, Severity};
 
 /// What stands in the words of [`otpgate_settings`]. The lifetime is the server's: its pool holds the strings as
 /// long as the settings.
@@ -269,7 +269,7 @@ pub unsafe extern "C" fn otpgate_settings_check(
 struct Seen<'s> {
     place: &'s [u8],
     policy: Policy,
-    external_pins: Vec<ExternalPin>,
+    lines: Looked,
 }
 
 /// Each file is looked at once, however many sections name it, and by whatever path; and said once what is the same
@@ -285,7 +285,7 @@ fn check_sections(
     let as_server = |look: &dyn Fn() -> Look| {
         identity::as_user(uid, gid, &groups, look).unwrap_or_else(|cause| {
             let text = format!("cannot try the access of user number {}: {cause}", identity.uid);
-            (vec![Finding { severity: Severity::Error, text }], Vec::new())
+            (vec![Finding { severity: Severity::Error, text }], Looked::default())
         })
     };
     let same = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -304,12 +304,17 @@ fn check_sections(
             Some(first) if std::ptr::eq(first.place, users_file.place) => {}
             Some(first) => findings.extend(differing_limits(&path, first, &policy)),
             None => {
-                let (found, external_pins) = as_server(&|| look_at(&path));
+                let (found, lines) = as_server(&|| look_at(&path));
                 findings = found;
-                seen.insert(users.clone(), Seen { place: users_file.place, policy, external_pins });
+                seen.insert(users.clone(), Seen { place: users_file.place, policy, lines });
             }
         }
-        let external_pins = &seen[&users].external_pins;
+        let Looked { external_pins, first_without_plain_pin } = &seen[&users].lines;
+        if let Some(number) = first_without_plain_pin
+            && settings.scheme().has_digest()
+        {
+            findings.push(no_plain_pin(&path, *number, settings.scheme()));
+        }
         if let Some(pin) = external_pins.first()
             && settings.pin_provider_names().is_empty()
             && settings.pin_file.is_none()
@@ -340,8 +345,14 @@ fn check_sections(
     errors
 }
 
-/// What there is to say about a file; of a users file, also its lines with an external PIN.
-type Look = (Vec<Finding>, Vec<ExternalPin>);
+/// What there is to say about a file; of a users file, also what some sections have to know of its lines.
+type Look = (Vec<Finding>, Looked);
+
+#[derive(Default)]
+struct Looked {
+    external_pins: Vec<ExternalPin>,
+    first_without_plain_pin: Option<u64>,
+}
 
 fn is_usable(findings: &[Finding]) -> bool {
     findings.iter().all(|finding| finding.severity != Severity::Error)
@@ -351,16 +362,16 @@ fn is_usable(findings: &[Finding]) -> bool {
 fn look_at(path: &Path) -> Look {
     let mut findings = check::access(path);
     if !is_usable(&findings) {
-        return (findings, Vec::new());
+        return (findings, Looked::default());
     }
     match check::lines(path) {
-        Ok(lines) => {
-            findings.extend(lines.findings);
-            (findings, lines.external_pins)
+        Ok(Lines { findings: found, external_pins, first_without_plain_pin }) => {
+            findings.extend(found);
+            (findings, Looked { external_pins, first_without_plain_pin })
         }
         Err(fault) => {
             findings.push(Finding { severity: Severity::Error, text: fault.to_string() });
-            (findings, Vec::new())
+            (findings, Looked::default())
         }
     }
 }
@@ -374,7 +385,23 @@ fn look_at_pins(path: &Path, users: &Path, external_pins: &[ExternalPin]) -> Loo
             Err(fault) => findings.push(Finding { severity: Severity::Error, text: fault.to_string() }),
         }
     }
-    (findings, Vec::new())
+    (findings, Looked::default())
+}
+
+/// Browsers that are offered both schemes take Digest.
+fn no_plain_pin(path: &Path, number: u64, scheme: Scheme) -> Finding {
+    let outcome = if scheme.has_basic() {
+        "its user has to be asked by Basic alone"
+    } else {
+        "its user is refused here"
+    };
+    Finding {
+        severity: Severity::Warning,
+        text: format!(
+            "{} line {number}: Digest can't check a PIN that is hashed or marked +: {outcome}",
+            path.display()
+        ),
+    }
 }
 
 fn no_pin_source(path: &Path, number: u64, server: Server) -> Finding {

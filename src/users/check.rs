@@ -151,6 +151,8 @@ pub struct Lines {
     pub findings: Vec<Finding>,
     /// The lines with an external PIN.
     pub external_pins: Vec<ExternalPin>,
+    /// The number of the first line whose PIN isn't at hand in the clear: hashed, or external.
+    pub first_without_plain_pin: Option<u64>,
 }
 
 /// A line with an external PIN.
@@ -176,7 +178,7 @@ pub fn all_lines(configured: &Path) -> Result<Lines, Fault> {
 
 fn first_findings(configured: &Path, max: usize) -> Result<Lines, Fault> {
     let file = File::open(configured).map_err(|cause| Fault::new("open", configured, cause))?;
-    let mut lines = Lines { findings: Vec::new(), external_pins: Vec::new() };
+    let mut lines = Lines { findings: Vec::new(), external_pins: Vec::new(), first_without_plain_pin: None };
     let mut number = 0;
     let mut more = 0u64;
     let zone = TimeZone::UTC;
@@ -188,11 +190,16 @@ fn first_findings(configured: &Path, max: usize) -> Result<Lines, Fault> {
         let finding = match record::parse_one_of_many(line, &zone) {
             Err(reason) => Some(error(format!("{} line {number}: {reason}", configured.display()))),
             Ok(record) => match (record.token.algorithm, record.token.pin) {
+                (Algorithm::Hotp(_), Pin::Hashed(_)) => {
+                    lines.first_without_plain_pin.get_or_insert(number);
+                    None
+                }
                 (Algorithm::Motp, Pin::External) => Some(warning(format!(
                     "{} line {number}: a Mobile-OTP token can't have an external PIN (+): its user is refused",
                     configured.display()
                 ))),
                 (_, Pin::External) => {
+                    lines.first_without_plain_pin.get_or_insert(number);
                     let user = line[record.layout.head[1].clone()].to_vec();
                     lines.external_pins.push(ExternalPin { number, user });
                     None
