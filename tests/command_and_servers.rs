@@ -35,7 +35,8 @@ fn run(users: &Path, args: &[&str], editor: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the command runs");
-    command.stdin.take().expect("piped").write_all(format!("{PIN}\n").as_bytes()).expect("a PIN");
+    // Most verbs ask for nothing, and may have ended by now.
+    let _ = command.stdin.take().expect("piped").write_all(format!("{PIN}\n").as_bytes());
     command.wait_with_output().expect("an end")
 }
 
@@ -44,6 +45,15 @@ fn succeed(users: &Path, args: &[&str]) -> String {
     let output = run(users, args, "false");
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
+}
+
+/// Ends the walkers, also when something else goes wrong.
+struct Ended<'a>(&'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Logs in with each code once, by turns on either server, and in vain once more on the other. The next counter.
@@ -77,6 +87,7 @@ fn changes_by_the_command_and_logins_on_both_servers_lose_nothing_to_each_other(
     let counters: Vec<u64> = std::thread::scope(|threads| {
         let walkers: Vec<_> =
             tokens.iter().map(|token| threads.spawn(move || walk(token, places, done))).collect();
+        let ended = Ended(done);
         for round in 0..rounds {
             let name = format!("passing{round}");
             succeed(users, &["add", &name, "--no-pin", "-q"]);
@@ -100,7 +111,7 @@ fn changes_by_the_command_and_logins_on_both_servers_lose_nothing_to_each_other(
                 status => panic!("{status:?}: {}", String::from_utf8_lossy(&output.stderr)),
             }
         }
-        done.store(true, Ordering::Relaxed);
+        drop(ended);
         walkers.into_iter().map(|walker| walker.join().expect("a walker that doesn't panic")).collect()
     });
     assert_eq!(refused, 0, "nobody else edits");
