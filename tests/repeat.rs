@@ -82,6 +82,35 @@ fn what_is_known_of_a_repeat_login_ends_when_time_or_settings_end_it() {
     }
 }
 
+/// The PIN's own time is over before the code's.
+#[test]
+fn a_hashed_pin_is_checked_anew_when_its_time_is_over() {
+    static NOW: AtomicI64 = AtomicI64::new(BEGIN);
+    const HASH: &str = "$2y$05$lXGQBDT09PU0BUoTBUSbRuqQMwTF958HkK/qn25O6j6VbzgsXsYyO";
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("users");
+    fs::write(&path, format!("HOTP alice {HASH} {KEY}\n")).unwrap();
+    let gate = Gate::new(UsersFile::new(&path), || NOW.load(Ordering::Relaxed)).unwrap();
+    let policy = Settings::default().policy(Server::Nginx);
+    let login = Login {
+        user: b"alice",
+        password: b"myPassword755224",
+        address: Address::of_client(Some(HOME.parse().unwrap())),
+    };
+    assert_eq!(gate.basic(&policy, &login, &NoPins, None, &Quiet).word, Word::GrantedFresh);
+    // The first login has made a new file of it, with slots.
+    assert_eq!(gate.basic(&policy, &login, &NoPins, None, &Quiet).word, Word::GrantedReuse);
+    // Where no slow check may be made, there is an answer for as long as the PIN is remembered.
+    for (moment, expected) in [(0, true), (1, true), (59, true), (60, false), (61, false), (10, true)] {
+        NOW.store(BEGIN + moment, Ordering::Relaxed);
+        for _ in 0..2 {
+            let answer = gate.basic_now(&policy, &login, &NoPins, None, None, &Quiet);
+            let word = answer.map(|answer| answer.word);
+            assert_eq!(word, expected.then_some(Word::GrantedReuse), "after {moment} s");
+        }
+    }
+}
+
 #[test]
 fn another_password_address_or_setting_is_decided_for_itself() {
     let directory = tempfile::tempdir().unwrap();

@@ -41,7 +41,7 @@ use crate::decide::{
 use crate::http::digest::{Exchange, Ha1};
 use crate::log::{Level, Log, Quoted};
 use crate::policy::Policy;
-use crate::token::{Address, Entry, Fingerprint, Pin, State};
+use crate::token::{Address, Entry, Fingerprint, Pin, State, Token};
 use crate::users::fault::Fault;
 
 /// What a store finds under a name.
@@ -292,13 +292,13 @@ impl<S: Store> Gate<S> {
         }
 
         if let Ok(found) = self.store.find(login.user)
-            && let Some(decision) = self.repeated(policy, login, credentials, &found)
+            && let Some(decision) = self.repeated(policy, login, credentials, (source, None), &found)
         {
             self.log_outcome(&decision, &found, login.user, log);
             return self.basic_answer(policy, login, source, (judged, credentials), &decision, &found);
         }
         let (decision, found, _) = self.decide(basic_job(policy, login), source, log);
-        self.note_repeat(policy, login, credentials, &decision, &found);
+        self.note_repeat(policy, login, credentials, source, &decision, &found);
         self.basic_answer(policy, login, source, (judged, credentials), &decision, &found)
     }
 
@@ -322,7 +322,7 @@ impl<S: Store> Gate<S> {
         }
 
         let found = self.store.find_now(login.user, moment)?;
-        let decision = match self.repeated(policy, login, credentials, &found) {
+        let decision = match self.repeated(policy, login, credentials, (source, moment), &found) {
             Some(decision) => decision,
             None => {
                 let request = Request {
@@ -332,7 +332,7 @@ impl<S: Store> Gate<S> {
                     address: &login.address,
                 };
                 let (decision, _) = self.decide_now(request, source, &found)?;
-                self.note_repeat(policy, login, credentials, &decision, &found);
+                self.note_repeat(policy, login, credentials, source, &decision, &found);
                 decision
             }
         };
@@ -572,10 +572,19 @@ impl<S: Store> Gate<S> {
         };
         let ttl = if state.is_some() { ttl } else { 0 };
         // Fields 1 to 4 are part of the key: an edited PIN is another PIN.
-        let key =
-            self.mac(&[b"pin", &token.fingerprint.0, &identity, state.as_deref().unwrap_or_default(), pin]);
+        let key = self.pin_key(token, &identity, state.as_deref().unwrap_or_default(), pin);
         let pin = Zeroizing::new(pin.to_vec());
         Some(Asked { fingerprint: token.fingerprint, pin, key, ttl, now: (self.clock)() })
+    }
+
+    fn pin_key(&self, token: &Token, source: &[u8], state: &[u8], pin: &[u8]) -> Mac {
+        self.mac(&[b"pin", &token.fingerprint.0, source, state, pin])
+    }
+
+    /// Until when a PIN that was found right needn't be checked again.
+    fn remembered_until(&self, token: &Token, source: &[u8], state: &[u8], pin: &[u8]) -> Option<UnixTime> {
+        let key = self.pin_key(token, source, state, pin);
+        self.pins.lock().get(&key).map(|known| known.until)
     }
 
     /// Whether that PIN was found right a short while ago.

@@ -4,7 +4,7 @@
 use parking_lot::Mutex;
 
 use super::judged::Mark;
-use super::{Found, Gate, Login, Store};
+use super::{Found, Gate, Login, Moment, PinSource, Store};
 use crate::UnixTime;
 use crate::decide::{Accepted, Decision};
 use crate::policy::Policy;
@@ -23,6 +23,30 @@ struct Repeat {
     from: UnixTime,
     until: UnixTime,
     accepted: Accepted,
+    /// Who has found an external PIN right.
+    pin_source: Option<PinSourceState>,
+}
+
+#[derive(Debug)]
+struct PinSourceState {
+    identity: Vec<u8>,
+    state: Vec<u8>,
+    /// When it was last found to be the same.
+    looked: Moment,
+}
+
+impl PinSourceState {
+    /// Whether the source is the same and would still say the same.
+    fn holds(&mut self, source: &dyn PinSource, moment: Moment) -> bool {
+        if moment.is_some() && self.looked == moment {
+            return source.identity() == self.identity;
+        }
+        let holds = source.identity() == self.identity && source.state().as_deref() == Some(&self.state);
+        if holds {
+            self.looked = moment;
+        }
+        holds
+    }
 }
 
 impl<S: Store> Gate<S> {
@@ -32,14 +56,17 @@ impl<S: Store> Gate<S> {
         policy: &Policy,
         login: &Login<'_>,
         credentials: Mark,
+        (source, moment): (&dyn PinSource, Moment),
         found: &Found,
     ) -> Option<Decision> {
-        let last = found.repeat.0.try_lock()?;
-        let last = last.as_ref()?;
+        let mut last = found.repeat.0.try_lock()?;
+        let last = last.as_mut()?;
         let is_same =
             last.credentials == credentials && last.address == login.address && last.policy == *policy;
-        let in_time = || (last.from..=last.until).contains(&(self.clock)());
-        (is_same && in_time()).then(|| Decision::repeat_of(last.accepted))
+        let holds = is_same
+            && (last.from..=last.until).contains(&(self.clock)())
+            && last.pin_source.as_mut().is_none_or(|known| known.holds(source, moment));
+        holds.then(|| Decision::repeat_of(last.accepted))
     }
 
     /// Keeps the decision on a login if nothing but a change of the lines or the time it names can change it.
@@ -48,22 +75,35 @@ impl<S: Store> Gate<S> {
         policy: &Policy,
         login: &Login<'_>,
         credentials: Mark,
+        source: &dyn PinSource,
         decision: &Decision,
         found: &Found,
     ) {
         let (Some(until), Some(accepted)) = (decision.stands_until, decision.accepted) else { return };
-        // A slow PIN check has a memory, and an end, of its own.
-        let is_plain = |line: usize| {
-            found
-                .entry
-                .lines
-                .get(line)
-                .is_some_and(|line| matches!(line.token.pin, Pin::None | Pin::Literal(_)))
-        };
-        let is_intact = found.entry.lines.iter().all(|line| line.state.intact);
-        if !decision.changes.is_empty() || !is_intact || !(0..found.entry.lines.len()).all(is_plain) {
+        let lines = &found.entry.lines;
+        if !decision.changes.is_empty() || !lines.iter().all(|line| line.state.intact) {
             return;
         }
+        // A slow PIN check has a memory, and an end, of its own.
+        let token = &lines[accepted.line].token;
+        let (remembered, pin_source) = match token.pin {
+            Pin::None | Pin::Literal(_) => (UnixTime::MAX, None),
+            Pin::Hashed(_) if policy.pin_cache_hashed == 0 => return,
+            Pin::Hashed(_) => {
+                let pin = &login.password[..accepted.pin_len];
+                let Some(until) = self.remembered_until(token, b"", b"", pin) else { return };
+                (until, None)
+            }
+            Pin::External if policy.pin_cache_external == 0 => return,
+            Pin::External => {
+                let pin = &login.password[..accepted.pin_len];
+                let Some(state) = source.state() else { return };
+                let identity = source.identity();
+                let Some(until) = self.remembered_until(token, &identity, &state, pin) else { return };
+                (until, Some(PinSourceState { identity, state, looked: None }))
+            }
+        };
+        let until = until.min(remembered.saturating_sub(1));
         let repeat = Repeat {
             policy: *policy,
             credentials,
@@ -71,6 +111,7 @@ impl<S: Store> Gate<S> {
             from: (self.clock)(),
             until,
             accepted,
+            pin_source,
         };
         if let Some(mut last) = found.repeat.0.try_lock() {
             *last = Some(repeat);

@@ -1,14 +1,58 @@
-//! Many clients at the same moment, over all threads and processes of Apache httpd.
+//! Many clients at the same moment, over all threads and processes of a server.
 
 mod common;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use common::server::Reply;
-use common::{Connection, Httpd, Mpm, Request, Scope, Server, Setting, Token};
+use common::{Connection, Httpd, Mpm, Nginx, Request, Scope, Server, Setting, Token};
 
 const PIN: &str = "sesame9";
 const CLIENTS: usize = 32;
+
+/// Starts the server that a test is run on.
+type Start = fn(Vec<Scope>) -> Server;
+
+/// Each test on each of these servers.
+macro_rules! on_each_server {
+    ($($server:ident: $kind:expr => $($name:ident)*;)*) => {
+        $(mod $server {
+            use super::*;
+
+            $(#[test]
+            fn $name() {
+                super::$name(|scopes| Server::start($kind, scopes));
+            })*
+        })*
+    };
+}
+
+on_each_server! {
+    mpm_event: Httpd::event() =>
+        one_of_many_gets_a_fresh_code limit_of_five_lets_five_codes_be_tried
+        users_who_log_in_at_once_are_all_granted reloads_under_load_lose_no_login;
+    mpm_worker: Httpd::new(Mpm::Worker) =>
+        one_of_many_gets_a_fresh_code limit_of_five_lets_five_codes_be_tried reloads_under_load_lose_no_login;
+    mpm_prefork: Httpd::new(Mpm::Prefork) =>
+        one_of_many_gets_a_fresh_code limit_of_five_lets_five_codes_be_tried reloads_under_load_lose_no_login
+        children_shot_at_any_moment_forget_no_grant;
+    many_processes_of_mpm_event: many_processes() => children_shot_at_any_moment_forget_no_grant;
+    nginx_with_one_worker: Nginx::one() =>
+        one_of_many_gets_a_fresh_code limit_of_five_lets_five_codes_be_tried
+        users_who_log_in_at_once_are_all_granted reloads_under_load_lose_no_login;
+    nginx_with_four_workers: Nginx::four() =>
+        one_of_many_gets_a_fresh_code limit_of_five_lets_five_codes_be_tried
+        users_who_log_in_at_once_are_all_granted reloads_under_load_lose_no_login
+        children_shot_at_any_moment_forget_no_grant;
+}
+
+/// As httpd replaces lost ones slowly.
+fn many_processes() -> Httpd {
+    Httpd::event().directives(
+        "ThreadsPerChild 2\nServerLimit 16\nStartServers 16\nMinSpareThreads 4\n\
+         MaxSpareThreads 32\nMaxRequestWorkers 32",
+    )
+}
 
 fn rounds() -> usize {
     common::from_environment("OTPGATE_TEST_ROUNDS", 10)
@@ -18,7 +62,7 @@ fn count(replies: &[Reply], result: &str) -> usize {
     replies.iter().filter(|reply| reply.result() == result).count()
 }
 
-fn one_of_many_gets_a_fresh_code(mpm: Mpm) {
+fn one_of_many_gets_a_fresh_code(start: Start) {
     let alice = Token::hotp("alice").pin(PIN);
     let bob = Token::totp("bob").pin(PIN);
     let once = Scope::new("once")
@@ -28,7 +72,7 @@ fn one_of_many_gets_a_fresh_code(mpm: Mpm) {
         .set(Setting::MaxOffset, 200)
         .set(Setting::MaxFailures, 1);
     let lingering = Scope::new("lingering").token(&alice).set(Setting::MaxLinger, 600);
-    let server = Server::start(Httpd::new(mpm), vec![once, lingering]);
+    let server = start(vec![once, lingering]);
 
     let place = server.at("once");
     let first_step = bob.step();
@@ -57,26 +101,11 @@ fn one_of_many_gets_a_fresh_code(mpm: Mpm) {
     assert_eq!(place.users().counter("alice"), 1);
 }
 
-#[test]
-fn one_of_many_gets_a_fresh_code_with_mpm_event() {
-    one_of_many_gets_a_fresh_code(Mpm::Event);
-}
-
-#[test]
-fn one_of_many_gets_a_fresh_code_with_mpm_worker() {
-    one_of_many_gets_a_fresh_code(Mpm::Worker);
-}
-
-#[test]
-fn one_of_many_gets_a_fresh_code_with_mpm_prefork() {
-    one_of_many_gets_a_fresh_code(Mpm::Prefork);
-}
-
-fn limit_of_five_lets_five_codes_be_tried(mpm: Mpm) {
+fn limit_of_five_lets_five_codes_be_tried(start: Start) {
     const GUESSES: usize = 300;
     let alice = Token::hotp("alice").pin(PIN);
     let scope = Scope::new("area").token(&alice).set(Setting::MaxFailures, 5);
-    let server = Server::start(Httpd::new(mpm), vec![scope]);
+    let server = start(vec![scope]);
     let place = server.at("area");
     let requests: Vec<Request> =
         alice.wrong_codes(GUESSES).iter().map(|code| place.request("alice", alice.with(code))).collect();
@@ -90,28 +119,12 @@ fn limit_of_five_lets_five_codes_be_tried(mpm: Mpm) {
     place.login("alice", alice.password(0)).is(401, "denied-locked");
 }
 
-#[test]
-fn limit_of_five_lets_five_codes_be_tried_with_mpm_event() {
-    limit_of_five_lets_five_codes_be_tried(Mpm::Event);
-}
-
-#[test]
-fn limit_of_five_lets_five_codes_be_tried_with_mpm_worker() {
-    limit_of_five_lets_five_codes_be_tried(Mpm::Worker);
-}
-
-#[test]
-fn limit_of_five_lets_five_codes_be_tried_with_mpm_prefork() {
-    limit_of_five_lets_five_codes_be_tried(Mpm::Prefork);
-}
-
 /// Different users don't get into each other's way in one file that is written all the time.
-#[test]
-fn users_who_log_in_at_once_are_all_granted() {
+fn users_who_log_in_at_once_are_all_granted(start: Start) {
     let tokens: Vec<Token> =
         (0..CLIENTS).map(|number| Token::hotp(format!("user{number}")).pin(PIN)).collect();
     let scope = tokens.iter().fold(Scope::new("area"), |scope, token| scope.token(token));
-    let server = Server::start(Httpd::event(), vec![scope.set(Setting::MaxLinger, 0)]);
+    let server = start(vec![scope.set(Setting::MaxLinger, 0)]);
     let place = server.at("area");
     for round in 0..rounds() as u64 {
         let requests: Vec<Request> =
@@ -124,10 +137,10 @@ fn users_who_log_in_at_once_are_all_granted() {
     }
 }
 
-fn reloads_under_load_lose_no_login(mpm: Mpm) {
+fn reloads_under_load_lose_no_login(start: Start) {
     let tokens: Vec<Token> = (0..4).map(|number| Token::hotp(format!("user{number}")).pin(PIN)).collect();
     let scope = tokens.iter().fold(Scope::new("area"), |scope, token| scope.token(token));
-    let server = Server::start(Httpd::new(mpm), vec![scope.set(Setting::MaxLinger, 600)]);
+    let server = start(vec![scope.set(Setting::MaxLinger, 600)]);
     let place = server.at("area");
     let over = AtomicBool::new(false);
     let served = AtomicUsize::new(0);
@@ -165,19 +178,12 @@ fn reloads_under_load_lose_no_login(mpm: Mpm) {
 
 /// A login that was answered with a grant is never acceptable again, though the process that answered, or one
 /// that was just writing, is shot.
-fn children_shot_at_any_moment_forget_no_grant(mpm: Mpm) {
+fn children_shot_at_any_moment_forget_no_grant(start: Start) {
     let tokens: Vec<Token> = (0..4).map(|number| Token::hotp(format!("user{number}")).pin(PIN)).collect();
     let scope = tokens.iter().fold(Scope::new("area"), |scope, token| scope.token(token));
-    // Many processes, as httpd replaces lost ones slowly.
-    let httpd = Httpd::new(mpm).directives(match mpm {
-        Mpm::Prefork => "",
-        Mpm::Event | Mpm::Worker => {
-            "ThreadsPerChild 2\nServerLimit 16\nStartServers 16\nMinSpareThreads 4\n\
-             MaxSpareThreads 32\nMaxRequestWorkers 32"
-        }
-    });
-    let server = Server::start(httpd, vec![scope.set(Setting::MaxLinger, 0)]);
+    let server = start(vec![scope.set(Setting::MaxLinger, 0)]);
     server.tolerate_log("AH10392"); // "children are killed successively!"
+    server.tolerate_log("exited on signal 9");
     let place = server.at("area");
     let ask = |token: &Token, counter: u64| -> Option<Reply> {
         let request = place.request(token.user(), token.password(counter));
@@ -216,7 +222,7 @@ fn children_shot_at_any_moment_forget_no_grant(mpm: Mpm) {
             let before = granted.load(Ordering::SeqCst);
             common::wait_until("logins go on", || granted.load(Ordering::SeqCst) > before);
             let children = server.children();
-            for &child in &children[..children.len() / 8] {
+            for &child in &children[..children.len().div_ceil(8).min(children.len())] {
                 let child = rustix::process::Pid::from_raw(child as i32).expect("a process");
                 // It may have ended by itself.
                 let _ = rustix::process::kill_process(child, rustix::process::Signal::KILL);
@@ -229,35 +235,10 @@ fn children_shot_at_any_moment_forget_no_grant(mpm: Mpm) {
     }
 }
 
-#[test]
-fn children_shot_at_any_moment_forget_no_grant_with_mpm_event() {
-    children_shot_at_any_moment_forget_no_grant(Mpm::Event);
-}
-
-#[test]
-fn children_shot_at_any_moment_forget_no_grant_with_mpm_prefork() {
-    children_shot_at_any_moment_forget_no_grant(Mpm::Prefork);
-}
-
 struct OnDrop<F: FnMut()>(F);
 
 impl<F: FnMut()> Drop for OnDrop<F> {
     fn drop(&mut self) {
         (self.0)();
     }
-}
-
-#[test]
-fn reloads_under_load_lose_no_login_with_mpm_event() {
-    reloads_under_load_lose_no_login(Mpm::Event);
-}
-
-#[test]
-fn reloads_under_load_lose_no_login_with_mpm_worker() {
-    reloads_under_load_lose_no_login(Mpm::Worker);
-}
-
-#[test]
-fn reloads_under_load_lose_no_login_with_mpm_prefork() {
-    reloads_under_load_lose_no_login(Mpm::Prefork);
 }

@@ -1,4 +1,4 @@
-//! The users file under Apache httpd: faults of the file system, editors, owners, links.
+//! The users file under either server: faults of the file system, editors, owners, links.
 
 mod common;
 
@@ -12,9 +12,53 @@ use std::time::Instant;
 use rustix::fs::{FlockOperation, flock};
 
 use common::root::{self, Root};
-use common::{Httpd, Mpm, Place, Scope, Server, Setting, Token, UsersFile};
+use common::{Httpd, Mpm, Nginx, Place, Scope, Server, Setting, Token, UsersFile};
 
 const PIN: &str = "sesame9";
+
+/// Starts the server that a test is run on.
+type Start = fn(Vec<Scope>) -> Server;
+
+macro_rules! on_both_servers {
+    ($($name:ident)*) => {
+        mod on_httpd {
+            $(#[test] fn $name() { super::$name(|scopes| super::Server::start(super::Httpd::event(), scopes)) })*
+        }
+        mod on_nginx {
+            $(#[test] fn $name() { super::$name(|scopes| super::Server::start(super::Nginx::four(), scopes)) })*
+        }
+    };
+}
+
+/// With many processes.
+mod processes {
+    #[test]
+    fn of_httpd_share_the_index_of_a_large_file_and_edits_are_noticed() {
+        super::processes_share_the_index_of_a_large_file_and_edits_are_noticed(|scopes| {
+            super::Server::start(super::Httpd::new(super::Mpm::Prefork), scopes)
+        });
+    }
+
+    #[test]
+    fn of_nginx_share_the_index_of_a_large_file_and_edits_are_noticed() {
+        super::processes_share_the_index_of_a_large_file_and_edits_are_noticed(|scopes| {
+            super::Server::start(super::Nginx::four(), scopes)
+        });
+    }
+}
+
+on_both_servers! {
+    without_a_way_to_save_nothing_is_granted
+    login_waits_for_the_lock_but_not_for_ever
+    on_a_full_disk_nothing_is_granted_that_is_not_saved
+    edits_take_effect_at_once
+    edits_under_the_lock_lose_no_login
+    file_that_is_half_written_is_neither_trusted_nor_mended
+    owner_mode_and_link_stay_what_they_are
+    lock_and_journal_get_owner_and_mode_of_the_users_file
+    a_large_file_in_a_directory_that_is_not_the_servers_needs_no_index_and_uses_one_that_is_there
+    access_list_of_the_users_file_stays
+}
 
 fn alice() -> Token {
     Token::hotp("alice").pin(PIN)
@@ -36,6 +80,11 @@ fn make_beside(users: &Path, ending: &str, mode: u32) -> PathBuf {
     path
 }
 
+/// As either server marks it.
+fn is_error(line: &str) -> bool {
+    line.contains("authn_otp:error") || line.contains("[error]")
+}
+
 /// While the fault lasts: nobody gets in or is counted, and the log says what is wrong with which path.
 fn nothing_is_granted(place: &Place<'_>, token: &Token, counter: u64, path: &Path) {
     place.expect_log(&path.to_string_lossy());
@@ -50,20 +99,19 @@ fn nothing_is_granted(place: &Place<'_>, token: &Token, counter: u64, path: &Pat
     let path = path.to_string_lossy();
     let line = log
         .lines()
-        .find(|line| line.contains(&*path) && line.contains("authn_otp:error"))
+        .find(|line| line.contains(&*path) && is_error(line))
         .unwrap_or_else(|| panic!("no error names {path}:\n{log}"));
     // "cannot … PATH: cause; remedy": without a remedy, nothing follows the semicolon.
     let remedy = line.rsplit_once("; ").map(|(_, remedy)| remedy).unwrap_or_default();
     assert!(remedy.len() > 10, "no remedy: {line}");
 }
 
-#[test]
-fn without_a_way_to_save_nothing_is_granted() {
+fn without_a_way_to_save_nothing_is_granted(start: Start) {
     let alice = alice();
     let names = ["read-only", "lock", "journal", "directory", "linked-lock", "gone"];
     let mut scopes = names.map(|name| Scope::new(name).token(&alice)).to_vec();
     scopes.push(Scope::new("idle").token(&alice).set(Setting::MaxIdle, 16));
-    let server = Server::start(Httpd::event(), scopes);
+    let server = start(scopes);
 
     let place = server.at("read-only");
     root::set_mode(place.users().path(), 0o400);
@@ -126,11 +174,10 @@ fn without_a_way_to_save_nothing_is_granted() {
     place.login("alice", alice.password(0)).is(200, "granted-fresh");
 }
 
-#[test]
-fn login_waits_for_the_lock_but_not_for_ever() {
+fn login_waits_for_the_lock_but_not_for_ever(start: Start) {
     let alice = alice();
     let scope = Scope::new("area").token(&alice).set(Setting::MaxLinger, 600);
-    let server = Server::start(Httpd::event(), vec![scope]);
+    let server = start(vec![scope]);
     let place = server.at("area");
     place.login("alice", alice.password(0)).is(200, "granted-fresh");
     let path = beside(place.users().path(), ".lock");
@@ -204,8 +251,7 @@ impl Drop for SmallDisk {
     }
 }
 
-#[test]
-fn on_a_full_disk_nothing_is_granted_that_is_not_saved() {
+fn on_a_full_disk_nothing_is_granted_that_is_not_saved(start: Start) {
     let alice = alice();
     let disk = SmallDisk::new();
     root::give_to_server(disk.0.path());
@@ -213,7 +259,7 @@ fn on_a_full_disk_nothing_is_granted_that_is_not_saved() {
     root::set_mode(&users, 0o600);
     root::give_to_server(&users);
     let scope = Scope::new("area").token(&alice).set(Setting::MaxLinger, 0).users_file(&users);
-    let server = Server::start(Httpd::event(), vec![scope]);
+    let server = start(vec![scope]);
     let place = server.at("area");
 
     // Neither slots nor a journal yet: all has to be made.
@@ -243,13 +289,12 @@ fn on_a_full_disk_nothing_is_granted_that_is_not_saved() {
     }
 }
 
-#[test]
-fn edits_take_effect_at_once() {
+fn edits_take_effect_at_once(start: Start) {
     let alice = alice();
     let carol = Token::hotp("carol").key(b"the key of carol");
     let erin = Token::hotp("erin").key(b"the key of erin");
     let scope = Scope::new("area").text("# by hand\n").token(&alice).set(Setting::MaxLinger, 0);
-    let server = Server::start(Httpd::event(), vec![scope]);
+    let server = start(vec![scope]);
     let place = server.at("area");
     let users = place.users();
     place.login("alice", alice.password(0)).is(200, "granted-fresh");
@@ -281,12 +326,11 @@ fn edits_take_effect_at_once() {
 }
 
 /// What `otplock` does: edit a copy and rename it, all under the lock.
-#[test]
-fn edits_under_the_lock_lose_no_login() {
+fn edits_under_the_lock_lose_no_login(start: Start) {
     const EDITS: usize = 20;
     let tokens: Vec<Token> = (0..4).map(|number| Token::hotp(format!("user{number}")).pin(PIN)).collect();
     let scope = tokens.iter().fold(Scope::new("area"), |scope, token| scope.token(token));
-    let server = Server::start(Httpd::event(), vec![scope.set(Setting::MaxLinger, 0)]);
+    let server = start(vec![scope.set(Setting::MaxLinger, 0)]);
     let place = server.at("area");
     let lock = make_beside(place.users().path(), ".lock", 0o660);
     let (over, granted) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -319,12 +363,11 @@ fn edits_under_the_lock_lose_no_login() {
     assert_eq!(text.matches("# edit").count(), EDITS, "{text}");
 }
 
-#[test]
-fn file_that_is_half_written_is_neither_trusted_nor_mended() {
+fn file_that_is_half_written_is_neither_trusted_nor_mended(start: Start) {
     let alice = alice();
     let bob = Token::hotp("bob").pin("opendoor").key(b"the key of bob");
     let scope = Scope::new("area").token(&alice).token(&bob).set(Setting::MaxLinger, 0);
-    let server = Server::start(Httpd::event(), vec![scope]);
+    let server = start(vec![scope]);
     let place = server.at("area");
     let users = place.users();
     place.login("alice", alice.password(0)).is(200, "granted-fresh");
@@ -356,8 +399,7 @@ fn file_that_is_half_written_is_neither_trusted_nor_mended() {
     place.login("alice", alice.password(2)).is(200, "granted-fresh");
 }
 
-#[test]
-fn owner_mode_and_link_stay_what_they_are() {
+fn owner_mode_and_link_stay_what_they_are(start: Start) {
     common::require_root("it gives files to root and runs the server as another account");
     let alice = alice();
     let bob = Token::totp("bob").pin(PIN);
@@ -378,7 +420,7 @@ fn owner_mode_and_link_stay_what_they_are() {
         for_server(&path);
     }
     let scope = Scope::new("area").token(&alice).set(Setting::MaxLinger, 0).users_file(&link);
-    let server = Server::start(Httpd::event(), vec![scope]);
+    let server = start(vec![scope]);
     let place = server.at("area");
     let before = fs::metadata(&users).expect("the users file");
 
@@ -405,10 +447,9 @@ fn owner_mode_and_link_stay_what_they_are() {
 }
 
 /// Where the server may make files itself, they are made for those who may use the users file.
-#[test]
-fn lock_and_journal_get_owner_and_mode_of_the_users_file() {
+fn lock_and_journal_get_owner_and_mode_of_the_users_file(start: Start) {
     let alice = alice();
-    let server = Server::start(Httpd::event(), vec![Scope::new("area").token(&alice)]);
+    let server = start(vec![Scope::new("area").token(&alice)]);
     let place = server.at("area");
     let users = place.users().path();
     root::set_mode(users, 0o640);
@@ -431,12 +472,11 @@ fn many_users() -> String {
     (0..6_000).map(line).collect()
 }
 
-#[test]
-fn processes_share_the_index_of_a_large_file_and_edits_are_noticed() {
+fn processes_share_the_index_of_a_large_file_and_edits_are_noticed(start: Start) {
     let alice = alice();
     let bob = Token::hotp("bob").pin(PIN);
     let scope = Scope::new("area").text(many_users()).token(&alice).set(Setting::MaxLinger, 0);
-    let server = Server::start(Httpd::new(Mpm::Prefork), vec![scope]);
+    let server = start(vec![scope]);
     let place = server.at("area");
     let index = beside(place.users().path(), ".index");
     place.login("alice", alice.password(0)).is(200, "granted-fresh");
@@ -458,8 +498,9 @@ fn processes_share_the_index_of_a_large_file_and_edits_are_noticed() {
     place.login("alice", alice.password(3)).is(200, "granted-fresh");
 }
 
-#[test]
-fn a_large_file_in_a_directory_that_is_not_the_servers_needs_no_index_and_uses_one_that_is_there() {
+fn a_large_file_in_a_directory_that_is_not_the_servers_needs_no_index_and_uses_one_that_is_there(
+    start: Start,
+) {
     common::require_root("it makes a directory that the server's account can't write");
     let alice = alice();
     for has_index in [false, true] {
@@ -472,7 +513,7 @@ fn a_large_file_in_a_directory_that_is_not_the_servers_needs_no_index_and_uses_o
             make_beside(&users, ".index", 0o660);
         }
         let scope = Scope::new("area").token(&alice).set(Setting::MaxLinger, 0).users_file(&users);
-        let server = Server::start(Httpd::event(), vec![scope]);
+        let server = start(vec![scope]);
         let place = server.at("area");
         for counter in 0..3 {
             place.login("alice", alice.password(counter)).is(200, "granted-fresh");
@@ -483,10 +524,9 @@ fn a_large_file_in_a_directory_that_is_not_the_servers_needs_no_index_and_uses_o
     }
 }
 
-#[test]
-fn access_list_of_the_users_file_stays() {
+fn access_list_of_the_users_file_stays(start: Start) {
     let alice = alice();
-    let server = Server::start(Httpd::event(), vec![Scope::new("area").token(&alice)]);
+    let server = start(vec![Scope::new("area").token(&alice)]);
     let place = server.at("area");
     let users = place.users().path();
     let run = |program: &str, arguments: &[&str]| {
