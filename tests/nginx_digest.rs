@@ -317,7 +317,7 @@ fn nonces_live_over_a_reload_and_are_shared_by_all_workers() {
 #[test]
 fn a_full_zone_forgets_the_oldest_and_says_so_once() {
     let alice = Token::hotp("alice").pin(PIN);
-    // Room for some 400 nonces.
+    // Room for some 600 nonces.
     let nginx = Nginx::one().directives("auth_otp_zone small:32k;");
     let server = Server::start(nginx, vec![scope("area", "").token(&alice)]);
     let place = server.at("area");
