@@ -85,15 +85,25 @@ fn is_error(line: &str) -> bool {
     line.contains("authn_otp:error") || line.contains("[error]")
 }
 
+/// Whether the server has seen to what a crash may have left. Until then nothing at all is decided.
+#[derive(Clone, Copy, PartialEq)]
+enum Since {
+    Start,
+    FirstLogin,
+}
+
 /// While the fault lasts: nobody gets in or is counted, and the log says what is wrong with which path.
-fn nothing_is_granted(place: &Place<'_>, token: &Token, counter: u64, path: &Path) {
+fn nothing_is_granted(place: &Place<'_>, token: &Token, counter: u64, path: &Path, since: Since) {
     place.expect_log(&path.to_string_lossy());
     place.users().stays_the_same(|| {
         place.login("alice", token.password(counter)).is(500, "error");
         place.login("alice", token.with(&token.wrong_code())).is(500, "error");
         // What needs no state is decided as ever.
-        place.login("alice", format!("simsim8{}", token.code(counter))).is(401, "denied-pin");
-        place.login("nobody", token.password(counter)).is(401, "unknown");
+        let or_error = |status, word| if since == Since::Start { (500, "error") } else { (status, word) };
+        let (status, word) = or_error(401, "denied-pin");
+        place.login("alice", format!("simsim8{}", token.code(counter))).is(status, word);
+        let (status, word) = or_error(401, "unknown");
+        place.login("nobody", token.password(counter)).is(status, word);
     });
     let log = place.server().error_log();
     let path = path.to_string_lossy();
@@ -115,13 +125,13 @@ fn without_a_way_to_save_nothing_is_granted(start: Start) {
 
     let place = server.at("read-only");
     root::set_mode(place.users().path(), 0o400);
-    nothing_is_granted(&place, &alice, 0, place.users().path());
+    nothing_is_granted(&place, &alice, 0, place.users().path(), Since::Start);
     root::set_mode(place.users().path(), 0o600);
     place.login("alice", alice.password(0)).is(200, "granted-fresh");
     // A code that lingers needs no writing.
     root::set_mode(place.users().path(), 0o400);
     place.login("alice", alice.password(0)).is(200, "granted-reuse");
-    nothing_is_granted(&place, &alice, 1, place.users().path());
+    nothing_is_granted(&place, &alice, 1, place.users().path(), Since::FirstLogin);
 
     // A refreshed idle time would, each second with this limit, but nobody is refused for it.
     let place = server.at("idle");
@@ -138,20 +148,20 @@ fn without_a_way_to_save_nothing_is_granted(start: Start) {
 
     let place = server.at("lock");
     let lock = make_beside(place.users().path(), ".lock", 0o400);
-    nothing_is_granted(&place, &alice, 0, &lock);
+    nothing_is_granted(&place, &alice, 0, &lock, Since::Start);
     root::set_mode(&lock, 0o600);
     place.login("alice", alice.password(0)).is(200, "granted-fresh");
 
     let place = server.at("journal");
     let journal = make_beside(place.users().path(), ".journal", 0o400);
-    nothing_is_granted(&place, &alice, 0, &journal);
+    nothing_is_granted(&place, &alice, 0, &journal, Since::Start);
     root::set_mode(&journal, 0o600);
     place.login("alice", alice.password(0)).is(200, "granted-fresh");
 
     let place = server.at("directory");
     let directory = place.users().path().parent().expect("its directory");
     root::set_mode(directory, 0o555);
-    nothing_is_granted(&place, &alice, 0, directory);
+    nothing_is_granted(&place, &alice, 0, directory, Since::Start);
     root::set_mode(directory, 0o755);
     place.login("alice", alice.password(0)).is(200, "granted-fresh");
 
@@ -161,7 +171,7 @@ fn without_a_way_to_save_nothing_is_granted(start: Start) {
     let target = server.root().write("elsewhere", "");
     root::give_to_server(&target);
     symlink(&target, &lock).expect("a link");
-    nothing_is_granted(&place, &alice, 0, &lock);
+    nothing_is_granted(&place, &alice, 0, &lock, Since::Start);
     fs::remove_file(&lock).expect("our link");
     place.login("alice", alice.password(0)).is(200, "granted-fresh");
 
@@ -264,7 +274,7 @@ fn on_a_full_disk_nothing_is_granted_that_is_not_saved(start: Start) {
 
     // Neither slots nor a journal yet: all has to be made.
     let filler = disk.fill();
-    nothing_is_granted(&place, &alice, 0, disk.0.path());
+    nothing_is_granted(&place, &alice, 0, disk.0.path(), Since::Start);
     for name in disk.names() {
         let known = ["filler", "users", "users.lock", "users.journal"];
         assert!(known.contains(&name.as_str()), "{name} was left behind");

@@ -149,7 +149,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     owner::acting(file, || {
         let locked = Locked::acquire(file)?;
         let mut journal = Journal::open(&locked, &mut None)?;
-        check_duplicates(arguments, &*UsersFile::new(file).find(user)?, &key)?;
+        check_duplicates(arguments, &*UsersFile::recovered(file, &journal)?.find(user)?, &key)?;
         Ok(rewrite::extend(&locked, &mut journal, &TimeZone::system(), &[NewLine { head, state }])?)
     })?;
     if let Some(image) = image {

@@ -81,16 +81,19 @@ fn answer(args: &[OsString]) -> Result<u8, Problem> {
     let arguments = if edit { editor(file) } else { shell_arguments(command) };
 
     let file = Path::new(file);
-    let _locked = owner::acting(file, || {
-        let locked = Locked::acquire_however_long(file)?;
-        // What a crash has left in the journal belongs into the file that the command is about to see.
-        Journal::open(&locked, &mut None)?;
-        Ok(locked)
-    })
-    .map_err(system_error)?;
+    let locked = owner::acting(file, || Ok(Locked::acquire_however_long(file)?)).map_err(system_error)?;
+    // What a crash has left in the journal belongs into the file that the command is about to see; and nothing that is
+    // in it may undo what the command does, which knows nothing of it.
+    let empty =
+        || owner::acting(file, || Ok(Journal::open(&locked, &mut None)?.empty()?)).map_err(system_error);
+    empty()?;
     let Some(arguments) = arguments else { return Ok(0) };
     let _quiet = KeySignals::left_to_the_command().map_err(system_error)?;
     let ended = Command::new("sh").args(arguments).status();
+    // Saved in place, even in the tick of the last login, it is read anew by everybody. Another file is so anyway.
+    if locked.has_held().is_ok() {
+        empty()?;
+    }
     ended.map(status_of).map_err(|error| system_error(Failure::new(format!("cannot start a shell: {error}"))))
 }
 

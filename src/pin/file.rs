@@ -14,10 +14,9 @@ use crate::decide::PinAnswer;
 use crate::gate::PinSource;
 use crate::log::{Level, Log, Quoted};
 use crate::users::fault::Fault;
-use crate::users::file::is_recent;
 use crate::users::index;
-use crate::users::journal::Stamp;
 use crate::users::line;
+use crate::users::stamp::Stamp;
 
 /// What to do about an entry that is of no use.
 pub const REMEDY: &str = "set the PIN anew with `htpasswd -B`";
@@ -47,7 +46,7 @@ impl PinSource for PinFile<'_> {
     fn state(&self) -> Option<Vec<u8>> {
         let look = || {
             let stamp = Stamp::of(&std::fs::metadata(&self.path).ok()?);
-            (!is_recent(stamp.changed())).then(|| stamp.to_bytes().to_vec())
+            stamp.rest_of_tick().is_none().then(|| stamp.to_bytes().to_vec())
         };
         self.state.get_or_init(look).clone()
     }

@@ -8,12 +8,13 @@ use jiff::tz::TimeZone;
 use zeroize::Zeroizing;
 
 use super::fault::Fault;
-use super::journal::{Journal, Stamp};
+use super::journal::Journal;
 use super::line;
 use super::lock::Locked;
 use super::record::{self, Record, RecordError};
 use super::rewrite::{self, HeadError};
 use super::slot::Extension;
+use super::stamp::Stamp;
 use crate::policy::{Server, Settings};
 use crate::token::Line;
 use crate::{UnixTime, decide};

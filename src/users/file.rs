@@ -8,24 +8,25 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use parking_lot::{Mutex, RwLock};
 
 use super::fault::Fault;
 use super::index::{self, Index, Table};
-use super::journal::{Basis, Header, Journal, JournalId, SlotWrite, Stamp, read_as_far_as_possible};
+use super::journal::{
+    self, Basis, Header, Journal, JournalId, Safety, SlotWrite, is_replacing, read_as_far_as_possible,
+};
 use super::lock::{Locked, Paths};
 use super::record::{self, Layout, RecordError};
 use super::shared_index::{self, SHARED_FROM, SharedIndex};
+use super::stamp::Stamp;
+use super::watch::{Sight, Watch};
 use super::{line, lock, rewrite, slot};
 use crate::gate::{Found, Moment, Store, Transaction, UnreadableLine};
 use crate::token::{Entry, Line, State};
 
-/// A change without the lock may go unseen if it falls into the same tick of the file system's clock as the
-/// look at the file; the coarsest clock in use ticks every 10 ms.
-const CLOCK_TICK: Duration = Duration::from_millis(20);
 /// A writer updates the file and then the header; in between they don't match.
 const HEADER_TRIES: u32 = 20;
 const REBUILD_TRIES: u32 = 5;
@@ -36,16 +37,22 @@ const PATIENCE: Duration = lock::PATIENCE;
 pub struct UsersFile {
     configured: PathBuf,
     view: RwLock<Option<View>>,
+    /// The journal that this process has recovered from. No verdict is given before that: what a crash has left
+    /// may lack answered logins, or users.
     recovered: Mutex<Option<JournalId>>,
     /// The last moment in which the view was found to be up to date.
     looked: AtomicU64,
+    /// Where this process's own clock begins.
+    origin: Instant,
 }
 
 /// What is known about the file.
 struct View {
     file: File,
-    journal: Option<File>,
-    basis: Basis,
+    journal: File,
+    watch: Watch,
+    /// The journal tells of all changes that aren't somebody else's.
+    is_journalled: bool,
     index: Index,
     /// Users read since the file last changed, whose lines are whole.
     records: Mutex<HashMap<Vec<u8>, Arc<Found>>>,
@@ -62,7 +69,15 @@ impl UsersFile {
             view: RwLock::new(None),
             recovered: Mutex::new(None),
             looked: AtomicU64::new(0),
+            origin: Instant::now(),
         }
+    }
+
+    /// The same for somebody who holds the lock and has the journal open: there is nothing left to recover.
+    pub fn recovered(configured: &Path, journal: &Journal<'_>) -> Result<UsersFile, Fault> {
+        let store = UsersFile::new(configured);
+        *store.recovered.lock() = Some(journal.id()?);
+        Ok(store)
     }
 
     /// The path of the configuration.
@@ -76,17 +91,48 @@ impl UsersFile {
             .map_err(|error| Fault::new("find", &self.configured, error))
     }
 
-    /// Runs `look` on a view that is up to date.
-    fn with_view<R>(&self, look: impl Fn(&View) -> Result<R, Fault>) -> Result<R, Fault> {
-        let stamp = self.stat()?;
-        if let Some(view) = &*self.view.read()
-            && view.basis.stamp == stamp
-        {
-            return look(view);
+    fn is_current(&self, view: &View, stamp: Stamp) -> bool {
+        let header = || Header::read_unless_rewriting(&view.journal);
+        match view.watch.look(stamp, || self.origin.elapsed(), header) {
+            Sight::Same => true,
+            Sight::Settled => {
+                view.records.lock().clear();
+                true
+            }
+            Sight::Changed => false,
         }
-        let mut view = self.view.write();
-        self.refresh(&mut view)?;
-        look(view.as_ref().expect("refresh leaves a view"))
+    }
+
+    /// Runs `look` on a view that is up to date. Where there is something to recover, `recover` does it.
+    fn with_view<R>(
+        &self,
+        look: impl Fn(&View) -> Result<R, Fault>,
+        recover: impl Fn() -> Result<(), Fault>,
+    ) -> Result<R, Fault> {
+        for _ in 0..REBUILD_TRIES {
+            let stamp = self.stat()?;
+            if let Some(view) = &*self.view.read()
+                && self.is_current(view, stamp)
+            {
+                return look(view);
+            }
+            let mut view = self.view.write();
+            if self.refresh(&mut view)? {
+                return look(view.as_ref().expect("refresh leaves a view"));
+            }
+            drop(view);
+            recover()?;
+        }
+        Err(self.keeps_moving())
+    }
+
+    fn keeps_moving(&self) -> Fault {
+        Fault::of(
+            "read",
+            &self.configured,
+            "its lines keep moving",
+            "find the program that rewrites it without holding its lock",
+        )
     }
 
     /// Has the next one who looks read the file, because the index isn't what it was.
@@ -98,40 +144,70 @@ impl UsersFile {
         }
     }
 
-    /// Brings the view up to date: by the header if all changes were slot writes, else by reading the file.
-    fn refresh(&self, view: &mut Option<View>) -> Result<(), Fault> {
+    /// Brings the view up to date: by the header if all changes were slot writes, else by reading the file. False: there
+    /// is something to recover first, or somebody is about to replace the whole file.
+    fn refresh(&self, view: &mut Option<View>) -> Result<bool, Fault> {
         if let Some(view) = view {
             for _ in 0..HEADER_TRIES {
                 let stamp = self.stat()?;
-                if stamp == view.basis.stamp || view.follow(stamp) {
-                    return Ok(());
+                if self.is_current(view, stamp) || view.follow(stamp, self.origin) {
+                    return Ok(true);
                 }
-                let may_be_a_slot_write =
-                    stamp.is_same_size_of_same_file(&view.basis.stamp) && view.journal.is_some();
-                if !may_be_a_slot_write {
+                if !stamp.is_same_size_of_same_file(&view.watch.basis().stamp) {
                     break;
                 }
                 std::thread::sleep(Duration::from_micros(20));
             }
         }
-        *view = Some(View::read(&self.configured)?);
-        Ok(())
+        let recovered = *self.recovered.lock();
+        *view = View::read(&self.configured, recovered, self.origin)?;
+        Ok(view.is_some())
+    }
+
+    /// Finishes what a crash has left, under the lock.
+    fn recover(&self) -> Result<(), Fault> {
+        let locked = Locked::acquire(&self.configured)?;
+        self.open_journal(&locked).map(drop)
+    }
+
+    fn open_journal<'l>(&self, locked: &'l Locked) -> Result<Journal<'l>, Fault> {
+        let mut recovered = *self.recovered.lock();
+        let journal = Journal::open(locked, &mut recovered);
+        *self.recovered.lock() = recovered;
+        if recovered.is_none() && journal.is_err() && self.view.read().is_some() {
+            *self.view.write() = None;
+        }
+        journal
+    }
+
+    /// What can't be saved can't be relied on either, whatever is read: all begins anew.
+    fn distrust(&self) {
+        *self.recovered.lock() = None;
+        *self.view.write() = None;
+    }
+
+    /// Shows this process what it has just written, whatever the time says of it.
+    fn see(&self, stamp: Stamp) {
+        self.looked.store(0, Ordering::Relaxed);
+        if let Some(view) = &mut *self.view.write() {
+            view.follow(stamp, self.origin);
+        }
     }
 }
 
 impl View {
     /// Whether the header says that nothing but slots changed up to `stamp`.
-    fn follow(&mut self, stamp: Stamp) -> bool {
-        let header = self.journal.as_ref().and_then(Header::read);
-        if !self.basis.holds(stamp, header.as_ref()) {
+    fn follow(&mut self, stamp: Stamp, origin: Instant) -> bool {
+        let header = Header::read_unless_rewriting(&self.journal);
+        if !self.watch.follow(stamp, header.as_ref(), origin.elapsed()) {
             return false;
         }
-        self.basis = Basis::now(stamp, header.as_ref());
         self.records.get_mut().clear();
         true
     }
 
-    fn read(configured: &Path) -> Result<View, Fault> {
+    /// Reads the file. `None`: not before recovery.
+    fn read(configured: &Path, recovered: Option<JournalId>, origin: Instant) -> Result<Option<View>, Fault> {
         let deadline = Instant::now() + PATIENCE;
         let mut settled = None;
         while Instant::now() < deadline {
@@ -139,18 +215,28 @@ impl View {
             let path = &paths.resolved;
             let fault = |error| Fault::new("read", path, error);
             let file = File::open(path).map_err(|error| Fault::new("open", path, error))?;
-            let journal = File::open(paths.journal()).ok();
+            let journal = match File::open(paths.journal()) {
+                Ok(journal) => journal,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(Fault::new("open", &paths.journal(), error)),
+            };
+            let id =
+                journal::id_of(&journal).map_err(|error| Fault::new("inspect", &paths.journal(), error))?;
+            if is_replacing(&journal) || (recovered != Some(id) && !journal::is_quiet(&journal)) {
+                return Ok(None);
+            }
             let look = || -> io::Result<(Stamp, Option<Header>)> {
                 let stamp = Stamp::of(&file.metadata()?);
-                Ok((stamp, journal.as_ref().and_then(Header::read)))
+                Ok((stamp, read_header(&journal)))
             };
 
             let (stamp, header) = look().map_err(fault)?;
-            let basis = Basis::now(stamp, header.as_ref());
+            let Some(header) = header else { return Ok(None) };
+            let basis = Basis::now(stamp, Some(&header));
             // Somebody else's change, so recent that another could hide behind the same stamp.
             if basis.epoch.is_none() && settled != Some(stamp) {
                 settled = Some(stamp);
-                if let Some(rest) = rest_of_tick(stamp.changed()) {
+                if let Some(rest) = stamp.rest_of_tick() {
                     std::thread::sleep(rest);
                     continue;
                 }
@@ -158,7 +244,7 @@ impl View {
             let build = || -> io::Result<Option<(Table, Basis)>> {
                 let table = Table::build(&file)?;
                 let (stamp_now, header_now) = look()?;
-                let stood_still = basis.holds(stamp_now, header_now.as_ref());
+                let stood_still = header_now.is_some() && basis.holds(stamp_now, header_now.as_ref());
                 Ok(stood_still.then(|| (table, Basis::now(stamp_now, header_now.as_ref()))))
             };
             let shared = match file.metadata() {
@@ -166,11 +252,14 @@ impl View {
                 _ => None,
             };
             let index = match shared {
-                Some(shared) => shared.find_or_build(|built| built.holds(stamp, header.as_ref()), build),
+                Some(shared) => shared.find_or_build(|built| built.holds(stamp, Some(&header)), build),
                 None => build().map(|built| built.map(|(table, _)| Index::in_memory(table))),
             };
             if let Some(index) = index.map_err(fault)? {
-                return Ok(View { file, journal, basis, index, records: Mutex::default() });
+                let watch = Watch::new(stamp, &header, origin.elapsed());
+                let is_journalled = journal::safety_of(&file, &journal, path)? == Safety::Journalled;
+                let records = Mutex::default();
+                return Ok(Some(View { file, journal, watch, is_journalled, index, records }));
             }
         }
         Err(Fault::of(
@@ -211,6 +300,9 @@ impl View {
     fn remember(&self, user: &[u8], found: &Arc<Found>) {
         // A line that may be half written is read again; names that nobody has would fill the memory.
         let lines = &found.entry.lines;
+        if !self.is_journalled && !self.watch.is_settled() {
+            return;
+        }
         if !lines.is_empty() && !found.entry.unreadable && lines.iter().all(|line| line.state.intact) {
             let mut records = self.records.lock();
             if records.len() >= RECORDS_MAX {
@@ -221,17 +313,16 @@ impl View {
     }
 }
 
-/// Whether another change may have the same time, in seconds and nanoseconds.
-pub(crate) fn is_recent(time: (i64, u32)) -> bool {
-    rest_of_tick(time).is_some()
-}
-
-/// For how long another change may still get the same time.
-fn rest_of_tick((seconds, nanoseconds): (i64, u32)) -> Option<Duration> {
-    let changed = UNIX_EPOCH + Duration::new(u64::try_from(seconds).ok()?, nanoseconds);
-    // A time in the future (a wrong clock) says nothing of how long ago it was.
-    let age = SystemTime::now().duration_since(changed).unwrap_or_default();
-    CLOCK_TICK.checked_sub(age).filter(|rest| !rest.is_zero())
+/// Reads the header; somebody may be in the middle of writing it.
+fn read_header(journal: &File) -> Option<Header> {
+    for _ in 0..HEADER_TRIES {
+        let header = Header::read_unless_rewriting(journal);
+        if header.is_some() {
+            return header;
+        }
+        std::thread::sleep(Duration::from_micros(20));
+    }
+    None
 }
 
 /// What a user's lines say, and where they are.
@@ -273,6 +364,9 @@ fn find(file: &File, index: &Index, user: &[u8], zone: &TimeZone) -> io::Result<
         let Some(line) = read_line(file, offset)? else { return Ok(None) };
         let Some(name) = line::user_of(&line) else { return Ok(None) };
         if name != user {
+            if !index.is_near(name, user) {
+                return Ok(None);
+            }
             looks_like |= index::fold(name) == index::fold(user);
             continue;
         }
@@ -321,20 +415,14 @@ impl Store for UsersFile {
 
     fn find(&self, user: &[u8]) -> Result<Arc<Found>, Fault> {
         for _ in 0..REBUILD_TRIES {
-            let found = self.with_view(|view| {
-                view.find(user).map_err(|error| Fault::new("read", &self.configured, error))
-            })?;
-            match found {
+            let find =
+                |view: &View| view.find(user).map_err(|error| Fault::new("read", &self.configured, error));
+            match self.with_view(find, || self.recover())? {
                 Some(found) => return Ok(found),
                 None => self.look_anew(),
             }
         }
-        Err(Fault::of(
-            "read",
-            &self.configured,
-            "its lines keep moving",
-            "find the program that rewrites it without holding its lock",
-        ))
+        Err(self.keeps_moving())
     }
 
     fn find_now(&self, user: &[u8], moment: Moment) -> Option<Arc<Found>> {
@@ -347,7 +435,7 @@ impl Store for UsersFile {
         let stamp = self.stat().ok()?;
         let looked_now = || looked.store(moment.map_or(0, NonZeroU64::get), Ordering::Relaxed);
         if let Some(view) = &*self.view.try_read()?
-            && view.basis.stamp == stamp
+            && self.is_current(view, stamp)
         {
             looked_now();
             return view.find_now(user);
@@ -355,7 +443,7 @@ impl Store for UsersFile {
         let mut view = self.view.try_write()?;
         let view = view.as_mut()?;
         // Another process's login: its header says so in one small read.
-        if !view.follow(stamp) {
+        if !view.follow(stamp, self.origin) {
             return None;
         }
         looked_now();
@@ -364,7 +452,7 @@ impl Store for UsersFile {
 
     fn update(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Fault>) -> Result<(), Fault> {
         let locked = Locked::acquire(&self.configured)?;
-        let mut journal = Journal::open(&locked, &mut self.recovered.lock())?;
+        let mut journal = self.open_journal(&locked)?;
         let mut update = Update {
             store: self,
             locked: &locked,
@@ -374,7 +462,9 @@ impl Store for UsersFile {
         };
         work(&mut update)?;
         let Update { staged, zone, .. } = update;
-        commit(&locked, &mut journal, staged, &zone)
+        commit(&locked, &mut journal, staged, &zone).inspect_err(|_| self.distrust())?;
+        self.see(journal.header().stamp);
+        Ok(())
     }
 }
 
@@ -391,11 +481,14 @@ impl Transaction for Update<'_> {
     fn find(&mut self, user: &[u8]) -> Result<Found, Fault> {
         let path = &self.locked.paths.resolved;
         for _ in 0..REBUILD_TRIES {
-            let listing = self.store.with_view(|view| {
+            let find = |view: &View| {
                 // The locked file's own descriptor: what the path names can't be anything else while we hold it.
                 find(&self.locked.users, &view.index, user, &self.zone)
                     .map_err(|error| Fault::new("read", path, error))
-            })?;
+            };
+            // We have recovered, and nobody else may write.
+            let is_gone = || self.locked.has_held().and(Err(self.store.keeps_moving()));
+            let listing = self.store.with_view(find, is_gone)?;
             let Some(mut listing) = listing else {
                 self.store.look_anew();
                 continue;
@@ -409,12 +502,7 @@ impl Transaction for Update<'_> {
             self.seen.insert(user.to_vec(), std::mem::take(&mut listing.spots));
             return Ok(listing.into_found(&self.locked.users));
         }
-        Err(Fault::of(
-            "read",
-            path,
-            "its lines keep moving",
-            "find the program that rewrites it without holding its lock",
-        ))
+        Err(self.store.keeps_moving())
     }
 
     fn save(&mut self, user: &[u8], line: usize, state: State) {
@@ -434,6 +522,7 @@ fn commit(
     if staged.is_empty() {
         return Ok(());
     }
+    locked.has_held()?;
     if staged.iter().any(|(spot, _)| spot.layout.slot.is_none()) {
         let state_at =
             |offset| staged.iter().rfind(|(spot, _)| spot.offset == offset).map(|(_, state)| state.clone());
@@ -457,5 +546,7 @@ fn commit(
             after,
         });
     }
-    journal.write_slots(writes)
+    journal.write_slots(writes)?;
+    // What was written to a file that is gone is no ground for a grant.
+    locked.has_held()
 }

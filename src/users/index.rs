@@ -202,6 +202,11 @@ impl Index {
         Ok((is_sealed && count_of(&bucket).0 <= ENTRIES_MAX).then_some(bucket))
     }
 
+    /// Whether a line of that name can stand where this index says that `user` has one. If not, lines have moved.
+    pub(super) fn is_near(&self, name: &[u8], user: &[u8]) -> bool {
+        self.shape.hash(name) >> OFFSET_BITS == self.shape.hash(user) >> OFFSET_BITS
+    }
+
     /// Offsets, in file order, of lines whose folded name is probably that of `user`. `None`: the index is gone;
     /// another one stands in its place, or a broken one.
     pub fn lines_of(&self, user: &[u8]) -> io::Result<Option<Vec<u64>>> {

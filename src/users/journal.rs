@@ -6,313 +6,172 @@
 //!
 //! ```text
 //! 0      header   a hint for running processes, never synced, rebuilt from the frames
+//! 1024   mark     in which run of which machine the journal was last recovered
+//! 2048   flag     the users file is being replaced by another one
 //! 4096   frame    generation, sequence number, checksum, entries
 //!        frame    ...
 //! ```
 //!
 //! Frames count only from the first one on, with its generation and in sequence; the generation is random and
 //! changes whenever the journal starts over. What we assume of the disk: a synced write stays; a write that
-//! isn't synced may be lost, torn at any byte, or overtake others.
+//! isn't synced may be lost, torn at any byte, or overtake others. A sync that fails may have lost what it was to save, and the next one won't tell:
+//! then everything is written again before it is synced again.
+//!
+//! Readers don't take the lock. They see each change of ours by the header's [`Place`], whatever the clock says, and
+//! they wait for whoever rewrites the whole file in place.
 
-use std::fs::{File, Metadata};
+mod disk;
+mod frame;
+mod header;
+
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
+use zeroize::Zeroizing;
+
+pub use self::disk::{Disk, read_as_far_as_possible};
+pub use self::frame::SlotWrite;
+use self::frame::{Entry, FrameAt, Head};
+pub use self::header::{Basis, Header, Place};
 use super::fault::Fault;
-use super::line;
 use super::lock::{Locked, open_or_create};
 use super::record;
 use super::slot::{self, Slot};
-use crate::token::Fingerprint;
+use super::stamp::Stamp;
+use super::{leftovers, line};
 
 /// Bytes kept ready, so that a login needs no space.
 const CAPACITY: u64 = 1 << 20;
+const MARK_START: u64 = 1024;
+const FLAG_START: u64 = 2048;
+const IS_REPLACING: u64 = u64::from_le_bytes(*b"REPLACES");
 const FRAMES_START: u64 = 4096;
-const MAGIC: u64 = u64::from_le_bytes(*b"OTPGATE1");
-const FRAME_MAGIC: u64 = u64::from_le_bytes(*b"OTPFRAME");
-const FRAME_HEAD: usize = 40;
-
-/// The file operations that durability rests on, so that tests can cut them short.
-pub trait Disk {
-    /// Reads at an offset; fewer bytes only at the end of the file.
-    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize>;
-    /// Writes at an offset, all of it or an error.
-    fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
-    /// Makes durable what was written before.
-    fn sync_data(&self) -> io::Result<()>;
-    /// Makes durable what was written before, and the file's size.
-    fn sync_all(&self) -> io::Result<()>;
-    /// Makes durable that the file is the one of that path.
-    fn sync_name(&self, path: &Path) -> io::Result<()>;
-    /// Cuts or extends the file.
-    fn set_len(&self, len: u64) -> io::Result<()>;
-    /// What the file is and how it stands.
-    fn stamp(&self) -> io::Result<Stamp>;
-}
-
-impl Disk for File {
-    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        read_as_far_as_possible(self, buffer, at)
-    }
-    fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        FileExt::write_all_at(self, bytes, at)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        File::sync_data(self)
-    }
-    fn sync_all(&self) -> io::Result<()> {
-        File::sync_all(self)
-    }
-    fn sync_name(&self, path: &Path) -> io::Result<()> {
-        match File::open(path.parent().unwrap_or(Path::new("/"))) {
-            Ok(directory) => directory.sync_all(),
-            // A directory that we may look into but not list: all of its file system, then.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(rustix::fs::syncfs(self)?),
-            Err(error) => Err(error),
-        }
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        File::set_len(self, len)
-    }
-    fn stamp(&self) -> io::Result<Stamp> {
-        self.metadata().map(|metadata| Stamp::of(&metadata))
-    }
-}
-
-/// What tells one state of a file from another.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stamp {
-    words: [u64; 7],
-}
-
-impl Stamp {
-    /// From what the system says of a file.
-    pub fn of(metadata: &Metadata) -> Stamp {
-        Stamp {
-            words: [
-                metadata.dev(),
-                metadata.ino(),
-                metadata.size(),
-                metadata.mtime() as u64,
-                metadata.mtime_nsec() as u64,
-                metadata.ctime() as u64,
-                metadata.ctime_nsec() as u64,
-            ],
-        }
-    }
-
-    /// The same file with the same number of bytes: it may have been overwritten in place.
-    pub fn is_same_size_of_same_file(&self, other: &Stamp) -> bool {
-        self.words[..3] == other.words[..3]
-    }
-
-    /// As it is stored.
-    pub(super) fn words(&self) -> [u64; 7] {
-        self.words
-    }
-
-    /// The opposite of [`Stamp::words`].
-    pub(super) fn from_words(words: [u64; 7]) -> Stamp {
-        Stamp { words }
-    }
-
-    fn inode(&self) -> u64 {
-        self.words[1]
-    }
-
-    fn size(&self) -> u64 {
-        self.words[2]
-    }
-
-    /// When anything about it last changed: seconds and nanoseconds. Unlike the other time, nobody can set this one.
-    pub fn changed(&self) -> (i64, u32) {
-        (self.words[5] as i64, self.words[6] as u32)
-    }
-
-    /// All of it, to be compared or hashed.
-    pub fn to_bytes(self) -> [u8; 7 * 8] {
-        let mut bytes = [0; 7 * 8];
-        for (bytes, word) in bytes.chunks_exact_mut(8).zip(self.words) {
-            bytes.copy_from_slice(&word.to_le_bytes());
-        }
-        bytes
-    }
-}
-
-/// The journal's header: what a process tells the others about the users file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Header {
-    generation: u64,
-    sequence: u64,
-    tail: u64,
-    /// Changes whenever the users file changed in a way that may have moved lines. Drawn at random: a header that
-    /// a crash brings back must not make a later epoch out of one that there was.
-    pub epoch: u64,
-    /// The users file before the first slot write of this epoch.
-    pub base: Stamp,
-    /// The users file after the last slot write.
-    pub stamp: Stamp,
-}
-
-impl Header {
-    const WORDS: usize = 5 + 2 * 7;
-    const LEN: usize = Self::WORDS * 8 + 4;
-
-    fn to_bytes(self) -> [u8; Self::LEN] {
-        let mut words = [0; Self::WORDS];
-        words[..5].copy_from_slice(&[MAGIC, self.generation, self.sequence, self.tail, self.epoch]);
-        words[5..12].copy_from_slice(&self.base.words);
-        words[12..].copy_from_slice(&self.stamp.words);
-        let mut bytes = [0; Self::LEN];
-        for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
-            place.copy_from_slice(&word.to_le_bytes());
-        }
-        let sum = crc32fast::hash(&bytes[..Self::WORDS * 8]);
-        bytes[Self::WORDS * 8..].copy_from_slice(&sum.to_le_bytes());
-        bytes
-    }
-
-    fn from_bytes(bytes: &[u8; Self::LEN]) -> Option<Header> {
-        let (body, sum) = bytes.split_at(Self::WORDS * 8);
-        if crc32fast::hash(body).to_le_bytes() != *sum {
-            return None;
-        }
-        let mut words = [0; Self::WORDS];
-        for (word, bytes) in words.iter_mut().zip(body.chunks_exact(8)) {
-            *word = u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
-        }
-        let [magic, generation, sequence, tail, epoch] = words[..5] else { return None };
-        let stamp = |words: &[u64]| Stamp { words: words.try_into().expect("seven words") };
-        (magic == MAGIC).then(|| Header {
-            generation,
-            sequence,
-            tail,
-            epoch,
-            base: stamp(&words[5..12]),
-            stamp: stamp(&words[12..]),
-        })
-    }
-
-    /// Reads the header without any lock. `None`: there is none, or somebody is just writing it.
-    pub fn read(journal: &impl Disk) -> Option<Header> {
-        let mut bytes = [0; Self::LEN];
-        let len = journal.read_at(&mut bytes, 0).ok()?;
-        if len < bytes.len() { None } else { Header::from_bytes(&bytes) }
-    }
-}
-
-/// A state of the users file, for which something that was read from it holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Basis {
-    /// The file as the system describes it.
-    pub stamp: Stamp,
-    /// The epoch, if the journal knew the file in this state.
-    pub epoch: Option<u64>,
-}
-
-impl Basis {
-    /// What the file is now. `header` is the journal's.
-    pub fn now(stamp: Stamp, header: Option<&Header>) -> Basis {
-        let header = header.filter(|header| header.stamp == stamp);
-        Basis { stamp, epoch: header.map(|header| header.epoch) }
-    }
-
-    /// Whether lines are still where they were when the file is as `stamp` says: it is the same, or the journal
-    /// knows that nothing but slots has changed.
-    pub fn holds(&self, stamp: Stamp, header: Option<&Header>) -> bool {
-        let only_slots_changed = |header: &Header| {
-            header.stamp == stamp
-                && stamp.is_same_size_of_same_file(&self.stamp)
-                && (self.epoch == Some(header.epoch) || self.stamp == header.base)
-        };
-        stamp == self.stamp || header.is_some_and(only_slots_changed)
-    }
-}
-
-/// One slot to overwrite.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SlotWrite {
-    /// Where the line begins in the users file.
-    pub line: u64,
-    /// Where the slot begins in the users file.
-    pub slot: u64,
-    /// Fields 1 to 4 of the line.
-    pub fingerprint: Fingerprint,
-    /// What stands there.
-    pub before: Slot,
-    /// What is to stand there.
-    pub after: Slot,
-}
-
-enum Entry {
-    Slot {
-        inode: u64,
-        write: Box<SlotWrite>,
-    },
-    /// The whole file, for the one case in which it has to be rewritten in place.
-    Image {
-        inode: u64,
-        content: Vec<u8>,
-    },
-}
-
-const SLOT_ENTRY_LEN: usize = 1 + 8 + 8 + 8 + 16 + 2 * slot::LEN;
-
-impl Entry {
-    fn append_to(&self, out: &mut Vec<u8>) {
-        match self {
-            Entry::Slot { inode, write } => {
-                out.push(1);
-                for word in [*inode, write.line, write.slot] {
-                    out.extend_from_slice(&word.to_le_bytes());
-                }
-                out.extend_from_slice(&write.fingerprint.0);
-                out.extend_from_slice(&write.before);
-                out.extend_from_slice(&write.after);
-            }
-            Entry::Image { inode, content } => {
-                out.push(2);
-                out.extend_from_slice(&inode.to_le_bytes());
-                out.extend_from_slice(content);
-            }
-        }
-    }
-
-    /// Entries of a frame's body. `None`: written by a version we don't know.
-    fn parse_all(mut body: &[u8]) -> Option<Vec<Entry>> {
-        let word = |bytes: &[u8]| Some(u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?));
-        let mut entries = Vec::new();
-        while let Some((&kind, rest)) = body.split_first() {
-            match kind {
-                1 => {
-                    let (entry, after) = rest.split_at_checked(SLOT_ENTRY_LEN - 1)?;
-                    entries.push(Entry::Slot {
-                        inode: word(entry)?,
-                        write: Box::new(SlotWrite {
-                            line: word(&entry[8..])?,
-                            slot: word(&entry[16..])?,
-                            fingerprint: Fingerprint(entry[24..40].try_into().ok()?),
-                            before: entry[40..40 + slot::LEN].try_into().ok()?,
-                            after: entry[40 + slot::LEN..].try_into().ok()?,
-                        }),
-                    });
-                    body = after;
-                }
-                2 => {
-                    let content = rest.get(8..)?.to_vec();
-                    entries.push(Entry::Image { inode: word(rest)?, content });
-                    body = &[];
-                }
-                _ => return None,
-            }
-        }
-        Some(entries)
-    }
-}
 
 /// Which journal a process has already recovered from: device and inode.
 pub type JournalId = (u64, u64);
+
+/// The [`JournalId`] of an open journal.
+pub fn id_of(journal: &File) -> io::Result<JournalId> {
+    journal.metadata().map(|own| (own.dev(), own.ino()))
+}
+
+/// A run of a machine, and the journal in it, as mounted: between two looks in one such life, no power was cut.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Life {
+    boot: u128,
+    mount: u64,
+    /// No other mount is ever given that number. Not a part of what is stored.
+    is_unique: bool,
+    journal: JournalId,
+}
+
+impl Life {
+    const MAGIC: u64 = u64::from_le_bytes(*b"OTPLIFE1");
+    const WORDS: usize = 7;
+    const LEN: usize = Self::WORDS * 8;
+
+    fn of(journal: &File, id: JournalId) -> Option<Life> {
+        // STATX_MNT_ID_UNIQUE, which rustix has no name for: a number that is never given again. Older kernels leave it
+        // out, and give the other one.
+        let wanted = StatxFlags::MNT_ID | StatxFlags::from_bits_retain(0x4000);
+        let stat = rustix::fs::statx(journal, "", AtFlags::EMPTY_PATH, wanted).ok()?;
+        let is_unique = stat.stx_mask & 0x4000 != 0;
+        Some(Life { boot: boot()?, mount: stat.stx_mnt_id, is_unique, journal: id })
+    }
+
+    /// What the journal was marked with last.
+    fn marked(journal: &impl Disk) -> io::Result<[u8; Life::LEN]> {
+        let mut bytes = [0; Life::LEN];
+        journal.read_at(&mut bytes, MARK_START)?;
+        Ok(bytes)
+    }
+
+    fn is_of(self, journal: &impl Disk) -> io::Result<bool> {
+        Ok(Life::marked(journal)? == self.to_bytes())
+    }
+
+    fn to_bytes(self) -> [u8; Life::LEN] {
+        let (device, inode) = self.journal;
+        let mut words =
+            [Life::MAGIC, (self.boot >> 64) as u64, self.boot as u64, self.mount, device, inode, 0];
+        let mut bytes = [0; Life::LEN];
+        for i in 0..words.len() {
+            if i + 1 == Life::WORDS {
+                words[i] = u64::from(crc32fast::hash(&bytes[..i * 8]));
+            }
+            bytes[i * 8..i * 8 + 8].copy_from_slice(&words[i].to_le_bytes());
+        }
+        bytes
+    }
+}
+
+/// How a users file is kept safe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Safety {
+    /// Slots are synced with the journal alone.
+    Journalled,
+    /// The journal may not be where the file is when the power comes back, or not the only one: each login syncs the
+    /// users file itself, and its frame is forgotten before it is answered.
+    SyncedEach(&'static str),
+}
+
+/// How the users file can be kept safe, seen from where its journal is. `Err`: it can't.
+pub fn safety_of(users: &File, journal: &File, path: &Path) -> Result<Safety, Fault> {
+    let inspect = |file: &File| file.metadata().map_err(|error| Fault::new("inspect", path, error));
+    let (users_is, journal_is) = (inspect(users)?, inspect(journal)?);
+    if users_is.nlink() > 1 {
+        return Err(Fault::of(
+            "protect",
+            path,
+            "it has several names (hard links), and each would have a journal and a lock of its own",
+            "remove the other names (`find DIRECTORY -samefile` finds them), or copy it to a file of its own",
+        ));
+    }
+    if users_is.dev() != journal_is.dev() {
+        return Ok(Safety::SyncedEach("its journal is on another file system"));
+    }
+    if is_mount_point(users) {
+        return Ok(Safety::SyncedEach("it is mounted by itself, and may have another journal elsewhere"));
+    }
+    Ok(Safety::Journalled)
+}
+
+fn is_mount_point(file: &File) -> bool {
+    rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
+        .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+/// The header of a journal in which nothing waits to be done. For somebody who hasn't recovered from it, somebody else
+/// must have in this `life`.
+fn quiet_header(journal: &impl Disk, life: Option<Life>) -> io::Result<Option<Header>> {
+    let Some(header) = Header::read(journal) else { return Ok(None) };
+    if let Some(life) = life
+        && !(life.is_of(journal)? && (life.is_unique || header.place.sequence == 0))
+    {
+        return Ok(None);
+    }
+    // A frame after the last one that the header knows, or one that was to be forgotten.
+    let is_begun = match frame::read(journal, header.tail)? {
+        FrameAt::Nothing => false,
+        FrameAt::Broken(Head { place, .. }) | FrameAt::Whole { place, .. } => {
+            place == header.place || header.place.sequence == 0
+        }
+    };
+    Ok((!is_begun && !is_replacing(journal)).then_some(header))
+}
+
+/// Whether a process that hasn't recovered from this journal may read the users file without doing so: nothing waits,
+/// and no power was cut since somebody saw to that.
+pub fn is_quiet(journal: &File) -> bool {
+    let look = || -> io::Result<bool> {
+        let Some(life) = Life::of(journal, id_of(journal)?) else { return Ok(false) };
+        Ok(quiet_header(journal, Some(life))?.is_some())
+    };
+    look().unwrap_or(false)
+}
 
 /// The journal, open under the lock and caught up with: what was begun before is finished.
 pub struct Journal<'l, D: Disk = File> {
@@ -322,6 +181,8 @@ pub struct Journal<'l, D: Disk = File> {
     users_path: PathBuf,
     capacity: u64,
     header: Header,
+    life: Option<Life>,
+    safety: Safety,
 }
 
 impl<'l> Journal<'l> {
@@ -332,36 +193,82 @@ impl<'l> Journal<'l> {
         let users_path = locked.paths.resolved.clone();
         let users = locked.users.metadata().map_err(|error| Fault::new("inspect", &users_path, error))?;
         let file = open_or_create(&path, &users)?;
-        let own = file.metadata().map_err(|error| Fault::new("inspect", &path, error))?;
-        let id = (own.dev(), own.ino());
-        let journal = Journal {
+        let id = id_of(&file).map_err(|error| Fault::new("inspect", &path, error))?;
+        let safety = safety_of(&locked.users, &file, &users_path)?;
+        let is_recovered = *recovered == Some(id);
+        let life = Life::of(&file, id);
+        let mut journal = Journal {
             file,
             path,
             users: &locked.users,
             users_path,
             capacity: CAPACITY,
             header: Header::default(),
+            life,
+            safety,
         };
-        let journal = journal.catch_up(*recovered == Some(id))?;
+        journal.refuse_foreign_content()?;
+        match journal.quiet_header(is_recovered)? {
+            Some(header) => journal.header = header,
+            None => {
+                // Whatever comes of it: what this process knew holds no longer.
+                *recovered = None;
+                journal.recover(is_recovered)?;
+                leftovers::remove(&locked.paths);
+            }
+        }
         *recovered = Some(id);
         Ok(journal)
     }
+
+    /// Which one it is.
+    pub fn id(&self) -> Result<JournalId, Fault> {
+        id_of(&self.file).map_err(|error| self.fault("inspect", error))
+    }
+}
+
+/// What is to be done about a slot that a frame names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It is as the last frame left it. Written again, in case a sync has failed.
+    Done,
+    /// It is as it was before one of the frames.
+    Former,
+    /// It is a part of one image and a part of another.
+    Torn,
+    /// Somebody else has written there since.
+    Foreign,
+}
+
+/// A slot that frames name, and all that has stood there.
+struct Written {
+    write: SlotWrite,
+    images: Vec<Slot>,
+    /// Of another users file under this name.
+    is_elsewhere: bool,
+    /// Its process may have been killed in the middle of it.
+    is_pending: bool,
+}
+
+/// Frames as they were found.
+struct Found {
+    entries: Vec<(Entry, bool)>,
+    place: Place,
+    end: u64,
 }
 
 impl<D: Disk> Journal<'_, D> {
-    fn catch_up(mut self, is_recovered: bool) -> Result<Self, Fault> {
-        if self.size()? < self.capacity {
-            self.make_room()?;
-        }
-        match Header::read(&self.file) {
-            Some(header) if is_recovered && !self.has_frame_at_tail(&header) => self.header = header,
-            header => {
-                self.header = header.unwrap_or_default();
-                self.recover()?;
-            }
-        }
-        self.notice_foreign_change()?;
-        Ok(self)
+    /// The header, if nothing is left to do and nobody else has changed the users file: this process has seen to that
+    /// before, or another one in this life has.
+    fn quiet_header(&self, is_recovered: bool) -> Result<Option<Header>, Fault> {
+        let life = match (is_recovered, self.life) {
+            (true, _) => None,
+            (false, Some(life)) => Some(life),
+            (false, None) => return Ok(None),
+        };
+        let header = quiet_header(&self.file, life).map_err(|error| self.fault("read", error))?;
+        let stamp = self.users_stamp()?;
+        Ok(header.filter(|header| header.stamp == stamp))
     }
 
     /// The header as it stands.
@@ -375,6 +282,20 @@ impl<D: Disk> Journal<'_, D> {
 
     fn users_fault(&self, operation: &'static str, error: io::Error) -> Fault {
         Fault::new(operation, &self.users_path, error)
+    }
+
+    fn refuse_foreign_content(&self) -> Result<(), Fault> {
+        let mut start = [0; 8];
+        self.file.read_at(&mut start, 0).map_err(|error| self.fault("read", error))?;
+        if Header::may_begin_with(start) {
+            return Ok(());
+        }
+        Err(Fault::of(
+            "use",
+            &self.path,
+            "it is no journal, or one of a later version of otpgate",
+            "install the later version on all servers that share the users file, or move the file away",
+        ))
     }
 
     /// Real zeros, not a hole: a sync of data that is already allocated has no other blocks to write.
@@ -393,108 +314,177 @@ impl<D: Disk> Journal<'_, D> {
         self.users.stamp().map_err(|error| self.users_fault("inspect", error))
     }
 
-    fn has_frame_at_tail(&self, header: &Header) -> bool {
-        matches!(self.read_frame(header.tail), Ok(Some(frame))
-            if frame.generation == header.generation && frame.sequence == header.sequence)
+    fn is_of_this_life(&self) -> Result<bool, Fault> {
+        let Some(life) = self.life else { return Ok(false) };
+        life.is_of(&self.file).map_err(|error| self.fault("read", error))
     }
 
-    fn read_frame(&self, at: u64) -> io::Result<Option<Frame>> {
-        let mut head = [0; FRAME_HEAD];
-        if self.file.read_at(&mut head, at)? < head.len() {
-            return Ok(None);
+    /// Finishes what was begun, and leaves an empty journal.
+    fn recover(&mut self, is_recovered: bool) -> Result<(), Fault> {
+        if self.size()? < self.capacity {
+            self.make_room()?;
         }
-        let word = |i: usize| u64::from_le_bytes(head[i * 8..i * 8 + 8].try_into().expect("eight bytes"));
-        let [magic, generation, sequence, len, sum] = [word(0), word(1), word(2), word(3), word(4)];
-        let size = self.file.stamp()?.size();
-        let end = at.checked_add(FRAME_HEAD as u64).and_then(|start| start.checked_add(len));
-        let Some(end) = end.filter(|&end| magic == FRAME_MAGIC && end <= size) else { return Ok(None) };
-        let mut body = vec![0; len as usize];
-        let is_whole = self.file.read_at(&mut body, at + FRAME_HEAD as u64)? == body.len();
-        if !is_whole || frame_sum(&head[..32], &body) != sum {
-            return Ok(None);
+        let (header, stamp) = (Header::read(&self.file), self.users_stamp()?);
+        let may_have_crashed = !is_recovered && !self.is_of_this_life()?;
+        let mark = Life::marked(&self.file).map_err(|error| self.fault("read", error))?;
+        let has_been_ours = mark[..8] == Life::MAGIC.to_le_bytes();
+        let is_foreign = header.is_none_or(|header| header.stamp != stamp);
+        self.header = header.unwrap_or_default();
+
+        let found = self.read_frames(header)?;
+        let mut has_moved = false;
+        if let Some(found) = found {
+            self.header.place = found.place;
+            self.header.tail = found.end;
+            // Before anything rests on it: what a killed process has left may not be on the disk.
+            self.write_again(FRAMES_START, found.end)?;
+            self.sync_journal()?;
+            has_moved = self.apply(found.entries, may_have_crashed)?;
+            self.sync_users()?;
+        } else if is_foreign || may_have_crashed {
+            self.sync_users()?;
         }
-        Ok(Some(Frame { generation, sequence, body, end }))
+        if is_foreign || may_have_crashed {
+            // Editors don't sync. If a crash took their work back, frames written upon it would fit nothing.
+            self.users
+                .sync_name(&self.users_path)
+                .map_err(|error| self.users_fault("sync the name of", error))?;
+        }
+        let mut now = self.users_stamp()?;
+        if is_foreign && !has_moved && now.rest_of_tick().is_some() {
+            // Whoever edits may go on in the same tick: not a state to be known by its stamp, so far.
+            now = Stamp::default();
+        }
+        if has_moved || !has_been_ours || self.has_remains()? {
+            self.wipe()?;
+        } else {
+            self.start_over()?;
+        }
+        self.header.stamp = now;
+        if is_foreign || may_have_crashed || has_moved {
+            self.begin_epoch(if has_moved { now } else { stamp }, now)?;
+        } else {
+            self.write_header()?;
+        }
+        if is_replacing(&self.file) {
+            self.set_replacing(false)?;
+        }
+        match self.life {
+            Some(life) if !self.is_of_this_life()? => self
+                .file
+                .write_all_at(&life.to_bytes(), MARK_START)
+                .map_err(|error| self.fault("write", error)),
+            _ => Ok(()),
+        }
     }
 
-    /// Reads all frames and brings the users file to where they say it was.
-    fn recover(&mut self) -> Result<(), Fault> {
-        let mut entries = Vec::new();
+    fn set_replacing(&self, is_replacing: bool) -> Result<(), Fault> {
+        let word = if is_replacing { IS_REPLACING } else { 0 };
+        self.file.write_all_at(&word.to_le_bytes(), FLAG_START).map_err(|error| self.fault("write", error))
+    }
+
+    /// The frames from the first on, as far as they are whole. An entry goes with whether it may be unfinished though no
+    /// power was cut: the header, written last of all, doesn't know its frame.
+    fn read_frames(&self, header: Option<Header>) -> Result<Option<Found>, Fault> {
+        let mut found: Option<Found> = None;
         let mut at = FRAMES_START;
-        let mut last: Option<(u64, u64)> = None;
-        while let Some(frame) = self.read_frame(at).map_err(|error| self.fault("read", error))? {
-            let expected = last.map_or((frame.generation, 0), |(generation, next)| (generation, next));
-            if (frame.generation, frame.sequence) != expected {
-                break;
+        loop {
+            let frame = frame::read(&self.file, at).map_err(|error| self.fault("read", error))?;
+            let FrameAt::Whole { place, body, end } = frame else { return Ok(found) };
+            let expected = found.as_ref().map_or(Place { sequence: 0, ..place }, |found| found.place);
+            if place != expected {
+                return Ok(found);
             }
-            match Entry::parse_all(&frame.body) {
-                Some(found) => entries.extend(found),
-                None => {
-                    return Err(Fault::of(
-                        "read",
-                        &self.path,
-                        "it was written by a version of otpgate that this one doesn't know",
-                        "install the newer version on all servers that share the users file",
-                    ));
+            let Some(entries) = Entry::parse_all(&body) else {
+                return Err(Fault::of(
+                    "read",
+                    &self.path,
+                    "it was written by a version of otpgate that this one doesn't know",
+                    "install the newer version on all servers that share the users file",
+                ));
+            };
+            let is_pending = header.is_none_or(|header| {
+                header.place.generation != place.generation || place.sequence >= header.place.sequence
+            });
+            let place = Place::next_of(place);
+            let entries = entries.into_iter().map(|entry| (entry, is_pending));
+            match &mut found {
+                Some(found) => {
+                    found.entries.extend(entries);
+                    (found.place, found.end) = (place, end);
                 }
+                None => found = Some(Found { entries: entries.collect(), place, end }),
             }
-            last = Some((frame.generation, frame.sequence + 1));
-            at = frame.end;
+            at = end;
         }
-        match last {
-            Some((generation, sequence)) => {
-                self.header = Header { generation, sequence, tail: at, ..self.header };
-                self.apply(entries)?;
-            }
-            None => self.start_over()?,
-        }
-        self.write_header()
     }
 
-    fn apply(&mut self, entries: Vec<Entry>) -> Result<(), Fault> {
+    /// Writes what stands there: a sync that failed has left it in memory alone.
+    fn write_again(&self, from: u64, to: u64) -> Result<(), Fault> {
+        let mut bytes = Zeroizing::new(vec![0; (to - from) as usize]);
+        self.file.read_at(&mut bytes, from).map_err(|error| self.fault("read", error))?;
+        self.file.write_all_at(&bytes, from).map_err(|error| self.fault("write", error))
+    }
+
+    /// Brings the users file to where the frames say it was. Whether lines have moved.
+    fn apply(&mut self, entries: Vec<(Entry, bool)>, may_have_crashed: bool) -> Result<bool, Fault> {
         let users = self.users_stamp()?.inode();
-        let mut slots: Vec<(SlotWrite, Vec<Slot>)> = Vec::new();
-        for entry in entries {
+        let mut slots: Vec<Written> = Vec::new();
+        let mut has_moved = false;
+        for (entry, is_pending) in entries {
             match entry {
-                Entry::Slot { inode, write } if inode == users => {
-                    let known = slots.iter_mut().find(|(known, _)| {
+                Entry::Slot { inode, write } => {
+                    let known = slots.iter_mut().find(|known| {
+                        let known = &known.write;
                         (known.line, known.slot, known.fingerprint)
                             == (write.line, write.slot, write.fingerprint)
                     });
                     match known {
-                        Some((known, images)) => {
-                            images.push(write.before);
-                            images.push(write.after);
-                            known.after = write.after;
+                        Some(known) => {
+                            known.images.extend([write.before, write.after]);
+                            known.write.after = write.after;
+                            known.is_pending |= is_pending;
                         }
-                        None => slots.push(((*write).clone(), vec![write.before, write.after])),
+                        None => slots.push(Written {
+                            images: vec![write.before, write.after],
+                            write: *write,
+                            is_elsewhere: inode != users,
+                            is_pending,
+                        }),
                     }
                 }
                 Entry::Image { inode, content } if inode == users => {
                     self.overwrite_users(&content)?;
-                    self.forget_durably()?;
-                    slots.clear();
+                    has_moved = true;
                 }
-                Entry::Slot { .. } | Entry::Image { .. } => {}
+                // The file was replaced, with what the image was to bring or with something else.
+                Entry::Image { .. } => {}
             }
         }
-        for (write, images) in slots {
-            if self.is_unfinished(&write, &images).map_err(|error| self.users_fault("read", error))? {
-                self.write_slot(&write)?;
+        for written in slots {
+            let standing = self.standing(&written).map_err(|error| self.users_fault("read", error))?;
+            let is_ours = match standing {
+                // An older copy that was put back, by whatever means: its codes stay spent.
+                Standing::Done | Standing::Former => true,
+                Standing::Torn => !written.is_elsewhere && (may_have_crashed || written.is_pending),
+                Standing::Foreign => false,
+            };
+            if is_ours {
+                self.write_slot(&written.write)?;
             }
         }
-        Ok(())
+        Ok(has_moved)
     }
 
-    /// Whether what stands in the file is one of the slot's former images, or torn between them. Anything else
-    /// was written by somebody else since and is left alone.
-    fn is_unfinished(&self, write: &SlotWrite, images: &[Slot]) -> io::Result<bool> {
+    fn standing(&self, written: &Written) -> io::Result<Standing> {
+        let Written { write, images, .. } = written;
         let head_len = write.slot.saturating_sub(write.line) as usize;
         if write.slot < write.line || head_len > line::LINE_MAX {
-            return Ok(false);
+            return Ok(Standing::Foreign);
         }
         let mut line = vec![0; head_len + slot::LEN];
         if self.users.read_at(&mut line, write.line)? < line.len() {
-            return Ok(false);
+            return Ok(Standing::Foreign);
         }
         let (head, current) = line.split_at(head_len);
         let starts_line = write.line == 0 || {
@@ -502,40 +492,25 @@ impl<D: Disk> Journal<'_, D> {
             self.users.read_at(&mut before, write.line - 1)?;
             before == *b"\n"
         };
-        let is_ours = starts_line
+        let is_the_line = starts_line
             && !head.contains(&b'\n')
             && record::fingerprint_of_line(head) == Some(write.fingerprint);
-        if !is_ours || current == write.after {
-            return Ok(false);
-        }
-        let is_former = images.iter().any(|image| current == image);
-        let is_torn =
-            || current.iter().enumerate().all(|(i, byte)| images.iter().any(|image| image[i] == *byte));
-        let is_whole = record::parse(&line, &jiff::tz::TimeZone::UTC).is_ok_and(|record| record.state.intact);
-        Ok(is_former || (!is_whole && is_torn()))
+        Ok(if !is_the_line {
+            Standing::Foreign
+        } else if current == write.after {
+            Standing::Done
+        } else if images.iter().any(|image| current == image) {
+            Standing::Former
+        } else if !is_whole_slot(&line, head_len) && is_torn(current, images) {
+            Standing::Torn
+        } else {
+            Standing::Foreign
+        })
     }
 
-    /// If somebody changed the users file without the journal, what the frames say is of the past, and every
-    /// process has to look where its lines are.
-    fn notice_foreign_change(&mut self) -> Result<(), Fault> {
-        let stamp = self.users_stamp()?;
-        if self.header.stamp != stamp {
-            // Editors don't sync. If a crash took their work back, frames written upon it would fit nothing.
-            self.sync_users()?;
-            self.users
-                .sync_name(&self.users_path)
-                .map_err(|error| self.users_fault("sync the name of", error))?;
-            if self.header.sequence != 0 {
-                self.start_over()?;
-            }
-            self.begin_epoch(stamp)?;
-        }
-        Ok(())
-    }
-
-    fn begin_epoch(&mut self, stamp: Stamp) -> Result<(), Fault> {
+    fn begin_epoch(&mut self, base: Stamp, stamp: Stamp) -> Result<(), Fault> {
         self.header.epoch = self.random()?;
-        self.header.base = stamp;
+        self.header.base = base;
         self.header.stamp = stamp;
         self.write_header()
     }
@@ -548,28 +523,70 @@ impl<D: Disk> Journal<'_, D> {
     }
 
     fn sync_users(&self) -> Result<(), Fault> {
-        self.users.sync_data().map_err(|error| self.users_fault("sync", error))
+        self.users.sync_data().map_err(|error| {
+            self.distrust();
+            self.users_fault("sync", error)
+        })
+    }
+
+    fn sync_journal(&self) -> Result<(), Fault> {
+        self.file.sync_data().map_err(|error| {
+            self.distrust();
+            self.fault("sync", error)
+        })
+    }
+
+    /// Has everybody recover anew: a sync has failed, and what it was to save is in memory alone. The next sync would
+    /// not even try it again.
+    fn distrust(&self) {
+        // Were this to fail, too, the frame would still be found behind the header's last one.
+        let _ = self.file.write_all_at(&[0; Header::LEN], 0);
     }
 
     /// Forgets all frames. The users file must have been synced.
     fn start_over(&mut self) -> Result<(), Fault> {
-        self.header.generation = self.random()?;
-        self.header.sequence = 0;
+        self.announce_start()?;
+        self.forget_first()
+    }
+
+    /// In this order: a process killed in between leaves a header that fits what comes next. The other way round it
+    /// would be one that makes others append where no recovery looks.
+    fn announce_start(&mut self) -> Result<(), Fault> {
+        self.header.place = Place { generation: self.random()?, sequence: 0 };
         self.header.tail = FRAMES_START;
+        self.write_header()
+    }
+
+    fn forget_first(&self) -> Result<(), Fault> {
         if self.size()? > self.capacity {
             self.file.set_len(self.capacity).map_err(|error| self.fault("shorten", error))?;
         }
-        // In this order: a process killed in between leaves a header that fits what comes next. The other way round
-        // it would be one that makes others append where no recovery looks.
-        self.write_header()?;
-        self.file.write_all_at(&[0; FRAME_HEAD], FRAMES_START).map_err(|error| self.fault("write", error))
+        self.file
+            .write_all_at(&[0; frame::HEAD_LEN], FRAMES_START)
+            .map_err(|error| self.fault("write", error))
     }
 
-    /// The same so that no crash brings the frames back: an image of the whole file would undo what others have written
-    /// since.
-    fn forget_durably(&mut self) -> Result<(), Fault> {
-        self.start_over()?;
-        self.file.sync_data().map_err(|error| self.fault("sync", error))
+    /// The same so that no crash brings a frame back, and nothing can be read of them: an image of the whole file holds
+    /// PINs and keys, and would undo what others have written since. The first head stays until the rest is gone: it
+    /// says that there is something to wipe.
+    fn wipe(&mut self) -> Result<(), Fault> {
+        self.announce_start()?;
+        let zeros = [0; 1 << 16];
+        let (mut at, size) = (FRAMES_START + frame::HEAD_LEN as u64, self.size()?);
+        while at < size {
+            let len = zeros.len().min((size - at) as usize);
+            self.file.write_all_at(&zeros[..len], at).map_err(|error| self.fault("wipe", error))?;
+            at += len as u64;
+        }
+        self.sync_journal()?;
+        self.forget_first()?;
+        self.sync_journal()
+    }
+
+    /// Whether an image was begun here or is not wiped.
+    fn has_remains(&self) -> Result<bool, Fault> {
+        let first = frame::read(&self.file, FRAMES_START).map_err(|error| self.fault("read", error))?;
+        Ok(matches!(first, FrameAt::Broken(_)) || self.size()? > self.capacity)
     }
 
     fn write_header(&self) -> Result<(), Fault> {
@@ -577,32 +594,22 @@ impl<D: Disk> Journal<'_, D> {
     }
 
     fn append(&mut self, entries: &[Entry]) -> Result<(), Fault> {
-        let mut body = Vec::new();
-        for entry in entries {
-            entry.append_to(&mut body);
-        }
-        let len = (FRAME_HEAD + body.len()) as u64;
-        if self.header.tail + len > self.capacity && self.header.sequence != 0 {
+        let frame = frame::encode(self.header.place, entries);
+        if self.header.tail + frame.len() as u64 > self.capacity && self.header.place.sequence != 0 {
             self.sync_users()?;
             self.start_over()?;
+            return self.append(entries);
         }
-        let mut frame = Vec::with_capacity(len as usize);
-        for word in [FRAME_MAGIC, self.header.generation, self.header.sequence, body.len() as u64] {
-            frame.extend_from_slice(&word.to_le_bytes());
-        }
-        let sum = frame_sum(&frame, &body);
-        frame.extend_from_slice(&sum.to_le_bytes());
-        frame.extend_from_slice(&body);
         self.file.write_all_at(&frame, self.header.tail).map_err(|error| self.fault("write", error))?;
-        self.file.sync_data().map_err(|error| self.fault("sync", error))?;
-        self.header.tail += len;
-        self.header.sequence += 1;
+        self.sync_journal()?;
+        self.header.tail += frame.len() as u64;
+        self.header.place = Place::next_of(self.header.place);
         Ok(())
     }
 
     /// Overwrites slots, durably: when this returns, no crash can undo it.
     pub fn write_slots(&mut self, writes: Vec<SlotWrite>) -> Result<(), Fault> {
-        let inode = self.header.stamp.inode();
+        let inode = self.users_stamp()?.inode();
         let entries: Vec<Entry> =
             writes.into_iter().map(|write| Entry::Slot { inode, write: Box::new(write) }).collect();
         self.append(&entries)?;
@@ -612,6 +619,11 @@ impl<D: Disk> Journal<'_, D> {
             }
         }
         self.header.stamp = self.users_stamp()?;
+        if self.safety != Safety::Journalled {
+            self.sync_users()?;
+            self.start_over()?;
+            return self.sync_journal();
+        }
         self.write_header()
     }
 
@@ -620,32 +632,57 @@ impl<D: Disk> Journal<'_, D> {
     }
 
     /// Replaces the whole content in place, durably, where a new file can't take the old one's place.
-    pub fn write_image(&mut self, content: Vec<u8>) -> Result<(), Fault> {
-        let inode = self.header.stamp.inode();
+    pub fn write_image(&mut self, content: Zeroizing<Vec<u8>>) -> Result<(), Fault> {
+        let inode = self.users_stamp()?.inode();
+        // A file that is half written for want of space is nobody's to read until there is some.
+        self.users
+            .reserve(content.len() as u64)
+            .map_err(|error| self.users_fault("reserve space for a rewrite of", error))?;
         // Earlier frames are of the file as it was.
         self.sync_users()?;
         self.start_over()?;
         let entry = [Entry::Image { inode, content }];
-        self.append(&entry)?;
+        if let Err(fault) = self.append_image(&entry) {
+            // Nothing is changed so far. What is there of the image goes, or is found by the next one.
+            let _ = self.wipe();
+            return Err(fault);
+        }
         if let [Entry::Image { content, .. }] = &entry {
             self.overwrite_users(content)?;
         }
-        self.forget_durably()?;
-        self.new_epoch(self.users)
+        self.empty()
+    }
+
+    /// Says first that there will be something to wipe.
+    fn append_image(&mut self, entry: &[Entry]) -> Result<(), Fault> {
+        let frame = frame::encode(self.header.place, entry);
+        let head = &frame[..frame::HEAD_LEN];
+        self.file.write_all_at(head, self.header.tail).map_err(|error| self.fault("write", error))?;
+        self.sync_journal()?;
+        self.append(entry)
     }
 
     fn overwrite_users(&self, content: &[u8]) -> Result<(), Fault> {
         self.users
-            .write_all_at(content, 0)
+            .reserve(content.len() as u64)
+            .and_then(|()| self.users.write_all_at(content, 0))
             .and_then(|()| self.users.set_len(content.len() as u64))
             .map_err(|error| self.users_fault("write", error))?;
         self.sync_users()
     }
 
+    /// For somebody who is about to change the file by other means, or has done so under the lock: no frame can undo it,
+    /// and everybody looks where the lines are now.
+    pub fn empty(&mut self) -> Result<(), Fault> {
+        self.sync_users()?;
+        self.wipe()?;
+        self.new_epoch(self.users)
+    }
+
     /// Says that lines may have moved: the users file is now this one, in this state.
     fn new_epoch(&mut self, users: &D) -> Result<(), Fault> {
         let stamp = users.stamp().map_err(|error| self.users_fault("inspect", error))?;
-        self.begin_epoch(stamp)
+        self.begin_epoch(stamp, stamp)
     }
 
     /// Puts another file in the place of the users file: `write` fills it, `rename` gives it the name, or says that it
@@ -658,17 +695,50 @@ impl<D: Disk> Journal<'_, D> {
     ) -> Result<bool, Fault> {
         write(&mut Appending { file: new, len: 0 })?;
         new.sync_all().map_err(|error| self.users_fault("sync a new version of", error))?;
+        // Who reads the new file before its name is on the disk would answer by what a crash can take back.
+        self.set_replacing(true)?;
         if !rename() {
+            self.set_replacing(false)?;
             return Ok(false);
         }
-        new.sync_name(&self.users_path).map_err(|error| self.users_fault("sync the name of", error))?;
+        new.sync_name(&self.users_path).map_err(|error| {
+            self.distrust();
+            self.users_fault("sync the name of", error)
+        })?;
         // The frames are of the old file; its number may be the next one's that is made.
-        if self.header.sequence != 0 {
-            self.forget_durably()?;
+        if self.header.place.sequence != 0 {
+            self.start_over()?;
+            self.sync_journal()?;
         }
         self.new_epoch(new)?;
+        self.set_replacing(false)?;
         Ok(true)
     }
+}
+
+/// Whether somebody is putting another file in the place of the users file: it may be there without being durable.
+pub(super) fn is_replacing(journal: &impl Disk) -> bool {
+    let mut word = [0; 8];
+    journal.read_at(&mut word, FLAG_START).is_err() || word == IS_REPLACING.to_le_bytes()
+}
+
+/// Whether the state in a slot is one that was written there as a whole. That the line has a word with a right checksum
+/// isn't enough: behind a short one, the end of a longer one may be left.
+fn is_whole_slot(line: &[u8], head_len: usize) -> bool {
+    record::parse(line, &jiff::tz::TimeZone::UTC)
+        .is_ok_and(|record| record.state.intact && record.layout.slot == Some(head_len))
+}
+
+/// Whether a slot can be what cuts have left of these images: each byte is one of theirs. A recovery can be cut, too, so
+/// nothing is said of how many pieces there are.
+fn is_torn(current: &[u8], images: &[Slot]) -> bool {
+    current.iter().enumerate().all(|(i, byte)| images.iter().any(|image| image[i] == *byte))
+}
+
+/// Tells one run of the machine from the next.
+pub(super) fn boot() -> Option<u128> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    u128::from_str_radix(&text.trim().replace('-', ""), 16).ok()
 }
 
 /// Writes a file from its beginning on.
@@ -687,34 +757,6 @@ impl<D: Disk> io::Write for Appending<'_, D> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-struct Frame {
-    generation: u64,
-    sequence: u64,
-    body: Vec<u8>,
-    end: u64,
-}
-
-fn frame_sum(head: &[u8], body: &[u8]) -> u64 {
-    let mut sum = crc32fast::Hasher::new();
-    sum.update(head);
-    sum.update(body);
-    u64::from(sum.finalize())
-}
-
-/// Fills the buffer as far as the file goes.
-pub fn read_as_far_as_possible(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match FileExt::read_at(file, &mut buffer[filled..], at + filled as u64) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 #[cfg(test)]

@@ -17,7 +17,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, FlockOperation, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, RenameFlags, Uid};
+use rustix::io::Errno;
 
 use super::fault::Fault;
 
@@ -88,7 +89,8 @@ pub struct Locked {
     pub users: File,
     /// Where it is.
     pub paths: Paths,
-    files: Vec<File>,
+    /// The lock files, with the paths they are to stay under.
+    files: Vec<(PathBuf, File)>,
 }
 
 impl Locked {
@@ -113,13 +115,13 @@ impl Locked {
                 let file = open_or_create(&path, &owner)?;
                 let is_network = is_on_network(&file);
                 // Registered before it is locked, so that whatever is held gets released.
-                locked.files.push(file);
-                let file = &locked.files[locked.files.len() - 1];
-                wait.until(&path, || Ok((is_network || try_flock(file)?) && try_ofd_lock(file)?))?;
+                locked.files.push((path, file));
+                let (path, file) = &locked.files[locked.files.len() - 1];
+                wait.until(path, || Ok((is_network || try_flock(file)?) && try_ofd_lock(file)?))?;
             }
             let path = locked.paths.resolved.clone();
             wait.until(&path, || try_ofd_lock(&locked.users))?;
-            if locked.is_still_the_file()? {
+            if locked.names_the_file()? && locked.names_its_locks() {
                 return Ok(locked);
             }
             // Replaced while we waited: lock what is there now.
@@ -127,19 +129,41 @@ impl Locked {
         }
     }
 
-    fn is_still_the_file(&self) -> Result<bool, Fault> {
+    fn names_the_file(&self) -> Result<bool, Fault> {
         let path = &self.paths.configured;
-        let here = std::fs::metadata(path).map_err(|error| Fault::new("inspect", path, error))?;
-        let ours = self.users.metadata().map_err(|error| Fault::new("inspect", path, error))?;
-        Ok((here.dev(), here.ino()) == (ours.dev(), ours.ino()))
+        is_named(&self.users, path).map_err(|error| Fault::new("inspect", path, error))
     }
+
+    /// Whether others who want the lock meet the files that we hold. A lock file that is gone keeps nobody out.
+    fn names_its_locks(&self) -> bool {
+        self.files.iter().all(|(path, file)| is_named(file, path).unwrap_or(false))
+    }
+
+    /// `Err` if somebody has removed or replaced the users file or a lock while it was held: another party may have
+    /// been let in, and what was written may be gone with the old file.
+    pub fn has_held(&self) -> Result<(), Fault> {
+        if self.names_the_file()? && self.names_its_locks() {
+            return Ok(());
+        }
+        Err(Fault::of(
+            "rely on the lock of",
+            &self.paths.configured,
+            "the file or its lock was removed or replaced by another one while it was held",
+            "find out what does that: replace the users file only under its lock, and leave the lock file where it is",
+        ))
+    }
+}
+
+fn is_named(file: &File, path: &Path) -> io::Result<bool> {
+    let (here, ours) = (std::fs::metadata(path)?, file.metadata()?);
+    Ok((here.dev(), here.ino()) == (ours.dev(), ours.ino()))
 }
 
 impl Drop for Locked {
     fn drop(&mut self) {
         // Closing is not enough: a child forked meanwhile keeps the open file, and with it the lock, alive.
         ofd_unlock(&self.users);
-        for file in self.files.iter().rev() {
+        for (_, file) in self.files.iter().rev() {
             ofd_unlock(file);
             let _ = rustix::fs::flock(file, FlockOperation::Unlock);
         }
@@ -199,13 +223,22 @@ fn create(path: &Path, owner: &std::fs::Metadata) -> Result<(), Fault> {
     };
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = rustix::fs::open(&temporary, flags, Mode::RUSR | Mode::WUSR).map_err(|e| fault(e.into()))?;
-    let made = give_to(&file, owner).and_then(|()| {
-        rustix::fs::linkat(rustix::fs::CWD, &temporary, rustix::fs::CWD, path, AtFlags::empty())
-    });
+    let made = give_to(&file, owner).and_then(|()| name(&temporary, path));
     let _ = rustix::fs::unlink(&temporary);
     match made {
-        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(error) => Err(fault(error.into())),
+    }
+}
+
+/// Gives a file another name, which nobody may have.
+fn name(temporary: &Path, path: &Path) -> rustix::io::Result<()> {
+    match rustix::fs::linkat(CWD, temporary, CWD, path, AtFlags::empty()) {
+        // Not every file system has hard links.
+        Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {
+            rustix::fs::renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE)
+        }
+        named => named,
     }
 }
 

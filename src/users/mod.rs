@@ -6,6 +6,8 @@
 //! - [`localtime`]: the time field.
 //! - [`lock`]: who may write.
 //! - [`journal`]: what makes a write whole and durable.
+//! - [`stamp`] and [`watch`]: how readers notice changes.
+//! - [`leftovers`]: what killed processes have left.
 //! - [`index`]: where a user's lines are.
 //! - [`shared_index`]: how processes share that.
 //! - [`mod@file`]: all of these together: the store behind [`crate::gate`].
@@ -18,6 +20,7 @@ pub mod fault;
 pub mod file;
 pub mod index;
 pub mod journal;
+pub mod leftovers;
 pub mod line;
 pub mod localtime;
 pub mod lock;
@@ -25,3 +28,5 @@ pub mod record;
 pub mod rewrite;
 pub mod shared_index;
 pub mod slot;
+pub mod stamp;
+pub mod watch;

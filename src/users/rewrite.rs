@@ -11,9 +11,11 @@ use rustix::fs::{Gid, Mode, OFlags, Uid, XattrFlags};
 
 use super::fault::Fault;
 use super::index;
-use super::journal::{Journal, Stamp};
-use super::lock::{Locked, with_suffix};
+use super::journal::Journal;
+use super::leftovers;
+use super::lock::Locked;
 use super::record::{Layout, RecordError};
+use super::stamp::Stamp;
 use super::{line, record, slot};
 use crate::token::State;
 
@@ -36,7 +38,7 @@ pub fn give_slots(
     }
     let mut image = Vec::with_capacity(before.size() as usize + slot::LEN);
     write(&mut image)?;
-    journal.write_image(image)
+    journal.write_image(image.into())
 }
 
 /// So much is read or written at a time: the file may be larger than what memory we want to take.
@@ -183,7 +185,7 @@ pub(super) fn install(
     if replace(locked, journal, before, write)? {
         return Ok(());
     }
-    journal.write_image(image)
+    journal.write_image(image.into())
 }
 
 /// The whole content, or an error if the file was something else before or after.
@@ -210,12 +212,8 @@ fn replace(
     before: &Metadata,
     write: impl FnOnce(&mut dyn Write) -> Result<(), Fault>,
 ) -> Result<bool, Fault> {
-    // A hard link is a second name that a rename would leave behind.
-    if before.nlink() != 1 {
-        return Ok(false);
-    }
     let path = &locked.paths.resolved;
-    let temporary = with_suffix(path, &format!(".{}.new", std::process::id()));
+    let temporary = leftovers::new_version_of(path);
     // Left behind by a crash of a process with our number; the lock says that nobody else is at it.
     let _ = rustix::fs::unlink(&temporary);
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;

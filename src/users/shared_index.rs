@@ -35,8 +35,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::index::{BUCKET_LEN, Bucket, Index, Shape, Table};
-use super::journal::{Basis, Stamp, read_as_far_as_possible};
+use super::journal::{Basis, boot, read_as_far_as_possible};
 use super::lock::{LockedFile, kind_of_file_system, open_or_create};
+use super::stamp::Stamp;
 
 /// Users files below this size have no such file: a table of each process's own is small, and quick to build.
 pub const SHARED_FROM: u64 = 1 << 20;
@@ -218,10 +219,4 @@ fn is_of_one_machine(file: &File) -> bool {
     const KINDS: [i64; 8] =
         [0xef53, 0x5846_5342, 0x9123_683e, 0x2fc1_2fc1, 0xf2f5_2010, 0xca45_1a4e, 0x0102_1994, 0x794c_7630];
     kind_of_file_system(file).is_some_and(|kind| KINDS.contains(&kind))
-}
-
-/// Tells one run of the machine from the next.
-fn boot() -> Option<u128> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    u128::from_str_radix(&text.trim().replace('-', ""), 16).ok()
 }
