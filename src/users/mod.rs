@@ -1,6 +1,7 @@
 //! The users file as a small database, shared with other processes, servers, editors and its ancestor's tools.
 //!
 //! - [`mod@line`]: a line as text.
+//! - [`pragma`]: a line for us alone.
 //! - [`record`]: one line to a token and its state.
 //! - [`slot`]: the fixed-width form in which state is written.
 //! - [`localtime`]: the time field.
@@ -21,6 +22,7 @@ pub mod journal;
 pub mod line;
 pub mod localtime;
 pub mod lock;
+pub mod pragma;
 pub mod record;
 pub mod rewrite;
 pub mod shared_index;
