@@ -19,8 +19,9 @@ use super::journal::{Basis, Header, Journal, JournalId, SlotWrite, Stamp, read_a
 use super::lock::{Locked, Paths};
 use super::record::{self, Layout, RecordError};
 use super::shared_index::{self, SHARED_FROM, SharedIndex};
-use super::{line, lock, rewrite, slot};
+use super::{limits, line, lock, pragma, rewrite, slot};
 use crate::gate::{Found, Moment, Store, Transaction, UnreadableLine};
+use crate::policy::Limits;
 use crate::token::{Entry, Line, State};
 
 /// A change without the lock may go unseen if it falls into the same tick of the file system's clock as the
@@ -47,6 +48,8 @@ struct View {
     journal: Option<File>,
     basis: Basis,
     index: Index,
+    /// What the file demands of all logins, or why that can't be read.
+    limits: Result<Limits, Fault>,
     /// Users read since the file last changed, whose lines are whole.
     records: Mutex<HashMap<Vec<u8>, Arc<Found>>>,
 }
@@ -91,10 +94,8 @@ impl UsersFile {
 
     /// Has the next one who looks read the file, because the index isn't what it was.
     fn look_anew(&self) {
-        if let Some(view) = self.view.write().take()
-            && let Some((file, shape)) = view.index.spoilt_file()
-        {
-            shared_index::disown(file, shape);
+        if let Some(view) = self.view.write().take() {
+            disown_spoilt(&view.index);
         }
     }
 
@@ -169,8 +170,15 @@ impl View {
                 Some(shared) => shared.find_or_build(|built| built.holds(stamp, header.as_ref()), build),
                 None => build().map(|built| built.map(|(table, _)| Index::in_memory(table))),
             };
-            if let Some(index) = index.map_err(fault)? {
-                return Ok(View { file, journal, basis, index, records: Mutex::default() });
+            let Some(index) = index.map_err(fault)? else { continue };
+            let Some(limits) = limits::read(&file, &index, path).map_err(fault)? else {
+                index.spoil();
+                disown_spoilt(&index);
+                continue;
+            };
+            let (stamp_now, header_now) = look().map_err(fault)?;
+            if basis.holds(stamp_now, header_now.as_ref()) {
+                return Ok(View { file, journal, basis, index, limits, records: Mutex::default() });
             }
         }
         Err(Fault::of(
@@ -182,14 +190,16 @@ impl View {
     }
 
     /// A user, from memory if nothing has changed since they were read.
-    fn find(&self, user: &[u8]) -> io::Result<Option<Arc<Found>>> {
+    fn find(&self, user: &[u8], path: &Path) -> Result<Option<Arc<Found>>, Fault> {
         if let Some(known) = self.records.lock().get(user) {
             return Ok(Some(known.clone()));
         }
-        let Some(listing) = find(&self.file, &self.index, user, &TimeZone::system())? else {
+        let limits = self.limits.clone()?;
+        let listing = find(&self.file, &self.index, user, &TimeZone::system());
+        let Some(listing) = listing.map_err(|error| Fault::new("read", path, error))? else {
             return Ok(None);
         };
-        let found = Arc::new(listing.into_found(&self.file));
+        let found = Arc::new(listing.into_found(&self.file, limits));
         self.remember(user, &found);
         Ok(Some(found))
     }
@@ -199,11 +209,12 @@ impl View {
         if let Some(known) = self.records.lock().get(user) {
             return Some(known.clone());
         }
+        let limits = *self.limits.as_ref().ok()?;
         let listing = find(&self.file, &self.index, user, &TimeZone::system()).ok()??;
         if !listing.unreadable.is_empty() {
             return None;
         }
-        let found = Arc::new(listing.into_found(&self.file));
+        let found = Arc::new(listing.into_found(&self.file, limits));
         self.remember(user, &found);
         Some(found)
     }
@@ -218,6 +229,12 @@ impl View {
             }
             records.insert(user.to_vec(), found.clone());
         }
+    }
+}
+
+fn disown_spoilt(index: &Index) {
+    if let Some((file, shape)) = index.spoilt_file() {
+        shared_index::disown(file, shape);
     }
 }
 
@@ -244,12 +261,12 @@ struct Listing {
 
 impl Listing {
     /// Counts the lines before those that can't be read, which takes reading the file so far.
-    fn into_found(self, file: &File) -> Found {
+    fn into_found(self, file: &File, limits: Limits) -> Found {
         let numbered = self.unreadable.into_iter().map(|(offset, error)| UnreadableLine {
             number: rewrite::line_number(file, offset),
             reason: error.to_string(),
         });
-        Found { unreadable: numbered.collect(), entry: self.entry, ..Found::default() }
+        Found { unreadable: numbered.collect(), entry: self.entry, limits, ..Found::default() }
     }
 }
 
@@ -271,6 +288,9 @@ fn find(file: &File, index: &Index, user: &[u8], zone: &TimeZone) -> io::Result<
     let Some(offsets) = index.lines_of(user)? else { return Ok(None) };
     for offset in offsets {
         let Some(line) = read_line(file, offset)? else { return Ok(None) };
+        if pragma::is_pragma(&line) && index.takes_for_everybodys(user) {
+            continue;
+        }
         let Some(name) = line::user_of(&line) else { return Ok(None) };
         if name != user {
             looks_like |= index::fold(name) == index::fold(user);
@@ -292,7 +312,7 @@ fn find(file: &File, index: &Index, user: &[u8], zone: &TimeZone) -> io::Result<
 }
 
 /// The line at an offset, without its end. `None`: no line begins there.
-fn read_line(file: &File, offset: u64) -> io::Result<Option<zeroize::Zeroizing<Vec<u8>>>> {
+pub(super) fn read_line(file: &File, offset: u64) -> io::Result<Option<zeroize::Zeroizing<Vec<u8>>>> {
     let before = u64::from(offset > 0);
     let mut size = 1024;
     loop {
@@ -321,10 +341,7 @@ impl Store for UsersFile {
 
     fn find(&self, user: &[u8]) -> Result<Arc<Found>, Fault> {
         for _ in 0..REBUILD_TRIES {
-            let found = self.with_view(|view| {
-                view.find(user).map_err(|error| Fault::new("read", &self.configured, error))
-            })?;
-            match found {
+            match self.with_view(|view| view.find(user, &self.configured))? {
                 Some(found) => return Ok(found),
                 None => self.look_anew(),
             }
@@ -393,10 +410,11 @@ impl Transaction for Update<'_> {
         for _ in 0..REBUILD_TRIES {
             let listing = self.store.with_view(|view| {
                 // The locked file's own descriptor: what the path names can't be anything else while we hold it.
-                find(&self.locked.users, &view.index, user, &self.zone)
-                    .map_err(|error| Fault::new("read", path, error))
+                let listing = find(&self.locked.users, &view.index, user, &self.zone)
+                    .map_err(|error| Fault::new("read", path, error))?;
+                Ok(listing.zip(Some(view.limits.clone()?)))
             })?;
-            let Some(mut listing) = listing else {
+            let Some((mut listing, limits)) = listing else {
                 self.store.look_anew();
                 continue;
             };
@@ -407,7 +425,7 @@ impl Transaction for Update<'_> {
                 }
             }
             self.seen.insert(user.to_vec(), std::mem::take(&mut listing.spots));
-            return Ok(listing.into_found(&self.locked.users));
+            return Ok(listing.into_found(&self.locked.users, limits));
         }
         Err(Fault::of(
             "read",

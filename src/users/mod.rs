@@ -9,6 +9,7 @@
 //! - [`journal`]: what makes a write whole and durable.
 //! - [`index`]: where a user's lines are.
 //! - [`shared_index`]: how processes share that.
+//! - `limits`: what the file demands of all logins.
 //! - [`mod@file`]: all of these together: the store behind [`crate::gate`].
 //! - [`edit`]: what people change: fields 1 to 4, lines, the whole content.
 //! - [`check`]: what a configuration test says about a file.
@@ -19,6 +20,7 @@ pub mod fault;
 pub mod file;
 pub mod index;
 pub mod journal;
+mod limits;
 pub mod line;
 pub mod localtime;
 pub mod lock;

@@ -294,6 +294,19 @@ fn decode_user(word: &[u8]) -> Result<Vec<u8>, String> {
     Ok(name)
 }
 
+/// "#@ limits", even of a kind that we don't know.
+pub fn title(line: &[u8]) -> String {
+    let kind = kind_word(line).map(|word| &line[word]).unwrap_or_default();
+    format!("#@ {}", kind.escape_ascii())
+}
+
+/// What stands after the kind, for people.
+pub fn details(line: &[u8]) -> String {
+    let rest = kind_word(line).map(|word| &line[word.end..]).unwrap_or_default();
+    let words: Vec<String> = line::words(rest).map(|word| rest[word].escape_ascii().to_string()).collect();
+    words.join(" ")
+}
+
 /// Limits, and those of one more line.
 pub fn limits_with(limits: Limits, line: &[u8]) -> Result<Limits, PragmaError> {
     match parse(line) {
