@@ -21,6 +21,8 @@ use crate::token::{Address, Algorithm, Entry, Fingerprint, Line, MovingFactor, P
 pub const PASSWORD_MAX: usize = 1024;
 /// Clocks of several servers may differ by this much, in seconds, before a use lies in the future.
 const CLOCK_TOLERANCE: i64 = 5;
+/// A use that lies further ahead than this, in seconds, was written by a clock that was wrong.
+const CLOCK_ACCIDENT: i64 = 3600;
 /// So many spent or passed codes are recognised.
 const RECOGNISED: u64 = 100;
 /// A refreshed idle time is written after this part of the limit.
@@ -346,6 +348,7 @@ pub fn without_search(
 /// Whether rule 2 keeps a token from granting anything now.
 pub fn is_locked(policy: &Policy, line: &Line, now: UnixTime) -> bool {
     let mut device = Device::of(0, line, policy, now);
+    device.mend_times(now);
     device.check_lockout(policy, now);
     device.locked
 }
@@ -386,6 +389,7 @@ fn rules_1_to_6<'a>(
     for device in &mut devices.all {
         if device.lines.iter().any(|&line| !entry.lines[line].token.disabled) {
             active += 1;
+            device.mend_times(now);
             device.check_lockout(policy, now);
         }
     }
@@ -739,7 +743,7 @@ fn is_lingering(policy: &Policy, state: &State, now: UnixTime) -> bool {
     let within = |limit: Option<u32>, since: UnixTime| {
         let Some(limit) = limit else { return true };
         let age = now.saturating_sub(since);
-        limit > 0 && age >= -CLOCK_TOLERANCE && age <= i64::from(limit)
+        age >= -CLOCK_TOLERANCE && age.max(0) < i64::from(limit)
     };
     // With neither limit nothing lingers: the settings never come to that.
     (policy.max_linger.is_some() || policy.max_idle.is_some())
@@ -750,7 +754,7 @@ fn is_lingering(policy: &Policy, state: &State, now: UnixTime) -> bool {
 /// The last moment at which a code that lingers now still does, without a new idle time to be written.
 fn lingers_untouched_until(policy: &Policy, state: &State, now: UnixTime) -> Option<UnixTime> {
     let (first, last) = state.used.as_of(now)?;
-    let linger = policy.max_linger.map(|limit| first.saturating_add(i64::from(limit)));
+    let linger = policy.max_linger.map(|limit| first.saturating_add(i64::from(limit) - 1));
     let idle = policy.max_idle.map(|limit| last.saturating_add(i64::from(limit) / IDLE_REFRESHES - 1));
     linger.into_iter().chain(idle).min()
 }
@@ -881,6 +885,18 @@ impl Device {
     fn change(&mut self) -> &mut State {
         self.changed = true;
         &mut self.state
+    }
+
+    /// What a clock that was ahead has left in the file must not count until that day comes. A failure counts as
+    /// one of now. A use ends: its code would be accepted again on that day.
+    fn mend_times(&mut self, now: UnixTime) {
+        if self.state.failed.is_some_and(|failed| failed > now) {
+            self.change().failed = Some(now);
+        }
+        let last_use = self.state.used.as_of(now).map(|(first, last)| first.max(last));
+        if last_use.is_some_and(|last| last.saturating_sub(now) > CLOCK_ACCIDENT) {
+            self.change().used = Used::Never;
+        }
     }
 
     /// Rule 2. A lock-out whose beginning isn't known begins now.

@@ -1,12 +1,17 @@
 //! The settings: one table for all servers, with names, parsing, inheritance and defaults.
 //!
 //! [`Settings`] is what one section of a configuration says, with the place of each statement.
-//! [`Policy`] is what holds once all sections are merged and defaults filled in.
+//! [`Policy`] is what holds once all sections are merged and defaults filled in. [`Limits`] are what the users file
+//! itself demands of every policy.
 
 use std::ffi::CStr;
 use std::fmt;
+use std::num::NonZeroU32;
 
+pub use self::limits::Limits;
 use crate::http::digest::Algorithm;
+
+mod limits;
 
 /// Which server's names and defaults hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +51,18 @@ pub struct Policy {
     pub pin_cache_hashed: u32,
     /// Seconds for which a PIN marked `+` and found right elsewhere is remembered.
     pub pin_cache_external: u32,
+    /// Which of these are defaults.
+    pub unset: Unset,
+}
+
+/// Which settings nobody has set, among those that a users file can limit: the file's own takes the default's place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // named as in the policy
+pub struct Unset {
+    pub max_offset: bool,
+    pub max_linger: bool,
+    pub max_failures: bool,
+    pub lockout: bool,
 }
 
 /// How a server that speaks HTTP authentication through us asks for credentials.
@@ -98,6 +115,8 @@ const DEFAULT_PIN_CACHE: u32 = 60;
 const DIGEST_LOCKOUT: u32 = 900;
 /// A lock-out that doubles is of no use with a limit beyond this.
 const MAX_LOCKOUT: u32 = 366 * 86_400;
+/// A window of tries that lasts longer is a lock-out.
+const MAX_THROTTLE: u32 = 86_400;
 /// So many external PIN providers fit one section.
 pub const PIN_PROVIDERS_MAX: usize = 8;
 
@@ -131,6 +150,15 @@ pub struct Lockout {
     max: u32,
 }
 
+/// How often something may be tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Throttle {
+    /// So many tries.
+    pub tries: NonZeroU32,
+    /// In so many seconds.
+    pub seconds: NonZeroU32,
+}
+
 /// The limit on failures as written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureLimit {
@@ -150,6 +178,8 @@ pub struct Settings<'a> {
     pub max_idle: Option<Given<'a, u32>>,
     pub max_failures: Option<Given<'a, FailureLimit>>,
     pub lockout_time: Option<Given<'a, Lockout>>,
+    /// `None`: off.
+    pub throttle: Option<Given<'a, Option<Throttle>>>,
     pub logout_on_ip_change: Option<Given<'a, bool>>,
     pub forget: Option<Given<'a, bool>>,
     pub pin_providers: Option<Given<'a, Names<'a>>>,
@@ -182,6 +212,8 @@ pub struct Setting {
     pub apache: Option<&'static CStr>,
     /// The directive's name on nginx, if it exists there.
     pub nginx: Option<&'static CStr>,
+    /// What it is called in a `#@ limits` line of the users file, if it can be limited there.
+    pub limit: Option<&'static str>,
     /// What it takes and means, for the server's own help.
     pub usage: &'static CStr,
     take: for<'a> fn(&mut Settings<'a>, Words<'_, 'a>) -> Result<(), String>,
@@ -202,108 +234,134 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         apache: Some(c"OTPAuthUsersFile"),
         nginx: Some(c"auth_otp_users_file"),
+        limit: None,
         usage: c"path of the users file; a relative one starts from the server's root",
         take: |settings, words| words.put(&mut settings.users_file, words.path()),
     },
     Setting {
         apache: Some(c"OTPAuthMaxOffset"),
         nginx: Some(c"auth_otp_max_offset"),
+        limit: Some("max_offset"),
         usage: c"look-ahead window in counters or time steps, 0 to 10000",
         take: |settings, words| words.put(&mut settings.max_offset, words.number(0, MAX_OFFSET)),
     },
     Setting {
         apache: Some(c"OTPAuthMaxLinger"),
         nginx: Some(c"auth_otp_max_linger"),
+        limit: Some("max_linger"),
         usage: c"seconds from its first use for which a code may be used again; 0: never",
         take: |settings, words| words.put(&mut settings.max_linger, words.number(0, MAX_SECONDS)),
     },
     Setting {
         apache: Some(c"OTPAuthMaxIdle"),
         nginx: Some(c"auth_otp_max_idle"),
+        limit: Some("max_idle"),
         usage: c"seconds from its last use for which a code may be used again, at least 16",
         take: |settings, words| words.put(&mut settings.max_idle, words.number(MIN_IDLE, MAX_SECONDS)),
     },
     Setting {
         apache: Some(c"OTPAuthMaxOTPFailure"),
         nginx: Some(c"auth_otp_max_failures"),
+        limit: Some("max_failures"),
         usage: c"consecutive wrong codes that lock a token, or None",
         take: |settings, words| words.put(&mut settings.max_failures, words.failure_limit()),
     },
     Setting {
         apache: Some(c"OTPAuthLockoutTime"),
         nginx: Some(c"auth_otp_lockout_time"),
+        limit: Some("lockout"),
         usage: c"seconds a lock-out lasts, 0: until unlocked; then the seconds up to which it doubles",
         take: |settings, words| words.put(&mut settings.lockout_time, words.lockout()),
+    },
+    // The servers don't have it yet.
+    Setting {
+        apache: None,
+        nginx: None,
+        limit: Some("throttle"),
+        usage: c"tries of a client and user, and the seconds in which so many are too many; or Off",
+        take: |settings, words| words.put(&mut settings.throttle, words.throttle()),
     },
     Setting {
         apache: Some(c"OTPAuthLogoutOnIPChange"),
         nginx: Some(c"auth_otp_logout_on_ip_change"),
+        limit: None,
         usage: c"On or Off: a code may be used again only from the address it was first used from",
         take: |settings, words| words.put(&mut settings.logout_on_ip_change, words.flag()),
     },
     Setting {
         apache: Some(c"OTPAuthForget"),
         nginx: Some(c"auth_otp_forget"),
+        limit: None,
         usage: c"On or Off: an empty password ends the use of the last code",
         take: |settings, words| words.put(&mut settings.forget, words.flag()),
     },
     Setting {
         apache: Some(c"OTPAuthPINAuthProvider"),
         nginx: None,
+        limit: None,
         usage: c"names of the authn providers that check a PIN marked +",
         take: |settings, words| words.put(&mut settings.pin_providers, words.providers()),
     },
     Setting {
         apache: None,
         nginx: Some(c"auth_otp_pin_file"),
+        limit: None,
         usage: c"path of an htpasswd file that checks a PIN marked +; a relative one starts from the server's root",
         take: |settings, words| words.put(&mut settings.pin_file, words.path()),
     },
     Setting {
         apache: Some(c"OTPAuthPINCache"),
         nginx: Some(c"auth_otp_pin_cache"),
+        limit: None,
         usage: c"seconds for which a PIN found right is remembered, 0: not at all",
         take: |settings, words| words.put(&mut settings.pin_cache, words.number(0, MAX_SECONDS)),
     },
     Setting {
         apache: Some(c"OTPAuthFallThrough"),
         nginx: None,
+        limit: None,
         usage: c"On or Off: a refused PIN is passed on to the next authn provider",
         take: |settings, words| words.put(&mut settings.fall_through, words.flag()),
     },
     Setting {
         apache: Some(c"PINFakeBasicAuth"),
         nginx: Some(c"auth_otp_pin_fake_basic"),
+        limit: None,
         usage: c"On or Off: after a grant, what stands behind the server sees user and PIN",
         take: |settings, words| words.put(&mut settings.pin_fake_basic, words.flag()),
     },
     Setting {
         apache: Some(c"OTPAuthAllowHex"),
         nginx: Some(c"auth_otp_allow_hex"),
+        limit: None,
         usage: c"On or Off: HOTP codes may be given in hexadecimal",
         take: |settings, words| words.put(&mut settings.allow_hex, words.flag()),
     },
     Setting {
         apache: Some(c"OTPAuthRequireTLS"),
         nginx: Some(c"auth_otp_require_tls"),
+        limit: None,
         usage: c"On or Off: requests without TLS are refused before credentials are looked at",
         take: |settings, words| words.put(&mut settings.require_tls, words.flag()),
     },
     Setting {
         apache: None,
         nginx: Some(c"auth_otp_scheme"),
+        limit: None,
         usage: c"basic, digest or both: how credentials are asked for",
         take: |settings, words| words.put(&mut settings.scheme, words.scheme()),
     },
     Setting {
         apache: None,
         nginx: Some(c"auth_otp_digest_algorithms"),
+        limit: None,
         usage: c"SHA-256 and MD5, or one of them: the hashes that Digest offers, in this order",
         take: |settings, words| words.put(&mut settings.digest_algorithms, words.algorithms()),
     },
     Setting {
         apache: None,
         nginx: Some(c"auth_otp_nonce_lifetime"),
+        limit: None,
         usage: c"seconds for which a Digest nonce may be used, 1 to 86400",
         take: |settings, words| words.put(&mut settings.nonce_lifetime, words.number(1, MAX_NONCE_LIFETIME)),
     },
@@ -363,6 +421,7 @@ impl<'a> Settings<'a> {
             max_idle: child.max_idle.or(self.max_idle),
             max_failures,
             lockout_time: child.lockout_time.or(self.lockout_time),
+            throttle: child.throttle.or(self.throttle),
             logout_on_ip_change: child.logout_on_ip_change.or(self.logout_on_ip_change),
             forget: child.forget.or(self.forget),
             pin_providers: child.pin_providers.or(self.pin_providers),
@@ -414,6 +473,12 @@ impl<'a> Settings<'a> {
             } else {
                 0
             }),
+            unset: Unset {
+                max_offset: self.max_offset.is_none(),
+                max_linger: self.max_linger.is_none(),
+                max_failures: self.max_failures.is_none(),
+                lockout: self.lockout_time.is_none(),
+            },
         }
     }
 
@@ -521,6 +586,26 @@ impl<'a> Words<'_, 'a> {
         Ok(lockout)
     }
 
+    fn throttle(self) -> Result<Option<Throttle>, String> {
+        let wanted = format!(
+            "a number of tries from 1 to {MAX_SECONDS} and one of seconds up to {MAX_THROTTLE}, or Off"
+        );
+        match self.words {
+            [off] if off.eq_ignore_ascii_case(b"off") => Ok(None),
+            [tries, seconds] => {
+                let number = |word, max| {
+                    let number = number(word, 1, max, &wanted)?;
+                    Ok::<_, String>(NonZeroU32::new(number).expect("at least 1"))
+                };
+                Ok(Some(Throttle {
+                    tries: number(tries, MAX_SECONDS)?,
+                    seconds: number(seconds, MAX_THROTTLE)?,
+                }))
+            }
+            words => Err(format!("takes {wanted}, not {} words", words.len())),
+        }
+    }
+
     fn scheme(self) -> Result<Scheme, String> {
         const WANTED: &str = "basic, digest or both";
         match self.one(WANTED)? {
@@ -600,6 +685,7 @@ mod tests {
             pin_fake_basic: false,
             pin_cache_hashed: 60,
             pin_cache_external: 0,
+            unset: Unset { max_offset: true, max_linger: true, max_failures: true, lockout: true },
         };
         assert_eq!(apache, expected);
         let nginx = Settings::default().policy(Server::Nginx);

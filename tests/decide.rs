@@ -219,6 +219,97 @@ fn rule_2_lock_out() {
         assert_eq!(login(failures, failed, lockout, max, now).0, word, "{what}");
     }
     assert_eq!(login(5, 0, 60, 3600, NOW), (DeniedLocked, Some(NOW)), "begins when it is first met");
+    for ahead in [1, 1000, 86_400] {
+        let met = login(5, NOW + ahead, 60, 3600, NOW);
+        assert_eq!(met, (DeniedLocked, Some(NOW)), "a failure in the future is one of now");
+    }
+}
+
+/// The state of a time token whose last code was used and whose last wrong code was counted at these times, if ever.
+fn entry_of_times(login: &Login, used: Option<(UnixTime, UnixTime)>, failed: Option<UnixTime>) -> Entry {
+    let mut entry = login.entry();
+    let state = &mut entry.lines[0].state;
+    state.last_otp = otp::Code::new(totp(NOW).as_bytes());
+    state.used = used.map_or(Used::Never, |(first, last)| Used::At { first, last });
+    state.address = Address::Ip("192.0.2.7".parse().unwrap());
+    (state.at, state.failed, state.intact) = (Some(NOW - NOW % 30), failed, true);
+    entry
+}
+
+#[test]
+fn times_that_a_clock_ahead_has_left_are_mended_by_whoever_has_the_pin() {
+    let login = user(&["HOTP/T30 alice 1234 KEY 0 2"]).with(|policy| policy.max_failures = 5);
+    let day = 86_400;
+    let (now, past) = (Some((NOW, NOW)), Some((NOW - day, NOW - day)));
+    let (old, new) = (format!("1234{}", totp(NOW)), format!("1234{}", totp(NOW + 30)));
+    for (what, used, failed, password, word, mended) in [
+        ("a failure", now, NOW + day, &*old, GrantedReuse, Some((Some((NOW, NOW)), NOW))),
+        ("a failure, and the code is old", past, NOW + 1, &old, DeniedExpired, Some((past, NOW))),
+        ("a use", Some((NOW + day, NOW + day)), NOW, &old, DeniedExpired, Some((None, NOW))),
+        ("the last use", Some((NOW, NOW + day)), NOW, &old, DeniedExpired, Some((None, NOW))),
+        (
+            "both, and a wrong code",
+            Some((NOW + day, NOW + day)),
+            NOW + day,
+            "1234000000",
+            DeniedCode,
+            Some((None, NOW)),
+        ),
+        (
+            "both, and a new code",
+            Some((NOW + day, NOW + day)),
+            NOW + day,
+            &new,
+            GrantedFresh,
+            Some((now, NOW)),
+        ),
+        ("a clock that differs", Some((NOW + 60, NOW + 60)), NOW, &old, DeniedExpired, None),
+        ("a wrong PIN", Some((NOW + day, NOW + day)), NOW + day, "9999000000", DeniedPin, None),
+        ("nothing", now, NOW, &old, GrantedReuse, None),
+    ] {
+        let login = Login { lines: login.lines.clone(), ..user(&[]).like(&login) }
+            .with(|policy| policy.max_idle = Some(3600));
+        let decision = login.try_entry(&entry_of_times(&login, used, Some(failed)), password.as_bytes());
+        assert_eq!(decision.word, word, "{what}");
+        let changed = decision.changes.first().map(|change| {
+            let used = match change.state.used {
+                Used::At { first, last } => Some((first, last)),
+                _ => None,
+            };
+            (used, change.state.failed.unwrap())
+        });
+        assert_eq!(changed, mended, "{what}");
+        assert!(
+            decision.verdict != Verdict::Granted
+                || decision.word == GrantedFresh
+                || decision.changes_are_optional
+        );
+    }
+}
+
+#[test]
+fn a_lock_out_counted_by_a_clock_ahead_lasts_as_long_as_any() {
+    let locked = user(&["HOTP/T30 alice - KEY 0 5"]).with(|policy| {
+        policy.max_failures = 5;
+        policy.lockout_time = 60;
+    });
+    let mut entry = entry_of_times(&locked, None, Some(NOW + 10 * 86_400));
+    let words: Vec<Word> = [0, 30, 59, 60]
+        .into_iter()
+        .map(|after| {
+            let now = NOW + after;
+            let code = totp(now + 60);
+            let login = Login { now, lines: vec![], ..user(&[]).like(&locked) };
+            let decision = login.try_entry(&entry, code.as_bytes());
+            apply(&mut entry, &decision.changes);
+            assert_eq!(
+                decide::is_locked(&locked.policy, &entry.lines[0], now),
+                decision.word == DeniedLocked
+            );
+            decision.word
+        })
+        .collect();
+    assert_eq!(words, [DeniedLocked, DeniedLocked, DeniedLocked, GrantedFresh]);
 }
 
 #[test]
@@ -373,10 +464,15 @@ fn rule_6_reuse_within_linger_and_idle() {
     for (what, linger, idle, now, word) in [
         ("within linger", Some(600), None, NOW, GrantedReuse),
         ("linger counts from first use", Some(499), None, NOW, DeniedExpired),
-        ("linger to the second", Some(500), None, NOW, GrantedReuse),
+        ("linger ends at the limit", Some(500), None, NOW, DeniedExpired),
+        ("linger to the second before", Some(501), None, NOW, GrantedReuse),
         ("never", Some(0), None, NOW - 500, DeniedExpired),
-        ("idle counts from last use", None, Some(50), NOW, GrantedReuse),
-        ("idle is over", None, Some(49), NOW, DeniedExpired),
+        ("never, nor a little in the future", Some(0), None, NOW - 503, DeniedExpired),
+        ("one second", Some(1), None, NOW - 500, GrantedReuse),
+        ("one second, over", Some(1), None, NOW - 499, DeniedExpired),
+        ("one second, a little in the future", Some(1), None, NOW - 505, GrantedReuse),
+        ("idle counts from last use", None, Some(51), NOW, GrantedReuse),
+        ("idle is over", None, Some(50), NOW, DeniedExpired),
         ("both bind: linger", Some(400), Some(60), NOW, DeniedExpired),
         ("both bind: idle", Some(600), Some(40), NOW, DeniedExpired),
         ("both hold", Some(600), Some(60), NOW, GrantedReuse),
@@ -388,6 +484,14 @@ fn rule_6_reuse_within_linger_and_idle() {
         if word == DeniedExpired {
             assert!(decision.changes.is_empty(), "not counted: {what}");
         }
+    }
+    for (linger, idle, until) in [
+        (Some(600), None, NOW + 99),
+        // A new idle time is written after a sixteenth of the limit, here 60 s.
+        (None, Some(960), NOW + 9),
+        (Some(505), Some(960), NOW + 4),
+    ] {
+        assert_eq!(login(linger, idle, NOW).stands_until, Some(until), "{linger:?} {idle:?}");
     }
     assert!(login(Some(600), None, NOW).changes.is_empty(), "reuse writes nothing");
     assert!(login(None, Some(16 * 51), NOW).changes.is_empty(), "idle not refreshed before a sixteenth");

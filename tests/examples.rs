@@ -8,6 +8,7 @@ use otpgate::otp::Hash;
 use otpgate::policy::{SETTINGS, Server};
 use otpgate::token::{Algorithm, MovingFactor, Pin};
 use otpgate::users::line;
+use otpgate::users::pragma::{self, Pragma};
 use otpgate::users::record::{self, Record};
 
 fn file(name: &str) -> String {
@@ -31,6 +32,21 @@ fn example_records() -> Vec<Record> {
 fn users_example_lets_nobody_in_when_copied_as_it_is() {
     for line in file("users.example").lines() {
         assert!(line::is_ignored(line.as_bytes()), "{line}");
+    }
+}
+
+#[test]
+fn users_example_and_its_reference_have_limits_that_can_be_read() {
+    for name in ["users.example", "docs/users-file.md"] {
+        let text = file(name);
+        let lines = text.lines().map(|line| line.trim_start_matches("# ").trim_start());
+        let pragmas: Vec<_> = lines.filter_map(|line| pragma::parse(line.as_bytes())).collect();
+        let is_limits = |parsed: &Result<Pragma, _>| matches!(parsed, Ok(Pragma::Limits(_)));
+        assert!(pragmas.iter().any(is_limits) && pragmas.iter().all(Result::is_ok), "{name}: {pragmas:?}");
+    }
+    let reference = file("docs/users-file.md");
+    for limit in SETTINGS.iter().filter_map(|setting| setting.limit) {
+        assert!(reference.contains(&format!("| `{limit}=`*")), "{limit} is missing from the reference");
     }
 }
 

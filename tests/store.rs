@@ -544,6 +544,37 @@ fn an_unlock_by_hand_counts_though_the_checksum_is_wrong_then() {
     assert_eq!(login(&gate, &policy, "alice", CODES[0]).1, Word::GrantedFresh);
 }
 
+#[test]
+fn a_lock_out_counted_by_a_clock_ahead_is_saved_as_one_of_now() {
+    let scene = scene("HOTP alice - KEY\n");
+    let policy = Policy { max_failures: 1, lockout_time: 60, ..policy() };
+    let ahead = Gate::new(UsersFile::new(&scene.path), || NOW + 30 * 86_400).unwrap();
+    assert_eq!(login(&ahead, &policy, "alice", "000000").1, Word::DeniedCode);
+    let failed = |scene: &Scene| scene.fields("alice")[9].split(',').nth(3).unwrap().to_owned();
+    assert_eq!(failed(&scene), (NOW + 30 * 86_400).to_string());
+    assert_eq!(login(&scene.gate(), &policy, "alice", CODES[0]).1, Word::DeniedLocked);
+    assert_eq!(failed(&scene), NOW.to_string(), "saved when it is first met");
+    for (after, expected) in
+        [((|| NOW + 59) as fn() -> UnixTime, Word::DeniedLocked), (|| NOW + 60, Word::GrantedFresh)]
+    {
+        let gate = Gate::new(UsersFile::new(&scene.path), after).unwrap();
+        assert_eq!(login(&gate, &policy, "alice", CODES[0]).1, expected);
+    }
+}
+
+#[test]
+fn a_code_used_by_a_clock_ahead_does_not_come_back_on_that_day() {
+    let scene = scene("HOTP alice - KEY\n");
+    let lingering = Policy { max_linger: Some(600), ..policy() };
+    let ahead: fn() -> UnixTime = || NOW + 86_400;
+    let gate = |clock| Gate::new(UsersFile::new(&scene.path), clock).unwrap();
+    assert_eq!(login(&gate(ahead), &lingering, "alice", CODES[0]).1, Word::GrantedFresh);
+    assert_eq!(login(&gate(ahead), &lingering, "alice", CODES[0]).1, Word::GrantedReuse);
+    assert_eq!(login(&scene.gate(), &lingering, "alice", CODES[0]).1, Word::DeniedExpired);
+    assert_eq!(login(&gate(ahead), &lingering, "alice", CODES[0]).1, Word::DeniedExpired);
+    assert_eq!(login(&scene.gate(), &lingering, "alice", CODES[1]).1, Word::GrantedFresh);
+}
+
 /// What a crash between journal and slot leaves: the journal knows, the users file doesn't.
 #[test]
 fn a_journalled_grant_survives_the_loss_of_its_slot_write() {

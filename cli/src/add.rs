@@ -1,6 +1,7 @@
 //! `otpgate add`: a new token.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::IsTerminal;
 use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt;
@@ -18,6 +19,8 @@ use otpgate::otp::{Digits, Hash};
 use otpgate::policy::{Server, Settings};
 use otpgate::secret::Secret;
 use otpgate::token::{Address, Algorithm, Entry, Line, MovingFactor, State, Used};
+use otpgate::users::edit::{self, Change, ContentLine};
+use otpgate::users::fault::Fault;
 use otpgate::users::file::UsersFile;
 use otpgate::users::journal::Journal;
 use otpgate::users::lock::Locked;
@@ -84,6 +87,9 @@ pub struct Arguments {
     /// The user has a token and gets a second one
     #[arg(long)]
     another_token: bool,
+    /// Remove the lines that start with #@ and are left of an earlier user of that name
+    #[arg(long, conflicts_with = "another_token")]
+    purge: bool,
     /// Who asks for the code, as the app shows it [default: the host's name]
     #[arg(long, value_name = "NAME")]
     issuer: Option<String>,
@@ -125,7 +131,10 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         None => random_key()?,
     };
     // Before anybody thinks up a PIN; what counts is the second look, under the lock.
-    let found = owner::acting(file, || Ok(UsersFile::new(file).find(user)?))?;
+    let found = owner::acting(file, || {
+        check_left_over(arguments, file)?;
+        Ok(UsersFile::new(file).find(user)?)
+    })?;
     check_duplicates(arguments, &found, &key)?;
     warn_of_apps(arguments);
 
@@ -147,7 +156,11 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         State::fresh()
     };
     owner::acting(file, || {
+        if arguments.purge {
+            purge(file, user)?;
+        }
         let locked = Locked::acquire(file)?;
+        check_left_over(arguments, file)?;
         let mut journal = Journal::open(&locked, &mut None)?;
         check_duplicates(arguments, &*UsersFile::recovered(file, &journal)?.find(user)?, &key)?;
         Ok(rewrite::extend(&locked, &mut journal, &TimeZone::system(), &[NewLine { head, state }])?)
@@ -261,6 +274,38 @@ pub fn check_user(user: &[u8]) -> Result<()> {
         _ if user.contains(&b':') => refuse("can't hold a colon: HTTP ends the name there"),
         _ => Ok(()),
     }
+}
+
+/// Why a name isn't given to somebody new.
+pub fn left_over(user: &[u8], line: u64) -> String {
+    format!(
+        "line {line} is about an earlier {}, and would be about the new one: remove it with `otpgate edit`",
+        Quoted(user)
+    )
+}
+
+/// What is left of a name's earlier user must not come to the next one by chance.
+fn check_left_over(arguments: &Arguments, file: &Path) -> Result<()> {
+    if arguments.another_token || arguments.purge {
+        return Ok(());
+    }
+    let user = arguments.user.as_bytes();
+    let users = File::open(file).map_err(|error| Fault::new("open", file, error))?;
+    match edit::first_pragma_of(&users, user).map_err(|error| Fault::new("read", file, error))? {
+        Some(line) => Err(Failure::new(format!("{}, or with --purge", left_over(user, line)))),
+        None => Ok(()),
+    }
+}
+
+fn purge(file: &Path, user: &[u8]) -> Result<()> {
+    edit::change(file, |content| {
+        if content.lines_of(user).next().is_some() {
+            // Refused later, with what is wrong.
+            return Ok(None);
+        }
+        let is_left_over = |line: &ContentLine<'_>| line.pragma_user().is_some_and(|about| about == user);
+        Ok(Some(content.with(|line| is_left_over(line).then_some(Change::Remove))))
+    })
 }
 
 fn check_duplicates(arguments: &Arguments, found: &Found, key: &Secret) -> Result<()> {

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::tz::TimeZone;
 use otpgate::users::edit::{self, Content};
+use otpgate::users::pragma;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use crate::merge::Edited;
@@ -121,7 +122,10 @@ fn problems(base: &Content, edited: &Content) -> Vec<String> {
     }
     let zone = TimeZone::system();
     let problem = |line: edit::ContentLine<'_>| {
-        let error = line.record(&zone)?.err()?;
+        let error = match pragma::parse(line.text) {
+            Some(parsed) => parsed.err()?.to_string(),
+            None => line.record(&zone)?.err()?.to_string(),
+        };
         Some(format!("line {}: {error}", line.number))
     };
     edited.lines().filter_map(problem).collect()

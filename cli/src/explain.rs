@@ -56,6 +56,8 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     tokens::of_user(file, &read()?, user)?;
     let text = pin::ask_secret(&format!("A code of {}, with or without PIN: ", Quoted(user)))?;
     let content = read()?;
+    // Limits that can't be read make the server's answer an error, which says so.
+    let policy = policy.restricted_by(&content.limits().unwrap_or_default());
     let now = tokens::now();
 
     let lines = furthest(tokens::of_user(file, &content, user)?, &policy, now);

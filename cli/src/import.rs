@@ -16,7 +16,7 @@ use otpgate::token::Algorithm;
 use otpgate::users::journal::Journal;
 use otpgate::users::lock::Locked;
 use otpgate::users::rewrite::{self, NewLine};
-use otpgate::users::{check as findings, index, line, record};
+use otpgate::users::{check as findings, index, line, pragma, record};
 use zeroize::Zeroizing;
 
 use crate::add::check_user;
@@ -341,6 +341,8 @@ impl Line {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Listed {
     No,
+    /// Lines are left of an earlier user of that name.
+    LeftOver,
     /// The user has another token.
     User,
     /// The very token.
@@ -363,6 +365,13 @@ fn listed(locked: &Locked, lines: &[Line]) -> Result<Vec<Listed>> {
     }
     let path = &locked.paths.resolved;
     index::for_each_line(&locked.users, |_, text| {
+        if let Some(new) = pragma::user_of(text).and_then(|user| by_user.get(&user[..])) {
+            for &i in new {
+                if listed[i] == Listed::No {
+                    listed[i] = Listed::LeftOver;
+                }
+            }
+        }
         let Some(new) = line::user_of(text).and_then(|user| by_user.get(user)) else { return };
         let there = record::parse(text, &TimeZone::UTC);
         for &i in new {
@@ -371,7 +380,7 @@ fn listed(locked: &Locked, lines: &[Line]) -> Result<Vec<Listed>> {
                 .is_ok_and(|there| lines[i].is_same_token(there.token.algorithm, &there.token.key));
             if is_same {
                 listed[i] = Listed::Token;
-            } else if listed[i] == Listed::No {
+            } else if listed[i] != Listed::Token {
                 listed[i] = Listed::User;
             }
         }
@@ -396,7 +405,7 @@ fn select<'a>(
     listed: &[Listed],
 ) -> Result<Vec<NewLine<'a>>> {
     let mut new = Vec::with_capacity(lines.len());
-    let (mut users, mut tokens) = (Vec::new(), Vec::new());
+    let (mut users, mut tokens, mut left_over) = (Vec::new(), Vec::new(), Vec::new());
     for (line, listed) in lines.iter().zip(listed) {
         let flaw = || Flaw::at(line.token.place, Quoted(&line.token.user).to_string());
         match listed {
@@ -411,12 +420,21 @@ fn select<'a>(
                 tokens.push(flaw());
                 continue;
             }
+            Listed::LeftOver => {
+                left_over.push(flaw());
+                continue;
+            }
         }
         new.push(NewLine { head: line.head(), state: line.token.state.clone() });
     }
     if !tokens.is_empty() {
         let hint = "nothing was changed (--skip-existing leaves them out)";
         return Err(told(name, arguments.form, "tokens that are listed already", hint, &tokens));
+    }
+    if !left_over.is_empty() {
+        let hint = "nothing was changed (remove these lines with `otpgate edit`; --skip-existing leaves the users out)";
+        let what = "users of whose names #@ lines are left";
+        return Err(told(name, arguments.form, what, hint, &left_over));
     }
     if !users.is_empty() {
         let hint = "nothing was changed (--skip-existing leaves them out, --another-token adds \

@@ -1,7 +1,7 @@
 //! `otpgate init`: users, lock, journal and index file, ready for the server's user.
 
 use std::fs::{DirBuilder, File, Metadata};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 use std::process::ExitCode;
@@ -28,6 +28,14 @@ pub struct Arguments {
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
 }
+
+/// What a new users file holds. Nothing is allowed by it; older software reads comments.
+const FIRST_LINES: &str = "\
+# One token per line, as `otpgate add` writes them. Lines that start with #@ are for otpgate alone.
+#
+# What may let somebody in without a code: nothing so far.
+#@ allow
+";
 
 const FILE_MODE: Mode = Mode::from_raw_mode(0o660);
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o770);
@@ -113,7 +121,9 @@ fn make_users_file(file: &Path, owner: (Uid, Gid)) -> Result<bool> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let made = rustix::fs::open(file, flags, Mode::RUSR | Mode::WUSR).map_err(|error| fault(error.into()))?;
     let made = File::from(made);
-    let done = give(&made, owner, FILE_MODE)
+    let done = (&made)
+        .write_all(FIRST_LINES.as_bytes())
+        .and_then(|()| give(&made, owner, FILE_MODE))
         .and_then(|()| made.sync_all())
         .and_then(|()| File::open(directory_of(file))?.sync_all());
     if done.is_err() {

@@ -10,24 +10,24 @@ use std::process::ExitCode;
 use jiff::tz::TimeZone;
 use otpgate::decide;
 use otpgate::log::Quoted;
-use otpgate::policy::Policy;
+use otpgate::policy::{Limits, Policy};
 use otpgate::token::{Line, MovingFactor};
-use otpgate::users::edit::{self, ContentLine};
+use otpgate::users::edit::{self, Content, ContentLine};
 use otpgate::users::record::Record;
 use serde_json::{Value, json};
 
-use crate::settings::Limits;
+use crate::settings::FailureFlags;
 use crate::tokens::{self, Numbered};
 use crate::{Result, owner, print};
 
 /// List all tokens: user, type, PIN, last login, failures
 ///
-/// Never a PIN, a key or a code. Whether a token is locked depends on the server's limit: give it as --max-failures (and
-/// --lockout-time) to be told.
+/// Never a PIN, a key or a code. Whether a token is locked depends on the limits of the file and on the server's: give those
+/// as --max-failures (and --lockout-time) to be told.
 #[derive(clap::Args)]
 pub struct List {
     #[command(flatten)]
-    limits: Limits,
+    failures: FailureFlags,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -35,27 +35,31 @@ pub struct List {
 
 /// Show a user's tokens by number
 ///
-/// Never a PIN, a key or a code. Whether a token is locked depends on the server's limit: give it as --max-failures (and
-/// --lockout-time) to be told.
+/// Never a PIN, a key or a code. Whether a token is locked depends on the limits of the file and on the server's: give those
+/// as --max-failures (and --lockout-time) to be told.
 #[derive(clap::Args)]
 pub struct Show {
     /// The user
     user: OsString,
     #[command(flatten)]
-    limits: Limits,
+    failures: FailureFlags,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// The limit to be held against failures, if one was given.
-fn limit(limits: &Limits) -> Option<Policy> {
-    limits.max_failures.is_some().then(|| limits.policy())
+/// What is to be held against failures: what was given and what the file demands. `None`: nothing.
+fn policy(flags: &FailureFlags, content: &Content) -> Option<Policy> {
+    let limits = content.limits().unwrap_or_else(|(number, fault)| {
+        eprintln!("otpgate: warning: line {number}: {fault}; {}", fault.kind.outcome_of_fault());
+        Limits::default()
+    });
+    (flags.max_failures.is_some() || limits.locks()).then(|| flags.policy().restricted_by(&limits))
 }
 
 pub fn list(file: &Path, arguments: &List) -> Result<ExitCode> {
-    let policy = limit(&arguments.limits);
     let content = owner::acting(file, || Ok(edit::snapshot(file)?))?;
+    let policy = policy(&arguments.failures, &content);
     let mut users: Vec<(&[u8], Vec<ContentLine<'_>>)> = Vec::new();
     let mut places = HashMap::new();
     for line in content.lines() {
@@ -84,8 +88,8 @@ pub fn list(file: &Path, arguments: &List) -> Result<ExitCode> {
 
 pub fn show(file: &Path, arguments: &Show) -> Result<ExitCode> {
     let user = arguments.user.as_bytes();
-    let policy = limit(&arguments.limits);
     let content = owner::acting(file, || Ok(edit::snapshot(file)?))?;
+    let policy = policy(&arguments.failures, &content);
     let tokens = tokens::of_user(file, &content, user)?;
     if arguments.json {
         return print_json(file, tokens.iter().map(|token| as_json(user, token, policy.as_ref())).collect());

@@ -14,6 +14,7 @@ use otpgate::log::Quoted;
 use otpgate::policy::{Server, Settings};
 use otpgate::token::{Line, MovingFactor, State};
 use otpgate::users::edit::{Change, Content, ContentLine, head_of};
+use otpgate::users::pragma::{self, Kind};
 use otpgate::users::record::Record;
 use otpgate::users::{line, rewrite, slot};
 use zeroize::Zeroizing;
@@ -61,6 +62,11 @@ impl<'a> Row<'a> {
 
     fn user(&self) -> &'a [u8] {
         self.line.user().unwrap_or_default()
+    }
+
+    /// Whether it is for us alone, and a change of it says something.
+    fn is_told_pragma(&self) -> bool {
+        pragma::is_pragma(self.line.text) && Kind::of(self.line.text) != Some(Kind::Free)
     }
 
     fn is_same_but_for_state(&self, other: &Row<'_>, zone: &TimeZone) -> bool {
@@ -307,6 +313,7 @@ impl Edited<'_> {
     pub fn changes(&self) -> Vec<String> {
         let mut told = Vec::new();
         let mut is_left = vec![false; self.base_rows.len()];
+        let (mut new_pragmas, mut gone_pragmas) = (Vec::new(), Vec::new());
         let mut new_others = 0;
         for (row, origin) in self.rows.iter().zip(&self.origins) {
             let base = origin.map(|origin| {
@@ -314,6 +321,10 @@ impl Edited<'_> {
                 &self.base_rows[origin.base]
             });
             if base.is_some_and(|base| base.line.text == row.line.text) {
+                continue;
+            }
+            if row.is_told_pragma() {
+                new_pragmas.push(row);
                 continue;
             }
             let Some(read) = row.read(&self.zone) else {
@@ -330,6 +341,10 @@ impl Edited<'_> {
         }
         let mut gone_others = 0;
         for (row, _) in self.base_rows.iter().zip(is_left).filter(|(_, is_left)| !is_left) {
+            if row.is_told_pragma() {
+                gone_pragmas.push(row);
+                continue;
+            }
             let Some(read) = row.read(&self.zone) else {
                 gone_others += 1;
                 continue;
@@ -340,6 +355,7 @@ impl Edited<'_> {
                 tokens::kind(&read.record.token)
             ));
         }
+        told.extend(pragma_changes(&new_pragmas, gone_pragmas));
         if new_others + gone_others > 0 {
             told.push(format!("comments and other lines: {new_others} new, {gone_others} gone"));
         }
@@ -348,6 +364,33 @@ impl Edited<'_> {
         }
         told
     }
+}
+
+/// Of lines for us alone. One that has gone and a new one of its kind are one line with other words.
+fn pragma_changes(new: &[&Row<'_>], mut gone: Vec<&Row<'_>>) -> Vec<String> {
+    // What stands in lines of kinds that we don't know may be secret.
+    let words = |row: &Row<'_>| match Kind::of(row.line.text) {
+        None => "of a kind that this version doesn't know".to_owned(),
+        Some(_) => match pragma::details(row.line.text) {
+            words if words.is_empty() => "nothing".to_owned(),
+            words => words,
+        },
+    };
+    let mut told = Vec::new();
+    for row in new {
+        let (number, title) = (row.line.number, pragma::title(row.line.text));
+        let old =
+            gone.iter().position(|old| pragma::title(old.line.text) == title).map(|old| gone.remove(old));
+        told.push(match old {
+            Some(old) => format!("line {number}: {title}: {} -> {}", words(old), words(row)),
+            None => format!("line {number}: {title}: new, {}", words(row)),
+        });
+    }
+    for row in gone {
+        let (number, title) = (row.line.number, pragma::title(row.line.text));
+        told.push(format!("line {number} of the old file: {title}: gone, {}", words(row)));
+    }
+    told
 }
 
 /// Between two versions of one record; `None` if they say the same.
@@ -518,6 +561,67 @@ mod tests {
             let text = rewrite::with_state(line.text, &record.layout, &record.state, &zone);
             Some(Change::Replace(Zeroizing::new(text)))
         })
+    }
+
+    #[test]
+    fn changes_of_lines_for_us_alone_are_told_in_words() {
+        let base = content(&[
+            "#@ limits max_failures=10",
+            "#@ apart jose",
+            "#@ free   ",
+            "HOTP a - KEY",
+            "#@ new s3cret",
+        ]);
+        let (rest, limits) = (["HOTP a - KEY", "#@ new s3cret"], "#@ limits max_failures=10");
+        for (first, expected) in [
+            (
+                &["#@ limits  max_failures=5 \r", "#@ apart jose", "#@ free   "][..],
+                &["line 1: #@ limits: max_failures=10 -> max_failures=5"][..],
+            ),
+            (&["#@ apart jose", "#@ free   "], &["line 1 of the old file: #@ limits: gone, max_failures=10"]),
+            (
+                &[limits, "#@ limits max_idle=60", "#@ apart jose", "#@ free   "],
+                &["line 2: #@ limits: new, max_idle=60"],
+            ),
+            (
+                &[limits, "#@ apart j%20s", "#@ free   ", "#@ allow", "#@ other s3cret"],
+                &[
+                    "line 2: #@ apart: jose -> j%20s",
+                    "line 4: #@ allow: new, nothing",
+                    "line 5: #@ other: new, of a kind that this version doesn't know",
+                ],
+            ),
+            (
+                &[limits, "# apart jose", "# free"],
+                &["line 2 of the old file: #@ apart: gone, jose", "comments and other lines: 2 new, 1 gone"],
+            ),
+            (&["#@ apart jose", limits, "#@ free   "], &["order or blanks"]),
+        ] {
+            let edited = content(&[first, &rest].concat());
+            assert_eq!(changes(&base, &edited), expected);
+            assert_eq!(
+                merge(&base, &edited, &base, NOW)
+                    .unwrap_or_else(|conflict| panic!("{conflict}"))
+                    .content
+                    .bytes(),
+                edited.bytes()
+            );
+        }
+    }
+
+    #[test]
+    fn lines_for_us_alone_stay_when_logins_move_on_and_are_no_ones_but_the_editors_to_change() {
+        let base = ["#@ limits max_failures=5", "HOTP/E a - KEY 5", "#@ later x"];
+        let merged = merged(&base[1..2], &base[1..2], &["HOTP/E a - KEY 6"]);
+        let with_lines = |content: &Content| {
+            Content::new([b"#@ limits max_failures=5\n", content.bytes(), b"#@ later x\n"].concat())
+        };
+        let [old, live] = ["HOTP/E a - KEY 5", "HOTP/E a - KEY 6"].map(|line| with_lines(&in_slots(&[line])));
+        let installed = merge(&old, &old, &live, NOW).unwrap_or_else(|conflict| panic!("{conflict}"));
+        assert_eq!(installed.content.bytes(), with_lines(&merged.content).bytes());
+        let changed =
+            Content::new(live.bytes().to_vec().strip_prefix(b"#@ limits max_failures=5\n").unwrap().to_vec());
+        assert_eq!(merge(&old, &old, &changed, NOW).err(), Some(Conflict { line: 1 }));
     }
 
     #[test]

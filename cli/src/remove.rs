@@ -7,13 +7,15 @@ use std::process::ExitCode;
 
 use otpgate::log::Quoted;
 use otpgate::users::edit::{self, Change};
+use otpgate::users::pragma;
 
 use crate::tokens::{self, WhichToken};
 use crate::{Failure, Result, owner, print};
 
 /// Remove a user's token for good
 ///
-/// Where the user has several, say which: --token N or --all. A user without any token is no longer listed.
+/// Where the user has several, say which: --token N or --all. A user without any token is no longer listed, and the lines
+/// that start with #@ and are about that user go as well.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The user
@@ -24,7 +26,7 @@ pub struct Arguments {
 
 pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let user = arguments.user.as_bytes();
-    let (mut gone, mut left) = (Vec::new(), 0);
+    let (mut gone, mut left, mut pragmas) = (Vec::new(), 0, Vec::new());
     owner::acting(file, || {
         edit::change(file, |content| {
             let all = tokens::of_user(file, content, user)?;
@@ -34,13 +36,20 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
             gone = chosen.iter().map(|token| token.number).collect();
             gone.dedup();
             left = count - gone.len();
-            Ok::<_, Failure>(Some(
-                content.with(|line| lines.contains(&line.number).then_some(Change::Remove)),
-            ))
+            Ok::<_, Failure>(Some(content.with(|line| {
+                if left == 0 && line.pragma_user().is_some_and(|about| about == user) {
+                    pragmas.push((line.number, pragma::title(line.text)));
+                    return Some(Change::Remove);
+                }
+                lines.contains(&line.number).then_some(Change::Remove)
+            })))
         })
     })?;
     for number in gone {
         print(format_args!("removed token {number} of {}\n", Quoted(user)))?;
+    }
+    for (number, title) in pragmas {
+        print(format_args!("removed {title} of {}, line {number} of the old file\n", Quoted(user)))?;
     }
     if left == 0 {
         print(format_args!("{} has no token any more\n", Quoted(user)))?;

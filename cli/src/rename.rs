@@ -8,13 +8,16 @@ use std::process::ExitCode;
 use otpgate::log::Quoted;
 use otpgate::users::edit::{self, Change};
 use otpgate::users::index::fold;
+use otpgate::users::pragma;
+use zeroize::Zeroizing;
 
 use crate::{Failure, Result, add, owner, print, tokens};
 
 /// Give a user another name
 ///
-/// All tokens go along, with PIN, key and counter. A name that is listed already is refused, and so is one that
-/// differs from a listed one only in upper and lower case or blanks.
+/// All tokens go along, with PIN, key and counter, and the lines that start with #@ and are about the user. A name that is
+/// listed already or has such lines is refused, and so is one that differs from a listed one only in upper and lower case or
+/// blanks.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The user's name so far
@@ -44,6 +47,14 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
                     )));
                 }
             }
+            if let Some(line) =
+                content.lines().find(|line| line.pragma_user().is_some_and(|about| about == new))
+            {
+                return Err(Failure::new(format!(
+                    "{}; nothing was changed",
+                    add::left_over(new, line.number)
+                )));
+            }
             let mut texts = Vec::new();
             for line in content.lines_of(old) {
                 let renamed = edit::head_of(line.text)
@@ -58,6 +69,11 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
                         ))
                     })?;
                 texts.push((line.number, renamed));
+            }
+            for line in content.lines().filter(|line| line.pragma_user().is_some_and(|about| about == old)) {
+                let renamed = pragma::with_user(line.text, new)
+                    .expect("a line about somebody has a place for the name");
+                texts.push((line.number, Zeroizing::new(renamed)));
             }
             Ok(Some(content.with(|line| {
                 let new = texts.iter().find(|(number, _)| *number == line.number);

@@ -7,9 +7,9 @@ use clap::{CommandFactory, ValueEnum};
 use otpgate::policy::{Policy, Server, Settings};
 use otpgate::token::Address;
 
-/// When a token is locked is the server's matter.
+/// When a token is locked is the server's matter, and the users file's.
 #[derive(clap::Args)]
-pub struct Limits {
+pub struct FailureFlags {
     /// Wrong codes in a row that lock a token (OTPAuthMaxOTPFailure, auth_otp_max_failures)
     #[arg(long, value_name = "N")]
     pub max_failures: Option<String>,
@@ -25,7 +25,7 @@ pub struct Flags {
     #[arg(long, value_enum, value_name = "SERVER", default_value = "apache")]
     server: ServerName,
     #[command(flatten)]
-    limits: Limits,
+    failures: FailureFlags,
     /// Look-ahead window in counters or time steps
     #[arg(long, value_name = "N")]
     max_offset: Option<String>,
@@ -55,7 +55,7 @@ enum ServerName {
     Nginx,
 }
 
-impl Limits {
+impl FailureFlags {
     /// What is known of the limits; the defaults of a server for the rest.
     pub fn policy(&self) -> Policy {
         let mut settings = Settings::default();
@@ -72,7 +72,7 @@ impl Limits {
 impl Flags {
     pub fn policy(&self) -> Policy {
         let mut settings = Settings::default();
-        self.limits.put(&mut settings);
+        self.failures.put(&mut settings);
         for (option, value) in [
             ("--max-offset", &self.max_offset),
             ("--max-linger", &self.max_linger),

@@ -174,7 +174,12 @@ impl Transaction for Forgetful<'_> {
             .unreadable
             .iter()
             .map(|line| UnreadableLine { number: line.number, reason: line.reason.clone() });
-        Ok(Found { entry: found.entry.clone(), unreadable: unreadable.collect(), ..Found::default() })
+        Ok(Found {
+            entry: found.entry.clone(),
+            unreadable: unreadable.collect(),
+            limits: found.limits,
+            ..Found::default()
+        })
     }
 
     fn save(&mut self, _: &[u8], _: usize, _: State) {}

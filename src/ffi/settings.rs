@@ -10,7 +10,7 @@ use super::guard::guarded;
 use super::types::*;
 use super::{HostLog, identity, otpgate_gate, server_of};
 use crate::log::{Level, Log};
-use crate::policy::{self, PIN_PROVIDERS_MAX, Policy, SETTINGS, Scheme, Server, Settings};
+use crate::policy::{self, Limits, PIN_PROVIDERS_MAX, Policy, SETTINGS, Scheme, Server, Settings};
 use crate::users::check::{self, ExternalPin, Finding, Lines, Severity};
 
 /// What stands in the words of [`otpgate_settings`]. The lifetime is the server's: its pool holds the strings as
@@ -309,7 +309,7 @@ fn check_sections(
                 seen.insert(users.clone(), Seen { place: users_file.place, policy, lines });
             }
         }
-        let Looked { external_pins, first_without_plain_pin } = &seen[&users].lines;
+        let Looked { external_pins, first_without_plain_pin, .. } = &seen[&users].lines;
         if let Some(number) = first_without_plain_pin
             && settings.scheme().has_digest()
         {
@@ -352,6 +352,7 @@ type Look = (Vec<Finding>, Looked);
 struct Looked {
     external_pins: Vec<ExternalPin>,
     first_without_plain_pin: Option<u64>,
+    limits: Limits,
 }
 
 fn is_usable(findings: &[Finding]) -> bool {
@@ -365,9 +366,9 @@ fn look_at(path: &Path) -> Look {
         return (findings, Looked::default());
     }
     match check::lines(path) {
-        Ok(Lines { findings: found, external_pins, first_without_plain_pin }) => {
+        Ok(Lines { findings: found, external_pins, first_without_plain_pin, limits }) => {
             findings.extend(found);
-            (findings, Looked { external_pins, first_without_plain_pin })
+            (findings, Looked { external_pins, first_without_plain_pin, limits })
         }
         Err(fault) => {
             findings.push(Finding { severity: Severity::Error, text: fault.to_string() });
@@ -416,11 +417,14 @@ fn no_pin_source(path: &Path, number: u64, server: Server) -> Finding {
 }
 
 fn differing_limits(path: &Path, first: &Seen<'_>, other: &Policy) -> Option<Finding> {
-    let limits = |policy: &Policy| (policy.max_failures, policy.lockout_time, policy.lockout_max);
+    let limits = |policy: &Policy| {
+        let policy = policy.restricted_by(&first.lines.limits);
+        (policy.max_failures, policy.lockout_time, policy.lockout_max)
+    };
     (limits(&first.policy) != limits(other)).then(|| Finding {
         severity: Severity::Warning,
         text: format!(
-            "{} is used with other limits on wrong codes than at {}: the laxer section is the way in",
+            "{} is used with other limits on wrong codes than at {}: the laxer section is the way in; a `#@ limits` line in the file binds both",
             path.display(),
             String::from_utf8_lossy(first.place)
         ),

@@ -40,7 +40,7 @@ use crate::decide::{
 };
 use crate::http::digest::{Exchange, Ha1};
 use crate::log::{Level, Log, Quoted};
-use crate::policy::Policy;
+use crate::policy::{Limits, Policy};
 use crate::token::{Address, Entry, Fingerprint, Pin, State, Token};
 use crate::users::fault::Fault;
 
@@ -51,6 +51,8 @@ pub struct Found {
     pub entry: Entry,
     /// The user's lines that can't be read.
     pub unreadable: Vec<UnreadableLine>,
+    /// What the store demands of every policy.
+    pub limits: Limits,
     /// The last repeat login that was decided on these very lines.
     pub repeat: LastRepeat,
 }
@@ -346,11 +348,12 @@ impl<S: Store> Gate<S> {
         source: &dyn PinSource,
         found: &Found,
     ) -> Option<(Decision, Option<Ha1>)> {
+        let policy = request.policy.restricted_by(&found.limits);
         let mut pins = Vec::new();
         // Each round either ends or answers one more question about one of the lines.
         for _ in 0..=found.entry.lines.len() {
             let (outcome, ha1) = self.with_proof(request, &pins, |attempt, pins| {
-                decide::without_search(request.policy, &found.entry, attempt, pins, (self.clock)())
+                decide::without_search(&policy, &found.entry, attempt, pins, (self.clock)())
             });
             match outcome? {
                 Outcome::Decided(decision) => {
@@ -638,8 +641,9 @@ impl<S: Store> Gate<S> {
     }
 
     fn decide_on(&self, job: &Job, found: Arc<Found>) -> Decided {
+        let policy = job.policy.restricted_by(&found.limits);
         let (outcome, ha1) = self.with_proof(job.request(), &job.pins, |attempt, pins| {
-            decide::login(&job.policy, &found.entry, attempt, pins, (self.clock)())
+            decide::login(&policy, &found.entry, attempt, pins, (self.clock)())
         });
         Decided { outcome, found, ha1 }
     }

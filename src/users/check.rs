@@ -10,12 +10,14 @@ use jiff::tz::TimeZone;
 
 use super::fault::Fault;
 use super::lock::Paths;
+use super::pragma::{self, Pragma};
 use super::shared_index::{self, SHARED_FROM};
 use super::{index, line, record};
 use crate::log::Quoted;
 use crate::otp::Hash;
 use crate::pin::entry::{Entry, EntryError};
 use crate::pin::file as pin_file;
+use crate::policy::Limits;
 use crate::token::{Algorithm, Pin, Token};
 
 /// How grave a finding is.
@@ -153,6 +155,8 @@ pub struct Lines {
     pub external_pins: Vec<ExternalPin>,
     /// The number of the first line whose PIN isn't at hand in the clear: hashed, or external.
     pub first_without_plain_pin: Option<u64>,
+    /// What the file demands of all logins, as far as it can be read.
+    pub limits: Limits,
 }
 
 /// A line with an external PIN.
@@ -178,16 +182,25 @@ pub fn all_lines(configured: &Path) -> Result<Lines, Fault> {
 
 fn first_findings(configured: &Path, max: usize) -> Result<Lines, Fault> {
     let file = File::open(configured).map_err(|cause| Fault::new("open", configured, cause))?;
-    let mut lines = Lines { findings: Vec::new(), external_pins: Vec::new(), first_without_plain_pin: None };
+    let mut lines = Lines {
+        findings: Vec::new(),
+        external_pins: Vec::new(),
+        first_without_plain_pin: None,
+        limits: Limits::default(),
+    };
     let mut number = 0;
     let mut more = 0u64;
     let zone = TimeZone::UTC;
     let read = index::for_each_line(&file, |_, line| {
         number += 1;
-        if line::is_ignored(line) {
+        if line::is_ignored(line) && !pragma::is_pragma(line) {
             return;
         }
         let finding = match record::parse_one_of_many(line, &zone) {
+            _ if pragma::is_pragma(line) => {
+                lines.limits = pragma::limits_with(lines.limits, line).unwrap_or(lines.limits);
+                of_pragma(line, &format!("{} line {number}", configured.display()))
+            }
             Err(reason) => Some(error(format!("{} line {number}: {reason}", configured.display()))),
             Ok(record) => match (record.token.algorithm, record.token.pin) {
                 (Algorithm::Hotp(_), Pin::Hashed(_)) => {
@@ -221,6 +234,21 @@ fn first_findings(configured: &Path, max: usize) -> Result<Lines, Fault> {
         )));
     }
     Ok(lines)
+}
+
+/// What is wrong with a line for us alone.
+fn of_pragma(line: &[u8], place: &str) -> Option<Finding> {
+    let title = pragma::title(line);
+    match pragma::parse(line)? {
+        Err(fault) => Some(error(format!("{place}: {fault}; {}", fault.kind.outcome_of_fault()))),
+        Ok(Pragma::Unknown) => {
+            Some(warning(format!("{place}: {title}: this version doesn't know such lines, it has no effect")))
+        }
+        Ok(Pragma::Limits(limits)) if limits == Limits::default() => {
+            Some(warning(format!("{place}: {title}: it limits nothing")))
+        }
+        Ok(_) => None,
+    }
 }
 
 /// Lines that belong together though they don't look it, or look it though they don't: several lines for one token, and
@@ -266,11 +294,14 @@ pub fn unknown_to_mod_authn_otp(configured: &Path) -> Result<Vec<Finding>, Fault
     let mut findings = Vec::new();
     let mut users: HashMap<&[u8], u64> = HashMap::new();
     for line in content.lines() {
-        let Some(Ok(record)) = line.record(&zone) else { continue };
         let mut warn = |text: &str| {
             let text = format!("{} line {}: for mod_authn_otp, {text}", configured.display(), line.number);
             findings.push(warning(text));
         };
+        if let Some(Ok(Pragma::Limits(_))) = pragma::parse(line.text) {
+            warn("the limits are a comment: it doesn't keep to them");
+        }
+        let Some(Ok(record)) = line.record(&zone) else { continue };
         let key = &line.text[record.layout.head[3].clone()];
         if record.token.disabled {
             warn("the type is unknown: OFF: switches off here alone");

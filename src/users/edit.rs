@@ -9,13 +9,14 @@ use zeroize::Zeroizing;
 
 use super::fault::Fault;
 use super::journal::Journal;
-use super::line;
 use super::lock::Locked;
+use super::pragma::{self, PragmaError};
 use super::record::{self, Record, RecordError};
 use super::rewrite::{self, HeadError};
 use super::slot::Extension;
 use super::stamp::Stamp;
-use crate::policy::{Server, Settings};
+use super::{index, line};
+use crate::policy::{Limits, Server, Settings};
 use crate::token::Line;
 use crate::{UnixTime, decide};
 
@@ -69,6 +70,13 @@ impl Content {
         self.lines().filter(move |line| line.user() == Some(user))
     }
 
+    /// What it demands of all logins; else the number of a line at fault.
+    pub fn limits(&self) -> Result<Limits, (u64, PragmaError)> {
+        self.lines().try_fold(Limits::default(), |limits, line| {
+            pragma::limits_with(limits, line.text).map_err(|error| (line.number, error))
+        })
+    }
+
     /// The same with some of its lines changed; `None` leaves a line as it is, byte for byte.
     pub fn with(&self, mut change: impl FnMut(&ContentLine<'_>) -> Option<Change>) -> Content {
         let mut bytes = Zeroizing::new(Vec::with_capacity(self.0.len() + line::LINE_MAX));
@@ -88,6 +96,11 @@ impl<'a> ContentLine<'a> {
     /// Whom it is about, even if the rest of it can't be read.
     pub fn user(&self) -> Option<&'a [u8]> {
         line::user_of(self.text)
+    }
+
+    /// Whom it is about, if it is one of the lines for us alone.
+    pub fn pragma_user(&self) -> Option<Vec<u8>> {
+        pragma::user_of(self.text)
     }
 
     /// What it says; `None` for blank lines and comments.
@@ -112,6 +125,19 @@ pub fn snapshot(configured: &Path) -> Result<Content, Fault> {
     let locked = Locked::acquire(configured)?;
     Journal::open(&locked, &mut None)?;
     read(&locked)
+}
+
+/// The number of the first line for us alone that is about a user. Where the user isn't listed, it was left when they were
+/// removed by hand.
+pub fn first_pragma_of(file: &File, user: &[u8]) -> std::io::Result<Option<u64>> {
+    let (mut number, mut first) = (0, None);
+    index::for_each_line(file, |_, line| {
+        number += 1;
+        if first.is_none() && pragma::user_of(line).is_some_and(|about| about == user) {
+            first = Some(number);
+        }
+    })?;
+    Ok(first)
 }
 
 /// Runs `work` on the content, alone among all who use the lock; what it returns becomes the content, durably:

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// A failed operation on a file: what, where, why, and what to do.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Fault {
     /// "open", "lock", "write", …
     pub operation: &'static str,

@@ -23,8 +23,9 @@ use super::record::{self, Layout, RecordError};
 use super::shared_index::{self, SHARED_FROM, SharedIndex};
 use super::stamp::Stamp;
 use super::watch::{Sight, Watch};
-use super::{line, lock, rewrite, slot};
+use super::{limits, line, lock, pragma, rewrite, slot};
 use crate::gate::{Found, Moment, Store, Transaction, UnreadableLine};
+use crate::policy::Limits;
 use crate::token::{Entry, Line, State};
 
 /// A writer updates the file and then the header; in between they don't match.
@@ -54,6 +55,8 @@ struct View {
     /// The journal tells of all changes that aren't somebody else's.
     is_journalled: bool,
     index: Index,
+    /// What the file demands of all logins, or why that can't be read.
+    limits: Result<Limits, Fault>,
     /// Users read since the file last changed, whose lines are whole.
     records: Mutex<HashMap<Vec<u8>, Arc<Found>>>,
 }
@@ -137,10 +140,8 @@ impl UsersFile {
 
     /// Has the next one who looks read the file, because the index isn't what it was.
     fn look_anew(&self) {
-        if let Some(view) = self.view.write().take()
-            && let Some((file, shape)) = view.index.spoilt_file()
-        {
-            shared_index::disown(file, shape);
+        if let Some(view) = self.view.write().take() {
+            disown_spoilt(&view.index);
         }
     }
 
@@ -255,11 +256,18 @@ impl View {
                 Some(shared) => shared.find_or_build(|built| built.holds(stamp, Some(&header)), build),
                 None => build().map(|built| built.map(|(table, _)| Index::in_memory(table))),
             };
-            if let Some(index) = index.map_err(fault)? {
+            let Some(index) = index.map_err(fault)? else { continue };
+            let Some(limits) = limits::read(&file, &index, path).map_err(fault)? else {
+                index.spoil();
+                disown_spoilt(&index);
+                continue;
+            };
+            let (stamp_now, header_now) = look().map_err(fault)?;
+            if header_now.is_some() && basis.holds(stamp_now, header_now.as_ref()) {
                 let watch = Watch::new(stamp, &header, origin.elapsed());
                 let is_journalled = journal::safety_of(&file, &journal, path)? == Safety::Journalled;
                 let records = Mutex::default();
-                return Ok(Some(View { file, journal, watch, is_journalled, index, records }));
+                return Ok(Some(View { file, journal, watch, is_journalled, index, limits, records }));
             }
         }
         Err(Fault::of(
@@ -271,14 +279,16 @@ impl View {
     }
 
     /// A user, from memory if nothing has changed since they were read.
-    fn find(&self, user: &[u8]) -> io::Result<Option<Arc<Found>>> {
+    fn find(&self, user: &[u8], path: &Path) -> Result<Option<Arc<Found>>, Fault> {
         if let Some(known) = self.records.lock().get(user) {
             return Ok(Some(known.clone()));
         }
-        let Some(listing) = find(&self.file, &self.index, user, &TimeZone::system())? else {
+        let limits = self.limits.clone()?;
+        let listing = find(&self.file, &self.index, user, &TimeZone::system());
+        let Some(listing) = listing.map_err(|error| Fault::new("read", path, error))? else {
             return Ok(None);
         };
-        let found = Arc::new(listing.into_found(&self.file));
+        let found = Arc::new(listing.into_found(&self.file, limits));
         self.remember(user, &found);
         Ok(Some(found))
     }
@@ -288,11 +298,12 @@ impl View {
         if let Some(known) = self.records.lock().get(user) {
             return Some(known.clone());
         }
+        let limits = *self.limits.as_ref().ok()?;
         let listing = find(&self.file, &self.index, user, &TimeZone::system()).ok()??;
         if !listing.unreadable.is_empty() {
             return None;
         }
-        let found = Arc::new(listing.into_found(&self.file));
+        let found = Arc::new(listing.into_found(&self.file, limits));
         self.remember(user, &found);
         Some(found)
     }
@@ -325,6 +336,12 @@ fn read_header(journal: &File) -> Option<Header> {
     None
 }
 
+fn disown_spoilt(index: &Index) {
+    if let Some((file, shape)) = index.spoilt_file() {
+        shared_index::disown(file, shape);
+    }
+}
+
 /// What a user's lines say, and where they are.
 struct Listing {
     entry: Entry,
@@ -335,12 +352,12 @@ struct Listing {
 
 impl Listing {
     /// Counts the lines before those that can't be read, which takes reading the file so far.
-    fn into_found(self, file: &File) -> Found {
+    fn into_found(self, file: &File, limits: Limits) -> Found {
         let numbered = self.unreadable.into_iter().map(|(offset, error)| UnreadableLine {
             number: rewrite::line_number(file, offset),
             reason: error.to_string(),
         });
-        Found { unreadable: numbered.collect(), entry: self.entry, ..Found::default() }
+        Found { unreadable: numbered.collect(), entry: self.entry, limits, ..Found::default() }
     }
 }
 
@@ -362,6 +379,9 @@ fn find(file: &File, index: &Index, user: &[u8], zone: &TimeZone) -> io::Result<
     let Some(offsets) = index.lines_of(user)? else { return Ok(None) };
     for offset in offsets {
         let Some(line) = read_line(file, offset)? else { return Ok(None) };
+        if pragma::is_pragma(&line) && index.takes_for_everybodys(user) {
+            continue;
+        }
         let Some(name) = line::user_of(&line) else { return Ok(None) };
         if name != user {
             if !index.is_near(name, user) {
@@ -386,7 +406,7 @@ fn find(file: &File, index: &Index, user: &[u8], zone: &TimeZone) -> io::Result<
 }
 
 /// The line at an offset, without its end. `None`: no line begins there.
-fn read_line(file: &File, offset: u64) -> io::Result<Option<zeroize::Zeroizing<Vec<u8>>>> {
+pub(super) fn read_line(file: &File, offset: u64) -> io::Result<Option<zeroize::Zeroizing<Vec<u8>>>> {
     let before = u64::from(offset > 0);
     let mut size = 1024;
     loop {
@@ -415,9 +435,7 @@ impl Store for UsersFile {
 
     fn find(&self, user: &[u8]) -> Result<Arc<Found>, Fault> {
         for _ in 0..REBUILD_TRIES {
-            let find =
-                |view: &View| view.find(user).map_err(|error| Fault::new("read", &self.configured, error));
-            match self.with_view(find, || self.recover())? {
+            match self.with_view(|view| view.find(user, &self.configured), || self.recover())? {
                 Some(found) => return Ok(found),
                 None => self.look_anew(),
             }
@@ -483,13 +501,13 @@ impl Transaction for Update<'_> {
         for _ in 0..REBUILD_TRIES {
             let find = |view: &View| {
                 // The locked file's own descriptor: what the path names can't be anything else while we hold it.
-                find(&self.locked.users, &view.index, user, &self.zone)
-                    .map_err(|error| Fault::new("read", path, error))
+                let listing = find(&self.locked.users, &view.index, user, &self.zone)
+                    .map_err(|error| Fault::new("read", path, error))?;
+                Ok(listing.zip(Some(view.limits.clone()?)))
             };
             // We have recovered, and nobody else may write.
             let is_gone = || self.locked.has_held().and(Err(self.store.keeps_moving()));
-            let listing = self.store.with_view(find, is_gone)?;
-            let Some(mut listing) = listing else {
+            let Some((mut listing, limits)) = self.store.with_view(find, is_gone)? else {
                 self.store.look_anew();
                 continue;
             };
@@ -500,7 +518,7 @@ impl Transaction for Update<'_> {
                 }
             }
             self.seen.insert(user.to_vec(), std::mem::take(&mut listing.spots));
-            return Ok(listing.into_found(&self.locked.users));
+            return Ok(listing.into_found(&self.locked.users, limits));
         }
         Err(self.store.keeps_moving())
     }

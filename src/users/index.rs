@@ -5,6 +5,9 @@
 //! a name is *not* there, the index says by itself; so each part of it carries a checksum, and which state of the
 //! file it holds for is the business of [`super::shared_index`] and [`super::file`].
 //!
+//! The lines for us alone that concern all logins ([`super::pragma`]) have entries under a key of their own: whoever uses
+//! an index that somebody else has built finds them as surely as a user's lines.
+//!
 //! ```text
 //! bucket   sum (4)  count, or'ed with GOES_ON (4)  entries (63 of 8, in the order of their lines)
 //! entry    upper 24 bits of the name's hash | offset of the line (40 bits)
@@ -23,7 +26,8 @@ use memchr::{memchr, memchr_iter};
 use siphasher::sip::SipHasher13;
 
 use super::journal::read_as_far_as_possible;
-use super::line;
+use super::pragma::Kind;
+use super::{line, pragma};
 
 /// Offsets up to 1 TiB, beside 24 bits of the hash.
 const OFFSET_BITS: u32 = 40;
@@ -60,6 +64,19 @@ impl Shape {
         let mut hash = SipHasher13::new_with_keys(self.keys[0], self.keys[1]);
         hash.write(&fold(name));
         hash.finish()
+    }
+
+    /// Of the lines that concern everybody. With other keys, so that no name is sure to have it; where one does by
+    /// chance, the lines tell.
+    fn hash_of_everybodys(&self) -> u64 {
+        SipHasher13::new_with_keys(!self.keys[0], self.keys[1]).finish()
+    }
+
+    fn hash_of_line(&self, line: &[u8]) -> Option<u64> {
+        if pragma::is_pragma(line) {
+            return Kind::of(line)?.concerns_everybody().then(|| self.hash_of_everybodys());
+        }
+        line::user_of(line).map(|user| self.hash(user))
     }
 
     /// By the hash's lower half; its upper bits stand in the entries.
@@ -131,10 +148,10 @@ impl Table {
         let mut table = Table::new(Shape::for_lines(count_lines(file)?)?);
         let mut result = Ok(());
         for_each_line(file, |offset, line| {
-            if let Some(user) = line::user_of(line)
+            if let Some(hash) = table.shape.hash_of_line(line)
                 && result.is_ok()
             {
-                result = table.insert(table.shape.hash(user), offset);
+                result = table.insert(hash, offset);
             }
         })?;
         result?;
@@ -181,6 +198,11 @@ impl Index {
         }
     }
 
+    /// Notes that it isn't of the file that it is used with.
+    pub(super) fn spoil(&self) {
+        self.is_spoilt.store(true, Ordering::Relaxed);
+    }
+
     /// Reads the whole users file.
     pub fn build(file: &File) -> io::Result<Index> {
         Table::build(file).map(Index::in_memory)
@@ -210,12 +232,25 @@ impl Index {
     /// Offsets, in file order, of lines whose folded name is probably that of `user`. `None`: the index is gone;
     /// another one stands in its place, or a broken one.
     pub fn lines_of(&self, user: &[u8]) -> io::Result<Option<Vec<u64>>> {
-        let hash = self.shape.hash(user);
+        self.lines_with(self.shape.hash(user))
+    }
+
+    /// The same of lines for us alone that probably concern everybody.
+    pub(super) fn everybodys_lines(&self) -> io::Result<Option<Vec<u64>>> {
+        self.lines_with(self.shape.hash_of_everybodys())
+    }
+
+    /// Whether a user's lines may be among those that concern everybody, and the other way round, by chance.
+    pub(super) fn takes_for_everybodys(&self, user: &[u8]) -> bool {
+        self.shape.hash(user) >> OFFSET_BITS == self.shape.hash_of_everybodys() >> OFFSET_BITS
+    }
+
+    fn lines_with(&self, hash: u64) -> io::Result<Option<Vec<u64>>> {
         let mut number = self.shape.bucket_of(hash);
         let mut offsets = Vec::new();
         for _ in 0..self.shape.buckets {
             let Some(bucket) = self.bucket(number)? else {
-                self.is_spoilt.store(true, Ordering::Relaxed);
+                self.spoil();
                 return Ok(None);
             };
             let (count, goes_on) = count_of(&bucket);
@@ -324,6 +359,55 @@ mod tests {
         assert_eq!(lines_of(b" ALICE "), [4, 21, 51]);
         assert_eq!(lines_of(b"bob"), [37]);
         assert_eq!(lines_of(b"carol"), [0u64; 0]);
+    }
+
+    #[test]
+    fn lines_that_concern_everybody_are_found_even_at_fault_and_no_others_for_us_alone() {
+        let file = file_of(
+            b"#@ limits max_offset=4\n# c\n#@ apart bob\nHOTP limits - 00\n#@Limits x\n#@ allow\n#@ free\n#@ new limits",
+        );
+        let index = Index::build(&file).unwrap();
+        assert_eq!(index.everybodys_lines().unwrap().unwrap(), [0, 57, 68]);
+        assert_eq!(index.lines_of(b"limits").unwrap().unwrap(), [40]);
+        for name in ["", "#@", "max_offset=4", "bob", "allow", "free"] {
+            assert_eq!(index.lines_of(name.as_bytes()).unwrap().unwrap(), [0u64; 0], "{name}");
+        }
+    }
+
+    /// One name in 16 million, different ones in each table.
+    #[test]
+    fn a_user_with_the_hash_of_everybodys_lines_is_no_reason_to_miss_either() {
+        let shape = Shape { keys: [1, 2], buckets: 1 };
+        let name = "user7412608";
+        assert_eq!(shape.hash(name.as_bytes()) >> OFFSET_BITS, shape.hash_of_everybodys() >> OFFSET_BITS);
+        let limits = "#@ limits max_offset=1\n";
+        let content = format!("{limits}HOTP {name} - 00\nHOTP other - 00\n");
+        let file = file_of(content.as_bytes());
+        let mut table = Table::new(shape);
+        for_each_line(&file, |offset, line| {
+            table.insert(shape.hash_of_line(line).unwrap(), offset).unwrap();
+        })
+        .unwrap();
+        table.seal();
+        let index = Index::in_memory(table);
+        let both = [0, limits.len() as u64];
+        assert_eq!(index.lines_of(name.as_bytes()).unwrap().unwrap(), both);
+        assert_eq!(index.everybodys_lines().unwrap().unwrap(), both);
+        assert!(index.takes_for_everybodys(name.as_bytes()) && !index.takes_for_everybodys(b"other"));
+        let read =
+            |file: &File| super::super::limits::read(file, &index, std::path::Path::new("users")).unwrap();
+        let expected = crate::policy::Limits::parse([&b"max_offset=1"[..]].into_iter()).unwrap();
+        assert_eq!(read(&file).unwrap().unwrap(), expected);
+        // Whatever else is there than what the index has is no limit that could be passed over.
+        for other in [
+            "# limits max_offset=1 \n",
+            "HOTP other - 0000     \n",
+            "#@ free               \n",
+            "                      \n",
+        ] {
+            let moved = file_of(content.replace(limits, other).as_bytes());
+            assert!(read(&moved).is_none(), "{other}");
+        }
     }
 
     #[test]

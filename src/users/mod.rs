@@ -1,6 +1,7 @@
 //! The users file as a small database, shared with other processes, servers, editors and its ancestor's tools.
 //!
 //! - [`mod@line`]: a line as text.
+//! - [`pragma`]: a line for us alone.
 //! - [`record`]: one line to a token and its state.
 //! - [`slot`]: the fixed-width form in which state is written.
 //! - [`localtime`]: the time field.
@@ -10,6 +11,7 @@
 //! - [`leftovers`]: what killed processes have left.
 //! - [`index`]: where a user's lines are.
 //! - [`shared_index`]: how processes share that.
+//! - `limits`: what the file demands of all logins.
 //! - [`mod@file`]: all of these together: the store behind [`crate::gate`].
 //! - [`edit`]: what people change: fields 1 to 4, lines, the whole content.
 //! - [`check`]: what a configuration test says about a file.
@@ -21,9 +23,11 @@ pub mod file;
 pub mod index;
 pub mod journal;
 pub mod leftovers;
+mod limits;
 pub mod line;
 pub mod localtime;
 pub mod lock;
+pub mod pragma;
 pub mod record;
 pub mod rewrite;
 pub mod shared_index;

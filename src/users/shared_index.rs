@@ -42,7 +42,10 @@ use super::stamp::Stamp;
 /// Users files below this size have no such file: a table of each process's own is small, and quick to build.
 pub const SHARED_FROM: u64 = 1 << 20;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"OTPINDX1");
+const MAGIC: u64 = u64::from_le_bytes(*b"OTPINDX2");
+/// Of tables without entries for the lines that concern everybody. Never used, and made anew; those who still write
+/// them leave ours alone and go without.
+const MAGIC_BEFORE: u64 = u64::from_le_bytes(*b"OTPINDX1");
 /// A builder that takes longer than this isn't waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(1);
@@ -183,7 +186,7 @@ impl SharedIndex {
     fn is_ours(&self) -> io::Result<bool> {
         let mut start = [0; 8];
         let len = read_as_far_as_possible(&self.file, &mut start, 0)?;
-        Ok(len == 0 || start == MAGIC.to_le_bytes())
+        Ok(len == 0 || [MAGIC, MAGIC_BEFORE].contains(&u64::from_le_bytes(start)))
     }
 }
 

@@ -124,6 +124,15 @@ fn all() -> Vec<Case> {
         without_limit_nobody_is_locked,
         wrong_pins_lock_nobody_out,
         locked_user_stays_out_with_fall_through,
+        // Limits of the file.
+        limits_of_the_file_stand_for_what_a_section_leaves_unset,
+        limits_of_the_file_bind_a_laxer_section,
+        a_stricter_section_stays_stricter_than_the_file,
+        of_several_limits_of_the_file_the_strictest_holds,
+        limits_of_the_file_end_a_lingering_code,
+        limits_of_the_file_count_as_soon_as_they_are_edited,
+        limits_at_fault_refuse_everybody_with_an_error_that_names_the_line,
+        other_lines_for_otpgate_alone_stay_and_refuse_nobody,
         // Addresses.
         code_from_another_address_is_refused_if_asked_for,
         code_from_another_address_is_granted_by_itself,
@@ -861,6 +870,116 @@ fn locked_user_stays_out_with_fall_through() -> Case {
     case(scope, move |at| {
         at.login("alice", "opendoor").is(401, "denied-locked");
         at.login("alice", alice.password(0)).is(401, "denied-locked");
+    })
+}
+
+/// The limit of wrong codes that holds at a place, for a user who has made none.
+#[track_caller]
+fn is_locked_after(at: &Place<'_>, user: &Token, limit: usize) {
+    let name = str::from_utf8(user.user()).expect("a plain name");
+    for wrong in user.wrong_codes(limit) {
+        at.login(name, user.with(&wrong)).is(401, "denied-code");
+    }
+    at.login(name, user.password(0)).is(401, "denied-locked");
+}
+
+fn limits_of_the_file_stand_for_what_a_section_leaves_unset() -> Case {
+    let alice = alice();
+    let scope = Scope::new("").text("#@ limits max_failures=3 max_offset=1\n").token(&alice);
+    case(scope, move |at| {
+        at.login("alice", alice.password(2)).is(401, "denied-code");
+        at.login("alice", alice.password(1)).is(200, "granted-fresh");
+        for counter in [7, 8, 9] {
+            at.login("alice", alice.password(counter)).is(401, "denied-code");
+        }
+        at.login("alice", alice.password(2)).is(401, "denied-locked");
+    })
+}
+
+fn limits_of_the_file_bind_a_laxer_section() -> Case {
+    let alice = alice();
+    let scope = scope(&[&alice])
+        .text("#@ limits max_failures=5 max_offset=4 lockout=0\n")
+        .set(Setting::MaxFailures, 20)
+        .set(Setting::LockoutTime, 1)
+        .set(Setting::MaxOffset, 10_000);
+    case(scope, move |at| {
+        at.login("alice", alice.password(5)).is(401, "denied-code");
+        at.login("alice", alice.password(4)).is(200, "granted-fresh");
+        for wrong in alice.wrong_codes(5) {
+            at.login("alice", alice.with(&wrong)).is(401, "denied-code");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2100));
+        at.login("alice", alice.password(5)).is(401, "denied-locked");
+    })
+}
+
+fn a_stricter_section_stays_stricter_than_the_file() -> Case {
+    let alice = alice();
+    let scope = scope(&[&alice]).text("#@ limits max_failures=20\n").set(Setting::MaxFailures, 2);
+    case(scope, move |at| is_locked_after(at, &alice, 2))
+}
+
+fn of_several_limits_of_the_file_the_strictest_holds() -> Case {
+    let alice = alice();
+    let scope = Scope::new("")
+        .text("#@ limits max_failures=9\n")
+        .token(&alice)
+        .text("#@ limits max_failures=3\n#@ limits max_failures=7")
+        .set(Setting::MaxFailures, "None");
+    case(scope, move |at| is_locked_after(at, &alice, 3))
+}
+
+fn limits_of_the_file_end_a_lingering_code() -> Case {
+    let alice = alice();
+    let scope = scope(&[&alice]).text("#@ limits max_linger=0\n").set(Setting::MaxLinger, 600);
+    case(scope, move |at| {
+        at.login("alice", alice.password(0)).is(200, "granted-fresh");
+        at.login("alice", alice.password(0)).is(401, "denied-expired");
+    })
+}
+
+fn limits_of_the_file_count_as_soon_as_they_are_edited() -> Case {
+    let alice = alice();
+    case(scope(&[&alice]).set(Setting::MaxLinger, 600), move |at| {
+        at.login("alice", alice.password(0)).is(200, "granted-fresh");
+        at.login("alice", alice.password(0)).is(200, "granted-reuse");
+        at.users().append("#@ limits max_linger=0\n");
+        at.login("alice", alice.password(0)).is(401, "denied-expired");
+        let text = String::from_utf8(at.users().bytes()).expect("plain text");
+        at.users().replace(text.replace("max_linger=0", "max_linger=90"));
+        at.login("alice", alice.password(0)).is(200, "granted-reuse");
+        at.users().replace(text.replace("#@ limits max_linger=0\n", ""));
+        at.login("alice", alice.password(0)).is(200, "granted-reuse");
+    })
+}
+
+fn limits_at_fault_refuse_everybody_with_an_error_that_names_the_line() -> Case {
+    let alice = alice();
+    let scope = scope(&[&alice]).text("#@ limits max_failures=few\n").second_provider("carol", "opendoor");
+    case(scope, move |at| {
+        let path = at.users().path().display().to_string();
+        at.expect_log(&format!("error: cannot use {path}: line 2: #@ limits: max_failures takes a number"));
+        at.users().stays_the_same(|| {
+            for password in [alice.password(0), alice.with(&alice.wrong_code())] {
+                at.login("alice", password).is(500, "error");
+            }
+            at.login("nobody", alice.password(0)).is(500, "error");
+            at.login("carol", "opendoor").is(500, "error");
+        });
+        let text = String::from_utf8(at.users().bytes()).expect("plain text");
+        at.users().replace(text.replace("few", "3"));
+        is_locked_after(at, &alice, 3);
+    })
+}
+
+fn other_lines_for_otpgate_alone_stay_and_refuse_nobody() -> Case {
+    let alice = alice();
+    let lines = "#@ allow everything\n#@ apart\n#@ free        \n#@ later max_failures=1\n";
+    case(Scope::new("").text(lines).token(&alice), move |at| {
+        at.login("alice", alice.with(&alice.wrong_code())).is(401, "denied-code");
+        at.login("alice", alice.password(0)).is(200, "granted-fresh");
+        assert!(at.users().bytes().starts_with(lines.as_bytes()));
     })
 }
 

@@ -116,8 +116,9 @@ fn made_up_responses_move_no_counter_and_are_counted(start: Start<'_>) {
     let alice = Token::hotp("alice").pin(PIN);
     let bob = Token::totp("bob");
     let limited = Scope::new("limited").digest().set(Setting::MaxFailures, 5).token(&alice).token(&bob);
-    let server = start(vec![scope("endless").token(&alice).token(&bob), limited]);
-    for (name, expected_failures) in [("endless", 500), ("limited", 5)] {
+    let bound = scope("bound").text("#@ limits max_failures=5\n").token(&alice).token(&bob);
+    let server = start(vec![scope("endless").token(&alice).token(&bob), limited, bound]);
+    for (name, expected_failures) in [("endless", 500), ("limited", 5), ("bound", 5)] {
         let place = server.at(name);
         let challenge = Challenge::of(&place);
         for user in ["alice", "bob"] {
@@ -137,7 +138,8 @@ fn made_up_responses_move_no_counter_and_are_counted(start: Start<'_>) {
     login(&server.at("endless"), "alice", alice.password(0)).is(200, "granted-fresh");
     let limited = server.at("limited");
     login(&limited, "alice", alice.password(0)).is(401, "denied-locked");
-    assert_eq!(server.decisions("denied-code", "alice"), 505);
+    login(&server.at("bound"), "alice", alice.password(0)).is(401, "denied-locked");
+    assert_eq!(server.decisions("denied-code", "alice"), 510);
     // Unlocked by hand.
     let unlocked = limited.users().bytes();
     let unlocked = String::from_utf8(unlocked).expect("text").replace(" 5 ", " 0 ");

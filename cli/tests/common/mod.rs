@@ -53,6 +53,8 @@ impl Site {
     pub fn ready() -> Site {
         let site = Site::new();
         site.run(&["init", "--user", &own_name()], "").is(0);
+        // Without what `init` writes into a new one.
+        fs::write(site.users(), "").unwrap();
         site
     }
 

@@ -1,0 +1,227 @@
+//! Lines for us alone (`#@`), as each verb treats them.
+
+mod common;
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use common::{PROGRAM, Site, own_name};
+
+const KEY: &str = "3132333435363738393031323334353637383930";
+
+fn site(content: &str) -> Site {
+    let site = Site::ready();
+    fs::write(site.users(), content.replace("KEY", KEY)).unwrap();
+    site
+}
+
+impl Site {
+    #[track_caller]
+    fn is_left_as(&self, content: &str) {
+        assert_eq!(self.content(), content.replace("KEY", KEY));
+    }
+}
+
+#[test]
+fn a_new_file_allows_nothing_and_says_so() {
+    let site = Site::new();
+    site.run(&["init", "--user", &own_name()], "").is(0);
+    let content = site.content();
+    assert_eq!(content.lines().filter(|line| line.starts_with("#@")).collect::<Vec<_>>(), ["#@ allow"]);
+    assert!(content.lines().all(|line| line.starts_with('#')), "comments to older software");
+    let ran = site.run(&["check", "--as", &own_name()], "");
+    ran.is(0);
+    assert!(ran.out.contains("no problems"), "{}", ran.out);
+    site.run(&["add", "alice", "--no-pin", "-q"], "").is(0);
+    assert!(site.content().starts_with(&content));
+    site.run(&["init", "--user", &own_name()], "").is(0);
+    assert!(site.content().starts_with(&content) && site.content().contains("alice"), "made once");
+}
+
+#[test]
+fn check_tells_faults_and_kinds_that_it_does_not_know() {
+    let none = "no printable ASCII character";
+    for (line, status, severity, told) in [
+        ("#@ limits max_failures=5", 0, "", ""),
+        ("#@ allow apps", 0, "", ""),
+        ("#@ apart jos%C3%A9", 0, "", ""),
+        ("#@ free      ", 0, "", ""),
+        ("#@ limits", 0, "warning", "#@ limits: it limits nothing"),
+        ("#@ later s3cret", 0, "warning", "#@ later: this version doesn't know such lines, it has no effect"),
+        (
+            "#@ limits max_offset=x",
+            1,
+            "error",
+            "#@ limits: max_offset takes a number from 0 to 10000, not \"x\"; nobody can log in until it is corrected",
+        ),
+        (
+            "#@ allow all",
+            1,
+            "error",
+            "#@ allow: \"all\" is none of apps, trusted-networks=NETWORK,NETWORK and trusted-computer=DAYS; it allows nothing until it is corrected",
+        ),
+        ("#@ apart jos\u{e9}", 1, "error", none),
+    ] {
+        let site = site(&format!("HOTP alice - KEY\n{line}\n"));
+        let ran = site.run(&["check", "--as", &own_name()], "");
+        ran.is(status);
+        let users = site.users();
+        let start = format!("{severity}: {} line 2: ", users.display());
+        match severity {
+            "" => assert!(ran.out.contains("no problems"), "{line}: {}", ran.out),
+            _ => assert!(ran.out.starts_with(&start) && ran.out.contains(told), "{line}: {}", ran.out),
+        }
+        assert!(!ran.out.contains("s3cret"), "{}", ran.out);
+    }
+    let ran =
+        site("#@ limits max_failures=5\n").run(&["check", "--as", &own_name(), "--for-mod-authn-otp"], "");
+    assert!(ran.out.contains("line 1: for mod_authn_otp, the limits are a comment"), "{}", ran.out);
+}
+
+#[test]
+fn locked_is_who_is_locked_by_the_files_limits() {
+    let lines = "HOTP alice - KEY 0 5\nHOTP bob - 00 0 4\n";
+    for (first, flags, expected) in [
+        ("", &[][..], ["on", "on"]),
+        ("", &["--max-failures", "4"], ["locked", "locked"]),
+        ("#@ limits max_failures=5\n", &[], ["locked", "on"]),
+        ("#@ limits max_failures=5\n#@ limits max_failures=4\n", &[], ["locked", "locked"]),
+        ("#@ limits max_failures=5\n", &["--max-failures", "20"], ["locked", "on"]),
+        ("#@ limits max_failures=20\n", &["--max-failures", "5"], ["locked", "on"]),
+        ("#@ limits max_offset=1\n", &[], ["on", "on"]),
+    ] {
+        let site = site(&format!("{first}{lines}"));
+        let ran = site.run(&[&["list"], flags].concat(), "");
+        ran.is(0);
+        let states: Vec<&str> = ran.out.lines().skip(1).map(|row| row.rsplit("  ").next().unwrap()).collect();
+        assert_eq!(states, expected, "{first} {flags:?}");
+        for (user, state) in ["alice", "bob"].iter().zip(expected) {
+            let ran = site.run(&[&["show", user], flags].concat(), "");
+            assert!(ran.out.contains(&format!("  state       {state}\n")), "{}", ran.out);
+        }
+    }
+    let json = site(&format!("#@ limits max_failures=5\n{lines}")).run(&["list", "--json"], "").out;
+    assert_eq!(json.matches("\"locked\": true").count(), 1, "{json}");
+    let ran = site(&format!("#@ limits max_failures\n{lines}")).run(&["list"], "");
+    ran.is(0);
+    assert_eq!(
+        ran.err,
+        "otpgate: warning: line 1: #@ limits: max_failures lacks its value: max_failures=VALUE; nobody can log in \
+         until it is corrected\n"
+    );
+}
+
+#[test]
+fn verify_and_explain_keep_to_the_files_limits() {
+    // Counter 3.
+    let code = "969429\n";
+    let flags = ["--max-offset", "100"];
+    let site = site("#@ limits max_offset=2\nHOTP alice - KEY\n");
+    let ran = site.run(&[&["explain", "alice"], &flags[..]].concat(), code);
+    assert!(ran.out.contains("more than a server searches"), "{}", ran.out);
+    assert!(ran.out.contains("a server would say: denied-code"), "{}", ran.out);
+    let ran = site.run(&[&["verify", "alice", "--dry-run"], &flags[..]].concat(), code);
+    ran.is(1);
+    assert!(ran.out.starts_with("denied-code: "), "{}", ran.out);
+    let ran = site.run(&["verify", "alice", "--max-offset", "1"], "359152\n");
+    ran.is(1);
+    site.run(&[&["verify", "alice"], &flags[..]].concat(), "359152\n").is(0);
+
+    let site = self::site("#@ limits max_offset\nHOTP alice - KEY\n");
+    let ran = site.run(&["verify", "alice"], "755224\n");
+    ran.is(1);
+    assert!(
+        ran.out.starts_with("error: cannot use ") && ran.out.contains("line 1: #@ limits"),
+        "{}",
+        ran.out
+    );
+}
+
+#[test]
+fn edit_tells_changes_in_words_and_refuses_faults() {
+    let site = site("#@ limits max_failures=10\nHOTP alice - KEY\n");
+    let edit = |editor: &str| {
+        let output = Command::new(PROGRAM)
+            .args(["edit"])
+            .env("OTPGATE_USERS_FILE", site.users())
+            .env("EDITOR", editor)
+            .env_remove("VISUAL")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        (
+            output.status.success(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    assert_eq!(
+        edit("sed -i s/=10/=5/"),
+        (
+            true,
+            "changes:\n  line 1: #@ limits: max_failures=10 -> max_failures=5\ninstalled\n".to_owned(),
+            String::new()
+        )
+    );
+    let (_, _, err) = edit("sed -i s/=5/=few/");
+    assert!(err.starts_with("otpgate: line 1: #@ limits: max_failures takes a number"), "{err}");
+    site.is_left_as("#@ limits max_failures=5\nHOTP alice - KEY\n");
+    let (is_done, out, _) = edit("sed -i '1i #@ later x'");
+    assert!(
+        is_done && out.contains("line 1: #@ later: new, of a kind that this version doesn't know"),
+        "{out}"
+    );
+}
+
+#[test]
+fn lines_of_a_user_go_and_are_renamed_with_them() {
+    const LINES: &str =
+        "#@ apart jose\nHOTP jose - KEY\n#@ apart  jos%65 \r\n#@ apart joseph\n#@ limits max_offset=4\n";
+    let site = site(LINES);
+    site.run(&["disable", "jose"], "").is(0);
+    site.run(&["enable", "jose"], "").is(0);
+    site.is_left_as(LINES);
+    site.run(&["rename", "jose", "100%"], "").is(0);
+    site.is_left_as(
+        "#@ apart 100%25\nHOTP 100% - KEY\n#@ apart  100%25 \r\n#@ apart joseph\n#@ limits max_offset=4\n",
+    );
+    site.run(&["rename", "100%", "joseph"], "").complains_of("line 4 is about an earlier \"joseph\"");
+    let ran = site.run(&["remove", "100%"], "");
+    ran.is(0);
+    assert_eq!(
+        ran.out,
+        "removed token 1 of \"100%\"\nremoved #@ apart of \"100%\", line 1 of the old file\n\
+         removed #@ apart of \"100%\", line 3 of the old file\n\"100%\" has no token any more\n"
+    );
+    site.is_left_as("#@ apart joseph\n#@ limits max_offset=4\n");
+}
+
+#[test]
+fn a_user_who_has_another_token_keeps_their_lines() {
+    let site = site("#@ apart jose\nHOTP jose - KEY\nHOTP jose - 00\n");
+    site.run(&["remove", "jose", "--token", "2"], "").is(0);
+    site.is_left_as("#@ apart jose\nHOTP jose - KEY\n");
+}
+
+#[test]
+fn a_name_of_which_lines_are_left_is_not_given_to_somebody_new() {
+    let lines = "#@ limits max_offset=4\n#@ apart jose\n";
+    let site = site(lines);
+    site.run(&["add", "jose", "--no-pin"], "").complains_of(
+        "line 2 is about an earlier \"jose\", and would be about the new one: remove it with `otpgate edit`, or with --purge",
+    );
+    let import = ["import", "otpauth", "-", "--no-pin"];
+    let uri = "otpauth://totp/jose?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ\n";
+    site.run(&import, uri).complains_of("users of whose names #@ lines are left");
+    site.is_left_as(lines);
+    site.run(&["add", "jose", "--no-pin", "--purge"], "").is(0);
+    assert!(
+        !site.content().contains("#@ apart")
+            && site.content().starts_with("#@ limits max_offset=4\nHOTP/T30")
+    );
+    // Lines that are about a user who is listed are that user's.
+    fs::write(site.users(), "HOTP jose - KEY\n#@ apart jose\n".replace("KEY", KEY)).unwrap();
+    site.run(&["add", "jose", "--no-pin", "--purge"], "").complains_of("has a token already");
+    site.is_left_as("HOTP jose - KEY\n#@ apart jose\n");
+    site.run(&["add", "jose", "--no-pin", "--another-token"], "").is(0);
+}

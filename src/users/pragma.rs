@@ -1,0 +1,469 @@
+//! Lines for us alone: `#@ KIND …`. Older software takes them for comments. Pure: what a line says, not what comes of it.
+//!
+//! ```text
+//! #@ limits max_failures=10 lockout=60,3600 max_offset=4 max_linger=600 max_idle=300 throttle=20,600   (any of them)
+//! #@ allow apps trusted-networks=192.0.2.0/24,2001:db8::/32 trusted-computer=30                        (any of them)
+//! #@ apart USER
+//! #@ free
+//! ```
+//!
+//! Parsed strictly: a line that only looks right would leave an admin with a limit that isn't there. Where a kind is about a
+//! user, that is the word after the kind, percent-encoded.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::ops::Range;
+
+use super::line;
+use super::record::USER_MAX;
+use crate::policy::Limits;
+
+/// A line is shorter, so that mod_authn_otp reads it whole.
+pub const LEN_END: usize = 1000;
+const MARK: &[u8] = b"#@";
+/// Days for which a computer may be trusted.
+const TRUSTED_DAYS_MAX: u32 = 366;
+
+/// What such a line says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pragma {
+    /// What binds every policy that the file is used with.
+    Limits(Limits),
+    /// What may let somebody in without a code.
+    Allow(Allow),
+    /// Room for a line that a server adds: nothing but padding.
+    Free,
+    /// A name that isn't listed and only looks like a listed one belongs to somebody else.
+    Apart(Vec<u8>),
+    /// Of a version that we don't know; kept as it is.
+    Unknown,
+}
+
+/// What may let somebody in without a code. By itself, nothing may.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allow {
+    /// Passwords of programs.
+    pub apps: bool,
+    /// From where.
+    pub trusted_networks: Vec<Network>,
+    /// For how many days after a code on the same computer.
+    pub trusted_computer: Option<NonZeroU32>,
+}
+
+/// Addresses that begin alike (RFC 4632).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// The lowest of them.
+    pub address: IpAddr,
+    /// How many bits they have in common.
+    pub prefix: u8,
+}
+
+/// The kinds of lines that we know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // as in `Pragma`
+pub enum Kind {
+    Limits,
+    Allow,
+    Free,
+    Apart,
+}
+
+impl Kind {
+    const ALL: [Kind; 4] = [Kind::Limits, Kind::Allow, Kind::Free, Kind::Apart];
+
+    /// As written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Limits => "limits",
+            Kind::Allow => "allow",
+            Kind::Free => "free",
+            Kind::Apart => "apart",
+        }
+    }
+
+    /// Even if the rest of the line, or how the kind is written, is at fault. `None`: no such line, or of a kind that we
+    /// don't know.
+    pub fn of(line: &[u8]) -> Option<Kind> {
+        let word = &line[kind_word(line)?];
+        Kind::ALL.into_iter().find(|kind| kind.name().as_bytes().eq_ignore_ascii_case(word))
+    }
+
+    /// Whether it is about all logins on the file.
+    pub fn concerns_everybody(self) -> bool {
+        matches!(self, Kind::Limits | Kind::Allow)
+    }
+
+    fn is_about_a_user(self) -> bool {
+        self == Kind::Apart
+    }
+
+    /// What comes of a line of this kind that is at fault.
+    pub fn outcome_of_fault(self) -> &'static str {
+        match self {
+            Kind::Limits => "nobody can log in until it is corrected",
+            Kind::Allow => "it allows nothing until it is corrected",
+            Kind::Free | Kind::Apart => "it is not used until it is corrected",
+        }
+    }
+}
+
+/// A line of a known kind that can't be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PragmaError {
+    /// What it was meant to be.
+    pub kind: Kind,
+    reason: String,
+}
+
+impl fmt::Display for PragmaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#@ {}: {}", self.kind.name(), self.reason)
+    }
+}
+
+impl std::error::Error for PragmaError {}
+
+/// Whether a line is for us alone.
+pub fn is_pragma(line: &[u8]) -> bool {
+    line.starts_with(MARK)
+}
+
+/// What a line says, without its end. `None`: it isn't for us alone.
+pub fn parse(line: &[u8]) -> Option<Result<Pragma, PragmaError>> {
+    if !is_pragma(line) {
+        return None;
+    }
+    Some(match Kind::of(line) {
+        Some(kind) => parse_as(kind, line).map_err(|reason| PragmaError { kind, reason }),
+        None => Ok(Pragma::Unknown),
+    })
+}
+
+fn parse_as(kind: Kind, line: &[u8]) -> Result<Pragma, String> {
+    if line.len() >= LEN_END {
+        return Err(format!("the line is not shorter than {LEN_END} bytes"));
+    }
+    if let Some(odd) = line.iter().find(|&&b| !b.is_ascii_graphic() && !line::is_blank(b)) {
+        return Err(format!(
+            "a byte is no printable ASCII character; %{odd:02X} is how to write it in a name"
+        ));
+    }
+    let mut words = line::words(line).map(|word| &line[word]);
+    if words.next() != Some(MARK) {
+        return Err("a blank has to stand before the kind".to_owned());
+    }
+    if words.next() != Some(kind.name().as_bytes()) {
+        return Err("the kind has to be written in lower case, with a blank after it".to_owned());
+    }
+    match kind {
+        Kind::Limits => Limits::parse(words).map(Pragma::Limits).map_err(|error| error.to_string()),
+        Kind::Allow => parse_allow(words).map(Pragma::Allow),
+        Kind::Free => nothing_more(words).map(|()| Pragma::Free),
+        Kind::Apart => {
+            let user = words.next().ok_or("the user is missing")?;
+            nothing_more(words)?;
+            decode_user(user).map(Pragma::Apart)
+        }
+    }
+}
+
+fn nothing_more<'a>(mut words: impl Iterator<Item = &'a [u8]>) -> Result<(), String> {
+    match words.next() {
+        None => Ok(()),
+        Some(word) => Err(format!("\"{}\" is one word too many", word.escape_ascii())),
+    }
+}
+
+fn parse_allow<'a>(words: impl Iterator<Item = &'a [u8]>) -> Result<Allow, String> {
+    let mut allow = Allow::default();
+    for word in words {
+        let (name, value) = match word.iter().position(|&b| b == b'=') {
+            Some(equals) => (&word[..equals], Some(&word[equals + 1..])),
+            None => (word, None),
+        };
+        let is_repeated = match (name, value) {
+            (b"apps", None) => std::mem::replace(&mut allow.apps, true),
+            (b"trusted-networks", Some(list)) => {
+                let networks = list.split(|&b| b == b',').map(parse_network).collect::<Result<_, _>>()?;
+                !std::mem::replace(&mut allow.trusted_networks, networks).is_empty()
+            }
+            (b"trusted-computer", Some(days)) => {
+                let number = line::number(days).and_then(|days| u32::try_from(days).ok());
+                let number = number.filter(|days| *days <= TRUSTED_DAYS_MAX).and_then(NonZeroU32::new);
+                let number = number.ok_or_else(|| {
+                    format!(
+                        "trusted-computer takes a number of days from 1 to {TRUSTED_DAYS_MAX}, not \"{}\"",
+                        days.escape_ascii()
+                    )
+                })?;
+                allow.trusted_computer.replace(number).is_some()
+            }
+            _ => {
+                return Err(format!(
+                    "\"{}\" is none of apps, trusted-networks=NETWORK,NETWORK and trusted-computer=DAYS",
+                    word.escape_ascii()
+                ));
+            }
+        };
+        if is_repeated {
+            return Err(format!("{} is given twice", name.escape_ascii()));
+        }
+    }
+    Ok(allow)
+}
+
+fn parse_network(text: &[u8]) -> Result<Network, String> {
+    let refuse = |what: &str| format!("trusted-networks: \"{}\" {what}", text.escape_ascii());
+    let not_one = || refuse("is no network like 192.0.2.0/24 or 2001:db8::/32");
+    let (address, prefix) =
+        str::from_utf8(text).ok().and_then(|text| text.split_once('/')).ok_or_else(not_one)?;
+    let address: IpAddr = address.parse().map_err(|_| not_one())?;
+    let (bits, width) = match address {
+        IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, 32),
+        IpAddr::V6(address) => (address.to_bits(), 128),
+    };
+    let prefix = line::number(prefix.as_bytes()).filter(|&prefix| prefix <= width).ok_or_else(not_one)? as u8;
+    if bits.checked_shl(prefix.into()).unwrap_or(0) != 0 {
+        return Err(refuse(&format!(
+            "names an address in the network: bits after the first {prefix} have to be 0"
+        )));
+    }
+    Ok(Network { address, prefix })
+}
+
+/// Where the kind stands, also if something else than blanks is around it: who can't see that mustn't be left without
+/// their limits.
+fn kind_word(line: &[u8]) -> Option<Range<usize>> {
+    let rest = line.strip_prefix(MARK)?;
+    let is_of_kind = |b: &u8| b.is_ascii_alphanumeric() || *b == b'-' || *b == b'_';
+    let start = rest.iter().position(is_of_kind)?;
+    let len = rest[start..].iter().position(|b| !is_of_kind(b)).unwrap_or(rest.len() - start);
+    Some(start + MARK.len()..start + MARK.len() + len)
+}
+
+/// Where the user stands whom a line is about.
+fn user_word(line: &[u8]) -> Option<Range<usize>> {
+    Kind::of(line).filter(|kind| kind.is_about_a_user())?;
+    let end = kind_word(line)?.end;
+    let word = line::words(&line[end..]).next()?;
+    Some(word.start + end..word.end + end)
+}
+
+/// Whom a line is about, even if the rest of it is at fault. `None`: nobody, or it can't be read.
+pub fn user_of(line: &[u8]) -> Option<Vec<u8>> {
+    decode_user(&line[user_word(line)?]).ok()
+}
+
+/// A line that is about somebody, about another user instead; everything else stays byte for byte.
+pub fn with_user(line: &[u8], user: &[u8]) -> Option<Vec<u8>> {
+    let word = user_word(line)?;
+    Some([&line[..word.start], encode(user).as_bytes(), &line[word.end..]].concat())
+}
+
+/// A name as one word.
+fn encode(name: &[u8]) -> String {
+    let mut word = String::with_capacity(name.len());
+    for &byte in name {
+        match byte {
+            b'!'..=b'~' if byte != b'%' => word.push(char::from(byte)),
+            _ => word.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    word
+}
+
+fn decode_user(word: &[u8]) -> Result<Vec<u8>, String> {
+    let mut name = Vec::with_capacity(word.len());
+    let mut bytes = word.iter();
+    while let Some(&byte) = bytes.next() {
+        name.push(match byte {
+            b'%' => {
+                let mut digit = || char::from(*bytes.next()?).to_digit(16);
+                let value = digit().zip(digit()).map(|(high, low)| (high * 16 + low) as u8);
+                value
+                    .ok_or("after a % in a name stand two hexadecimal digits; the % itself is written %25")?
+            }
+            _ => byte,
+        });
+    }
+    if name.len() > USER_MAX {
+        return Err(format!("the user is longer than {USER_MAX} bytes"));
+    }
+    Ok(name)
+}
+
+/// "#@ limits", even of a kind that we don't know.
+pub fn title(line: &[u8]) -> String {
+    let kind = kind_word(line).map(|word| &line[word]).unwrap_or_default();
+    format!("#@ {}", kind.escape_ascii())
+}
+
+/// What stands after the kind, for people.
+pub fn details(line: &[u8]) -> String {
+    let rest = kind_word(line).map(|word| &line[word.end..]).unwrap_or_default();
+    let words: Vec<String> = line::words(rest).map(|word| rest[word].escape_ascii().to_string()).collect();
+    words.join(" ")
+}
+
+/// Limits, and those of one more line.
+pub fn limits_with(limits: Limits, line: &[u8]) -> Result<Limits, PragmaError> {
+    match parse(line) {
+        Some(Ok(Pragma::Limits(more))) => Ok(limits.strictest(more)),
+        Some(Err(error)) if error.kind == Kind::Limits => Err(error),
+        _ => Ok(limits),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(words: &str) -> Pragma {
+        Pragma::Limits(Limits::parse(words.split(' ').map(str::as_bytes)).unwrap())
+    }
+
+    fn network(address: &str, prefix: u8) -> Network {
+        Network { address: address.parse().unwrap(), prefix }
+    }
+
+    #[test]
+    fn lines_that_are_right() {
+        let networks = vec![network("192.0.2.0", 24), network("2001:db8::", 32), network("0.0.0.0", 0)];
+        for (line, expected) in [
+            ("#@ limits max_failures=5", limits("max_failures=5")),
+            ("#@\tlimits  max_offset=4\x0blockout=60,3600 \r", limits("max_offset=4 lockout=60,3600")),
+            ("#@ limits", Pragma::Limits(Limits::default())),
+            ("#@ allow", Pragma::Allow(Allow::default())),
+            ("#@ allow apps", Pragma::Allow(Allow { apps: true, ..Allow::default() })),
+            (
+                "#@ allow trusted-computer=30 trusted-networks=192.0.2.0/24,2001:db8::/32,0.0.0.0/0",
+                Pragma::Allow(Allow {
+                    apps: false,
+                    trusted_networks: networks,
+                    trusted_computer: NonZeroU32::new(30),
+                }),
+            ),
+            (
+                "#@ allow trusted-networks=::/0,2001:db8::7/128",
+                Pragma::Allow(Allow {
+                    trusted_networks: vec![network("::", 0), network("2001:db8::7", 128)],
+                    ..Allow::default()
+                }),
+            ),
+            ("#@ free", Pragma::Free),
+            ("#@ free                                  ", Pragma::Free),
+            ("#@ apart jose", Pragma::Apart(b"jose".to_vec())),
+            ("#@ apart Jos%C3%a9%20%25", Pragma::Apart("Jos\u{e9} %".into())),
+            ("#@ trust alice 30", Pragma::Unknown),
+            ("#@", Pragma::Unknown),
+            ("#@ limitations max_failures=x", Pragma::Unknown),
+        ] {
+            assert_eq!(parse(line.as_bytes()), Some(Ok(expected)), "{line}");
+        }
+        for line in ["", "#", "# @ limits", "# limits", "HOTP #@ - 00", " #@ limits"] {
+            assert_eq!(parse(line.as_bytes()), None, "{line}");
+        }
+        let longest = format!("#@ limits max_failures=5{}", " ".repeat(999 - 24));
+        assert!(parse(longest.as_bytes()).unwrap().is_ok());
+    }
+
+    #[test]
+    fn lines_that_are_at_fault_say_why() {
+        let allow = "is none of apps, trusted-networks=NETWORK,NETWORK and trusted-computer=DAYS";
+        let network = "is no network like 192.0.2.0/24 or 2001:db8::/32";
+        let hexadecimal = "after a % in a name stand two hexadecimal digits; the % itself is written %25";
+        for (line, reason) in [
+            ("#@limits max_failures=5", "limits: a blank has to stand before the kind".to_owned()),
+            ("#@ Limits max_failures=5", "limits: the kind has to be written in lower case, with a blank after it".to_owned()),
+            ("#@ limits: max_failures=5", "limits: the kind has to be written in lower case, with a blank after it".to_owned()),
+            (
+                "#@ limits\u{a0}max_failures=5",
+                "limits: a byte is no printable ASCII character; %C2 is how to write it in a name".to_owned(),
+            ),
+            (
+                "#@\u{a0}limits max_failures=5",
+                "limits: a byte is no printable ASCII character; %C2 is how to write it in a name".to_owned(),
+            ),
+            (
+                "#@ limits max_failures=5 max_failures=6",
+                "limits: max_failures is given twice".to_owned(),
+            ),
+            (
+                "#@ limits max_offset=\u{e9}",
+                "limits: a byte is no printable ASCII character; %C3 is how to write it in a name".to_owned(),
+            ),
+            (
+                "#@ limits\0",
+                "limits: a byte is no printable ASCII character; %00 is how to write it in a name".to_owned(),
+            ),
+            ("#@ allow app", format!("allow: \"app\" {allow}")),
+            ("#@ allow apps=yes", format!("allow: \"apps=yes\" {allow}")),
+            ("#@ allow trusted-networks", format!("allow: \"trusted-networks\" {allow}")),
+            ("#@ allow apps apps", "allow: apps is given twice".to_owned()),
+            (
+                "#@ allow trusted-networks=::/0 trusted-networks=::/0",
+                "allow: trusted-networks is given twice".to_owned(),
+            ),
+            ("#@ allow trusted-networks=", format!("allow: trusted-networks: \"\" {network}")),
+            ("#@ allow trusted-networks=::/0,", format!("allow: trusted-networks: \"\" {network}")),
+            ("#@ allow trusted-networks=192.0.2.1", format!("allow: trusted-networks: \"192.0.2.1\" {network}")),
+            ("#@ allow trusted-networks=1.2.3.4/33", format!("allow: trusted-networks: \"1.2.3.4/33\" {network}")),
+            ("#@ allow trusted-networks=::/129", format!("allow: trusted-networks: \"::/129\" {network}")),
+            ("#@ allow trusted-networks=::/+1", format!("allow: trusted-networks: \"::/+1\" {network}")),
+            (
+                "#@ allow trusted-networks=192.0.2.1/24",
+                "allow: trusted-networks: \"192.0.2.1/24\" names an address in the network: bits after the first 24 have to be 0"
+                    .to_owned(),
+            ),
+            (
+                "#@ allow trusted-computer=0",
+                "allow: trusted-computer takes a number of days from 1 to 366, not \"0\"".to_owned(),
+            ),
+            (
+                "#@ allow trusted-computer=4294967297",
+                "allow: trusted-computer takes a number of days from 1 to 366, not \"4294967297\"".to_owned(),
+            ),
+            ("#@ free 1", "free: \"1\" is one word too many".to_owned()),
+            ("#@ apart", "apart: the user is missing".to_owned()),
+            ("#@ apart a b", "apart: \"b\" is one word too many".to_owned()),
+            ("#@ apart 100%", format!("apart: {hexadecimal}")),
+            ("#@ apart %2", format!("apart: {hexadecimal}")),
+            ("#@ apart %+1", format!("apart: {hexadecimal}")),
+        ] {
+            let parsed = parse(line.as_bytes()).unwrap().map_err(|error| error.to_string());
+            assert_eq!(parsed, Err(format!("#@ {reason}")), "{line}");
+        }
+        for len in [LEN_END, 1 << 20] {
+            let line = format!("#@ limits max_failures=5{}", " ".repeat(len - 24));
+            let error = parse(line.as_bytes()).unwrap().unwrap_err();
+            assert_eq!(error.to_string(), "#@ limits: the line is not shorter than 1000 bytes");
+        }
+        let name = |len: usize| format!("#@ apart {}", "%41".repeat(len));
+        assert!(parse(name(255).as_bytes()).unwrap().is_ok());
+        assert_eq!(
+            parse(name(256).as_bytes()).unwrap().unwrap_err().to_string(),
+            "#@ apart: the user is longer than 255 bytes"
+        );
+    }
+
+    #[test]
+    fn users_are_found_and_replaced_even_where_the_rest_is_at_fault() {
+        for (line, user, renamed) in [
+            ("#@ apart jose", Some(&b"jose"[..]), Some("#@ apart new%20%25")),
+            ("#@  apart\tjos%65  \r", Some(b"jose"), Some("#@  apart\tnew%20%25  \r")),
+            ("#@ apart jose and more", Some(b"jose"), Some("#@ apart new%20%25 and more")),
+            ("#@apart jose", Some(b"jose"), Some("#@apart new%20%25")),
+            ("#@ apart %", None, Some("#@ apart new%20%25")),
+            ("#@ apart", None, None),
+            ("#@ limits jose", None, None),
+            ("#@ trust jose", None, None),
+            ("# apart jose", None, None),
+        ] {
+            assert_eq!(user_of(line.as_bytes()).as_deref(), user, "{line}");
+            let new = with_user(line.as_bytes(), b"new %");
+            assert_eq!(new.as_deref(), renamed.map(str::as_bytes), "{line}");
+        }
+    }
+}
