@@ -1,0 +1,392 @@
+//! What a disk has left is handed to the code under test, and everybody tries their codes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use otpgate::decide::{PinAnswer, Word};
+use otpgate::gate::{Gate, Login, PinSource};
+use otpgate::log::{Level, Log};
+use otpgate::policy::{Policy, Server, Settings};
+use otpgate::token::Address;
+use otpgate::users::file::UsersFile;
+use otpgate::users::slot;
+
+use super::common::codes::now;
+use super::disk::{Event, Image, Random};
+use super::recording::What;
+use super::scenes::{CANARY, JOURNAL, MAX_OFFSET, Mark, Story, USERS, WRONG_CODE, shuffled};
+
+/// What must never be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// A code was granted once more.
+    Replay,
+    /// A listed user isn't known.
+    Unknown,
+    /// A line is as it never was, a change is undone, a user is locked out.
+    WrongLine,
+}
+
+/// Lines by the user whom they name, or by the first word of a comment.
+type Lines = BTreeMap<Vec<u8>, Vec<u8>>;
+
+fn lines_of(content: &[u8]) -> Lines {
+    let mut lines = Lines::new();
+    for line in content.split(|byte| *byte == b'\n') {
+        let key = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).nth(1);
+        if let Some(key) = key.filter(|key| key.first() != Some(&b'-')) {
+            lines.entry(key.to_vec()).or_insert_with(|| line.to_vec());
+        }
+    }
+    lines
+}
+
+/// A change of the users file that nobody has said is done.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    /// The version before it.
+    since: usize,
+    /// By an editor, who doesn't sync: a power cut may spoil what it pleases.
+    foreign: bool,
+    /// When the last change had returned.
+    ended: u64,
+}
+
+/// What may be in the users file, for every moment of a recording.
+pub struct Timeline {
+    /// With the number of events after which it was there.
+    versions: Vec<(usize, Lines)>,
+    /// For every number of events.
+    windows: Vec<Option<Window>>,
+}
+
+impl Timeline {
+    pub fn of(story: &Story) -> Timeline {
+        let tape = &story.tape;
+        let mut directory = tape.played(0);
+        let mut seen = directory.file(USERS).map(|(_, content)| content.to_vec()).unwrap_or_default();
+        let mut versions = vec![(0, lines_of(&seen))];
+        let mut window: Option<Window> = None;
+        let mut windows = vec![None];
+        for (i, event) in tape.events.iter().enumerate() {
+            directory.play(*event);
+            match *event {
+                Event::Begin(call) => {
+                    let call = &tape.calls[call];
+                    let replaces = matches!(&call.what, What::Rename { to, .. } if to == USERS);
+                    let writes = match &call.what {
+                        What::Write { name, .. } | What::SetLen { name, .. } => name == USERS,
+                        What::Open { name, truncate, .. } => name == USERS && *truncate,
+                        _ => false,
+                    };
+                    if replaces || (writes && call.foreign) {
+                        let opened = Window { since: versions.len() - 1, foreign: false, ended: 0 };
+                        let window = window.get_or_insert(opened);
+                        window.foreign |= call.foreign;
+                        window.ended = window.ended.max(call.end);
+                    }
+                }
+                Event::End(_) => {}
+                Event::Mark(mark) => {
+                    let is_over = window.is_some_and(|window| match story.marks[mark] {
+                        Mark::Asked(_) => false,
+                        Mark::Answered(login) => story.logins[login].asked > window.ended,
+                        Mark::Done { began, .. } if window.foreign => began > window.ended,
+                        Mark::Done { ended, .. } => ended > window.ended,
+                    });
+                    if is_over {
+                        window = None;
+                    }
+                }
+            }
+            windows.push(window);
+            if let Some((_, content)) = directory.file(USERS)
+                && content != seen
+            {
+                seen = content.to_vec();
+                versions.push((i + 1, lines_of(&seen)));
+            }
+        }
+        Timeline { versions, windows }
+    }
+
+    /// Whether an editor's work is on its way to the disk.
+    pub fn is_being_edited(&self, events: usize) -> bool {
+        self.windows[events].is_some_and(|window| window.foreign)
+    }
+
+    fn current(&self, events: usize) -> usize {
+        self.versions.partition_point(|(since, _)| *since <= events) - 1
+    }
+
+    /// What a line may be: as it was since nobody was promised more, or as it is going to be next.
+    fn allowed(&self, events: usize, key: &[u8]) -> Vec<Option<&[u8]>> {
+        let current = self.current(events);
+        let line = |version: usize| self.versions[version].1.get(key).map(Vec::as_slice);
+        let since = self.windows[events].map_or(current, |window| window.since);
+        let next = (current + 1..self.versions.len()).map(line).find(|next| *next != line(current));
+        (since..=current).map(line).chain(next).collect()
+    }
+
+    fn keys(&self, events: usize) -> BTreeSet<&Vec<u8>> {
+        let current = self.current(events);
+        let since = self.windows[events].map_or(current, |window| window.since);
+        self.versions[since..=current].iter().flat_map(|(_, lines)| lines.keys()).collect()
+    }
+}
+
+const FRAME_MAGIC: &[u8; 8] = b"OTPFRAME";
+const FRAME_HEAD: usize = 40;
+
+/// Gives the users file of each whole frame another inode number. How many frames there are.
+fn renumber(journal: &mut [u8], numbers: impl Fn(u64) -> u64) -> usize {
+    let word = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+    let sum = |frame: &[u8]| {
+        let mut sum = crc32fast::Hasher::new();
+        sum.update(&frame[..32]);
+        sum.update(&frame[FRAME_HEAD..]);
+        u64::from(sum.finalize())
+    };
+    let starts: Vec<usize> = memchr::memmem::find_iter(journal, FRAME_MAGIC).collect();
+    let mut count = 0;
+    for start in starts {
+        let rest = &mut journal[start..];
+        let len = if rest.len() < FRAME_HEAD { u64::MAX } else { word(rest, 24) };
+        if len > (rest.len().saturating_sub(FRAME_HEAD)) as u64 {
+            continue;
+        }
+        let frame = &mut rest[..FRAME_HEAD + len as usize];
+        // A torn one stays as it is.
+        if sum(frame) != word(frame, 32) {
+            continue;
+        }
+        let mut at = FRAME_HEAD;
+        while at + 9 <= frame.len() {
+            let number = numbers(word(frame, at + 1));
+            frame[at + 1..at + 9].copy_from_slice(&number.to_le_bytes());
+            at = match frame[at] {
+                1 => at + 1 + 8 + 8 + 8 + 16 + 2 * slot::LEN,
+                2 => frame.len(),
+                kind => panic!("a journal entry of kind {kind}, which this test doesn't know"),
+            };
+        }
+        let sum = sum(frame);
+        frame[32..40].copy_from_slice(&sum.to_le_bytes());
+        count += 1;
+    }
+    count
+}
+
+/// Makes a directory of what a disk has left. How many frames its journal has.
+pub fn rebuild(images: &[Image], directory: &Path) -> usize {
+    let images: Vec<&Image> =
+        images.iter().filter(|image| !image.names.iter().any(|name| name.contains(".lock"))).collect();
+    // All files first, because the journal names them by numbers that only the system gives.
+    let places: Vec<PathBuf> = (0..images.len()).map(|i| directory.join(format!("placeholder{i}"))).collect();
+    let mut numbers = BTreeMap::new();
+    for (place, image) in places.iter().zip(&images) {
+        fs::write(place, b"").expect("a placeholder");
+        numbers.insert(image.number, fs::metadata(place).expect("just made").ino());
+    }
+    let mut frames = 0;
+    for (place, image) in places.iter().zip(&images) {
+        let mut content = image.content.clone();
+        if image.names.iter().any(|name| name == JOURNAL) {
+            // A file that is gone has a number that no file has.
+            frames = renumber(&mut content, |number| *numbers.get(&number).unwrap_or(&(u64::MAX - number)));
+        }
+        fs::write(place, content).expect("a file");
+        fs::set_permissions(place, fs::Permissions::from_mode(0o660)).expect("a file");
+        let (first, others) = image.names.split_first().expect("a file without a name is gone");
+        for other in others {
+            fs::hard_link(place, directory.join(other)).expect("another name");
+        }
+        fs::rename(place, directory.join(first)).expect("its name");
+    }
+    frames
+}
+
+struct NoPins;
+
+impl PinSource for NoPins {
+    fn identity(&self) -> Vec<u8> {
+        Vec::new()
+    }
+    fn check(&self, _: &[u8], _: &[u8]) -> PinAnswer {
+        unreachable!("there is no source")
+    }
+}
+
+#[derive(Default)]
+struct Said(Mutex<String>);
+
+impl Log for Said {
+    fn log(&self, _: Level, message: std::fmt::Arguments<'_>) {
+        let mut text = self.0.lock().expect("no panic inside");
+        *text += &format!("{message}; ");
+    }
+}
+
+struct Door {
+    gate: Gate<UsersFile>,
+    policy: Policy,
+}
+
+impl Door {
+    fn of(path: &Path) -> Door {
+        let policy = Policy {
+            max_linger: Some(0),
+            max_offset: MAX_OFFSET,
+            max_failures: 0,
+            ..Settings::default().policy(Server::Apache)
+        };
+        Door { gate: Gate::new(UsersFile::new(path), || now() as i64).expect("random numbers"), policy }
+    }
+
+    fn try_(&self, user: &str, password: &str) -> (Word, String) {
+        let address = Address::of_client(Some("192.0.2.7".parse().expect("an address")));
+        let login = Login { user: user.as_bytes(), password: password.as_bytes(), address };
+        let log = Said::default();
+        let answer = self.gate.basic(&self.policy, &login, &NoPins, None, &log);
+        (answer.word, log.0.into_inner().expect("no panic inside"))
+    }
+}
+
+fn is_grant(word: Word) -> bool {
+    matches!(word, Word::GrantedFresh | Word::GrantedReuse)
+}
+
+fn shown(line: Option<&[u8]>) -> String {
+    line.map_or_else(|| "no line".to_owned(), |line| format!("{:?}", String::from_utf8_lossy(line)))
+}
+
+/// A state of the disk: which recording, after how many events, and whether the power went.
+pub struct Case<'s> {
+    pub story: &'s Story,
+    pub timeline: &'s Timeline,
+    pub events: usize,
+    pub is_power_cut: bool,
+}
+
+impl Case<'_> {
+    /// Hands a rebuilt directory to the code under test.
+    pub fn judge(&self, directory: &Path, random: &mut Random) -> Vec<(Fault, String)> {
+        let Case { story, timeline, events, is_power_cut } = *self;
+        let path = directory.join(USERS);
+        let door = Door::of(&path);
+        // What an editor has under way when the power goes is the editor's affair; codes are not.
+        let is_spoilt = is_power_cut && timeline.is_being_edited(events);
+        let mut faults = Vec::new();
+
+        // Often a recovery comes first, and what it leaves is looked at; else the first verdict meets the file as it is.
+        if !random.once_in(3) {
+            let on_disk = lines_of(&fs::read(&path).unwrap_or_default());
+            let (word, said) = door.try_(CANARY, &format!("sesame9{WRONG_CODE}"));
+            if word != Word::DeniedCode && !is_spoilt {
+                faults.push((Fault::WrongLine, format!("recovery: {word:?}: {said}")));
+            }
+            let recovered = lines_of(&fs::read(&path).unwrap_or_default());
+            faults.extend(self.wrong_lines(is_spoilt, &on_disk, &recovered));
+        }
+
+        let asked = self.logins(|mark| if let Mark::Asked(login) = mark { Some(login) } else { None });
+        let granted = self.logins(|mark| if let Mark::Answered(login) = mark { Some(login) } else { None });
+        let mut lost = BTreeSet::new();
+        for person in shuffled(story.people.len(), random) {
+            let who = &story.people[person];
+            let mut counters: Vec<u64> = granted
+                .iter()
+                .map(|login| &story.logins[*login])
+                .filter(|login| login.person == person && login.granted)
+                .map(|login| login.counter)
+                .collect();
+            counters.sort_unstable();
+            // The last ones, and some others.
+            let old = counters.len().saturating_sub(6);
+            for place in 0..old.min(3) {
+                counters.swap(place, random.below(old));
+            }
+            counters.drain(old.min(3)..old);
+            for counter in counters.into_iter().rev() {
+                for pin in &who.pins {
+                    let (word, said) = door.try_(&who.name, &format!("{pin}{}", who.token.code(counter)));
+                    if is_grant(word) {
+                        lost.insert(person);
+                        faults.push((Fault::Replay, format!("code {counter} of {} again: {said}", who.name)));
+                    }
+                    let key = who.name.as_bytes();
+                    let is_listed = timeline.allowed(events, key).iter().all(Option::is_some);
+                    if word == Word::Unknown && is_listed && !is_spoilt && lost.insert(person) {
+                        faults.push((Fault::Unknown, format!("{}: {said}", who.name)));
+                    }
+                }
+            }
+        }
+        for (person, who) in story.people.iter().enumerate().filter(|(_, who)| who.is_event) {
+            if is_spoilt || lost.contains(&person) || who.name == CANARY {
+                continue;
+            }
+            let mine = asked.iter().map(|login| &story.logins[*login]).filter(|login| login.person == person);
+            // Those that the command may have used up are passed over, too.
+            let next = mine.map(|login| login.counter + 1).max().unwrap_or(0);
+            let far = if who.pins.len() > 1 { 5 } else { 0 };
+            let tried: Vec<(Word, String)> = (next..=next + far)
+                .flat_map(|counter| who.pins.iter().map(move |pin| format!("{pin}{}", who.token.code(counter))))
+                .map(|password| door.try_(&who.name, &password))
+                .collect();
+            if !tried.iter().any(|(word, _)| is_grant(*word)) {
+                let said: Vec<&str> = tried.iter().map(|(_, said)| said.as_str()).collect();
+                let line = lines_of(&fs::read(&path).unwrap_or_default()).remove(who.name.as_bytes());
+                let line = shown(line.as_deref());
+                faults.push((
+                    Fault::WrongLine,
+                    format!("{} is locked out, code {next}: {}: {line}", who.name, said.join(" ")),
+                ));
+            }
+        }
+        faults
+    }
+
+    fn wrong_lines(&self, is_spoilt: bool, on_disk: &Lines, recovered: &Lines) -> Vec<(Fault, String)> {
+        let Case { timeline, events, .. } = *self;
+        let mut faults = Vec::new();
+        for key in timeline.keys(events) {
+            if key == CANARY.as_bytes() {
+                continue;
+            }
+            let allowed = timeline.allowed(events, key);
+            let [before, after] = [on_disk, recovered].map(|lines| lines.get(key).map(Vec::as_slice));
+            let current = timeline.versions[timeline.current(events)].1.get(key).map(Vec::as_slice);
+            // What had come to the disk as the editor left it must stay so.
+            let is_kept = before != current || after == current || allowed.last() == Some(&after);
+            let is_known = is_spoilt || allowed.contains(&after);
+            if !is_kept || !is_known {
+                let allowed: Vec<String> = allowed.into_iter().map(shown).collect();
+                faults.push((
+                    Fault::WrongLine,
+                    format!(
+                        "{}\n  was    {}\n  is     {}\n  may be {}",
+                        String::from_utf8_lossy(key),
+                        shown(before),
+                        shown(after),
+                        allowed.join("\n         ")
+                    ),
+                ));
+            }
+        }
+        faults
+    }
+
+    /// Numbers of the logins that have got so far.
+    fn logins(&self, chosen: impl Fn(Mark) -> Option<usize>) -> Vec<usize> {
+        let events = &self.story.tape.events[..self.events];
+        let marks = events.iter().filter_map(|event| match event {
+            Event::Mark(mark) => Some(self.story.marks[*mark]),
+            _ => None,
+        });
+        marks.filter_map(chosen).collect()
+    }
+}
