@@ -144,7 +144,8 @@ impl Inode {
     }
 
     fn sync(&mut self, begun: u64) {
-        let (synced, pending) = std::mem::take(&mut self.pending).into_iter().partition(|change| change.end <= begun);
+        let (synced, pending) =
+            std::mem::take(&mut self.pending).into_iter().partition(|change| change.end <= begun);
         self.pending = pending;
         for Change { kind, .. } in Vec::<Change>::from(synced) {
             kind.apply(&mut self.durable);
@@ -361,7 +362,9 @@ impl Inode {
         let of_file = draw(random);
         let resized = match grain {
             // Sizes in order, and together with what was written then.
-            Grain::File => sizes.iter().rposition(|(after, _)| *after <= of_file).expect("the first is there at once"),
+            Grain::File => {
+                sizes.iter().rposition(|(after, _)| *after <= of_file).expect("the first is there at once")
+            }
             _ => random.below(sizes.len()),
         };
         let size = sizes[resized].1;
@@ -381,9 +384,8 @@ impl Inode {
             let from = known.unwrap_or(0);
             let until = versions[from + 1..].iter().position(|version| version.is_fresh);
             let versions = &versions[from..until.map_or(versions.len(), |until| from + 1 + until)];
-            let after = |changes: usize| {
-                versions.iter().rposition(|version| version.changes <= changes).unwrap_or(0)
-            };
+            let after =
+                |changes: usize| versions.iter().rposition(|version| version.changes <= changes).unwrap_or(0);
             let later = after(match grain {
                 Grain::Nothing => changes,
                 Grain::File => of_file,

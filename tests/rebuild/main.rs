@@ -97,8 +97,18 @@ fn print_table(seed: u64, counts: &BTreeMap<&str, Count>) {
     println!("seed {seed}");
     println!(
         "{:<9}{:>11}{:>8}{:>8}{:>8}{:>8}{:>11}{:>13}{:>8}{:>9}{:>10}{:>13}",
-        "kind", "recordings", "writes", "syncs", "names", "grants", "histories", "interrupted", "faulty", "replays",
-        "unknowns", "wrong lines"
+        "kind",
+        "recordings",
+        "writes",
+        "syncs",
+        "names",
+        "grants",
+        "histories",
+        "interrupted",
+        "faulty",
+        "replays",
+        "unknowns",
+        "wrong lines"
     );
     for (kind, count) in counts {
         let calls = |word| count.calls.get(word).copied().unwrap_or_default();
@@ -166,7 +176,10 @@ fn cut_all(stories: &[Story], seed: u64, until: Instant, counts: &Mutex<BTreeMap
                             *times += 1;
                             if *times <= TOLD {
                                 is_told = true;
-                                println!("{}: {fault:?}: cut {number} of seed {seed}: {}\n  {text}", story.kind, state.what);
+                                println!(
+                                    "{}: {fault:?}: cut {number} of seed {seed}: {}\n  {text}",
+                                    story.kind, state.what
+                                );
                             }
                         }
                         if is_told {
@@ -233,7 +246,8 @@ fn draw_grain(random: &mut Random) -> Grain {
 }
 
 fn describe(tape: &Tape, events: usize, grain: Grain, is_being_edited: bool) -> String {
-    let last = events.checked_sub(1).map_or("nothing has happened".to_owned(), |i| tape.describe(tape.events[i]));
+    let last =
+        events.checked_sub(1).map_or("nothing has happened".to_owned(), |i| tape.describe(tape.events[i]));
     let editor = if is_being_edited { ", an editor's work isn't synced" } else { "" };
     format!("after {events} of {} events ({last}), lost by {grain:?}{editor}", tape.events.len())
 }

@@ -110,14 +110,17 @@ impl Reel {
     /// Whether all processes have ended, and the recorder has seen it.
     pub fn is_complete(&self) -> bool {
         let texts = self.texts();
-        !texts.is_empty() && texts.iter().all(|text| text.lines().last().is_some_and(|line| line.contains(" +++ ")))
+        !texts.is_empty()
+            && texts.iter().all(|text| text.lines().last().is_some_and(|line| line.contains(" +++ ")))
     }
 
     fn texts(&self) -> Vec<String> {
         let prefix = format!("{}.", self.base.file_name().expect("a name").to_string_lossy());
-        let entries = fs::read_dir(self.base.parent().expect("a directory")).expect("the directory of recordings");
+        let entries =
+            fs::read_dir(self.base.parent().expect("a directory")).expect("the directory of recordings");
         let ours = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
-        ours.map(|entry| String::from_utf8_lossy(&fs::read(entry.path()).expect("a recording")).into_owned()).collect()
+        ours.map(|entry| String::from_utf8_lossy(&fs::read(entry.path()).expect("a recording")).into_owned())
+            .collect()
     }
 
     /// What was done to the directory, in the order in which it began.
@@ -132,7 +135,9 @@ impl Reel {
                 Whose::Editors => true,
                 Whose::OursAndAnEditors => Some(began(text)) != first,
             };
-            calls.extend(text.lines().filter_map(|line| parse(line, directory)).map(|call| Call { foreign, ..call }));
+            calls.extend(
+                text.lines().filter_map(|line| parse(line, directory)).map(|call| Call { foreign, ..call }),
+            );
         }
         calls.sort_by_key(|call| call.begin);
         calls
@@ -365,7 +370,9 @@ mod tests {
 
     #[test]
     fn opening_tells_what_it_makes_and_cuts() {
-        let line = format!(r#"openat(AT_FDCWD<\x2f>, "{USERS}", O_WRONLY|O_CREAT|O_TRUNC, 0666) = 3<{USERS}> <0.1>"#);
+        let line = format!(
+            r#"openat(AT_FDCWD<\x2f>, "{USERS}", O_WRONLY|O_CREAT|O_TRUNC, 0666) = 3<{USERS}> <0.1>"#
+        );
         let open = What::Open { name: "u".to_owned(), create: true, truncate: true, append: false };
         assert_eq!(what(&line), Some(open));
         let line = format!(r#"openat(AT_FDCWD<\x2f>, "{USERS}", O_RDONLY|O_CLOEXEC) = 3<{USERS}> <0.1>"#);
@@ -382,7 +389,10 @@ mod tests {
 
     #[test]
     fn failures_other_places_and_deleted_files_are_passed_over() {
-        assert_eq!(what(&format!(r#"unlink("{USERS}") = -1 ENOENT (No such file or directory) <0.1>"#)), None);
+        assert_eq!(
+            what(&format!(r#"unlink("{USERS}") = -1 ENOENT (No such file or directory) <0.1>"#)),
+            None
+        );
         assert_eq!(what(r#"unlink("\x2f\x65\x2f\x75") = 0 <0.1>"#), None);
         assert_eq!(what(r#"unlink("\x2f\x64\x64") = 0 <0.1>"#), None);
         assert_eq!(what(&format!(r#"write(3<{USERS}>(deleted), "\x41", 1) = 1 <0.1>"#)), None);
