@@ -24,10 +24,20 @@ use super::scenes::{CANARY, JOURNAL, MAX_OFFSET, Mark, Story, USERS, WRONG_CODE,
 pub enum Fault {
     /// A code was granted once more.
     Replay,
+    /// The same upon an editor's save that the disk has torn: an old counter's line may go on with what has moved there.
+    /// Nobody promises anything of that; it is counted all the same.
+    ReplayOfTornEdit,
     /// A listed user isn't known.
     Unknown,
     /// A line is as it never was, a change is undone, a user is locked out.
     WrongLine,
+}
+
+impl Fault {
+    /// Whether it breaks a promise.
+    pub fn is_ours(self) -> bool {
+        self != Fault::ReplayOfTornEdit
+    }
 }
 
 /// Lines by the user whom they name, or by the first word of a comment.
@@ -53,12 +63,29 @@ struct Window {
     foreign: bool,
     /// When the last change had returned.
     ended: u64,
+    /// The editor has saved all of it.
+    is_saved: bool,
+}
+
+/// A content of the users file.
+struct Version {
+    /// The number of events after which it was there.
+    since: usize,
+    content: Vec<u8>,
+    lines: Lines,
+    /// An editor has not saved all of it.
+    is_half: bool,
+}
+
+impl Version {
+    fn new(since: usize, content: &[u8], is_half: bool) -> Version {
+        Version { since, content: content.to_vec(), lines: lines_of(content), is_half }
+    }
 }
 
 /// What may be in the users file, for every moment of a recording.
 pub struct Timeline {
-    /// With the number of events after which it was there.
-    versions: Vec<(usize, Lines)>,
+    versions: Vec<Version>,
     /// For every number of events.
     windows: Vec<Option<Window>>,
 }
@@ -67,8 +94,8 @@ impl Timeline {
     pub fn of(story: &Story) -> Timeline {
         let tape = &story.tape;
         let mut directory = tape.played(0);
-        let mut seen = directory.file(USERS).map(|(_, content)| content.to_vec()).unwrap_or_default();
-        let mut versions = vec![(0, lines_of(&seen))];
+        let (_, content) = directory.file(USERS).expect("there is always one");
+        let mut versions = vec![Version::new(0, content, false)];
         let mut window: Option<Window> = None;
         let mut windows = vec![None];
         for (i, event) in tape.events.iter().enumerate() {
@@ -83,16 +110,22 @@ impl Timeline {
                         _ => false,
                     };
                     if replaces || (writes && call.foreign) {
-                        let opened = Window { since: versions.len() - 1, foreign: false, ended: 0 };
+                        let opened =
+                            Window { since: versions.len() - 1, foreign: false, ended: 0, is_saved: false };
                         let window = window.get_or_insert(opened);
                         window.foreign |= call.foreign;
+                        window.is_saved = !call.foreign;
                         window.ended = window.ended.max(call.end);
                     }
                 }
                 Event::End(_) => {}
                 Event::Mark(mark) => {
+                    if let (Mark::Edited, Some(window)) = (story.marks[mark], &mut window) {
+                        window.is_saved = true;
+                        versions.last_mut().expect("the first is there at once").is_half = false;
+                    }
                     let is_over = window.is_some_and(|window| match story.marks[mark] {
-                        Mark::Asked(_) => false,
+                        Mark::Asked(_) | Mark::Edited => false,
                         Mark::Answered(login) => story.logins[login].asked > window.ended,
                         Mark::Done { began, .. } if window.foreign => began > window.ended,
                         Mark::Done { ended, .. } => ended > window.ended,
@@ -104,10 +137,10 @@ impl Timeline {
             }
             windows.push(window);
             if let Some((_, content)) = directory.file(USERS)
-                && content != seen
+                && versions.last().is_none_or(|version| version.content != content)
             {
-                seen = content.to_vec();
-                versions.push((i + 1, lines_of(&seen)));
+                let is_half = window.is_some_and(|window| window.foreign && !window.is_saved);
+                versions.push(Version::new(i + 1, content, is_half));
             }
         }
         Timeline { versions, windows }
@@ -118,14 +151,26 @@ impl Timeline {
         self.windows[events].is_some_and(|window| window.foreign)
     }
 
+    /// Whether it isn't even on its way as a whole.
+    fn is_half_saved(&self, events: usize) -> bool {
+        self.windows[events].is_some_and(|window| window.foreign && !window.is_saved)
+    }
+
+    /// Whether a content is one that the file had as a whole since nobody was promised more.
+    fn is_whole(&self, events: usize, content: &[u8]) -> bool {
+        let current = self.current(events);
+        let since = self.windows[events].map_or(current, |window| window.since);
+        self.versions[since..=current].iter().any(|version| !version.is_half && version.content == content)
+    }
+
     fn current(&self, events: usize) -> usize {
-        self.versions.partition_point(|(since, _)| *since <= events) - 1
+        self.versions.partition_point(|version| version.since <= events) - 1
     }
 
     /// What a line may be: as it was since nobody was promised more, or as it is going to be next.
     fn allowed(&self, events: usize, key: &[u8]) -> Vec<Option<&[u8]>> {
         let current = self.current(events);
-        let line = |version: usize| self.versions[version].1.get(key).map(Vec::as_slice);
+        let line = |version: usize| self.versions[version].lines.get(key).map(Vec::as_slice);
         let since = self.windows[events].map_or(current, |window| window.since);
         let next = (current + 1..self.versions.len()).map(line).find(|next| *next != line(current));
         (since..=current).map(line).chain(next).collect()
@@ -134,7 +179,7 @@ impl Timeline {
     fn keys(&self, events: usize) -> BTreeSet<&Vec<u8>> {
         let current = self.current(events);
         let since = self.windows[events].map_or(current, |window| window.since);
-        self.versions[since..=current].iter().flat_map(|(_, lines)| lines.keys()).collect()
+        self.versions[since..=current].iter().flat_map(|version| version.lines.keys()).collect()
     }
 }
 
@@ -287,12 +332,24 @@ impl Case<'_> {
         let path = directory.join(USERS);
         let door = Door::of(&path);
         // What an editor has under way when the power goes is the editor's affair; codes are not.
-        let is_spoilt = is_power_cut && timeline.is_being_edited(events);
+        let is_spoilt = is_power_cut && timeline.is_being_edited(events) || timeline.is_half_saved(events);
+        let as_found = fs::read(&path).unwrap_or_default();
+        let replay = match is_spoilt && !timeline.is_whole(events, &as_found) {
+            true => Fault::ReplayOfTornEdit,
+            false => Fault::Replay,
+        };
         let mut faults = Vec::new();
+        let mut lost = BTreeSet::new();
+        let asked = self.logins(|mark| if let Mark::Asked(login) = mark { Some(login) } else { None });
+        let granted = self.logins(|mark| if let Mark::Answered(login) = mark { Some(login) } else { None });
 
         // Often a recovery comes first, and what it leaves is looked at; else the first verdict meets the file as it is.
-        if !random.once_in(3) {
-            let on_disk = lines_of(&fs::read(&path).unwrap_or_default());
+        if !is_spoilt && random.once_in(6) {
+            let person = random.below(story.people.len());
+            faults.extend(self.lock_out(&door, &path, person, &asked));
+            lost.insert(person);
+        } else if !random.once_in(5) {
+            let on_disk = lines_of(&as_found);
             let (word, said) = door.try_(CANARY, &format!("sesame9{WRONG_CODE}"));
             if word != Word::DeniedCode && !is_spoilt {
                 faults.push((Fault::WrongLine, format!("recovery: {word:?}: {said}")));
@@ -301,9 +358,6 @@ impl Case<'_> {
             faults.extend(self.wrong_lines(is_spoilt, &on_disk, &recovered));
         }
 
-        let asked = self.logins(|mark| if let Mark::Asked(login) = mark { Some(login) } else { None });
-        let granted = self.logins(|mark| if let Mark::Answered(login) = mark { Some(login) } else { None });
-        let mut lost = BTreeSet::new();
         for person in shuffled(story.people.len(), random) {
             let who = &story.people[person];
             let mut counters: Vec<u64> = granted
@@ -324,7 +378,7 @@ impl Case<'_> {
                     let (word, said) = door.try_(&who.name, &format!("{pin}{}", who.token.code(counter)));
                     if is_grant(word) {
                         lost.insert(person);
-                        faults.push((Fault::Replay, format!("code {counter} of {} again: {said}", who.name)));
+                        faults.push((replay, format!("code {counter} of {} again: {said}", who.name)));
                     }
                     let key = who.name.as_bytes();
                     let is_listed = timeline.allowed(events, key).iter().all(Option::is_some);
@@ -334,31 +388,36 @@ impl Case<'_> {
                 }
             }
         }
-        for (person, who) in story.people.iter().enumerate().filter(|(_, who)| who.is_event) {
-            if is_spoilt || lost.contains(&person) || who.name == CANARY {
-                continue;
-            }
-            let mine = asked.iter().map(|login| &story.logins[*login]).filter(|login| login.person == person);
-            // Those that the command may have used up are passed over, too.
-            let next = mine.map(|login| login.counter + 1).max().unwrap_or(0);
-            let far = if who.pins.len() > 1 { 5 } else { 0 };
-            let tried: Vec<(Word, String)> = (next..=next + far)
-                .flat_map(|counter| {
-                    who.pins.iter().map(move |pin| format!("{pin}{}", who.token.code(counter)))
-                })
-                .map(|password| door.try_(&who.name, &password))
-                .collect();
-            if !tried.iter().any(|(word, _)| is_grant(*word)) {
-                let said: Vec<&str> = tried.iter().map(|(_, said)| said.as_str()).collect();
-                let line = lines_of(&fs::read(&path).unwrap_or_default()).remove(who.name.as_bytes());
-                let line = shown(line.as_deref());
-                faults.push((
-                    Fault::WrongLine,
-                    format!("{} is locked out, code {next}: {}: {line}", who.name, said.join(" ")),
-                ));
-            }
+        let rest = (0..story.people.len()).filter(|person| !lost.contains(person));
+        if !is_spoilt {
+            faults.extend(rest.filter_map(|person| self.lock_out(&door, &path, person, &asked)));
         }
         faults
+    }
+
+    /// Has a person log in with the first code that nobody has seen.
+    fn lock_out(&self, door: &Door, path: &Path, person: usize, asked: &[usize]) -> Option<(Fault, String)> {
+        let who = &self.story.people[person];
+        if !who.is_event || who.name == CANARY {
+            return None;
+        }
+        let mine =
+            asked.iter().map(|login| &self.story.logins[*login]).filter(|login| login.person == person);
+        let next = mine.map(|login| login.counter + 1).max().unwrap_or(0);
+        // Codes that the command may have used up are passed over, too; which PIN it is depends on the moment.
+        let far = if who.pins.len() > 1 { 5 } else { 0 };
+        let tried: Vec<(Word, String)> = (next..=next + far)
+            .flat_map(|counter| who.pins.iter().map(move |pin| format!("{pin}{}", who.token.code(counter))))
+            .map(|password| door.try_(&who.name, &password))
+            .collect();
+        if tried.iter().any(|(word, _)| is_grant(*word)) {
+            return None;
+        }
+        let said: Vec<&str> = tried.iter().map(|(_, said)| said.as_str()).collect();
+        let line = lines_of(&fs::read(path).unwrap_or_default()).remove(who.name.as_bytes());
+        let line = shown(line.as_deref());
+        let text = format!("{} is locked out, code {next}: {}: {line}", who.name, said.join(" "));
+        Some((Fault::WrongLine, text))
     }
 
     fn wrong_lines(&self, is_spoilt: bool, on_disk: &Lines, recovered: &Lines) -> Vec<(Fault, String)> {
@@ -370,7 +429,7 @@ impl Case<'_> {
             }
             let allowed = timeline.allowed(events, key);
             let [before, after] = [on_disk, recovered].map(|lines| lines.get(key).map(Vec::as_slice));
-            let current = timeline.versions[timeline.current(events)].1.get(key).map(Vec::as_slice);
+            let current = timeline.versions[timeline.current(events)].lines.get(key).map(Vec::as_slice);
             // What had come to the disk as the editor left it must stay so.
             let is_kept = before != current
                 || after == current

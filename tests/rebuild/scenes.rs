@@ -11,6 +11,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use otpgate::gate::Store;
 use otpgate::users::file::UsersFile;
+use otpgate::users::journal::Journal;
+use otpgate::users::lock::Locked;
 use std::io::Write;
 
 use super::common::root::{self, Root};
@@ -27,8 +29,13 @@ pub const WRONG_CODE: &str = "00000000";
 pub const MAX_OFFSET: u32 = 20;
 
 /// What servers, command and editors are recorded at.
-pub const KINDS: [(&str, fn(&mut Random) -> Story); 4] =
-    [("httpd", httpd), ("nginx", nginx), ("command", command), ("editors", editors)];
+pub const KINDS: [fn(&mut Random) -> Story; 5] = [
+    |random| of_one_server("httpd", Stage::httpd, random),
+    |random| of_one_server("nginx", Stage::nginx, random),
+    |random| command("command", true, random),
+    |random| command("in place", false, random),
+    editors,
+];
 
 /// A user and all that is known of their token.
 pub struct Person {
@@ -60,6 +67,8 @@ pub enum Mark {
         began: u64,
         ended: u64,
     },
+    /// An editor has saved its work.
+    Edited,
 }
 
 /// A recording with all that is known of it.
@@ -83,6 +92,7 @@ struct Stage {
     reels: Mutex<Vec<Reel>>,
     logins: Mutex<Vec<Login>>,
     done: Mutex<Vec<(u64, u64)>>,
+    edited: Mutex<Vec<u64>>,
 }
 
 fn event(name: &str) -> Person {
@@ -102,14 +112,14 @@ fn timed(name: &str) -> Person {
 
 impl Stage {
     /// `extra`: lines of users that only the command works on.
-    fn new(mut people: Vec<Person>, extra: &str, random: &mut Random) -> Stage {
+    fn new(mut people: Vec<Person>, extra: &str, is_writable: bool, random: &mut Random) -> Stage {
         let root = Root::new();
         let users = root.join("state/users");
         people.push(event(CANARY));
         let mut text = b"# edits 000\n".to_vec();
         for person in &people {
             // Slots lie across sectors and pages in many ways.
-            text.extend(format!("# {}\n", "-".repeat(random.below(300))).into_bytes());
+            text.extend(format!("# {}\n", "-".repeat(random.below(1500))).into_bytes());
             text.extend(person.token.line());
         }
         text.extend_from_slice(extra.as_bytes());
@@ -123,9 +133,19 @@ impl Stage {
         if random.once_in(2) {
             fill_journal(&users, &people, random.below(30_000));
         }
+        if !is_writable {
+            // Lock and journal can't be made later. The lines have no slots yet, if nobody has written before.
+            drop(
+                Locked::acquire(&users)
+                    .map(|locked| Journal::open(&locked, &mut None).map(drop))
+                    .expect("a lock"),
+            );
+            root::set_owner(&root.join("state"), Some(rustix::process::geteuid().as_raw()), None);
+            root::set_mode(&root.join("state"), 0o555);
+        }
         let before = snapshot(&root.join("state"));
-        let (reels, logins, done) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Stage { root, before, people, reels, logins, done }
+        let (reels, logins, done, edited) = Default::default();
+        Stage { root, before, people, reels, logins, done, edited }
     }
 
     fn users(&self) -> PathBuf {
@@ -166,7 +186,7 @@ impl Stage {
         };
         let reply = place.login(&who.name, format!("{pin}{}", who.token.code(counter)));
         let answered = nanoseconds_now();
-        reply.is(200, "granted-fresh");
+        assert_eq!(reply.result(), "granted-fresh", "code {counter} of {}: {reply:?}", who.name);
         let login = &mut self.logins.lock().expect("no panic inside")[number];
         (login.answered, login.granted) = (answered, true);
     }
@@ -230,6 +250,7 @@ impl Stage {
         } else {
             run(&self.reel(Whose::Editors), Path::new("/bin/sh"), &args, "", "false");
         }
+        self.edited.lock().expect("no panic inside").push(nanoseconds_now());
     }
 
     fn told(self, kind: &'static str) -> Story {
@@ -247,8 +268,13 @@ impl Stage {
         for (began, ended) in self.done.into_inner().expect("no panic inside") {
             marks.push((ended, Mark::Done { began, ended }));
         }
+        for time in self.edited.into_inner().expect("no panic inside") {
+            marks.push((time, Mark::Edited));
+        }
         let (times, marks): (Vec<u64>, _) = marks.into_iter().unzip();
         let tape = Tape::new(self.before, calls, times);
+        // So that it can be removed.
+        root::set_mode(&directory, 0o755);
         let played = tape.played(tape.events.len());
         let (_, content) = played.file(USERS).expect("there is always one");
         let real = fs::read(directory.join(USERS)).expect("the users file");
@@ -337,7 +363,7 @@ fn some_people() -> Vec<Person> {
 }
 
 fn of_one_server(kind: &'static str, start: fn(&Stage) -> Server, random: &mut Random) -> Story {
-    let stage = Stage::new(some_people(), "", random);
+    let stage = Stage::new(some_people(), "", true, random);
     let server = start(&stage);
     let place = [server.at("area")];
     // The first one makes journal and slots.
@@ -349,22 +375,15 @@ fn of_one_server(kind: &'static str, start: fn(&Stage) -> Server, random: &mut R
     stage.told(kind)
 }
 
-fn httpd(random: &mut Random) -> Story {
-    of_one_server("httpd", Stage::httpd, random)
-}
-
-fn nginx(random: &mut Random) -> Story {
-    of_one_server("nginx", Stage::nginx, random)
-}
-
-/// The command changes lines while people log in at both servers.
-fn command(random: &mut Random) -> Story {
+/// The command changes lines while people log in at both servers. Where nobody may write the directory, it rewrites the
+/// file in place.
+fn command(kind: &'static str, is_writable: bool, random: &mut Random) -> Story {
     let mut people = some_people();
     let mut clerk = event("clerk");
     clerk.pins.push("opensesame".to_owned());
     people.push(clerk);
     const CLERK: usize = 5;
-    let stage = Stage::new(people, "HOTP/E/6 idle - 3132\nHOTP/E/6 spare - 3133\n", random);
+    let stage = Stage::new(people, "HOTP/E/6 idle - 3132\nHOTP/E/6 spare - 3133\n", is_writable, random);
     let (httpd, nginx) = (stage.httpd(), stage.nginx());
     let places = [httpd.at("area"), nginx.at("area")];
     stage.walk(&places[0], 0, 1, random);
@@ -410,7 +429,7 @@ fn command(random: &mut Random) -> Story {
     });
     httpd.finish();
     nginx.finish();
-    stage.told("command")
+    stage.told(kind)
 }
 
 /// Foreign editors, each followed by logins: without the lock nobody logs in meanwhile, under it they do.
@@ -418,7 +437,7 @@ fn editors(random: &mut Random) -> Story {
     let mut people = some_people();
     people.push(event("fay"));
     const FAY: usize = 5;
-    let stage = Stage::new(people, "", random);
+    let stage = Stage::new(people, "", true, random);
     let (httpd, nginx) = (stage.httpd(), stage.nginx());
     let places = [httpd.at("area"), nginx.at("area")];
     stage.walk(&places[0], 0, 1, random);
@@ -427,7 +446,7 @@ fn editors(random: &mut Random) -> Story {
     let changes = [
         r"s/^# edits ...\(.*\)/# edits 111\1/",
         r"s/^# edits 1*\(.*\)/# edits 1\1 and so on, and so on, and so on/",
-        r"s/^\(HOTP[^ ]* fay [^ ]* [^ ]* *[0-9]* *\)1 /\10 /",
+        r"s/^\(HOTP[^ ]* fay [^ ]* [^ ]* [0-9][0-9]*  *\)[1-9] /\10 /",
     ];
     let saves = [
         r#"text=$(sed 'CHANGE' "$0"; echo .); printf %s "${text%.}" > "$0""#,
@@ -439,10 +458,13 @@ fn editors(random: &mut Random) -> Story {
     for number in shuffled(saves_and_changes.len(), random) {
         let (save, change) = saves_and_changes[number];
         let script = save.replace("CHANGE", change);
-        // A wrong code that the edit forgets.
-        places[0].login("fay", stage.people[FAY].token.with(WRONG_CODE)).is(401, "denied-code");
         // Without the lock, a state that is taken back can't be told from one half of whose write was lost.
         let takes_back = number % changes.len() == 2;
+        // A wrong code that the edit forgets: what it makes has been there before, but for the checksum.
+        if takes_back {
+            stage.login(&places[random.below(2)], FAY, "sesame9");
+        }
+        places[0].login("fay", stage.people[FAY].token.with(WRONG_CODE)).is(401, "denied-code");
         if takes_back || random.once_in(2) {
             std::thread::scope(|threads| {
                 let mut others = Random::new(random.draw());
