@@ -78,6 +78,19 @@ impl Tape {
         Tape { before, calls, events: events.into_iter().map(|(_, event)| event).collect() }
     }
 
+    /// The same up to an event, at which all processes were killed; then these calls came.
+    pub fn continued(&self, events: usize, calls: Vec<Call>) -> Tape {
+        let then = Tape::new(Vec::new(), calls, []);
+        let known = self.calls.len();
+        let later = then.events.iter().map(|event| match *event {
+            Event::Begin(i) => Event::Begin(known + i),
+            Event::End(i) => Event::End(known + i),
+            Event::Mark(i) => Event::Mark(i),
+        });
+        let events = self.events[..events].iter().copied().chain(later).collect();
+        Tape { before: self.before.clone(), calls: [self.calls.clone(), then.calls].concat(), events }
+    }
+
     /// The directory after the first `events` events.
     pub fn played(&self, events: usize) -> Directory<'_> {
         let mut directory = Directory::new(self);
@@ -144,10 +157,10 @@ impl Inode {
     }
 
     fn sync(&mut self, begun: u64) {
-        let (synced, pending) =
+        let (synced, pending): (Vec<Change>, _) =
             std::mem::take(&mut self.pending).into_iter().partition(|change| change.end <= begun);
         self.pending = pending;
-        for Change { kind, .. } in Vec::<Change>::from(synced) {
+        for Change { kind, .. } in synced {
             kind.apply(&mut self.durable);
         }
     }
@@ -347,6 +360,9 @@ struct Version {
     bytes: [u8; SECTOR],
 }
 
+/// By sector.
+type Versions = BTreeMap<usize, Vec<Version>>;
+
 impl Inode {
     fn cut(&self, grain: Grain, random: &mut Random) -> Vec<u8> {
         if self.pending.is_empty() {
@@ -396,7 +412,10 @@ impl Inode {
             if grain == Grain::Byte && random.once_in(2) {
                 // One write was under way: its beginning or its end is there.
                 let earlier = &versions[random.below(later + 1)].bytes;
-                let tear = random.below(SECTOR + 1);
+                let differs = |i: &usize| bytes[*i] != earlier[*i];
+                let first = (0..SECTOR).find(differs).unwrap_or(0);
+                let last = (0..SECTOR).rfind(differs).unwrap_or(0);
+                let tear = first + random.below(last - first + 2);
                 let lost = if random.once_in(2) { 0..tear } else { tear..SECTOR };
                 bytes[lost.clone()].copy_from_slice(&earlier[lost]);
             }
@@ -407,10 +426,10 @@ impl Inode {
     }
 
     /// The versions of each sector that changed, and the sizes with the number of changes after which they came.
-    fn versions(&self) -> (BTreeMap<usize, Vec<Version>>, Vec<(usize, usize)>) {
+    fn versions(&self) -> (Versions, Vec<(usize, usize)>) {
         let mut content = self.durable.clone();
         let mut sizes = vec![(0, content.len())];
-        let mut versions: BTreeMap<usize, Vec<Version>> = BTreeMap::new();
+        let mut versions = Versions::new();
         let sector_of = |content: &[u8], sector: usize| {
             let mut bytes = [0; SECTOR];
             let there = content.get(sector * SECTOR..).unwrap_or_default();
@@ -439,5 +458,80 @@ impl Inode {
             }
         }
         (versions, sizes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn call(time: u64, what: What) -> Call {
+        Call { begin: time, end: time + 1, foreign: false, what }
+    }
+
+    fn write(time: u64, at: u64, bytes: &[u8]) -> Call {
+        call(time, What::Write { name: "f".to_owned(), at: Some(at), bytes: bytes.to_vec() })
+    }
+
+    /// All contents of a file that cuts of any grain leave in the end.
+    fn left(before: &[u8], calls: Vec<Call>) -> HashSet<Vec<u8>> {
+        let image = Image { names: vec!["f".to_owned()], number: 1, content: before.to_vec() };
+        let tape = Tape::new(vec![image], calls, []);
+        let directory = tape.played(tape.events.len());
+        let mut random = Random::new(42);
+        let grains = [Grain::File, Grain::Page, Grain::Sector, Grain::Byte];
+        (0..2_000).map(|i| directory.cut(grains[i % 4], &mut random).remove(0).content).collect()
+    }
+
+    #[test]
+    fn synced_write_stays_and_one_after_it_is_there_lost_or_torn() {
+        let sync = call(20, What::Sync { name: "f".to_owned() });
+        let left = left(b"....", vec![write(10, 0, b"abcd"), sync, write(30, 1, b"XY")]);
+        let all: HashSet<Vec<u8>> = [b"abcd", b"aXcd", b"abYd", b"aXYd"].map(|text| text.to_vec()).into();
+        assert_eq!(left, all);
+    }
+
+    #[test]
+    fn write_that_ends_after_a_sync_has_begun_is_not_synced() {
+        let late = Call { end: 25, ..write(10, 0, b"X") };
+        let sync = call(20, What::Sync { name: "f".to_owned() });
+        assert_eq!(left(b".", vec![late, sync]).len(), 2);
+    }
+
+    #[test]
+    fn sectors_go_lost_one_by_one() {
+        let left = left(&[0; 2 * SECTOR], vec![write(10, 0, &[1; 2 * SECTOR])]);
+        let ends = |content: &Vec<u8>| (content[0], content[2 * SECTOR - 1]);
+        assert_eq!(left.iter().map(ends).collect::<HashSet<_>>().len(), 4);
+    }
+
+    #[test]
+    fn file_that_was_cut_off_and_written_anew_never_mixes_both_in_a_sector() {
+        let open = What::Open { name: "f".to_owned(), create: false, truncate: true, append: false };
+        let left = left(b"old", vec![call(10, open), write(20, 0, b"NEW")]);
+        assert!(left.contains(&b"old"[..]) && left.contains(&b"NEW"[..]) && left.contains(&b""[..]));
+        assert!(left.iter().all(|content| content == b"old" || !content.contains(&b'o')), "{left:?}");
+    }
+
+    #[test]
+    fn new_name_is_sure_once_its_directory_is_synced() {
+        let image = |name: &str, number| Image { names: vec![name.to_owned()], number, content: Vec::new() };
+        let rename = What::Rename { from: "new".to_owned(), to: "f".to_owned() };
+        let sync = What::Sync { name: String::new() };
+        let tape =
+            Tape::new(vec![image("f", 1), image("new", 2)], vec![call(10, rename), call(20, sync)], []);
+        let mut random = Random::new(42);
+        let mut numbers = |events| -> HashSet<u64> {
+            let directory = tape.played(events);
+            let named = |image: &Image| image.names == ["f"];
+            (0..100)
+                .filter_map(|_| directory.cut(Grain::File, &mut random).into_iter().find(named))
+                .map(|image| image.number)
+                .collect()
+        };
+        assert_eq!(numbers(3), HashSet::from([1, 2]));
+        assert_eq!(numbers(4), HashSet::from([2]));
     }
 }

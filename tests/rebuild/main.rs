@@ -214,7 +214,7 @@ impl Found {
     /// Rebuilds a state and has it judged.
     fn judge(&mut self, case: &Case<'_>, state: State, random: &mut Random) {
         let workplace = workplace();
-        self.frames += rebuild(&state.images, workplace.path());
+        self.frames += rebuild(&state.images, workplace.path()).frames;
         self.histories += 1;
         let faults = case.judge(workplace.path(), random);
         if !faults.is_empty() {
@@ -230,16 +230,16 @@ fn one_history(story: &Story, timeline: &Timeline, events: usize, random: &mut R
     let what = describe(&story.tape, events, grain, timeline.is_being_edited(events));
     let mut found = Found::default();
     // The recovery of some is recorded in turn, and cut as well.
-    let again = random.once_in(40).then(|| images.clone());
+    let again = random.once_in(if case.is_power_cut { 40 } else { 10 }).then(|| images.clone());
     found.judge(&case, State { what: what.clone(), images }, random);
     let again = again.filter(|_| found.faulty.is_empty());
-    if let Some(tape) = again.and_then(|images| recovery(&images)) {
+    if let Some((tape, before)) = again.and_then(|images| recovery(&case, &images)) {
         for _ in 0..8 {
-            let again = draw_grain(random);
-            let case = Case { is_power_cut: case.is_power_cut || again != Grain::Nothing, ..case };
-            let events = random.below(tape.events.len() + 1);
-            let images = tape.played(events).cut(again, random);
-            let what = format!("{what}, then a recovery: {}", describe(&tape, events, again, false));
+            let grain = draw_grain(random);
+            let case = Case { is_power_cut: case.is_power_cut || grain != Grain::Nothing, ..case };
+            let events = before + random.below(tape.events.len() - before + 1);
+            let images = tape.played(events).cut(grain, random);
+            let what = format!("{what}, then a recovery: {}", describe(&tape, events, grain, false));
             found.judge(&case, State { what, images }, random);
         }
     }
@@ -257,10 +257,10 @@ fn describe(tape: &Tape, events: usize, grain: Grain, is_being_edited: bool) -> 
     format!("after {events} of {} events ({last}), lost by {grain:?}{editor}", tape.events.len())
 }
 
-/// The command meets the state, and what it does is recorded.
-fn recovery(images: &[Image]) -> Option<Tape> {
+/// The command meets the state, and what it does is recorded. Also the number of events before.
+fn recovery(case: &Case<'_>, images: &[Image]) -> Option<(Tape, usize)> {
     let (workplace, reels) = (workplace(), workplace());
-    rebuild(images, workplace.path());
+    let numbers = rebuild(images, workplace.path()).numbers;
     let before = scenes::snapshot(workplace.path());
     let reel = Reel::new(reels.path().join("recovery"), Whose::Ours);
     let mut command = reel.command();
@@ -281,7 +281,26 @@ fn recovery(images: &[Image]) -> Option<Tape> {
     let _ = child.stdin.take().expect("piped").write_all(password.as_bytes());
     let status = child.wait().expect("an end");
     // 1 is the refusal of the wrong code.
-    (status.code() == Some(1)).then(|| Tape::new(before, reel.calls(workplace.path()), []))
+    if status.code() != Some(1) {
+        return None;
+    }
+    let mut calls = reel.calls(workplace.path());
+    if case.is_power_cut {
+        return Some((Tape::new(before, calls, []), 0));
+    }
+    // What was under way to the disk still is. Files have the numbers that they had when it was recorded.
+    let recorded: BTreeMap<u64, u64> = numbers.into_iter().map(|(recorded, now)| (now, recorded)).collect();
+    let as_recorded = |number| recorded.get(&number).copied().unwrap_or(number);
+    for call in &mut calls {
+        match &mut call.what {
+            What::Write { name, bytes, .. } if name == scenes::JOURNAL => {
+                replay::renumber(bytes, as_recorded);
+            }
+            What::Number { number, .. } => *number = as_recorded(*number),
+            _ => {}
+        }
+    }
+    Some((case.story.tape.continued(case.events, calls), case.events))
 }
 
 /// In memory if there is such a place: nothing here has to stay.

@@ -187,7 +187,7 @@ const FRAME_MAGIC: &[u8; 8] = b"OTPFRAME";
 const FRAME_HEAD: usize = 40;
 
 /// Gives the users file of each whole frame another inode number. How many frames there are.
-fn renumber(journal: &mut [u8], numbers: impl Fn(u64) -> u64) -> usize {
+pub fn renumber(journal: &mut [u8], numbers: impl Fn(u64) -> u64) -> usize {
     let word =
         |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
     let sum = |frame: &[u8]| {
@@ -226,8 +226,16 @@ fn renumber(journal: &mut [u8], numbers: impl Fn(u64) -> u64) -> usize {
     count
 }
 
-/// Makes a directory of what a disk has left. How many frames its journal has.
-pub fn rebuild(images: &[Image], directory: &Path) -> usize {
+/// A directory made of what a disk has left.
+pub struct Rebuilt {
+    /// How many frames its journal has.
+    pub frames: usize,
+    /// The inode numbers of now, by those of the recording.
+    pub numbers: BTreeMap<u64, u64>,
+}
+
+/// Makes a directory of what a disk has left.
+pub fn rebuild(images: &[Image], directory: &Path) -> Rebuilt {
     let images: Vec<&Image> =
         images.iter().filter(|image| !image.names.iter().any(|name| name.contains(".lock"))).collect();
     // All files first, because the journal names them by numbers that only the system gives.
@@ -252,7 +260,7 @@ pub fn rebuild(images: &[Image], directory: &Path) -> usize {
         }
         fs::rename(place, directory.join(first)).expect("its name");
     }
-    frames
+    Rebuilt { frames, numbers }
 }
 
 struct NoPins;
