@@ -35,14 +35,6 @@ const THREADS: usize = 8;
 /// Findings told in full, for each kind of recording and fault.
 const TOLD: usize = 2;
 
-/// Built with the tests.
-fn program() -> PathBuf {
-    let own = std::env::current_exe().expect("a path of its own");
-    let path = own.ancestors().nth(2).expect("target/release").join("otpgate");
-    assert!(path.exists(), "{} is missing: run `make build`", path.display());
-    path
-}
-
 /// What came of one kind of recording.
 #[derive(Default)]
 struct Count {
@@ -264,7 +256,7 @@ fn recovery(case: &Case<'_>, images: &[Image]) -> Option<(Tape, usize)> {
     let before = scenes::snapshot(workplace.path());
     let reel = Reel::new(reels.path().join("recovery"), Whose::Ours);
     let mut command = reel.command();
-    command.push(program().to_str().expect("a plain path").to_owned());
+    command.push(common::program().to_str().expect("a plain path").to_owned());
     let mut child = Command::new(&command[0])
         .args(&command[1..])
         .arg("--file")

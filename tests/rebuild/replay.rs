@@ -12,7 +12,7 @@ use otpgate::log::{Level, Log};
 use otpgate::policy::{Policy, Server, Settings};
 use otpgate::token::Address;
 use otpgate::users::file::UsersFile;
-use otpgate::users::slot;
+use otpgate::users::{self, edit, slot};
 
 use super::common::codes::now;
 use super::disk::{Event, Image, Random};
@@ -360,7 +360,16 @@ impl Case<'_> {
             let on_disk = lines_of(&as_found);
             let (word, said) = door.try_(CANARY, &format!("sesame9{WRONG_CODE}"));
             if word != Word::DeniedCode && !is_spoilt {
-                faults.push((Fault::WrongLine, format!("recovery: {word:?}: {said}")));
+                faults.push((
+                    Fault::WrongLine,
+                    format!("{CANARY} is refused before a recovery: {word:?}: {said}"),
+                ));
+            }
+            // Who is refused at first sight has no state recovered; the command has.
+            if let Err(fault) = edit::change(&path, |_| Ok::<_, users::fault::Fault>(None))
+                && !is_spoilt
+            {
+                faults.push((Fault::WrongLine, format!("no recovery: {fault}")));
             }
             let recovered = lines_of(&fs::read(&path).unwrap_or_default());
             faults.extend(self.wrong_lines(is_spoilt, &on_disk, &recovered));

@@ -125,7 +125,7 @@ impl Stage {
         text.extend_from_slice(extra.as_bytes());
         root::make_directory(&root.join("state"));
         root::make_directory(&root.join("reels"));
-        symlink(super::program(), root.join(OTPLOCK)).expect("a name that the command answers to");
+        symlink(common::program(), root.join(OTPLOCK)).expect("a name that the command answers to");
         root.write(&users, text);
         root::set_mode(&users, 0o600);
         root::give_to_server(&users);
@@ -234,7 +234,7 @@ impl Stage {
         let users = self.users();
         let file = users.to_str().expect("a plain path");
         let args = [&["--file", file], args].concat();
-        run(&reel, &super::program(), &args, input, editor);
+        run(&reel, &common::program(), &args, input, editor);
         self.done.lock().expect("no panic inside").push((began, nanoseconds_now()));
     }
 
