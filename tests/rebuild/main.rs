@@ -206,7 +206,7 @@ impl Found {
     /// Rebuilds a state and has it judged.
     fn judge(&mut self, case: &Case<'_>, state: State, random: &mut Random) {
         let workplace = workplace();
-        self.frames += rebuild(&state.images, workplace.path()).frames;
+        self.frames += case.rebuild(&state.images, workplace.path()).frames;
         self.histories += 1;
         let faults = case.judge(workplace.path(), random);
         if !faults.is_empty() {
@@ -222,7 +222,7 @@ fn one_history(story: &Story, timeline: &Timeline, events: usize, random: &mut R
     let what = describe(&story.tape, events, grain, timeline.is_being_edited(events));
     let mut found = Found::default();
     // The recovery of some is recorded in turn, and cut as well.
-    let again = random.once_in(if case.is_power_cut { 40 } else { 10 }).then(|| images.clone());
+    let again = random.once_in(if case.is_power_cut { 40 } else { 4 }).then(|| images.clone());
     found.judge(&case, State { what: what.clone(), images }, random);
     let again = again.filter(|_| found.faulty.is_empty());
     if let Some((tape, before)) = again.and_then(|images| recovery(&case, &images)) {
@@ -252,7 +252,7 @@ fn describe(tape: &Tape, events: usize, grain: Grain, is_being_edited: bool) -> 
 /// The command meets the state, and what it does is recorded. Also the number of events before.
 fn recovery(case: &Case<'_>, images: &[Image]) -> Option<(Tape, usize)> {
     let (workplace, reels) = (workplace(), workplace());
-    let numbers = rebuild(images, workplace.path()).numbers;
+    let numbers = case.rebuild(images, workplace.path()).numbers;
     let before = scenes::snapshot(workplace.path());
     let reel = Reel::new(reels.path().join("recovery"), Whose::Ours);
     let mut command = reel.command();
