@@ -33,7 +33,7 @@ pub const KINDS: [fn(&mut Random) -> Story; 5] = [
     |random| of_one_server("httpd", Stage::httpd, random),
     |random| of_one_server("nginx", Stage::nginx, random),
     |random| command("command", true, random),
-    |random| command("in place", false, random),
+    |random| command("in-place", false, random),
     editors,
 ];
 
