@@ -110,13 +110,13 @@ $(NGINX_MODULE): $(BUILD)/nginx-ngx_http_auth_otp_module.o $(BUILD)/nginx-module
 
 # ---- test, demo, bench, deps ---------------------------------------------------------------------------
 
-.PHONY: deps demo-deps test torture memcheck demo bench soak
+.PHONY: deps demo-deps test torture rebuild memcheck demo bench soak
 
 # Debian's names. apache2-bin is the server without the package that starts it on port 80.
 BUILD_DEPS = gcc libc6-dev apache2-bin apache2-dev nginx-dev
 DEMO_DEPS = $(BUILD_DEPS) nginx util-linux
 TEST_DEPS = $(DEMO_DEPS) apache2-utils acl binutils chromium curl firefox-esr g++ libclang-dev mount librsvg2-bin oathtool openssl pskctool python3-requests \
-	python3-websockets wget zbar-tools
+	python3-websockets strace wget zbar-tools
 
 deps:
 	@.ci/deps $(TEST_DEPS)
@@ -133,6 +133,12 @@ test: deps
 # The same tests, the races many times over.
 torture: export OTPGATE_TEST_ROUNDS = 100
 torture: test
+
+# An hour of power cuts in recordings of real servers, commands and editors. OTPGATE_REBUILD_SECONDS= is another time.
+rebuild: export OTPGATE_REBUILD_SECONDS ?= 3600
+rebuild: deps
+	+$(MAKE) --no-print-directory build
+	$(CARGO) test --release --workspace --test rebuild $(CARGO_FLAGS) -- --nocapture
 
 # nginx under valgrind: clients that leave, streams that are reset, reloads and stops while logins wait. A fault ends its
 # process with 99, which its log tells, and leaves a file here.
@@ -153,7 +159,7 @@ demo: demo-deps
 
 # The library by itself; real servers against themselves without otpgate. Writes build/bench.json and
 # docs/performance.svg. PEER_SO= is another mod_authn_otp.so to go through the same cases.
-BENCH_DEPS = $(TEST_DEPS) strace valgrind wrk
+BENCH_DEPS = $(TEST_DEPS) valgrind wrk
 bench: export OTPGATE_BENCH_PEER = $(if $(PEER_SO),$(abspath $(PEER_SO)))
 bench:
 	@.ci/deps $(BENCH_DEPS)

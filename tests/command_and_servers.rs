@@ -4,7 +4,7 @@ mod common;
 
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,16 +15,8 @@ use otpgate::otp::{Digits, Hash, hotp};
 const PIN: &str = "sesame9";
 const WALKERS: usize = 4;
 
-/// Built with the tests.
-fn program() -> PathBuf {
-    let own = std::env::current_exe().expect("a path of its own");
-    let path = own.ancestors().nth(2).expect("target/release").join("otpgate");
-    assert!(path.exists(), "{} is missing: run `make build`", path.display());
-    path
-}
-
 fn run(users: &Path, args: &[&str], editor: &str) -> Output {
-    let mut command = Command::new(program())
+    let mut command = Command::new(common::program())
         .arg("--file")
         .arg(users)
         .args(args)

@@ -57,6 +57,7 @@ pub struct Httpd {
     directives: String,
     files: Vec<(String, Vec<u8>)>,
     otp_module: PathBuf,
+    under: Vec<String>,
 }
 
 impl Httpd {
@@ -77,7 +78,14 @@ impl Httpd {
             directives: String::new(),
             files: Vec::new(),
             otp_module: module_path(),
+            under: Vec::new(),
         }
+    }
+
+    /// Started by a command that runs what is appended to it.
+    pub fn under(mut self, command: Vec<String>) -> Httpd {
+        self.under = command;
+        self
     }
 
     /// With another module of the same name in the place of ours.
@@ -293,7 +301,8 @@ impl Kind for Httpd {
     fn command(&self, root: &Root) -> Vec<String> {
         let directory = root.path().to_string_lossy().into_owned();
         let file = root.join(CONFIGURATION).to_string_lossy().into_owned();
-        [PROGRAM, "-d", &directory, "-f", &file, "-D", "FOREGROUND"].map(str::to_owned).to_vec()
+        let httpd = [PROGRAM, "-d", &directory, "-f", &file, "-D", "FOREGROUND"].map(str::to_owned);
+        self.under.iter().cloned().chain(httpd).collect()
     }
 
     fn times_ready(&self, log: &str) -> usize {

@@ -37,7 +37,7 @@ pub use self::{
     users::{Held, UsersFile},
 };
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long a condition may take to come true. Long, because a loaded machine is no fault of the server;
@@ -61,6 +61,15 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 #[track_caller]
 pub fn require(program: &str) {
     assert!(Path::new(program).exists(), "{program} is missing: `make deps` installs what the tests need");
+}
+
+/// The command, built with the tests.
+#[track_caller]
+pub fn program() -> PathBuf {
+    let own = std::env::current_exe().expect("a path of its own");
+    let path = own.ancestors().nth(2).expect("target/release").join("otpgate");
+    assert!(path.exists(), "{} is missing: run `make build`", path.display());
+    path
 }
 
 /// Whether the tests may change owners, mount, and so on.

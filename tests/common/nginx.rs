@@ -25,6 +25,7 @@ pub struct Nginx {
     files: Vec<(String, Vec<u8>)>,
     whole: Option<String>,
     without_locations: bool,
+    under: Vec<String>,
 }
 
 impl Nginx {
@@ -37,7 +38,14 @@ impl Nginx {
             files: Vec::new(),
             whole: None,
             without_locations: false,
+            under: Vec::new(),
         }
+    }
+
+    /// Started by a command that runs what is appended to it.
+    pub fn under(mut self, command: Vec<String>) -> Nginx {
+        self.under = command;
+        self
     }
 
     /// With a single worker, so that everything is answered by the same event loop.
@@ -242,7 +250,8 @@ impl Kind for Nginx {
         let nginx = [PROGRAM, "-p", &directory, "-c", &file, "-e", "stderr"].map(str::to_owned);
         // `make memcheck` puts valgrind there.
         let under = std::env::var("OTPGATE_NGINX_UNDER").unwrap_or_default();
-        under.split_whitespace().map(str::to_owned).chain(nginx).collect()
+        let under = under.split_whitespace().map(str::to_owned);
+        self.under.iter().cloned().chain(under).chain(nginx).collect()
     }
 
     fn times_ready(&self, log: &str) -> usize {
