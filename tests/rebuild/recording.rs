@@ -225,6 +225,8 @@ fn what(
             Some(What::Number { name: of_descriptor(0)?, number: number(told)? })
         }
         "fstat" | "newfstatat" | "statx" | "sync_file_range" => None,
+        // Space that is taken without a change of size shows nowhere.
+        "fallocate" if argument(1) == "FALLOC_FL_KEEP_SIZE" => None,
         "fallocate" => of_descriptor(0).and_then(|_| unknown()),
         "copy_file_range" | "splice" => of_descriptor(2).and_then(|_| unknown()),
         "sendfile" => of_descriptor(0).and_then(|_| unknown()),
@@ -403,5 +405,7 @@ mod tests {
     fn call_that_the_model_does_not_know_is_reported() {
         let line = format!("fallocate(3<{USERS}>, 0, 0, 4096) = 0 <0.1>");
         assert!(matches!(what(&line), Some(What::Unknown(_))));
+        let line = format!("fallocate(3<{USERS}>, FALLOC_FL_KEEP_SIZE, 0, 4096) = 0 <0.1>");
+        assert_eq!(what(&line), None);
     }
 }
