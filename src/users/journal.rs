@@ -522,25 +522,21 @@ impl<D: Disk> Journal<'_, D> {
         Ok(u64::from_ne_bytes(bytes))
     }
 
+    /// Without a header meanwhile, so that others recover anew if this fails: what it was to save is in memory alone then,
+    /// and the next sync would not even try it again. Said beforehand, because who fails may be killed before it can say
+    /// so. Whoever calls this writes a header next.
     fn sync_users(&self) -> Result<(), Fault> {
-        self.users.sync_data().map_err(|error| {
-            self.distrust();
-            self.users_fault("sync", error)
-        })
+        self.distrust()?;
+        self.users.sync_data().map_err(|error| self.users_fault("sync", error))
     }
 
+    /// If this fails, a frame is found behind the header's last one, or there is something to wipe.
     fn sync_journal(&self) -> Result<(), Fault> {
-        self.file.sync_data().map_err(|error| {
-            self.distrust();
-            self.fault("sync", error)
-        })
+        self.file.sync_data().map_err(|error| self.fault("sync", error))
     }
 
-    /// Has everybody recover anew: a sync has failed, and what it was to save is in memory alone. The next sync would
-    /// not even try it again.
-    fn distrust(&self) {
-        // Were this to fail, too, the frame would still be found behind the header's last one.
-        let _ = self.file.write_all_at(&[0; Header::LEN], 0);
+    fn distrust(&self) -> Result<(), Fault> {
+        self.file.write_all_at(&[0; Header::LEN], 0).map_err(|error| self.fault("write", error))
     }
 
     /// Forgets all frames. The users file must have been synced.
@@ -701,10 +697,7 @@ impl<D: Disk> Journal<'_, D> {
             self.set_replacing(false)?;
             return Ok(false);
         }
-        new.sync_name(&self.users_path).map_err(|error| {
-            self.distrust();
-            self.users_fault("sync the name of", error)
-        })?;
+        new.sync_name(&self.users_path).map_err(|error| self.users_fault("sync the name of", error))?;
         // The frames are of the old file; its number may be the next one's that is made.
         if self.header.place.sequence != 0 {
             self.start_over()?;
