@@ -115,7 +115,7 @@ $(NGINX_MODULE): $(BUILD)/nginx-ngx_http_auth_otp_module.o $(BUILD)/nginx-module
 # Debian's names. apache2-bin is the server without the package that starts it on port 80.
 BUILD_DEPS = gcc libc6-dev apache2-bin apache2-dev nginx-dev
 DEMO_DEPS = $(BUILD_DEPS) nginx util-linux
-TEST_DEPS = $(DEMO_DEPS) apache2-utils acl binutils chromium curl firefox-esr g++ libclang-dev mount librsvg2-bin oathtool openssl pskctool python3-requests \
+TEST_DEPS = $(DEMO_DEPS) apache2-utils acl binutils chromium curl e2fsprogs firefox-esr g++ libclang-dev mount librsvg2-bin oathtool openssl pskctool python3-requests \
 	python3-websockets strace wget zbar-tools
 
 deps:
