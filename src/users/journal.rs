@@ -359,6 +359,10 @@ impl<D: Disk> Journal<'_, D> {
             self.wipe()?;
         } else {
             self.start_over()?;
+            if self.safety != Safety::Journalled {
+                // Who edits the file by way of the other journal can't empty this one.
+                self.sync_journal()?;
+            }
         }
         self.header.stamp = now;
         if is_foreign || may_have_crashed || has_moved {
