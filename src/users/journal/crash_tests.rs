@@ -80,7 +80,7 @@ impl Content {
     }
 
     fn bytes(&self) -> Vec<u8> {
-        let mut content = format!("# {}\n", self.comment).into_bytes();
+        let mut content = format!("#@ limits max_failures=5\n# {}\n#@ free    \n", self.comment).into_bytes();
         for (user, slot) in self.slots.iter().enumerate() {
             content.extend_from_slice(head(user).as_bytes());
             content.push(b' ');
@@ -301,11 +301,12 @@ impl History {
         let at_random = self.draw(self.journals.len());
         match self.draw(28) {
             // By the other journal, the image of one that was cut short would undo what came later.
-            2..=5 if self.crash == Crash::TwoJournals => self.log_in(at_random),
+            2..=6 if self.crash == Crash::TwoJournals => self.log_in(at_random),
             0 => self.edit_without_the_lock(),
             1 => self.edit_under_the_lock(at_random),
             2..=3 => self.write_image(at_random),
             4..=5 => self.replace(at_random),
+            6 => self.make_the_journal_anew(at_random),
             _ => self.log_in(at_random),
         }
     }
@@ -414,6 +415,23 @@ impl History {
         open.empty()?;
         drop(open);
         self.settle(content);
+        Ok(())
+    }
+
+    /// More people could write it than the users file: what it holds is carried out, and another one takes its place.
+    fn make_the_journal_anew(&mut self, at: usize) -> Result<(), Fault> {
+        let users = self.users.clone();
+        let mut open = open(&self.journals[at], &users, self.is_recovered[at], self.safety)?;
+        self.is_recovered[at] = false;
+        open.empty()?;
+        let old = self.journals[at].clone();
+        old.write_all_at(&[0; Header::LEN], 0)
+            .map_err(|error| Fault::new("write", Path::new("journal"), error))?;
+        let other = INODE + 10 + (old.inode() - INODE - 9) % 2;
+        self.journals[at] = SimDisk::new(&self.machine, Vec::new(), other);
+        for onlooker in &mut *self.onlookers.borrow_mut() {
+            onlooker.finds_another_journal(&self.journals[at]);
+        }
         Ok(())
     }
 

@@ -38,6 +38,13 @@ impl Onlooker {
         Onlooker { users, journal, expected, history, is_recovered: false, view: None }
     }
 
+    /// It is another file, of which this process knows nothing.
+    pub fn finds_another_journal(&mut self, journal: &SimDisk) {
+        self.journal = journal.clone();
+        self.is_recovered = false;
+        self.view = None;
+    }
+
     /// Looks at everybody.
     pub fn look(&mut self) {
         let (expected, history) = (self.expected.clone(), self.history);
