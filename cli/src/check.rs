@@ -2,21 +2,24 @@
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use otpgate::users::access::Access;
 use otpgate::users::check::{self, Finding, Severity};
+use otpgate::users::companion::{self, Mended};
 use otpgate::users::edit;
 use otpgate::users::fault::Fault;
-use otpgate::users::lock::{Paths, open_or_create};
-use rustix::fs::{Gid, Mode, Uid};
+use otpgate::users::lock::Paths;
+use rustix::fs::Mode;
 use serde_json::{Value, json};
 
+use crate::owner::Place;
 use crate::{Result, account, owner, print, tokens};
 
 /// Report every problem of the users file, with line numbers
 ///
-/// With --fix, what can be mended is mended first: lock and journal are made, modes put right, state brought into the fixed
+/// With --fix, what can be mended is mended first: lock and journal are made and given the users file's owner and mode, state brought into the fixed
 /// columns in which logins overwrite it, and wrong checksums (of lines edited by hand) made right. Lines that can't be read are
 /// for you to correct: `otpgate edit`. Status 1 if a problem is left that refuses logins; warnings alone leave it at 0.
 #[derive(clap::Args)]
@@ -47,11 +50,14 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         return Err(failure);
     }
     let mut findings = owner::acting_as(&server, || check::access(file))?;
-    findings.extend(check::all_lines(file)?.findings);
-    findings.extend(check::repetitions(file)?);
-    if arguments.for_mod_authn_otp {
-        findings.extend(check::unknown_to_mod_authn_otp(file)?);
-    }
+    findings.extend(owner::acting(file, || {
+        let mut findings = check::all_lines(file)?.findings;
+        findings.extend(check::repetitions(file)?);
+        if arguments.for_mod_authn_otp {
+            findings.extend(check::unknown_to_mod_authn_otp(file)?);
+        }
+        Ok(findings)
+    })?);
     let is_grave = is_grave(&findings);
     if arguments.json {
         let object = json!({
@@ -104,47 +110,33 @@ fn fixed(done: &[String]) -> String {
 
 /// Mends what it can; `done` is what was done so far, in words.
 fn fix(file: &Path, done: &mut Vec<String>) -> Result<()> {
-    let opened =
-        owner::acting(file, || Ok(File::open(file).map_err(|error| Fault::new("open", file, error))?))?;
-    let users = opened.metadata().map_err(|error| Fault::new("inspect", file, error))?;
-    let mode = users.mode() & 0o7777;
-    // Logins read and write it as its owner or its group.
-    let closed = (mode & !0o007) | 0o600;
-    if mode != closed && users.is_file() {
-        rustix::fs::fchmod(&opened, Mode::from_raw_mode(closed))
-            .map_err(|error| Fault::new("change the mode of", file, error))?;
-        done.push(format!("{} had mode {mode:04o}, now {closed:04o}", file.display()));
-    }
+    let users = owner::acting(file, || {
+        let opened = File::open(file).map_err(|error| Fault::new("open", file, error))?;
+        let users = opened.metadata().map_err(|error| Fault::new("inspect", file, error))?;
+        let mode = users.mode() & 0o7777;
+        // Logins read and write it as its owner or its group.
+        let closed = (mode & !0o007) | 0o600;
+        if mode != closed && users.is_file() {
+            rustix::fs::fchmod(&opened, Mode::from_raw_mode(closed))
+                .map_err(|error| Fault::new("change the mode of", file, error))?;
+            done.push(format!("{} had mode {mode:04o}, now {closed:04o}", file.display()));
+        }
+        Ok(Access::of(&opened).map_err(|error| Fault::new("inspect", file, error))?)
+    })?;
     let paths = Paths::resolve(file)?;
-    for companion in paths.lock_files().into_iter().chain([paths.journal(), paths.index()]) {
-        // As root: what it makes gets the users file's owner and group, wherever that one may write.
-        let was_there = companion.symlink_metadata().is_ok();
-        let opened = open_or_create(&companion, &users)?;
+    for (path, mended) in companions(&paths, &users)? {
+        let Mended { was_there, old, new } = mended;
+        let shown = path.display();
         if !was_there {
-            done.push(format!("made {}", companion.display()));
+            done.push(format!("made {shown}"));
             continue;
         }
-        let metadata = opened.metadata().map_err(|error| Fault::new("inspect", &companion, error))?;
-        // What root gives away, it gives by the open file, and never another name's: the directory is the server's.
-        if !metadata.is_file() || metadata.nlink() != 1 {
-            continue;
+        if (old.uid, old.gid) != (new.uid, new.gid) {
+            let [old, new] = [old.clone(), new.clone()].map(|access| account::names(access.uid, access.gid));
+            done.push(format!("{shown} belonged to {old}, now to {new}"));
         }
-        let (owner, wanted) = ((metadata.uid(), metadata.gid()), (users.uid(), users.gid()));
-        if owner != wanted {
-            rustix::fs::fchown(&opened, Some(Uid::from_raw(wanted.0)), Some(Gid::from_raw(wanted.1)))
-                .map_err(|error| Fault::new("change the owner of", &companion, error))?;
-            done.push(format!(
-                "{} belonged to {}, now to {}",
-                companion.display(),
-                account::names(owner.0, owner.1),
-                account::names(wanted.0, wanted.1)
-            ));
-        }
-        let mode = metadata.mode() & 0o7777;
-        if mode != 0o660 {
-            rustix::fs::fchmod(&opened, Mode::from_raw_mode(0o660))
-                .map_err(|error| Fault::new("change the mode of", &companion, error))?;
-            done.push(format!("{} had mode {mode:04o}, now 0660", companion.display()));
+        if old.mode != new.mode {
+            done.push(format!("{shown} had mode {:04o}, now {:04o}", old.mode, new.mode));
         }
     }
     let mended = owner::acting(file, || Ok(edit::mend(file, tokens::now())?))?;
@@ -154,5 +146,22 @@ fn fix(file: &Path, done: &mut Vec<String>) -> Result<()> {
             done.push(format!("{}: {count} {lines} {what}", file.display()));
         }
     }
+    done.extend(companion::take_notices());
     Ok(())
+}
+
+/// Makes what isn't there of a users file's companions, and gives all of them to those who have the users file.
+pub fn companions(paths: &Paths, users: &Access) -> Result<Vec<(PathBuf, Mended)>> {
+    let place = Place::of(&paths.resolved)?;
+    let mut all = Vec::new();
+    for (path, content) in paths.companions() {
+        let directory = companion::directory_of(&path);
+        let as_maker = |make: &mut dyn FnMut() -> std::result::Result<(), Fault>| {
+            let made = owner::making_in(place.as_ref(), directory, make);
+            made.map_err(|failure| Fault::of("make", &path, &failure.to_string(), "see the cause"))?
+        };
+        let mended = companion::mend(&path, users, content, as_maker)?;
+        all.push((path, mended));
+    }
+    Ok(all)
 }

@@ -1,17 +1,21 @@
 //! `otpgate init`: users, lock, journal and index file, ready for the server's user.
 
-use std::fs::{DirBuilder, File, Metadata};
+use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 use std::process::ExitCode;
 
+use otpgate::ffi::identity;
+use otpgate::users::access::Access;
 use otpgate::users::check as findings;
+use otpgate::users::companion::{self, directory_of};
 use otpgate::users::fault::Fault;
 use otpgate::users::journal::Journal;
-use otpgate::users::lock::{Locked, Paths, open_or_create};
+use otpgate::users::lock::{Locked, Paths};
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 
+use crate::owner::Place;
 use crate::{Failure, Result, account, check, owner, print};
 
 /// Make the users file with its lock, journal and index, or check those that are there
@@ -37,29 +41,26 @@ const FIRST_LINES: &str = "\
 #@ allow
 ";
 
-const FILE_MODE: Mode = Mode::from_raw_mode(0o660);
-const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o770);
+const FILE_MODE: u32 = 0o660;
+const DIRECTORY_MODE: u32 = 0o770;
 
 pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let server = account::of_server(arguments.user.as_deref())?;
     let gid = arguments.group.as_deref().map_or(Ok(server.gid), account::group)?;
-    let files_owner = (Uid::from_raw(server.uid), Gid::from_raw(gid));
+    let files_owner = (server.uid, gid);
 
     make_directory(directory_of(file), files_owner)?;
     let was_there = !make_users_file(file, files_owner)?;
-    let users = std::fs::metadata(file).map_err(|error| Fault::new("inspect", file, error))?;
+    // Before anything is said of it: whatever a link leads to may be nobody's business here.
+    Place::of(file)?;
+    let users = Access::at(file).map_err(|error| Fault::new("inspect", file, error))?;
     tell(file, &users, was_there)?;
-
-    let paths = Paths::resolve(file)?;
-    for companion in paths.lock_files().into_iter().chain([paths.journal(), paths.index()]) {
-        let was_there = companion.symlink_metadata().is_ok();
-        let opened = open_or_create(&companion, &users)?;
-        let metadata = opened.metadata().map_err(|error| Fault::new("inspect", &companion, error))?;
-        tell(&companion, &metadata, was_there)?;
-        if (metadata.uid(), metadata.gid()) != (users.uid(), users.gid()) {
+    for (path, mended) in check::companions(&Paths::resolve(file)?, &users)? {
+        tell(&path, &mended.new, mended.was_there)?;
+        if (mended.new.uid, mended.new.gid) != (users.uid, users.gid) {
             print(format_args!(
                 "warning: {} has another owner or group than the users file: chown --reference={} it\n",
-                companion.display(),
+                path.display(),
                 file.display()
             ))?;
         }
@@ -71,43 +72,49 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         Journal::open(&locked, &mut None)?;
         Ok(())
     })?;
+    for notice in companion::take_notices() {
+        print(format_args!("{notice}\n"))?;
+    }
 
     let found = owner::acting_as(&server, || findings::access(file))?;
     print(check::told(&found))?;
     Ok(if check::is_grave(&found) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn tell(path: &Path, metadata: &Metadata, was_there: bool) -> Result<()> {
+fn tell(path: &Path, access: &Access, was_there: bool) -> Result<()> {
     print(format_args!(
         "{} {} ({}, {:04o})\n",
         if was_there { "there already:" } else { "made:" },
         path.display(),
-        account::names(metadata.uid(), metadata.gid()),
-        metadata.mode() & 0o7777
+        account::names(access.uid, access.gid),
+        access.mode
     ))
 }
 
-fn directory_of(file: &Path) -> &Path {
-    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-fn make_directory(directory: &Path, owner: (Uid, Gid)) -> Result<()> {
+/// As far as it isn't there.
+fn make_directory(directory: &Path, (uid, gid): (u32, u32)) -> Result<()> {
     if directory.is_dir() {
         return Ok(());
     }
     let fault = |error: io::Error| Fault::new("make the directory", directory, error);
-    if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(fault)?;
-    }
-    DirBuilder::new().mode(0o700).create(directory).map_err(fault)?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let opened = rustix::fs::open(directory, flags, Mode::empty()).map_err(|error| fault(error.into()))?;
-    give(&opened, owner, DIRECTORY_MODE).map_err(fault)?;
+    let parent = directory_of(directory);
+    let there = parent.ancestors().find(|parent| parent.is_dir()).unwrap_or(Path::new("."));
+    let place = Place::of_new(there, &Access::plain(uid, gid, FILE_MODE))?;
+    let opened = owner::making_in(place.as_ref(), there, || {
+        DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+        DirBuilder::new().mode(0o700).create(directory)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = File::from(rustix::fs::open(directory, flags, Mode::empty())?);
+        let is_ours = opened.metadata()?.uid() == identity::file_uid();
+        if is_ours { Ok(opened) } else { Err(io::Error::other("somebody else has made it meanwhile")) }
+    })?
+    .map_err(fault)?;
+    give(&opened, (uid, gid), DIRECTORY_MODE).map_err(fault)?;
     print(format_args!("made: {}\n", directory.display()))
 }
 
 /// Whether it had to be made.
-fn make_users_file(file: &Path, owner: (Uid, Gid)) -> Result<bool> {
+fn make_users_file(file: &Path, (uid, gid): (u32, u32)) -> Result<bool> {
     match std::fs::metadata(file) {
         Ok(metadata) if metadata.is_file() => return Ok(false),
         Ok(_) => return Err(Failure::new(format!("{} is not a regular file", file.display()))),
@@ -119,22 +126,29 @@ fn make_users_file(file: &Path, owner: (Uid, Gid)) -> Result<bool> {
     }
     let fault = |error: io::Error| Fault::new("make", file, error);
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let made = rustix::fs::open(file, flags, Mode::RUSR | Mode::WUSR).map_err(|error| fault(error.into()))?;
-    let made = File::from(made);
+    let place = Place::of_new(directory_of(file), &Access::plain(uid, gid, FILE_MODE))?;
+    let in_directory = |work: &mut dyn FnMut() -> io::Result<Option<File>>| {
+        owner::making_in(place.as_ref(), directory_of(file), work)
+    };
+    let mut make = || {
+        let made = rustix::fs::open(file, flags, Mode::RUSR | Mode::WUSR)?;
+        Ok(Some(File::from(made)))
+    };
+    let made = in_directory(&mut make)?.map_err(fault)?.expect("it was made");
     let done = (&made)
         .write_all(FIRST_LINES.as_bytes())
-        .and_then(|()| give(&made, owner, FILE_MODE))
+        .and_then(|()| give(&made, (uid, gid), FILE_MODE))
         .and_then(|()| made.sync_all())
         .and_then(|()| File::open(directory_of(file))?.sync_all());
     if done.is_err() {
         // Nobody could use it, and the next run would take it for the admin's.
-        let _ = std::fs::remove_file(file);
+        let _ = in_directory(&mut || std::fs::remove_file(file).map(|()| None));
     }
     done.map_err(fault)?;
     Ok(true)
 }
 
-fn give(file: impl rustix::fd::AsFd, (uid, gid): (Uid, Gid), mode: Mode) -> io::Result<()> {
-    rustix::fs::fchown(&file, Some(uid), Some(gid))?;
-    Ok(rustix::fs::fchmod(&file, mode)?)
+fn give(file: &File, (uid, gid): (u32, u32), mode: u32) -> io::Result<()> {
+    rustix::fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(mode))?)
 }

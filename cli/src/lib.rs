@@ -132,6 +132,9 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Verb::Import(arguments) => import::run(&file, &arguments),
         Verb::Export(arguments) => export::run(&file, &arguments),
     };
+    for notice in otpgate::users::companion::take_notices() {
+        eprintln!("otpgate: {notice}");
+    }
     done.unwrap_or_else(|failure| {
         eprintln!("otpgate: {failure}");
         ExitCode::FAILURE

@@ -1,29 +1,221 @@
-//! Whose access to files is used. Root's own would hide what the server lacks, and would leave files behind that
-//! the server can't open.
+//! Whose access to files is used. Root's own would hide what the server lacks, would leave files behind that the server
+//! can't open, and would follow whatever the directory's owner has planted there.
+//!
+//! So root acts as the users file's owner, but with no more than the directory's owner has. The way to the file is looked
+//! through from the root directory on: a symbolic link counts only if root made it, or whoever owns what it leads to
+//! (what the kernel calls protected symlinks); and nobody may be able to change the way who couldn't write the users
+//! file anyway.
 
+use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use otpgate::ffi::identity::{as_user, groups_of};
+use otpgate::users::access::{Access, Who};
+use otpgate::users::companion::directory_of;
 use otpgate::users::fault::Fault;
 use rustix::fs::{Gid, Uid};
 
-use crate::account::Account;
+use crate::account::{self, Account};
 use crate::{Failure, Result};
+
+/// As many as the kernel follows.
+const LINKS_MAX: u32 = 40;
 
 /// Run by root, `work` has the file access of the users file's owner.
 pub fn acting<R>(users_file: &Path, work: impl FnOnce() -> Result<R>) -> Result<R> {
-    let owner = std::fs::metadata(users_file).map_err(|error| Fault::new("find", users_file, error))?;
-    with_access(owner.uid(), owner.gid(), work)?
+    std::fs::metadata(users_file).map_err(|error| Fault::new("find", users_file, error))?;
+    match Place::of(users_file)? {
+        Some(place) => with_access(place.contents, work)?,
+        None => work(),
+    }
 }
 
 /// Run by root, `work` has the file access of an account.
 pub fn acting_as<R>(account: &Account, work: impl FnOnce() -> R) -> Result<R> {
-    with_access(account.uid, account.gid, work)
+    with_access((account.uid, account.gid), work)
 }
 
-fn with_access<R>(uid: u32, gid: u32, work: impl FnOnce() -> R) -> Result<R> {
+fn with_access<R>((uid, gid): (u32, u32), work: impl FnOnce() -> R) -> Result<R> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     as_user(uid, gid, &groups_of(uid, gid), work)
         .map_err(|error| Failure::new(format!("cannot act as user {}: {error}", uid.as_raw())))
+}
+
+/// Where a users file is, and who root has to be there: user and group.
+pub struct Place {
+    /// Who reads and writes the file.
+    contents: (u32, u32),
+}
+
+impl Place {
+    /// Of a users file that is there. `None` for anybody but root, who has their own access alone.
+    pub fn of(users_file: &Path) -> Result<Option<Place>> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(None);
+        }
+        let way = Way::to(users_file)?;
+        let users = Access::at(&way.end).map_err(|error| Fault::new("inspect", &way.end, error))?;
+        let place = way.place(&users)?;
+        let metadata = std::fs::metadata(&way.end).map_err(|error| Fault::new("inspect", &way.end, error))?;
+        if metadata.nlink() > 1 && metadata.uid() != way.directory()?.uid {
+            return Err(Failure::new(format!(
+                "{} has another name elsewhere (a hard link), and its directory belongs to another user: as root, this isn't touched; copy it to a file of its own",
+                way.end.display()
+            )));
+        }
+        Ok(Some(place))
+    }
+
+    /// Of one that is to be made in a directory that is there.
+    pub fn of_new(directory: &Path, users: &Access) -> Result<Option<Place>> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(None);
+        }
+        let way = Way::to(&directory.join("users"))?;
+        way.place(users).map(Some)
+    }
+
+    /// Runs `work` as whoever makes names in a directory: its owner. Where others could make what root then takes for
+    /// its own, as the users file's owner.
+    pub fn making_in<R>(&self, directory: &Path, work: impl FnOnce() -> R) -> Result<R> {
+        let access = Access::at(directory).map_err(|error| Fault::new("inspect", directory, error))?;
+        let is_safe = is_sticky(&access) || access.writers().iter().all(|who| *who == Who::Group(0));
+        let is_roots = access.uid == 0 && is_safe;
+        let maker = if is_roots || access.uid != 0 { (access.uid, access.gid) } else { self.contents };
+        with_access(maker, work)
+    }
+}
+
+/// Runs `work` as [`Place::making_in`] says, or as ourselves.
+pub fn making_in<R>(place: Option<&Place>, directory: &Path, work: impl FnOnce() -> R) -> Result<R> {
+    match place {
+        Some(place) => place.making_in(directory, work),
+        None => Ok(work()),
+    }
+}
+
+fn is_sticky(directory: &Access) -> bool {
+    directory.mode & 0o1000 != 0
+}
+
+/// What lies between the root directory and a file.
+struct Way {
+    /// The file, all links followed.
+    end: PathBuf,
+    /// Each directory in which a name was looked up, and the owner of what that name is.
+    steps: Vec<(PathBuf, Access, Option<u32>)>,
+}
+
+impl Way {
+    fn to(path: &Path) -> Result<Way> {
+        let absolute = std::path::absolute(path).map_err(|error| Fault::new("find", path, error))?;
+        let mut way = Way { end: PathBuf::from("/"), steps: Vec::new() };
+        let mut ahead = parts(&absolute);
+        let mut links = 0;
+        while let Some(part) = ahead.pop_front() {
+            if part == ".." {
+                way.end.pop();
+                continue;
+            }
+            let access = Access::at(&way.end).map_err(|error| Fault::new("inspect", &way.end, error))?;
+            let next = way.end.join(&part);
+            let metadata = match next.symlink_metadata() {
+                Ok(metadata) => metadata,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound && ahead.is_empty() => {
+                    way.steps.push((way.end.clone(), access, None));
+                    way.end = next;
+                    break;
+                }
+                Err(error) => return Err(Fault::new("find", &next, error).into()),
+            };
+            way.steps.push((way.end.clone(), access, Some(metadata.uid())));
+            if !metadata.is_symlink() {
+                way.end = next;
+                continue;
+            }
+            links += 1;
+            let fault = |error| Fault::new("follow", &next, error);
+            let target = std::fs::metadata(&next).map_err(fault)?;
+            if ![0, target.uid()].contains(&metadata.uid()) || links > LINKS_MAX {
+                return Err(Failure::new(format!(
+                    "{} is a symbolic link of {} to something of {}: root doesn't follow it; name the file itself, or have root make the link",
+                    next.display(),
+                    account::names(metadata.uid(), metadata.gid()),
+                    account::names(target.uid(), target.gid()),
+                )));
+            }
+            let target = std::fs::read_link(&next).map_err(fault)?;
+            if target.is_absolute() {
+                way.end = PathBuf::from("/");
+            }
+            for part in parts(&target).into_iter().rev() {
+                ahead.push_front(part);
+            }
+        }
+        Ok(way)
+    }
+
+    fn directory(&self) -> Result<Access> {
+        let directory = directory_of(&self.end);
+        Ok(Access::at(directory).map_err(|error| Fault::new("inspect", directory, error))?)
+    }
+
+    fn place(&self, users: &Access) -> Result<Place> {
+        let directory = self.directory()?;
+        let contents = if users.uid == 0 && directory.uid != 0 {
+            // A file of root's in somebody's directory: they may have put it there.
+            (directory.uid, directory.gid)
+        } else {
+            (users.uid, users.gid)
+        };
+        for (path, access, next) in &self.steps {
+            let is_kept =
+                is_sticky(access) && next.is_none_or(|owner| [0, contents.0, directory.uid].contains(&owner));
+            for who in access.writers() {
+                let may = match who {
+                    Who::User(uid) if [contents.0, directory.uid].contains(&uid) => true,
+                    // Whoever is in it is an administrator.
+                    Who::Group(0) => true,
+                    Who::User(uid) if uid == access.uid => false,
+                    _ => is_kept,
+                };
+                if !may && (contents.0 == 0 || !users.may_be_written_by(who)) {
+                    return Err(self.refusal(path, access, who, contents.0));
+                }
+            }
+        }
+        Ok(Place { contents })
+    }
+
+    fn refusal(&self, directory: &Path, access: &Access, who: Who, owner: u32) -> Failure {
+        let who = match who {
+            Who::User(uid) => format!("user {uid}"),
+            Who::Group(gid) => format!("group {gid}"),
+            Who::Everybody => "everybody".to_owned(),
+        };
+        let remedy = if owner == 0 {
+            "give the users file to the server's user (`chown`), or take that right away (`chmod`)"
+        } else {
+            "take that right away (`chmod`), or run this as the users file's owner"
+        };
+        Failure::new(format!(
+            "{} ({}, {:04o}) can be changed by {who}, who could put anything in the place of {}: nothing is done there as root; {remedy}",
+            directory.display(),
+            account::names(access.uid, access.gid),
+            access.mode,
+            self.end.display()
+        ))
+    }
+}
+
+/// The names in a path.
+fn parts(path: &Path) -> VecDeque<OsString> {
+    let name = |part: Component<'_>| match part {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        _ => None,
+    };
+    path.components().filter_map(name).collect()
 }

@@ -51,6 +51,21 @@ fn set_fs_ids(uid: libc::uid_t, gid: libc::gid_t) {
     }
 }
 
+/// Whose access to files the calling thread has: the user's number.
+pub fn file_uid() -> u32 {
+    // SAFETY: the call takes a number and touches no memory; one that nobody can have changes nothing, and what
+    // comes back is the number as it is.
+    let uid = unsafe { libc::setfsuid(libc::uid_t::MAX) };
+    uid as u32
+}
+
+/// Groups that a user has by the system's user and group files.
+pub fn own_groups_of(uid: u32) -> Vec<u32> {
+    let entry = entries("/etc/passwd").find(|entry| entry.get(2) == Some(&uid.to_string()));
+    let Some(Ok(gid)) = entry.and_then(|entry| Some(entry.get(3)?.parse())) else { return Vec::new() };
+    groups_of(Uid::from_raw(uid), Gid::from_raw(gid)).into_iter().map(Gid::as_raw).collect()
+}
+
 /// Groups that a user is a member of by the system's group file, the given one included.
 pub fn groups_of(uid: Uid, gid: Gid) -> Vec<Gid> {
     let name = entries("/etc/passwd").find(|entry| entry.get(2) == Some(&uid.as_raw().to_string()));

@@ -85,6 +85,11 @@ pub trait Store: Send + Sync {
     /// Runs `work` alone among all users of the store, then makes what it saved durable. On `Err` nothing may be
     /// granted.
     fn update(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Fault>) -> Result<(), Fault>;
+
+    /// What the store has put right by itself, on this thread since the last call: for the log.
+    fn take_notices(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// A store while nobody else may change it.
@@ -454,6 +459,7 @@ impl<S: Store> Gate<S> {
                 (decision, found, ha1)
             }
             Err(fault) => {
+                self.log_notices(log);
                 log.log(Level::Error, format_args!("error: {fault}, user {}", Quoted(&user)));
                 (Decision::error(), Arc::default(), None)
             }
@@ -465,7 +471,14 @@ impl<S: Store> Gate<S> {
         self.log_decision(decision.verdict, decision.word, decision.reason, user, log);
     }
 
+    fn log_notices(&self, log: &dyn Log) {
+        for notice in self.store.take_notices() {
+            log.log(Level::Warning, format_args!("{notice}"));
+        }
+    }
+
     fn log_unreadable(&self, found: &Found, user: &[u8], log: &dyn Log) {
+        self.log_notices(log);
         for line in &found.unreadable {
             log.log(
                 Level::Error,

@@ -8,10 +8,12 @@ use std::path::Path;
 
 use jiff::tz::TimeZone;
 
+use super::access::Access;
+use super::companion::{self, Inspected, can_create_beside};
 use super::fault::Fault;
 use super::lock::Paths;
 use super::pragma::{self, Pragma};
-use super::shared_index::{self, SHARED_FROM};
+use super::shared_index::SHARED_FROM;
 use super::{index, line, record};
 use crate::log::Quoted;
 use crate::otp::Hash;
@@ -63,44 +65,52 @@ pub fn access(configured: &Path) -> Vec<Finding> {
         Err(fault) => return vec![error(fault.to_string())],
     };
     let path = &paths.resolved;
-    match open_for_update(path) {
-        Ok(file) => match file.metadata() {
-            Ok(metadata) => {
-                findings.extend(mode(path, &metadata, "add users"));
-                if metadata.size() >= SHARED_FROM {
-                    findings.extend(index_access(&paths.index(), &metadata));
-                }
-            }
-            Err(cause) => findings.push(error(Fault::new("inspect", path, cause).to_string())),
-        },
+    match open_for_update(path).map(|file| file.metadata()) {
+        Ok(Ok(metadata)) => findings.extend(mode(path, &metadata, "add users")),
+        Ok(Err(cause)) => findings.push(error(Fault::new("inspect", path, cause).to_string())),
         Err(cause) => findings.push(error(Fault::new("open for writing", path, cause).to_string())),
     }
+    let users = match Access::at(path) {
+        Ok(users) => users,
+        Err(cause) => {
+            findings.push(error(Fault::new("inspect", path, cause).to_string()));
+            return findings;
+        }
+    };
+    if path.metadata().is_ok_and(|metadata| metadata.size() >= SHARED_FROM) {
+        findings.extend(index_access(&paths.index(), &users));
+    }
     for companion in paths.lock_files().into_iter().chain([paths.journal()]) {
-        findings.extend(companion_access(&companion));
+        findings.extend(companion_access(&companion, &users));
     }
     findings
 }
 
 /// A lock or journal file must be there and usable, or the server must be able to make it.
-fn companion_access(path: &Path) -> Option<Finding> {
-    match open_for_update(path) {
-        Ok(_) => None,
-        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
-            Some(error(Fault::new("open", path, cause).to_string()))
-        }
-        Err(_) if can_create_beside(path) => None,
-        Err(_) => Some(warning(format!(
-            "{} is not there and the server's user can't make it, the directory is not writable: logins are refused until `otpgate init` has made it",
-            path.display()
+fn companion_access(path: &Path, users: &Access) -> Option<Finding> {
+    let shown = path.display();
+    match companion::inspect(path, users) {
+        Err(fault) => Some(error(fault.to_string())),
+        Ok(Inspected::Right) => None,
+        Ok(Inspected::TooWide(mode)) => Some(warning(format!(
+            "{shown} has mode {mode:04o} and could be used by others than the users file; the next login narrows it, or `otpgate check --fix`"
         ))),
+        Ok(Inspected::Missing) if !can_create_beside(path) => Some(warning(format!(
+            "{shown} is not there and the server's user can't make it, the directory is not writable: logins are refused until `otpgate init` has made it"
+        ))),
+        Ok(Inspected::Missing) if !companion::can_be_made_right(path, users) => Some(warning(format!(
+            "{shown} is not there, and one that the server's user makes can't be told from a stranger's by others who use the users file, since strangers may write the directory: make it with `otpgate init` as root"
+        ))),
+        Ok(Inspected::Missing) => None,
     }
 }
 
 /// Without an index that is shared, logins work; it costs memory.
-fn index_access(path: &Path, users: &Metadata) -> Option<Finding> {
-    let usable = match open_for_update(path).and_then(|file| file.metadata()) {
-        Ok(metadata) => shared_index::is_trusted(&metadata, users),
-        Err(cause) => cause.kind() == std::io::ErrorKind::NotFound && can_create_beside(path),
+fn index_access(path: &Path, users: &Access) -> Option<Finding> {
+    let usable = match companion::inspect(path, users) {
+        Ok(Inspected::Right | Inspected::TooWide(_)) => true,
+        Ok(Inspected::Missing) => can_create_beside(path),
+        Err(_) => false,
     };
     (!usable).then(|| {
         warning(format!(
@@ -112,18 +122,6 @@ fn index_access(path: &Path, users: &Metadata) -> Option<Finding> {
 
 fn open_for_update(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path)
-}
-
-fn can_create_beside(path: &Path) -> bool {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // EACCESS: with the identity for files, not the process's own.
-    rustix::fs::accessat(
-        rustix::fs::CWD,
-        directory,
-        rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK,
-        rustix::fs::AtFlags::EACCESS,
-    )
-    .is_ok()
 }
 
 /// `power`: what somebody could do who may write it.

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 use parking_lot::{Mutex, RwLock};
 
+use super::access::Access;
+use super::companion;
 use super::fault::Fault;
 use super::index::{self, Index, Table};
 use super::journal::{
@@ -216,11 +218,8 @@ impl View {
             let path = &paths.resolved;
             let fault = |error| Fault::new("read", path, error);
             let file = File::open(path).map_err(|error| Fault::new("open", path, error))?;
-            let journal = match File::open(paths.journal()) {
-                Ok(journal) => journal,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(Fault::new("open", &paths.journal(), error)),
-            };
+            let access = Access::of(&file).map_err(|error| Fault::new("inspect", path, error))?;
+            let Some(journal) = companion::look(&paths.journal(), &access)? else { return Ok(None) };
             let id =
                 journal::id_of(&journal).map_err(|error| Fault::new("inspect", &paths.journal(), error))?;
             if is_replacing(&journal) || (recovered != Some(id) && !journal::is_quiet(&journal)) {
@@ -249,7 +248,7 @@ impl View {
                 Ok(stood_still.then(|| (table, Basis::now(stamp_now, header_now.as_ref()))))
             };
             let shared = match file.metadata() {
-                Ok(users) if users.size() >= SHARED_FROM => SharedIndex::open(&paths.index(), &users),
+                Ok(users) if users.size() >= SHARED_FROM => SharedIndex::open(&paths.index(), &access),
                 _ => None,
             };
             let index = match shared {
@@ -483,6 +482,10 @@ impl Store for UsersFile {
         commit(&locked, &mut journal, staged, &zone).inspect_err(|_| self.distrust())?;
         self.see(journal.header().stamp);
         Ok(())
+    }
+
+    fn take_notices(&self) -> Vec<String> {
+        companion::take_notices()
     }
 }
 

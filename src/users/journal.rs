@@ -36,8 +36,9 @@ pub use self::disk::{Disk, read_as_far_as_possible};
 pub use self::frame::SlotWrite;
 use self::frame::{Entry, FrameAt, Head};
 pub use self::header::{Basis, Header, Place};
+use super::companion;
 use super::fault::Fault;
-use super::lock::{Locked, open_or_create};
+use super::lock::Locked;
 use super::record;
 use super::slot::{self, Slot};
 use super::stamp::Stamp;
@@ -173,6 +174,15 @@ pub fn is_quiet(journal: &File) -> bool {
     look().unwrap_or(false)
 }
 
+/// Whether there may be something to recover.
+fn holds_anything(journal: &File) -> bool {
+    let mut start = [0; 8];
+    !is_quiet(journal)
+        && Disk::read_at(journal, &mut start, 0).is_ok()
+        && Header::may_begin_with(start)
+        && frame::read(journal, FRAMES_START).is_ok_and(|frame| matches!(frame, FrameAt::Whole { .. }))
+}
+
 /// The journal, open under the lock and caught up with: what was begun before is finished.
 pub struct Journal<'l, D: Disk = File> {
     file: D,
@@ -190,9 +200,33 @@ impl<'l> Journal<'l> {
     /// has done that for before: then a look at the end of the frames is enough.
     pub fn open(locked: &'l Locked, recovered: &mut Option<JournalId>) -> Result<Journal<'l>, Fault> {
         let path = locked.paths.journal();
+        let opened = companion::open(&path, &locked.access)?;
+        if !opened.is_suspect {
+            return Journal::open_file(locked, opened.file, recovered);
+        }
+        // Others could write it. Where it may hold what a crash has left, and those others were the users file's group,
+        // it is believed once; else nothing in it counts.
+        let own = opened.file.try_clone().map_err(|error| Fault::new("open", &path, error))?;
+        if opened.is_of_group && holds_anything(&opened.file) {
+            Journal::open_file(locked, own, recovered)?.empty()?;
+        } else {
+            locked.users.sync_all().map_err(|error| Fault::new("sync", &locked.paths.resolved, error))?;
+            // Whoever reads by this header looks for another one.
+            Disk::write_all_at(&own, &[0; Header::LEN], 0)
+                .map_err(|error| Fault::new("write", &path, error))?;
+        }
+        *recovered = None;
+        let file = companion::renew(&path, opened, &locked.access)?;
+        Journal::open_file(locked, file, recovered)
+    }
+
+    fn open_file(
+        locked: &'l Locked,
+        file: File,
+        recovered: &mut Option<JournalId>,
+    ) -> Result<Journal<'l>, Fault> {
+        let path = locked.paths.journal();
         let users_path = locked.paths.resolved.clone();
-        let users = locked.users.metadata().map_err(|error| Fault::new("inspect", &users_path, error))?;
-        let file = open_or_create(&path, &users)?;
         let id = id_of(&file).map_err(|error| Fault::new("inspect", &path, error))?;
         let safety = safety_of(&locked.users, &file, &users_path)?;
         let is_recovered = *recovered == Some(id);

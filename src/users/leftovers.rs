@@ -52,6 +52,27 @@ fn kind_of(entry: &[u8], name: &[u8]) -> Option<Kind> {
         .then_some(Kind::Companion)
 }
 
+/// Removes the temporary name that a companion still has from when it was made, if that is so.
+pub(super) fn remove_other_name(companion: &Path, metadata: &std::fs::Metadata) {
+    let (Some(directory), Some(name)) = (companion.parent(), companion.file_name()) else { return };
+    if metadata.nlink() != 2 {
+        return;
+    }
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        let entry_name = entry.file_name();
+        let rest =
+            entry_name.as_bytes().strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"."));
+        let is_temporary =
+            rest.is_some_and(|random| random.len() == 16 && random.iter().all(u8::is_ascii_hexdigit));
+        let is_it = |other: std::fs::Metadata| (other.dev(), other.ino()) == (metadata.dev(), metadata.ino());
+        if is_temporary && entry.path().symlink_metadata().is_ok_and(is_it) {
+            let _ = rustix::fs::unlink(entry.path());
+        }
+    }
+}
+
 /// Wipes and removes them. Under the lock.
 pub(super) fn remove(paths: &Paths) {
     let Some(name) = paths.resolved.file_name() else { return };

@@ -17,9 +17,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, RenameFlags, Uid};
-use rustix::io::Errno;
+use rustix::fs::FlockOperation;
 
+use super::access::Access;
+use super::companion::{self, Content};
 use super::fault::Fault;
 
 /// How long a lock is waited for before the login is refused.
@@ -60,6 +61,13 @@ impl Paths {
         files
     }
 
+    /// All companions.
+    pub fn companions(&self) -> Vec<(PathBuf, Content)> {
+        let locks = self.lock_files().into_iter().map(|path| (path, Content::Nothing));
+        let index = (self.index(), Content::Rebuilt(b"OTPINDX"));
+        locks.chain([(self.journal(), Content::Kept(b"OTPGATE")), index]).collect()
+    }
+
     /// The index that processes share.
     pub fn index(&self) -> PathBuf {
         with_suffix(&self.resolved, ".index")
@@ -89,6 +97,8 @@ pub struct Locked {
     pub users: File,
     /// Where it is.
     pub paths: Paths,
+    /// Who may use it, and its companions.
+    pub(super) access: Access,
     /// The lock files, with the paths they are to stay under.
     files: Vec<(PathBuf, File)>,
 }
@@ -109,15 +119,26 @@ impl Locked {
         loop {
             let paths = Paths::resolve(configured)?;
             let users = open_users(&paths.resolved)?;
-            let owner = users.metadata().map_err(|error| Fault::new("inspect", &paths.resolved, error))?;
-            let mut locked = Locked { files: Vec::new(), users, paths };
+            let access = Access::of(&users).map_err(|error| Fault::new("inspect", &paths.resolved, error))?;
+            let mut locked = Locked { files: Vec::new(), users, paths, access };
+            let mut replaced = false;
             for path in locked.paths.lock_files() {
-                let file = open_or_create(&path, &owner)?;
+                let opened = companion::open(&path, &locked.access)?;
+                let is_wide = opened.is_suspect && !companion::narrow(&path, &opened.file, &locked.access)?;
+                let file = opened.file;
                 let is_network = is_on_network(&file);
                 // Registered before it is locked, so that whatever is held gets released.
                 locked.files.push((path, file));
                 let (path, file) = &locked.files[locked.files.len() - 1];
                 wait.until(path, || Ok((is_network || try_flock(file)?) && try_ofd_lock(file)?))?;
+                if is_wide && is_named(file, path).unwrap_or(false) {
+                    // Held, so nobody else is at it; whoever waits for it finds the new one.
+                    companion::replace(path, file, &locked.access)?;
+                    replaced = true;
+                }
+            }
+            if replaced {
+                continue;
             }
             let path = locked.paths.resolved.clone();
             wait.until(&path, || try_ofd_lock(&locked.users))?;
@@ -194,61 +215,6 @@ fn open_users(path: &Path) -> Result<File, Fault> {
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(path)
         .map_err(|error| Fault::new("open for writing", path, error))
-}
-
-/// Opens a lock or journal file, making it if it isn't there: owner and group of the users file, read-write for
-/// both, nothing for others.
-pub fn open_or_create(path: &Path, owner: &std::fs::Metadata) -> Result<File, Fault> {
-    let open = || {
-        OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
-    };
-    match open() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            create(path, owner)?;
-            open().map_err(|error| Fault::new("open", path, error))
-        }
-        other => other.map_err(|error| Fault::new("open", path, error)),
-    }
-}
-
-/// Under a temporary name first, so that nobody meets it with the wrong owner.
-fn create(path: &Path, owner: &std::fs::Metadata) -> Result<(), Fault> {
-    let mut suffix = [0; 8];
-    getrandom::fill(&mut suffix)
-        .map_err(|_| Fault::of("create", path, "no random bytes", "see the system's log"))?;
-    let temporary = with_suffix(path, &format!(".{:016x}", u64::from_ne_bytes(suffix)));
-    let fault = |error: io::Error| Fault {
-        remedy: "make it once with `otpgate init` as root, or let the server's user write its directory",
-        ..Fault::new("create", path, error)
-    };
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = rustix::fs::open(&temporary, flags, Mode::RUSR | Mode::WUSR).map_err(|e| fault(e.into()))?;
-    let made = give_to(&file, owner).and_then(|()| name(&temporary, path));
-    let _ = rustix::fs::unlink(&temporary);
-    match made {
-        Ok(()) | Err(Errno::EXIST) => Ok(()),
-        Err(error) => Err(fault(error.into())),
-    }
-}
-
-/// Gives a file another name, which nobody may have.
-fn name(temporary: &Path, path: &Path) -> rustix::io::Result<()> {
-    match rustix::fs::linkat(CWD, temporary, CWD, path, AtFlags::empty()) {
-        // Not every file system has hard links.
-        Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {
-            rustix::fs::renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE)
-        }
-        named => named,
-    }
-}
-
-fn give_to(file: impl rustix::fd::AsFd, owner: &std::fs::Metadata) -> rustix::io::Result<()> {
-    let (uid, gid) = (Some(Uid::from_raw(owner.uid())), Some(Gid::from_raw(owner.gid())));
-    // Who isn't root can't give files away, but may share them with a group of theirs.
-    if rustix::fs::fchown(&file, uid, gid).is_err() {
-        let _ = rustix::fs::fchown(&file, None, gid);
-    }
-    rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP)
 }
 
 /// There `flock` is a record lock in disguise, and would stand in our own way.

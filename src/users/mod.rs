@@ -6,6 +6,8 @@
 //! - [`slot`]: the fixed-width form in which state is written.
 //! - [`localtime`]: the time field.
 //! - [`lock`]: who may write.
+//! - [`access`]: who may do what with a file.
+//! - [`companion`]: what stands beside it, guarded like it.
 //! - [`journal`]: what makes a write whole and durable.
 //! - [`stamp`] and [`watch`]: how readers notice changes.
 //! - [`leftovers`]: what killed processes have left.
@@ -16,7 +18,9 @@
 //! - [`edit`]: what people change: fields 1 to 4, lines, the whole content.
 //! - [`check`]: what a configuration test says about a file.
 
+pub mod access;
 pub mod check;
+pub mod companion;
 pub mod edit;
 pub mod fault;
 pub mod file;

@@ -21,22 +21,23 @@
 //!   look-up finds what was built or notices, and a name that isn't found isn't there.
 //! - It is of no use after the machine has been restarted: it was never synced, and neither were times that a file
 //!   system had in memory.
-//! - Who could write it could hide users. So it is used only if it belongs to the users file's owner, root or
-//!   ourselves, and isn't everybody's to write; it has owner and mode of the lock. A file of that name that isn't one of
-//!   ours is left alone.
+//! - Who could write it could hide users. So it is guarded as all companions are, see [`super::companion`]. A file of
+//!   that name that isn't one of ours is left alone.
 //!
 //! Where there can't be one (no permission to make it, no space, a file system that several machines may
 //! share, no `/proc`), each process has a table of its own, with the same answers.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::access::Access;
+use super::companion;
 use super::index::{BUCKET_LEN, Bucket, Index, Shape, Table};
 use super::journal::{Basis, boot, read_as_far_as_possible};
-use super::lock::{LockedFile, kind_of_file_system, open_or_create};
+use super::lock::{LockedFile, kind_of_file_system};
 use super::stamp::Stamp;
 
 /// Users files below this size have no such file: a table of each process's own is small, and quick to build.
@@ -120,11 +121,11 @@ fn sum(words: &[u64]) -> u64 {
 
 impl SharedIndex {
     /// Opens the file or makes it. `None`: each process has to have its own.
-    pub(super) fn open(path: &Path, users: &Metadata) -> Option<SharedIndex> {
+    pub(super) fn open(path: &Path, users: &Access) -> Option<SharedIndex> {
         let boot = boot()?;
-        let file = open_or_create(path, users).ok()?;
-        let metadata = file.metadata().ok()?;
-        (is_trusted(&metadata, users) && is_of_one_machine(&file)).then_some(SharedIndex { file, boot })
+        let opened = companion::open(path, users).ok()?;
+        let file = if opened.is_suspect { companion::renew(path, opened, users).ok()? } else { opened.file };
+        is_of_one_machine(&file).then_some(SharedIndex { file, boot })
     }
 
     /// The table of a state of the users file for which `holds` says yes; has it built if there is none. `None`:
@@ -205,15 +206,6 @@ pub(super) fn disown(file: &File, shape: Shape) {
         // If not even that can be written, look-ups go on to fail, with an error.
         let _ = file.write_all_at(&nobodys(), 0);
     }
-}
-
-/// Whether nobody can write it who has no business with the users file.
-pub(super) fn is_trusted(metadata: &Metadata, users: &Metadata) -> bool {
-    let ourselves = rustix::process::geteuid().as_raw();
-    metadata.is_file()
-        && metadata.mode() & 0o002 == 0
-        && [users.uid(), ourselves, 0].contains(&metadata.uid())
-        && (metadata.mode() & 0o020 == 0 || metadata.gid() == users.gid() || metadata.uid() == ourselves)
 }
 
 /// Two machines that find each other's tables useless would write them in turns: ext, XFS, Btrfs, ZFS, F2FS, bcachefs,

@@ -1,0 +1,434 @@
+//! The files beside a users file that belong to it: lock, journal, index. Each has the users file's whole authority (who
+//! writes the journal writes the users file), so each is guarded like it, here.
+//!
+//! Whoever opens one looks first, at the open file: a regular file with one name, owned by somebody who may write the
+//! users file, with no right for anybody that the users file doesn't give them. What gives more is narrowed, and its
+//! content is kept only if whoever could write it could write the users file. A new one is made right before it gets
+//! its name. When the users file is narrowed or widened later, its companions follow.
+
+use std::cell::RefCell;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use super::access::{Access, LIST};
+use super::fault::Fault;
+use super::leftovers;
+use super::lock::with_suffix;
+use crate::ffi::identity::file_uid;
+
+/// While another process makes or replaces one, it has two names or none for a moment.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(2);
+
+const MAKE_REMEDY: &str =
+    "make it once with `otpgate init` as root, or let the server's user write its directory";
+const FOREIGN_REMEDY: &str = "find out who made it; if it is yours, `chown` it to the users file's owner, else remove it; then `otpgate init` as root";
+const WIDE_REMEDY: &str = "as root run `otpgate check --fix`";
+
+/// What is in a companion, and what it is worth. The beginning is that of any version, without its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Nothing: it is there to be locked.
+    Nothing,
+    /// What may have to be recovered. It begins so.
+    Kept(&'static [u8]),
+    /// What is made again from the users file. It begins so.
+    Rebuilt(&'static [u8]),
+}
+
+/// One that was opened, and found to be ours.
+pub(super) struct Opened {
+    pub file: File,
+    /// Somebody can write it who can't write the users file. What is in it may be theirs: [`renew`] it.
+    pub is_suspect: bool,
+    /// Its group is the users file's.
+    pub is_of_group: bool,
+}
+
+/// Opens one for reading and writing, or makes it. Rights that are too few are given, and rights to read that are too
+/// many taken away, where this user can; one that too many can write is left to [`renew`].
+pub(super) fn open(path: &Path, users: &Access) -> Result<Opened, Fault> {
+    for _ in 0..TRIES {
+        let file = match open_for_update(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                create(path, users)?;
+                continue;
+            }
+            Err(error) => return Err(Fault::new("open", path, error)),
+        };
+        let Some(access) = judge(&file, path, users)? else {
+            std::thread::sleep(PAUSE);
+            continue;
+        };
+        let beyond = access.beyond(users);
+        let opened = |file| Opened { file, is_suspect: beyond.write, is_of_group: access.gid == users.gid };
+        if beyond.write || is_right(&access, users) {
+            return Ok(opened(file));
+        }
+        let done = may_change(&access) && put_right(&file, users, false).is_ok();
+        if !beyond.anything {
+            return Ok(opened(file));
+        }
+        if done && !Access::of(&file).map_err(|e| Fault::new("inspect", path, e))?.beyond(users).anything {
+            notice(path, &access, "now for those alone who may use the users file");
+            return Ok(opened(file));
+        }
+        // Not ours to narrow; ours to replace, perhaps.
+        return Ok(Opened { file, is_suspect: true, is_of_group: access.gid == users.gid });
+    }
+    Err(several_names(path))
+}
+
+/// Opens one for reading if it is there and nothing has to be done about it. `None`: [`open`] it, under the lock.
+pub(super) fn look(path: &Path, users: &Access) -> Result<Option<File>, Fault> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Fault::new("open", path, error)),
+    };
+    let access = judge(&file, path, users)?;
+    Ok(access.filter(|access| !access.beyond(users).anything).map(|_| file))
+}
+
+/// Puts a new and empty one in the place of one that others could write: they may still have it open. Where this user
+/// can't, it is emptied and narrowed.
+pub(super) fn renew(path: &Path, opened: Opened, users: &Access) -> Result<File, Fault> {
+    let old = Access::of(&opened.file).map_err(|error| Fault::new("inspect", path, error))?;
+    let replaced = put_new(path, users).and_then(|()| open_for_update(path));
+    let file = match replaced {
+        Ok(file) => file,
+        Err(_) if may_change(&old) => {
+            let emptied = opened
+                .file
+                .set_len(0)
+                .and_then(|()| put_right(&opened.file, users, false))
+                .and_then(|()| opened.file.set_len(0));
+            emptied.map_err(|error| Fault::new("narrow", path, error))?;
+            opened.file
+        }
+        Err(_) => return Err(too_wide(path)),
+    };
+    let access = judge(&file, path, users)?.ok_or_else(|| several_names(path))?;
+    if access.beyond(users).anything {
+        return Err(too_wide(path));
+    }
+    notice(path, &old, "made anew, for those alone who may use the users file");
+    Ok(file)
+}
+
+fn put_new(path: &Path, users: &Access) -> io::Result<()> {
+    let (temporary, _) = make(path, users)?;
+    let renamed = rustix::fs::rename(&temporary, path);
+    let _ = rustix::fs::unlink(&temporary);
+    Ok(renamed?)
+}
+
+/// Puts a new one in the place of one that this user can't narrow.
+pub(super) fn replace(path: &Path, file: &File, users: &Access) -> Result<(), Fault> {
+    let old = Access::of(file).map_err(|error| Fault::new("inspect", path, error))?;
+    put_new(path, users).map_err(|_| too_wide(path))?;
+    notice(path, &old, "made anew, for those alone who may use the users file");
+    Ok(())
+}
+
+/// Narrows one in which nothing is stored. False: this user can't.
+pub(super) fn narrow(path: &Path, file: &File, users: &Access) -> Result<bool, Fault> {
+    let fault = |error| Fault::new("narrow", path, error);
+    let old = Access::of(file).map_err(fault)?;
+    if !may_change(&old) || put_right(file, users, false).is_err() {
+        return Ok(false);
+    }
+    let is_narrow = !Access::of(file).map_err(fault)?.beyond(users).anything;
+    if is_narrow {
+        notice(path, &old, "now for those alone who may use the users file");
+    }
+    Ok(is_narrow)
+}
+
+/// What [`open`] would refuse or have to change, as this user; for a configuration test, which changes nothing.
+pub(super) fn inspect(path: &Path, users: &Access) -> Result<Inspected, Fault> {
+    let file = match open_for_update(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Inspected::Missing),
+        Err(error) => return Err(Fault::new("open", path, error)),
+    };
+    let access = judge(&file, path, users)?.ok_or_else(|| several_names(path))?;
+    if !access.beyond(users).anything {
+        return Ok(Inspected::Right);
+    }
+    if may_change(&access) || can_create_beside(path) {
+        return Ok(Inspected::TooWide(access.mode));
+    }
+    Err(too_wide(path))
+}
+
+/// What a companion is like.
+pub(super) enum Inspected {
+    Missing,
+    Right,
+    /// It will be narrowed by the next login.
+    TooWide(u32),
+}
+
+/// For `otpgate init` and `otpgate check --fix`: makes one, with the rights of whoever `as_maker` acts as, and gives it
+/// to those who have the users file.
+pub fn mend(
+    path: &Path,
+    users: &Access,
+    content: Content,
+    as_maker: impl Fn(&mut dyn FnMut() -> Result<(), Fault>) -> Result<(), Fault>,
+) -> Result<Mended, Fault> {
+    let inspect = |error| Fault::new("inspect", path, error);
+    let was_there = path.symlink_metadata().is_ok();
+    if !was_there {
+        as_maker(&mut || create(path, users))?;
+    }
+    for _ in 0..TRIES {
+        let file = open_for_update(path).map_err(|error| Fault::new("open", path, error))?;
+        let Some(old) = judge(&file, path, users)? else {
+            std::thread::sleep(PAUSE);
+            continue;
+        };
+        let is_ours = holds(&file, content).map_err(inspect)?;
+        if was_there && !is_ours && !is_right(&old, users) {
+            let cause = "it is too wide or another user's, and nothing that otpgate has written";
+            return Err(Fault::of(
+                "change the rights to",
+                path,
+                cause,
+                "find out who put it there, and remove it",
+            ));
+        }
+        let is_suspect = old.beyond(users).write;
+        if is_suspect && matches!(content, Content::Rebuilt(_)) {
+            as_maker(&mut || put_new(path, users).map_err(|error| Fault::new("replace", path, error)))?;
+            notice(path, &old, "made anew, for those alone who may use the users file");
+            continue;
+        }
+        if is_suspect && matches!(content, Content::Kept(_)) {
+            // Emptied by the next who locks: what is in it may have to be recovered first.
+            let (uid, gid) = (Some(Uid::from_raw(users.uid)), Some(Gid::from_raw(users.gid)));
+            let _ = (old.gid == users.gid).then(|| rustix::fs::fchown(&file, uid, gid));
+        } else if file_uid() == 0 && old.uid != users.uid || may_change(&old) && !is_right(&old, users) {
+            put_right(&file, users, true).map_err(|error| Fault::new("change the rights to", path, error))?;
+        }
+        let new = Access::of(&file).map_err(inspect)?;
+        return Ok(Mended { was_there, old, new });
+    }
+    Err(several_names(path))
+}
+
+/// What [`mend`] has done.
+pub struct Mended {
+    /// It didn't have to be made.
+    pub was_there: bool,
+    /// Its rights before,
+    pub old: Access,
+    /// and after.
+    pub new: Access,
+}
+
+fn holds(file: &File, content: Content) -> io::Result<bool> {
+    let (Content::Kept(start) | Content::Rebuilt(start)) = content else {
+        return Ok(file.metadata()?.len() == 0);
+    };
+    let mut bytes = vec![0; start.len()];
+    let len = super::journal::read_as_far_as_possible(file, &mut bytes, 0)?;
+    // Made and never written, or just cleared.
+    Ok(bytes.iter().zip(start).take(len).all(|(&byte, &ours)| byte == 0 || byte == ours))
+}
+
+fn open_for_update(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
+}
+
+/// The rights to one that is ours. `None`: it is just being made or replaced.
+fn judge(file: &File, path: &Path, users: &Access) -> Result<Option<Access>, Fault> {
+    let inspect = |error| Fault::new("inspect", path, error);
+    let metadata = file.metadata().map_err(inspect)?;
+    if !metadata.is_file() {
+        return Err(Fault::of(
+            "open",
+            path,
+            "it is not a regular file",
+            "remove it, then run `otpgate init`",
+        ));
+    }
+    if metadata.nlink() != 1 {
+        // A process that was killed while it made the file has left another name.
+        leftovers::remove_other_name(path, &metadata);
+        if file.metadata().map_err(inspect)?.nlink() != 1 {
+            return Ok(None);
+        }
+    }
+    let access = Access::of(file).map_err(inspect)?;
+    if !is_owned_by_one_of_us(&access, path, users) {
+        let cause =
+            format!("it belongs to user {}, who isn't one of those who have the users file", access.uid);
+        return Err(Fault::of("use", path, &cause, FOREIGN_REMEDY));
+    }
+    Ok(Some(access))
+}
+
+fn is_owned_by_one_of_us(access: &Access, path: &Path, users: &Access) -> bool {
+    if [0, users.uid].contains(&access.uid) {
+        return true;
+    }
+    if access.uid == file_uid() && can_write_users(access.uid, users) {
+        return true;
+    }
+    access.gid == users.gid
+        && Access::at(directory_of(path)).is_ok_and(|directory| users.is_everybodys_who_writes(&directory))
+}
+
+/// Ourselves, whose groups the system knows.
+fn can_write_users(uid: u32, users: &Access) -> bool {
+    users.may_be_written_by(super::access::Who::User(uid))
+        || groups_of_this_thread().any(|gid| users.may_be_written_by(super::access::Who::Group(gid)))
+}
+
+fn groups_of_this_thread() -> impl Iterator<Item = u32> {
+    let own = rustix::process::getegid();
+    rustix::process::getgroups().unwrap_or_default().into_iter().chain([own]).map(Gid::as_raw)
+}
+
+/// The directory in which a path's last name is.
+pub fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whether this user can make a file there.
+pub(super) fn can_create_beside(path: &Path) -> bool {
+    // EACCESS: with the identity for files, not the process's own.
+    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    rustix::fs::accessat(CWD, directory_of(path), access, AtFlags::EACCESS).is_ok()
+}
+
+/// Whether one that this user makes would be taken for ours by everybody who has the users file.
+pub(super) fn can_be_made_right(path: &Path, users: &Access) -> bool {
+    [0, users.uid].contains(&file_uid())
+        || Access::at(directory_of(path)).is_ok_and(|directory| users.is_everybodys_who_writes(&directory))
+}
+
+fn may_change(access: &Access) -> bool {
+    [0, access.uid].contains(&file_uid())
+}
+
+fn is_right(access: &Access, users: &Access) -> bool {
+    access.gid == users.gid && access.is_like(&users.of_companion(access.uid, access.gid))
+}
+
+fn several_names(path: &Path) -> Fault {
+    let cause = "it has several names (hard links), or keeps being replaced";
+    Fault::of("use", path, cause, "remove it, then run `otpgate init`")
+}
+
+fn too_wide(path: &Path) -> Fault {
+    Fault::of(
+        "use",
+        path,
+        "it may be used by others than the users file, and this user can't change that",
+        WIDE_REMEDY,
+    )
+}
+
+/// Gives a file the rights that the users file gives, as far as this user can, and nobody any other on the way.
+fn put_right(file: &File, users: &Access, also_owner: bool) -> io::Result<()> {
+    let now = Access::of(file)?;
+    let owner = (also_owner && now.uid != users.uid).then(|| Uid::from_raw(users.uid));
+    let wanted = users.of_companion(if also_owner { users.uid } else { now.uid }, users.gid);
+    if owner.is_none() && now.gid == users.gid && now.list() == wanted.list() {
+        return Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(wanted.mode))?);
+    }
+    rustix::fs::fchmod(file, Mode::from_raw_mode(now.mode & 0o600))?;
+    give(file, owner, users)
+}
+
+/// For a file that nobody else has any right to.
+fn give(file: &File, owner: Option<Uid>, users: &Access) -> io::Result<()> {
+    // Who isn't root can't give files away, but may share them with a group of theirs.
+    let group = Gid::from_raw(users.gid);
+    if owner.is_none() || rustix::fs::fchown(file, owner, Some(group)).is_err() {
+        let _ = rustix::fs::fchown(file, None, Some(group));
+    }
+    let made = file.metadata()?;
+    let wanted = users.of_companion(made.uid(), made.gid());
+    // A directory's default list, too, would come into force with the group's bits.
+    let listed = match wanted.list() {
+        Some(list) => rustix::fs::fsetxattr(file, LIST, list, XattrFlags::empty()),
+        None => match rustix::fs::fremovexattr(file, LIST) {
+            Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            removed => removed,
+        },
+    };
+    if listed.is_err() {
+        // Narrower than wanted, where lists can't be kept: never wider.
+        return Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(wanted.mode & 0o600))?);
+    }
+    Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(wanted.mode))?)
+}
+
+/// A new one that has no more than a temporary name so far.
+fn make(path: &Path, users: &Access) -> io::Result<(PathBuf, File)> {
+    let mut suffix = [0; 8];
+    getrandom::fill(&mut suffix).map_err(|_| io::Error::other("the system has no random bytes"))?;
+    let temporary = with_suffix(path, &format!(".{:016x}", u64::from_ne_bytes(suffix)));
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = File::from(rustix::fs::open(&temporary, flags, Mode::RUSR | Mode::WUSR)?);
+    match give(&file, Some(Uid::from_raw(users.uid)), users) {
+        Ok(()) => Ok((temporary, file)),
+        Err(error) => {
+            let _ = rustix::fs::unlink(&temporary);
+            Err(error)
+        }
+    }
+}
+
+/// Under a temporary name first, so that nobody meets it with the wrong rights.
+fn create(path: &Path, users: &Access) -> Result<(), Fault> {
+    let fault = |error: io::Error| Fault { remedy: MAKE_REMEDY, ..Fault::new("create", path, error) };
+    let (temporary, _) = make(path, users).map_err(fault)?;
+    let named = name(&temporary, path);
+    let _ = rustix::fs::unlink(&temporary);
+    match named {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(fault(error.into())),
+    }
+}
+
+/// Gives a file another name, which nobody may have.
+fn name(temporary: &Path, path: &Path) -> rustix::io::Result<()> {
+    match rustix::fs::renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE) {
+        // Not every file system knows how. Then it has two names for a moment.
+        Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => {
+            rustix::fs::linkat(CWD, temporary, CWD, path, AtFlags::empty())
+        }
+        named => named,
+    }
+}
+
+thread_local! {
+    static NOTICES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+fn notice(path: &Path, old: &Access, done: &str) {
+    let text = format!(
+        "{} had mode {:04o} and could be used by others than the users file: {done}",
+        path.display(),
+        old.mode
+    );
+    NOTICES.with_borrow_mut(|notices| notices.push(text));
+}
+
+/// What was changed about companions, in words, on this thread since the last call: for whoever has a log.
+pub fn take_notices() -> Vec<String> {
+    NOTICES.take()
+}
