@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 use std::process::ExitCode;
 
+use otpgate::files::open;
 use otpgate::users::check as findings;
 use otpgate::users::fault::Fault;
 use otpgate::users::journal::Journal;
@@ -109,8 +110,10 @@ fn make_directory(directory: &Path, owner: (Uid, Gid)) -> Result<()> {
 /// Whether it had to be made.
 fn make_users_file(file: &Path, owner: (Uid, Gid)) -> Result<bool> {
     match std::fs::metadata(file) {
-        Ok(metadata) if metadata.is_file() => return Ok(false),
-        Ok(_) => return Err(Failure::new(format!("{} is not a regular file", file.display()))),
+        Ok(metadata) => {
+            open::check(&metadata).map_err(|refusal| refusal.into_fault(file))?;
+            return Ok(false);
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(Fault::new("inspect", file, error).into()),
     }

@@ -2,8 +2,8 @@
 //! and likely mistakes.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{File, Metadata, OpenOptions};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use jiff::tz::TimeZone;
@@ -13,6 +13,8 @@ use super::lock::Paths;
 use super::pragma::{self, Pragma};
 use super::shared_index::{self, SHARED_FROM};
 use super::{index, line, record};
+use crate::files::named;
+use crate::files::open::{Access, Link, Refusal, open};
 use crate::log::Quoted;
 use crate::otp::Hash;
 use crate::pin::entry::{Entry, EntryError};
@@ -62,8 +64,11 @@ pub fn access(configured: &Path) -> Vec<Finding> {
         Ok(paths) => paths,
         Err(fault) => return vec![error(fault.to_string())],
     };
+    if let Err(fault) = named::look(configured) {
+        return vec![error(fault.to_string())];
+    }
     let path = &paths.resolved;
-    match open_for_update(path) {
+    match open(path, Access::Write, Link::Refuse) {
         Ok(file) => match file.metadata() {
             Ok(metadata) => {
                 findings.extend(mode(path, &metadata, "add users"));
@@ -73,7 +78,11 @@ pub fn access(configured: &Path) -> Vec<Finding> {
             }
             Err(cause) => findings.push(error(Fault::new("inspect", path, cause).to_string())),
         },
-        Err(cause) => findings.push(error(Fault::new("open for writing", path, cause).to_string())),
+        // Nothing is expected beside it, then.
+        Err(refusal @ (Refusal::NotRegular(_) | Refusal::TooLarge)) => {
+            return vec![error(refusal.into_fault(path).to_string())];
+        }
+        Err(refusal) => findings.push(error(refusal.into_fault(path).to_string())),
     }
     for companion in paths.lock_files().into_iter().chain([paths.journal()]) {
         findings.extend(companion_access(&companion));
@@ -83,11 +92,9 @@ pub fn access(configured: &Path) -> Vec<Finding> {
 
 /// A lock or journal file must be there and usable, or the server must be able to make it.
 fn companion_access(path: &Path) -> Option<Finding> {
-    match open_for_update(path) {
+    match open(path, Access::Write, Link::Refuse) {
         Ok(_) => None,
-        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
-            Some(error(Fault::new("open", path, cause).to_string()))
-        }
+        Err(refusal) if !refusal.is_not_found() => Some(error(refusal.into_fault(path).to_string())),
         Err(_) if can_create_beside(path) => None,
         Err(_) => Some(warning(format!(
             "{} is not there and the server's user can't make it, the directory is not writable: logins are refused until `otpgate init` has made it",
@@ -98,9 +105,9 @@ fn companion_access(path: &Path) -> Option<Finding> {
 
 /// Without an index that is shared, logins work; it costs memory.
 fn index_access(path: &Path, users: &Metadata) -> Option<Finding> {
-    let usable = match open_for_update(path).and_then(|file| file.metadata()) {
-        Ok(metadata) => shared_index::is_trusted(&metadata, users),
-        Err(cause) => cause.kind() == std::io::ErrorKind::NotFound && can_create_beside(path),
+    let usable = match open(path, Access::Write, Link::Refuse) {
+        Ok(file) => file.metadata().is_ok_and(|index| shared_index::is_trusted(&index, users)),
+        Err(refusal) => refusal.is_not_found() && can_create_beside(path),
     };
     (!usable).then(|| {
         warning(format!(
@@ -108,10 +115,6 @@ fn index_access(path: &Path, users: &Metadata) -> Option<Finding> {
             path.display()
         ))
     })
-}
-
-fn open_for_update(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path)
 }
 
 fn can_create_beside(path: &Path) -> bool {
@@ -129,9 +132,6 @@ fn can_create_beside(path: &Path) -> bool {
 /// `power`: what somebody could do who may write it.
 fn mode(path: &Path, metadata: &Metadata, power: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if !metadata.is_file() {
-        return vec![error(format!("{} is not a regular file", path.display()))];
-    }
     if metadata.mode() & 0o002 != 0 {
         findings.push(error(format!(
             "{} is writable by everybody, who could {power}; `chmod o-w` it",
@@ -181,7 +181,7 @@ pub fn all_lines(configured: &Path) -> Result<Lines, Fault> {
 }
 
 fn first_findings(configured: &Path, max: usize) -> Result<Lines, Fault> {
-    let file = File::open(configured).map_err(|cause| Fault::new("open", configured, cause))?;
+    let file = super::edit::open_users(configured)?;
     let mut lines = Lines {
         findings: Vec::new(),
         external_pins: Vec::new(),

@@ -24,6 +24,8 @@ use super::shared_index::{self, SHARED_FROM, SharedIndex};
 use super::stamp::Stamp;
 use super::watch::{Sight, Watch};
 use super::{limits, line, lock, pragma, rewrite, slot};
+use crate::files::named;
+use crate::files::open::{Access, Link, open};
 use crate::gate::{Found, Moment, Store, Transaction, UnreadableLine};
 use crate::policy::Limits;
 use crate::token::{Entry, Line, State};
@@ -89,9 +91,13 @@ impl UsersFile {
     }
 
     fn stat(&self) -> Result<Stamp, Fault> {
-        std::fs::metadata(&self.configured)
-            .map(|metadata| Stamp::of(&metadata))
-            .map_err(|error| Fault::new("find", &self.configured, error))
+        named::look(&self.configured).map(|metadata| Stamp::of(&metadata))
+    }
+
+    /// The same without waiting for anything.
+    fn stat_now(&self) -> Option<Stamp> {
+        let metadata = std::fs::metadata(&self.configured).ok()?;
+        (!named::is_nameless(&metadata)).then(|| Stamp::of(&metadata))
     }
 
     fn is_current(&self, view: &View, stamp: Stamp) -> bool {
@@ -215,11 +221,11 @@ impl View {
             let paths = Paths::resolve(configured)?;
             let path = &paths.resolved;
             let fault = |error| Fault::new("read", path, error);
-            let file = File::open(path).map_err(|error| Fault::new("open", path, error))?;
-            let journal = match File::open(paths.journal()) {
+            let file = open(path, Access::Read, Link::Refuse).map_err(|refusal| refusal.into_fault(path))?;
+            let journal = match open(&paths.journal(), Access::Read, Link::Refuse) {
                 Ok(journal) => journal,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(Fault::new("open", &paths.journal(), error)),
+                Err(refusal) if refusal.is_not_found() => return Ok(None),
+                Err(refusal) => return Err(refusal.into_fault(&paths.journal())),
             };
             let id =
                 journal::id_of(&journal).map_err(|error| Fault::new("inspect", &paths.journal(), error))?;
@@ -450,7 +456,7 @@ impl Store for UsersFile {
         {
             return view.find_now(user);
         }
-        let stamp = self.stat().ok()?;
+        let stamp = self.stat_now()?;
         let looked_now = || looked.store(moment.map_or(0, NonZeroU64::get), Ordering::Relaxed);
         if let Some(view) = &*self.view.try_read()?
             && self.is_current(view, stamp)

@@ -10,10 +10,10 @@
 
 #![allow(unsafe_code)] // fcntl(F_OFD_SETLK): no wrapper for it among our crates
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, RenameFlags, U
 use rustix::io::Errno;
 
 use super::fault::Fault;
+use crate::files::named;
+use crate::files::open::{Access, Link, open};
 
 /// How long a lock is waited for before the login is refused.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -108,7 +110,9 @@ impl Locked {
         let mut wait = Wait::new(patience);
         loop {
             let paths = Paths::resolve(configured)?;
-            let users = open_users(&paths.resolved)?;
+            // Before a lock is made beside it: nothing is ever made beside what is no users file.
+            let users = open(&paths.resolved, Access::Write, Link::Refuse)
+                .map_err(|refusal| refusal.into_fault(&paths.resolved))?;
             let owner = users.metadata().map_err(|error| Fault::new("inspect", &paths.resolved, error))?;
             let mut locked = Locked { files: Vec::new(), users, paths };
             for path in locked.paths.lock_files() {
@@ -124,6 +128,7 @@ impl Locked {
             if locked.names_the_file()? && locked.names_its_locks() {
                 return Ok(locked);
             }
+            named::look(configured)?;
             // Replaced while we waited: lock what is there now.
             wait.pause(&path)?;
         }
@@ -154,9 +159,10 @@ impl Locked {
     }
 }
 
+/// Not if it has no link left: it is named by a mount alone.
 fn is_named(file: &File, path: &Path) -> io::Result<bool> {
     let (here, ours) = (std::fs::metadata(path)?, file.metadata()?);
-    Ok((here.dev(), here.ino()) == (ours.dev(), ours.ino()))
+    Ok((here.dev(), here.ino()) == (ours.dev(), ours.ino()) && here.nlink() > 0)
 }
 
 impl Drop for Locked {
@@ -187,27 +193,16 @@ impl Drop for LockedFile<'_> {
     }
 }
 
-fn open_users(path: &Path) -> Result<File, Fault> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)
-        .map_err(|error| Fault::new("open for writing", path, error))
-}
-
 /// Opens a lock or journal file, making it if it isn't there: owner and group of the users file, read-write for
 /// both, nothing for others.
 pub fn open_or_create(path: &Path, owner: &std::fs::Metadata) -> Result<File, Fault> {
-    let open = || {
-        OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
-    };
+    let open = || open(path, Access::Write, Link::Refuse);
     match open() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        Err(refusal) if refusal.is_not_found() => {
             create(path, owner)?;
-            open().map_err(|error| Fault::new("open", path, error))
+            open().map_err(|refusal| refusal.into_fault(path))
         }
-        other => other.map_err(|error| Fault::new("open", path, error)),
+        other => other.map_err(|refusal| refusal.into_fault(path)),
     }
 }
 
