@@ -98,15 +98,25 @@ pub struct Locked {
 impl Locked {
     /// Takes all locks, waiting up to [`PATIENCE`].
     pub fn acquire(configured: &Path) -> Result<Locked, Fault> {
-        Locked::acquire_within(configured, Some(PATIENCE))
+        Locked::acquire_within(configured, &[], Some(PATIENCE))
+    }
+
+    /// The same for a file that this process knows by other names as well: builds of the ancestor that know it by one of
+    /// them lock beside that name.
+    pub(super) fn acquire_by_all_names(configured: &Path, names: &[PathBuf]) -> Result<Locked, Fault> {
+        Locked::acquire_within(configured, names, Some(PATIENCE))
     }
 
     /// Takes all locks, waiting for whoever holds them: for somebody who would rather wait than be refused.
     pub fn acquire_however_long(configured: &Path) -> Result<Locked, Fault> {
-        Locked::acquire_within(configured, None)
+        Locked::acquire_within(configured, &[], None)
     }
 
-    fn acquire_within(configured: &Path, patience: Option<Duration>) -> Result<Locked, Fault> {
+    fn acquire_within(
+        configured: &Path,
+        names: &[PathBuf],
+        patience: Option<Duration>,
+    ) -> Result<Locked, Fault> {
         let mut wait = Wait::new(patience);
         loop {
             let paths = Paths::resolve(configured)?;
@@ -123,6 +133,13 @@ impl Locked {
                 let (path, file) = &locked.files[locked.files.len() - 1];
                 wait.until(path, || Ok((is_network || try_flock(file)?) && try_ofd_lock(file)?))?;
             }
+            for name in names.iter().filter(|&name| name != configured) {
+                let Some((path, file)) = locked.lock_file_of(name, &owner) else { continue };
+                let is_network = is_on_network(&file);
+                locked.files.push((path, file));
+                let (path, file) = &locked.files[locked.files.len() - 1];
+                wait.until(path, || Ok((is_network || try_flock(file)?) && try_ofd_lock(file)?))?;
+            }
             let path = locked.paths.resolved.clone();
             wait.until(&path, || try_ofd_lock(&locked.users))?;
             if locked.names_the_file()? && locked.names_its_locks() {
@@ -132,6 +149,24 @@ impl Locked {
             // Replaced while we waited: lock what is there now.
             wait.pause(&path)?;
         }
+    }
+
+    /// The lock file beside another name of the file, if it is one to wait for: whoever may make a link to the users file
+    /// must not hold up those who use it by other names. Where it can't be had, logins by that name say so.
+    fn lock_file_of(&self, name: &Path, owner: &std::fs::Metadata) -> Option<(PathBuf, File)> {
+        if std::fs::canonicalize(name).ok()? != self.paths.resolved {
+            return None;
+        }
+        let place = std::fs::metadata(name.parent()?).ok()?;
+        let ourselves = rustix::process::geteuid().as_raw();
+        if place.mode() & 0o002 != 0 || ![0, owner.uid(), ourselves].contains(&place.uid()) {
+            return None;
+        }
+        let path = with_suffix(name, ".lock");
+        let file = open_or_create(&path, owner).ok()?;
+        // The same file under two names would exclude ourselves.
+        let is_new = self.files.iter().all(|(known, _)| !is_named(&file, known).unwrap_or(true));
+        is_new.then_some((path, file))
     }
 
     fn names_the_file(&self) -> Result<bool, Fault> {
