@@ -7,6 +7,7 @@
 //! - [`gate`]: reads, decides, locks, decides again, saves.
 //! - [`resync`]: finding out where a token stands, beside it.
 //! - [`users`]: the users file as a small database: records, slots, locks, journal, index.
+//! - [`files`]: how files are opened.
 //! - [`policy`]: the one table of settings for all servers.
 //! - [`otp`] and [`http`]: codes and credentials, pure.
 #![deny(unsafe_code)]
@@ -14,6 +15,7 @@
 
 pub mod decide;
 pub mod ffi;
+pub mod files;
 pub mod gate;
 pub mod http;
 pub mod log;

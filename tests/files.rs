@@ -12,7 +12,7 @@ use std::time::Instant;
 use rustix::fs::{FlockOperation, flock};
 
 use common::root::{self, Root};
-use common::{Httpd, Mpm, Nginx, Place, Scope, Server, Setting, Token, UsersFile};
+use common::{Httpd, Mpm, Nginx, Place, Scope, Server, Setting, Token, UsersFile, beside};
 
 const PIN: &str = "sesame9";
 
@@ -62,13 +62,6 @@ on_both_servers! {
 
 fn alice() -> Token {
     Token::hotp("alice").pin(PIN)
-}
-
-/// A neighbour of the users file: `users.lock`, `users.journal`.
-fn beside(users: &Path, ending: &str) -> PathBuf {
-    let mut name = users.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
 }
 
 /// Makes such a neighbour as the server would, but with that mode.

@@ -1,7 +1,6 @@
 //! `otpgate add`: a new token.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::IsTerminal;
 use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt;
@@ -290,7 +289,7 @@ fn check_left_over(arguments: &Arguments, file: &Path) -> Result<()> {
         return Ok(());
     }
     let user = arguments.user.as_bytes();
-    let users = File::open(file).map_err(|error| Fault::new("open", file, error))?;
+    let users = edit::open_users(file)?;
     match edit::first_pragma_of(&users, user).map_err(|error| Fault::new("read", file, error))? {
         Some(line) => Err(Failure::new(format!("{}, or with --purge", left_over(user, line)))),
         None => Ok(()),

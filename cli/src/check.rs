@@ -1,6 +1,5 @@
 //! `otpgate check`: every problem of the users file, and mending those that can be mended.
 
-use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -111,12 +110,12 @@ fn fixed(done: &[String]) -> String {
 /// Mends what it can; `done` is what was done so far, in words.
 fn fix(file: &Path, done: &mut Vec<String>) -> Result<()> {
     let users = owner::acting(file, || {
-        let opened = File::open(file).map_err(|error| Fault::new("open", file, error))?;
+        let opened = edit::open_users(file)?;
         let users = opened.metadata().map_err(|error| Fault::new("inspect", file, error))?;
         let mode = users.mode() & 0o7777;
         // Logins read and write it as its owner or its group.
         let closed = (mode & !0o007) | 0o600;
-        if mode != closed && users.is_file() {
+        if mode != closed {
             rustix::fs::fchmod(&opened, Mode::from_raw_mode(closed))
                 .map_err(|error| Fault::new("change the mode of", file, error))?;
             done.push(format!("{} had mode {mode:04o}, now {closed:04o}", file.display()));

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use otpgate::ffi::identity;
+use otpgate::files::open;
 use otpgate::users::access::Access;
 use otpgate::users::check as findings;
 use otpgate::users::companion::{self, directory_of};
@@ -116,8 +117,10 @@ fn make_directory(directory: &Path, (uid, gid): (u32, u32)) -> Result<()> {
 /// Whether it had to be made.
 fn make_users_file(file: &Path, (uid, gid): (u32, u32)) -> Result<bool> {
     match std::fs::metadata(file) {
-        Ok(metadata) if metadata.is_file() => return Ok(false),
-        Ok(_) => return Err(Failure::new(format!("{} is not a regular file", file.display()))),
+        Ok(metadata) => {
+            open::check(&metadata).map_err(|refusal| refusal.into_fault(file))?;
+            return Ok(false);
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(Fault::new("inspect", file, error).into()),
     }

@@ -34,15 +34,21 @@ use crate::gate::Gate;
 use crate::log::{Level, Log};
 use crate::policy::Server;
 use crate::users::file::UsersFile;
+use crate::users::open_files::OpenFiles;
 
 /// `otpgate_gate`: one configuration's state.
 pub struct otpgate_gate {
     host: otpgate_host,
     server: Server,
     root: PathBuf,
-    /// By the path as configured. Grows by one for each users file a configuration names.
-    files: RwLock<HashMap<Vec<u8>, Arc<Gate<UsersFile>>>>,
+    /// By the path as configured, and by the same written plainly.
+    gates: RwLock<HashMap<Vec<u8>, Arc<Gate<UsersFile>>>>,
+    /// What the gates to one file share, by whatever paths.
+    files: Arc<OpenFiles>,
 }
+
+/// Directories' own settings can name a file in any number of ways: with more than this, all gates are forgotten.
+const GATES_MAX: usize = 10_000;
 
 impl otpgate_gate {
     fn path(&self, configured: &[u8]) -> PathBuf {
@@ -52,11 +58,25 @@ impl otpgate_gate {
 
     /// The gate to a users file. `None`: no random bytes.
     fn file(&self, configured: &[u8]) -> Option<Arc<Gate<UsersFile>>> {
-        if let Some(known) = self.files.read().get(configured) {
+        use std::os::unix::ffi::OsStrExt;
+        let is_usable = |gate: &&Arc<Gate<UsersFile>>| !gate.store().is_astray();
+        if let Some(known) = self.gates.read().get(configured).filter(is_usable) {
             return Some(known.clone());
         }
-        let new = Arc::new(Gate::new(UsersFile::new(&self.path(configured)), now)?);
-        Some(self.files.write().entry(configured.to_vec()).or_insert(new).clone())
+        // Without `.` and doubled slashes, which lead nowhere else.
+        let path: PathBuf = self.path(configured).components().collect();
+        let mut gates = self.gates.write();
+        if gates.len() >= GATES_MAX {
+            gates.clear();
+        }
+        let known = gates.get(path.as_os_str().as_bytes()).filter(is_usable).cloned();
+        let gate = match known {
+            Some(known) => known,
+            None => Arc::new(Gate::new(UsersFile::among(&self.files, &path), now)?),
+        };
+        gates.insert(path.into_os_string().into_encoded_bytes(), gate.clone());
+        gates.insert(configured.to_vec(), gate.clone());
+        Some(gate)
     }
 }
 
@@ -126,7 +146,13 @@ pub unsafe extern "C" fn otpgate_gate_new(host: *const otpgate_host) -> *mut otp
         // SAFETY: the caller's promise about strings.
         let root = Path::new(std::ffi::OsStr::from_bytes(unsafe { host.root.as_bytes() })).to_owned();
         let host = otpgate_host { root: otpgate_str::EMPTY, ..*host };
-        Box::into_raw(Box::new(otpgate_gate { host, server, root, files: RwLock::default() }))
+        Box::into_raw(Box::new(otpgate_gate {
+            host,
+            server,
+            root,
+            gates: RwLock::default(),
+            files: Arc::default(),
+        }))
     })
 }
 

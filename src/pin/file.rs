@@ -3,14 +3,14 @@
 //! It is read anew for each check, because what is remembered are right PINs, not the file.
 
 use std::cell::OnceCell;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::entry::{Entry, EntryError};
 use crate::decide::PinAnswer;
+use crate::files::open::{self, Link, Refusal, To};
 use crate::gate::PinSource;
 use crate::log::{Level, Log, Quoted};
 use crate::users::fault::Fault;
@@ -116,13 +116,10 @@ pub fn for_each_entry(file: &File, mut each: impl FnMut(u64, &[u8], Option<&[u8]
 
 /// Opens the file, which has to be a regular one: a pipe would hold up whoever reads it.
 pub fn open(path: &Path) -> Result<File, Fault> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
-    let file = file.map_err(|cause| fault("open", path, cause))?;
-    let metadata = file.metadata().map_err(|cause| fault("inspect", path, cause))?;
-    if !metadata.is_file() {
-        return Err(Fault::of("read", path, "it is not a regular file", "put a regular file there"));
-    }
-    Ok(file)
+    open::open(path, To::Read, Link::Follow).map_err(|refusal| match refusal {
+        Refusal::System(_, cause) => fault("open", path, cause),
+        other => other.into_fault(path),
+    })
 }
 
 fn stamp(file: &File, path: &Path) -> Result<Stamp, Fault> {

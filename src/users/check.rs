@@ -2,8 +2,8 @@
 //! and likely mistakes.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{File, Metadata, OpenOptions};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use jiff::tz::TimeZone;
@@ -15,6 +15,8 @@ use super::lock::Paths;
 use super::pragma::{self, Pragma};
 use super::shared_index::SHARED_FROM;
 use super::{index, line, record};
+use crate::files::named;
+use crate::files::open::{Link, Refusal, To, open};
 use crate::log::Quoted;
 use crate::otp::Hash;
 use crate::pin::entry::{Entry, EntryError};
@@ -64,11 +66,18 @@ pub fn access(configured: &Path) -> Vec<Finding> {
         Ok(paths) => paths,
         Err(fault) => return vec![error(fault.to_string())],
     };
+    if let Err(fault) = named::look(configured) {
+        return vec![error(fault.to_string())];
+    }
     let path = &paths.resolved;
-    match open_for_update(path).map(|file| file.metadata()) {
+    match open(path, To::Write, Link::Refuse).map(|file| file.metadata()) {
         Ok(Ok(metadata)) => findings.extend(mode(path, &metadata, "add users")),
         Ok(Err(cause)) => findings.push(error(Fault::new("inspect", path, cause).to_string())),
-        Err(cause) => findings.push(error(Fault::new("open for writing", path, cause).to_string())),
+        // Nothing is expected beside it, then.
+        Err(refusal @ (Refusal::NotRegular(_) | Refusal::TooLarge)) => {
+            return vec![error(refusal.into_fault(path).to_string())];
+        }
+        Err(refusal) => findings.push(error(refusal.into_fault(path).to_string())),
     }
     let users = match Access::at(path) {
         Ok(users) => users,
@@ -120,16 +129,9 @@ fn index_access(path: &Path, users: &Access) -> Option<Finding> {
     })
 }
 
-fn open_for_update(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path)
-}
-
 /// `power`: what somebody could do who may write it.
 fn mode(path: &Path, metadata: &Metadata, power: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if !metadata.is_file() {
-        return vec![error(format!("{} is not a regular file", path.display()))];
-    }
     if metadata.mode() & 0o002 != 0 {
         findings.push(error(format!(
             "{} is writable by everybody, who could {power}; `chmod o-w` it",
@@ -179,7 +181,7 @@ pub fn all_lines(configured: &Path) -> Result<Lines, Fault> {
 }
 
 fn first_findings(configured: &Path, max: usize) -> Result<Lines, Fault> {
-    let file = File::open(configured).map_err(|cause| Fault::new("open", configured, cause))?;
+    let file = super::edit::open_users(configured)?;
     let mut lines = Lines {
         findings: Vec::new(),
         external_pins: Vec::new(),

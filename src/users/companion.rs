@@ -7,9 +7,9 @@
 //! its name. When the users file is narrowed or widened later, its companions follow.
 
 use std::cell::RefCell;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use super::fault::Fault;
 use super::leftovers;
 use super::lock::with_suffix;
 use crate::ffi::identity::file_uid;
+use crate::files::open::{self, Link, Refusal, To};
 
 /// While another process makes or replaces one, it has two names or none for a moment.
 const TRIES: u32 = 20;
@@ -57,11 +58,11 @@ pub(super) fn open(path: &Path, users: &Access) -> Result<Opened, Fault> {
     for _ in 0..TRIES {
         let file = match open_for_update(path) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(refusal) if refusal.is_not_found() => {
                 create(path, users)?;
                 continue;
             }
-            Err(error) => return Err(Fault::new("open", path, error)),
+            Err(refusal) => return Err(refusal.into_fault(path)),
         };
         let Some(access) = judge(&file, path, users)? else {
             std::thread::sleep(PAUSE);
@@ -88,11 +89,10 @@ pub(super) fn open(path: &Path, users: &Access) -> Result<Opened, Fault> {
 
 /// Opens one for reading if it is there and nothing has to be done about it. `None`: [`open`] it, under the lock.
 pub(super) fn look(path: &Path, users: &Access) -> Result<Option<File>, Fault> {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+    let file = match open::open(path, To::Read, Link::Refuse) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Fault::new("open", path, error)),
+        Err(refusal) if refusal.is_not_found() => return Ok(None),
+        Err(refusal) => return Err(refusal.into_fault(path)),
     };
     let access = judge(&file, path, users)?;
     Ok(access.filter(|access| !access.beyond(users).anything).map(|_| file))
@@ -102,7 +102,9 @@ pub(super) fn look(path: &Path, users: &Access) -> Result<Option<File>, Fault> {
 /// can't, it is emptied and narrowed.
 pub(super) fn renew(path: &Path, opened: Opened, users: &Access) -> Result<File, Fault> {
     let old = Access::of(&opened.file).map_err(|error| Fault::new("inspect", path, error))?;
-    let replaced = put_new(path, users).and_then(|()| open_for_update(path));
+    let replaced = put_new(path, users)
+        .map_err(|error| Fault::new("replace", path, error))
+        .and_then(|()| open_for_update(path).map_err(|refusal| refusal.into_fault(path)));
     let file = match replaced {
         Ok(file) => file,
         Err(_) if may_change(&old) => {
@@ -157,8 +159,8 @@ pub(super) fn narrow(path: &Path, file: &File, users: &Access) -> Result<bool, F
 pub(super) fn inspect(path: &Path, users: &Access) -> Result<Inspected, Fault> {
     let file = match open_for_update(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Inspected::Missing),
-        Err(error) => return Err(Fault::new("open", path, error)),
+        Err(refusal) if refusal.is_not_found() => return Ok(Inspected::Missing),
+        Err(refusal) => return Err(refusal.into_fault(path)),
     };
     let access = judge(&file, path, users)?.ok_or_else(|| several_names(path))?;
     if !access.beyond(users).anything {
@@ -192,7 +194,7 @@ pub fn mend(
         as_maker(&mut || create(path, users))?;
     }
     for _ in 0..TRIES {
-        let file = open_for_update(path).map_err(|error| Fault::new("open", path, error))?;
+        let file = open_for_update(path).map_err(|refusal| refusal.into_fault(path))?;
         let Some(old) = judge(&file, path, users)? else {
             std::thread::sleep(PAUSE);
             continue;
@@ -246,22 +248,14 @@ fn holds(file: &File, content: Content) -> io::Result<bool> {
     Ok(bytes.iter().zip(start).take(len).all(|(&byte, &ours)| byte == 0 || byte == ours))
 }
 
-fn open_for_update(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
+fn open_for_update(path: &Path) -> Result<File, Refusal> {
+    open::open(path, To::Write, Link::Refuse)
 }
 
 /// The rights to one that is ours. `None`: it is just being made or replaced.
 fn judge(file: &File, path: &Path, users: &Access) -> Result<Option<Access>, Fault> {
     let inspect = |error| Fault::new("inspect", path, error);
     let metadata = file.metadata().map_err(inspect)?;
-    if !metadata.is_file() {
-        return Err(Fault::of(
-            "open",
-            path,
-            "it is not a regular file",
-            "remove it, then run `otpgate init`",
-        ));
-    }
     if metadata.nlink() != 1 {
         // A process that was killed while it made the file has left another name.
         leftovers::remove_other_name(path, &metadata);

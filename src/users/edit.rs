@@ -16,6 +16,8 @@ use super::rewrite::{self, HeadError};
 use super::slot::Extension;
 use super::stamp::Stamp;
 use super::{index, line};
+use crate::files::named;
+use crate::files::open::{Link, To, open};
 use crate::policy::{Limits, Server, Settings};
 use crate::token::Line;
 use crate::{UnixTime, decide};
@@ -109,15 +111,17 @@ impl<'a> ContentLine<'a> {
     }
 }
 
+/// Opens a users file to read it.
+pub fn open_users(configured: &Path) -> Result<File, Fault> {
+    named::look(configured)?;
+    open(configured, To::Read, Link::Follow).map_err(|refusal| refusal.into_fault(configured))
+}
+
 /// The content at one moment, without the lock if nobody is writing.
 pub fn snapshot(configured: &Path) -> Result<Content, Fault> {
     for _ in 0..READ_TRIES {
-        let file = File::open(configured).map_err(|error| Fault::new("open", configured, error))?;
+        let file = open_users(configured)?;
         let before = rewrite::inspect(&file, configured)?;
-        if !before.is_file() {
-            let remedy = "correct the path, or make the file with `otpgate init`";
-            return Err(Fault::of("read", configured, "it is not a regular file", remedy));
-        }
         if let Ok(bytes) = rewrite::read_whole(&file, &before) {
             return Ok(Content::new(bytes));
         }

@@ -6,8 +6,8 @@ use std::io;
 use std::num::NonZeroU64;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
@@ -21,11 +21,14 @@ use super::journal::{
     self, Basis, Header, Journal, JournalId, Safety, SlotWrite, is_replacing, read_as_far_as_possible,
 };
 use super::lock::{Locked, Paths};
+use super::open_files::OpenFiles;
 use super::record::{self, Layout, RecordError};
 use super::shared_index::{self, SHARED_FROM, SharedIndex};
 use super::stamp::Stamp;
 use super::watch::{Sight, Watch};
 use super::{limits, line, lock, pragma, rewrite, slot};
+use crate::files::named;
+use crate::files::open::{Link, To, open};
 use crate::gate::{Found, Moment, Store, Transaction, UnreadableLine};
 use crate::policy::Limits;
 use crate::token::{Entry, Line, State};
@@ -36,18 +39,38 @@ const REBUILD_TRIES: u32 = 5;
 /// A file that doesn't stand still for so long can't be read.
 const PATIENCE: Duration = lock::PATIENCE;
 
-/// One users file, as one configuration of one process sees it.
+/// One users file under one of its names.
 pub struct UsersFile {
     configured: PathBuf,
+    files: Arc<OpenFiles>,
+    /// What is shared with the file's other names; not before it was found for the first time.
+    shared: OnceLock<Arc<Shared>>,
+    /// The name leads to another file by now.
+    is_astray: AtomicBool,
+    /// The last moment in which the view was found to be up to date.
+    looked: AtomicU64,
+}
+
+/// One users file, whatever it is called.
+pub(super) struct Shared {
+    /// With all links followed.
+    resolved: PathBuf,
+    /// The names by which this process knows it.
+    names: Mutex<Vec<PathBuf>>,
     view: RwLock<Option<View>>,
     /// The journal that this process has recovered from. No verdict is given before that: what a crash has left
     /// may lack answered logins, or users.
     recovered: Mutex<Option<JournalId>>,
-    /// The last moment in which the view was found to be up to date.
-    looked: AtomicU64,
+    /// Held by who changes the file: it isn't closed meanwhile.
+    changing: RwLock<()>,
+    is_used: AtomicBool,
+    is_listed: AtomicBool,
     /// Where this process's own clock begins.
     origin: Instant,
 }
+
+/// More names than this of one file aren't locked for others: a directory's own settings can invent them.
+const NAMES_MAX: usize = 16;
 
 /// What is known about the file.
 struct View {
@@ -66,37 +89,45 @@ struct View {
 /// More users than this at once, and the memory of them starts anew.
 const RECORDS_MAX: usize = 1024;
 
-impl UsersFile {
-    /// A users file at a path of the configuration. Nothing is opened yet.
-    pub fn new(configured: &Path) -> UsersFile {
-        UsersFile {
-            configured: configured.to_owned(),
+impl Shared {
+    pub(super) fn new(resolved: &Path) -> Shared {
+        Shared {
+            resolved: resolved.to_owned(),
+            names: Mutex::default(),
             view: RwLock::new(None),
             recovered: Mutex::new(None),
-            looked: AtomicU64::new(0),
+            changing: RwLock::new(()),
+            is_used: AtomicBool::new(true),
+            is_listed: AtomicBool::new(false),
             origin: Instant::now(),
         }
     }
 
-    /// The same for somebody who holds the lock and has the journal open: there is nothing left to recover.
-    pub fn recovered(configured: &Path, journal: &Journal<'_>) -> Result<UsersFile, Fault> {
-        let store = UsersFile::new(configured);
-        *store.recovered.lock() = Some(journal.id()?);
-        Ok(store)
+    /// Whether it is listed by this call.
+    pub(super) fn is_listed_now(&self) -> bool {
+        !self.is_listed.swap(true, Ordering::Relaxed)
     }
 
-    /// The path of the configuration.
-    pub fn path(&self) -> &Path {
-        &self.configured
-    }
-
-    fn stat(&self) -> Result<Stamp, Fault> {
-        std::fs::metadata(&self.configured)
-            .map(|metadata| Stamp::of(&metadata))
-            .map_err(|error| Fault::new("find", &self.configured, error))
+    /// Closes it if nobody has used it since this was asked last; whether it is closed and not listed any more.
+    pub(super) fn close_unless_used(&self) -> bool {
+        if self.is_used.swap(false, Ordering::Relaxed) {
+            return false;
+        }
+        let (Some(_changing), Some(mut view)) = (self.changing.try_write(), self.view.try_write()) else {
+            return false;
+        };
+        *view = None;
+        // Its number may become another journal's.
+        *self.recovered.lock() = None;
+        self.is_listed.store(false, Ordering::Relaxed);
+        true
     }
 
     fn is_current(&self, view: &View, stamp: Stamp) -> bool {
+        // Looked at first: who writes to the same line in turns waits for it.
+        if !self.is_used.load(Ordering::Relaxed) {
+            self.is_used.store(true, Ordering::Relaxed);
+        }
         let header = || Header::read_unless_rewriting(&view.journal);
         match view.watch.look(stamp, || self.origin.elapsed(), header) {
             Sight::Same => true,
@@ -107,26 +138,111 @@ impl UsersFile {
             Sight::Changed => false,
         }
     }
+}
 
-    /// Runs `look` on a view that is up to date. Where there is something to recover, `recover` does it.
+/// What an attempt to bring the view up to date has come to.
+enum Refreshed {
+    Current,
+    /// There is something to recover first, or somebody is about to replace the whole file.
+    NotBeforeRecovery,
+    /// The name leads to another file.
+    Elsewhere,
+}
+
+impl UsersFile {
+    /// A users file at a path of the configuration. Nothing is opened yet.
+    pub fn new(configured: &Path) -> UsersFile {
+        UsersFile::among(&Arc::default(), configured)
+    }
+
+    /// The same, sharing what is known of the file with all others among `files` that are the same file.
+    pub fn among(files: &Arc<OpenFiles>, configured: &Path) -> UsersFile {
+        UsersFile {
+            configured: configured.to_owned(),
+            files: files.clone(),
+            shared: OnceLock::new(),
+            is_astray: AtomicBool::new(false),
+            looked: AtomicU64::new(0),
+        }
+    }
+
+    /// The same for somebody who holds the lock and has the journal open: there is nothing left to recover.
+    pub fn recovered(configured: &Path, journal: &Journal<'_>) -> Result<UsersFile, Fault> {
+        let store = UsersFile::new(configured);
+        *store.shared()?.recovered.lock() = Some(journal.id()?);
+        Ok(store)
+    }
+
+    /// The path of the configuration.
+    pub fn path(&self) -> &Path {
+        &self.configured
+    }
+
+    /// Whether the path has been given to another file since this one was found. It is still answered for rightly, but
+    /// with more work: better take a new one.
+    pub fn is_astray(&self) -> bool {
+        self.is_astray.load(Ordering::Relaxed)
+    }
+
+    fn shared(&self) -> Result<&Arc<Shared>, Fault> {
+        if let Some(shared) = self.shared.get() {
+            return Ok(shared);
+        }
+        let resolved = Paths::resolve(&self.configured)?.resolved;
+        Ok(self.shared.get_or_init(|| {
+            let shared = self.files.at(&resolved);
+            let mut names = shared.names.lock();
+            if names.len() < NAMES_MAX && !names.contains(&self.configured) {
+                names.push(self.configured.clone());
+            }
+            drop(names);
+            shared
+        }))
+    }
+
+    /// The file that the path leads to now.
+    fn elsewhere(&self) -> UsersFile {
+        self.is_astray.store(true, Ordering::Relaxed);
+        UsersFile::among(&self.files, &self.configured)
+    }
+
+    fn stat(&self) -> Result<Stamp, Fault> {
+        named::look(&self.configured).map(|metadata| Stamp::of(&metadata))
+    }
+
+    /// The same without waiting for anything.
+    fn stat_now(&self) -> Option<Stamp> {
+        let metadata = std::fs::metadata(&self.configured).ok()?;
+        (!named::is_nameless(&metadata)).then(|| Stamp::of(&metadata))
+    }
+
+    /// Runs `look` on a view that is up to date. Where there is something to recover, that is done first; who holds the
+    /// lock has done so already.
     fn with_view<R>(
         &self,
+        held: Option<&Locked>,
         look: impl Fn(&View) -> Result<R, Fault>,
-        recover: impl Fn() -> Result<(), Fault>,
     ) -> Result<R, Fault> {
         for _ in 0..REBUILD_TRIES {
             let stamp = self.stat()?;
-            if let Some(view) = &*self.view.read()
-                && self.is_current(view, stamp)
+            let shared = self.shared()?;
+            if let Some(view) = &*shared.view.read()
+                && shared.is_current(view, stamp)
             {
                 return look(view);
             }
-            let mut view = self.view.write();
-            if self.refresh(&mut view)? {
+            let mut view = shared.view.write();
+            let refreshed = self.refresh(shared, &mut view)?;
+            if let Refreshed::Current = refreshed {
                 return look(view.as_ref().expect("refresh leaves a view"));
             }
             drop(view);
-            recover()?;
+            match (refreshed, held) {
+                // We have recovered, and nobody else may write.
+                (_, Some(locked)) => return locked.has_held().and(Err(self.keeps_moving())),
+                (Refreshed::Elsewhere, None) => return self.elsewhere().with_view(None, look),
+                (_, None) => self.recover()?,
+            }
         }
         Err(self.keeps_moving())
     }
@@ -142,19 +258,18 @@ impl UsersFile {
 
     /// Has the next one who looks read the file, because the index isn't what it was.
     fn look_anew(&self) {
-        if let Some(view) = self.view.write().take() {
+        if let Some(view) = self.shared.get().and_then(|shared| shared.view.write().take()) {
             disown_spoilt(&view.index);
         }
     }
 
-    /// Brings the view up to date: by the header if all changes were slot writes, else by reading the file. False: there
-    /// is something to recover first, or somebody is about to replace the whole file.
-    fn refresh(&self, view: &mut Option<View>) -> Result<bool, Fault> {
+    /// Brings the view up to date: by the header if all changes were slot writes, else by reading the file.
+    fn refresh(&self, shared: &Arc<Shared>, view: &mut Option<View>) -> Result<Refreshed, Fault> {
         if let Some(view) = view {
             for _ in 0..HEADER_TRIES {
                 let stamp = self.stat()?;
-                if self.is_current(view, stamp) || view.follow(stamp, self.origin) {
-                    return Ok(true);
+                if shared.is_current(view, stamp) || view.follow(stamp, shared.origin) {
+                    return Ok(Refreshed::Current);
                 }
                 if !stamp.is_same_size_of_same_file(&view.watch.basis().stamp) {
                     break;
@@ -162,40 +277,60 @@ impl UsersFile {
                 std::thread::sleep(Duration::from_micros(20));
             }
         }
-        let recovered = *self.recovered.lock();
-        *view = View::read(&self.configured, recovered, self.origin)?;
-        Ok(view.is_some())
+        let paths = Paths::resolve(&self.configured)?;
+        if paths.resolved != shared.resolved {
+            return Ok(Refreshed::Elsewhere);
+        }
+        let recovered = *shared.recovered.lock();
+        *view = View::read(&paths, recovered, shared.origin)?;
+        if view.is_none() {
+            return Ok(Refreshed::NotBeforeRecovery);
+        }
+        shared.is_used.store(true, Ordering::Relaxed);
+        self.files.opened(shared);
+        Ok(Refreshed::Current)
     }
 
     /// Finishes what a crash has left, under the lock.
     fn recover(&self) -> Result<(), Fault> {
-        let locked = Locked::acquire(&self.configured)?;
-        self.open_journal(&locked).map(drop)
+        let shared = self.shared()?;
+        let locked = self.lock(shared)?;
+        if locked.paths.resolved != shared.resolved {
+            // To be found out by who looks next.
+            return Ok(());
+        }
+        self.open_journal(shared, &locked).map(drop)
     }
 
-    fn open_journal<'l>(&self, locked: &'l Locked) -> Result<Journal<'l>, Fault> {
-        let mut recovered = *self.recovered.lock();
+    /// The locks of all names of the file.
+    fn lock(&self, shared: &Shared) -> Result<Locked, Fault> {
+        let names = shared.names.lock().clone();
+        Locked::acquire_by_all_names(&self.configured, &names)
+    }
+
+    fn open_journal<'l>(&self, shared: &Shared, locked: &'l Locked) -> Result<Journal<'l>, Fault> {
+        let mut recovered = *shared.recovered.lock();
         let journal = Journal::open(locked, &mut recovered);
-        *self.recovered.lock() = recovered;
-        if recovered.is_none() && journal.is_err() && self.view.read().is_some() {
-            *self.view.write() = None;
+        *shared.recovered.lock() = recovered;
+        if recovered.is_none() && journal.is_err() && shared.view.read().is_some() {
+            *shared.view.write() = None;
         }
         journal
     }
 
-    /// What can't be saved can't be relied on either, whatever is read: all begins anew.
-    fn distrust(&self) {
-        *self.recovered.lock() = None;
-        *self.view.write() = None;
-    }
-
     /// Shows this process what it has just written, whatever the time says of it.
-    fn see(&self, stamp: Stamp) {
+    fn see(&self, shared: &Shared, stamp: Stamp) {
         self.looked.store(0, Ordering::Relaxed);
-        if let Some(view) = &mut *self.view.write() {
-            view.follow(stamp, self.origin);
+        if let Some(view) = &mut *shared.view.write() {
+            view.follow(stamp, shared.origin);
         }
     }
+}
+
+/// What can't be saved can't be relied on either, whatever is read: all begins anew.
+fn distrust(shared: &Shared) {
+    *shared.recovered.lock() = None;
+    *shared.view.write() = None;
 }
 
 impl View {
@@ -210,14 +345,13 @@ impl View {
     }
 
     /// Reads the file. `None`: not before recovery.
-    fn read(configured: &Path, recovered: Option<JournalId>, origin: Instant) -> Result<Option<View>, Fault> {
+    fn read(paths: &Paths, recovered: Option<JournalId>, origin: Instant) -> Result<Option<View>, Fault> {
         let deadline = Instant::now() + PATIENCE;
         let mut settled = None;
         while Instant::now() < deadline {
-            let paths = Paths::resolve(configured)?;
             let path = &paths.resolved;
             let fault = |error| Fault::new("read", path, error);
-            let file = File::open(path).map_err(|error| Fault::new("open", path, error))?;
+            let file = open(path, To::Read, Link::Refuse).map_err(|refusal| refusal.into_fault(path))?;
             let access = Access::of(&file).map_err(|error| Fault::new("inspect", path, error))?;
             let Some(journal) = companion::look(&paths.journal(), &access)? else { return Ok(None) };
             let id =
@@ -271,7 +405,7 @@ impl View {
         }
         Err(Fault::of(
             "read",
-            configured,
+            &paths.configured,
             "it keeps changing while it is read",
             "find the program that rewrites it without holding its lock",
         ))
@@ -434,7 +568,7 @@ impl Store for UsersFile {
 
     fn find(&self, user: &[u8]) -> Result<Arc<Found>, Fault> {
         for _ in 0..REBUILD_TRIES {
-            match self.with_view(|view| view.find(user, &self.configured), || self.recover())? {
+            match self.with_view(None, |view| view.find(user, &self.configured))? {
                 Some(found) => return Ok(found),
                 None => self.look_anew(),
             }
@@ -444,23 +578,24 @@ impl Store for UsersFile {
 
     fn find_now(&self, user: &[u8], moment: Moment) -> Option<Arc<Found>> {
         let looked = &self.looked;
-        if let Some(view) = &*self.view.try_read()?
+        let shared = self.shared.get()?;
+        if let Some(view) = &*shared.view.try_read()?
             && moment.is_some_and(|moment| looked.load(Ordering::Relaxed) == moment.get())
         {
             return view.find_now(user);
         }
-        let stamp = self.stat().ok()?;
+        let stamp = self.stat_now()?;
         let looked_now = || looked.store(moment.map_or(0, NonZeroU64::get), Ordering::Relaxed);
-        if let Some(view) = &*self.view.try_read()?
-            && self.is_current(view, stamp)
+        if let Some(view) = &*shared.view.try_read()?
+            && shared.is_current(view, stamp)
         {
             looked_now();
             return view.find_now(user);
         }
-        let mut view = self.view.try_write()?;
+        let mut view = shared.view.try_write()?;
         let view = view.as_mut()?;
         // Another process's login: its header says so in one small read.
-        if !view.follow(stamp, self.origin) {
+        if !view.follow(stamp, shared.origin) {
             return None;
         }
         looked_now();
@@ -468,8 +603,14 @@ impl Store for UsersFile {
     }
 
     fn update(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Fault>) -> Result<(), Fault> {
-        let locked = Locked::acquire(&self.configured)?;
-        let mut journal = self.open_journal(&locked)?;
+        let shared = self.shared()?;
+        let _changing = shared.changing.read();
+        let locked = self.lock(shared)?;
+        if locked.paths.resolved != shared.resolved {
+            drop(locked);
+            return self.elsewhere().update(work);
+        }
+        let mut journal = self.open_journal(shared, &locked)?;
         let mut update = Update {
             store: self,
             locked: &locked,
@@ -479,8 +620,8 @@ impl Store for UsersFile {
         };
         work(&mut update)?;
         let Update { staged, zone, .. } = update;
-        commit(&locked, &mut journal, staged, &zone).inspect_err(|_| self.distrust())?;
-        self.see(journal.header().stamp);
+        commit(&locked, &mut journal, staged, &zone).inspect_err(|_| distrust(shared))?;
+        self.see(shared, journal.header().stamp);
         Ok(())
     }
 
@@ -508,9 +649,7 @@ impl Transaction for Update<'_> {
                     .map_err(|error| Fault::new("read", path, error))?;
                 Ok(listing.zip(Some(view.limits.clone()?)))
             };
-            // We have recovered, and nobody else may write.
-            let is_gone = || self.locked.has_held().and(Err(self.store.keeps_moving()));
-            let Some((mut listing, limits)) = self.store.with_view(find, is_gone)? else {
+            let Some((mut listing, limits)) = self.store.with_view(Some(self.locked), find)? else {
                 self.store.look_anew();
                 continue;
             };

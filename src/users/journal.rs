@@ -334,9 +334,14 @@ impl<D: Disk> Journal<'_, D> {
 
     /// Real zeros, not a hole: a sync of data that is already allocated has no other blocks to write.
     fn make_room(&mut self) -> Result<(), Fault> {
-        let size = self.size()?;
-        let zeros = vec![0; (self.capacity - size) as usize];
-        self.file.write_all_at(&zeros, size).map_err(|error| self.fault("extend", error))?;
+        // In pieces: a large one that is given back leaves a hole in the memory of a process with many files.
+        let zeros = [0; 1 << 16];
+        let mut size = self.size()?;
+        while size < self.capacity {
+            let len = zeros.len().min((self.capacity - size) as usize);
+            self.file.write_all_at(&zeros[..len], size).map_err(|error| self.fault("extend", error))?;
+            size += len as u64;
+        }
         self.file.sync_all().map_err(|error| self.fault("sync", error))
     }
 

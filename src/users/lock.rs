@@ -10,10 +10,10 @@
 
 #![allow(unsafe_code)] // fcntl(F_OFD_SETLK): no wrapper for it among our crates
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,8 @@ use rustix::fs::FlockOperation;
 use super::access::Access;
 use super::companion::{self, Content};
 use super::fault::Fault;
+use crate::files::named;
+use crate::files::open::{Link, To, open};
 
 /// How long a lock is waited for before the login is refused.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -106,19 +108,31 @@ pub struct Locked {
 impl Locked {
     /// Takes all locks, waiting up to [`PATIENCE`].
     pub fn acquire(configured: &Path) -> Result<Locked, Fault> {
-        Locked::acquire_within(configured, Some(PATIENCE))
+        Locked::acquire_within(configured, &[], Some(PATIENCE))
+    }
+
+    /// The same for a file that this process knows by other names as well: builds of the ancestor that know it by one of
+    /// them lock beside that name.
+    pub(super) fn acquire_by_all_names(configured: &Path, names: &[PathBuf]) -> Result<Locked, Fault> {
+        Locked::acquire_within(configured, names, Some(PATIENCE))
     }
 
     /// Takes all locks, waiting for whoever holds them: for somebody who would rather wait than be refused.
     pub fn acquire_however_long(configured: &Path) -> Result<Locked, Fault> {
-        Locked::acquire_within(configured, None)
+        Locked::acquire_within(configured, &[], None)
     }
 
-    fn acquire_within(configured: &Path, patience: Option<Duration>) -> Result<Locked, Fault> {
+    fn acquire_within(
+        configured: &Path,
+        names: &[PathBuf],
+        patience: Option<Duration>,
+    ) -> Result<Locked, Fault> {
         let mut wait = Wait::new(patience);
         loop {
             let paths = Paths::resolve(configured)?;
-            let users = open_users(&paths.resolved)?;
+            // Before a lock is made beside it: nothing is ever made beside what is no users file.
+            let users = open(&paths.resolved, To::Write, Link::Refuse)
+                .map_err(|refusal| refusal.into_fault(&paths.resolved))?;
             let access = Access::of(&users).map_err(|error| Fault::new("inspect", &paths.resolved, error))?;
             let mut locked = Locked { files: Vec::new(), users, paths, access };
             let mut replaced = false;
@@ -140,14 +154,40 @@ impl Locked {
             if replaced {
                 continue;
             }
+            for name in names.iter().filter(|&name| name != configured) {
+                let Some((path, file)) = locked.lock_file_of(name) else { continue };
+                let is_network = is_on_network(&file);
+                locked.files.push((path, file));
+                let (path, file) = &locked.files[locked.files.len() - 1];
+                wait.until(path, || Ok((is_network || try_flock(file)?) && try_ofd_lock(file)?))?;
+            }
             let path = locked.paths.resolved.clone();
             wait.until(&path, || try_ofd_lock(&locked.users))?;
             if locked.names_the_file()? && locked.names_its_locks() {
                 return Ok(locked);
             }
+            named::look(configured)?;
             // Replaced while we waited: lock what is there now.
             wait.pause(&path)?;
         }
+    }
+
+    /// The lock file beside another name of the file, if it is one to wait for: whoever may make a link to the users file
+    /// must not hold up those who use it by other names. Where it can't be had, logins by that name say so.
+    fn lock_file_of(&self, name: &Path) -> Option<(PathBuf, File)> {
+        if std::fs::canonicalize(name).ok()? != self.paths.resolved {
+            return None;
+        }
+        let place = std::fs::metadata(name.parent()?).ok()?;
+        let ourselves = rustix::process::geteuid().as_raw();
+        if place.mode() & 0o002 != 0 || ![0, self.access.uid, ourselves].contains(&place.uid()) {
+            return None;
+        }
+        let path = with_suffix(name, ".lock");
+        let file = companion::open(&path, &self.access).ok().filter(|opened| !opened.is_suspect)?.file;
+        // The same file under two names would exclude ourselves.
+        let is_new = self.files.iter().all(|(known, _)| !is_named(&file, known).unwrap_or(true));
+        is_new.then_some((path, file))
     }
 
     fn names_the_file(&self) -> Result<bool, Fault> {
@@ -175,9 +215,10 @@ impl Locked {
     }
 }
 
+/// Not if it has no link left: it is named by a mount alone.
 fn is_named(file: &File, path: &Path) -> io::Result<bool> {
     let (here, ours) = (std::fs::metadata(path)?, file.metadata()?);
-    Ok((here.dev(), here.ino()) == (ours.dev(), ours.ino()))
+    Ok((here.dev(), here.ino()) == (ours.dev(), ours.ino()) && here.nlink() > 0)
 }
 
 impl Drop for Locked {
@@ -206,15 +247,6 @@ impl Drop for LockedFile<'_> {
         // As above.
         ofd_unlock(self.0);
     }
-}
-
-fn open_users(path: &Path) -> Result<File, Fault> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)
-        .map_err(|error| Fault::new("open for writing", path, error))
 }
 
 /// There `flock` is a record lock in disguise, and would stand in our own way.

@@ -10,6 +10,7 @@
 //! - [`companion`]: what stands beside it, guarded like it.
 //! - [`journal`]: what makes a write whole and durable.
 //! - [`stamp`] and [`watch`]: how readers notice changes.
+//! - [`open_files`]: which files a process has open.
 //! - [`leftovers`]: what killed processes have left.
 //! - [`index`]: where a user's lines are.
 //! - [`shared_index`]: how processes share that.
@@ -31,6 +32,7 @@ mod limits;
 pub mod line;
 pub mod localtime;
 pub mod lock;
+pub mod open_files;
 pub mod pragma;
 pub mod record;
 pub mod rewrite;

@@ -34,7 +34,7 @@ pub use self::{
     nginx::Nginx,
     scope::{Scope, Setting},
     server::{Place, Reply, Server},
-    users::{Held, UsersFile},
+    users::{Held, UsersFile, beside},
 };
 
 use std::path::{Path, PathBuf};

@@ -123,6 +123,13 @@ impl UsersFile {
     }
 }
 
+/// A neighbour of the users file: `users.lock`, `users.journal`.
+pub fn beside(users: &Path, ending: &str) -> PathBuf {
+    let mut name = users.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
 /// The lock of a users file, held by us, who are another process than the server.
 pub struct Held(File);
 

@@ -1,0 +1,7 @@
+//! What all files have in common that are read at the word of a configuration.
+//!
+//! - [`mod@open`]: the one way in which they are opened.
+//! - [`named`]: whether a name still leads to what it is meant for.
+
+pub mod named;
+pub mod open;
