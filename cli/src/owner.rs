@@ -59,7 +59,7 @@ impl Place {
         let users = Access::at(&way.end).map_err(|error| Fault::new("inspect", &way.end, error))?;
         let place = way.place(&users)?;
         let metadata = std::fs::metadata(&way.end).map_err(|error| Fault::new("inspect", &way.end, error))?;
-        if metadata.nlink() > 1 && metadata.uid() != way.directory()?.uid {
+        if metadata.is_file() && metadata.nlink() > 1 && metadata.uid() != way.directory()?.uid {
             return Err(Failure::new(format!(
                 "{} has another name elsewhere (a hard link), and its directory belongs to another user: as root, this isn't touched; copy it to a file of its own",
                 way.end.display()
