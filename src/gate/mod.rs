@@ -85,6 +85,12 @@ pub trait Store: Send + Sync {
     /// Runs `work` alone among all users of the store, then makes what it saved durable. On `Err` nothing may be
     /// granted.
     fn update(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Fault>) -> Result<(), Fault>;
+
+    /// What an admin should know of the store and wasn't told yet, in whole sentences. Asked after decisions that took
+    /// more than memory.
+    fn notices(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// A store while nobody else may change it.
@@ -444,7 +450,11 @@ impl<S: Store> Gate<S> {
     fn decide(&self, job: Job, source: &dyn PinSource, log: &dyn Log) -> (Decision, Arc<Found>, Option<Ha1>) {
         let user = job.user.clone();
         let is_match_only = job.is_match_only;
-        match self.try_decide(job, source, log) {
+        let decided = self.try_decide(job, source, log);
+        for notice in self.store.notices() {
+            log.log(Level::Warning, format_args!("{notice}"));
+        }
+        match decided {
             Ok((decision, found, ha1)) => {
                 if !(is_match_only && is_to_be_carried_out(&decision)) {
                     self.log_outcome(&decision, &found, &user, log);

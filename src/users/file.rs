@@ -20,6 +20,7 @@ use super::journal::{
 };
 use super::lock::{Locked, Paths};
 use super::open_files::OpenFiles;
+use super::progress::{Device, Seen};
 use super::record::{self, Layout, RecordError};
 use super::shared_index::{self, SHARED_FROM, SharedIndex};
 use super::stamp::Stamp;
@@ -59,6 +60,7 @@ pub(super) struct Shared {
     /// The journal that this process has recovered from. No verdict is given before that: what a crash has left
     /// may lack answered logins, or users.
     recovered: Mutex<Option<JournalId>>,
+    seen: Arc<Seen>,
     /// Held by who changes the file: it isn't closed meanwhile.
     changing: RwLock<()>,
     is_used: AtomicBool,
@@ -82,6 +84,7 @@ struct View {
     limits: Result<Limits, Fault>,
     /// Users read since the file last changed, whose lines are whole.
     records: Mutex<HashMap<Vec<u8>, Arc<Found>>>,
+    seen: Arc<Seen>,
 }
 
 /// More users than this at once, and the memory of them starts anew.
@@ -94,6 +97,7 @@ impl Shared {
             names: Mutex::default(),
             view: RwLock::new(None),
             recovered: Mutex::new(None),
+            seen: Arc::default(),
             changing: RwLock::new(()),
             is_used: AtomicBool::new(true),
             is_listed: AtomicBool::new(false),
@@ -280,11 +284,12 @@ impl UsersFile {
             return Ok(Refreshed::Elsewhere);
         }
         let recovered = *shared.recovered.lock();
-        *view = View::read(&paths, recovered, shared.origin)?;
+        *view = View::read(&paths, recovered, shared.origin, &shared.seen)?;
         if view.is_none() {
             return Ok(Refreshed::NotBeforeRecovery);
         }
         shared.is_used.store(true, Ordering::Relaxed);
+        shared.seen.is_to_be_compared();
         self.files.opened(shared);
         Ok(Refreshed::Current)
     }
@@ -343,7 +348,12 @@ impl View {
     }
 
     /// Reads the file. `None`: not before recovery.
-    fn read(paths: &Paths, recovered: Option<JournalId>, origin: Instant) -> Result<Option<View>, Fault> {
+    fn read(
+        paths: &Paths,
+        recovered: Option<JournalId>,
+        origin: Instant,
+        seen: &Arc<Seen>,
+    ) -> Result<Option<View>, Fault> {
         let deadline = Instant::now() + PATIENCE;
         let mut settled = None;
         while Instant::now() < deadline {
@@ -400,8 +410,8 @@ impl View {
             if header_now.is_some() && basis.holds(stamp_now, header_now.as_ref()) {
                 let watch = Watch::new(stamp, &header, origin.elapsed());
                 let is_journalled = journal::safety_of(&file, &journal, path)? == Safety::Journalled;
-                let records = Mutex::default();
-                return Ok(Some(View { file, journal, watch, is_journalled, index, limits, records }));
+                let (records, seen) = (Mutex::default(), seen.clone());
+                return Ok(Some(View { file, journal, watch, is_journalled, index, limits, records, seen }));
             }
         }
         Err(Fault::of(
@@ -447,6 +457,9 @@ impl View {
         let lines = &found.entry.lines;
         if !self.is_journalled && !self.watch.is_settled() {
             return;
+        }
+        for line in lines.iter().filter(|line| line.state.intact) {
+            self.seen.note(user, Device::of(user, &line.token), &line.state);
         }
         if !lines.is_empty() && !found.entry.unreadable && lines.iter().all(|line| line.state.intact) {
             let mut records = self.records.lock();
@@ -498,6 +511,7 @@ impl Listing {
 /// Where a line is.
 #[derive(Clone)]
 struct Spot {
+    device: Device,
     offset: u64,
     layout: Layout,
     /// The line up to the end of its slot, if it has one; else up to its end.
@@ -526,8 +540,9 @@ fn find(file: &File, index: &Index, user: &[u8], zone: &TimeZone) -> io::Result<
         }
         match record::parse(&line, zone) {
             Ok(parsed) => {
+                let device = Device::of(user, &parsed.token);
                 entry.lines.push(Line { token: parsed.token, state: parsed.state });
-                spots.push(Spot { offset, layout: parsed.layout, text: line });
+                spots.push(Spot { device, offset, layout: parsed.layout, text: line });
             }
             Err(error) => {
                 entry.unreadable = true;
@@ -621,9 +636,37 @@ impl Store for UsersFile {
         };
         work(&mut update)?;
         let Update { staged, zone, .. } = update;
+        let progress: Vec<(Spot, State)> = staged.clone();
         commit(&locked, &mut journal, staged, &zone).inspect_err(|_| distrust(shared))?;
         self.see(shared, journal.header().stamp);
+        for (spot, state) in &progress {
+            let user = line::user_of(&spot.text).unwrap_or_default();
+            shared.seen.note(user, spot.device, state);
+        }
         Ok(())
+    }
+
+    fn notices(&self) -> Vec<String> {
+        let Some(shared) = self.shared.get().filter(|shared| shared.seen.is_due()) else { return Vec::new() };
+        let view = shared.view.read();
+        // Not before somebody has restored what the journal has of it.
+        let Some(view) = view.as_ref().filter(|view| view.watch.basis().epoch.is_some()) else {
+            return Vec::new();
+        };
+        let zone = TimeZone::system();
+        let lines = |user: &[u8]| match find(&view.file, &view.index, user, &zone) {
+            Ok(Some(listing)) => listing.entry.lines,
+            _ => Vec::new(),
+        };
+        let older = shared.seen.compare(lines);
+        let told = older.map(|users| {
+            format!(
+                "{}: it was replaced by an older state ({users}): codes that were used may be accepted again; \
+                 run `otpgate advance`",
+                self.configured.display()
+            )
+        });
+        told.into_iter().collect()
     }
 }
 
