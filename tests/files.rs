@@ -30,6 +30,21 @@ macro_rules! on_both_servers {
     };
 }
 
+/// Told by the process that has seen more.
+mod an_older_state_of_the_file {
+    #[test]
+    fn is_told_by_httpd_with_what_to_do() {
+        super::an_older_state_of_the_file_is_told(|scopes| {
+            super::Server::start(super::Httpd::event().in_one_process(), scopes)
+        });
+    }
+
+    #[test]
+    fn is_told_by_nginx_with_what_to_do() {
+        super::an_older_state_of_the_file_is_told(|scopes| super::Server::start(super::Nginx::one(), scopes));
+    }
+}
+
 /// With many processes.
 mod processes {
     #[test]
@@ -290,6 +305,33 @@ fn on_a_full_disk_nothing_is_granted_that_is_not_saved(start: Start) {
             place.login("alice", alice.password(counter)).is(401, "denied-expired");
         }
     }
+}
+
+fn an_older_state_of_the_file_is_told(start: Start) {
+    let (alice, bob) = (alice(), Token::totp("bob").pin(PIN));
+    let scope = Scope::new("area").token(&alice).token(&bob).set(Setting::MaxLinger, 600);
+    let server = start(vec![scope]);
+    let place = server.at("area");
+    let deployed = place.users().bytes();
+    for counter in 0..3 {
+        place.login("alice", alice.password(counter)).is(200, "granted-fresh");
+        place.login("alice", alice.password(counter)).is(200, "granted-reuse");
+    }
+    place.login("bob", bob.password(bob.step())).is(200, "granted-fresh");
+    // As configuration management does.
+    place.users().replace([b"# deployed\n", &deployed[..]].concat());
+    let words = format!(
+        "{}: it was replaced by an older state (user \"alice\": counter 0 after 3, and one more user): codes that were used \
+         may be accepted again; run `otpgate advance`",
+        place.users().path().display()
+    );
+    server.expect_log(&words);
+    place.login("alice", alice.password(0)).is(200, "granted-fresh");
+    place.login("alice", alice.password(1)).is(200, "granted-fresh");
+    let log = server.error_log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("older state")).collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("[warn]") || lines[0].contains("authn_otp:warn"), "{lines:?}");
 }
 
 fn edits_take_effect_at_once(start: Start) {

@@ -13,7 +13,7 @@ use otpgate::decide::{PinAnswer, Verdict, Word};
 use otpgate::gate::{Found, Gate, Login, Moment, PinSource, Store, Transaction};
 use otpgate::log::{Level, Log};
 use otpgate::policy::{Policy, Server, Settings};
-use otpgate::token::Address;
+use otpgate::token::{Address, State};
 use otpgate::users::fault::Fault;
 use otpgate::users::file::UsersFile;
 use otpgate::users::shared_index::SHARED_FROM;
@@ -641,6 +641,109 @@ fn what_others_wrote_after_the_journal_stays() {
     edited.replace_range(slot.start + 32..slot.start + 38, "-     ");
     overwrite(&scene.path, &edited);
     assert_eq!(word(&scene.gate(), "alice", CODES[0]), Word::GrantedFresh);
+}
+
+/// What the log says of older states.
+fn told_by(logins: &[(&Gate<UsersFile>, &str, &str, Word)]) -> Vec<String> {
+    let mut told = Vec::new();
+    for (gate, user, password, expected) in logins {
+        let (_, word, log) = login(gate, &policy(), user, password);
+        assert_eq!(word, *expected, "{user} {password}: {log}");
+        told.extend(log.lines().filter(|line| line.contains("older state")).map(str::to_owned));
+    }
+    told
+}
+
+#[test]
+fn an_older_state_beyond_the_journal_is_told_once_by_who_has_seen_better() {
+    let scene = scene("HOTP alice - KEY\nHOTP bob - KEY\nHOTP carol - KEY\n");
+    let gate = scene.gate();
+    word(&gate, "alice", CODES[0]);
+    let old = scene.read();
+    for (user, codes) in [("alice", 1..4), ("bob", 0..2)] {
+        codes.for_each(|counter| assert_eq!(word(&gate, user, CODES[counter]), Word::GrantedFresh));
+    }
+    // Lines are elsewhere: the journal can't place what it has.
+    scene.replace(&format!("# from the backup\n{old}"));
+    let told = told_by(&[
+        (&gate, "alice", CODES[1], Word::GrantedFresh),
+        (&gate, "alice", CODES[2], Word::GrantedFresh),
+        (&gate, "bob", CODES[0], Word::GrantedFresh),
+    ]);
+    assert_eq!(
+        told,
+        [format!(
+            "{}: it was replaced by an older state (user \"alice\": counter 2 after 4, and one more user): codes that \
+             were used may be accepted again; run `otpgate advance`",
+            scene.path.display()
+        )]
+    );
+    // Another change, and somebody who hasn't seen anything.
+    scene.replace("# as deployed\nHOTP alice - KEY\nHOTP bob - KEY\n");
+    assert_eq!(told_by(&[(&scene.gate(), "alice", CODES[0], Word::GrantedFresh)]).len(), 0);
+    let told =
+        told_by(&[(&gate, "bob", CODES[5], Word::DeniedCode), (&gate, "bob", CODES[0], Word::GrantedFresh)]);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("(user \"alice\": counter 1 after 3, and one more user)"), "{told:?}");
+}
+
+#[test]
+fn an_older_time_token_with_another_pin_is_told_too() {
+    // RFC 6238's key at NOW, in steps of 30 seconds.
+    let scene = scene("HOTP/T30 alice 12 KEY\n");
+    let code = |at: i64| {
+        let key = b"12345678901234567890";
+        let code =
+            otpgate::otp::hotp(otpgate::otp::Hash::Sha1, key, at as u64 / 30, otpgate::otp::Digits::SIX);
+        String::from_utf8(code.as_bytes().to_vec()).unwrap()
+    };
+    let gate = scene.gate();
+    assert_eq!(word(&gate, "alice", &format!("12{}", code(NOW))), Word::GrantedFresh);
+    scene.replace("# deployed\nHOTP/T30 alice 34 KEY\n");
+    let password = &format!("34{}", code(NOW));
+    let told = told_by(&[
+        (&gate, "alice", password, Word::GrantedFresh),
+        (&gate, "alice", password, Word::DeniedExpired),
+    ]);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("no code used after the one of 2023-11-14T22:13:00Z"), "{told:?}");
+}
+
+#[test]
+fn what_the_journal_restores_what_admins_lower_and_plain_edits_are_no_older_states() {
+    let scene = scene("HOTP alice - KEY\nHOTP bob - KEY\n");
+    let gate = scene.gate();
+    word(&gate, "alice", CODES[0]);
+    let old = scene.read();
+    word(&gate, "alice", CODES[1]);
+    word(&gate, "bob", CODES[0]);
+    scene.replace(&old);
+    let told = told_by(&[
+        (&gate, "alice", CODES[1], Word::DeniedExpired),
+        (&gate, "bob", CODES[0], Word::DeniedExpired),
+    ]);
+    assert_eq!(told.len(), 0, "{told:?}");
+
+    word(&gate, "alice", CODES[4]);
+    let state = State {
+        counter: 2,
+        last_otp: otpgate::otp::Code::new(CODES[1].as_bytes()),
+        at: Some(1),
+        intact: true,
+        ..State::fresh()
+    };
+    let resynchronise = &mut |transaction: &mut dyn Transaction| {
+        transaction.find(b"alice")?;
+        transaction.save(b"alice", 0, state.clone());
+        Ok(())
+    };
+    UsersFile::new(&scene.path).update(resynchronise).unwrap();
+    scene.replace(&format!("# a note\n{}", scene.read()));
+    let told = told_by(&[
+        (&gate, "bob", CODES[1], Word::GrantedFresh),
+        (&gate, "alice", CODES[2], Word::GrantedFresh),
+    ]);
+    assert_eq!(told.len(), 0, "{told:?}");
 }
 
 #[test]

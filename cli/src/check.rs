@@ -18,8 +18,9 @@ use crate::{Result, account, owner, print, tokens};
 
 /// Report every problem of the users file, with line numbers
 ///
-/// With --fix, what can be mended is mended first: lock and journal are made and given the users file's owner and mode, state brought into the fixed
-/// columns in which logins overwrite it, and wrong checksums (of lines edited by hand) made right. Lines that can't be read are
+/// With --fix, what can be mended is mended first: lock and journal are made and given the users file's owner and mode, state
+/// brought into the fixed columns in which logins overwrite it, and wrong checksums (of lines edited by hand) made right; what
+/// a crash has left is finished, wiped and removed. Lines that can't be read are
 /// for you to correct: `otpgate edit`. Status 1 if a problem is left that refuses logins; warnings alone leave it at 0.
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -138,6 +139,14 @@ fn fix(file: &Path, done: &mut Vec<String>) -> Result<()> {
             done.push(format!("{shown} had mode {:04o}, now {:04o}", old.mode, new.mode));
         }
     }
+    let tidied = owner::acting(file, || Ok(edit::tidy(file)?))?;
+    if tidied.is_recovered {
+        done.push(format!("{}: a rewrite that was cut short is finished", file.display()));
+    }
+    if tidied.is_wiped {
+        done.push(format!("wiped PINs and keys from {}", paths.journal().display()));
+    }
+    done.extend(tidied.removed.iter().map(|path| format!("removed {}", path.display())));
     let mended = owner::acting(file, || Ok(edit::mend(file, tokens::now())?))?;
     for (count, what) in [(mended.slots, "got their fixed columns"), (mended.sums, "got a right checksum")] {
         if count > 0 {

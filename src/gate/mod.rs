@@ -86,8 +86,9 @@ pub trait Store: Send + Sync {
     /// granted.
     fn update(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Fault>) -> Result<(), Fault>;
 
-    /// What the store has put right by itself, on this thread since the last call: for the log.
-    fn take_notices(&self) -> Vec<String> {
+    /// What an admin should know of the store and wasn't told yet, in whole sentences. Asked after decisions that took
+    /// more than memory.
+    fn notices(&self) -> Vec<String> {
         Vec::new()
     }
 }
@@ -449,7 +450,11 @@ impl<S: Store> Gate<S> {
     fn decide(&self, job: Job, source: &dyn PinSource, log: &dyn Log) -> (Decision, Arc<Found>, Option<Ha1>) {
         let user = job.user.clone();
         let is_match_only = job.is_match_only;
-        match self.try_decide(job, source, log) {
+        let decided = self.try_decide(job, source, log);
+        for notice in self.store.notices() {
+            log.log(Level::Warning, format_args!("{notice}"));
+        }
+        match decided {
             Ok((decision, found, ha1)) => {
                 if !(is_match_only && is_to_be_carried_out(&decision)) {
                     self.log_outcome(&decision, &found, &user, log);
@@ -459,7 +464,6 @@ impl<S: Store> Gate<S> {
                 (decision, found, ha1)
             }
             Err(fault) => {
-                self.log_notices(log);
                 log.log(Level::Error, format_args!("error: {fault}, user {}", Quoted(&user)));
                 (Decision::error(), Arc::default(), None)
             }
@@ -471,14 +475,7 @@ impl<S: Store> Gate<S> {
         self.log_decision(decision.verdict, decision.word, decision.reason, user, log);
     }
 
-    fn log_notices(&self, log: &dyn Log) {
-        for notice in self.store.take_notices() {
-            log.log(Level::Warning, format_args!("{notice}"));
-        }
-    }
-
     fn log_unreadable(&self, found: &Found, user: &[u8], log: &dyn Log) {
-        self.log_notices(log);
         for line in &found.unreadable {
             log.log(
                 Level::Error,

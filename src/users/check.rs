@@ -2,19 +2,21 @@
 //! and likely mistakes.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
 use super::access::Access;
 use super::companion::{self, Inspected, can_create_beside};
 use super::fault::Fault;
-use super::lock::Paths;
+use super::journal::{self, Safety};
+use super::lock::{self, Paths};
 use super::pragma::{self, Pragma};
-use super::shared_index::SHARED_FROM;
-use super::{index, line, record};
+use super::shared_index::{self, SHARED_FROM};
+use super::{index, leftovers, line, record};
 use crate::files::named;
 use crate::files::open::{Link, Refusal, To, open};
 use crate::log::Quoted;
@@ -70,9 +72,14 @@ pub fn access(configured: &Path) -> Vec<Finding> {
         return vec![error(fault.to_string())];
     }
     let path = &paths.resolved;
-    match open(path, To::Write, Link::Refuse).map(|file| file.metadata()) {
-        Ok(Ok(metadata)) => findings.extend(mode(path, &metadata, "add users")),
-        Ok(Err(cause)) => findings.push(error(Fault::new("inspect", path, cause).to_string())),
+    match open(path, To::Write, Link::Refuse) {
+        Ok(file) => match file.metadata() {
+            Ok(metadata) => {
+                findings.extend(mode(path, &metadata, "add users"));
+                findings.extend(safety(&paths, &file));
+            }
+            Err(cause) => findings.push(error(Fault::new("inspect", path, cause).to_string())),
+        },
         // Nothing is expected beside it, then.
         Err(refusal @ (Refusal::NotRegular(_) | Refusal::TooLarge)) => {
             return vec![error(refusal.into_fault(path).to_string())];
@@ -89,10 +96,71 @@ pub fn access(configured: &Path) -> Vec<Finding> {
     if path.metadata().is_ok_and(|metadata| metadata.size() >= SHARED_FROM) {
         findings.extend(index_access(&paths.index(), &users));
     }
-    for companion in paths.lock_files().into_iter().chain([paths.journal()]) {
-        findings.extend(companion_access(&companion, &users));
+    for lock in paths.lock_files() {
+        findings.extend(companion_access(&lock, &users));
+        if let Ok(file) = open(&lock, To::Write, Link::Refuse)
+            && let Some(cause) = lock::cannot_be_locked(&file)
+        {
+            let remedy = "put the users file on a file system that has locks";
+            findings.push(error(Fault { remedy, ..Fault::new("lock", &lock, cause) }.to_string()));
+        }
+    }
+    findings.extend(companion_access(&paths.journal(), &users));
+    findings.extend(journal_content(&paths.journal()));
+    for left in leftovers::find(&paths) {
+        findings.push(warning(format!(
+            "{} was left by a process that was killed, and may hold PINs and keys; `otpgate check --fix` removes it",
+            left.display()
+        )));
     }
     findings
+}
+
+/// How well the journal can protect the file where both are.
+fn safety(paths: &Paths, users: &File) -> Option<Finding> {
+    let journal = open(&paths.journal(), To::Read, Link::Refuse);
+    // Where there is none yet, it will be made beside the file.
+    let safety = journal::safety_of(users, journal.as_ref().unwrap_or(users), &paths.resolved);
+    match safety {
+        Ok(Safety::Journalled) => None,
+        Ok(Safety::SyncedEach(reason)) => Some(warning(format!(
+            "{}: {reason}: each login waits for one sync more; mount the directory with the file, its lock and its journal in it",
+            paths.resolved.display()
+        ))),
+        Err(fault) => Some(error(fault.to_string())),
+    }
+}
+
+fn journal_content(path: &Path) -> Option<Finding> {
+    let journal = open(path, To::Read, Link::Refuse).ok()?;
+    let mut tries = 0;
+    let inspected = loop {
+        match journal::inspect(&journal) {
+            // A running server may be at it.
+            Ok(inspected) if inspected.is_pending && tries < PENDING_TRIES => {
+                tries += 1;
+                std::thread::sleep(PENDING_PAUSE);
+            }
+            Ok(inspected) => break inspected,
+            Err(cause) => return Some(error(Fault::new("read", path, cause).to_string())),
+        }
+    };
+    let path = path.display();
+    if inspected.is_foreign {
+        return Some(error(format!(
+            "{path} is no journal, or one of a later version of otpgate: logins are refused; install the later version, or move the file away"
+        )));
+    }
+    if inspected.is_pending {
+        return Some(error(format!(
+            "{path} holds a rewrite of the users file that was cut short: `otpgate check --fix` finishes it"
+        )));
+    }
+    inspected.has_remains.then(|| {
+        warning(format!(
+            "{path} holds lines of the users file, with PINs and keys, that it doesn't need; `otpgate check --fix` wipes them"
+        ))
+    })
 }
 
 /// A lock or journal file must be there and usable, or the server must be able to make it.
@@ -114,10 +182,16 @@ fn companion_access(path: &Path, users: &Access) -> Option<Finding> {
     }
 }
 
+const PENDING_TRIES: u32 = 10;
+const PENDING_PAUSE: Duration = Duration::from_millis(20);
+
 /// Without an index that is shared, logins work; it costs memory.
 fn index_access(path: &Path, users: &Access) -> Option<Finding> {
+    let is_index = || {
+        open(path, To::Read, Link::Refuse).is_ok_and(|file| shared_index::is_index(&file).unwrap_or(false))
+    };
     let usable = match companion::inspect(path, users) {
-        Ok(Inspected::Right | Inspected::TooWide(_)) => true,
+        Ok(Inspected::Right | Inspected::TooWide(_)) => is_index(),
         Ok(Inspected::Missing) => can_create_beside(path),
         Err(_) => false,
     };

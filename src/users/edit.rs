@@ -8,7 +8,8 @@ use jiff::tz::TimeZone;
 use zeroize::Zeroizing;
 
 use super::fault::Fault;
-use super::journal::Journal;
+use super::journal::{self, Journal};
+use super::leftovers;
 use super::lock::Locked;
 use super::pragma::{self, PragmaError};
 use super::record::{self, Record, RecordError};
@@ -175,6 +176,33 @@ fn read(locked: &Locked) -> Result<Content, Fault> {
     let before = rewrite::inspect(&locked.users, path)?;
     let bytes = rewrite::read_whole(&locked.users, &before);
     bytes.map(Content::new).map_err(|error| Fault::new("read", path, error))
+}
+
+/// What [`tidy`] has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tidied {
+    /// A rewrite that was cut short is finished.
+    pub is_recovered: bool,
+    /// PINs and keys are gone from the journal.
+    pub is_wiped: bool,
+    /// Files of killed processes that are gone.
+    pub removed: Vec<std::path::PathBuf>,
+}
+
+/// Finishes what a crash has left, wipes the journal and removes what killed processes have left beside the file.
+pub fn tidy(configured: &Path) -> Result<Tidied, Fault> {
+    let locked = Locked::acquire(configured)?;
+    let path = locked.paths.journal();
+    let seen = open(&path, To::Read, Link::Refuse).ok().and_then(|file| journal::inspect(&file).ok());
+    let seen = seen.unwrap_or_default();
+    let mut removed = leftovers::find(&locked.paths);
+    let mut journal = Journal::open(&locked, &mut None)?;
+    if seen.has_remains {
+        journal.empty()?;
+    }
+    leftovers::remove(&locked.paths);
+    removed.retain(|path| path.symlink_metadata().is_err());
+    Ok(Tidied { is_recovered: seen.is_pending, is_wiped: seen.has_remains, removed })
 }
 
 /// How many lines [`mend`] has changed.

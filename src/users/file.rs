@@ -22,6 +22,7 @@ use super::journal::{
 };
 use super::lock::{Locked, Paths};
 use super::open_files::OpenFiles;
+use super::progress::{Device, Seen};
 use super::record::{self, Layout, RecordError};
 use super::shared_index::{self, SHARED_FROM, SharedIndex};
 use super::stamp::Stamp;
@@ -61,6 +62,7 @@ pub(super) struct Shared {
     /// The journal that this process has recovered from. No verdict is given before that: what a crash has left
     /// may lack answered logins, or users.
     recovered: Mutex<Option<JournalId>>,
+    seen: Arc<Seen>,
     /// Held by who changes the file: it isn't closed meanwhile.
     changing: RwLock<()>,
     is_used: AtomicBool,
@@ -84,6 +86,7 @@ struct View {
     limits: Result<Limits, Fault>,
     /// Users read since the file last changed, whose lines are whole.
     records: Mutex<HashMap<Vec<u8>, Arc<Found>>>,
+    seen: Arc<Seen>,
 }
 
 /// More users than this at once, and the memory of them starts anew.
@@ -96,6 +99,7 @@ impl Shared {
             names: Mutex::default(),
             view: RwLock::new(None),
             recovered: Mutex::new(None),
+            seen: Arc::default(),
             changing: RwLock::new(()),
             is_used: AtomicBool::new(true),
             is_listed: AtomicBool::new(false),
@@ -282,11 +286,12 @@ impl UsersFile {
             return Ok(Refreshed::Elsewhere);
         }
         let recovered = *shared.recovered.lock();
-        *view = View::read(&paths, recovered, shared.origin)?;
+        *view = View::read(&paths, recovered, shared.origin, &shared.seen)?;
         if view.is_none() {
             return Ok(Refreshed::NotBeforeRecovery);
         }
         shared.is_used.store(true, Ordering::Relaxed);
+        shared.seen.is_to_be_compared();
         self.files.opened(shared);
         Ok(Refreshed::Current)
     }
@@ -333,6 +338,28 @@ fn distrust(shared: &Shared) {
     *shared.view.write() = None;
 }
 
+impl UsersFile {
+    /// A warning if the file was replaced by an older state than this process has seen.
+    fn older_state(&self, shared: &Shared) -> Option<String> {
+        if !shared.seen.is_due() {
+            return None;
+        }
+        let view = shared.view.read();
+        // Not before somebody has restored what the journal has of it.
+        let view = view.as_ref().filter(|view| view.watch.basis().epoch.is_some())?;
+        let zone = TimeZone::system();
+        let lines = |user: &[u8]| match find(&view.file, &view.index, user, &zone) {
+            Ok(Some(listing)) => listing.entry.lines,
+            _ => Vec::new(),
+        };
+        let users = shared.seen.compare(lines)?;
+        Some(format!(
+            "{}: it was replaced by an older state ({users}): codes that were used may be accepted again; run `otpgate advance`",
+            self.configured.display()
+        ))
+    }
+}
+
 impl View {
     /// Whether the header says that nothing but slots changed up to `stamp`.
     fn follow(&mut self, stamp: Stamp, origin: Instant) -> bool {
@@ -345,7 +372,12 @@ impl View {
     }
 
     /// Reads the file. `None`: not before recovery.
-    fn read(paths: &Paths, recovered: Option<JournalId>, origin: Instant) -> Result<Option<View>, Fault> {
+    fn read(
+        paths: &Paths,
+        recovered: Option<JournalId>,
+        origin: Instant,
+        seen: &Arc<Seen>,
+    ) -> Result<Option<View>, Fault> {
         let deadline = Instant::now() + PATIENCE;
         let mut settled = None;
         while Instant::now() < deadline {
@@ -399,8 +431,8 @@ impl View {
             if header_now.is_some() && basis.holds(stamp_now, header_now.as_ref()) {
                 let watch = Watch::new(stamp, &header, origin.elapsed());
                 let is_journalled = journal::safety_of(&file, &journal, path)? == Safety::Journalled;
-                let records = Mutex::default();
-                return Ok(Some(View { file, journal, watch, is_journalled, index, limits, records }));
+                let (records, seen) = (Mutex::default(), seen.clone());
+                return Ok(Some(View { file, journal, watch, is_journalled, index, limits, records, seen }));
             }
         }
         Err(Fault::of(
@@ -446,6 +478,9 @@ impl View {
         let lines = &found.entry.lines;
         if !self.is_journalled && !self.watch.is_settled() {
             return;
+        }
+        for line in lines.iter().filter(|line| line.state.intact) {
+            self.seen.note(user, Device::of(user, &line.token), &line.state);
         }
         if !lines.is_empty() && !found.entry.unreadable && lines.iter().all(|line| line.state.intact) {
             let mut records = self.records.lock();
@@ -497,6 +532,7 @@ impl Listing {
 /// Where a line is.
 #[derive(Clone)]
 struct Spot {
+    device: Device,
     offset: u64,
     layout: Layout,
     /// The line up to the end of its slot, if it has one; else up to its end.
@@ -525,8 +561,9 @@ fn find(file: &File, index: &Index, user: &[u8], zone: &TimeZone) -> io::Result<
         }
         match record::parse(&line, zone) {
             Ok(parsed) => {
+                let device = Device::of(user, &parsed.token);
                 entry.lines.push(Line { token: parsed.token, state: parsed.state });
-                spots.push(Spot { offset, layout: parsed.layout, text: line });
+                spots.push(Spot { device, offset, layout: parsed.layout, text: line });
             }
             Err(error) => {
                 entry.unreadable = true;
@@ -620,13 +657,20 @@ impl Store for UsersFile {
         };
         work(&mut update)?;
         let Update { staged, zone, .. } = update;
+        let progress: Vec<(Spot, State)> = staged.clone();
         commit(&locked, &mut journal, staged, &zone).inspect_err(|_| distrust(shared))?;
         self.see(shared, journal.header().stamp);
+        for (spot, state) in &progress {
+            let user = line::user_of(&spot.text).unwrap_or_default();
+            shared.seen.note(user, spot.device, state);
+        }
         Ok(())
     }
 
-    fn take_notices(&self) -> Vec<String> {
-        companion::take_notices()
+    fn notices(&self) -> Vec<String> {
+        let mut notices = companion::take_notices();
+        notices.extend(self.shared.get().and_then(|shared| self.older_state(shared)));
+        notices
     }
 }
 

@@ -183,6 +183,44 @@ fn holds_anything(journal: &File) -> bool {
         && frame::read(journal, FRAMES_START).is_ok_and(|frame| matches!(frame, FrameAt::Whole { .. }))
 }
 
+/// What a look at a journal shows, without the lock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// It is no journal, or one of a later version.
+    pub is_foreign: bool,
+    /// A rewrite of the users file has begun and isn't over.
+    pub is_pending: bool,
+    /// There are lines of a users file in it where nothing should be, with PINs and keys.
+    pub has_remains: bool,
+}
+
+/// Looks at a journal. Somebody may be at work on it: what is pending may be over in a moment.
+pub fn inspect(journal: &File) -> io::Result<Contents> {
+    let mut start = [0; 8];
+    let len = Disk::read_at(journal, &mut start, 0)?;
+    if len > 0 && !Header::may_begin_with(start) {
+        return Ok(Contents { is_foreign: true, ..Contents::default() });
+    }
+    let is_foreign = match frame::read(journal, FRAMES_START)? {
+        FrameAt::Whole { body, .. } => Entry::parse_all(&body).is_none(),
+        _ => false,
+    };
+    let header = Header::read(journal);
+    let is_pending = is_replacing(journal)
+        || header.is_some_and(|header| {
+            header.place.sequence == 0 && frame::is_image_at_start(journal, header.place.generation)
+        });
+    let tail = header.map_or(FRAMES_START, |header| header.tail.max(FRAMES_START));
+    let rest = journal.metadata()?.len().saturating_sub(tail);
+    let mut rest = Zeroizing::new(vec![0; rest as usize]);
+    Disk::read_at(journal, &mut rest, tail)?;
+    let has_remains = !is_pending
+        && rest.split(|&byte| byte == b'\n' || byte == 0).any(|text| {
+            !line::is_ignored(text) && record::parse_one_of_many(text, &jiff::tz::TimeZone::UTC).is_ok()
+        });
+    Ok(Contents { is_foreign, is_pending, has_remains })
+}
+
 /// The journal, open under the lock and caught up with: what was begun before is finished.
 pub struct Journal<'l, D: Disk = File> {
     file: D,

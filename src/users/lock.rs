@@ -232,6 +232,15 @@ impl Drop for Locked {
     }
 }
 
+/// Why nobody can lock on the file system of a lock file; `None`: it can be locked, or somebody has it locked.
+pub(super) fn cannot_be_locked(file: &File) -> Option<io::Error> {
+    let tried = if is_on_network(file) { Ok(false) } else { try_flock(file) };
+    let tried = tried.and_then(|_| try_ofd_lock(file));
+    ofd_unlock(file);
+    let _ = rustix::fs::flock(file, FlockOperation::Unlock);
+    tried.err()
+}
+
 /// A single file locked, for work that doesn't touch the users file.
 pub(super) struct LockedFile<'f>(&'f File);
 

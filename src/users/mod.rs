@@ -11,6 +11,7 @@
 //! - [`journal`]: what makes a write whole and durable.
 //! - [`stamp`] and [`watch`]: how readers notice changes.
 //! - [`open_files`]: which files a process has open.
+//! - `progress`: noticing that the file was replaced by an older state.
 //! - [`leftovers`]: what killed processes have left.
 //! - [`index`]: where a user's lines are.
 //! - [`shared_index`]: how processes share that.
@@ -34,6 +35,7 @@ pub mod localtime;
 pub mod lock;
 pub mod open_files;
 pub mod pragma;
+mod progress;
 pub mod record;
 pub mod rewrite;
 pub mod shared_index;

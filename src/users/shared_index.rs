@@ -173,7 +173,7 @@ impl SharedIndex {
 
     /// Under the lock.
     fn write(&self, table: &Table, basis: Basis) -> io::Result<()> {
-        if !self.is_ours()? {
+        if !is_index(&self.file)? {
             return Err(io::Error::other("a file of somebody else's"));
         }
         // First of all what says that this is nobody's table, last what says whose it is.
@@ -183,12 +183,13 @@ impl SharedIndex {
         let header = Header { shape: table.shape, boot: self.boot, basis };
         self.file.write_all_at(&header.to_bytes(), 0)
     }
+}
 
-    fn is_ours(&self) -> io::Result<bool> {
-        let mut start = [0; 8];
-        let len = read_as_far_as_possible(&self.file, &mut start, 0)?;
-        Ok(len == 0 || [MAGIC, MAGIC_BEFORE].contains(&u64::from_le_bytes(start)))
-    }
+/// Whether a file begins like an index, or is empty.
+pub(super) fn is_index(file: &File) -> io::Result<bool> {
+    let mut start = [0; 8];
+    let len = read_as_far_as_possible(file, &mut start, 0)?;
+    Ok(len == 0 || [MAGIC, MAGIC_BEFORE].contains(&u64::from_le_bytes(start)))
 }
 
 /// The header of a table that isn't to be used.
