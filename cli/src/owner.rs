@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use otpgate::ffi::identity::{as_user, groups_of};
+use otpgate::ffi::identity::{as_user, groups_of, members_of};
 use otpgate::users::access::{Access, Who};
 use otpgate::users::companion::directory_of;
 use otpgate::users::fault::Fault;
@@ -96,6 +96,11 @@ pub fn making_in<R>(place: Option<&Place>, directory: &Path, work: impl FnOnce()
     }
 }
 
+fn is_of_one_of(gid: u32, users: &[u32]) -> bool {
+    let members = members_of(gid);
+    !members.is_empty() && members.iter().all(|uid| *uid == 0 || users.contains(uid))
+}
+
 fn is_sticky(directory: &Access) -> bool {
     directory.mode & 0o1000 != 0
 }
@@ -178,6 +183,8 @@ impl Way {
                     Who::User(uid) if [contents.0, directory.uid].contains(&uid) => true,
                     // Whoever is in it is an administrator.
                     Who::Group(0) => true,
+                    // A user's own group, in which there is nobody else.
+                    Who::Group(gid) if is_of_one_of(gid, &[contents.0, directory.uid]) => true,
                     Who::User(uid) if uid == access.uid => false,
                     _ => is_kept,
                 };
