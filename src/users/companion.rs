@@ -187,7 +187,8 @@ pub fn mend(
 ) -> Result<Mended, Fault> {
     let inspect = |error| Fault::new("inspect", path, error);
     let was_there = path.symlink_metadata().is_ok();
-    if !was_there {
+    let mut is_new = !was_there;
+    if is_new {
         as_maker(&mut || create(path, users))?;
     }
     for _ in 0..TRIES {
@@ -206,9 +207,11 @@ pub fn mend(
                 "find out who put it there, and remove it",
             ));
         }
+        let is_suspect = is_suspect && !is_new;
         if is_suspect && matches!(content, Content::Rebuilt(_)) {
             as_maker(&mut || put_new(path, users).map_err(|error| Fault::new("replace", path, error)))?;
             notice(path, &old, "made anew, for those alone who may use the users file");
+            is_new = true;
             continue;
         }
         if is_suspect && matches!(content, Content::Kept(_)) {
