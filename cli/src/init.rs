@@ -21,8 +21,8 @@ use crate::{Failure, Result, account, check, owner, print};
 /// Make the users file with its lock, journal and index, or check those that are there
 ///
 /// The users file belongs to the server's user, mode 0660, because the server writes its state into it; lock, journal
-/// and index have the owner and group of the users file. A directory that isn't there is made, with mode 0770.
-/// What is there already is left alone and checked. Status 1 if a server run by that user would refuse logins.
+/// and index have the owner, group and mode of the users file. A directory that isn't there is made, with mode 0770.
+/// A users file that is there already is left alone and checked; its lock, journal and index get its rights. Status 1 if a server run by that user would refuse logins.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The user the server runs as [default: www-data or apache when run by root, else yourself]
