@@ -377,7 +377,7 @@ fn edits_under_the_lock_lose_no_login(start: Start) {
     let scope = tokens.iter().fold(Scope::new("area"), |scope, token| scope.token(token));
     let server = start(vec![scope.set(Setting::MaxLinger, 0)]);
     let place = server.at("area");
-    let lock = make_beside(place.users().path(), ".lock", 0o660);
+    let lock = make_beside(place.users().path(), ".lock", 0o600);
     let (over, granted) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|threads| {
         for token in &tokens {
@@ -551,10 +551,10 @@ fn a_large_file_in_a_directory_that_is_not_the_servers_needs_no_index_and_uses_o
         let shared = Root::new();
         let users = shared.write("users", [many_users().as_bytes(), &alice.line()].concat());
         root::give_to_server(&users);
-        make_beside(&users, ".lock", 0o660);
-        make_beside(&users, ".journal", 0o660);
+        make_beside(&users, ".lock", 0o644);
+        make_beside(&users, ".journal", 0o644);
         if has_index {
-            make_beside(&users, ".index", 0o660);
+            make_beside(&users, ".index", 0o644);
         }
         let scope = Scope::new("area").token(&alice).set(Setting::MaxLinger, 0).users_file(&users);
         let server = start(vec![scope]);

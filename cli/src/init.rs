@@ -22,8 +22,8 @@ use crate::{Failure, Result, account, check, owner, print};
 /// Make the users file with its lock, journal and index, or check those that are there
 ///
 /// The users file belongs to the server's user, mode 0660, because the server writes its state into it; lock, journal
-/// and index have the owner and group of the users file. A directory that isn't there is made, with mode 0770.
-/// What is there already is left alone and checked. Status 1 if a server run by that user would refuse logins.
+/// and index have the owner, group and mode of the users file. A directory that isn't there is made, with mode 0770.
+/// A users file that is there already is left alone and checked; its lock, journal and index get its rights. Status 1 if a server run by that user would refuse logins.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The user the server runs as [default: www-data or apache when run by root, else yourself]
@@ -100,7 +100,7 @@ fn make_directory(directory: &Path, (uid, gid): (u32, u32)) -> Result<()> {
     let fault = |error: io::Error| Fault::new("make the directory", directory, error);
     let parent = directory_of(directory);
     let there = parent.ancestors().find(|parent| parent.is_dir()).unwrap_or(Path::new("."));
-    let place = Place::of_new(there, &Access::plain(uid, gid, FILE_MODE))?;
+    let place = Place::of_new(there, true, &Access::plain(uid, gid, FILE_MODE))?;
     let opened = owner::making_in(place.as_ref(), there, || {
         DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
         DirBuilder::new().mode(0o700).create(directory)?;
@@ -129,7 +129,7 @@ fn make_users_file(file: &Path, (uid, gid): (u32, u32)) -> Result<bool> {
     }
     let fault = |error: io::Error| Fault::new("make", file, error);
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let place = Place::of_new(directory_of(file), &Access::plain(uid, gid, FILE_MODE))?;
+    let place = Place::of_new(directory_of(file), false, &Access::plain(uid, gid, FILE_MODE))?;
     let in_directory = |work: &mut dyn FnMut() -> io::Result<Option<File>>| {
         owner::making_in(place.as_ref(), directory_of(file), work)
     };

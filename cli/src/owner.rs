@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use otpgate::ffi::identity::{as_user, groups_of};
+use otpgate::ffi::identity::{as_user, groups_of, members_of};
 use otpgate::users::access::{Access, Who};
 use otpgate::users::companion::directory_of;
 use otpgate::users::fault::Fault;
@@ -57,9 +57,17 @@ impl Place {
         }
         let way = Way::to(users_file)?;
         let users = Access::at(&way.end).map_err(|error| Fault::new("inspect", &way.end, error))?;
-        let place = way.place(&users)?;
+        let directory = way.directory()?;
+        let place = way.place(&users, &directory)?;
+        if place.contents.0 != users.uid && !users.may_be_written_by(Who::User(place.contents.0)) {
+            return Err(Failure::new(format!(
+                "{} belongs to root, in a directory of {}, who may not write it: as root, this isn't touched; `chown` one of them",
+                way.end.display(),
+                account::names(directory.uid, directory.gid)
+            )));
+        }
         let metadata = std::fs::metadata(&way.end).map_err(|error| Fault::new("inspect", &way.end, error))?;
-        if metadata.is_file() && metadata.nlink() > 1 && metadata.uid() != way.directory()?.uid {
+        if metadata.is_file() && metadata.nlink() > 1 && metadata.uid() != directory.uid {
             return Err(Failure::new(format!(
                 "{} has another name elsewhere (a hard link), and its directory belongs to another user: as root, this isn't touched; copy it to a file of its own",
                 way.end.display()
@@ -68,13 +76,14 @@ impl Place {
         Ok(Some(place))
     }
 
-    /// Of one that is to be made in a directory that is there.
-    pub fn of_new(directory: &Path, users: &Access) -> Result<Option<Place>> {
+    /// Of one that is to be made in a directory that is there, or below it in a new one of the users file's owner.
+    pub fn of_new(directory: &Path, is_below: bool, users: &Access) -> Result<Option<Place>> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
         }
         let way = Way::to(&directory.join("users"))?;
-        way.place(users).map(Some)
+        let directory = if is_below { users.clone() } else { way.directory()? };
+        way.place(users, &directory).map(Some)
     }
 
     /// Runs `work` as whoever makes names in a directory: its owner. Where others could make what root then takes for
@@ -94,6 +103,11 @@ pub fn making_in<R>(place: Option<&Place>, directory: &Path, work: impl FnOnce()
         Some(place) => place.making_in(directory, work),
         None => Ok(work()),
     }
+}
+
+fn is_of_one_of(gid: u32, users: &[u32]) -> bool {
+    let members = members_of(gid);
+    !members.is_empty() && members.iter().all(|uid| *uid == 0 || users.contains(uid))
 }
 
 fn is_sticky(directory: &Access) -> bool {
@@ -162,8 +176,7 @@ impl Way {
         Ok(Access::at(directory).map_err(|error| Fault::new("inspect", directory, error))?)
     }
 
-    fn place(&self, users: &Access) -> Result<Place> {
-        let directory = self.directory()?;
+    fn place(&self, users: &Access, directory: &Access) -> Result<Place> {
         let contents = if users.uid == 0 && directory.uid != 0 {
             // A file of root's in somebody's directory: they may have put it there.
             (directory.uid, directory.gid)
@@ -178,6 +191,8 @@ impl Way {
                     Who::User(uid) if [contents.0, directory.uid].contains(&uid) => true,
                     // Whoever is in it is an administrator.
                     Who::Group(0) => true,
+                    // A user's own group, in which there is nobody else.
+                    Who::Group(gid) if is_of_one_of(gid, &[contents.0, directory.uid]) => true,
                     Who::User(uid) if uid == access.uid => false,
                     _ => is_kept,
                 };

@@ -59,6 +59,20 @@ pub fn file_uid() -> u32 {
     uid as u32
 }
 
+/// The users of a group by the system's user and group files.
+pub fn members_of(gid: u32) -> Vec<u32> {
+    let gid = gid.to_string();
+    let named: Vec<String> = entries("/etc/group")
+        .filter(|entry| entry.get(2) == Some(&gid))
+        .filter_map(|entry| entry.get(3).cloned())
+        .flat_map(|members| members.split(',').map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    entries("/etc/passwd")
+        .filter(|entry| entry.get(3) == Some(&gid) || entry.first().is_some_and(|name| named.contains(name)))
+        .filter_map(|entry| entry.get(2)?.parse().ok())
+        .collect()
+}
+
 /// Groups that a user has by the system's user and group files.
 pub fn own_groups_of(uid: u32) -> Vec<u32> {
     let entry = entries("/etc/passwd").find(|entry| entry.get(2) == Some(&uid.to_string()));

@@ -133,8 +133,8 @@ impl Access {
 
     /// What this file gives to anybody who doesn't have it on `users`, its owner aside.
     pub(super) fn beyond(&self, users: &Access) -> Beyond {
-        let mut more = self.group & !users.rights_of(Who::Group(self.gid));
-        more |= self.mode & 7 & !users.mode;
+        let groups = self.group & !users.rights_of(Who::Group(self.gid));
+        let mut more = self.mode & 7 & !users.mode;
         for &(who, rights) in &self.named {
             more |= rights & !users.rights_of(who);
         }
@@ -147,7 +147,11 @@ impl Access {
             };
             more |= self.named(who).unwrap_or(without_entry) & !rights;
         }
-        Beyond { anything: more != 0 || self.mode & 0o7100 & !users.mode != 0, write: more & WRITE != 0 }
+        Beyond {
+            anything: (groups | more) != 0 || self.mode & 0o7100 & !users.mode != 0,
+            write: (groups | more) & WRITE != 0,
+            is_the_groups: self.gid == users.gid && more & WRITE == 0,
+        }
     }
 
     /// Who can write it: names into it, if it is a directory. Root isn't told.
@@ -189,6 +193,8 @@ impl Access {
 pub(super) struct Beyond {
     pub anything: bool,
     pub write: bool,
+    /// It is the users file's own group, and nobody else, that can write it.
+    pub is_the_groups: bool,
 }
 
 /// Tag, rights and number of each entry: linux/posix_acl_xattr.h.
@@ -235,10 +241,19 @@ mod tests {
             (listed(0o660, &[(Who::User(30), 6), (Who::User(31), 0), (Who::Group(40), 6)]), true, true),
             (listed(0o660, &[(Who::User(30), 6), (Who::User(31), 0), (Who::User(32), 4)]), true, false),
         ] {
-            assert_eq!(other.beyond(&users), Beyond { anything, write }, "{other:?}");
+            let beyond = other.beyond(&users);
+            assert_eq!((beyond.anything, beyond.write), (anything, write), "{other:?}");
         }
         assert!(!plain(10, 20, 0o660).beyond(&plain(1, 20, 0o660)).anything, "whoever owns it");
-        assert!(plain(10, 20, 0o660).beyond(&plain(10, 20, 0o640)).write);
+        for (other, is_the_groups) in [
+            (plain(10, 20, 0o660), true),
+            (plain(10, 20, 0o666), false),
+            (plain(10, 21, 0o660), false),
+            (listed(0o660, &[(Who::User(30), 6)]), false),
+        ] {
+            let beyond = other.beyond(&plain(10, 20, 0o640));
+            assert_eq!((beyond.write, beyond.is_the_groups), (true, is_the_groups), "{other:?}");
+        }
     }
 
     #[test]

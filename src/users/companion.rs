@@ -48,8 +48,8 @@ pub(super) struct Opened {
     pub file: File,
     /// Somebody can write it who can't write the users file. What is in it may be theirs: [`renew`] it.
     pub is_suspect: bool,
-    /// Its group is the users file's.
-    pub is_of_group: bool,
+    /// That somebody is in the users file's group.
+    pub is_the_groups: bool,
 }
 
 /// Opens one for reading and writing, or makes it. Rights that are too few are given, and rights to read that are too
@@ -64,25 +64,21 @@ pub(super) fn open(path: &Path, users: &Access) -> Result<Opened, Fault> {
             }
             Err(refusal) => return Err(refusal.into_fault(path)),
         };
-        let Some(access) = judge(&file, path, users)? else {
+        let Some(judged) = judge(&file, path, users)? else {
             std::thread::sleep(PAUSE);
             continue;
         };
-        let beyond = access.beyond(users);
-        let opened = |file| Opened { file, is_suspect: beyond.write, is_of_group: access.gid == users.gid };
-        if beyond.write || is_right(&access, users) {
-            return Ok(opened(file));
+        let Judged { access, is_suspect, is_too_wide, is_the_groups } = judged;
+        if is_suspect || is_right(&access, users) {
+            return Ok(Opened { file, is_suspect, is_the_groups });
         }
         let done = may_change(&access) && put_right(&file, users, false).is_ok();
-        if !beyond.anything {
-            return Ok(opened(file));
-        }
-        if done && !Access::of(&file).map_err(|e| Fault::new("inspect", path, e))?.beyond(users).anything {
+        let is_too_wide = is_too_wide && !(done && is_narrow(&file, path, users)?);
+        if access.beyond(users).anything && !is_too_wide {
             notice(path, &access, "now for those alone who may use the users file");
-            return Ok(opened(file));
         }
-        // Not ours to narrow; ours to replace, perhaps.
-        return Ok(Opened { file, is_suspect: true, is_of_group: access.gid == users.gid });
+        // One that isn't ours to narrow may be ours to replace.
+        return Ok(Opened { file, is_suspect: is_too_wide, is_the_groups });
     }
     Err(several_names(path))
 }
@@ -94,8 +90,7 @@ pub(super) fn look(path: &Path, users: &Access) -> Result<Option<File>, Fault> {
         Err(refusal) if refusal.is_not_found() => return Ok(None),
         Err(refusal) => return Err(refusal.into_fault(path)),
     };
-    let access = judge(&file, path, users)?;
-    Ok(access.filter(|access| !access.beyond(users).anything).map(|_| file))
+    Ok(judge(&file, path, users)?.filter(|judged| !judged.is_too_wide).map(|_| file))
 }
 
 /// Puts a new and empty one in the place of one that others could write: they may still have it open. Where this user
@@ -118,8 +113,7 @@ pub(super) fn renew(path: &Path, opened: Opened, users: &Access) -> Result<File,
         }
         Err(_) => return Err(too_wide(path)),
     };
-    let access = judge(&file, path, users)?.ok_or_else(|| several_names(path))?;
-    if access.beyond(users).anything {
+    if judge(&file, path, users)?.is_none_or(|judged| judged.is_too_wide) {
         return Err(too_wide(path));
     }
     notice(path, &old, "made anew, for those alone who may use the users file");
@@ -148,11 +142,16 @@ pub(super) fn narrow(path: &Path, file: &File, users: &Access) -> Result<bool, F
     if !may_change(&old) || put_right(file, users, false).is_err() {
         return Ok(false);
     }
-    let is_narrow = !Access::of(file).map_err(fault)?.beyond(users).anything;
+    let is_narrow = is_narrow(file, path, users)?;
     if is_narrow {
         notice(path, &old, "now for those alone who may use the users file");
     }
     Ok(is_narrow)
+}
+
+fn is_narrow(file: &File, path: &Path, users: &Access) -> Result<bool, Fault> {
+    let now = Access::of(file).map_err(|error| Fault::new("inspect", path, error))?;
+    Ok(!now.beyond(users).anything)
 }
 
 /// What [`open`] would refuse or have to change, as this user; for a configuration test, which changes nothing.
@@ -162,12 +161,12 @@ pub(super) fn inspect(path: &Path, users: &Access) -> Result<Inspected, Fault> {
         Err(refusal) if refusal.is_not_found() => return Ok(Inspected::Missing),
         Err(refusal) => return Err(refusal.into_fault(path)),
     };
-    let access = judge(&file, path, users)?.ok_or_else(|| several_names(path))?;
-    if !access.beyond(users).anything {
+    let judged = judge(&file, path, users)?.ok_or_else(|| several_names(path))?;
+    if !judged.is_too_wide {
         return Ok(Inspected::Right);
     }
-    if may_change(&access) || can_create_beside(path) {
-        return Ok(Inspected::TooWide(access.mode));
+    if may_change(&judged.access) || can_create_beside(path) {
+        return Ok(Inspected::TooWide(judged.access.mode));
     }
     Err(too_wide(path))
 }
@@ -190,12 +189,13 @@ pub fn mend(
 ) -> Result<Mended, Fault> {
     let inspect = |error| Fault::new("inspect", path, error);
     let was_there = path.symlink_metadata().is_ok();
-    if !was_there {
+    let mut is_new = !was_there;
+    if is_new {
         as_maker(&mut || create(path, users))?;
     }
     for _ in 0..TRIES {
         let file = open_for_update(path).map_err(|refusal| refusal.into_fault(path))?;
-        let Some(old) = judge(&file, path, users)? else {
+        let Some(Judged { access: old, is_suspect, .. }) = judge(&file, path, users)? else {
             std::thread::sleep(PAUSE);
             continue;
         };
@@ -209,16 +209,20 @@ pub fn mend(
                 "find out who put it there, and remove it",
             ));
         }
-        let is_suspect = old.beyond(users).write;
+        let is_suspect = is_suspect && !is_new;
         if is_suspect && matches!(content, Content::Rebuilt(_)) {
             as_maker(&mut || put_new(path, users).map_err(|error| Fault::new("replace", path, error)))?;
             notice(path, &old, "made anew, for those alone who may use the users file");
+            is_new = true;
             continue;
         }
         if is_suspect && matches!(content, Content::Kept(_)) {
-            // Emptied by the next who locks: what is in it may have to be recovered first.
-            let (uid, gid) = (Some(Uid::from_raw(users.uid)), Some(Gid::from_raw(users.gid)));
-            let _ = (old.gid == users.gid).then(|| rustix::fs::fchown(&file, uid, gid));
+            // Made anew by the next who locks: what is in it may have to be recovered first.
+            if old.uid == 0 && file_uid() == 0 {
+                let owner = Some(Uid::from_raw(users.uid));
+                rustix::fs::fchown(&file, owner, None)
+                    .map_err(|error| Fault::new("change the owner of", path, error))?;
+            }
         } else if file_uid() == 0 && old.uid != users.uid || may_change(&old) && !is_right(&old, users) {
             put_right(&file, users, true).map_err(|error| Fault::new("change the rights to", path, error))?;
         }
@@ -252,8 +256,8 @@ fn open_for_update(path: &Path) -> Result<File, Refusal> {
     open::open(path, To::Write, Link::Refuse)
 }
 
-/// The rights to one that is ours. `None`: it is just being made or replaced.
-fn judge(file: &File, path: &Path, users: &Access) -> Result<Option<Access>, Fault> {
+/// Looks at one that is open. `None`: it is just being made or replaced.
+fn judge(file: &File, path: &Path, users: &Access) -> Result<Option<Judged>, Fault> {
     let inspect = |error| Fault::new("inspect", path, error);
     let metadata = file.metadata().map_err(inspect)?;
     if metadata.nlink() != 1 {
@@ -264,23 +268,42 @@ fn judge(file: &File, path: &Path, users: &Access) -> Result<Option<Access>, Fau
         }
     }
     let access = Access::of(file).map_err(inspect)?;
-    if !is_owned_by_one_of_us(&access, path, users) {
+    let directory = || Access::at(directory_of(path)).ok();
+    let is_trusted = is_owned_by_one_of_us(&access, users, directory);
+    // Whoever owns the directory can put anything in the users file's place as well, but not read it.
+    if !is_trusted && directory().is_none_or(|directory| directory.uid != access.uid) {
         let cause =
             format!("it belongs to user {}, who isn't one of those who have the users file", access.uid);
         return Err(Fault::of("use", path, &cause, FOREIGN_REMEDY));
     }
-    Ok(Some(access))
+    let beyond = access.beyond(users);
+    Ok(Some(Judged {
+        is_suspect: beyond.write || !is_trusted,
+        is_too_wide: beyond.anything || !is_trusted,
+        is_the_groups: beyond.is_the_groups && is_trusted,
+        access,
+    }))
 }
 
-fn is_owned_by_one_of_us(access: &Access, path: &Path, users: &Access) -> bool {
+/// What was found out about one that may be used, if not as it is.
+struct Judged {
+    access: Access,
+    /// Somebody can write it who can't write the users file.
+    is_suspect: bool,
+    /// Or read it.
+    is_too_wide: bool,
+    /// That somebody is in the users file's group.
+    is_the_groups: bool,
+}
+
+fn is_owned_by_one_of_us(access: &Access, users: &Access, directory: impl Fn() -> Option<Access>) -> bool {
     if [0, users.uid].contains(&access.uid) {
         return true;
     }
     if access.uid == file_uid() && can_write_users(access.uid, users) {
         return true;
     }
-    access.gid == users.gid
-        && Access::at(directory_of(path)).is_ok_and(|directory| users.is_everybodys_who_writes(&directory))
+    access.gid == users.gid && directory().is_some_and(|directory| users.is_everybodys_who_writes(&directory))
 }
 
 /// Ourselves, whose groups the system knows.

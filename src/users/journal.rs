@@ -245,7 +245,7 @@ impl<'l> Journal<'l> {
         // Others could write it. Where it may hold what a crash has left, and those others were the users file's group,
         // it is believed once; else nothing in it counts.
         let own = opened.file.try_clone().map_err(|error| Fault::new("open", &path, error))?;
-        if opened.is_of_group && holds_anything(&opened.file) {
+        if opened.is_the_groups && holds_anything(&opened.file) {
             Journal::open_file(locked, own, recovered)?.empty()?;
         } else {
             locked.users.sync_all().map_err(|error| Fault::new("sync", &locked.paths.resolved, error))?;

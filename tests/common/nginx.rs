@@ -19,6 +19,7 @@ const CONFIGURATION: &str = "nginx.conf";
 #[derive(Clone, Debug)]
 pub struct Nginx {
     workers: usize,
+    account: String,
     main: String,
     directives: String,
     server_directives: String,
@@ -32,6 +33,7 @@ impl Nginx {
     pub fn new(workers: usize) -> Nginx {
         Nginx {
             workers,
+            account: SERVER_ACCOUNT.to_owned(),
             main: String::new(),
             directives: String::new(),
             server_directives: String::new(),
@@ -56,6 +58,12 @@ impl Nginx {
     /// With several workers, each with a memory of its own.
     pub fn four() -> Nginx {
         Nginx::new(4)
+    }
+
+    /// With workers of another user and group.
+    pub fn account(mut self, user: &str, group: &str) -> Nginx {
+        self.account = format!("{user} {group}");
+        self
     }
 
     /// Directives outside of all blocks.
@@ -201,7 +209,7 @@ impl Kind for Nginx {
             root = root.path().display(),
         );
         if is_root() {
-            text += &format!("user {SERVER_ACCOUNT};\n");
+            text += &format!("user {};\n", self.account);
         }
         let fill_in = |text: &str| server::fill_in(text, root, ports, &Scope::new(""));
         text += &fill_in(&self.main);
