@@ -117,7 +117,7 @@ fn unwritable_directory_is_reported_only_where_it_is_needed() {
     let tested = Httpd::event().test(vec![area()], |root| {
         for name in ["users.lock", "users.journal"] {
             let path = root.write(directory(root).join(name), "");
-            root::set_mode(&path, 0o660);
+            root::set_mode(&path, 0o600);
             root::give_to_server(&path);
         }
         root::set_mode(&directory(root), 0o555);
