@@ -72,8 +72,14 @@ impl Access {
         if access.group == 0 {
             return Ok(access);
         }
-        let mut value = vec![0; 1 << 16];
-        match read(&mut value) {
+        // More than anybody writes; the other is what the system allows.
+        let mut value = vec![0; 512];
+        let mut len = read(&mut value);
+        if len == Err(Errno::RANGE) {
+            value.resize(1 << 16, 0);
+            len = read(&mut value);
+        }
+        match len {
             Ok(len) => value.truncate(len),
             Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(access),
             Err(error) => return Err(error.into()),

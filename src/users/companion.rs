@@ -55,11 +55,18 @@ pub(super) struct Opened {
 /// Opens one for reading and writing, or makes it. Rights that are too few are given, and rights to read that are too
 /// many taken away, where this user can; one that too many can write is left to [`renew`].
 pub(super) fn open(path: &Path, users: &Access) -> Result<Opened, Fault> {
-    for _ in 0..TRIES {
+    for tries in 0..TRIES {
         let file = match open_for_update(path) {
             Ok(file) => file,
             Err(refusal) if refusal.is_not_found() => {
                 create(path, users)?;
+                continue;
+            }
+            // Another process may just be giving it another group, or list.
+            Err(Refusal::System(_, error))
+                if error.kind() == io::ErrorKind::PermissionDenied && tries < 3 =>
+            {
+                std::thread::sleep(PAUSE);
                 continue;
             }
             Err(refusal) => return Err(refusal.into_fault(path)),
@@ -91,6 +98,11 @@ pub(super) fn look(path: &Path, users: &Access) -> Result<Option<File>, Fault> {
         Err(refusal) => return Err(refusal.into_fault(path)),
     };
     Ok(judge(&file, path, users)?.filter(|judged| !judged.is_too_wide).map(|_| file))
+}
+
+/// Whether a file beside the users file is one that somebody has left who may write that.
+pub(super) fn was_left_by_one_of_us(file: &File, path: &Path, users: &Access) -> bool {
+    judge(file, path, users).is_ok_and(|judged| judged.is_some())
 }
 
 /// Puts a new and empty one in the place of one that others could write: they may still have it open. Where this user
@@ -364,6 +376,12 @@ fn put_right(file: &File, users: &Access, also_owner: bool) -> io::Result<()> {
     let wanted = users.of_companion(if also_owner { users.uid } else { now.uid }, users.gid);
     if owner.is_none() && now.gid == users.gid && now.list() == wanted.list() {
         return Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(wanted.mode))?);
+    }
+    if owner.is_none() && now.is_like(&users.of_companion(now.uid, now.gid)) {
+        // As right as it gets, unless this user can give it that group.
+        if rustix::fs::fchown(file, None, Some(Gid::from_raw(users.gid))).is_err() {
+            return Ok(());
+        }
     }
     rustix::fs::fchmod(file, Mode::from_raw_mode(now.mode & 0o600))?;
     give(file, owner, users)

@@ -200,7 +200,7 @@ pub fn tidy(configured: &Path) -> Result<Tidied, Fault> {
     if seen.has_remains {
         journal.empty()?;
     }
-    leftovers::remove(&locked.paths);
+    leftovers::remove(&locked.paths, &locked.access);
     removed.retain(|path| path.symlink_metadata().is_err());
     Ok(Tidied { is_recovered: seen.is_pending, is_wiped: seen.has_remains, removed })
 }

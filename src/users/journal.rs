@@ -286,7 +286,7 @@ impl<'l> Journal<'l> {
                 // Whatever comes of it: what this process knew holds no longer.
                 *recovered = None;
                 journal.recover(is_recovered)?;
-                leftovers::remove(&locked.paths);
+                leftovers::remove(&locked.paths, &locked.access);
             }
         }
         *recovered = Some(id);

@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Mode, OFlags};
 
+use super::access::Access;
+use super::companion;
 use super::lock::{Paths, with_suffix};
 
 /// A companion is made under a temporary name without the lock: one as young as this may be in use.
@@ -74,7 +76,7 @@ pub(super) fn remove_other_name(companion: &Path, metadata: &std::fs::Metadata) 
 }
 
 /// Wipes and removes them. Under the lock.
-pub(super) fn remove(paths: &Paths) {
+pub(super) fn remove(paths: &Paths, users: &Access) {
     let Some(name) = paths.resolved.file_name() else { return };
     for path in find(paths) {
         let kind = path.file_name().and_then(|entry| kind_of(entry.as_bytes(), name.as_bytes()));
@@ -82,7 +84,7 @@ pub(super) fn remove(paths: &Paths) {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let Ok(file) = rustix::fs::open(&path, flags, Mode::empty()).map(File::from) else { continue };
         let Ok(metadata) = file.metadata() else { continue };
-        if !metadata.is_file() || metadata.nlink() != 1 {
+        if !companion::was_left_by_one_of_us(&file, &path, users) {
             continue;
         }
         match kind {

@@ -9,6 +9,7 @@ use std::path::Path;
 use jiff::tz::TimeZone;
 use rustix::fs::{Gid, Mode, OFlags, Uid, XattrFlags};
 
+use super::access::LIST;
 use super::fault::Fault;
 use super::index;
 use super::journal::Journal;
@@ -241,6 +242,10 @@ fn takes_after(file: &File, old: &File, before: &Metadata) -> bool {
         return false;
     }
     let Ok(attributes) = attributes(old) else { return false };
+    if !attributes.iter().any(|(name, _)| name == LIST.as_bytes()) {
+        // From the directory's default list.
+        let _ = rustix::fs::fremovexattr(file, LIST);
+    }
     for (name, value) in &attributes {
         if rustix::fs::fsetxattr(file, name, value, XattrFlags::empty()).is_err() {
             return false;
