@@ -69,7 +69,7 @@ pub(super) fn open(path: &Path, users: &Access) -> Result<Opened, Fault> {
                 std::thread::sleep(PAUSE);
                 continue;
             }
-            Err(refusal) => return Err(refusal.into_fault(path)),
+            Err(refusal) => return Err(refused(refusal, path)),
         };
         let Some(judged) = judge(&file, path, users)? else {
             std::thread::sleep(PAUSE);
@@ -95,7 +95,7 @@ pub(super) fn look(path: &Path, users: &Access) -> Result<Option<File>, Fault> {
     let file = match open::open(path, To::Read, Link::Refuse) {
         Ok(file) => file,
         Err(refusal) if refusal.is_not_found() => return Ok(None),
-        Err(refusal) => return Err(refusal.into_fault(path)),
+        Err(refusal) => return Err(refused(refusal, path)),
     };
     Ok(judge(&file, path, users)?.filter(|judged| !judged.is_too_wide).map(|_| file))
 }
@@ -111,7 +111,7 @@ pub(super) fn renew(path: &Path, opened: Opened, users: &Access) -> Result<File,
     let old = Access::of(&opened.file).map_err(|error| Fault::new("inspect", path, error))?;
     let replaced = put_new(path, users)
         .map_err(|error| Fault::new("replace", path, error))
-        .and_then(|()| open_for_update(path).map_err(|refusal| refusal.into_fault(path)));
+        .and_then(|()| open_for_update(path).map_err(|refusal| refused(refusal, path)));
     let file = match replaced {
         Ok(file) => file,
         Err(_) if may_change(&old) => {
@@ -171,7 +171,7 @@ pub(super) fn inspect(path: &Path, users: &Access) -> Result<Inspected, Fault> {
     let file = match open_for_update(path) {
         Ok(file) => file,
         Err(refusal) if refusal.is_not_found() => return Ok(Inspected::Missing),
-        Err(refusal) => return Err(refusal.into_fault(path)),
+        Err(refusal) => return Err(refused(refusal, path)),
     };
     let judged = judge(&file, path, users)?.ok_or_else(|| several_names(path))?;
     if !judged.is_too_wide {
@@ -206,7 +206,7 @@ pub fn mend(
         as_maker(&mut || create(path, users))?;
     }
     for _ in 0..TRIES {
-        let file = open_for_update(path).map_err(|refusal| refusal.into_fault(path))?;
+        let file = open_for_update(path).map_err(|refusal| refused(refusal, path))?;
         let Some(Judged { access: old, is_suspect, .. }) = judge(&file, path, users)? else {
             std::thread::sleep(PAUSE);
             continue;
@@ -262,6 +262,12 @@ fn holds(file: &File, content: Content) -> io::Result<bool> {
     let len = super::journal::read_as_far_as_possible(file, &mut bytes, 0)?;
     // Made and never written, or just cleared.
     Ok(bytes.iter().zip(start).take(len).all(|(&byte, &ours)| byte == 0 || byte == ours))
+}
+
+fn refused(refusal: Refusal, path: &Path) -> Fault {
+    let is_of_no_use = matches!(refusal, Refusal::NotRegular(_) | Refusal::TooLarge);
+    let fault = refusal.into_fault(path);
+    if is_of_no_use { Fault { remedy: "remove it, then run `otpgate init`", ..fault } } else { fault }
 }
 
 fn open_for_update(path: &Path) -> Result<File, Refusal> {
