@@ -22,7 +22,7 @@ pub(super) fn new_version_of(resolved: &Path) -> PathBuf {
     with_suffix(resolved, &format!(".{}.new", std::process::id()))
 }
 
-/// Files of dead processes. Who holds the lock makes none of them but by [`new_version_of`], so they are nobody's.
+/// Files of dead processes. Who holds the lock makes none of them but the new version that it removes itself, so they are nobody's.
 pub fn find(paths: &Paths) -> Vec<PathBuf> {
     let (Some(directory), Some(name)) = (paths.resolved.parent(), paths.resolved.file_name()) else {
         return Vec::new();
