@@ -68,7 +68,7 @@ fn a_forward_proxy_asks_for_proxy_authorization() {
     let alice = Token::hotp("alice").pin(PIN);
     let httpd = Httpd::event().module("auth_digest").module("proxy").module("proxy_http").directives(
         "ProxyRequests On\nListen 127.0.0.1:{other_port}\n\
-         <VirtualHost 127.0.0.1:{other_port}>\n<Location />\nRequire all granted\n</Location>\n</VirtualHost>\n\
+         <VirtualHost 127.0.0.1:{other_port}>\nServerName localhost\n<Location />\nRequire all granted\n</Location>\n</VirtualHost>\n\
          <Proxy *>\nAuthType Digest\nAuthName proxy\nAuthDigestProvider OTP\nRequire valid-user\n\
          OTPAuthUsersFile \"{root}/users/area/users\"\nOTPAuthMaxLinger 0\n</Proxy>",
     );

@@ -9,11 +9,10 @@ use otpgate::users::check::{self, Finding, Severity};
 use otpgate::users::companion::{self, Mended};
 use otpgate::users::edit;
 use otpgate::users::fault::Fault;
-use otpgate::users::lock::Paths;
 use rustix::fs::Mode;
 use serde_json::{Value, json};
 
-use crate::owner::Place;
+use crate::owner::Opened;
 use crate::{Result, account, owner, print, tokens};
 
 /// Report every problem of the users file, with line numbers
@@ -110,21 +109,20 @@ fn fixed(done: &[String]) -> String {
 
 /// Mends what it can; `done` is what was done so far, in words.
 fn fix(file: &Path, done: &mut Vec<String>) -> Result<()> {
-    let users = owner::acting(file, || {
-        let opened = edit::open_users(file)?;
-        let users = opened.metadata().map_err(|error| Fault::new("inspect", file, error))?;
+    let opened = Opened::new(file)?;
+    let users = opened.acting(|| {
+        let users = opened.file.metadata().map_err(|error| Fault::new("inspect", file, error))?;
         let mode = users.mode() & 0o7777;
         // Logins read and write it as its owner or its group.
         let closed = (mode & !0o007) | 0o600;
         if mode != closed {
-            rustix::fs::fchmod(&opened, Mode::from_raw_mode(closed))
+            rustix::fs::fchmod(&opened.file, Mode::from_raw_mode(closed))
                 .map_err(|error| Fault::new("change the mode of", file, error))?;
             done.push(format!("{} had mode {mode:04o}, now {closed:04o}", file.display()));
         }
-        Ok(Access::of(&opened).map_err(|error| Fault::new("inspect", file, error))?)
+        Ok(Access::of(&opened.file).map_err(|error| Fault::new("inspect", file, error))?)
     })?;
-    let paths = Paths::resolve(file)?;
-    for (path, mended) in companions(&paths, &users)? {
+    for (path, mended) in companions(&opened, &users)? {
         let Mended { was_there, old, new } = mended;
         let shown = path.display();
         if !was_there {
@@ -144,7 +142,7 @@ fn fix(file: &Path, done: &mut Vec<String>) -> Result<()> {
         done.push(format!("{}: a rewrite that was cut short is finished", file.display()));
     }
     if tidied.is_wiped {
-        done.push(format!("wiped PINs and keys from {}", paths.journal().display()));
+        done.push(format!("wiped PINs and keys from {}", opened.paths.journal().display()));
     }
     done.extend(tidied.removed.iter().map(|path| format!("removed {}", path.display())));
     let mended = owner::acting(file, || Ok(edit::mend(file, tokens::now())?))?;
@@ -159,13 +157,12 @@ fn fix(file: &Path, done: &mut Vec<String>) -> Result<()> {
 }
 
 /// Makes what isn't there of a users file's companions, and gives all of them to those who have the users file.
-pub fn companions(paths: &Paths, users: &Access) -> Result<Vec<(PathBuf, Mended)>> {
-    let place = Place::of(&paths.resolved)?;
+pub fn companions(opened: &Opened, users: &Access) -> Result<Vec<(PathBuf, Mended)>> {
     let mut all = Vec::new();
-    for (path, content) in paths.companions() {
+    for (path, content) in opened.paths.companions() {
         let directory = companion::directory_of(&path);
         let as_maker = |make: &mut dyn FnMut() -> std::result::Result<(), Fault>| {
-            let made = owner::making_in(place.as_ref(), directory, make);
+            let made = owner::making_in(opened.place.as_ref(), directory, make);
             made.map_err(|failure| Fault::of("make", &path, &failure.to_string(), "see the cause"))?
         };
         let mended = companion::mend(&path, users, content, as_maker)?;

@@ -13,10 +13,10 @@ use otpgate::users::check as findings;
 use otpgate::users::companion::{self, directory_of};
 use otpgate::users::fault::Fault;
 use otpgate::users::journal::Journal;
-use otpgate::users::lock::{Locked, Paths};
+use otpgate::users::lock::Locked;
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 
-use crate::owner::Place;
+use crate::owner::{Opened, Place};
 use crate::{Failure, Result, account, check, owner, print};
 
 /// Make the users file with its lock, journal and index, or check those that are there
@@ -53,10 +53,10 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     make_directory(directory_of(file), files_owner)?;
     let was_there = !make_users_file(file, files_owner)?;
     // Before anything is said of it: whatever a link leads to may be nobody's business here.
-    Place::of(file)?;
-    let users = Access::at(file).map_err(|error| Fault::new("inspect", file, error))?;
+    let opened = Opened::new(file)?;
+    let users = Access::of(&opened.file).map_err(|error| Fault::new("inspect", file, error))?;
     tell(file, &users, was_there)?;
-    for (path, mended) in check::companions(&Paths::resolve(file)?, &users)? {
+    for (path, mended) in check::companions(&opened, &users)? {
         tell(&path, &mended.new, mended.was_there)?;
         if (mended.new.uid, mended.new.gid) != (users.uid, users.gid) {
             print(format_args!(

@@ -8,13 +8,17 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
+use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use otpgate::ffi::identity::{as_user, groups_of, members_of};
+use otpgate::files::open::{self, Link, To};
 use otpgate::users::access::{Access, Who};
 use otpgate::users::companion::directory_of;
+use otpgate::users::edit;
 use otpgate::users::fault::Fault;
+use otpgate::users::lock::Paths;
 use rustix::fs::{Gid, Uid};
 
 use crate::account::{self, Account};
@@ -47,6 +51,40 @@ fn with_access<R>((uid, gid): (u32, u32), work: impl FnOnce() -> R) -> Result<R>
 pub struct Place {
     /// Who reads and writes the file.
     contents: (u32, u32),
+    /// The file, all links followed. Nobody follows any again: who owns the directory could plant one meanwhile.
+    end: PathBuf,
+}
+
+/// A users file, opened once: what is done beside it is done beside this one, whatever its name leads to by then.
+pub struct Opened {
+    /// It.
+    pub file: File,
+    /// Where it was found.
+    pub paths: Paths,
+    /// `None` for anybody but root.
+    pub place: Option<Place>,
+}
+
+impl Opened {
+    /// Opens it as its owner.
+    pub fn new(users_file: &Path) -> Result<Opened> {
+        let Some(place) = Place::of(users_file)? else {
+            let (paths, file) = (Paths::resolve(users_file)?, edit::open_users(users_file)?);
+            return Ok(Opened { file, paths, place: None });
+        };
+        let paths = Paths { configured: users_file.to_owned(), resolved: place.end.clone() };
+        let refused = |refusal: open::Refusal| Failure::from(refusal.into_fault(&place.end));
+        let file = with_access(place.contents, || open::open(&place.end, To::Read, Link::Refuse))?;
+        Ok(Opened { file: file.map_err(refused)?, paths, place: Some(place) })
+    }
+
+    /// Runs `work` as [`acting`] does.
+    pub fn acting<R>(&self, work: impl FnOnce() -> Result<R>) -> Result<R> {
+        match &self.place {
+            Some(place) => with_access(place.contents, work)?,
+            None => work(),
+        }
+    }
 }
 
 impl Place {
@@ -184,15 +222,20 @@ impl Way {
             (users.uid, users.gid)
         };
         for (path, access, next) in &self.steps {
+            // Who owns the directory could put anything in the place of a file that isn't theirs to write.
+            let may_write = directory.uid == 0
+                || directory.uid == contents.0
+                || users.may_be_written_by(Who::User(directory.uid));
+            let trusted = [contents.0, if may_write { directory.uid } else { contents.0 }];
             let is_kept =
-                is_sticky(access) && next.is_none_or(|owner| [0, contents.0, directory.uid].contains(&owner));
+                is_sticky(access) && next.is_none_or(|owner| owner == 0 || trusted.contains(&owner));
             for who in access.writers() {
                 let may = match who {
-                    Who::User(uid) if [contents.0, directory.uid].contains(&uid) => true,
+                    Who::User(uid) if trusted.contains(&uid) => true,
                     // Whoever is in it is an administrator.
                     Who::Group(0) => true,
                     // A user's own group, in which there is nobody else.
-                    Who::Group(gid) if is_of_one_of(gid, &[contents.0, directory.uid]) => true,
+                    Who::Group(gid) if is_of_one_of(gid, &trusted) => true,
                     Who::User(uid) if uid == access.uid => false,
                     _ => is_kept,
                 };
@@ -201,7 +244,7 @@ impl Way {
                 }
             }
         }
-        Ok(Place { contents })
+        Ok(Place { contents, end: self.end.clone() })
     }
 
     fn refusal(&self, directory: &Path, access: &Access, who: Who, owner: u32) -> Failure {

@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs::{self, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 
 use common::{Ran, Site, own_name};
@@ -99,6 +99,49 @@ fn a_rewrite_that_was_cut_short_is_an_error_and_is_finished() {
     finds(&site, 1, "error: ", "users.journal holds a rewrite of the users file that was cut short");
     fixes(&site, "a rewrite that was cut short is finished");
     assert_eq!(site.content(), before);
+}
+
+/// CRC-32 (IEEE), bit by bit.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0u32, |sum, &byte| {
+        (0..8).fold(
+            sum ^ u32::from(byte),
+            |sum, _| if sum & 1 == 1 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 },
+        )
+    })
+}
+
+#[test]
+fn who_only_looks_sees_no_half_of_a_rewrite_that_was_cut_short() {
+    let site = site();
+    site.run(&["add", "second", "--no-pin", "-q"], "").is(0);
+    let journal = beside(&site, ".journal");
+    let whole = fs::read(site.users()).unwrap();
+    // What a kill in the middle of a rewrite in place leaves: the image in the journal, a part of it in the file.
+    let header = fs::read(&journal).unwrap();
+    assert_eq!(header[16..24], [0; 8], "the journal has no frame");
+    let inode = fs::metadata(site.users()).unwrap().ino();
+    let body = [&[2][..], &inode.to_le_bytes(), &whole].concat();
+    let mut frame = [&b"OTPFRAME"[..], &header[8..16], &[0; 8], &(body.len() as u64).to_le_bytes()].concat();
+    let sum = crc32(&[&frame[..], &body].concat());
+    frame.extend(u64::from(sum).to_le_bytes());
+    frame.extend(&body);
+    write_at(&journal, 4096, &frame);
+    OpenOptions::new().write(true).open(site.users()).unwrap().set_len(whole.len() as u64 - 120).unwrap();
+    let ran = site.run(&["list"], "");
+    ran.is(0);
+    assert!(ran.out.contains("second"), "{}", ran.out);
+    assert_eq!(fs::read(site.users()).unwrap(), whole);
+}
+
+#[test]
+fn a_file_of_the_admins_own_with_a_date_for_a_number_stays() {
+    let site = site();
+    let own = beside(&site, ".20261125.new");
+    fs::write(&own, "HOTP bob - 00\n").unwrap();
+    let ran = check(&site, &["--fix"]);
+    ran.is(0);
+    assert_eq!(fs::read_to_string(&own).unwrap(), "HOTP bob - 00\n");
 }
 
 #[test]

@@ -191,6 +191,8 @@ fn a_file_of_roots_in_somebodys_directory_is_no_more_than_theirs() {
     fs::remove_file(scene.users()).expect("planted");
     let other = scene.write("hers/other", &line(), BOB, 0o600);
     fs::hard_link(&other, scene.users()).expect("a second name");
+    all_refuse(&scene, &scene.users(), "who could put anything in the place of");
+    give(&other, BOB, 0o666);
     all_refuse(&scene, &scene.users(), "has another name elsewhere (a hard link)");
 }
 
@@ -269,4 +271,56 @@ fn with_links_that_are_roots_or_the_owners_own_every_verb_works() {
         }
     }
     assert!(users.with_extension("journal").exists());
+}
+
+#[test]
+fn a_directory_of_somebody_who_may_not_write_the_file_gets_nothing_done_as_root() {
+    let Some(scene) = scene() else { return };
+    let users = scene.write("hers/users", &format!("HOTP alice - {KEY}\n"), BOB, 0o600);
+    let before = scene.everything();
+    for args in VERBS {
+        let output = scene.run(&users, args);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{args:?}: {told}");
+        assert!(told.contains("who could put anything in the place of"), "{args:?}: {told}");
+    }
+    assert!(scene.everything() == before);
+}
+
+/// She owns the directory and the file, and swaps it with a link while root is at work.
+#[test]
+fn a_file_that_is_swapped_with_a_link_again_and_again_has_root_make_nothing_elsewhere() {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    let Some(scene) = scene() else { return };
+    fs::create_dir(scene.path("roots")).expect("a directory");
+    let target = scene.write("roots/conf", "x\n", 0, 0o644);
+    let users = scene.write("hers/users", &format!("HOTP alice - {KEY}\n"), MALLORY, 0o600);
+    let link = scene.path("hers/link");
+    symlink(&target, &link).expect("a link");
+    rustix::fs::chownat(
+        CWD,
+        &link,
+        Some(rustix::fs::Uid::from_raw(MALLORY)),
+        Some(rustix::fs::Gid::from_raw(MALLORY)),
+        rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+    )
+    .expect("root may");
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                renameat_with(CWD, &users, CWD, &link, RenameFlags::EXCHANGE).expect("both are there");
+            }
+        });
+        for round in 0..150 {
+            let args: &[&str] = if round % 2 == 0 { &["check", "--fix", "--as", "daemon"] } else { VERBS[0] };
+            scene.run(&users, args);
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let names = |path: &str| fs::read_dir(scene.path(path)).expect("a directory").count();
+    assert_eq!(names("roots"), 1, "root has made something beside its own file");
+    let metadata = fs::metadata(&target).expect("there");
+    assert_eq!((metadata.uid(), metadata.mode() & 0o7777), (0, 0o644));
+    assert_eq!(fs::read(&target).expect("there"), b"x\n");
 }

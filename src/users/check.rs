@@ -328,7 +328,7 @@ fn of_pragma(line: &[u8], place: &str) -> Option<Finding> {
 /// Lines that belong together though they don't look it, or look it though they don't: several lines for one token, and
 /// names that differ only in upper and lower case.
 pub fn repetitions(configured: &Path) -> Result<Vec<Finding>, Fault> {
-    let content = super::edit::snapshot(configured)?;
+    let content = super::edit::as_it_stands(configured)?;
     let zone = TimeZone::UTC;
     let mut findings = Vec::new();
     let mut names: HashMap<Vec<u8>, (&[u8], u64)> = HashMap::new();
@@ -363,7 +363,7 @@ const LINE_MAX_OF_ANCESTOR: usize = 1000;
 
 /// What mod_authn_otp couldn't read, or would take for something else, if the site went back to it.
 pub fn unknown_to_mod_authn_otp(configured: &Path) -> Result<Vec<Finding>, Fault> {
-    let content = super::edit::snapshot(configured)?;
+    let content = super::edit::as_it_stands(configured)?;
     let zone = TimeZone::UTC;
     let mut findings = Vec::new();
     let mut users: HashMap<&[u8], u64> = HashMap::new();

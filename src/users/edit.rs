@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::fault::Fault;
 use super::journal::{self, Journal};
 use super::leftovers;
-use super::lock::Locked;
+use super::lock::{Locked, Paths};
 use super::pragma::{self, PragmaError};
 use super::record::{self, Record, RecordError};
 use super::rewrite::{self, HeadError};
@@ -118,18 +118,38 @@ pub fn open_users(configured: &Path) -> Result<File, Fault> {
     open(configured, To::Read, Link::Follow).map_err(|refusal| refusal.into_fault(configured))
 }
 
-/// The content at one moment, without the lock if nobody is writing.
+/// The content at one moment, without the lock if nobody is writing. What was cut short is finished first.
 pub fn snapshot(configured: &Path) -> Result<Content, Fault> {
-    for _ in 0..READ_TRIES {
-        let file = open_users(configured)?;
-        let before = rewrite::inspect(&file, configured)?;
-        if let Ok(bytes) = rewrite::read_whole(&file, &before) {
-            return Ok(Content::new(bytes));
-        }
+    let journal = Paths::resolve(configured)?.journal();
+    let is_rewriting = || open(&journal, To::Read, Link::Refuse).is_ok_and(|it| journal::is_rewriting(&it));
+    if !is_rewriting()
+        && let Some(content) = read_standing(configured)?
+    {
+        return Ok(content);
     }
     let locked = Locked::acquire(configured)?;
     Journal::open(&locked, &mut None)?;
     read(&locked)
+}
+
+/// The same for somebody who is to tell of what was cut short, and to change nothing.
+pub(super) fn as_it_stands(configured: &Path) -> Result<Content, Fault> {
+    match read_standing(configured)? {
+        Some(content) => Ok(content),
+        None => snapshot(configured),
+    }
+}
+
+/// `None`: it doesn't stand still.
+fn read_standing(configured: &Path) -> Result<Option<Content>, Fault> {
+    for _ in 0..READ_TRIES {
+        let file = open_users(configured)?;
+        let before = rewrite::inspect(&file, configured)?;
+        if let Ok(bytes) = rewrite::read_whole(&file, &before) {
+            return Ok(Some(Content::new(bytes)));
+        }
+    }
+    Ok(None)
 }
 
 /// The number of the first line for us alone that is about a user. Where the user isn't listed, it was left when they were

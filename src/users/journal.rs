@@ -34,7 +34,7 @@ use zeroize::Zeroizing;
 
 pub use self::disk::{Disk, read_as_far_as_possible};
 pub use self::frame::SlotWrite;
-use self::frame::{Entry, FrameAt, Head};
+use self::frame::{Entry, FrameAt};
 pub use self::header::{Basis, Header, Place};
 use super::companion;
 use super::fault::Fault;
@@ -155,12 +155,8 @@ fn quiet_header(journal: &impl Disk, life: Option<Life>) -> io::Result<Option<He
         return Ok(None);
     }
     // A frame after the last one that the header knows, or one that was to be forgotten.
-    let is_begun = match frame::read(journal, header.tail)? {
-        FrameAt::Nothing => false,
-        FrameAt::Broken(Head { place, .. }) | FrameAt::Whole { place, .. } => {
-            place == header.place || header.place.sequence == 0
-        }
-    };
+    let is_begun = frame::begun_at(journal, header.tail)?
+        .is_some_and(|place| place == header.place || header.place.sequence == 0);
     Ok((!is_begun && !is_replacing(journal)).then_some(header))
 }
 
@@ -194,6 +190,12 @@ pub struct Contents {
     pub has_remains: bool,
 }
 
+/// Whether the whole users file is being written anew, or was when that was cut short.
+pub(super) fn is_rewriting(journal: &impl Disk) -> bool {
+    let is_in_place = || Header::read(journal).is_some() && Header::read_unless_rewriting(journal).is_none();
+    is_replacing(journal) || is_in_place()
+}
+
 /// Looks at a journal. Somebody may be at work on it: what is pending may be over in a moment.
 pub fn inspect(journal: &File) -> io::Result<Contents> {
     let mut start = [0; 8];
@@ -205,11 +207,7 @@ pub fn inspect(journal: &File) -> io::Result<Contents> {
         FrameAt::Whole { body, .. } => Entry::parse_all(&body).is_none(),
         _ => false,
     };
-    let header = Header::read(journal);
-    let is_pending = is_replacing(journal)
-        || header.is_some_and(|header| {
-            header.place.sequence == 0 && frame::is_image_at_start(journal, header.place.generation)
-        });
+    let (header, is_pending) = (Header::read(journal), is_rewriting(journal));
     let tail = header.map_or(FRAMES_START, |header| header.tail.max(FRAMES_START));
     let rest = journal.metadata()?.len().saturating_sub(tail);
     let mut rest = Zeroizing::new(vec![0; rest as usize]);
@@ -663,7 +661,7 @@ impl<D: Disk> Journal<'_, D> {
     /// Whether an image was begun here or is not wiped.
     fn has_remains(&self) -> Result<bool, Fault> {
         let first = frame::read(&self.file, FRAMES_START).map_err(|error| self.fault("read", error))?;
-        Ok(matches!(first, FrameAt::Broken(_)) || self.size()? > self.capacity)
+        Ok(matches!(first, FrameAt::Broken) || self.size()? > self.capacity)
     }
 
     fn write_header(&self) -> Result<(), Fault> {

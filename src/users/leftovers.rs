@@ -17,6 +17,9 @@ use super::lock::{Paths, with_suffix};
 /// A companion is made under a temporary name without the lock: one as young as this may be in use.
 const MAY_BE_IN_USE: Duration = Duration::from_secs(60);
 
+/// No process has a higher number (proc(5), pid_max): `users.20261125.new` is somebody's own.
+const PID_MAX: u64 = 1 << 22;
+
 /// The name under which a process makes a new users file.
 pub(super) fn new_version_of(resolved: &Path) -> PathBuf {
     with_suffix(resolved, &format!(".{}.new", std::process::id()))
@@ -45,7 +48,8 @@ enum Kind {
 fn kind_of(entry: &[u8], name: &[u8]) -> Option<Kind> {
     let rest = entry.strip_prefix(name)?.strip_prefix(b".")?;
     if let Some(pid) = rest.strip_suffix(b".new") {
-        return (!pid.is_empty() && pid.iter().all(u8::is_ascii_digit)).then_some(Kind::NewVersion);
+        let is_pid = super::line::number(pid).is_some_and(|number| number <= PID_MAX);
+        return is_pid.then_some(Kind::NewVersion);
     }
     let at = rest.iter().position(|&b| b == b'.')?;
     let (companion, random) = (&rest[..at], &rest[at + 1..]);

@@ -16,6 +16,8 @@ use crate::users::slot::{self, Slot};
 const MAGIC: u64 = u64::from_le_bytes(*b"OTPFRAME");
 pub(super) const HEAD_LEN: usize = 40;
 
+const PIECE: usize = 1 << 16;
+
 const SLOT: u8 = 1;
 const IMAGE: u8 = 2;
 const SLOT_ENTRY_LEN: usize = 1 + 8 + 8 + 8 + 16 + 2 * slot::LEN;
@@ -101,9 +103,9 @@ impl Entry {
 
 /// A frame's first words.
 #[derive(Clone, Copy)]
-pub(super) struct Head {
-    pub(super) place: Place,
-    pub(super) body_len: u64,
+struct Head {
+    place: Place,
+    body_len: u64,
     sum: u64,
 }
 
@@ -111,7 +113,7 @@ pub(super) struct Head {
 pub(super) enum FrameAt {
     Nothing,
     /// The head of a frame whose body isn't whole: it was cut short, or is being wiped.
-    Broken(Head),
+    Broken,
     Whole {
         place: Place,
         body: zeroize::Zeroizing<Vec<u8>>,
@@ -148,6 +150,13 @@ fn parse_head(bytes: &[u8; HEAD_LEN]) -> Option<Head> {
     (word(0) == MAGIC).then(|| Head { place, body_len: word(3), sum: word(4) })
 }
 
+/// The place of a frame that begins at an offset, whole or not.
+pub(super) fn begun_at(journal: &impl Disk, at: u64) -> io::Result<Option<Place>> {
+    let mut bytes = [0; HEAD_LEN];
+    let read = journal.read_at(&mut bytes, at)?;
+    Ok(parse_head(&bytes).filter(|_| read == HEAD_LEN).map(|head| head.place))
+}
+
 /// Reads what stands at an offset of a journal.
 pub(super) fn read(journal: &impl Disk, at: u64) -> io::Result<FrameAt> {
     let mut bytes = [0; HEAD_LEN];
@@ -158,13 +167,27 @@ pub(super) fn read(journal: &impl Disk, at: u64) -> io::Result<FrameAt> {
     let start = at + HEAD_LEN as u64;
     let size = journal.stamp()?.size();
     let Some(end) = start.checked_add(head.body_len).filter(|&end| end <= size) else {
-        return Ok(FrameAt::Broken(head));
+        return Ok(FrameAt::Broken);
     };
-    let mut body = zeroize::Zeroizing::new(vec![0; head.body_len as usize]);
-    if journal.read_at(&mut body, start)? < body.len() || sum_of(&bytes[..32], &body) != head.sum {
-        return Ok(FrameAt::Broken(head));
+    // In pieces first: what a length says by itself is no reason to take so much memory.
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(&bytes[..32]);
+    let mut piece = zeroize::Zeroizing::new(vec![0; PIECE.min(head.body_len as usize)]);
+    let mut from = start;
+    while from < end {
+        let len = piece.len().min((end - from) as usize);
+        if journal.read_at(&mut piece[..len], from)? < len {
+            return Ok(FrameAt::Broken);
+        }
+        sum.update(&piece[..len]);
+        from += len as u64;
     }
-    Ok(FrameAt::Whole { place: head.place, body, end })
+    if u64::from(sum.finalize()) != head.sum {
+        return Ok(FrameAt::Broken);
+    }
+    let mut body = zeroize::Zeroizing::new(vec![0; head.body_len as usize]);
+    let is_still_there = journal.read_at(&mut body, start)? == body.len();
+    Ok(if is_still_there { FrameAt::Whole { place: head.place, body, end } } else { FrameAt::Broken })
 }
 
 /// Whether the journal begins with an image of the whole file, whole or not, of that generation.
