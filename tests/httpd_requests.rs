@@ -335,7 +335,7 @@ fn requests_without_tls_are_forbidden_before_credentials_are_looked_at() {
         .directives(
             "LogLevel ssl:error http2:error\n\
              Listen 127.0.0.1:{other_port}\n\
-             <VirtualHost 127.0.0.1:{other_port}>\n\
+             <VirtualHost 127.0.0.1:{other_port}>\nServerName localhost\n\
              SSLEngine on\n\
              Protocols h2 http/1.1\n\
              SSLCertificateFile {root}/certificate.pem\n\
