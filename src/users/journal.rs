@@ -14,8 +14,8 @@
 //!
 //! Frames count only from the first one on, with its generation and in sequence; the generation is random and
 //! changes whenever the journal starts over. What we assume of the disk: a synced write stays; a write that
-//! isn't synced may be lost, torn at any byte, or overtake others. A sync that fails may have lost what it was to save, and the next one won't tell:
-//! then everything is written again before it is synced again.
+//! isn't synced may be lost, torn at any byte, or overtake others. A sync that fails may have lost what it was to
+//! save, and the next one won't tell: then everything is written again before it is synced again.
 //!
 //! Readers don't take the lock. They see each change of ours by the header's [`Place`], whatever the clock says, and
 //! they wait for whoever rewrites the whole file in place.
@@ -209,7 +209,8 @@ pub fn inspect(journal: &File) -> io::Result<Contents> {
     };
     let (header, is_pending) = (Header::read(journal), is_rewriting(journal));
     let tail = header.map_or(FRAMES_START, |header| header.tail.max(FRAMES_START));
-    let rest = journal.metadata()?.len().saturating_sub(tail);
+    // No more than a journal keeps: what its size says by itself is no reason to take memory.
+    let rest = journal.metadata()?.len().saturating_sub(tail).min(CAPACITY);
     let mut rest = Zeroizing::new(vec![0; rest as usize]);
     Disk::read_at(journal, &mut rest, tail)?;
     let has_remains = !is_pending
