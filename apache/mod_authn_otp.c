@@ -10,7 +10,7 @@
  *                   processed; twice at start, once per restart:             a new gate
  *   directives      then, and once more per request for .htaccess files:     otpgate_settings_set()
  *   check_config    after the directives, in a configuration test as well:   otpgate_settings_check()
- *   access checks   per request, before anything looks at credentials:       OTPAuthRequireTLS
+ *   access checks   per request, before anything looks at credentials:       OTPAuthRequireTLS, otpgate_admit()
  *   the provider    per request and again for each sub-request or redirect
  *                   into a section with other settings:                      otpgate_basic(), or for Digest
  *                                                                            otpgate_digest_match()
@@ -60,7 +60,9 @@ APLOG_USE_MODULE(authn_otp); /* for `LogLevel authn_otp:debug` */
 /* One section's configuration. */
 typedef struct {
     otpgate_settings settings;
-    int listed; /* already in `sections` */
+    int listed;      /* already in `sections` */
+    int has_basic;   /* the providers of Basic are named here or above */
+    int basic_asks;  /* we are one of them */
 } otp_dir_conf;
 
 /* What all sub-requests and internal redirects of one client request share. */
@@ -314,10 +316,19 @@ static otpgate_str client_address(const request_rec *r)
     return str(NULL);
 }
 
+/* Goes out with the refusal, whoever makes it. */
+static void note_retry_after(request_rec *r, const otpgate_answer *answer)
+{
+    if (answer->retry_after) {
+        apr_table_setn(r->err_headers_out, "Retry-After", apr_psprintf(r->pool, "%u", answer->retry_after));
+    }
+}
+
 /* Does with a decision what is the same for Basic and Digest. */
 static authn_status carry_out(request_rec *r, otp_request *state, otpgate_answer *answer)
 {
     record_result(r, state, answer->result, answer->verdict == OTPGATE_GRANTED);
+    note_retry_after(r, answer);
     if (answer->verdict == OTPGATE_GRANTED && answer->upstream_len) {
         apr_table_setn(r->headers_in, authorization_header(r),
                        apr_pstrmemdup(r->pool, answer->upstream, answer->upstream_len));
@@ -336,6 +347,15 @@ static authn_status carry_out(request_rec *r, otp_request *state, otpgate_answer
     }
 }
 
+static void fill_login(otpgate_login *login, request_rec *r, otp_call *call)
+{
+    memset(login, 0, sizeof(*login));
+    login->settings = &call->conf->settings;
+    login->authorization = str(apr_table_get(r->headers_in, authorization_header(r)));
+    login->address = client_address(r);
+    login->request = call;
+}
+
 static authn_status check_password(request_rec *r, const char *user, const char *password)
 {
     otp_request *state = request_state(r);
@@ -347,14 +367,10 @@ static authn_status check_password(request_rec *r, const char *user, const char 
     if (!may_judge(r, state, &refusal)) {
         return refusal;
     }
-    memset(&login, 0, sizeof(login));
-    login.settings = &call.conf->settings;
+    fill_login(&login, r, &call);
     login.user = str(user);
     login.password = str(password);
-    login.authorization = str(apr_table_get(r->headers_in, authorization_header(r)));
-    login.address = client_address(r);
     login.memory = &state->memory;
-    login.request = &call;
 
     otpgate_basic(gate, &login, &answer);
     return carry_out(r, state, &answer);
@@ -469,6 +485,28 @@ static int require_tls(request_rec *r)
     return HTTP_FORBIDDEN;
 }
 
+/*
+ * A provider has no way to answer 429: a status that it sets is overwritten. So who has tried too often is told before
+ * providers are asked; last of all, so that what is allowed without a user never comes here.
+ */
+static int refuse_beforehand(request_rec *r)
+{
+    otp_call call = { r, dir_conf(r) };
+    otpgate_login login;
+    otpgate_answer answer;
+
+    if (!gate || !call.conf->basic_asks || !otpgate_settings_has_users_file(&call.conf->settings)) {
+        return DECLINED;
+    }
+    fill_login(&login, r, &call);
+    if (!login.authorization.len || otpgate_admit(gate, &login, &answer) != OTPGATE_THROTTLED) {
+        return DECLINED;
+    }
+    record_result(r, request_state(r), answer.result, 0);
+    note_retry_after(r, &answer);
+    return HTTP_TOO_MANY_REQUESTS;
+}
+
 /* Access logs read notes from the last of a chain of redirects, which needn't have been judged itself (an
  * ErrorDocument), or may have had those of a DirectoryIndex sub-request laid over its own. */
 static int hand_on_result(request_rec *r)
@@ -495,6 +533,10 @@ static void *create_dir_conf(apr_pool_t *p, char *dir)
 static void *merge_dir_conf(apr_pool_t *p, void *base, void *child)
 {
     otp_dir_conf *out = apr_pcalloc(p, sizeof(*out));
+    const otp_dir_conf *basic = ((const otp_dir_conf *)child)->has_basic ? child : base;
+
+    out->has_basic = basic->has_basic;
+    out->basic_asks = basic->basic_asks;
 
     otpgate_settings_merge(&out->settings, OTPGATE_APACHE, &((const otp_dir_conf *)base)->settings,
                            &((const otp_dir_conf *)child)->settings);
@@ -548,6 +590,24 @@ static const char *set_pin_providers(cmd_parms *cmd, void *dconf, int argc, char
     return set_directive(cmd, dconf, argc, argv);
 }
 
+/*
+ * mod_auth_basic's own directive, which httpd hands to every module that knows it: nothing else says which places ask
+ * us. It doesn't see what stands within an <AuthnProviderAlias>.
+ */
+static const char *note_basic_provider(cmd_parms *cmd, void *dconf, const char *name)
+{
+    otp_dir_conf *conf = dconf;
+
+    if (!ap_find_linked_module("mod_auth_basic.c")) {
+        return apr_pstrcat(cmd->pool, cmd->cmd->name, " needs mod_auth_basic", NULL);
+    }
+    conf->has_basic = 1;
+    if (ap_lookup_provider(AUTHN_PROVIDER_GROUP, name, AUTHN_PROVIDER_VERSION) == &otp_provider) {
+        conf->basic_asks = 1;
+    }
+    return NULL;
+}
+
 #define DIRECTIVE(name, help) AP_INIT_TAKE_ARGV(name, set_directive, NULL, OR_AUTHCFG, help)
 
 static const command_rec directives[] = {
@@ -557,6 +617,7 @@ static const command_rec directives[] = {
     DIRECTIVE("OTPAuthMaxIdle", "seconds from its last use during which a code may be sent again"),
     DIRECTIVE("OTPAuthMaxOTPFailure", "wrong codes in a row until the user is locked out, or None"),
     DIRECTIVE("OTPAuthLockoutTime", "seconds until a lock-out ends, and the most it may grow to"),
+    DIRECTIVE("OTPAuthThrottle", "wrong tries of a client at one user, and the seconds in which it has so many, or Off"),
     DIRECTIVE("OTPAuthLogoutOnIPChange", "On: a code may be sent again from the same address only"),
     DIRECTIVE("OTPAuthForget", "On: an empty password ends the use of the last code"),
     AP_INIT_TAKE_ARGV("OTPAuthPINAuthProvider", set_pin_providers, NULL, OR_AUTHCFG,
@@ -566,6 +627,7 @@ static const command_rec directives[] = {
     DIRECTIVE("PINFakeBasicAuth", "On: pass the PIN without the code on as the Basic password"),
     DIRECTIVE("OTPAuthAllowHex", "On: take hexadecimal codes of HOTP tokens"),
     DIRECTIVE("OTPAuthRequireTLS", "On: answer 403 to requests without TLS"),
+    AP_INIT_ITERATE("AuthBasicProvider", note_basic_provider, NULL, OR_AUTHCFG, "see mod_auth_basic"),
     { NULL }
 };
 
@@ -656,6 +718,7 @@ static void register_hooks(apr_pool_t *p)
     ap_hook_check_config(test_sections, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_check_access(veto_satisfy_any, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
     ap_hook_check_access_ex(require_tls, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
+    ap_hook_check_access_ex(refuse_beforehand, NULL, NULL, APR_HOOK_REALLY_LAST, AP_AUTH_INTERNAL_PER_CONF);
     ap_hook_check_authz(spend_digest, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
     ap_hook_log_transaction(hand_on_result, NULL, NULL, APR_HOOK_FIRST);
 }

@@ -31,7 +31,7 @@ extern "C" {
 #endif
 
 /* Raised whenever a struct or a meaning below changes. otpgate_gate_new() refuses another number. */
-#define OTPGATE_API_VERSION 1
+#define OTPGATE_API_VERSION 2
 
 /* Bytes with a length; same layout as nginx's ngx_str_t. Not terminated by NUL. */
 typedef struct otpgate_str {
@@ -49,6 +49,8 @@ typedef struct otpgate_str {
 #define OTPGATE_UNKNOWN 3 /* not our user: another provider may decide; without one, 401 */
 #define OTPGATE_ERROR 4   /* could not decide: 500; the log says why */
 #define OTPGATE_WOULD_BLOCK 5 /* of the functions that end in _now only: have the others decide where it may block */
+
+#define OTPGATE_THROTTLED 6 /* too many wrong ones lately: 429, with Retry-After from the answer */
 
 /* Answers of an external PIN provider. Every other number is taken for OTPGATE_PIN_ERROR. */
 #define OTPGATE_PIN_RIGHT 1
@@ -179,10 +181,13 @@ typedef struct otpgate_answer {
      * otpgate_challenges(). Else 0. */
     int32_t stale;
 
+    /* With OTPGATE_THROTTLED: seconds until something may be tried again, at least 1. Else 0. */
+    uint32_t retry_after;
+
     /* Whether `result` is set on grants only or always is the server's to honour: the log may see it
      * always, the request's environment on grants only. Static, NUL-terminated, never NULL; one of
      * granted-fresh granted-reuse denied-pin denied-code denied-expired denied-ip denied-locked
-     * forgotten unknown error; or empty: nothing was decided, the client needs another Digest nonce. */
+     * denied-throttled forgotten unknown error; or empty: nothing was decided, the client needs another Digest nonce. */
     const char *result;
 
     /* On a grant: who was let in. Else 0. */
@@ -265,6 +270,14 @@ int otpgate_basic(otpgate_gate *gate, const otpgate_login *login, otpgate_answer
  * Such a thread and the loop may not use the same `memory` at the same time.
  */
 int otpgate_basic_now(otpgate_gate *gate, const otpgate_login *login, otpgate_answer *answer);
+
+/*
+ * For a server that can't answer 429 or 503 once it has asked a provider: what is to be answered before anybody looks at
+ * the PIN of a Basic login. Of the login, `authorization` is read, and user and password are taken from there.
+ * 0: nothing, go on. Else OTPGATE_THROTTLED, and `answer` is filled; a log line is written at most once a while.
+ * What the server finds out between this and otpgate_basic() comes as an answer of the latter.
+ */
+int otpgate_admit(otpgate_gate *gate, const otpgate_login *login, otpgate_answer *answer);
 
 /*
  * First half of a Digest login (MD5), before the server has checked nonce and nc: finds out which acceptable

@@ -156,6 +156,7 @@ static ngx_command_t ngx_http_auth_otp_commands[] = {
     NGX_HTTP_AUTH_OTP_SETTING("auth_otp_max_idle"),
     NGX_HTTP_AUTH_OTP_SETTING("auth_otp_max_failures"),
     NGX_HTTP_AUTH_OTP_SETTING("auth_otp_lockout_time"),
+    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_throttle"),
     NGX_HTTP_AUTH_OTP_SETTING("auth_otp_logout_on_ip_change"),
     NGX_HTTP_AUTH_OTP_SETTING("auth_otp_forget"),
     NGX_HTTP_AUTH_OTP_SETTING("auth_otp_pin_file"),
@@ -780,6 +781,29 @@ ngx_http_auth_otp_let_in(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state
     return NGX_OK;
 }
 
+/* A refusal that says when to come again. */
+static ngx_int_t
+ngx_http_auth_otp_refuse_for_a_while(ngx_http_request_t *r, otpgate_answer *answer, ngx_int_t status)
+{
+    ngx_table_elt_t *header = ngx_list_push(&r->headers_out.headers);
+
+    if (header == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    header->hash = 1;
+    ngx_str_set(&header->key, "Retry-After");
+    header->value.data = ngx_pnalloc(r->pool, NGX_INT32_LEN);
+    if (header->value.data == NULL) {
+        header->hash = 0;
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    header->value.len = ngx_sprintf(header->value.data, "%uD", answer->retry_after) - header->value.data;
+#if (nginx_version >= 1023000)
+    header->next = NULL;
+#endif
+    return status;
+}
+
 /* Does what the library has decided. */
 static ngx_int_t
 ngx_http_auth_otp_carry_out(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, ngx_str_t *realm,
@@ -798,6 +822,9 @@ ngx_http_auth_otp_carry_out(ngx_http_request_t *r, ngx_http_auth_otp_state_t *st
         break;
     case OTPGATE_ERROR:
         rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
+        break;
+    case OTPGATE_THROTTLED:
+        rc = ngx_http_auth_otp_refuse_for_a_while(r, answer, NGX_HTTP_TOO_MANY_REQUESTS);
         break;
     default:
         rc = ngx_http_auth_otp_challenge(r, state, realm, answer->stale);

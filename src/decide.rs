@@ -39,6 +39,8 @@ pub enum Verdict {
     Unknown,
     /// Nothing could be decided.
     Error,
+    /// Refuse for a while, without having looked at what was given.
+    Throttled,
 }
 
 /// The word for logs: which rule decided.
@@ -52,6 +54,7 @@ pub enum Word {
     DeniedExpired,
     DeniedIp,
     DeniedLocked,
+    DeniedThrottled,
     Forgotten,
     Unknown,
     Error,
@@ -59,7 +62,7 @@ pub enum Word {
 
 impl Word {
     /// All of them.
-    pub const ALL: [Word; 10] = [
+    pub const ALL: [Word; 11] = [
         Word::GrantedFresh,
         Word::GrantedReuse,
         Word::DeniedPin,
@@ -67,6 +70,7 @@ impl Word {
         Word::DeniedExpired,
         Word::DeniedIp,
         Word::DeniedLocked,
+        Word::DeniedThrottled,
         Word::Forgotten,
         Word::Unknown,
         Word::Error,
@@ -82,6 +86,7 @@ impl Word {
             Word::DeniedExpired => "denied-expired",
             Word::DeniedIp => "denied-ip",
             Word::DeniedLocked => "denied-locked",
+            Word::DeniedThrottled => "denied-throttled",
             Word::Forgotten => "forgotten",
             Word::Unknown => "unknown",
             Word::Error => "error",
@@ -99,6 +104,7 @@ pub enum Reason {
     Unreadable,
     AllTokensOff,
     Locked,
+    Throttled,
     Forgotten,
     NothingToForget,
     TooShort,
@@ -136,6 +142,19 @@ impl Reason {
         )
     }
 
+    /// Whether a PIN or a code was looked at and isn't right, by our own word.
+    pub fn is_wrong_guess(self) -> bool {
+        matches!(
+            self,
+            Reason::WrongPin
+                | Reason::NoPinExpected
+                | Reason::PinUnknown
+                | Reason::WrongCode
+                | Reason::CounterExhausted
+                | Reason::DiffersOnlyInCaseOrBlanks
+        )
+    }
+
     /// For the log, after the word.
     pub fn text(self) -> &'static str {
         match self {
@@ -146,6 +165,7 @@ impl Reason {
             }
             Reason::Unreadable => "a line of the user can't be read",
             Reason::AllTokensOff => "all tokens of the user are switched off",
+            Reason::Throttled => "too many wrong PINs or codes in a while",
             Reason::Locked => "too many wrong codes; unlock with `otpgate unlock`",
             Reason::Forgotten => "the code is forgotten as asked",
             Reason::NothingToForget => "empty password, and no code to forget",
@@ -254,6 +274,8 @@ pub struct Decision {
     /// On a grant of the lingering code that needs nothing written: until then, the same attempt on the same lines comes to
     /// the same.
     pub stands_until: Option<UnixTime>,
+    /// Of [`Verdict::Throttled`]: seconds until it may be tried again.
+    pub retry_after: Option<u32>,
 }
 
 /// What a grant rests on.
@@ -285,12 +307,24 @@ impl Decision {
             depends_on_state: true,
             accepted: None,
             stands_until: None,
+            retry_after: None,
         }
     }
 
     /// When nothing could be decided.
     pub fn error() -> Decision {
         Decision::new(Verdict::Error, Word::Error, Reason::StoreFailed)
+    }
+
+    /// Too many wrong ones; the next is looked at after so many seconds.
+    pub(crate) fn throttled(seconds: u32) -> Decision {
+        let decision = Decision::new(Verdict::Throttled, Word::DeniedThrottled, Reason::Throttled);
+        Decision { retry_after: Some(seconds), ..decision }.whatever_the_state()
+    }
+
+    /// Too many wrong Digest responses.
+    pub(crate) fn locked() -> Decision {
+        Decision::denied(Word::DeniedLocked, Reason::Locked).whatever_the_state()
     }
 
     /// The lingering code once more, accepted as before.
@@ -343,6 +377,20 @@ pub fn without_search(
         Begun::Ended(outcome) => Some(outcome),
         Begun::Open { .. } => None,
     }
+}
+
+/// Whether so many failures, the last of them at `failed`, are too many now.
+pub fn is_locked_out(policy: &Policy, failures: u32, failed: UnixTime, now: UnixTime) -> bool {
+    if policy.max_failures == 0 || failures < policy.max_failures {
+        return false;
+    }
+    if policy.lockout_time == 0 {
+        return true;
+    }
+    let doublings = (failures - policy.max_failures).min(32);
+    let duration = (u64::from(policy.lockout_time) << doublings)
+        .min(u64::from(policy.lockout_max.max(policy.lockout_time)));
+    now < failed.saturating_add(duration as i64)
 }
 
 /// Whether rule 2 keeps a token from granting anything now.
@@ -725,7 +773,12 @@ fn rule_8_no_match(
         return Decision::denied(Word::DeniedExpired, Reason::Spent);
     }
 
-    for &device in &candidates {
+    // Strangers can send Digest responses without knowing the PIN: they are counted elsewhere.
+    let counted = match attempt.proof {
+        Proof::Password(_) => candidates.as_slice(),
+        Proof::Response(_) => &[],
+    };
+    for &device in counted {
         let device = &mut devices.all[device];
         let failures = device.state.failures.saturating_add(1);
         let state = device.change();
@@ -912,10 +965,7 @@ impl Device {
             Some(failed) => failed,
             None => *self.change().failed.insert(now),
         };
-        let doublings = (self.state.failures - policy.max_failures).min(32);
-        let duration = (u64::from(policy.lockout_time) << doublings)
-            .min(u64::from(policy.lockout_max.max(policy.lockout_time)));
-        self.locked = now < failed.saturating_add(duration as i64);
+        self.locked = is_locked_out(policy, self.state.failures, failed, now);
     }
 
     fn refresh_idle(&mut self, policy: &Policy, now: UnixTime) {

@@ -51,6 +51,10 @@ pub struct Policy {
     pub pin_cache_hashed: u32,
     /// Seconds for which a PIN marked `+` and found right elsewhere is remembered.
     pub pin_cache_external: u32,
+    /// How often a client may be wrong. `None`: as often as it likes.
+    pub throttle: Option<Throttle>,
+    /// A name that isn't listed is for another provider to decide, so it is none of our refusals.
+    pub passes_unknown_on: bool,
     /// Which of these are defaults.
     pub unset: Unset,
 }
@@ -63,6 +67,7 @@ pub struct Unset {
     pub max_linger: bool,
     pub max_failures: bool,
     pub lockout: bool,
+    pub throttle: bool,
 }
 
 /// How a server that speaks HTTP authentication through us asks for credentials.
@@ -112,6 +117,8 @@ const MIN_IDLE: u32 = 16;
 const MAX_SECONDS: u32 = i32::MAX as u32;
 const DEFAULT_LOCKOUT_MAX: u32 = 86_400;
 const DEFAULT_PIN_CACHE: u32 = 60;
+const DEFAULT_THROTTLE: Throttle =
+    Throttle { tries: NonZeroU32::new(20).unwrap(), seconds: NonZeroU32::new(600).unwrap() };
 const DIGEST_LOCKOUT: u32 = 900;
 /// A lock-out that doubles is of no use with a limit beyond this.
 const MAX_LOCKOUT: u32 = 366 * 86_400;
@@ -273,12 +280,11 @@ pub const SETTINGS: &[Setting] = &[
         usage: c"seconds a lock-out lasts, 0: until unlocked; then the seconds up to which it doubles",
         take: |settings, words| words.put(&mut settings.lockout_time, words.lockout()),
     },
-    // The servers don't have it yet.
     Setting {
-        apache: None,
-        nginx: None,
+        apache: Some(c"OTPAuthThrottle"),
+        nginx: Some(c"auth_otp_throttle"),
         limit: Some("throttle"),
-        usage: c"tries of a client and user, and the seconds in which so many are too many; or Off",
+        usage: c"wrong tries of a client at one user, and the seconds in which it has so many; or Off",
         take: |settings, words| words.put(&mut settings.throttle, words.throttle()),
     },
     Setting {
@@ -450,15 +456,16 @@ impl<'a> Settings<'a> {
         let default_linger = if max_idle.is_some() { None } else { Some(600) };
         let lockout = value(&self.lockout_time).unwrap_or(default_lockout);
         let pin_cache = value(&self.pin_cache);
+        let max_failures = match value(&self.max_failures) {
+            Some(FailureLimit::None) => 0,
+            Some(FailureLimit::Number(limit)) => limit,
+            None => default_limit,
+        };
         Policy {
             max_offset: value(&self.max_offset).unwrap_or(4),
             max_linger: value(&self.max_linger).or(default_linger),
             max_idle,
-            max_failures: match value(&self.max_failures) {
-                Some(FailureLimit::None) => 0,
-                Some(FailureLimit::Number(limit)) => limit,
-                None => default_limit,
-            },
+            max_failures,
             lockout_time: lockout.time,
             lockout_max: lockout.max,
             logout_on_ip_change: value(&self.logout_on_ip_change).unwrap_or(default_same_ip),
@@ -473,11 +480,14 @@ impl<'a> Settings<'a> {
             } else {
                 0
             }),
+            throttle: value(&self.throttle).unwrap_or(default_throttle(server, max_failures)),
+            passes_unknown_on: server == Server::Apache,
             unset: Unset {
                 max_offset: self.max_offset.is_none(),
                 max_linger: self.max_linger.is_none(),
                 max_failures: self.max_failures.is_none(),
                 lockout: self.lockout_time.is_none(),
+                throttle: self.throttle.is_none(),
             },
         }
     }
@@ -517,6 +527,11 @@ impl<'a> Settings<'a> {
     pub fn pin_provider_names(&self) -> &[&'a [u8]] {
         self.pin_providers.as_ref().map_or(&[], |given| given.value.as_slice())
     }
+}
+
+/// Who hasn't asked for a limit gets none on Apache: configurations of the ancestor mean what they did.
+fn default_throttle(server: Server, max_failures: u32) -> Option<Throttle> {
+    (server == Server::Nginx || max_failures > 0).then_some(DEFAULT_THROTTLE)
 }
 
 /// The words of a directive, to be read in one of these ways.
@@ -685,7 +700,15 @@ mod tests {
             pin_fake_basic: false,
             pin_cache_hashed: 60,
             pin_cache_external: 0,
-            unset: Unset { max_offset: true, max_linger: true, max_failures: true, lockout: true },
+            throttle: None,
+            passes_unknown_on: true,
+            unset: Unset {
+                max_offset: true,
+                max_linger: true,
+                max_failures: true,
+                lockout: true,
+                throttle: true,
+            },
         };
         assert_eq!(apache, expected);
         let nginx = Settings::default().policy(Server::Nginx);
@@ -694,6 +717,8 @@ mod tests {
             lockout_time: 60,
             lockout_max: 3600,
             logout_on_ip_change: true,
+            throttle: Some(DEFAULT_THROTTLE),
+            passes_unknown_on: false,
             ..expected
         };
         assert_eq!(nginx, expected);

@@ -40,9 +40,9 @@ pub unsafe extern "C" fn otpgate_digest_match(
                 let text = found.md5_hexadecimal();
                 // SAFETY: as above.
                 unsafe { ha1.copy_from_nonoverlapping(text.as_ptr().cast(), OTPGATE_HA1_LEN) };
-                Answer { verdict: Verdict::Granted, word: Word::GrantedReuse, upstream_pin: None }
+                Answer::plain(Verdict::Granted, Word::GrantedReuse)
             }
-            Match::Refused(verdict, word) => Answer { verdict, word, upstream_pin: None },
+            Match::Refused(answer) => answer,
         }
     };
     // SAFETY: the caller's promises.
@@ -89,8 +89,7 @@ unsafe fn half(
                 Level::Error,
                 format_args!("denied-code: the Digest header is not well formed, user {}", Quoted(call.user)),
             );
-            let refused = Answer { verdict: Verdict::Denied, word: Word::DeniedCode, upstream_pin: None };
-            return Reply::Decided(refused);
+            return Reply::Decided(Answer::plain(Verdict::Denied, Word::DeniedCode));
         };
         let exchange = Arc::new(digest::Exchange {
             algorithm: digest::Algorithm::Md5,

@@ -238,6 +238,34 @@ pub unsafe extern "C" fn otpgate_basic_now(
     unsafe { enter_now(gate, login.given(), answer, decide) }
 }
 
+/// See the header.
+///
+/// # Safety
+/// As for [`otpgate_basic`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otpgate_admit(
+    gate: *mut otpgate_gate,
+    login: *const otpgate_login,
+    answer: *mut otpgate_answer,
+) -> c_int {
+    // SAFETY: null is caught, else the caller's promise.
+    let Some(login) = (unsafe { login.as_ref() }) else { return refuse_null(answer) };
+    // SAFETY: the caller's promise.
+    let header = unsafe { login.authorization.as_bytes() };
+    let Some((user, password)) = guarded(|| None, || basic::credentials(header)) else { return 0 };
+    let decide = |call: Call<'_>| {
+        let attempt = Login { user: &user, password: &password, address: call.address };
+        let policy = call.settings.policy(call.gate.server);
+        call.file.refuse_beforehand(&policy, &attempt, call.log).map(Reply::Decided)
+    };
+    // SAFETY: the caller's promises.
+    match unsafe { enter_now(gate, login.given(), answer, decide) } {
+        // What is wrong with the place is said by who decides.
+        OTPGATE_THROTTLED => OTPGATE_THROTTLED,
+        _ => 0,
+    }
+}
+
 /// A password that the server has only up to a NUL is none to judge.
 fn refuse_hidden_nul(header: &[u8], call: &Call<'_>) -> Option<Answer> {
     if !basic::hides_a_nul(header) {
@@ -245,7 +273,7 @@ fn refuse_hidden_nul(header: &[u8], call: &Call<'_>) -> Option<Answer> {
     }
     let reason = Reason::Malformed.text();
     call.log.log(Level::Notice, format_args!("denied-code: {reason}, user {}", Quoted(call.user)));
-    Some(Answer { verdict: Verdict::Denied, word: Word::DeniedCode, upstream_pin: None })
+    Some(Answer::plain(Verdict::Denied, Word::DeniedCode))
 }
 
 impl otpgate_login {
@@ -278,8 +306,10 @@ impl otpgate_answer {
             Verdict::Denied => OTPGATE_DENIED,
             Verdict::Unknown => OTPGATE_UNKNOWN,
             Verdict::Error => OTPGATE_ERROR,
+            Verdict::Throttled => OTPGATE_THROTTLED,
         };
         self.stale = 0;
+        self.retry_after = answer.retry_after.unwrap_or(0);
         self.result = word_for_c(answer.word);
         self.upstream_len = 0;
         self.user_len = 0;
@@ -295,6 +325,7 @@ impl otpgate_answer {
     fn challenge(&mut self, stale: bool) {
         self.verdict = OTPGATE_DENIED;
         self.stale = stale.into();
+        self.retry_after = 0;
         self.result = c"".as_ptr();
         (self.upstream_len, self.user_len) = (0, 0);
     }
@@ -320,6 +351,7 @@ fn word_for_c(word: Word) -> *const c_char {
         Word::DeniedExpired => c"denied-expired",
         Word::DeniedIp => c"denied-ip",
         Word::DeniedLocked => c"denied-locked",
+        Word::DeniedThrottled => c"denied-throttled",
         Word::Forgotten => c"forgotten",
         Word::Unknown => c"unknown",
         Word::Error => c"error",

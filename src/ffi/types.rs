@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_int, c_void};
 use crate::gate::Judged;
 
 /// Version of the structs and meanings.
-pub const OTPGATE_API_VERSION: u32 = 1;
+pub const OTPGATE_API_VERSION: u32 = 2;
 
 /// Names and defaults of Apache httpd.
 pub const OTPGATE_APACHE: c_int = 1;
@@ -23,6 +23,9 @@ pub const OTPGATE_ERROR: c_int = 4;
 
 /// Could not be decided without waiting.
 pub const OTPGATE_WOULD_BLOCK: c_int = 5;
+
+/// Refuse for a while.
+pub const OTPGATE_THROTTLED: c_int = 6;
 
 /// The PIN is right.
 pub const OTPGATE_PIN_RIGHT: c_int = 1;
@@ -190,6 +193,7 @@ pub const OTPGATE_HA1_LEN: usize = 32;
 pub struct otpgate_answer {
     pub verdict: i32,
     pub stale: i32,
+    pub retry_after: u32,
     pub result: *const c_char,
     pub user_len: usize,
     pub user: [c_char; OTPGATE_USER_MAX],

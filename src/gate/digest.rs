@@ -30,20 +30,20 @@ pub struct DigestLogin<'a> {
 }
 
 /// Which password a Digest response is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Match {
     /// One that [`Gate::digest_spend`] would do something about: this is its HA1.
     Acceptable(Ha1),
     /// None that would be accepted. It is decided, and counted where it has to be.
-    Refused(Verdict, Word),
+    Refused(Answer),
 }
 
 impl Match {
     /// A grant without the HA1 it rests on is none, however it came about.
-    fn refused(verdict: Verdict, word: Word) -> Match {
-        match verdict {
-            Verdict::Granted => Match::Refused(Verdict::Error, Word::Error),
-            _ => Match::Refused(verdict, word),
+    fn refused(answer: Answer) -> Match {
+        match answer.verdict {
+            Verdict::Granted => Match::Refused(Answer::error()),
+            _ => Match::Refused(answer),
         }
     }
 }
@@ -155,8 +155,8 @@ impl<S: Store> Gate<S> {
             Err(answer) => return answer,
         };
         let login = presented.login(request);
-        if let Match::Refused(verdict, word) = self.digest_match(policy, &login, judged.as_deref_mut(), log) {
-            return presented.decided(Answer::plain(verdict, word));
+        if let Match::Refused(answer) = self.digest_match(policy, &login, judged.as_deref_mut(), log) {
+            return presented.decided(answer);
         }
         if let Err(unusable) = request.nonces.take(nonce, presented.count, (self.clock)(), log) {
             if let Some(judged) = judged {
@@ -189,6 +189,9 @@ impl<S: Store> Gate<S> {
         };
         let found = self.store.find_now(login.user, moment)?;
         let (decision, ha1) = self.decide_now(asked, &NoPinSource, &found)?;
+        if !self.is_digest_free(policy, &found, (login.user, &login.address), (&decision, ha1.as_ref())) {
+            return None;
+        }
         if is_to_be_carried_out(&decision)
             && let Err(unusable) = request.nonces.take(nonce, presented.count, (self.clock)(), log)
         {
@@ -246,7 +249,7 @@ impl<S: Store> Gate<S> {
         {
             return match known.ha1() {
                 Some(ha1) => Match::Acceptable(ha1),
-                None => Match::refused(verdict, word),
+                None => Match::refused(Answer::plain(verdict, word)),
             };
         }
         let (decision, _, ha1) = self.decide(self.digest_job(policy, login, true), &NoPinSource, log);
@@ -263,7 +266,8 @@ impl<S: Store> Gate<S> {
                 if let Some(judged) = judged {
                     *judged = Judged::new(decision.verdict, decision.word, credentials);
                 }
-                Match::refused(decision.verdict, decision.word)
+                let Decision { verdict, word, retry_after, .. } = decision;
+                Match::refused(Answer { retry_after, ..Answer::plain(verdict, word) })
             }
         }
     }
@@ -311,7 +315,8 @@ impl<S: Store> Gate<S> {
                 _ => Zeroizing::default(),
             }
         });
-        Answer { verdict: decision.verdict, word: decision.word, upstream_pin }
+        let Decision { verdict, word, retry_after, .. } = *decision;
+        Answer { verdict, word, retry_after, upstream_pin }
     }
 
     fn digest_job(&self, policy: &Policy, login: &DigestLogin<'_>, is_match_only: bool) -> Job {

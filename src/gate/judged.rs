@@ -66,7 +66,8 @@ impl Judged {
             return None;
         }
         // A number that names no verdict can't come from us; whatever it is, it grants nothing.
-        let verdicts = [Verdict::Granted, Verdict::Denied, Verdict::Unknown, Verdict::Error];
+        let verdicts =
+            [Verdict::Granted, Verdict::Denied, Verdict::Unknown, Verdict::Error, Verdict::Throttled];
         let verdict = verdicts.into_iter().find(|verdict| *verdict as u8 == self.verdict)?;
         let word = Word::ALL.into_iter().find(|word| *word as u8 == self.word)?;
         if self.credentials == *credentials {

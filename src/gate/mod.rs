@@ -6,6 +6,8 @@
 //!
 //! Digest logins go through the same shape in two steps (`digest`), and use up a nonce in between (`nonces`).
 //!
+//! Wrong tries are counted beside all that (`throttled`).
+//!
 //! Logins that wait in one process are decided together by the one of them that gets the lock, and share its
 //! sync (`queue`). Sub-requests aren't judged again (`judged`).
 
@@ -14,10 +16,12 @@ mod judged;
 pub mod nonces;
 mod queue;
 mod repeat;
+mod throttled;
 
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::Hasher as _;
+use std::io;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
@@ -41,6 +45,7 @@ use crate::decide::{
 use crate::http::digest::{Exchange, Ha1};
 use crate::log::{Level, Log, Quoted};
 use crate::policy::{Limits, Policy};
+use crate::throttle::Bytes;
 use crate::token::{Address, Entry, Fingerprint, Pin, State, Token};
 use crate::users::fault::Fault;
 
@@ -55,6 +60,13 @@ pub struct Found {
     pub limits: Limits,
     /// The last repeat login that was decided on these very lines.
     pub repeat: LastRepeat,
+}
+
+impl Found {
+    /// Whether it is somebody's name.
+    pub fn is_listed(&self) -> bool {
+        !self.entry.lines.is_empty() || self.entry.unreadable
+    }
 }
 
 /// A line that can't be read.
@@ -85,6 +97,10 @@ pub trait Store: Send + Sync {
     /// Runs `work` alone among all users of the store, then makes what it saved durable. On `Err` nothing may be
     /// granted.
     fn update(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Fault>) -> Result<(), Fault>;
+
+    /// Lends the bytes in which tries are counted, to `work` alone among all who use the store. It may be called several
+    /// times by one login, never under the lock of [`Store::update`].
+    fn tries(&self, work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>) -> Result<(), Fault>;
 
     /// What an admin should know of the store and wasn't told yet, in whole sentences. Asked after decisions that took
     /// more than memory.
@@ -134,13 +150,16 @@ pub struct Answer {
     pub verdict: Verdict,
     /// Which rule decided.
     pub word: Word,
+    /// Of [`Verdict::Throttled`]: seconds until it may be tried again.
+    pub retry_after: Option<u32>,
     /// On a grant with PINFakeBasicAuth: the PIN for what stands behind the server.
     pub upstream_pin: Option<Zeroizing<Vec<u8>>>,
 }
 
 impl Answer {
-    fn plain(verdict: Verdict, word: Word) -> Answer {
-        Answer { verdict, word, upstream_pin: None }
+    /// Without anything to go with it.
+    pub fn plain(verdict: Verdict, word: Word) -> Answer {
+        Answer { verdict, word, retry_after: None, upstream_pin: None }
     }
 
     /// When nothing could be decided.
@@ -161,6 +180,7 @@ pub struct Gate<S> {
     /// Keyed with random bytes, and told the store's name: ready for what is to be told apart.
     mac: Hmac<Sha256>,
     pins: Mutex<HashMap<Mac, Remembered>>,
+    memory: throttled::Memory,
     queue: Queue<Job, JobResult>,
 }
 
@@ -275,7 +295,8 @@ impl<S: Store> Gate<S> {
         let mut mark_key = Zeroizing::new([0; 16]);
         getrandom::fill(&mut *mark_key).ok()?;
         let marks = SipHasher13::new_with_key(&mark_key);
-        Some(Gate { store, clock, marks, mac, pins: Mutex::new(HashMap::new()), queue: Queue::new() })
+        let (pins, memory) = (Mutex::default(), throttled::Memory::default());
+        Some(Gate { store, clock, marks, mac, pins, memory, queue: Queue::new() })
     }
 
     /// The store.
@@ -310,7 +331,15 @@ impl<S: Store> Gate<S> {
         self.basic_answer(policy, login, source, (judged, credentials), &decision, &found)
     }
 
-    /// The same, if it can be decided at once: without a change, a slow PIN check, a search for the code, or
+    /// What is to be answered to a Basic login before anybody looks at its PIN, for a server that asks for PINs itself
+    /// and can't answer so afterwards. `None`: it may be looked at.
+    pub fn refuse_beforehand(&self, policy: &Policy, login: &Login<'_>, log: &dyn Log) -> Option<Answer> {
+        let found = self.store.find(login.user).ok()?;
+        let over = self.over(policy, &found, (login.user, login.password, &login.address), log)?;
+        Some(Answer { retry_after: over.retry_after, ..Answer::plain(over.verdict, over.word) })
+    }
+
+    /// [`Gate::basic`], if it can be decided at once: without a change, a slow PIN check, a search for the code, or
     /// another look at a file that has changed. `None`: it can't, and nothing has been changed or logged.
     pub fn basic_now(
         &self,
@@ -339,6 +368,9 @@ impl<S: Store> Gate<S> {
                     credentials: Presented::Password(login.password),
                     address: &login.address,
                 };
+                if !self.is_free(policy, &found, (login.user, login.password, &login.address)) {
+                    return None;
+                }
                 let (decision, _) = self.decide_now(request, source, &found)?;
                 self.note_repeat(policy, login, credentials, source, &decision, &found);
                 decision
@@ -404,7 +436,8 @@ impl<S: Store> Gate<S> {
             let asked = if pin_is_external { self.mark(&[&source.identity()]) } else { Mark::default() };
             *judged = known.with_pin(pin_len, pin_is_external, asked);
         }
-        Answer { verdict: decision.verdict, word: decision.word, upstream_pin }
+        let Decision { verdict, word, retry_after, .. } = *decision;
+        Answer { verdict, word, retry_after, upstream_pin }
     }
 
     /// The same request again: the same answer. Only a PIN source that wasn't asked before is asked.
@@ -439,7 +472,7 @@ impl<S: Store> Gate<S> {
             }
         }
         let upstream_pin = policy.pin_fake_basic.then(|| Zeroizing::new(pin.to_vec()));
-        Answer { verdict, word, upstream_pin }
+        Answer { verdict, word, retry_after: None, upstream_pin }
     }
 
     /// Whether a grant rests on a PIN source other than this one.
@@ -450,11 +483,13 @@ impl<S: Store> Gate<S> {
     fn decide(&self, job: Job, source: &dyn PinSource, log: &dyn Log) -> (Decision, Arc<Found>, Option<Ha1>) {
         let user = job.user.clone();
         let is_match_only = job.is_match_only;
-        let decided = self.try_decide(job, source, log);
+        let decided = self.decide_in_turn(job, source, log);
         for notice in self.store.notices() {
             log.log(Level::Warning, format_args!("{notice}"));
         }
         match decided {
+            // The log has it already, once for all like it.
+            Ok((decision, found, ha1)) if decision.verdict == Verdict::Throttled => (decision, found, ha1),
             Ok((decision, found, ha1)) => {
                 if !(is_match_only && is_to_be_carried_out(&decision)) {
                     self.log_outcome(&decision, &found, &user, log);
@@ -495,9 +530,42 @@ impl<S: Store> Gate<S> {
             _ if reason.is_fault() => Level::Error,
             Verdict::Error => Level::Error,
             Verdict::Granted => Level::Info,
-            Verdict::Denied | Verdict::Unknown => Level::Notice,
+            Verdict::Denied | Verdict::Unknown | Verdict::Throttled => Level::Notice,
         };
         log.log(level, format_args!("{}: {}, user {}", word.as_str(), reason.text(), Quoted(user)));
+    }
+
+    /// Decides under what is counted of wrong tries.
+    fn decide_in_turn(
+        &self,
+        job: Job,
+        source: &dyn PinSource,
+        log: &dyn Log,
+    ) -> Result<(Decision, Arc<Found>, Option<Ha1>), Arc<Fault>> {
+        let (user, address) = (job.user.clone(), job.address.clone());
+        match job.credentials.clone() {
+            Credentials::Password(password) => {
+                let found = self.store.find(&user)?;
+                let admitted = match self.admit(&job, &found, log) {
+                    Ok(admitted) => admitted,
+                    Err(over) => return Ok((over, found, None)),
+                };
+                let decided = self.try_decide(job, source, log);
+                let error = (Decision::error(), found);
+                let (decision, found) =
+                    decided.as_ref().map_or((&error.0, &error.1), |(decision, found, _)| (decision, found));
+                self.settle((&user, &password, &address), admitted, (decision, found), log);
+                decided
+            }
+            Credentials::Digest(_) => {
+                let is_final = !job.is_match_only;
+                let asked =
+                    Job { credentials: job.credentials.clone(), pins: Arc::default(), user, address, ..job };
+                let (decision, found, ha1) = self.try_decide(job, source, log)?;
+                let decision = self.answer_digest(&asked, (decision, found.clone(), ha1), is_final, log);
+                Ok((decision, found, ha1))
+            }
+        }
     }
 
     fn try_decide(

@@ -20,9 +20,20 @@ pub fn authorization(user: &[u8], password: &[u8]) -> Zeroizing<String> {
 
 /// Whether the header is one of Basic that holds a NUL. A header of another scheme, or of none, doesn't.
 pub fn hides_a_nul(header: &[u8]) -> bool {
-    let Some((scheme, rest)) = header.trim_ascii().split_at_checked(6) else { return false };
+    pair(header).is_some_and(|pair| pair.contains(&0))
+}
+
+/// User and password of the header. `None`: it is none of Basic, or hides something.
+pub fn credentials(header: &[u8]) -> Option<(Vec<u8>, Zeroizing<Vec<u8>>)> {
+    let pair = pair(header).filter(|pair| !pair.contains(&0))?;
+    let colon = pair.iter().position(|&b| b == b':')?;
+    Some((pair[..colon].to_vec(), Zeroizing::new(pair[colon + 1..].to_vec())))
+}
+
+fn pair(header: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let (scheme, rest) = header.trim_ascii().split_at_checked(6)?;
     if !scheme.eq_ignore_ascii_case(b"Basic ") {
-        return false;
+        return None;
     }
     // As lenient as servers are: they read up to the first character that isn't base64.
     let text = rest.trim_ascii();
@@ -30,7 +41,7 @@ pub fn hides_a_nul(header: &[u8]) -> bool {
     let end = text.iter().position(|b| !is_base64(b)).unwrap_or(text.len());
     // A single character more makes no byte.
     let end = if end % 4 == 1 { end - 1 } else { end };
-    LENIENT.decode(&text[..end]).is_ok_and(|pair| Zeroizing::new(pair).contains(&0))
+    LENIENT.decode(&text[..end]).ok().map(Zeroizing::new)
 }
 
 /// Base64 without padding, whatever bits are left over.
@@ -42,12 +53,22 @@ static LENIENT: LazyLock<Encoding> = LazyLock::new(|| {
 
 #[cfg(test)]
 mod tests {
-    use super::{authorization, hides_a_nul};
+    use super::{authorization, credentials, hides_a_nul};
 
     #[test]
     fn the_examples_of_rfc_7617() {
         assert_eq!(*authorization(b"Aladdin", b"open sesame"), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
         assert_eq!(*authorization(b"test", "123\u{a3}".as_bytes()), "Basic dGVzdDoxMjPCow==");
+    }
+
+    #[test]
+    fn user_and_password_are_split_at_the_first_colon() {
+        let header = authorization(b"alice", b"12:34755224");
+        let (user, password) = credentials(header.as_bytes()).unwrap();
+        assert_eq!((&user[..], &password[..]), (&b"alice"[..], &b"12:34755224"[..]));
+        for header in ["", "Basic YWxpY2U=", "Digest username=alice", "Basic YTpiAA=="] {
+            assert_eq!(credentials(header.as_bytes()), None, "{header}");
+        }
     }
 
     #[test]

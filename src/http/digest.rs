@@ -169,6 +169,11 @@ impl Algorithm {
 pub struct Ha1([u8; 32]);
 
 impl Ha1 {
+    /// As bytes, to tell it from others.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The hexadecimal form of one that was made with MD5.
     pub fn md5_hexadecimal(&self) -> [u8; 32] {
         let mut text = [0; 32];

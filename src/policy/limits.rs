@@ -2,7 +2,9 @@
 
 use std::num::NonZeroU32;
 
-use super::{BadSetting, FailureLimit, Lockout, Policy, SETTINGS, Settings, Throttle, Unset, Words};
+use super::{
+    BadSetting, DEFAULT_THROTTLE, FailureLimit, Lockout, Policy, SETTINGS, Settings, Throttle, Unset, Words,
+};
 
 /// The laxest that any policy may be. `None`: as lax as it likes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,6 +109,10 @@ impl Policy {
         }
         let both = self.as_set().strictest(*limits);
         let lockout = both.lockout.unwrap_or(self.lockout());
+        // Whoever limits failures wants PINs guarded as well.
+        let is_left_alone = self.unset.throttle && self.throttle.is_none();
+        let default =
+            if is_left_alone && both.max_failures.is_some() { Some(DEFAULT_THROTTLE) } else { self.throttle };
         Policy {
             max_offset: both.max_offset.unwrap_or(self.max_offset),
             max_linger: both.max_linger.or(self.max_linger),
@@ -114,11 +120,13 @@ impl Policy {
             max_failures: both.max_failures.map_or(self.max_failures, NonZeroU32::get),
             lockout_time: lockout.time,
             lockout_max: lockout.max,
+            throttle: both.throttle.or(default),
             unset: Unset {
                 max_offset: both.max_offset.is_none(),
                 max_linger: self.unset.max_linger && limits.max_linger.is_none(),
                 max_failures: self.unset.max_failures && limits.max_failures.is_none(),
                 lockout: both.lockout.is_none(),
+                throttle: self.unset.throttle && limits.throttle.is_none(),
             },
             ..*self
         }
@@ -132,7 +140,7 @@ impl Policy {
             max_offset: (!self.unset.max_offset).then_some(self.max_offset),
             max_linger: self.max_linger.filter(|_| !self.unset.max_linger),
             max_idle: self.max_idle,
-            throttle: None,
+            throttle: self.throttle.filter(|_| !self.unset.throttle),
         }
     }
 

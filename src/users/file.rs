@@ -26,12 +26,14 @@ use super::progress::{Device, Seen};
 use super::record::{self, Layout, RecordError};
 use super::shared_index::{self, SHARED_FROM, SharedIndex};
 use super::stamp::Stamp;
+use super::tries::TriesFile;
 use super::watch::{Sight, Watch};
 use super::{limits, line, lock, pragma, rewrite, slot};
 use crate::files::named;
 use crate::files::open::{Link, To, open};
 use crate::gate::{Found, Moment, Store, Transaction, UnreadableLine};
 use crate::policy::Limits;
+use crate::throttle::Bytes;
 use crate::token::{Entry, Line, State};
 
 /// A writer updates the file and then the header; in between they don't match.
@@ -63,6 +65,7 @@ pub(super) struct Shared {
     /// may lack answered logins, or users.
     recovered: Mutex<Option<JournalId>>,
     seen: Arc<Seen>,
+    tries: TriesFile,
     /// Held by who changes the file: it isn't closed meanwhile.
     changing: RwLock<()>,
     is_used: AtomicBool,
@@ -100,6 +103,7 @@ impl Shared {
             view: RwLock::new(None),
             recovered: Mutex::new(None),
             seen: Arc::default(),
+            tries: TriesFile::default(),
             changing: RwLock::new(()),
             is_used: AtomicBool::new(true),
             is_listed: AtomicBool::new(false),
@@ -121,6 +125,7 @@ impl Shared {
             return false;
         };
         *view = None;
+        self.tries.close();
         // Its number may become another journal's.
         *self.recovered.lock() = None;
         self.is_listed.store(false, Ordering::Relaxed);
@@ -665,6 +670,12 @@ impl Store for UsersFile {
             shared.seen.note(user, spot.device, state);
         }
         Ok(())
+    }
+
+    fn tries(&self, work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>) -> Result<(), Fault> {
+        let shared = self.shared()?;
+        let paths = Paths { configured: self.configured.clone(), resolved: shared.resolved.clone() };
+        shared.tries.with(&shared.resolved, &paths.throttle(), work)
     }
 
     fn notices(&self) -> Vec<String> {

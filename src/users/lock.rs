@@ -24,6 +24,7 @@ use super::companion::{self, Content};
 use super::fault::Fault;
 use crate::files::named;
 use crate::files::open::{Link, To, open};
+use crate::throttle;
 
 /// How long a lock is waited for before the login is refused.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -67,12 +68,18 @@ impl Paths {
     pub fn companions(&self) -> Vec<(PathBuf, Content)> {
         let locks = self.lock_files().into_iter().map(|path| (path, Content::Nothing));
         let index = (self.index(), Content::Rebuilt(b"OTPINDX"));
-        locks.chain([(self.journal(), Content::Kept(b"OTPGATE")), index]).collect()
+        let throttle = (self.throttle(), Content::Rebuilt(throttle::KIND));
+        locks.chain([(self.journal(), Content::Kept(b"OTPGATE")), index, throttle]).collect()
     }
 
     /// The index that processes share.
     pub fn index(&self) -> PathBuf {
         with_suffix(&self.resolved, ".index")
+    }
+
+    /// Where tries are counted.
+    pub fn throttle(&self) -> PathBuf {
+        with_suffix(&self.resolved, ".throttle")
     }
 
     /// The journal.

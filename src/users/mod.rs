@@ -16,6 +16,7 @@
 //! - [`index`]: where a user's lines are.
 //! - [`shared_index`]: how processes share that.
 //! - `limits`: what the file demands of all logins.
+//! - [`tries`]: where wrong PINs and codes are counted.
 //! - [`mod@file`]: all of these together: the store behind [`crate::gate`].
 //! - [`edit`]: what people change: fields 1 to 4, lines, the whole content.
 //! - [`check`]: what a configuration test says about a file.
@@ -41,4 +42,5 @@ pub mod rewrite;
 pub mod shared_index;
 pub mod slot;
 pub mod stamp;
+pub mod tries;
 pub mod watch;

@@ -1,0 +1,359 @@
+//! Wrong PINs and codes are counted here and not in the users file: strangers can neither lock anybody out nor cost a
+//! sync, and nobody tries PINs without end.
+//!
+//! Three budgets bound the tries of a window of time: those of a client at one user; those of a client in all; those of
+//! all strangers at one user, which are clients that the user isn't known to use. Who comes from a familiar address has
+//! the first alone, so strangers can make nobody wait there. A try is taken from the budgets before anything is checked,
+//! and given back if it wasn't a wrong one. The same credentials of the same client are one try, however often and
+//! wherever they are checked at the same time.
+//!
+//! Digest responses can't be told apart into PIN and code and take no time, so nothing is taken beforehand: the answer is
+//! given under the budgets as they are when it is known.
+//!
+//! What is counted is bytes ([`Bytes`]) that somebody lends for each step: a companion of the users file, locked; or
+//! this process's own memory where that can't be had.
+
+mod row;
+mod table;
+
+use std::io;
+use std::net::IpAddr;
+
+pub use self::row::Failures;
+use self::row::{Count, Seen, Tries, User};
+pub use self::table::{Bytes, KIND};
+use self::table::{Id, Place, Region, Row, Table};
+use crate::UnixTime;
+use crate::policy::Throttle;
+
+/// A client's own tries in all, as a multiple of those at one user.
+const CLIENT: u32 = 10;
+/// The same for the /56 and the /48 of an IPv6 address: a site's network, where one client may have any /64.
+const NETWORK_56: u32 = 20;
+const NETWORK_48: u32 = 50;
+/// Those of all strangers at one user.
+const STRANGERS: u32 = 15;
+
+/// In seconds, as the settings have it.
+const LONGEST_WINDOW: u32 = 86_400;
+
+/// Somebody who tries to log in.
+pub struct Client<'a> {
+    /// The name they give.
+    pub user: &'a [u8],
+    /// Whether that is somebody's, so that there are familiar addresses and strangers.
+    pub is_listed: bool,
+    /// Where they are, as far as it is known.
+    pub address: Option<IpAddr>,
+    /// Where the user was accepted before this was kept, and when.
+    pub before: &'a [(IpAddr, UnixTime)],
+    /// The present time.
+    pub now: UnixTime,
+}
+
+/// What came of asking for a try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reserved {
+    /// It may be checked; [`settle`] it afterwards.
+    Taken {
+        /// The user was accepted from there a while ago.
+        is_familiar: bool,
+    },
+    /// A budget is used up.
+    Over(Over),
+}
+
+/// A budget that is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Over {
+    /// Seconds until there is another try.
+    pub rest: u32,
+    /// Nobody was told so in this window.
+    pub is_news: bool,
+}
+
+/// What came of a try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Wrong: it stays taken.
+    Wrong,
+    /// Neither wrong nor right.
+    NotCounted,
+    /// The user was accepted.
+    Accepted,
+}
+
+/// Takes one try from all budgets that concern the client, or none.
+pub fn reserve(
+    bytes: &mut dyn Bytes,
+    client: &Client<'_>,
+    throttle: Throttle,
+    credentials: &[u8],
+) -> io::Result<Reserved> {
+    let mut rows = Rows::open(bytes, client, throttle.seconds.get())?;
+    let seen = rows.seen(credentials);
+    let known = rows.tries[0].1.seen(seen);
+    let taken = Reserved::Taken { is_familiar: rows.is_familiar };
+    let over = rows.over(throttle.tries.get());
+    match (known, over) {
+        // Being checked: it is taken already.
+        (Some(known), _) if !known.is_refused() => return Ok(taken),
+        (_, Some(rest)) => return rows.refuse(rest).map(Reserved::Over),
+        (Some(_), None) => {}
+        (None, None) => rows.charge(seen),
+    }
+    rows.save()?;
+    Ok(taken)
+}
+
+/// Whether a budget is used up, for a server that has to know beforehand. Nothing is taken.
+pub fn look(
+    bytes: &mut dyn Bytes,
+    client: &Client<'_>,
+    throttle: Throttle,
+    credentials: &[u8],
+) -> io::Result<Option<Over>> {
+    let mut rows = Rows::open(bytes, client, throttle.seconds.get())?;
+    let seen = rows.seen(credentials);
+    if rows.tries[0].1.seen(seen).is_some_and(|known| !known.is_refused()) {
+        return Ok(None);
+    }
+    rows.over(throttle.tries.get()).map(|rest| rows.refuse(rest)).transpose()
+}
+
+/// Says what came of a try that was reserved.
+pub fn settle(
+    bytes: &mut dyn Bytes,
+    client: &Client<'_>,
+    throttle: Throttle,
+    credentials: &[u8],
+    outcome: Outcome,
+) -> io::Result<()> {
+    let mut rows = Rows::open(bytes, client, throttle.seconds.get())?;
+    let seen = rows.seen(credentials);
+    match (outcome, rows.tries[0].1.seen(seen)) {
+        (Outcome::Wrong, Some(known)) if known.is_refused() => return Ok(()),
+        (Outcome::Wrong, Some(_)) => rows.tries[0].1.note_refused(seen),
+        // Somebody with the same credentials has given it back: theirs weren't wrong then.
+        (Outcome::Wrong, None) => {
+            rows.charge(seen);
+            rows.tries[0].1.note_refused(seen);
+        }
+        (_, Some(known)) if !known.is_refused() => rows.give_back(known),
+        _ => {}
+    }
+    if outcome == Outcome::Accepted {
+        rows.note_address();
+    }
+    rows.save()
+}
+
+/// Answers a Digest login under the budgets as they are now; `outcome`: what it would be, if that is known yet. While no
+/// budget is used up, `failures` may change those of the client's kind, and says whether a wrong response was looked at.
+pub fn digest(
+    bytes: &mut dyn Bytes,
+    client: &Client<'_>,
+    throttle: Option<Throttle>,
+    outcome: Option<Outcome>,
+    failures: &mut dyn FnMut(&mut Failures) -> bool,
+) -> io::Result<Option<Over>> {
+    let seconds = throttle.map_or(LONGEST_WINDOW, |throttle| throttle.seconds.get());
+    let mut rows = Rows::open(bytes, client, seconds)?;
+    let over = throttle.and_then(|throttle| rows.over(throttle.tries.get()));
+    let class = usize::from(rows.is_familiar);
+    let before = rows.user.as_ref().map_or(Failures::default(), |(_, user)| user.digest[class]);
+    if let Some(rest) = over {
+        return rows.refuse(rest).map(Some);
+    }
+    let mut after = before;
+    let counts = failures(&mut after);
+    if let Some((_, user)) = &mut rows.user
+        && after != before
+    {
+        user.digest[class] = after;
+        rows.is_changed = true;
+    }
+    match outcome {
+        Some(Outcome::Wrong) if counts && throttle.is_some() => rows.charge_unseen(),
+        Some(Outcome::Accepted) => rows.note_address(),
+        _ => {}
+    }
+    rows.save()?;
+    Ok(None)
+}
+
+/// The rows that concern a client.
+struct Rows<'b, 'c> {
+    table: Table<'b>,
+    client: &'c Client<'c>,
+    seconds: u32,
+    /// At the user first; then in all, each with its multiple of the budget.
+    tries: Vec<(Place, Tries, u32)>,
+    user: Option<(Place, User)>,
+    is_familiar: bool,
+    /// What the address is called among familiar ones.
+    address: Option<u64>,
+    is_changed: bool,
+}
+
+impl<'b, 'c> Rows<'b, 'c> {
+    fn open(bytes: &'b mut dyn Bytes, client: &'c Client<'c>, seconds: u32) -> io::Result<Rows<'b, 'c>> {
+        let mut table = Table::open(bytes)?;
+        let now = client.now;
+        let networks = networks_of(client.address);
+        let nearest = networks.first().map(|(network, _)| network.as_slice()).unwrap_or_default();
+        let address_of =
+            |table: &Table<'_>, network: &[u8]| low_half(table.id(&[b"familiar", client.user, network]));
+
+        let mut user = None;
+        let mut is_changed = false;
+        if client.is_listed {
+            let id = table.id(&[b"user", client.user]);
+            let place = table.find(Region::Users, id, &|row: &Row| User::worth(row, now))?;
+            let mut known = User::read(&place.row, now, seconds);
+            if known.is_new {
+                for (address, at) in client.before {
+                    let networks = networks_of(Some(*address));
+                    let address = address_of(&table, &networks[0].0);
+                    is_changed |= now.saturating_sub(*at) < 30 * 86_400 && known.note(address, *at, now);
+                }
+            }
+            user = Some((place, known));
+        }
+        let address = client.address.map(|_| address_of(&table, nearest));
+        let is_familiar =
+            address.zip(user.as_ref()).is_some_and(|(address, (_, user))| user.knows(address, now));
+
+        let mut tries = Vec::with_capacity(4);
+        let mut add = |table: &mut Table<'_>, id: Id, multiple: u32| -> io::Result<()> {
+            let place = table.find(Region::Evictable, id, &|row: &Row| Tries::worth(row, now))?;
+            let read = Tries::read(&place.row, now, seconds);
+            tries.push((place, read, multiple));
+            Ok(())
+        };
+        let pair = table.id(&[b"pair", nearest, client.user]);
+        add(&mut table, pair, 1)?;
+        if !is_familiar {
+            for (network, multiple) in &networks {
+                let id = table.id(&[b"client", network]);
+                add(&mut table, id, *multiple)?;
+            }
+        }
+        Ok(Rows { table, client, seconds, tries, user, is_familiar, address, is_changed })
+    }
+
+    fn seen(&self, credentials: &[u8]) -> Seen {
+        let hash = self.table.id(&[b"credentials", credentials]);
+        Seen::new(u32::from_le_bytes(hash[8..12].try_into().expect("four bytes")), !self.is_familiar)
+    }
+
+    /// The strangers' budget counts where it is known who is one.
+    fn strangers(&mut self) -> Option<&mut Count> {
+        let counts = !self.is_familiar && self.address.is_some();
+        self.user.as_mut().filter(|_| counts).map(|(_, user)| &mut user.strangers)
+    }
+
+    /// The longest rest of those budgets that are used up.
+    fn over(&mut self, tries: u32) -> Option<u32> {
+        let (now, seconds) = (self.client.now, self.seconds);
+        let mut counts: Vec<(Count, u32)> =
+            self.tries.iter().map(|(_, tries, multiple)| (tries.count, *multiple)).collect();
+        counts.extend(self.strangers().map(|count| (*count, STRANGERS)));
+        let over = counts.iter().filter(|(count, multiple)| count.tries >= tries.saturating_mul(*multiple));
+        over.map(|(count, _)| count.rest(now, seconds)).max()
+    }
+
+    /// One line in the log for a client and window, not one for each request.
+    fn refuse(mut self, rest: u32) -> io::Result<Over> {
+        let count = &mut self.tries.last_mut().expect("there is the one at the user").1.count;
+        let is_news = !std::mem::replace(&mut count.is_logged, true);
+        self.is_changed |= is_news;
+        self.save()?;
+        Ok(Over { rest, is_news })
+    }
+
+    fn charge(&mut self, seen: Seen) {
+        self.tries[0].1.add(seen);
+        self.charge_others();
+    }
+
+    fn charge_unseen(&mut self) {
+        self.tries[0].1.count.add();
+        self.charge_others();
+    }
+
+    fn charge_others(&mut self) {
+        for (_, tries, _) in &mut self.tries[1..] {
+            tries.count.add();
+        }
+        if let Some(strangers) = self.strangers() {
+            strangers.add();
+        }
+        self.is_changed = true;
+    }
+
+    fn give_back(&mut self, seen: Seen) {
+        self.tries[0].1.give_back(seen);
+        if seen.is_strangers() {
+            for (_, tries, _) in &mut self.tries[1..] {
+                tries.count.give_back();
+            }
+            if let Some(strangers) = self.strangers() {
+                strangers.give_back();
+            }
+        }
+        self.is_changed = true;
+    }
+
+    fn note_address(&mut self) {
+        let now = self.client.now;
+        if let (Some(address), Some((_, user))) = (self.address, &mut self.user) {
+            self.is_changed |= user.note(address, now, now);
+        }
+    }
+
+    fn save(mut self) -> io::Result<()> {
+        if !self.is_changed {
+            return Ok(());
+        }
+        for (place, tries, _) in &mut self.tries {
+            let before = place.row;
+            tries.write(&mut place.row);
+            if place.row != before {
+                self.table.save(place)?;
+            }
+        }
+        if let Some((place, user)) = &mut self.user {
+            let before = place.row;
+            user.write(&mut place.row);
+            if place.row != before {
+                self.table.save(place)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn low_half(id: Id) -> u64 {
+    u64::from_le_bytes(id[8..].try_into().expect("eight bytes"))
+}
+
+/// The networks that a client's tries count for, the nearest first, each with its multiple of the budget.
+fn networks_of(address: Option<IpAddr>) -> Vec<(Vec<u8>, u32)> {
+    match address.map(|address| address.to_canonical()) {
+        None => Vec::new(),
+        Some(IpAddr::V4(address)) => vec![(address.octets().to_vec(), CLIENT)],
+        Some(IpAddr::V6(address)) => {
+            let octets = address.octets();
+            [(8, CLIENT), (7, NETWORK_56), (6, NETWORK_48)]
+                .into_iter()
+                .map(|(len, multiple)| {
+                    let mut network = octets[..len].to_vec();
+                    // Not to be taken for an IPv4 address's four.
+                    network.push(0);
+                    (network, multiple)
+                })
+                .collect()
+        }
+    }
+}
