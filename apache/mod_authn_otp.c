@@ -349,7 +349,14 @@ static authn_status carry_out(request_rec *r, otp_request *state, otpgate_answer
 
 static void fill_login(otpgate_login *login, request_rec *r, otp_call *call)
 {
+    uint64_t *granted = ap_get_module_config(r->connection->conn_config, &authn_otp_module);
+
+    if (!granted) {
+        granted = apr_pcalloc(r->connection->pool, sizeof(*granted));
+        ap_set_module_config(r->connection->conn_config, &authn_otp_module, granted);
+    }
     memset(login, 0, sizeof(*login));
+    login->connection = granted;
     login->settings = &call->conf->settings;
     login->authorization = str(apr_table_get(r->headers_in, authorization_header(r)));
     login->address = client_address(r);

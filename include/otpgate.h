@@ -137,6 +137,10 @@ typedef struct otpgate_login {
     otpgate_memory *memory; /* NULL: judge afresh */
     void *request;          /* handed to the callbacks */
     int log_level;          /* the highest level whose lines are written for this request; 0: not known */
+    /* For otpgate_admit() and otpgate_basic(): a number that the server keeps for as long as a connection lasts, 0 in the
+     * beginning. It spares otpgate_admit() a look at credentials that were granted on the same connection before, and
+     * has no other meaning. NULL: none is kept. */
+    uint64_t *connection;
     /* For the functions that end in _now: the turn of the event loop, a number above 0 that no other turn of this
      * process has. Requests of one turn share one look at whether the users file has changed. 0: look each time. */
     uint64_t moment;

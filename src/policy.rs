@@ -59,6 +59,17 @@ pub struct Policy {
     pub unset: Unset,
 }
 
+impl Policy {
+    /// What holds for wrong Digest responses, which anybody can send: a lock-out that nobody has given a time ends by
+    /// itself.
+    pub fn of_digest_failures(&self) -> Policy {
+        if self.lockout_time != 0 || !self.unset.lockout {
+            return *self;
+        }
+        Policy { lockout_time: DIGEST_LOCKOUT, lockout_max: DIGEST_LOCKOUT, ..*self }
+    }
+}
+
 /// Which settings nobody has set, among those that a users file can limit: the file's own takes the default's place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // named as in the policy
@@ -492,15 +503,9 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// The same for Digest, where strangers can reach the failure limit: a lock-out that nobody has given a time
-    /// ends by itself. Nothing about the PIN can be told apart, so nothing falls through.
+    /// The same for Digest, where nothing about the PIN can be told apart: nothing falls through.
     pub fn digest_policy(&self, server: Server) -> Policy {
-        let mut policy = Policy { fall_through: false, ..self.policy(server) };
-        if self.lockout_time.is_none() && policy.lockout_time == 0 {
-            policy.lockout_time = DIGEST_LOCKOUT;
-            policy.lockout_max = DIGEST_LOCKOUT;
-        }
-        policy
+        Policy { fall_through: false, ..self.policy(server) }
     }
 
     /// How credentials are asked for where that is ours to say.

@@ -284,7 +284,7 @@ fn on_a_full_disk_nothing_is_granted_that_is_not_saved(start: Start) {
     let filler = disk.fill();
     nothing_is_granted(&place, &alice, 0, disk.0.path(), Since::Start);
     for name in disk.names() {
-        let known = ["filler", "users", "users.lock", "users.journal"];
+        let known = ["filler", "users", "users.lock", "users.journal", "users.throttle"];
         assert!(known.contains(&name.as_str()), "{name} was left behind");
     }
     fs::remove_file(&filler).expect("our own");
@@ -460,7 +460,8 @@ fn owner_mode_and_link_stay_what_they_are(start: Start) {
         root::set_mode(path, 0o660);
     };
     for_server(&users);
-    for path in [beside(&users, ".lock"), beside(&users, ".journal"), beside(&link, ".lock")] {
+    let beside_it = [".lock", ".journal", ".throttle"].map(|ending| beside(&users, ending));
+    for path in beside_it.into_iter().chain([beside(&link, ".lock")]) {
         fs::write(&path, "").expect("a new file");
         for_server(&path);
     }
@@ -488,7 +489,7 @@ fn owner_mode_and_link_stay_what_they_are(start: Start) {
         .map(|entry| entry.file_name().into_string().expect("plain text"))
         .collect();
     names.sort();
-    assert_eq!(names, ["users", "users.journal", "users.lock"]);
+    assert_eq!(names, ["users", "users.journal", "users.lock", "users.throttle"]);
 }
 
 /// Where the server may make files itself, they are made for those who may use the users file.
@@ -553,6 +554,7 @@ fn a_large_file_in_a_directory_that_is_not_the_servers_needs_no_index_and_uses_o
         root::give_to_server(&users);
         make_beside(&users, ".lock", 0o644);
         make_beside(&users, ".journal", 0o644);
+        make_beside(&users, ".throttle", 0o644);
         if has_index {
             make_beside(&users, ".index", 0o644);
         }

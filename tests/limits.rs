@@ -420,12 +420,12 @@ proptest! {
     #[test]
     fn limits_may_come_in_any_order_and_more_than_once(
         policy in some_settings(),
-        unset in any::<[bool; 4]>(),
+        unset in any::<[bool; 5]>(),
         one in some_limits(),
         other in some_limits(),
     ) {
-        let [max_offset, max_linger, max_failures, lockout] = unset;
-        let unset = otpgate::policy::Unset { max_offset, max_linger, max_failures, lockout };
+        let [max_offset, max_linger, max_failures, lockout, throttle] = unset;
+        let unset = otpgate::policy::Unset { max_offset, max_linger, max_failures, lockout, throttle };
         let policy = Policy { unset, ..policy };
         let both = policy.restricted_by(&one).restricted_by(&other);
         prop_assert_eq!(both, policy.restricted_by(&other).restricted_by(&one));

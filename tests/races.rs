@@ -104,7 +104,7 @@ fn one_of_many_gets_a_fresh_code(start: Start) {
 fn limit_of_five_lets_five_codes_be_tried(start: Start) {
     const GUESSES: usize = 300;
     let alice = Token::hotp("alice").pin(PIN);
-    let scope = Scope::new("area").token(&alice).set(Setting::MaxFailures, 5);
+    let scope = Scope::new("area").token(&alice).set(Setting::MaxFailures, 5).set(Setting::Throttle, "Off");
     let server = start(vec![scope]);
     let place = server.at("area");
     let requests: Vec<Request> =

@@ -13,6 +13,7 @@ use otpgate::decide::{PinAnswer, Verdict, Word};
 use otpgate::gate::{Found, Gate, Login, Moment, PinSource, Store, Transaction};
 use otpgate::log::{Level, Log};
 use otpgate::policy::{Policy, Server, Settings};
+use otpgate::throttle::Bytes;
 use otpgate::token::{Address, State};
 use otpgate::users::fault::Fault;
 use otpgate::users::file::UsersFile;
@@ -241,6 +242,10 @@ impl Store for SlowDisk {
         }
         std::thread::sleep(Duration::from_millis(50));
         Ok(())
+    }
+
+    fn tries(&self, work: &mut dyn FnMut(&mut dyn Bytes) -> std::io::Result<()>) -> Result<(), Fault> {
+        self.users.tries(work)
     }
 }
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use otpgate::gate::Store;
 use otpgate::log::Quoted;
+use otpgate::throttle;
 use otpgate::token::State;
 use otpgate::users::edit;
 use otpgate::users::file::UsersFile;
@@ -16,7 +17,8 @@ use crate::{Result, owner, print};
 
 /// Let a user in again who is locked out: wrong codes are forgotten
 ///
-/// All tokens of the user, or one. Nothing else changes: codes that were accepted stay used up.
+/// All tokens of the user, or one. Wrong PINs and wrong Digest responses are forgotten, too, so nobody who waits for
+/// their next try has to wait any longer. Nothing else changes: codes that were accepted stay used up.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The user
@@ -28,12 +30,13 @@ pub struct Arguments {
 
 pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let user = arguments.user.as_bytes();
-    let forgotten = owner::acting(file, || {
+    let (forgotten, responses) = owner::acting(file, || {
         let content = edit::snapshot(file)?;
         let chosen = tokens::all_or_one(tokens::of_user(file, &content, user)?, user, arguments.token)?;
         tokens::any_readable(&chosen)?;
         let mut forgotten = Vec::new();
-        UsersFile::new(file).update(&mut |transaction| {
+        let store = UsersFile::new(file);
+        store.update(&mut |transaction| {
             for (line, now) in transaction.find(user)?.entry.lines.iter().enumerate() {
                 let is_it = |token: &&Numbered<'_>| token.fingerprint() == Some(now.token.fingerprint);
                 let Some(token) = chosen.iter().find(is_it) else { continue };
@@ -57,7 +60,12 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         forgotten.sort_unstable_by(|a, b| b.cmp(a));
         forgotten.dedup_by_key(|(number, _)| *number);
         forgotten.reverse();
-        Ok(forgotten)
+        let mut responses = 0;
+        store.tries(&mut |bytes| {
+            responses = throttle::forgive(bytes, user, tokens::now())?;
+            Ok(())
+        })?;
+        Ok((forgotten, responses))
     })?;
     for (number, failures) in forgotten {
         let what = match failures {
@@ -66,6 +74,9 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
             failures => format!("{failures} wrong codes are forgotten"),
         };
         print(format_args!("token {number} of {}: {what}\n", Quoted(user)))?;
+    }
+    if responses > 0 {
+        print(format_args!("{}: {responses} wrong Digest responses are forgotten\n", Quoted(user)))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,6 +13,7 @@ use otpgate::gate::{Found, Gate, Login, Moment, PinSource, Store, Transaction, U
 use otpgate::log::{Level, Log, Quoted};
 use otpgate::pin::file::PinFile;
 use otpgate::policy::Policy;
+use otpgate::throttle::Bytes;
 use otpgate::token::State;
 use otpgate::users::fault::Fault;
 use otpgate::users::file::UsersFile;
@@ -62,7 +64,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let store = UsersFile::new(file);
     let decided = owner::acting(file, || match arguments.dry_run {
         true => decided(DryRun(store), &policy, &login, &arguments.external),
-        false => decided(store, &policy, &login, &arguments.external),
+        false => decided(Uncounted(store), &policy, &login, &arguments.external),
     })?;
     let is_granted = decided.verdict == Verdict::Granted;
     if arguments.json {
@@ -163,6 +165,52 @@ impl Store for DryRun {
     ) -> std::result::Result<(), Fault> {
         work(&mut Forgetful(&self.0))
     }
+
+    fn tries(
+        &self,
+        work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>,
+    ) -> std::result::Result<(), Fault> {
+        uncounted(work)
+    }
+}
+
+/// Whoever may run this command may read the PINs: what they try isn't counted.
+struct Uncounted(UsersFile);
+
+impl Store for Uncounted {
+    fn name(&self) -> String {
+        self.0.name()
+    }
+
+    fn find(&self, user: &[u8]) -> std::result::Result<Arc<Found>, Fault> {
+        self.0.find(user)
+    }
+
+    fn find_now(&self, user: &[u8], moment: Moment) -> Option<Arc<Found>> {
+        self.0.find_now(user, moment)
+    }
+
+    fn update(
+        &self,
+        work: &mut dyn FnMut(&mut dyn Transaction) -> std::result::Result<(), Fault>,
+    ) -> std::result::Result<(), Fault> {
+        self.0.update(work)
+    }
+
+    fn tries(
+        &self,
+        work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>,
+    ) -> std::result::Result<(), Fault> {
+        uncounted(work)
+    }
+
+    fn notices(&self) -> Vec<String> {
+        self.0.notices()
+    }
+}
+
+fn uncounted(work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>) -> std::result::Result<(), Fault> {
+    work(&mut Vec::new()).map_err(|error| Fault::new("count in", Path::new("memory"), error))
 }
 
 struct Forgetful<'a>(&'a UsersFile);

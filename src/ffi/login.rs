@@ -205,7 +205,19 @@ pub unsafe extern "C" fn otpgate_basic(
         })
     };
     // SAFETY: the caller's promises.
-    unsafe { enter(gate, login.given(), answer, decide) }
+    let verdict = unsafe { enter(gate, login.given(), answer, decide) };
+    // SAFETY: null or the caller's promise.
+    if verdict == OTPGATE_GRANTED
+        && let Some(granted) = unsafe { login.connection.as_mut() }
+    {
+        *granted = header_number(header);
+    }
+    verdict
+}
+
+/// Tells headers of one connection apart. Never the number of a connection on which nothing was granted.
+fn header_number(header: &[u8]) -> u64 {
+    u64::from(crc32fast::hash(header)) << 32 | header.len() as u64 | 1 << 31
 }
 
 /// See the header.
@@ -252,6 +264,10 @@ pub unsafe extern "C" fn otpgate_admit(
     let Some(login) = (unsafe { login.as_ref() }) else { return refuse_null(answer) };
     // SAFETY: the caller's promise.
     let header = unsafe { login.authorization.as_bytes() };
+    // SAFETY: null or the caller's promise.
+    if unsafe { login.connection.as_ref() }.is_some_and(|granted| *granted == header_number(header)) {
+        return 0;
+    }
     let Some((user, password)) = guarded(|| None, || basic::credentials(header)) else { return 0 };
     let decide = |call: Call<'_>| {
         let attempt = Login { user: &user, password: &password, address: call.address };

@@ -156,6 +156,7 @@ pub struct otpgate_login {
     pub memory: *mut otpgate_memory,
     pub request: *mut c_void,
     pub log_level: c_int,
+    pub connection: *mut u64,
     pub moment: u64,
 }
 

@@ -142,7 +142,8 @@ impl<S: Store> Gate<S> {
         let told = (is_final || outcome == Outcome::Wrong).then_some(outcome);
         let mut is_locked = false;
         let mut change = |failures: &mut Failures| {
-            is_locked = decide::is_locked_out(&policy, failures.number, failures.last, who.now);
+            is_locked =
+                decide::is_locked_out(&policy.of_digest_failures(), failures.number, failures.last, who.now);
             if is_locked {
                 return false;
             }

@@ -219,9 +219,9 @@ mod tests {
 
     #[test]
     fn with_digest_a_lock_out_nobody_has_given_a_time_is_the_files() {
-        let digest = |server| Settings::default().digest_policy(server);
+        let digest = Settings::default().digest_policy(Server::Apache);
         let restricted = |line: &str| {
-            let restricted = digest(Server::Apache).restricted_by(&limits(line).unwrap());
+            let restricted = digest.restricted_by(&limits(line).unwrap()).of_digest_failures();
             [restricted.lockout_time, restricted.lockout_max]
         };
         assert_eq!(restricted("max_failures=5"), [900, 900]);

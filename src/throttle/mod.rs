@@ -133,11 +133,11 @@ pub fn settle(
     let seen = rows.seen(credentials);
     match (outcome, rows.tries[0].1.seen(seen)) {
         (Outcome::Wrong, Some(known)) if known.is_refused() => return Ok(()),
-        (Outcome::Wrong, Some(_)) => rows.tries[0].1.note_refused(seen),
+        (Outcome::Wrong, Some(_)) => rows.note_refused(seen),
         // Somebody with the same credentials has given it back: theirs weren't wrong then.
         (Outcome::Wrong, None) => {
             rows.charge(seen);
-            rows.tries[0].1.note_refused(seen);
+            rows.note_refused(seen);
         }
         (_, Some(known)) if !known.is_refused() => rows.give_back(known),
         _ => {}
@@ -180,6 +180,22 @@ pub fn digest(
     }
     rows.save()?;
     Ok(None)
+}
+
+/// Begins anew for a listed user: whoever tries has all their tries again. How many wrong Digest responses are forgotten.
+pub fn forgive(bytes: &mut dyn Bytes, user: &[u8], now: UnixTime) -> io::Result<u32> {
+    let client = Client { user, is_listed: true, address: None, before: &[], now };
+    let mut rows = Rows::open(bytes, &client, LONGEST_WINDOW)?;
+    let mut forgotten = 0;
+    if let Some((_, user)) = &mut rows.user {
+        forgotten = user.digest.iter().map(|failures| failures.number).fold(0, u32::saturating_add);
+        user.digest = Default::default();
+        user.strangers = Count::default();
+        user.forgiven = now;
+        rows.is_changed = true;
+    }
+    rows.save()?;
+    Ok(forgotten)
 }
 
 /// The rows that concern a client.
@@ -225,18 +241,20 @@ impl<'b, 'c> Rows<'b, 'c> {
             address.zip(user.as_ref()).is_some_and(|(address, (_, user))| user.knows(address, now));
 
         let mut tries = Vec::with_capacity(4);
-        let mut add = |table: &mut Table<'_>, id: Id, multiple: u32| -> io::Result<()> {
+        // At this user alone: what a client does elsewhere isn't about them.
+        let forgiven = user.as_ref().map_or(0, |(_, user)| user.forgiven);
+        let mut add = |table: &mut Table<'_>, id: Id, multiple: u32, forgiven: UnixTime| -> io::Result<()> {
             let place = table.find(Region::Evictable, id, &|row: &Row| Tries::worth(row, now))?;
-            let read = Tries::read(&place.row, now, seconds);
+            let read = Tries::read(&place.row, now, seconds).since(forgiven, now);
             tries.push((place, read, multiple));
             Ok(())
         };
         let pair = table.id(&[b"pair", nearest, client.user]);
-        add(&mut table, pair, 1)?;
+        add(&mut table, pair, 1, forgiven)?;
         if !is_familiar {
             for (network, multiple) in &networks {
                 let id = table.id(&[b"client", network]);
-                add(&mut table, id, *multiple)?;
+                add(&mut table, id, *multiple, 0)?;
             }
         }
         Ok(Rows { table, client, seconds, tries, user, is_familiar, address, is_changed })
@@ -289,6 +307,11 @@ impl<'b, 'c> Rows<'b, 'c> {
         if let Some(strangers) = self.strangers() {
             strangers.add();
         }
+        self.is_changed = true;
+    }
+
+    fn note_refused(&mut self, seen: Seen) {
+        self.tries[0].1.note_refused(seen);
         self.is_changed = true;
     }
 

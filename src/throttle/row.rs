@@ -38,6 +38,11 @@ impl Count {
         Count { start, ..self }
     }
 
+    /// Nothing, if the window began before.
+    pub fn since(self, forgiven: UnixTime, now: UnixTime) -> Count {
+        if self.start <= forgiven { Count { start: now, ..Count::default() } } else { self }
+    }
+
     /// Seconds until the window is over.
     pub fn rest(self, now: UnixTime, seconds: u32) -> u32 {
         let rest = self.start.saturating_add(i64::from(seconds)).saturating_sub(now);
@@ -116,6 +121,12 @@ impl Tries {
         }
     }
 
+    /// Nothing, if the window began before.
+    pub fn since(self, forgiven: UnixTime, now: UnixTime) -> Tries {
+        let count = self.count.since(forgiven, now);
+        if count == self.count { self } else { Tries { count, seen: Vec::new() } }
+    }
+
     pub fn seen(&self, wanted: Seen) -> Option<Seen> {
         self.seen.iter().copied().find(|seen| seen.is_of(wanted))
     }
@@ -191,11 +202,15 @@ pub struct User {
     pub strangers: Count,
     /// Digest responses of strangers, and of others.
     pub digest: [Failures; 2],
+    /// Windows that began before this are over: an admin has said so.
+    pub forgiven: UnixTime,
     familiar: [Familiar; FAMILIAR_MAX],
 }
 
 const STRANGERS_AT: usize = 16;
 const DIGEST_AT: usize = STRANGERS_AT + Count::LEN;
+/// In the first failures' last bytes.
+const FORGIVEN_AT: usize = DIGEST_AT + 12;
 const FAMILIAR_AT: usize = DIGEST_AT + 2 * Failures::LEN;
 
 impl User {
@@ -214,6 +229,10 @@ impl User {
             is_new: row[16..].iter().all(|&byte| byte == 0),
             strangers: Count::read(&row[STRANGERS_AT..]).at(now, seconds),
             digest: [failures(0), failures(1)],
+            forgiven: i64::from(u32::from_le_bytes(
+                row[FORGIVEN_AT..FORGIVEN_AT + 4].try_into().expect("four bytes"),
+            ))
+            .min(now),
             familiar,
         }
     }
@@ -223,6 +242,8 @@ impl User {
         for (number, failures) in self.digest.iter().enumerate() {
             failures.write(&mut row[DIGEST_AT + number * Failures::LEN..]);
         }
+        let forgiven = u32::try_from(self.forgiven).unwrap_or(0);
+        row[FORGIVEN_AT..FORGIVEN_AT + 4].copy_from_slice(&forgiven.to_le_bytes());
         for (known, bytes) in self.familiar.iter().zip(row[FAMILIAR_AT..].chunks_exact_mut(8)) {
             bytes.copy_from_slice(&(known.hash << 16 | u64::from(known.day)).to_le_bytes());
         }

@@ -12,43 +12,43 @@ use siphasher::sip128::{Hash128, Hasher128 as _, SipHasher13};
 /// Bytes that can be read and written by whoever alone has them for the moment.
 pub trait Bytes {
     /// How many there are.
-    fn len(&mut self) -> io::Result<u64>;
+    fn size(&mut self) -> io::Result<u64>;
     /// Fills `into` from an offset; short only at the end, the rest is left as it is.
-    fn read(&mut self, at: u64, into: &mut [u8]) -> io::Result<()>;
+    fn read_at(&mut self, at: u64, into: &mut [u8]) -> io::Result<()>;
     /// Writes within the length.
-    fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()>;
+    fn write_at(&mut self, at: u64, bytes: &[u8]) -> io::Result<()>;
     /// Makes them more: zeroes, which can be written later without asking for space.
-    fn extend(&mut self, len: u64) -> io::Result<()>;
+    fn grow_to(&mut self, len: u64) -> io::Result<()>;
     /// Makes them none.
-    fn clear(&mut self) -> io::Result<()>;
+    fn empty(&mut self) -> io::Result<()>;
 }
 
 /// In the memory of this process.
 impl Bytes for Vec<u8> {
-    fn len(&mut self) -> io::Result<u64> {
+    fn size(&mut self) -> io::Result<u64> {
         Ok(Vec::len(self) as u64)
     }
 
-    fn read(&mut self, at: u64, into: &mut [u8]) -> io::Result<()> {
+    fn read_at(&mut self, at: u64, into: &mut [u8]) -> io::Result<()> {
         let from = self.get(at as usize..).unwrap_or_default();
         let len = from.len().min(into.len());
         into[..len].copy_from_slice(&from[..len]);
         Ok(())
     }
 
-    fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+    fn write_at(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
         let at = at as usize;
         let place = self.get_mut(at..at + bytes.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         place.copy_from_slice(bytes);
         Ok(())
     }
 
-    fn extend(&mut self, len: u64) -> io::Result<()> {
+    fn grow_to(&mut self, len: u64) -> io::Result<()> {
         self.resize(len as usize, 0);
         Ok(())
     }
 
-    fn clear(&mut self) -> io::Result<()> {
+    fn empty(&mut self) -> io::Result<()> {
         Vec::clear(self);
         Ok(())
     }
@@ -90,7 +90,7 @@ pub struct Place {
     pub row: Row,
 }
 
-/// All rows, for whoever has them for the moment.
+/// All rows, for one step of whoever has them for the moment: it finds some, and saves them.
 pub struct Table<'b> {
     bytes: &'b mut dyn Bytes,
     key: [u8; 16],
@@ -103,8 +103,8 @@ impl<'b> Table<'b> {
     /// Reads the header. What has none gets one.
     pub fn open(bytes: &'b mut dyn Bytes) -> io::Result<Table<'b>> {
         let mut header = [0; 32];
-        bytes.read(0, &mut header)?;
-        let len = bytes.len()?;
+        bytes.read_at(0, &mut header)?;
+        let len = bytes.size()?;
         let user_buckets = u64::from_le_bytes(header[24..].try_into().expect("eight bytes"));
         let is_ours = header[..8] == *MAGIC
             && (USER_BUCKETS..=USER_BUCKETS_MAX).contains(&user_buckets)
@@ -117,14 +117,14 @@ impl<'b> Table<'b> {
         if header[..7] == *KIND && header[..8] != *MAGIC {
             return Err(io::Error::other("it is of another version of otpgate"));
         }
-        bytes.clear()?;
-        bytes.extend(size(USER_BUCKETS))?;
+        bytes.empty()?;
+        bytes.grow_to(size(USER_BUCKETS))?;
         let mut key = [0; 16];
         getrandom::fill(&mut key).map_err(|_| io::Error::other("the system has no random bytes"))?;
         header[..8].copy_from_slice(MAGIC);
         header[8..24].copy_from_slice(&key);
         header[24..].copy_from_slice(&USER_BUCKETS.to_le_bytes());
-        bytes.write(0, &header)?;
+        bytes.write_at(0, &header)?;
         Ok(Table { bytes, key, user_buckets: USER_BUCKETS, taken: Vec::new() })
     }
 
@@ -151,7 +151,7 @@ impl<'b> Table<'b> {
             let number = self.bucket_of(region, &id);
             let at = start_of(region) + number * BUCKET_LEN as u64;
             let mut bucket = [0; BUCKET_LEN];
-            self.bytes.read(at, &mut bucket)?;
+            self.bytes.read_at(at, &mut bucket)?;
             let mut free = None;
             let mut least: Option<(u64, usize)> = None;
             for (slot, row) in bucket.chunks_exact(ROW_LEN).enumerate() {
@@ -180,13 +180,16 @@ impl<'b> Table<'b> {
                 self.taken.push(place);
                 return Ok(Place { at: place, row });
             }
-            self.grow()?;
+            match region {
+                Region::Users => self.grow()?,
+                Region::Evictable => unreachable!("a step has fewer rows than a bucket"),
+            }
         }
     }
 
     /// Writes a row back.
     pub fn save(&mut self, place: &Place) -> io::Result<()> {
-        self.bytes.write(place.at, &place.row)
+        self.bytes.write_at(place.at, &place.row)
     }
 
     fn bucket_of(&self, region: Region, id: &Id) -> u64 {
@@ -204,21 +207,21 @@ impl<'b> Table<'b> {
         if before >= USER_BUCKETS_MAX {
             return Err(io::Error::other("there are more users than it can hold"));
         }
-        self.bytes.extend(size(before * 2))?;
+        self.bytes.grow_to(size(before * 2))?;
         let start = start_of(Region::Users);
         self.user_buckets = before * 2;
         for number in 0..before {
             let mut bucket = [0; BUCKET_LEN];
-            self.bytes.read(start + number * BUCKET_LEN as u64, &mut bucket)?;
+            self.bytes.read_at(start + number * BUCKET_LEN as u64, &mut bucket)?;
             for row in bucket.chunks_exact_mut(ROW_LEN) {
                 let id = id_of((&*row).try_into().expect("a chunk has its length"));
                 if self.bucket_of(Region::Users, &id) != number + before {
                     row.fill(0);
                 }
             }
-            self.bytes.write(start + (number + before) * BUCKET_LEN as u64, &bucket)?;
+            self.bytes.write_at(start + (number + before) * BUCKET_LEN as u64, &bucket)?;
         }
-        self.bytes.write(24, &self.user_buckets.to_le_bytes())
+        self.bytes.write_at(24, &self.user_buckets.to_le_bytes())
     }
 }
 
@@ -263,15 +266,17 @@ mod tests {
     #[test]
     fn rows_that_stay_are_all_found_after_growing() {
         let mut bytes = Vec::new();
-        let mut table = Table::open(&mut bytes).unwrap();
+        let table = Table::open(&mut bytes).unwrap();
         let ids: Vec<Id> = (0..20_000u32).map(|i| table.id(&[&i.to_le_bytes()])).collect();
         for (i, &id) in ids.iter().enumerate() {
+            let mut table = Table::open(&mut bytes).unwrap();
             let mut place = table.find(Region::Users, id, &stays).unwrap();
             place.row[64..72].copy_from_slice(&(i as u64).to_le_bytes());
             table.save(&place).unwrap();
         }
-        assert!(table.user_buckets > USER_BUCKETS);
         for (i, &id) in ids.iter().enumerate() {
+            let mut table = Table::open(&mut bytes).unwrap();
+            assert!(table.user_buckets > USER_BUCKETS);
             let place = table.find(Region::Users, id, &stays).unwrap();
             assert_eq!(place.row[64..72], (i as u64).to_le_bytes());
         }
@@ -287,11 +292,13 @@ mod tests {
         place.row[64] = 9;
         table.save(&place).unwrap();
         for i in 0..100_000u32 {
+            let mut table = Table::open(&mut bytes).unwrap();
             let id = table.id(&[&i.to_le_bytes()]);
             let mut place = table.find(Region::Evictable, id, &worth).unwrap();
             place.row[64] = 1;
             table.save(&place).unwrap();
         }
+        let mut table = Table::open(&mut bytes).unwrap();
         assert_eq!(table.find(Region::Evictable, kept, &worth).unwrap().row[64], 9);
         assert_eq!(bytes.len() as u64, size(USER_BUCKETS));
     }

@@ -112,19 +112,19 @@ fn lock(file: &File) -> io::Result<Option<LockedFile<'_>>> {
 struct OfFile<'f>(&'f File);
 
 impl Bytes for OfFile<'_> {
-    fn len(&mut self) -> io::Result<u64> {
+    fn size(&mut self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
 
-    fn read(&mut self, at: u64, into: &mut [u8]) -> io::Result<()> {
+    fn read_at(&mut self, at: u64, into: &mut [u8]) -> io::Result<()> {
         read_as_far_as_possible(self.0, into, at).map(drop)
     }
 
-    fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+    fn write_at(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all_at(bytes, at)
     }
 
-    fn extend(&mut self, len: u64) -> io::Result<()> {
+    fn grow_to(&mut self, len: u64) -> io::Result<()> {
         use rustix::fs::{FallocateFlags, fallocate};
         match fallocate(self.0, FallocateFlags::empty(), 0, len) {
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.0.set_len(len),
@@ -132,7 +132,7 @@ impl Bytes for OfFile<'_> {
         }
     }
 
-    fn clear(&mut self) -> io::Result<()> {
+    fn empty(&mut self) -> io::Result<()> {
         self.0.set_len(0)
     }
 }

@@ -41,7 +41,7 @@ fn every_constant_of_the_header_has_its_value_in_rust() {
     let rust = constants! {
         OTPGATE_API_VERSION
         OTPGATE_APACHE OTPGATE_NGINX
-        OTPGATE_GRANTED OTPGATE_DENIED OTPGATE_UNKNOWN OTPGATE_ERROR OTPGATE_WOULD_BLOCK
+        OTPGATE_GRANTED OTPGATE_DENIED OTPGATE_UNKNOWN OTPGATE_ERROR OTPGATE_WOULD_BLOCK OTPGATE_THROTTLED
         OTPGATE_PIN_RIGHT OTPGATE_PIN_WRONG OTPGATE_PIN_UNKNOWN OTPGATE_PIN_ERROR
         OTPGATE_LOG_ERROR OTPGATE_LOG_WARNING OTPGATE_LOG_NOTICE OTPGATE_LOG_INFO OTPGATE_LOG_DEBUG
         OTPGATE_SETTINGS_WORDS OTPGATE_MEMORY_WORDS OTPGATE_UPSTREAM_MAX OTPGATE_USER_MAX OTPGATE_HA1_LEN
@@ -113,6 +113,7 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
             memory: *mut otpgate_memory,
             request: *mut c_void,
             log_level: c_int,
+            connection: *mut u64,
             moment: u64
         }
         otpgate_digest {
@@ -132,6 +133,7 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
         otpgate_answer {
             verdict: i32,
             stale: i32,
+            retry_after: u32,
             result: *const c_char,
             user_len: usize,
             user: [c_char; 255usize],
@@ -199,6 +201,7 @@ fn every_function_of_the_header_has_its_signature_in_rust() {
         fn otpgate_settings_check(*mut otpgate_gate, *const *const otpgate_settings, usize, *const otpgate_identity, *mut c_void) -> usize;
         fn otpgate_basic(*mut otpgate_gate, *const otpgate_login, *mut otpgate_answer) -> c_int;
         fn otpgate_basic_now(*mut otpgate_gate, *const otpgate_login, *mut otpgate_answer) -> c_int;
+        fn otpgate_admit(*mut otpgate_gate, *const otpgate_login, *mut otpgate_answer) -> c_int;
         fn otpgate_digest_match(*mut otpgate_gate, *const otpgate_digest, *mut otpgate_answer, *mut c_char) -> c_int;
         fn otpgate_digest_spend(*mut otpgate_gate, *const otpgate_digest, *mut otpgate_answer) -> c_int;
         fn otpgate_zone_init(*const otpgate_zone) -> c_int;

@@ -116,7 +116,7 @@ cases! {
 
     a_response_is_matched_without_spending_and_spent_once
     what_is_matched_may_be_gone_when_it_is_to_be_spent
-    a_response_to_a_wrong_password_is_counted_once_and_ha1_is_nul
+    a_response_to_a_wrong_password_is_refused_once_and_ha1_is_nul
     pins_that_digest_cannot_check_are_refused_with_a_log_line
     a_header_that_is_no_digest_is_denied
     null_pointers_in_digest_are_errors_and_the_answer_is_filled_all_the_same

@@ -204,6 +204,7 @@ fn directive(setting: Setting) -> &'static str {
         Setting::MaxIdle => "OTPAuthMaxIdle",
         Setting::MaxFailures => "OTPAuthMaxOTPFailure",
         Setting::LockoutTime => "OTPAuthLockoutTime",
+        Setting::Throttle => "OTPAuthThrottle",
         Setting::LogoutOnIpChange => "OTPAuthLogoutOnIPChange",
         Setting::Forget => "OTPAuthForget",
         Setting::PinCache => "OTPAuthPINCache",

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 /// The words of the contract for how a login ended.
-pub const RESULTS: [&str; 10] = [
+pub const RESULTS: [&str; 11] = [
     "granted-fresh",
     "granted-reuse",
     "denied-pin",
@@ -13,6 +13,7 @@ pub const RESULTS: [&str; 10] = [
     "denied-expired",
     "denied-ip",
     "denied-locked",
+    "denied-throttled",
     "forgotten",
     "unknown",
     "error",
@@ -58,6 +59,11 @@ pub fn decision(message: &str) -> Option<(&str, &str)> {
     let (rest, user) = message.strip_suffix('"')?.rsplit_once('"')?;
     let result = rest.split([' ', ':', ',', ';']).find(|word| RESULTS.contains(word))?;
     Some((result, user))
+}
+
+/// Whether it is a line about a decision that is no fault, at whatever level the server writes it.
+pub fn is_decision(message: &str) -> bool {
+    decision(message).is_some_and(|(result, _)| result != "error")
 }
 
 /// Looks through a log. `message` takes from a line what the server itself puts before it; `harmless` says

@@ -166,6 +166,7 @@ fn directive(setting: Setting) -> &'static str {
         Setting::MaxIdle => "auth_otp_max_idle",
         Setting::MaxFailures => "auth_otp_max_failures",
         Setting::LockoutTime => "auth_otp_lockout_time",
+        Setting::Throttle => "auth_otp_throttle",
         Setting::LogoutOnIpChange => "auth_otp_logout_on_ip_change",
         Setting::Forget => "auth_otp_forget",
         Setting::PinCache => "auth_otp_pin_cache",

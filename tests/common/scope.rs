@@ -12,6 +12,7 @@ pub enum Setting {
     MaxIdle,
     MaxFailures,
     LockoutTime,
+    Throttle,
     LogoutOnIpChange,
     Forget,
     PinCache,

@@ -282,6 +282,7 @@ impl Server {
                 number += 1;
                 let stopping = number > lines_before_stopping;
                 self.kind.is_harmless(line)
+                    || log::is_decision(&self.kind.message(line))
                     || stopping && self.kind.is_harmless_when_stopping(line)
                     || tolerated.iter().any(|substring| line.contains(substring.as_str()))
             },

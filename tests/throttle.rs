@@ -1,0 +1,273 @@
+//! How often something may be tried: the budgets, who has which, and what is given back.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+
+use otpgate::UnixTime;
+use otpgate::policy::Throttle;
+use otpgate::throttle::{Client, Failures, Outcome, Over, Reserved, digest, look, reserve, settle};
+
+const NOW: UnixTime = 1_700_000_000;
+const HOME: &str = "192.0.2.7";
+
+struct Site {
+    bytes: Vec<u8>,
+    throttle: Throttle,
+    now: UnixTime,
+    /// Of wrong passwords so far.
+    number: usize,
+}
+
+fn site() -> Site {
+    let number = |number| NonZeroU32::new(number).unwrap();
+    Site {
+        bytes: Vec::new(),
+        throttle: Throttle { tries: number(20), seconds: number(600) },
+        now: NOW,
+        number: 0,
+    }
+}
+
+/// A name that isn't listed begins with a question mark.
+fn client<'a>(user: &'a str, address: &str, now: UnixTime) -> Client<'a> {
+    Client {
+        user: user.as_bytes(),
+        is_listed: !user.starts_with('?'),
+        address: address.parse().ok(),
+        before: &[],
+        now,
+    }
+}
+
+impl Site {
+    fn reserve(&mut self, user: &str, address: &str, password: &str) -> Option<Over> {
+        let client = client(user, address, self.now);
+        match reserve(&mut self.bytes, &client, self.throttle, password.as_bytes()).unwrap() {
+            Reserved::Taken { .. } => None,
+            Reserved::Over(over) => Some(over),
+        }
+    }
+
+    fn settle(&mut self, user: &str, address: &str, password: &str, outcome: Outcome) {
+        let client = client(user, address, self.now);
+        settle(&mut self.bytes, &client, self.throttle, password.as_bytes(), outcome).unwrap();
+    }
+
+    /// One whole login; whether it was looked at.
+    fn try_once(&mut self, user: &str, address: &str, password: &str, outcome: Outcome) -> bool {
+        let is_looked_at = self.reserve(user, address, password).is_none();
+        if is_looked_at {
+            self.settle(user, address, password, outcome);
+        }
+        is_looked_at
+    }
+
+    /// How many of so many wrong passwords, each another one, are looked at.
+    fn wrong(&mut self, user: &str, address: &str, number: usize) -> usize {
+        let once = |_: &usize| {
+            self.number += 1;
+            self.try_once(user, address, &format!("wrong {}", self.number), Outcome::Wrong)
+        };
+        (0..number).filter(once).count()
+    }
+
+    fn accept(&mut self, user: &str, address: &str) {
+        assert!(self.try_once(user, address, "right", Outcome::Accepted), "{user} at {address}");
+    }
+
+    fn is_free(&mut self, user: &str, address: &str) -> bool {
+        let client = client(user, address, self.now);
+        look(&mut self.bytes, &client, self.throttle, b"another").unwrap().is_none()
+    }
+}
+
+#[test]
+fn a_client_has_twenty_tries_at_a_user_and_waits_for_the_rest_of_the_window() {
+    let mut site = site();
+    assert_eq!(site.wrong("alice", HOME, 30), 20);
+    let over = site.reserve("alice", HOME, "right").unwrap();
+    assert_eq!(over.rest, 600);
+    site.now += 599;
+    assert_eq!(site.reserve("alice", HOME, "right"), Some(Over { rest: 1, is_news: false }));
+    site.now += 1;
+    site.accept("alice", HOME);
+}
+
+#[test]
+fn one_line_is_due_for_a_client_and_a_window() {
+    let mut site = site();
+    site.wrong("alice", HOME, 20);
+    let news = |site: &mut Site| {
+        (0..5).filter(|i| site.reserve("alice", HOME, &i.to_string()).unwrap().is_news).count()
+    };
+    assert_eq!(news(&mut site), 1);
+    assert_eq!(news(&mut site), 0);
+    site.now += 600;
+    site.wrong("alice", HOME, 20);
+    assert_eq!(news(&mut site), 1);
+}
+
+#[test]
+fn the_same_credentials_are_one_try_however_often_they_come() {
+    let mut site = site();
+    for _ in 0..100 {
+        assert!(site.try_once("alice", HOME, "wrong", Outcome::Wrong));
+    }
+    assert_eq!(site.wrong("alice", HOME, 30), 19);
+    assert!(
+        !site.try_once("alice", HOME, "wrong", Outcome::Wrong),
+        "what was refused waits like anything else"
+    );
+}
+
+#[test]
+fn forty_parts_of_a_page_share_the_last_try() {
+    let mut site = site();
+    site.wrong("alice", HOME, 19);
+    for _ in 0..40 {
+        assert_eq!(site.reserve("alice", HOME, "right"), None);
+    }
+    assert!(site.reserve("alice", HOME, "another").is_some());
+    for _ in 0..40 {
+        site.settle("alice", HOME, "right", Outcome::Accepted);
+    }
+    assert_eq!(site.wrong("alice", HOME, 10), 1);
+}
+
+#[test]
+fn of_four_hundred_at_once_so_many_are_looked_at_as_there_are_tries() {
+    let mut site = site();
+    let taken: Vec<String> =
+        (0..400).map(|i| i.to_string()).filter(|i| site.reserve("alice", HOME, i).is_none()).collect();
+    assert_eq!(taken.len(), 20);
+    for password in &taken {
+        site.settle("alice", HOME, password, Outcome::Wrong);
+    }
+    assert_eq!(site.wrong("alice", HOME, 10), 0);
+}
+
+#[test]
+fn what_is_not_wrong_is_given_back_and_what_was_wrong_is_not() {
+    let mut site = site();
+    for i in 0..100 {
+        assert!(site.try_once("alice", HOME, &i.to_string(), Outcome::NotCounted));
+    }
+    assert!(site.try_once("alice", HOME, "wrong", Outcome::Wrong));
+    assert!(site.try_once("alice", HOME, "wrong", Outcome::NotCounted));
+    assert_eq!(site.wrong("alice", HOME, 30), 19);
+}
+
+#[test]
+fn a_client_has_two_hundred_tries_in_all() {
+    let mut site = site();
+    let looked_at: usize = (0..30).map(|i| site.wrong(&format!("user{i}"), HOME, 15)).sum();
+    assert_eq!(looked_at, 200);
+    assert!(!site.is_free("?nobody", HOME));
+    assert!(site.is_free("user0", "192.0.2.8"));
+}
+
+#[test]
+fn networks_of_ipv6_have_budgets_of_their_own() {
+    let mut site = site();
+    let users = |site: &mut Site, address: &str| {
+        (0..100).map(|i| site.wrong(&format!("user{i}"), address, 20)).sum::<usize>()
+    };
+    assert_eq!(users(&mut site, "2001:db8:1:100::1"), 200);
+    assert_eq!(users(&mut site, "2001:db8:1:100:ffff::1"), 0, "the same /64");
+    assert_eq!(users(&mut site, "2001:db8:1:101::1"), 200);
+    assert_eq!(users(&mut site, "2001:db8:1:102::1"), 0, "the same /56");
+    assert_eq!(users(&mut site, "2001:db8:1:200::1"), 200);
+}
+
+#[test]
+fn a_thousand_networks_of_one_site_have_three_hundred_tries_at_one_pin() {
+    let mut site = site();
+    let looked_at: usize = (0..1000).map(|i| site.wrong("alice", &format!("2001:db8:1:{i:x}::1"), 2)).sum();
+    assert_eq!(looked_at, 300);
+}
+
+#[test]
+fn strangers_keep_nobody_out_at_a_familiar_address() {
+    let mut site = site();
+    site.accept("alice", HOME);
+    let strangers: usize = (0..50).map(|i| site.wrong("alice", &format!("198.51.100.{i}"), 20)).sum();
+    assert_eq!(strangers, 300);
+    assert!(site.is_free("alice", HOME));
+    assert_eq!(site.wrong("alice", HOME, 30), 20, "but it has its own tries alone");
+    assert!(!site.is_free("alice", "203.0.113.9"), "who comes from somewhere new waits");
+    assert!(site.is_free("bob", "203.0.113.9"));
+}
+
+#[test]
+fn two_hundred_users_behind_one_address_are_all_let_in_whoever_is_guessed_at() {
+    let mut site = site();
+    let users: Vec<String> = (0..200).map(|i| format!("user{i}")).collect();
+    for user in &users {
+        site.accept(user, HOME);
+    }
+    site.wrong("user7", HOME, 30);
+    let free: Vec<bool> = users.iter().map(|user| site.is_free(user, HOME)).collect();
+    assert_eq!(free.iter().filter(|free| **free).count(), 199);
+    assert!(!free[7]);
+}
+
+#[test]
+fn the_address_in_the_users_file_is_familiar_from_the_start() {
+    let mut site = site();
+    let home: IpAddr = HOME.parse().unwrap();
+    for (days, is_familiar) in [(1, true), (29, true), (31, false)] {
+        let user = format!("user{days}");
+        let before = [(home, NOW - days * 86_400)];
+        let client = Client { before: &before, ..client(&user, HOME, NOW) };
+        let reserved = reserve(&mut site.bytes, &client, site.throttle, b"x").unwrap();
+        assert_eq!(reserved, Reserved::Taken { is_familiar }, "{days}");
+    }
+}
+
+#[test]
+fn without_an_address_a_user_has_one_budget() {
+    let mut site = site();
+    assert_eq!(site.wrong("alice", "", 30), 20);
+    assert_eq!(site.wrong("bob", "", 30), 20);
+    assert!(site.is_free("alice", HOME));
+}
+
+#[test]
+fn wrong_digest_responses_of_strangers_are_counted_apart_from_others() {
+    let mut site = site();
+    site.accept("alice", HOME);
+    let failures = |site: &mut Site, address: &str, add: u32| {
+        let client = client("alice", address, site.now);
+        let mut seen = 0;
+        let mut change = |failures: &mut Failures| {
+            *failures = Failures { number: failures.number + add, last: NOW };
+            seen = failures.number;
+            true
+        };
+        let outcome = (add > 0).then_some(Outcome::Wrong);
+        assert_eq!(digest(&mut site.bytes, &client, None, outcome, &mut change).unwrap(), None);
+        seen
+    };
+    assert_eq!(failures(&mut site, "198.51.100.1", 1), 1);
+    assert_eq!(failures(&mut site, "198.51.100.2", 1), 2);
+    assert_eq!(failures(&mut site, HOME, 0), 0);
+    assert_eq!(failures(&mut site, HOME, 1), 1);
+    assert_eq!(failures(&mut site, "198.51.100.3", 0), 2);
+    // A million addresses may push out one another, not what is known of a user.
+    for i in 0..100_000u32 {
+        let address = std::net::Ipv4Addr::from(0x0a00_0000 + i).to_string();
+        site.reserve("?nobody", &address, "x");
+    }
+    assert_eq!(failures(&mut site, "198.51.100.4", 0), 2);
+}
+
+#[test]
+fn a_clock_that_was_ahead_makes_nobody_wait_for_that_day() {
+    let mut site = site();
+    site.now += 10 * 86_400;
+    site.wrong("alice", HOME, 20);
+    site.now = NOW;
+    assert_eq!(site.reserve("alice", HOME, "right").unwrap().rest, 600);
+    site.now += 600;
+    site.accept("alice", HOME);
+}

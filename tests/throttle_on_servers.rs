@@ -1,0 +1,294 @@
+//! Wrong PINs and codes on real servers: how many are looked at, and who waits.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use common::server::PAGE_TEXT;
+use common::{Httpd, Nginx, Place, Reply, Request, Scope, Server, Setting, Token, beside, root};
+
+const PIN: &str = "sesame9";
+const HOME: &str = "192.0.2.7";
+const CAFE: &str = "198.51.100.23";
+
+type Start = fn(Vec<Scope>) -> Server;
+
+macro_rules! on_both_servers {
+    ($($name:ident)*) => {
+        mod on_httpd {
+            $(#[test] fn $name() { super::$name(|scopes| super::Server::start(super::Httpd::event(), scopes)) })*
+        }
+        mod on_nginx {
+            $(#[test] fn $name() { super::$name(|scopes| super::Server::start(super::Nginx::four(), scopes)) })*
+        }
+    };
+}
+
+on_both_servers! {
+    after_twenty_wrong_pins_nothing_is_looked_at_until_the_window_is_over
+    the_same_wrong_pin_again_and_again_is_one_try
+    of_many_at_once_so_many_are_looked_at_as_there_are_tries
+    all_processes_and_both_schemes_count_together
+    a_page_of_forty_parts_is_let_in_with_the_last_try
+    strangers_keep_nobody_out_at_a_familiar_address
+    who_was_let_in_by_this_process_stays_in_by_the_same_credentials
+    an_admin_lets_a_user_try_again_at_once
+    limits_of_the_file_are_everybodys
+    without_its_file_each_process_counts_for_itself_and_says_so
+    a_file_held_by_a_stopped_process_keeps_nobody_waiting_for_long
+    a_refused_pin_writes_nothing_to_the_users_file_and_syncs_nothing
+}
+
+fn alice() -> Token {
+    Token::hotp("alice").pin(PIN)
+}
+
+fn scope(tokens: &[&Token]) -> Scope {
+    let scope = tokens.iter().fold(Scope::new("area"), |scope, token| scope.token(token));
+    scope
+        .set(Setting::Throttle, "20 600")
+        .set(Setting::MaxFailures, "None")
+        .set(Setting::LogoutOnIpChange, "Off")
+}
+
+fn wrong_pin(number: usize) -> String {
+    format!("wrong{number:04}755224")
+}
+
+/// A refusal for a while.
+fn is_throttled(reply: &Reply) -> bool {
+    let is_told = reply.status() == 429 && reply.result() == "denied-throttled";
+    if is_told {
+        let rest: u32 = reply.0.header("Retry-After").expect("when to come again").parse().expect("seconds");
+        assert!((1..=600).contains(&rest), "{rest}");
+    }
+    is_told
+}
+
+/// Wrong PINs, each another one, until they aren't looked at any more; how many were.
+fn wrong_pins(at: &Place<'_>, address: &str, user: &str, most: usize) -> usize {
+    for number in 0..most {
+        let reply = at.login_from(address, user, format!("{address}{}", wrong_pin(number)));
+        if is_throttled(&reply) {
+            return number;
+        }
+        reply.is(401, "denied-pin");
+    }
+    most
+}
+
+fn count(replies: &[Reply], result: &str) -> usize {
+    replies.iter().filter(|reply| reply.result() == result).count()
+}
+
+fn otpgate(users: &Path, args: &[&str]) -> String {
+    let own = std::env::current_exe().expect("a path of its own");
+    let program = own.ancestors().nth(2).expect("target/release").join("otpgate");
+    let output =
+        Command::new(program).arg("--file").arg(users).args(args).output().expect("`make build` was run");
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn after_twenty_wrong_pins_nothing_is_looked_at_until_the_window_is_over(start: Start) {
+    let (alice, bob) = (alice(), Token::hotp("bob").pin(PIN));
+    let short = Scope { name: "short".to_owned(), ..scope(&[&alice]) }.set(Setting::Throttle, "3 2");
+    let server = start(vec![
+        scope(&[&alice, &bob]),
+        Scope { settings: vec![(Setting::Throttle, "3 2".to_owned())], ..short },
+    ]);
+    let at = server.at("area");
+    assert_eq!(wrong_pins(&at, HOME, "alice", 30), 20);
+    for password in [alice.password(0), wrong_pin(0), wrong_pin(99)] {
+        assert!(is_throttled(&at.login_from(HOME, "alice", password)));
+    }
+    assert_eq!(at.users().counter("alice"), 0);
+    at.login_from(HOME, "bob", bob.password(0)).is(200, "granted-fresh");
+    at.login_from(CAFE, "alice", alice.password(0)).is(200, "granted-fresh");
+    assert_eq!(server.decisions("denied-throttled", "alice"), 1, "one line, not one for each");
+
+    let at = server.at("short");
+    assert_eq!(wrong_pins(&at, HOME, "alice", 30), 3);
+    common::wait_until("the window is over", || {
+        at.login_from(HOME, "alice", alice.password(0)).status() == 200
+    });
+}
+
+fn the_same_wrong_pin_again_and_again_is_one_try(start: Start) {
+    let server = start(vec![scope(&[&alice()])]);
+    let at = server.at("area");
+    for _ in 0..100 {
+        at.login_from(HOME, "alice", wrong_pin(0)).is(401, "denied-pin");
+    }
+    at.login_from(HOME, "alice", wrong_pin(1)).is(401, "denied-pin");
+    at.login_from(HOME, "alice", alice().password(0)).is(200, "granted-fresh");
+}
+
+fn of_many_at_once_so_many_are_looked_at_as_there_are_tries(start: Start) {
+    let server = start(vec![scope(&[&alice()])]);
+    let at = server.at("area");
+    let requests: Vec<Request> = (0..400).map(|number| at.request("alice", wrong_pin(number))).collect();
+    let replies = at.at_once(&requests);
+    assert_eq!((count(&replies, "denied-pin"), count(&replies, "denied-throttled")), (20, 380));
+}
+
+fn all_processes_and_both_schemes_count_together(start: Start) {
+    let alice = alice();
+    let server = start(vec![scope(&[&alice])]);
+    let at = server.at("area");
+    assert_eq!(wrong_pins(&at, HOME, "alice", 12), 12);
+    server.reload();
+    // A program of its own: the other server, or another instance of this one.
+    let users = at.users().path().to_owned();
+    let other = Server::start(Nginx::one(), vec![scope(&[&alice]).users_file(&users)]);
+    assert_eq!(wrong_pins(&other.at("area"), HOME, "alice", 30), 20, "twelve of them are the same tries");
+}
+
+fn a_page_of_forty_parts_is_let_in_with_the_last_try(start: Start) {
+    let alice = alice();
+    let server = start(vec![scope(&[&alice]).set(Setting::MaxLinger, 600)]);
+    let at = server.at("area");
+    assert_eq!(wrong_pins(&at, "127.0.0.1", "alice", 19), 19);
+    let replies = at.at_once(&vec![at.request("alice", alice.password(0)); 40]);
+    assert_eq!(count(&replies, "granted-fresh") + count(&replies, "granted-reuse"), 40, "{replies:?}");
+}
+
+fn strangers_keep_nobody_out_at_a_familiar_address(start: Start) {
+    let users: Vec<Token> = (0..20).map(|number| Token::hotp(format!("user{number}")).pin(PIN)).collect();
+    let users: Vec<&Token> = users.iter().collect();
+    let server = start(vec![scope(&users)]);
+    let at = server.at("area");
+    for user in &users {
+        at.login_from(HOME, user.user(), user.password(0)).is(200, "granted-fresh");
+    }
+    let tried: usize = (0..30).map(|host| wrong_pins(&at, &format!("198.51.100.{host}"), "user7", 30)).sum();
+    assert_eq!(tried, 300, "all strangers together");
+    assert!(is_throttled(&at.login_from("203.0.113.9", "user7", users[7].password(1))), "one more stranger");
+    for user in &users {
+        at.login_from(HOME, user.user(), user.password(1)).is(200, "granted-fresh");
+    }
+}
+
+fn who_was_let_in_by_this_process_stays_in_by_the_same_credentials(_: Start) {
+    let alice = alice();
+    for server in [
+        Server::start(Httpd::event().in_one_process(), vec![scope(&[&alice]).set(Setting::MaxLinger, 600)]),
+        Server::start(Nginx::one(), vec![scope(&[&alice]).set(Setting::MaxLinger, 600)]),
+    ] {
+        let at = server.at("area");
+        at.login_from(HOME, "alice", alice.password(0)).is(200, "granted-fresh");
+        assert_eq!(wrong_pins(&at, HOME, "alice", 30), 20);
+        at.login_from(HOME, "alice", alice.password(0)).is(200, "granted-reuse");
+        assert!(is_throttled(&at.login_from(HOME, "alice", alice.password(1))));
+    }
+}
+
+fn an_admin_lets_a_user_try_again_at_once(start: Start) {
+    let alice = alice();
+    let server = start(vec![scope(&[&alice])]);
+    let at = server.at("area");
+    assert_eq!(wrong_pins(&at, HOME, "alice", 30), 20);
+    otpgate(at.users().path(), &["unlock", "alice"]);
+    common::wait_until("the second of the last try is over", || {
+        at.login_from(HOME, "alice", alice.password(0)).status() == 200 || {
+            otpgate(at.users().path(), &["unlock", "alice"]);
+            false
+        }
+    });
+}
+
+fn limits_of_the_file_are_everybodys(start: Start) {
+    let lax = scope(&[]).text("#@ limits throttle=4,600\n").token(&alice()).set(Setting::Throttle, "1000 1");
+    let unset = Scope::new("unset").text("#@ limits throttle=4,600\n").token(&alice());
+    let lax = Scope { settings: vec![(Setting::Throttle, "1000 1".to_owned())], ..lax };
+    let server = start(vec![lax, unset]);
+    for place in ["area", "unset"] {
+        assert_eq!(wrong_pins(&server.at(place), HOME, "alice", 30), 4, "{place}");
+    }
+}
+
+fn without_its_file_each_process_counts_for_itself_and_says_so(_: Start) {
+    common::require_root("it makes a directory that the server's account can't write");
+    for kind in 0..2 {
+        let shared = root::Root::new();
+        let users = shared.write("users", alice().line());
+        root::give_to_server(&users);
+        for ending in [".lock", ".journal"] {
+            let path = beside(&users, ending);
+            fs::write(&path, "").expect("a new file");
+            root::give_to_server(&path);
+        }
+        let scope = scope(&[&alice()]).users_file(&users);
+        let server = match kind {
+            0 => Server::start(Httpd::event().in_one_process(), vec![scope]),
+            _ => Server::start(Nginx::one(), vec![scope]),
+        };
+        server.expect_log("wrong tries are counted by each process alone");
+        let at = server.at("area");
+        assert_eq!(wrong_pins(&at, HOME, "alice", 30), 20);
+        assert!(server.error_log().contains("users.throttle"), "{}", server.error_log());
+        at.login_from(CAFE, "alice", alice().password(0)).is(200, "granted-fresh");
+    }
+}
+
+fn a_file_held_by_a_stopped_process_keeps_nobody_waiting_for_long(start: Start) {
+    let alice = alice();
+    let server = start(vec![scope(&[&alice])]);
+    let at = server.at("area");
+    at.login_from(HOME, "alice", wrong_pin(0)).is(401, "denied-pin");
+    server.expect_log("wrong tries are counted by each process alone");
+    let held =
+        fs::File::options().write(true).open(beside(at.users().path(), ".throttle")).expect("it is there");
+    rustix::fs::fcntl_lock(&held, rustix::fs::FlockOperation::LockExclusive).expect("the lock");
+    let replies =
+        at.at_once(&(1..65).map(|number| at.request("alice", wrong_pin(number))).collect::<Vec<_>>());
+    let looked_at = count(&replies, "denied-pin");
+    assert_eq!(looked_at + count(&replies, "denied-throttled"), 64);
+    at.login_from(CAFE, "alice", alice.password(0)).is(200, "granted-fresh");
+    drop(held);
+}
+
+fn a_refused_pin_writes_nothing_to_the_users_file_and_syncs_nothing(start: Start) {
+    let server = start(vec![scope(&[&alice()])]);
+    let at = server.at("area");
+    at.login_from(HOME, "alice", alice().password(0)).is(200, "granted-fresh");
+    at.users().stays_the_same(|| {
+        for host in 0..20 {
+            wrong_pins(&at, &format!("198.51.100.{host}"), "alice", 30);
+        }
+    });
+}
+
+/// What is passed on as unknown costs nothing and counts nowhere.
+#[test]
+fn users_of_the_next_provider_are_let_in_whatever_their_client_has_spent() {
+    let carol = "carol";
+    let scope = scope(&[&alice()]).second_provider(carol, "another password");
+    let server = Server::start(Httpd::event(), vec![scope]);
+    let at = server.at("area");
+    at.login_from(HOME, "alice", alice().password(0)).is(200, "granted-fresh");
+    assert_eq!(wrong_pins(&at, CAFE, "alice", 30), 20);
+    let counted = fs::read(beside(at.users().path(), ".throttle")).expect("where tries are counted");
+    for _ in 0..1000 {
+        at.login_from(CAFE, carol, "another password").is_status(200);
+    }
+    let after = fs::read(beside(at.users().path(), ".throttle")).expect("where tries are counted");
+    assert!(counted == after, "something was counted");
+}
+
+#[test]
+fn what_is_allowed_without_a_user_is_allowed_whatever_its_client_has_spent() {
+    let scope = Scope::bare("area").token(&alice()).directives(
+        "AuthType Basic\nAuthName area\nAuthBasicProvider OTP\nOTPAuthUsersFile {users}\n\
+         OTPAuthThrottle 3 600\n<RequireAny>\nRequire valid-user\nRequire ip 203.0.113.0/24\n</RequireAny>",
+    );
+    let server = Server::start(Httpd::event().module("authz_host"), vec![scope]);
+    let at = server.at("area");
+    assert_eq!(wrong_pins(&at, HOME, "alice", 30), 3);
+    assert!(is_throttled(&at.login_from(HOME, "alice", wrong_pin(7))));
+    let reply = at.login_from("203.0.113.9", "alice", wrong_pin(8));
+    reply.is_status(200);
+    assert_eq!(reply.0.text(), PAGE_TEXT);
+}
