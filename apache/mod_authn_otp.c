@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "apr_optional.h"
+#include "apr_shm.h"
 #include "apr_strings.h"
 #include "apr_tables.h"
 
@@ -39,7 +40,9 @@
 #include "http_main.h"
 #include "http_protocol.h"
 #include "http_request.h"
+#include "ap_mpm.h"
 #include "mod_auth.h"
+#include "util_filter.h"
 #include "unixd.h"
 
 /* ap_ssl_conn_is_ssl() came with 2.4.47; distributions with an older httpd are still maintained. */
@@ -71,6 +74,11 @@ typedef struct {
     const char *result; /* of the last decision; NULL: none yet */
     int asking_pin;     /* a PIN provider is being asked */
 
+    /* A refusal, should one come of it, goes out at a multiple of so many milliseconds; 0: nothing was judged. */
+    apr_uint32_t refusal_time;
+    int is_refused;     /* by us, and not passed on */
+    int has_waited;
+
     /* The Digest login that mod_auth_digest is just checking, and for which request it does so. */
     otpgate_digest digest;
     const request_rec *digest_of;
@@ -91,6 +99,8 @@ typedef struct {
 static otpgate_gate *gate;
 static apr_array_header_t *sections; /* of otp_dir_conf *: all that some directive of ours was seen in */
 static APR_OPTIONAL_FN_TYPE(ap_authn_cache_store) *store_in_cache;
+
+static ap_filter_rec_t *refusal_filter;
 
 static const authn_provider otp_provider;
 
@@ -293,6 +303,7 @@ static int may_judge(request_rec *r, otp_request *state, authn_status *refusal)
         *refusal = AUTH_GENERAL_ERROR;
         return 0;
     }
+    state->refusal_time = otpgate_settings_refusal_time(&dir_conf(r)->settings);
     /* The settings of an <AuthnProviderAlias> are merged only now, after the access checks. */
     if (tls_is_missing(r)) {
         ap_log_rerror(APLOG_MARK, APLOG_NOTICE, 0, r, "OTPAuthRequireTLS: login without TLS refused");
@@ -329,6 +340,7 @@ static authn_status carry_out(request_rec *r, otp_request *state, otpgate_answer
 {
     record_result(r, state, answer->result, answer->verdict == OTPGATE_GRANTED);
     note_retry_after(r, answer);
+    state->is_refused = answer->verdict != OTPGATE_GRANTED && answer->verdict != OTPGATE_UNKNOWN;
     if (answer->verdict == OTPGATE_GRANTED && answer->upstream_len) {
         apr_table_setn(r->headers_in, authorization_header(r),
                        apr_pstrmemdup(r->pool, answer->upstream, answer->upstream_len));
@@ -514,6 +526,40 @@ static int refuse_beforehand(request_rec *r)
     return HTTP_TOO_MANY_REQUESTS;
 }
 
+/*
+ * A refusal waits where it leaves, whoever has made it: what was passed on and refused by another provider must not be
+ * told by its time either. mod_auth_form refuses by leading back to its form.
+ */
+static apr_status_t wait_as_a_refusal(ap_filter_t *f, apr_bucket_brigade *brigade)
+{
+    request_rec *r = f->r;
+    request_rec *first = first_request(r);
+    otp_request *state = ap_get_module_config(first->request_config, &authn_otp_module);
+    apr_uint64_t rest;
+
+    ap_remove_output_filter(f);
+    if (!state->has_waited
+        && (r->status == HTTP_UNAUTHORIZED || (r->status == HTTP_MOVED_TEMPORARILY && state->is_refused)))
+    {
+        state->has_waited = 1;
+        rest = otpgate_refusal_wait(gate, state->refusal_time, (apr_time_now() - first->request_time) / 1000,
+                                    client_address(first));
+        if (rest) {
+            apr_sleep(apr_time_from_msec(rest));
+        }
+    }
+    return ap_pass_brigade(f->next, brigade);
+}
+
+static void insert_refusal_filter(request_rec *r)
+{
+    const otp_request *state = ap_get_module_config(first_request(r)->request_config, &authn_otp_module);
+
+    if (gate && !r->main && state && state->refusal_time && !state->has_waited) {
+        ap_add_output_filter_handle(refusal_filter, NULL, r, r->connection);
+    }
+}
+
 /* Access logs read notes from the last of a chain of redirects, which needn't have been judged itself (an
  * ErrorDocument), or may have had those of a DirectoryIndex sub-request laid over its own. */
 static int hand_on_result(request_rec *r)
@@ -625,6 +671,7 @@ static const command_rec directives[] = {
     DIRECTIVE("OTPAuthMaxOTPFailure", "wrong codes in a row until the user is locked out, or None"),
     DIRECTIVE("OTPAuthLockoutTime", "seconds until a lock-out ends, and the most it may grow to"),
     DIRECTIVE("OTPAuthThrottle", "wrong tries of a client at one user, and the seconds in which it has so many, or Off"),
+    DIRECTIVE("OTPAuthRefusalTime", "milliseconds of which refusals go out at multiples, or Off"),
     DIRECTIVE("OTPAuthLogoutOnIPChange", "On: a code may be sent again from the same address only"),
     DIRECTIVE("OTPAuthForget", "On: an empty password ends the use of the last code"),
     AP_INIT_TAKE_ARGV("OTPAuthPINAuthProvider", set_pin_providers, NULL, OR_AUTHCFG,
@@ -717,8 +764,33 @@ static int test_sections(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
     return otpgate_settings_check(gate, named, count, &identity, &call) ? HTTP_INTERNAL_SERVER_ERROR : OK;
 }
 
+/* How many threads there are is known only now. Children inherit the memory. */
+static int lend_refusal_memory(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
+{
+    apr_shm_t *memory;
+    int processes = 0, threads = 0;
+    apr_size_t all;
+
+    (void)plog;
+    (void)ptemp;
+    ap_mpm_query(AP_MPMQ_MAX_DAEMONS, &processes);
+    ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads);
+    all = (apr_size_t)(processes > 0 ? processes : 1) * (threads > 0 ? threads : 1);
+    if (apr_shm_create(&memory, otpgate_refusal_memory(all), NULL, pconf) != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s, "OTPAuthRefusalTime: no shared memory, refusals go out at once");
+        return OK;
+    }
+    memset(apr_shm_baseaddr_get(memory), 0, otpgate_refusal_memory(all));
+    otpgate_lend_refusal_memory(gate, apr_shm_baseaddr_get(memory), all);
+    return OK;
+}
+
 static void register_hooks(apr_pool_t *p)
 {
+    refusal_filter = ap_register_output_filter("OTP_REFUSAL", wait_as_a_refusal, NULL, AP_FTYPE_CONTENT_SET);
+    ap_hook_insert_filter(insert_refusal_filter, NULL, NULL, APR_HOOK_LAST);
+    ap_hook_insert_error_filter(insert_refusal_filter, NULL, NULL, APR_HOOK_LAST);
+    ap_hook_post_config(lend_refusal_memory, NULL, NULL, APR_HOOK_MIDDLE);
     ap_register_auth_provider(p, AUTHN_PROVIDER_GROUP, PROVIDER_NAME, AUTHN_PROVIDER_VERSION, &otp_provider,
                               AP_AUTH_INTERNAL_PER_CONF);
     ap_hook_pre_config(start_cycle, NULL, NULL, APR_HOOK_MIDDLE);

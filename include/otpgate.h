@@ -248,6 +248,27 @@ int otpgate_settings_has_digest(const otpgate_settings *settings);
 /* 1 if the section itself names a users file, else 0. */
 int otpgate_settings_has_users_file(const otpgate_settings *settings);
 
+/* Milliseconds of which refusals go out at multiples; 0: at once. */
+uint32_t otpgate_settings_refusal_time(const otpgate_settings *settings);
+
+/*
+ * Milliseconds until a refusal is to go out that was asked for `elapsed` milliseconds ago; 0: now. For servers that wait
+ * without a thread. `refusal_time` as otpgate_settings_refusal_time() says.
+ */
+uint64_t otpgate_refusal_rest(uint32_t refusal_time, uint64_t elapsed);
+
+/* The same where waiting takes a thread: 0 also if too many wait already, or too many of that client. `address` as in
+ * otpgate_login. */
+uint64_t otpgate_refusal_wait(otpgate_gate *gate, uint32_t refusal_time, uint64_t elapsed, otpgate_str address);
+
+/*
+ * Lends the gate memory in which those who wait are counted, zeroed and shared by all processes, for as long as the gate
+ * lives; before any other thread or process uses it. `threads`: how many threads all processes have together;
+ * otpgate_refusal_memory() says how many bytes are needed for them. Without this, nobody waits.
+ */
+size_t otpgate_refusal_memory(size_t threads);
+void otpgate_lend_refusal_memory(otpgate_gate *gate, void *memory, size_t threads);
+
 /* Names of the external PIN providers, in order; NULL and *count 0 if none. Points into the settings. */
 const otpgate_str *otpgate_settings_pin_providers(const otpgate_settings *settings, size_t *count);
 

@@ -91,6 +91,8 @@ typedef struct {
     unsigned is_answered:1;  /* it has, and `task` holds the answer */
     unsigned is_granted:1;
     unsigned is_digest:1;    /* the last attempt was one of Digest */
+    unsigned has_waited:1;   /* a refusal of this request has */
+    otpgate_answer *waiting; /* a refusal that isn't to go out yet */
     ngx_thread_task_t *task;
     ngx_str_t replaced;      /* the Digest header in whose place auth_otp_pin_fake_basic has put another */
     ngx_table_elt_t *challenges[OTPGATE_CHALLENGES_MAX];  /* put into the answer so far */
@@ -157,6 +159,7 @@ static ngx_command_t ngx_http_auth_otp_commands[] = {
     NGX_HTTP_AUTH_OTP_SETTING("auth_otp_max_failures"),
     NGX_HTTP_AUTH_OTP_SETTING("auth_otp_lockout_time"),
     NGX_HTTP_AUTH_OTP_SETTING("auth_otp_throttle"),
+    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_refusal_time"),
     NGX_HTTP_AUTH_OTP_SETTING("auth_otp_logout_on_ip_change"),
     NGX_HTTP_AUTH_OTP_SETTING("auth_otp_forget"),
     NGX_HTTP_AUTH_OTP_SETTING("auth_otp_pin_file"),
@@ -702,6 +705,58 @@ ngx_http_auth_otp_post(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state,
     return NGX_AGAIN;
 }
 
+/* The timer has fired, or the connection can be written to. */
+static void
+ngx_http_auth_otp_waited(ngx_http_request_t *r)
+{
+    ngx_event_t *wev = r->connection->write;
+
+    if (wev->delayed) {
+        if (ngx_handle_write_event(wev, 0) != NGX_OK) {
+            ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
+        }
+        return;
+    }
+    if (ngx_handle_read_event(r->connection->read, 0) != NGX_OK) {
+        ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
+        return;
+    }
+    r->read_event_handler = ngx_http_block_reading;
+    r->write_event_handler = ngx_http_core_run_phases;
+    ngx_http_core_run_phases(r);
+}
+
+/* A refusal goes out when the library says so. NGX_AGAIN: not yet. */
+static ngx_int_t
+ngx_http_auth_otp_wait(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, otpgate_answer *answer)
+{
+    ngx_http_auth_otp_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
+    ngx_time_t *now = ngx_timeofday();
+    ngx_msec_int_t elapsed = (ngx_msec_int_t)((now->sec - r->start_sec) * 1000 + (now->msec - r->start_msec));
+    uint64_t rest;
+
+    if ((answer->verdict != OTPGATE_DENIED && answer->verdict != OTPGATE_UNKNOWN) || answer->result[0] == '\0'
+        || state->has_waited)
+    {
+        return NGX_OK;
+    }
+    rest = otpgate_refusal_rest(otpgate_settings_refusal_time(&conf->settings), ngx_max(elapsed, 0));
+    if (rest == 0) {
+        return NGX_OK;
+    }
+    state->has_waited = 1;
+    state->waiting = ngx_palloc(r->pool, sizeof(*answer));
+    if (state->waiting == NULL || ngx_handle_read_event(r->connection->read, 0) != NGX_OK) {
+        return NGX_ERROR;
+    }
+    *state->waiting = *answer;
+    r->read_event_handler = ngx_http_test_reading;
+    r->write_event_handler = ngx_http_auth_otp_waited;
+    r->connection->write->delayed = 1;
+    ngx_add_timer(r->connection->write, (ngx_msec_t)rest);
+    return NGX_AGAIN;
+}
+
 static ngx_int_t
 ngx_http_auth_otp_access(ngx_http_request_t *r)
 {
@@ -711,7 +766,7 @@ ngx_http_auth_otp_access(ngx_http_request_t *r)
     ngx_http_auth_otp_task_t *task;
     ngx_http_auth_otp_attempt_t attempt;
     ngx_http_auth_otp_call_t call;
-    otpgate_answer answer;
+    otpgate_answer answer, *waited;
     ngx_str_t realm;
     ngx_int_t rc;
 
@@ -727,6 +782,11 @@ ngx_http_auth_otp_access(ngx_http_request_t *r)
     if (state->is_out) {
         /* nginx runs the phases whenever the connection can be written to. */
         return NGX_AGAIN;
+    }
+    if (state->waiting) {
+        waited = state->waiting;
+        state->waiting = NULL;
+        return ngx_http_auth_otp_carry_out(r, state, &realm, waited);
     }
     if (state->is_answered) {
         state->is_answered = 0;
@@ -804,13 +864,16 @@ ngx_http_auth_otp_refuse_for_a_while(ngx_http_request_t *r, otpgate_answer *answ
     return status;
 }
 
-/* Does what the library has decided. */
+/* Does what the library has decided, or has it wait. */
 static ngx_int_t
 ngx_http_auth_otp_carry_out(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, ngx_str_t *realm,
     otpgate_answer *answer)
 {
-    ngx_int_t rc;
+    ngx_int_t rc = ngx_http_auth_otp_wait(r, state, answer);
 
+    if (rc != NGX_OK) {
+        return rc == NGX_AGAIN ? rc : NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
     if (answer->result[0]) {
         state->result = answer->result;
     }

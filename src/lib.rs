@@ -6,7 +6,7 @@
 //! - [`decide`]: the rules of a login, in the order and under the numbers of the specification.
 //! - [`gate`]: reads, decides, locks, decides again, saves.
 //! - [`resync`]: finding out where a token stands, beside it.
-//! - [`throttle`]: how often something may be tried.
+//! - [`throttle`]: how often something may be tried; [`refusals`]: when it is answered that something was wrong.
 //! - [`users`]: the users file as a small database: records, slots, locks, journal, index.
 //! - [`files`]: how files are opened.
 //! - [`policy`]: the one table of settings for all servers.
@@ -23,6 +23,7 @@ pub mod log;
 pub mod otp;
 pub mod pin;
 pub mod policy;
+pub mod refusals;
 pub mod resync;
 pub mod secret;
 pub mod throttle;

@@ -130,6 +130,9 @@ const DEFAULT_LOCKOUT_MAX: u32 = 86_400;
 const DEFAULT_PIN_CACHE: u32 = 60;
 const DEFAULT_THROTTLE: Throttle =
     Throttle { tries: NonZeroU32::new(20).unwrap(), seconds: NonZeroU32::new(600).unwrap() };
+const DEFAULT_REFUSAL_TIME: u32 = 200;
+/// What `refusals` can keep.
+const MAX_REFUSAL_TIME: u32 = 10_000;
 const DIGEST_LOCKOUT: u32 = 900;
 /// A lock-out that doubles is of no use with a limit beyond this.
 const MAX_LOCKOUT: u32 = 366 * 86_400;
@@ -198,6 +201,8 @@ pub struct Settings<'a> {
     pub lockout_time: Option<Given<'a, Lockout>>,
     /// `None`: off.
     pub throttle: Option<Given<'a, Option<Throttle>>>,
+    /// `None`: at once.
+    pub refusal_time: Option<Given<'a, Option<NonZeroU32>>>,
     pub logout_on_ip_change: Option<Given<'a, bool>>,
     pub forget: Option<Given<'a, bool>>,
     pub pin_providers: Option<Given<'a, Names<'a>>>,
@@ -297,6 +302,13 @@ pub const SETTINGS: &[Setting] = &[
         limit: Some("throttle"),
         usage: c"wrong tries of a client at one user, and the seconds in which it has so many; or Off",
         take: |settings, words| words.put(&mut settings.throttle, words.throttle()),
+    },
+    Setting {
+        apache: Some(c"OTPAuthRefusalTime"),
+        nginx: Some(c"auth_otp_refusal_time"),
+        limit: None,
+        usage: c"milliseconds: a refusal goes out at a multiple of them after its request came; or Off",
+        take: |settings, words| words.put(&mut settings.refusal_time, words.refusal_time()),
     },
     Setting {
         apache: Some(c"OTPAuthLogoutOnIPChange"),
@@ -439,6 +451,7 @@ impl<'a> Settings<'a> {
             max_failures,
             lockout_time: child.lockout_time.or(self.lockout_time),
             throttle: child.throttle.or(self.throttle),
+            refusal_time: child.refusal_time.or(self.refusal_time),
             logout_on_ip_change: child.logout_on_ip_change.or(self.logout_on_ip_change),
             forget: child.forget.or(self.forget),
             pin_providers: child.pin_providers.or(self.pin_providers),
@@ -518,6 +531,11 @@ impl<'a> Settings<'a> {
         self.digest_algorithms.map_or(Algorithms::ALL, |given| given.value)
     }
 
+    /// Milliseconds: refusals go out at multiples of them. `None`: at once.
+    pub fn refusal_time(&self) -> Option<NonZeroU32> {
+        self.refusal_time.map_or(NonZeroU32::new(DEFAULT_REFUSAL_TIME), |given| given.value)
+    }
+
     /// Seconds for which a Digest nonce may be used.
     pub fn nonce_lifetime(&self) -> u32 {
         self.nonce_lifetime.map_or(DEFAULT_NONCE_LIFETIME, |given| given.value)
@@ -569,6 +587,15 @@ impl<'a> Words<'_, 'a> {
     fn number(self, min: u32, max: u32) -> Result<u32, String> {
         let wanted = format!("a number from {min} to {max}");
         number(self.one(&wanted)?, min, max, &wanted)
+    }
+
+    fn refusal_time(self) -> Result<Option<NonZeroU32>, String> {
+        let wanted = format!("a number of milliseconds from 1 to {MAX_REFUSAL_TIME}, or Off");
+        let word = self.one(&wanted)?;
+        if word.eq_ignore_ascii_case(b"off") {
+            return Ok(None);
+        }
+        number(word, 1, MAX_REFUSAL_TIME, &wanted).map(NonZeroU32::new)
     }
 
     fn flag(self) -> Result<bool, String> {

@@ -175,7 +175,7 @@ pub(super) unsafe fn enter_now(
 }
 
 /// An address as servers write it; a link-local one comes with the name of the interface (`fe80::1%eth0`).
-fn parse_address(text: &[u8]) -> Option<IpAddr> {
+pub(super) fn parse_address(text: &[u8]) -> Option<IpAddr> {
     let text = str::from_utf8(text).ok()?;
     text.split('%').next()?.parse().ok()
 }

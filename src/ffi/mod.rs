@@ -11,6 +11,7 @@ pub mod identity;
 mod digest;
 mod guard;
 mod login;
+mod refusals;
 mod settings;
 mod types;
 
@@ -18,13 +19,15 @@ use std::collections::HashMap;
 use std::ffi::{c_char, c_int, c_void};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::RwLock;
 
 pub use digest::*;
 pub use login::*;
+pub use refusals::*;
 pub use settings::*;
 pub use types::*;
 
@@ -45,6 +48,8 @@ pub struct otpgate_gate {
     gates: RwLock<HashMap<Vec<u8>, Arc<Gate<UsersFile>>>>,
     /// What the gates to one file share, by whatever paths.
     files: Arc<OpenFiles>,
+    /// Who waits for their refusal, in memory that the host has lent.
+    waiting: OnceLock<&'static [AtomicU64]>,
 }
 
 /// Directories' own settings can name a file in any number of ways: with more than this, all gates are forgotten.
@@ -152,6 +157,7 @@ pub unsafe extern "C" fn otpgate_gate_new(host: *const otpgate_host) -> *mut otp
             root,
             gates: RwLock::default(),
             files: Arc::default(),
+            waiting: OnceLock::new(),
         }))
     })
 }

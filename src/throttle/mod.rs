@@ -361,6 +361,11 @@ fn low_half(id: Id) -> u64 {
     u64::from_le_bytes(id[8..].try_into().expect("eight bytes"))
 }
 
+/// What counts as one client: an IPv4 address, or an IPv6 network of 64 bits. Empty: nothing is known of it.
+pub fn nearest_network(address: Option<IpAddr>) -> Vec<u8> {
+    networks_of(address).into_iter().next().map(|(network, _)| network).unwrap_or_default()
+}
+
 /// The networks that a client's tries count for, the nearest first, each with its multiple of the budget.
 fn networks_of(address: Option<IpAddr>) -> Vec<(Vec<u8>, u32)> {
     match address.map(|address| address.to_canonical()) {

@@ -197,6 +197,11 @@ fn every_function_of_the_header_has_its_signature_in_rust() {
         fn otpgate_settings_has_basic(*const otpgate_settings) -> c_int;
         fn otpgate_settings_has_digest(*const otpgate_settings) -> c_int;
         fn otpgate_settings_has_users_file(*const otpgate_settings) -> c_int;
+        fn otpgate_settings_refusal_time(*const otpgate_settings) -> u32;
+        fn otpgate_refusal_rest(u32, u64) -> u64;
+        fn otpgate_refusal_wait(*mut otpgate_gate, u32, u64, otpgate_str) -> u64;
+        fn otpgate_refusal_memory(usize) -> usize;
+        fn otpgate_lend_refusal_memory(*mut otpgate_gate, *mut c_void, usize);
         fn otpgate_settings_pin_providers(*const otpgate_settings, *mut usize) -> *const otpgate_str;
         fn otpgate_settings_check(*mut otpgate_gate, *const *const otpgate_settings, usize, *const otpgate_identity, *mut c_void) -> usize;
         fn otpgate_basic(*mut otpgate_gate, *const otpgate_login, *mut otpgate_answer) -> c_int;

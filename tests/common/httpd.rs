@@ -205,6 +205,7 @@ fn directive(setting: Setting) -> &'static str {
         Setting::MaxFailures => "OTPAuthMaxOTPFailure",
         Setting::LockoutTime => "OTPAuthLockoutTime",
         Setting::Throttle => "OTPAuthThrottle",
+        Setting::RefusalTime => "OTPAuthRefusalTime",
         Setting::LogoutOnIpChange => "OTPAuthLogoutOnIPChange",
         Setting::Forget => "OTPAuthForget",
         Setting::PinCache => "OTPAuthPINCache",
@@ -279,7 +280,7 @@ impl Kind for Httpd {
              RemoteIPHeader X-Forwarded-For\n\
              RemoteIPInternalProxy 127.0.0.1\n\
              Header always set {RESULT_HEADER} \"expr=%{{note:OTP_RESULT}}\"\n\
-             <Directory />\nAllowOverride None\nRequire all denied\n</Directory>\n",
+             <Directory />\nAllowOverride None\nRequire all denied\nOTPAuthRefusalTime Off\n</Directory>\n",
             root = root.path().display(),
         );
         for scope in scopes.iter().filter(|scope| !scope.pin_file.is_empty()) {

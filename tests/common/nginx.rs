@@ -167,6 +167,7 @@ fn directive(setting: Setting) -> &'static str {
         Setting::MaxFailures => "auth_otp_max_failures",
         Setting::LockoutTime => "auth_otp_lockout_time",
         Setting::Throttle => "auth_otp_throttle",
+        Setting::RefusalTime => "auth_otp_refusal_time",
         Setting::LogoutOnIpChange => "auth_otp_logout_on_ip_change",
         Setting::Forget => "auth_otp_forget",
         Setting::PinCache => "auth_otp_pin_cache",
@@ -233,6 +234,7 @@ impl Kind for Nginx {
                     "set_real_ip_from 127.0.0.1;\n\
                      real_ip_header X-Forwarded-For;\n\
                      add_header {RESULT_HEADER} $auth_otp_result always;\n\
+                     auth_otp_refusal_time off;\n\
                      keepalive_requests 1000000;\n\
                      root \"{root}/htdocs\";\n",
                     root = root.path().display(),

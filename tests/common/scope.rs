@@ -13,6 +13,8 @@ pub enum Setting {
     MaxFailures,
     LockoutTime,
     Throttle,
+    /// Off unless a test is about it: it would wait for each of its refusals.
+    RefusalTime,
     LogoutOnIpChange,
     Forget,
     PinCache,
