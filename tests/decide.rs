@@ -646,12 +646,19 @@ fn rule_8_wrong_codes_count_and_re_sent_ones_do_not() {
     for (counter, word) in [(199, DeniedExpired), (100, DeniedExpired), (99, DeniedCode)] {
         assert_eq!(event.tries(&code_of(KEY, counter)).word, word, "{counter}");
     }
-    // The window's lowest candidate is four steps back; the 100 before it are recognised.
-    for (back, word) in [(5, DeniedExpired), (104, DeniedExpired), (105, DeniedCode)] {
+    // The window's lowest candidate is four steps back; those of the 24 hours before it are recognised.
+    for (back, word) in [(5, DeniedExpired), (2884, DeniedExpired), (2885, DeniedCode)] {
         assert_eq!(time.tries(&totp(NOW - 30 * back)).word, word, "{back} back");
     }
     let two = user(&["HOTP alice - KEY 50", "HOTP alice - OTHER"]);
     assert_eq!(two.tries(&code_of(KEY, 10)).word, DeniedExpired, "of any of the user's tokens");
+    let two_phones = user(&["HOTP/T30 alice - KEY", "HOTP/T30 alice - OTHER"]);
+    for (back, word) in [(5, DeniedExpired), (1504, DeniedExpired), (1505, DeniedCode)] {
+        let step = (NOW / 30 - back) as u64;
+        for key in [KEY, OTHER_KEY] {
+            assert_eq!(two_phones.tries(&code_of(key, step)).word, word, "3,000 of both, {back} back");
+        }
+    }
     let decision = two.tries("000000");
     assert_eq!(decision.changes.len(), 2, "each token that could have granted is counted");
 }

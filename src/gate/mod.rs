@@ -185,6 +185,8 @@ struct Job {
     pins: Arc<Vec<PinKnown>>,
     /// A grant or a forget request is found out but not carried out.
     is_match_only: bool,
+    /// What was decided about it without the lock.
+    snapshot: Option<Snapshot>,
 }
 
 #[derive(Clone)]
@@ -262,6 +264,28 @@ struct Decided {
 }
 
 type JobResult = Result<Decided, Arc<Fault>>;
+
+/// What was decided without the lock. Searching for a code takes a while: on the same lines at the same time it would
+/// come to the same.
+#[derive(Clone)]
+struct Snapshot {
+    decided: Decided,
+    now: UnixTime,
+}
+
+impl Snapshot {
+    fn holds_for(&self, found: &Found, now: UnixTime) -> bool {
+        let Snapshot { decided: Decided { found: seen, .. }, now: then } = self;
+        let rest = |found: &Found| {
+            let Entry { lines, unreadable, differs_only_in_case_or_blanks } = &found.entry;
+            (lines.len(), *unreadable, *differs_only_in_case_or_blanks, found.limits)
+        };
+        let mut lines = seen.entry.lines.iter().zip(&found.entry.lines);
+        now == *then
+            && rest(seen) == rest(found)
+            && lines.all(|(a, b)| a.token.fingerprint == b.token.fingerprint && a.state == b.state)
+    }
+}
 
 impl<S: Store> Gate<S> {
     /// A gate to a store. `clock` gives the current time. `None`: the system has no random bytes.
@@ -508,7 +532,9 @@ impl<S: Store> Gate<S> {
     ) -> Result<(Decision, Arc<Found>, Option<Ha1>), Arc<Fault>> {
         for _ in 0..ROUNDS_MAX {
             let found = self.store.find(&job.user)?;
-            let Decided { outcome, found, ha1 } = self.decide_on(&job, found);
+            let now = (self.clock)();
+            let decided = self.decide_on(&job, found, now);
+            let Decided { outcome, found, ha1 } = decided.clone();
             let snapshot = match outcome {
                 Outcome::NeedPin(question) => {
                     self.answer(&mut job, &found.entry, question, source);
@@ -521,7 +547,7 @@ impl<S: Store> Gate<S> {
                 return Ok((snapshot, found, ha1));
             }
 
-            match self.commit(&job) {
+            match self.commit(&job, Snapshot { decided, now }) {
                 Ok(Decided { outcome: Outcome::Decided(decision), found, ha1 }) => {
                     return Ok((decision, found, ha1));
                 }
@@ -607,12 +633,13 @@ impl<S: Store> Gate<S> {
     }
 
     /// Has a login decided and saved under the lock, together with others that wait for it.
-    fn commit(&self, job: &Job) -> JobResult {
+    fn commit(&self, job: &Job, snapshot: Snapshot) -> JobResult {
         let job = Job {
             user: job.user.clone(),
             credentials: job.credentials.clone(),
             address: job.address.clone(),
             pins: job.pins.clone(),
+            snapshot: Some(snapshot),
             ..*job
         };
         let abandoned = || {
@@ -632,7 +659,11 @@ impl<S: Store> Gate<S> {
         let saved = self.store.update(&mut |transaction| {
             for job in round.take() {
                 let found = Arc::new(transaction.find(&job.user)?);
-                let decided = self.decide_on(&job, found);
+                let now = (self.clock)();
+                let decided = match job.snapshot.as_ref().filter(|snapshot| snapshot.holds_for(&found, now)) {
+                    Some(snapshot) => Decided { found, ..snapshot.decided.clone() },
+                    None => self.decide_on(&job, found, now),
+                };
                 if let Outcome::Decided(decision) = &decided.outcome
                     && !(job.is_match_only && is_to_be_carried_out(decision))
                 {
@@ -650,10 +681,10 @@ impl<S: Store> Gate<S> {
         }
     }
 
-    fn decide_on(&self, job: &Job, found: Arc<Found>) -> Decided {
+    fn decide_on(&self, job: &Job, found: Arc<Found>, now: UnixTime) -> Decided {
         let policy = job.policy.restricted_by(&found.limits);
         let (outcome, ha1) = self.with_proof(job.request(), &job.pins, |attempt, pins| {
-            decide::login(&policy, &found.entry, attempt, pins, (self.clock)())
+            decide::login(&policy, &found.entry, attempt, pins, now)
         });
         Decided { outcome, found, ha1 }
     }
@@ -717,6 +748,7 @@ fn basic_job(policy: &Policy, login: &Login<'_>) -> Job {
         address: login.address.clone(),
         pins: Arc::default(),
         is_match_only: false,
+        snapshot: None,
     }
 }
 
@@ -732,4 +764,52 @@ fn is_settled(snapshot: &Decision, found: &Found) -> bool {
 
 fn ask(source: &dyn PinSource, user: &[u8], pin: &[u8]) -> PinAnswer {
     if source.identity().is_empty() { PinAnswer::NoSource } else { source.check(user, pin) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use super::*;
+    use crate::decide::tests::COMPUTED;
+    use crate::policy::{Server, Settings};
+    use crate::users::file::UsersFile;
+
+    struct Quiet;
+
+    impl Log for Quiet {
+        fn log(&self, _: Level, _: std::fmt::Arguments<'_>) {}
+    }
+
+    impl PinSource for Quiet {
+        fn identity(&self) -> Vec<u8> {
+            Vec::new()
+        }
+
+        fn check(&self, _: &[u8], _: &[u8]) -> PinAnswer {
+            PinAnswer::NoSource
+        }
+    }
+
+    /// Codes computed in one login with a wrong code.
+    fn codes_of_a_wrong_login(path: &Path, clock: fn() -> UnixTime) -> usize {
+        let gate = Gate::new(UsersFile::new(path), clock).unwrap();
+        let policy = Settings::default().policy(Server::Apache);
+        let login = Login { user: b"alice", password: b"zzzzzz", address: Address::Unknown };
+        let before = COMPUTED.get();
+        assert_eq!(gate.basic(&policy, &login, &Quiet, None, &Quiet).word, Word::DeniedCode);
+        COMPUTED.get() - before
+    }
+
+    #[test]
+    fn a_wrong_code_is_searched_for_once_unless_the_time_moves_on_meanwhile() {
+        static TICKS: AtomicI64 = AtomicI64::new(1_700_000_000);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("users");
+        std::fs::write(&path, "HOTP/T30 alice - 3132333435363738393031323334353637383930\n").unwrap();
+        assert_eq!(codes_of_a_wrong_login(&path, || 1_700_000_000), 9 + 2880);
+        let moving = || TICKS.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(codes_of_a_wrong_login(&path, moving), 2 * (9 + 2880));
+    }
 }
