@@ -16,9 +16,7 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use crate::UnixTime;
 use crate::otp::Code;
 use crate::policy::Policy;
-use crate::token::{
-    Address, Algorithm, Codes, Entry, Fingerprint, Line, MovingFactor, Pin, State, Token, Used,
-};
+use crate::token::{Address, Algorithm, Codes, Entry, Line, MovingFactor, Pin, State, Token, Used};
 
 /// Longest password looked at, in bytes.
 pub const PASSWORD_MAX: usize = 1024;
@@ -108,6 +106,7 @@ pub enum Reason {
     NotListed,
     DiffersOnlyInCaseOrBlanks,
     Unreadable,
+    TooManyLines,
     AllTokensOff,
     Locked,
     Forgotten,
@@ -137,6 +136,7 @@ impl Reason {
         matches!(
             self,
             Reason::Unreadable
+                | Reason::TooManyLines
                 | Reason::PinSourceFailed
                 | Reason::NoPinSource
                 | Reason::MotpWithExternalPin
@@ -156,6 +156,7 @@ impl Reason {
                 "the name differs from a listed one only in upper and lower case or blanks"
             }
             Reason::Unreadable => "a line of the user can't be read",
+            Reason::TooManyLines => "too many lines of the user; see the message before",
             Reason::AllTokensOff => "all tokens of the user are switched off",
             Reason::Locked => "too many wrong codes; unlock with `otpgate unlock`",
             Reason::Forgotten => "the code is forgotten as asked",
@@ -224,8 +225,9 @@ pub enum PinAnswer {
     NoSource,
 }
 
-/// Answers got so far about slow PINs: which token (by fields 1 to 4), which PIN bytes.
-pub type PinAnswers<'a> = &'a dyn Fn(Fingerprint, &[u8]) -> Option<PinAnswer>;
+/// Answers got so far about slow PINs of the user: what the PIN field says, which PIN bytes. Several tokens with one hash
+/// have one answer.
+pub type PinAnswers<'a> = &'a dyn Fn(&Pin, &[u8]) -> Option<PinAnswer>;
 
 /// A PIN to be checked outside any lock before this can be decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -467,6 +469,9 @@ fn rule_1_name(entry: &Entry, attempt: &Attempt<'_>) -> Option<Decision> {
     if !is_plain(attempt.user) || !is_plain_proof {
         return Some(Decision::denied(Word::DeniedCode, Reason::Malformed));
     }
+    if entry.too_many_lines {
+        return Some(Decision::new(Verdict::Error, Word::Error, Reason::TooManyLines));
+    }
     if entry.lines.is_empty() && !entry.unreadable {
         return Some(if entry.differs_only_in_case_or_blanks {
             Decision::denied(Word::Unknown, Reason::DiffersOnlyInCaseOrBlanks)
@@ -593,7 +598,7 @@ fn rules_4_and_5_pin<'a>(token: &Token, password: &[u8], pins: PinAnswers<'_>) -
                 PinCheck::Refused(Reason::WrongPin)
             }
         }
-        (_, Pin::Hashed(_) | Pin::External) => match pins(token.fingerprint, pin) {
+        (_, Pin::Hashed(_) | Pin::External) => match pins(&token.pin, pin) {
             None => PinCheck::Ask(pin.len()),
             Some(PinAnswer::Right) => passed(code),
             Some(PinAnswer::Wrong) => PinCheck::Refused(Reason::WrongPin),

@@ -254,6 +254,9 @@ pub struct Line {
     pub state: State,
 }
 
+/// More lines of one user, or of names that differ only in case or blanks, than anybody has tokens.
+pub const LINES_MAX: usize = 100;
+
 /// All that a store holds under one user name.
 #[derive(Clone, Debug, Default)]
 pub struct Entry {
@@ -263,4 +266,6 @@ pub struct Entry {
     pub unreadable: bool,
     /// No line has this name, but one has it after trimming blanks and Unicode lower-casing.
     pub differs_only_in_case_or_blanks: bool,
+    /// There are more than [`LINES_MAX`] lines; none of them was read.
+    pub too_many_lines: bool,
 }

@@ -9,7 +9,7 @@ use otpgate::decide::{
 };
 use otpgate::otp::{self, Digits, Hash};
 use otpgate::policy::{Policy, Server, Settings};
-use otpgate::token::{Address, Entry, Fingerprint, Line, State, Used};
+use otpgate::token::{Address, Entry, Line, Pin, State, Used};
 use otpgate::users::record;
 
 /// The key of RFC 4226's test values: counter 0 gives 755224, 1 287082, 2 359152, 3 969429, 4 338314, 5 254676.
@@ -60,7 +60,7 @@ impl Login {
             Line { token: record.token, state: record.state }
         };
         let lines = self.lines.iter().map(parse).collect();
-        Entry { lines, unreadable: self.unreadable, differs_only_in_case_or_blanks: false }
+        Entry { lines, unreadable: self.unreadable, ..Entry::default() }
     }
 
     fn try_entry(&self, entry: &Entry, password: &[u8]) -> Decision {
@@ -70,11 +70,11 @@ impl Login {
             proof: Proof::Password(password),
             address: Address::of_client(address),
         };
-        let unanswered = |_: Fingerprint, _: &[u8]| None;
+        let unanswered = |_: &Pin, _: &[u8]| None;
         match self.outcome(entry, &attempt, &unanswered) {
             Outcome::Decided(decision) => decision,
             Outcome::NeedPin(_) => {
-                let answer = |_: Fingerprint, _: &[u8]| Some(self.pin_source);
+                let answer = |_: &Pin, _: &[u8]| Some(self.pin_source);
                 match self.outcome(entry, &attempt, &answer) {
                     Outcome::Decided(decision) => decision,
                     Outcome::NeedPin(_) => panic!("asked twice"),
@@ -178,6 +178,18 @@ fn rule_1_a_user_with_an_unreadable_line_is_denied_unless_another_line_grants() 
     assert_eq!(half.tries("1234755224").verdict, Verdict::Granted);
     assert_eq!(half.tries("9999755224").verdict, Verdict::Denied);
     assert_eq!(half.tries("7").verdict, Verdict::Denied);
+}
+
+#[test]
+fn a_user_with_too_many_lines_is_an_error_with_the_right_code_too() {
+    let crowd = Entry { too_many_lines: true, ..Entry::default() };
+    for login in [user(&[]), user(&[]).with(|policy| policy.fall_through = true)] {
+        let decision = login.try_entry(&crowd, b"755224");
+        assert_eq!(
+            (decision.verdict, decision.reason, decision.changes.len()),
+            (Verdict::Error, Reason::TooManyLines, 0)
+        );
+    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use common::backend::Backend;
 use common::server::{PAGE, PAGE_TEXT, all_at_once};
 use common::{Connection, Held, Httpd, Nginx, Place, Reply, Request, Scope, Server, Setting, Token};
@@ -83,6 +85,29 @@ fn while_logins_wait_for_the_lock_the_loop_answers_others() {
     nobody_is_answered(&waiting);
     held.release();
     everybody_is_let_in(waiting);
+}
+
+#[test]
+fn a_user_with_twenty_thousand_lines_is_an_error_and_holds_up_nobody() {
+    let (alice, bob) = (alice(), Token::hotp("bob").pin(PIN));
+    let crowd = String::from_utf8(alice.line()).expect("a line of text").repeat(20_000);
+    let area = Scope::new("area").token(&bob).text(crowd).secret(PIN).set(Setting::MaxLinger, 600);
+    let server = Server::start(Nginx::one(), vec![area, open_to_all()]);
+    server
+        .expect_log("/users: more than 100 lines have this name; logins are an error until some are removed");
+    server.expect_log("error: too many lines of the user; see the message before, user \"alice\"");
+    let place = server.at("area");
+    place.login("bob", bob.password(0)).is(200, "granted-fresh");
+    // What took 18 seconds of the only loop each time.
+    let begun = Instant::now();
+    for counter in 1..20 {
+        place.login("alice", alice.password(0)).is(500, "error");
+        server.send(&Request::get(server.at("open").path(PAGE))).is_status(200);
+        place.login("bob", bob.password(counter)).is(200, "granted-fresh");
+        place.login("bob", bob.password(counter)).is(200, "granted-reuse");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert_eq!(place.users().failures("bob"), 0);
 }
 
 #[test]

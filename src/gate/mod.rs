@@ -41,7 +41,7 @@ use crate::decide::{
 use crate::http::digest::{Exchange, Ha1};
 use crate::log::{Level, Log, Quoted};
 use crate::policy::{Limits, Policy};
-use crate::token::{Address, Entry, Fingerprint, Pin, State, Token};
+use crate::token::{Address, Entry, LINES_MAX, Pin, State, Token};
 use crate::users::fault::Fault;
 
 /// What a store finds under a name.
@@ -211,24 +211,27 @@ enum Presented<'a> {
 }
 
 struct PinKnown {
-    fingerprint: Fingerprint,
+    /// The PIN field: a hash's text, or who else is asked about the user.
+    field: Pin,
     pin: Zeroizing<Vec<u8>>,
     answer: PinAnswer,
 }
 
 /// A PIN question in full.
 struct Asked {
-    fingerprint: Fingerprint,
+    field: Pin,
     pin: Zeroizing<Vec<u8>>,
-    /// Under which a right answer is remembered, and for how many seconds.
+    /// Under which a right answer about the token is remembered, and for how many seconds.
     key: Mac,
+    /// The same for the user's other tokens that it is an answer about.
+    other_keys: Vec<Mac>,
     ttl: u32,
     now: UnixTime,
 }
 
 impl Asked {
     fn known(&self, answer: PinAnswer) -> PinKnown {
-        PinKnown { fingerprint: self.fingerprint, pin: self.pin.clone(), answer }
+        PinKnown { field: self.field.clone(), pin: self.pin.clone(), answer }
     }
 }
 
@@ -277,8 +280,8 @@ impl Snapshot {
     fn holds_for(&self, found: &Found, now: UnixTime) -> bool {
         let Snapshot { decided: Decided { found: seen, .. }, now: then } = self;
         let rest = |found: &Found| {
-            let Entry { lines, unreadable, differs_only_in_case_or_blanks } = &found.entry;
-            (lines.len(), *unreadable, *differs_only_in_case_or_blanks, found.limits)
+            let Entry { lines, unreadable, differs_only_in_case_or_blanks, too_many_lines } = &found.entry;
+            (lines.len(), *unreadable, *differs_only_in_case_or_blanks, *too_many_lines, found.limits)
         };
         let mut lines = seen.entry.lines.iter().zip(&found.entry.lines);
         now == *then
@@ -500,6 +503,16 @@ impl<S: Store> Gate<S> {
     }
 
     fn log_unreadable(&self, found: &Found, user: &[u8], log: &dyn Log) {
+        if found.entry.too_many_lines {
+            let store = self.store.name();
+            let user = Quoted(user);
+            log.log(
+                Level::Error,
+                format_args!(
+                    "{store}: more than {LINES_MAX} lines have this name; logins are an error until some are removed with `otpgate edit`, user {user}"
+                ),
+            );
+        }
         for line in &found.unreadable {
             log.log(
                 Level::Error,
@@ -530,7 +543,8 @@ impl<S: Store> Gate<S> {
         source: &dyn PinSource,
         log: &dyn Log,
     ) -> Result<(Decision, Arc<Found>, Option<Ha1>), Arc<Fault>> {
-        for _ in 0..ROUNDS_MAX {
+        // Each line may have a PIN of its own to be asked about.
+        for _ in 0..ROUNDS_MAX + LINES_MAX {
             let found = self.store.find(&job.user)?;
             let now = (self.clock)();
             let decided = self.decide_on(&job, found, now);
@@ -588,7 +602,8 @@ impl<S: Store> Gate<S> {
                 pins.clear();
             }
             let until = asked.now.saturating_add(i64::from(asked.ttl));
-            pins.insert(asked.key, Remembered { since: asked.now, until });
+            let keys = asked.other_keys.iter().chain([&asked.key]);
+            pins.extend(keys.map(|&key| (key, Remembered { since: asked.now, until })));
         }
         job.learn(asked.known(answer));
     }
@@ -611,9 +626,13 @@ impl<S: Store> Gate<S> {
         };
         let ttl = if state.is_some() { ttl } else { 0 };
         // Fields 1 to 4 are part of the key: an edited PIN is another PIN.
-        let key = self.pin_key(token, &identity, state.as_deref().unwrap_or_default(), pin);
+        let key_of =
+            |token: &Token| self.pin_key(token, &identity, state.as_deref().unwrap_or_default(), pin);
+        let others = entry.lines.iter().map(|line| &line.token);
+        let others = others.filter(|other| other.pin == token.pin && other.fingerprint != token.fingerprint);
+        let (key, other_keys) = (key_of(token), others.map(key_of).collect());
         let pin = Zeroizing::new(pin.to_vec());
-        Some(Asked { fingerprint: token.fingerprint, pin, key, ttl, now: (self.clock)() })
+        Some(Asked { field: token.pin.clone(), pin, key, other_keys, ttl, now: (self.clock)() })
     }
 
     fn pin_key(&self, token: &Token, source: &[u8], state: &[u8], pin: &[u8]) -> Mac {
@@ -696,8 +715,8 @@ impl<S: Store> Gate<S> {
         known: &[PinKnown],
         decide: impl FnOnce(&Attempt<'_>, PinAnswers<'_>) -> R,
     ) -> (R, Option<Ha1>) {
-        let pins = |fingerprint: Fingerprint, pin: &[u8]| {
-            let is_it = |known: &&PinKnown| known.fingerprint == fingerprint && known.pin[..] == *pin;
+        let pins = |field: &Pin, pin: &[u8]| {
+            let is_it = |known: &&PinKnown| known.field == *field && known.pin[..] == *pin;
             known.iter().find(is_it).map(|known| known.answer)
         };
         let Request { user, address, .. } = request;
@@ -790,6 +809,70 @@ mod tests {
         fn check(&self, _: &[u8], _: &[u8]) -> PinAnswer {
             PinAnswer::NoSource
         }
+    }
+
+    fn alice_and(lines: &[&str]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("users"), lines.join("\n")).unwrap();
+        directory
+    }
+
+    /// "myPassword".
+    const HASH: &str = "$2y$05$lXGQBDT09PU0BUoTBUSbRuqQMwTF958HkK/qn25O6j6VbzgsXsYyO";
+
+    #[test]
+    fn one_hash_is_computed_once_for_all_tokens_that_have_it() {
+        let other = "$2y$04$Dy0Ej5q5c.BQJqHUPzVr3OMlnYnCZAlyOGzC3ujYHtrTlBgG0Uvdq";
+        let line = |pin: &str, key: u32| format!("HOTP alice {pin} {key:040x}");
+        let many: Vec<String> = (0..100).map(|key| line(HASH, key)).collect();
+        let [one, two, same] = [line(HASH, 1), line(other, 2), line(HASH, 3)];
+        let mixed = [&one, &same, &two].map(String::as_str).to_vec();
+        for (lines, password, word, hashes) in [
+            (many.iter().map(String::as_str).collect(), "myPassword000000", Word::DeniedCode, 1),
+            (many.iter().map(String::as_str).collect(), "otherPassword000000", Word::DeniedPin, 1),
+            (mixed.clone(), "myPassword000000", Word::DeniedCode, 2),
+            (mixed, "otherPassword000000", Word::DeniedPin, 2),
+        ] {
+            let directory = alice_and(&lines);
+            let clock = || 1_700_000_000;
+            let gate = Gate::new(UsersFile::new(&directory.path().join("users")), clock).unwrap();
+            let policy = Settings::default().policy(Server::Apache);
+            let login = Login { user: b"alice", password: password.as_bytes(), address: Address::Unknown };
+            let before = crate::pin::CHECKED.get();
+            assert_eq!(gate.basic(&policy, &login, &Quiet, None, &Quiet).word, word);
+            assert_eq!(crate::pin::CHECKED.get() - before, hashes, "{} lines, {password}", lines.len());
+        }
+    }
+
+    #[test]
+    fn a_right_pin_is_remembered_for_all_tokens_with_its_hash() {
+        let key = "3132333435363738393031323334353637383930";
+        let line = format!("HOTP alice {HASH} {key}");
+        let directory = alice_and(&[&format!("HOTP alice {HASH} 00"), &line]);
+        let gate = Gate::new(UsersFile::new(&directory.path().join("users")), || 1_700_000_000).unwrap();
+        let policy = Settings::default().policy(Server::Apache);
+        let login = Login { user: b"alice", password: b"myPassword755224", address: Address::Unknown };
+        let before = crate::pin::CHECKED.get();
+        let fresh = gate.basic(&policy, &login, &Quiet, None, &Quiet);
+        assert_eq!((fresh.word, crate::pin::CHECKED.get() - before), (Word::GrantedFresh, 1));
+        // The token that accepts is not the one that was asked about.
+        assert_eq!(gate.basic(&policy, &login, &Quiet, None, &Quiet).word, Word::GrantedReuse);
+        let found = gate.store.find(b"alice").unwrap();
+        let mark = gate.mark(&[b"basic", login.user, login.password]);
+        assert!(gate.repeated(&policy, &login, mark, (&Quiet, None), &found).is_some());
+        assert_eq!(crate::pin::CHECKED.get() - before, 1);
+    }
+
+    #[test]
+    fn a_user_with_a_hash_of_their_own_for_each_token_is_no_fault() {
+        let salts = 0..40;
+        let line = |salt: u32| format!("HOTP alice $5$salt{salt}${} {salt:040x}", "x".repeat(43));
+        let lines: Vec<String> = salts.map(line).collect();
+        let directory = alice_and(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+        let gate = Gate::new(UsersFile::new(&directory.path().join("users")), || 1_700_000_000).unwrap();
+        let policy = Settings::default().policy(Server::Apache);
+        let login = Login { user: b"alice", password: b"myPassword755224", address: Address::Unknown };
+        assert_eq!(gate.basic(&policy, &login, &Quiet, None, &Quiet).word, Word::DeniedPin);
     }
 
     /// Codes computed in one login with a wrong code.

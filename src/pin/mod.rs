@@ -96,6 +96,8 @@ impl HashedPin {
 
     /// Whether this is the PIN. Takes up to a second or so: never under a lock, never on an event loop.
     pub fn is_hash_of(&self, pin: &[u8]) -> bool {
+        #[cfg(test)]
+        CHECKED.set(CHECKED.get() + 1);
         let Ok(text) = str::from_utf8(self.text.expose()) else { return false };
         turns::in_turn(|| match self.form {
             Form::Argon2(_) => PasswordHash::new(text)
@@ -152,6 +154,12 @@ fn check_sha_crypt(text: &str) -> Result<(), HashedPinError> {
         }
         _ => Err(HashedPinError::Malformed),
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Hashes computed on this thread.
+    pub(crate) static CHECKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 #[cfg(test)]
