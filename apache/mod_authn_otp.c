@@ -558,7 +558,7 @@ static const command_rec directives[] = {
     DIRECTIVE("OTPAuthMaxOTPFailure", "wrong codes in a row until the user is locked out, or None"),
     DIRECTIVE("OTPAuthLockoutTime", "seconds until a lock-out ends, and the most it may grow to"),
     DIRECTIVE("OTPAuthLogoutOnIPChange", "On: a code may be sent again from the same address only"),
-    DIRECTIVE("OTPAuthForget", "On: an empty password ends the use of the last code"),
+    DIRECTIVE("OTPAuthForget", "On: an empty password ends the use of the last code; Word: PIN and logout"),
     AP_INIT_TAKE_ARGV("OTPAuthPINAuthProvider", set_pin_providers, NULL, OR_AUTHCFG,
                       "authn providers that check the PINs marked '+' in the users file"),
     DIRECTIVE("OTPAuthPINCache", "seconds for which a right PIN needn't be checked again"),

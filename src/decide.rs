@@ -15,7 +15,7 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::UnixTime;
 use crate::otp::Code;
-use crate::policy::Policy;
+use crate::policy::{FORGET_WORD, Forget, Policy};
 use crate::token::{Address, Algorithm, Codes, Entry, Line, MovingFactor, Pin, State, Token, Used};
 
 /// Longest password looked at, in bytes.
@@ -160,7 +160,7 @@ impl Reason {
             Reason::AllTokensOff => "all tokens of the user are switched off",
             Reason::Locked => "too many wrong codes; unlock with `otpgate unlock`",
             Reason::Forgotten => "the code is forgotten as asked",
-            Reason::NothingToForget => "empty password, and no code to forget",
+            Reason::NothingToForget => "asked to forget, and no code lingers",
             Reason::TooShort => "shorter than a code",
             Reason::WrongPin => "wrong PIN",
             Reason::NoPinExpected => "something stands before the code of a token without PIN",
@@ -413,8 +413,16 @@ fn rules_1_to_6<'a>(
     }
 
     // Rule 3: forget request.
-    if attempt.proof.is_empty_password() && rule_3_forget(policy, &mut devices, attempt, now) {
-        let decision = Decision::denied(Word::Forgotten, Reason::Forgotten);
+    let forgotten = match policy.forget {
+        Forget::On if attempt.proof.is_empty_password() => rule_3_forget(policy, &mut devices, attempt, now),
+        Forget::Word => match rule_3_forget_word(policy, entry, &mut devices, attempt, pins, now) {
+            Ok(forgotten) => forgotten,
+            Err(question) => return Begun::Ended(Outcome::NeedPin(question)),
+        },
+        Forget::On | Forget::Off => None,
+    };
+    if let Some(reason) = forgotten {
+        let decision = Decision::denied(Word::Forgotten, reason);
         return Begun::Ended(Outcome::Decided(Decision { changes: devices.into_changes(), ..decision }));
     }
 
@@ -490,16 +498,65 @@ fn rule_1_name(entry: &Entry, attempt: &Attempt<'_>) -> Option<Decision> {
 }
 
 /// Rule 3: an empty password from where the code was last used ends its lingering for good.
-fn rule_3_forget(policy: &Policy, devices: &mut Devices, attempt: &Attempt<'_>, now: UnixTime) -> bool {
-    let mut forgotten = false;
+/// `None`: there is nothing to forget, and the password is one like any other.
+fn rule_3_forget(
+    policy: &Policy,
+    devices: &mut Devices,
+    attempt: &Attempt<'_>,
+    now: UnixTime,
+) -> Option<Reason> {
+    let mut forgotten = None;
     for device in &mut devices.all {
-        let lingers = device.state.last_otp.is_some() && is_lingering(policy, &device.state, now);
-        if policy.forget && lingers && device.state.address.is_known_and_equals(&attempt.address) {
-            device.change().used = Used::Never;
-            forgotten = true;
+        if device.state.address.is_known_and_equals(&attempt.address) && device.forget(policy, now) {
+            forgotten = Some(Reason::Forgotten);
         }
     }
     forgotten
+}
+
+/// The same by PIN and word, for the tokens with that PIN. `None`: it is no such request, or not with a right PIN.
+fn rule_3_forget_word(
+    policy: &Policy,
+    entry: &Entry,
+    devices: &mut Devices,
+    attempt: &Attempt<'_>,
+    pins: PinAnswers<'_>,
+    now: UnixTime,
+) -> Result<Option<Reason>, PinQuestion> {
+    let mut asked_to_forget = Vec::new();
+    for (index, line) in entry.lines.iter().enumerate() {
+        if line.token.disabled || devices.of_line(index).locked {
+            continue;
+        }
+        let is_asked = match (attempt.proof, &line.token.pin) {
+            (_, Pin::None) => false,
+            (Proof::Password(password), field) => match password.strip_suffix(FORGET_WORD) {
+                Some(pin) => match field {
+                    Pin::Literal(expected) => bool::from(expected.expose().ct_eq(pin)),
+                    _ if line.token.algorithm == Algorithm::Motp => false,
+                    _ => match pins(field, pin) {
+                        None => return Err(PinQuestion { line: index, pin_len: pin.len() }),
+                        Some(answer) => answer == PinAnswer::Right,
+                    },
+                },
+                None => false,
+            },
+            (Proof::Response(matches), Pin::Literal(pin)) => {
+                bool::from(matches(&[pin.expose(), FORGET_WORD]))
+            }
+            (Proof::Response(_), _) => false,
+        };
+        if is_asked {
+            asked_to_forget.push(index);
+        }
+    }
+    let mut reason = (!asked_to_forget.is_empty()).then_some(Reason::NothingToForget);
+    for line in asked_to_forget {
+        if devices.of_line_mut(line).forget(policy, now) {
+            reason = Some(Reason::Forgotten);
+        }
+    }
+    Ok(reason)
 }
 
 impl Proof<'_> {
@@ -967,6 +1024,15 @@ impl Device {
     fn change(&mut self) -> &mut State {
         self.changed = true;
         &mut self.state
+    }
+
+    /// Ends the lingering of its last code for good; whether there was one.
+    fn forget(&mut self, policy: &Policy, now: UnixTime) -> bool {
+        let lingers = self.state.last_otp.is_some() && is_lingering(policy, &self.state, now);
+        if lingers {
+            self.change().used = Used::Never;
+        }
+        lingers
     }
 
     /// What a clock that was ahead has left in the file must not count until that day comes. A failure counts as

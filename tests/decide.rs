@@ -8,7 +8,7 @@ use otpgate::decide::{
     self, Attempt, Change, Decision, Outcome, PinAnswer, PinAnswers, Proof, Reason, Verdict, Word,
 };
 use otpgate::otp::{self, Digits, Hash};
-use otpgate::policy::{Policy, Server, Settings};
+use otpgate::policy::{Forget, Policy, Server, Settings};
 use otpgate::token::{Address, Entry, Line, Pin, State, Used};
 use otpgate::users::record;
 
@@ -373,7 +373,7 @@ fn rule_3_forget_is_never_counted_and_needs_a_lingering_code_of_the_same_address
         ("another address", user(&[line]).at(now).from("192.0.2.8"), DeniedCode),
         ("no address", Login { address: None, ..user(&[line]).at(now) }, DeniedCode),
         ("expired", user(&[line]).at(now + 600), DeniedCode),
-        ("switched off", user(&[line]).at(now).with(|policy| policy.forget = false), DeniedCode),
+        ("switched off", user(&[line]).at(now).with(|policy| policy.forget = Forget::Off), DeniedCode),
         ("nothing to forget", user(&["HOTP alice - KEY"]).at(now), DeniedCode),
     ] {
         let decision = login.tries("");
@@ -384,6 +384,108 @@ fn rule_3_forget_is_never_counted_and_needs_a_lingering_code_of_the_same_address
     let forgotten = &user(&[line]).at(now).tries("").changes[0].state;
     assert_eq!(forgotten.used, Used::Never);
     assert!(forgotten.last_otp.is_some(), "kept, to be recognised");
+}
+
+#[test]
+fn rule_3_forget_by_word_takes_the_pin_from_any_address_and_is_never_counted() {
+    const NOTHING: (Word, Reason) = (Forgotten, Reason::NothingToForget);
+    const DONE: (Word, Reason) = (Forgotten, Reason::Forgotten);
+    const WRONG_PIN: (Word, Reason) = (DeniedPin, Reason::WrongPin);
+    let now = 1_700_000_000;
+    let used = "1 0 755224 2023-11-14T22:13:00L 192.0.2.7";
+    let hash = "$2y$05$lXGQBDT09PU0BUoTBUSbRuqQMwTF958HkK/qn25O6j6VbzgsXsYyO";
+    let word = |line: &str| user(&[&line.replace("USED", used)]).at(now).with(|p| p.forget = Forget::Word);
+    let with = |pin_source, line: &str| Login { pin_source, ..word(line) };
+    let literal = "HOTP alice 1234 KEY USED";
+    for (what, login, password, outcome) in [
+        ("literal", word(literal), "1234logout", DONE),
+        ("from elsewhere", word(literal).from("198.51.100.23"), "1234logout", DONE),
+        ("without address", Login { address: None, ..word(literal) }, "1234logout", DONE),
+        ("hashed", with(PinAnswer::Right, &format!("HOTP alice {hash} KEY USED")), "1234logout", DONE),
+        ("external", with(PinAnswer::Right, "HOTP alice + KEY USED"), "1234logout", DONE),
+        ("Mobile-OTP", word("MOTP/T10/6 alice 1234 KEY USED"), "1234logout", DONE),
+        ("eight digits", word("HOTP/E/8 alice 1234 KEY USED"), "1234logout", DONE),
+        ("four digits", word("HOTP/E/4 alice 1234 KEY USED"), "1234logout", DONE),
+        ("expired", word(literal).at(now + 600), "1234logout", NOTHING),
+        ("never used", word("HOTP alice 1234 KEY"), "1234logout", NOTHING),
+        ("wrong PIN", word(literal), "1235logout", WRONG_PIN),
+        (
+            "wrong hashed PIN",
+            with(PinAnswer::Wrong, &format!("HOTP alice {hash} KEY USED")),
+            "1logout",
+            WRONG_PIN,
+        ),
+        ("wrong external PIN", with(PinAnswer::Wrong, "HOTP alice + KEY USED"), "1logout", WRONG_PIN),
+        (
+            "external PIN unknown",
+            with(PinAnswer::Unknown, "HOTP alice + KEY USED"),
+            "1logout",
+            (DeniedPin, Reason::PinUnknown),
+        ),
+        (
+            "external source failed",
+            with(PinAnswer::Failed, "HOTP alice + KEY USED"),
+            "1logout",
+            (Error, Reason::PinSourceFailed),
+        ),
+        ("no PIN at all", word(literal), "logout", WRONG_PIN),
+        ("in capitals", word(literal), "1234LOGOUT", (DeniedCode, Reason::WrongCode)),
+        ("empty password", word(literal), "", (DeniedCode, Reason::TooShort)),
+        ("token without a PIN", word("HOTP alice - KEY USED"), "logout", (DeniedCode, Reason::WrongCode)),
+        ("the code still lingers", word(literal), "1234755224", (GrantedReuse, Reason::Reused)),
+        (
+            "switched off token",
+            word("OFF:HOTP alice 1234 KEY USED"),
+            "1234logout",
+            (DeniedLocked, Reason::AllTokensOff),
+        ),
+    ] {
+        let decision = login.tries(password);
+        assert_eq!((decision.word, decision.reason), outcome, "{what}");
+        assert_ne!(decision.verdict == Verdict::Granted, decision.word != GrantedReuse, "{what}");
+        let state = decision.changes.first().map(|change| &change.state);
+        assert_eq!(state.is_some(), outcome == DONE || decision.reason == Reason::WrongCode, "{what}");
+        if outcome == DONE {
+            let state = state.unwrap();
+            assert_eq!((state.used, state.failures), (Used::Never, 0), "{what}");
+            assert!(state.last_otp.is_some(), "{what}: kept, to be recognised");
+        }
+    }
+    // A right PIN falls through to nobody.
+    let falls = word(literal).with(|policy| policy.fall_through = true);
+    assert_eq!(falls.tries("1234logout").verdict, Verdict::Denied);
+    assert_eq!(falls.tries("1235logout").verdict, Verdict::Unknown);
+    // Where it isn't the word, PIN and word are PIN and a wrong code.
+    for forget in [Forget::On, Forget::Off] {
+        let login = word(literal).with(|policy| policy.forget = forget);
+        assert_eq!(login.gets("1234logout"), (DeniedCode, Reason::WrongCode));
+    }
+    let time = user(&["HOTP/T30 alice 1234 KEY"]).with(|policy| policy.forget = Forget::Word);
+    let code = format!("1234{}", totp(NOW));
+    assert_eq!(
+        time.session(&[(NOW, &code), (NOW, "1234logout"), (NOW, &code), (NOW + 30, &code)]),
+        [GrantedFresh, Forgotten, DeniedExpired, DeniedExpired]
+    );
+}
+
+#[test]
+fn rule_3_forget_by_word_ends_the_tokens_whose_pin_it_is() {
+    let used = "1 0 755224 2023-11-14T22:13:00L 192.0.2.7";
+    let lines = [("12", "KEY"), ("12", "OTHER"), ("34", "00")]
+        .map(|(pin, key)| format!("HOTP alice {pin} {key} {used}"));
+    let three = user(&lines.each_ref().map(|line| &**line)).at(1_700_000_000);
+    let three = three.with(|policy| policy.forget = Forget::Word);
+    let lines = |password| three.tries(password).changes.iter().map(|change| change.line).collect::<Vec<_>>();
+    assert_eq!(lines("12logout"), [0, 1]);
+    assert_eq!(lines("34logout"), [2]);
+    // A locked token's PIN isn't looked at.
+    let locked =
+        user(&["HOTP alice 12 KEY 1 5 755224 2023-11-14T22:13:00L 192.0.2.7", "HOTP alice 34 OTHER"]);
+    let locked = locked.at(1_700_000_000).with(|policy| {
+        policy.forget = Forget::Word;
+        policy.max_failures = 5;
+    });
+    assert_eq!(locked.gets("12logout"), (DeniedPin, Reason::WrongPin));
 }
 
 #[test]

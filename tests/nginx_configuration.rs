@@ -30,7 +30,7 @@ const BAD: [(&str, &str); 24] = [
     ("auth_otp_lockout_time soon", "auth_otp_lockout_time"),
     ("auth_otp_lockout_time 60 30", "auth_otp_lockout_time"),
     ("auth_otp_logout_on_ip_change maybe", "On or Off"),
-    ("auth_otp_forget 1", "On or Off"),
+    ("auth_otp_forget 1", "On, Word or Off"),
     ("auth_otp_allow_hex", "auth_otp_allow_hex"),
     ("auth_otp_pin_cache -", "auth_otp_pin_cache"),
     ("auth_otp_pin_file", "auth_otp_pin_file takes one path"),
