@@ -122,6 +122,7 @@ pub enum Reason {
     Reused,
     Expired,
     AddressChanged,
+    NoAddress,
     Fresh,
     Spent,
     FloorInFuture,
@@ -141,6 +142,7 @@ impl Reason {
                 | Reason::NoPinSource
                 | Reason::MotpWithExternalPin
                 | Reason::DigestNeedsPlainPin
+                | Reason::NoAddress
                 | Reason::FloorInFuture
                 | Reason::CounterExhausted
                 | Reason::StoreFailed
@@ -176,6 +178,9 @@ impl Reason {
             Reason::Reused => "the lingering code",
             Reason::Expired => "the last accepted code, which has expired",
             Reason::AddressChanged => "the last accepted code, but from another address",
+            Reason::NoAddress => {
+                "the last accepted code, but the client has no address, as on a unix socket: have the server told it (set_real_ip_from unix: with real_ip_header, or proxy_protocol), or set auth_otp_logout_on_ip_change off"
+            }
             Reason::Fresh => "a new code",
             Reason::Spent => "an older or skipped code",
             Reason::FloorInFuture => {
@@ -717,7 +722,11 @@ fn rule_6_reuse(
         if !is_lingering(policy, &device.state, now) {
             denied = denied.or(Some(Decision::denied(Word::DeniedExpired, Reason::Expired)));
         } else if policy.logout_on_ip_change && !device.state.address.is_known_and_equals(&attempt.address) {
-            denied = Some(Decision::denied(Word::DeniedIp, Reason::AddressChanged));
+            let reason = match attempt.address {
+                Address::Unknown => Reason::NoAddress,
+                _ => Reason::AddressChanged,
+            };
+            denied = Some(Decision::denied(Word::DeniedIp, reason));
         } else {
             device.refresh_idle(policy, now);
             let decision = Decision::new(Verdict::Granted, Word::GrantedReuse, Reason::Reused);

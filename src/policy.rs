@@ -9,9 +9,11 @@ use std::fmt;
 use std::num::NonZeroU32;
 
 pub use self::limits::Limits;
+pub use self::realm::is_for_clients_to_switch_off;
 use crate::http::digest::Algorithm;
 
 mod limits;
+mod realm;
 
 /// Which server's names and defaults hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

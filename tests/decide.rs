@@ -625,7 +625,11 @@ fn rule_6_address_where_demanded() {
     assert_eq!(strict(Some("::ffff:192.0.2.7")).tries("755224").word, GrantedReuse);
     let changed = strict(Some("192.0.2.8")).tries("755224");
     assert_eq!((changed.word, changed.changes.len()), (DeniedIp, 0), "refused, not counted");
-    assert_eq!(strict(None).tries("755224").word, DeniedIp);
+    assert_eq!(changed.reason, Reason::AddressChanged);
+    let nowhere = strict(None).tries("755224");
+    assert_eq!((nowhere.word, nowhere.reason, nowhere.changes.len()), (DeniedIp, Reason::NoAddress, 0));
+    assert_eq!(nowhere.verdict, Verdict::Denied);
+    assert_eq!(login(None).tries("755224").word, GrantedReuse);
 }
 
 #[test]
