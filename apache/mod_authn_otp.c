@@ -673,7 +673,7 @@ static const command_rec directives[] = {
     DIRECTIVE("OTPAuthThrottle", "wrong tries of a client at one user, and the seconds in which it has so many, or Off"),
     DIRECTIVE("OTPAuthRefusalTime", "milliseconds of which refusals go out at multiples, or Off"),
     DIRECTIVE("OTPAuthLogoutOnIPChange", "On: a code may be sent again from the same address only"),
-    DIRECTIVE("OTPAuthForget", "On: an empty password ends the use of the last code"),
+    DIRECTIVE("OTPAuthForget", "On: an empty password ends the use of the last code; Word: PIN and logout"),
     AP_INIT_TAKE_ARGV("OTPAuthPINAuthProvider", set_pin_providers, NULL, OR_AUTHCFG,
                       "authn providers that check the PINs marked '+' in the users file"),
     DIRECTIVE("OTPAuthPINCache", "seconds for which a right PIN needn't be checked again"),

@@ -9,6 +9,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use jiff::tz::TimeZone;
 use otpgate::decide::{self, Attempt, PinAnswer, Proof, Word};
 use otpgate::gate::{Gate, Login, PinSource, Store};
+use otpgate::http::digest::{Algorithm, Credentials, Exchange};
 use otpgate::log::{Level, Log};
 use otpgate::otp::{Digits, Hash, hotp};
 use otpgate::policy::{Policy, Server, Settings};
@@ -86,6 +87,61 @@ fn rules(criterion: &mut Criterion) {
                 black_box(decide::login(&policy, &entry, &attempt, &|_, _| None, NOW))
             });
         });
+    }
+}
+
+/// What a wrong code costs at most: as many tokens as a user may have, the slowest hash, each clock far enough off for
+/// two windows.
+fn wrong_codes(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("a wrong code");
+    let entry_of = |kind: &str, count: u64| {
+        let mut entry = otpgate::token::Entry::default();
+        for i in 0..count {
+            let line = format!("{kind} alice 1234 {KEY}{i:02x} 100");
+            let record = record::parse(line.as_bytes(), &TimeZone::UTC).expect("a line");
+            entry.lines.push(otpgate::token::Line { token: record.token, state: record.state });
+        }
+        entry
+    };
+    let policy = policy();
+    let mut measure = |name: String, entry: &otpgate::token::Entry, proof: Proof<'_>| {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let attempt = Attempt { user: b"alice", proof, address: address() };
+                black_box(decide::login(&policy, entry, &attempt, &|_, _| None, NOW))
+            });
+        });
+    };
+    for kind in ["HOTP/T30", "HOTP-SHA256/T30", "HOTP-SHA512/T30", "HOTP-SHA512/E", "MOTP"] {
+        for count in [1, 100] {
+            let wrong = if kind == "MOTP" { "00000x" } else { "1234zzzzzz" };
+            measure(
+                format!("{kind}, {count} tokens"),
+                &entry_of(kind, count),
+                Proof::Password(wrong.as_bytes()),
+            );
+        }
+    }
+    for algorithm in [Algorithm::Md5, Algorithm::Sha256] {
+        let sent = Credentials {
+            nonce: b"bm9uY2Ugd2l0aCBpdHMgdGltZSBhbmQgc3Vt".to_vec(),
+            uri: b"/private/".to_vec(),
+            response: vec![b'0'; 64],
+            cnonce: Some(b"0a4f113b0a4f113b".to_vec()),
+            qop: Some(b"auth".to_vec()),
+            nc: Some(b"00000001".to_vec()),
+            ..Credentials::default()
+        };
+        let exchange = Exchange { algorithm, realm: b"Private".to_vec(), method: b"GET".to_vec(), sent };
+        let response = exchange.response(b"alice");
+        let is_of = |password: &[&[u8]]| response.is_of(password).0;
+        for count in [1, 100] {
+            measure(
+                format!("Digest with {}, HOTP-SHA512/T30, {count} tokens", algorithm.name()),
+                &entry_of("HOTP-SHA512/T30", count),
+                Proof::Response(&is_of),
+            );
+        }
     }
 }
 
@@ -179,5 +235,5 @@ fn whole_file(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, rules, users_file, whole_file);
+criterion_group!(benches, rules, wrong_codes, users_file, whole_file);
 criterion_main!(benches);

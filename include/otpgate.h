@@ -209,6 +209,14 @@ typedef struct otpgate_identity {
     uint32_t gid;
 } otpgate_identity;
 
+/* A place of an nginx configuration where logins are asked for. */
+typedef struct otpgate_place {
+    const otpgate_settings *settings; /* merged */
+    otpgate_str place;                /* as in otpgate_settings_set() */
+    otpgate_str realm;                /* as it is written there, variables and all */
+    int is_on_unix_socket;            /* 1 if its server listens on one, else 0 */
+} otpgate_place;
+
 /* "major.minor.patch" of the library; static, NUL-terminated. */
 const char *otpgate_version(void);
 
@@ -280,6 +288,13 @@ const otpgate_str *otpgate_settings_pin_providers(const otpgate_settings *settin
  */
 size_t otpgate_settings_check(otpgate_gate *gate, const otpgate_settings *const *sections, size_t count,
                               const otpgate_identity *identity, void *sink);
+
+/*
+ * Looks at places for a configuration test of nginx: whether a client could switch the login off by what it makes of the
+ * realm, and whether clients without address can use a code twice. One log line per finding, at OTPGATE_LOG_WARNING,
+ * starting with the place.
+ */
+void otpgate_places_check(otpgate_gate *gate, const otpgate_place *places, size_t count, void *sink);
 
 /*
  * Decides one Basic login. Writes one log line. `answer` is always filled; the verdict is also returned.

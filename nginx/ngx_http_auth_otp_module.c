@@ -8,7 +8,8 @@
  * When nginx calls what:
  *   directives       at start, at each reload, and in a configuration test:   otpgate_settings_set()
  *   merging          afterwards, from http to server to location:             otpgate_settings_merge()
- *   init_module      once the user directive is known; in a test:             otpgate_settings_check()
+ *   init_module      once the user directive is known; in a test:             otpgate_places_check()
+ *                                                                             otpgate_settings_check()
  *   PREACCESS        per request, before anything looks at credentials:       auth_otp_require_tls
  *   ACCESS           per request and again for each internal redirect, not
  *                    for sub-requests; last of its phase, so that allow and
@@ -50,6 +51,7 @@ typedef struct {
     otpgate_gate *gate;
     ngx_array_t sections;  /* of ngx_http_auth_otp_loc_conf_t *: switched on, with a users file */
     ngx_array_t fileless;  /* of ngx_http_auth_otp_loc_conf_t *: switched on, and without users file */
+    ngx_array_t places;    /* of otpgate_place: switched on; in a configuration test only */
     ngx_shm_zone_t *zone;  /* for nonces; its data is an otpgate_zone. NULL: nobody asks for Digest */
 } ngx_http_auth_otp_main_conf_t;
 
@@ -1078,7 +1080,8 @@ ngx_http_auth_otp_create_main_conf(ngx_conf_t *cf)
 
     if (mcf == NULL || cln == NULL
         || ngx_array_init(&mcf->sections, cf->pool, 4, sizeof(ngx_http_auth_otp_loc_conf_t *)) != NGX_OK
-        || ngx_array_init(&mcf->fileless, cf->pool, 4, sizeof(ngx_http_auth_otp_loc_conf_t *)) != NGX_OK)
+        || ngx_array_init(&mcf->fileless, cf->pool, 4, sizeof(ngx_http_auth_otp_loc_conf_t *)) != NGX_OK
+        || ngx_array_init(&mcf->places, cf->pool, 4, sizeof(otpgate_place)) != NGX_OK)
     {
         return NULL;
     }
@@ -1150,6 +1153,57 @@ ngx_http_auth_otp_add_zone(ngx_conf_t *cf, ngx_str_t *name, size_t size)
     return zone;
 }
 
+/* Whether the server that is being merged listens on a unix socket. */
+static ngx_uint_t
+ngx_http_auth_otp_is_on_unix_socket(ngx_conf_t *cf)
+{
+    ngx_http_core_main_conf_t *cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+    ngx_http_core_srv_conf_t *cscf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_core_module);
+    ngx_http_conf_port_t *ports;
+    ngx_http_conf_addr_t *addrs;
+    ngx_http_core_srv_conf_t **servers;
+    ngx_uint_t p, a, s;
+
+    if (cmcf->ports == NULL) {
+        return 0;
+    }
+    ports = cmcf->ports->elts;
+    for (p = 0; p < cmcf->ports->nelts; p++) {
+        if (ports[p].family != AF_UNIX) {
+            continue;
+        }
+        addrs = ports[p].addrs.elts;
+        for (a = 0; a < ports[p].addrs.nelts; a++) {
+            servers = addrs[a].servers.elts;
+            for (s = 0; s < addrs[a].servers.nelts; s++) {
+                if (servers[s] == cscf) {
+                    return 1;
+                }
+            }
+        }
+    }
+    return 0;
+}
+
+static ngx_int_t
+ngx_http_auth_otp_note_place(ngx_conf_t *cf, ngx_http_auth_otp_main_conf_t *mcf, ngx_http_auth_otp_loc_conf_t *conf)
+{
+    otpgate_place *place;
+
+    if (!ngx_test_config) {
+        return NGX_OK;
+    }
+    place = ngx_array_push(&mcf->places);
+    if (place == NULL) {
+        return NGX_ERROR;
+    }
+    place->settings = &conf->settings;
+    place->place = ngx_http_auth_otp_str(&conf->place);
+    place->realm = ngx_http_auth_otp_str(&conf->realm.value);
+    place->is_on_unix_socket = ngx_http_auth_otp_is_on_unix_socket(cf);
+    return NGX_OK;
+}
+
 static char *
 ngx_http_auth_otp_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 {
@@ -1179,6 +1233,9 @@ ngx_http_auth_otp_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         }
     }
     mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_auth_otp_module);
+    if (ngx_http_auth_otp_note_place(cf, mcf, conf) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
     if (otpgate_settings_has_digest(&conf->settings) && mcf->zone == NULL) {
         mcf->zone = ngx_http_auth_otp_add_zone(cf, &zone_name, NGX_HTTP_AUTH_OTP_ZONE_SIZE);
         if (mcf->zone == NULL) {
@@ -1406,6 +1463,7 @@ ngx_http_auth_otp_init_module(ngx_cycle_t *cycle)
     identity.gid = geteuid() ? getegid() : ccf->group;
 
     call.log = cycle->log;
+    otpgate_places_check(mcf->gate, mcf->places.elts, mcf->places.nelts, &call);
     if (otpgate_settings_check(mcf->gate, named, mcf->sections.nelts, &identity, &call)) {
         ngx_log_stderr(0, "configuration file %s test failed", cycle->conf_file.data);
         return NGX_ERROR;

@@ -8,14 +8,15 @@
 //!
 //! Whatever isn't granted by one of them is denied.
 
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::UnixTime;
 use crate::otp::Code;
-use crate::policy::Policy;
-use crate::token::{Address, Algorithm, Entry, Fingerprint, Line, MovingFactor, Pin, State, Token, Used};
+use crate::policy::{FORGET_WORD, Forget, Policy};
+use crate::token::{Address, Algorithm, Codes, Entry, Line, MovingFactor, Pin, State, Token, Used};
 
 /// Longest password looked at, in bytes.
 pub const PASSWORD_MAX: usize = 1024;
@@ -23,8 +24,16 @@ pub const PASSWORD_MAX: usize = 1024;
 const CLOCK_TOLERANCE: i64 = 5;
 /// A use that lies further ahead than this, in seconds, was written by a clock that was wrong.
 const CLOCK_ACCIDENT: i64 = 3600;
-/// So many spent or passed codes are recognised.
-const RECOGNISED: u64 = 100;
+/// So many spent or passed codes of an event token are recognised.
+const RECOGNISED_COUNTERS: u64 = 100;
+/// Those of a time token are recognised for so many seconds: a browser tab may stay open overnight.
+const RECOGNISED_SECONDS: u32 = 86_400;
+/// So many of all tokens of a user: what a wrong code costs.
+const RECOGNISED_MAX: u64 = 3000;
+/// The same in Digest, where each has to be hashed several times more.
+const RECOGNISED_MAX_DIGEST: u64 = 100;
+/// So many guesses must be counted for one that a recognised code lets pass by chance.
+const COUNTED_PER_RECOGNISED: u64 = 200;
 /// A refreshed idle time is written after this part of the limit.
 const IDLE_REFRESHES: i64 = 16;
 
@@ -102,6 +111,7 @@ pub enum Reason {
     NotListed,
     DiffersOnlyInCaseOrBlanks,
     Unreadable,
+    TooManyLines,
     AllTokensOff,
     Locked,
     Throttled,
@@ -118,6 +128,7 @@ pub enum Reason {
     Reused,
     Expired,
     AddressChanged,
+    NoAddress,
     Fresh,
     Spent,
     FloorInFuture,
@@ -132,10 +143,12 @@ impl Reason {
         matches!(
             self,
             Reason::Unreadable
+                | Reason::TooManyLines
                 | Reason::PinSourceFailed
                 | Reason::NoPinSource
                 | Reason::MotpWithExternalPin
                 | Reason::DigestNeedsPlainPin
+                | Reason::NoAddress
                 | Reason::FloorInFuture
                 | Reason::CounterExhausted
                 | Reason::StoreFailed
@@ -164,11 +177,12 @@ impl Reason {
                 "the name differs from a listed one only in upper and lower case or blanks"
             }
             Reason::Unreadable => "a line of the user can't be read",
+            Reason::TooManyLines => "too many lines of the user; see the message before",
             Reason::AllTokensOff => "all tokens of the user are switched off",
             Reason::Throttled => "too many wrong PINs or codes in a while",
             Reason::Locked => "too many wrong codes; unlock with `otpgate unlock`",
             Reason::Forgotten => "the code is forgotten as asked",
-            Reason::NothingToForget => "empty password, and no code to forget",
+            Reason::NothingToForget => "asked to forget, and no code lingers",
             Reason::TooShort => "shorter than a code",
             Reason::WrongPin => "wrong PIN",
             Reason::NoPinExpected => "something stands before the code of a token without PIN",
@@ -184,6 +198,9 @@ impl Reason {
             Reason::Reused => "the lingering code",
             Reason::Expired => "the last accepted code, which has expired",
             Reason::AddressChanged => "the last accepted code, but from another address",
+            Reason::NoAddress => {
+                "the last accepted code, but the client has no address, as on a unix socket: have the server told it (set_real_ip_from unix: with real_ip_header, or proxy_protocol), or set auth_otp_logout_on_ip_change off"
+            }
             Reason::Fresh => "a new code",
             Reason::Spent => "an older or skipped code",
             Reason::FloorInFuture => {
@@ -233,8 +250,9 @@ pub enum PinAnswer {
     NoSource,
 }
 
-/// Answers got so far about slow PINs: which token (by fields 1 to 4), which PIN bytes.
-pub type PinAnswers<'a> = &'a dyn Fn(Fingerprint, &[u8]) -> Option<PinAnswer>;
+/// Answers got so far about slow PINs of the user: what the PIN field says, which PIN bytes. Several tokens with one hash
+/// have one answer.
+pub type PinAnswers<'a> = &'a dyn Fn(&Pin, &[u8]) -> Option<PinAnswer>;
 
 /// A PIN to be checked outside any lock before this can be decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -448,8 +466,16 @@ fn rules_1_to_6<'a>(
     }
 
     // Rule 3: forget request.
-    if attempt.proof.is_empty_password() && rule_3_forget(policy, &mut devices, attempt, now) {
-        let decision = Decision::denied(Word::Forgotten, Reason::Forgotten);
+    let forgotten = match policy.forget {
+        Forget::On if attempt.proof.is_empty_password() => rule_3_forget(policy, &mut devices, attempt, now),
+        Forget::Word => match rule_3_forget_word(policy, entry, &mut devices, attempt, pins, now) {
+            Ok(forgotten) => forgotten,
+            Err(question) => return Begun::Ended(Outcome::NeedPin(question)),
+        },
+        Forget::On | Forget::Off => None,
+    };
+    if let Some(reason) = forgotten {
+        let decision = Decision::denied(Word::Forgotten, reason);
         return Begun::Ended(Outcome::Decided(Decision { changes: devices.into_changes(), ..decision }));
     }
 
@@ -504,6 +530,9 @@ fn rule_1_name(entry: &Entry, attempt: &Attempt<'_>) -> Option<Decision> {
     if !is_plain(attempt.user) || !is_plain_proof {
         return Some(Decision::denied(Word::DeniedCode, Reason::Malformed));
     }
+    if entry.too_many_lines {
+        return Some(Decision::new(Verdict::Error, Word::Error, Reason::TooManyLines));
+    }
     if entry.lines.is_empty() && !entry.unreadable {
         return Some(if entry.differs_only_in_case_or_blanks {
             Decision::denied(Word::Unknown, Reason::DiffersOnlyInCaseOrBlanks)
@@ -522,16 +551,65 @@ fn rule_1_name(entry: &Entry, attempt: &Attempt<'_>) -> Option<Decision> {
 }
 
 /// Rule 3: an empty password from where the code was last used ends its lingering for good.
-fn rule_3_forget(policy: &Policy, devices: &mut Devices, attempt: &Attempt<'_>, now: UnixTime) -> bool {
-    let mut forgotten = false;
+/// `None`: there is nothing to forget, and the password is one like any other.
+fn rule_3_forget(
+    policy: &Policy,
+    devices: &mut Devices,
+    attempt: &Attempt<'_>,
+    now: UnixTime,
+) -> Option<Reason> {
+    let mut forgotten = None;
     for device in &mut devices.all {
-        let lingers = device.state.last_otp.is_some() && is_lingering(policy, &device.state, now);
-        if policy.forget && lingers && device.state.address.is_known_and_equals(&attempt.address) {
-            device.change().used = Used::Never;
-            forgotten = true;
+        if device.state.address.is_known_and_equals(&attempt.address) && device.forget(policy, now) {
+            forgotten = Some(Reason::Forgotten);
         }
     }
     forgotten
+}
+
+/// The same by PIN and word, for the tokens with that PIN. `None`: it is no such request, or not with a right PIN.
+fn rule_3_forget_word(
+    policy: &Policy,
+    entry: &Entry,
+    devices: &mut Devices,
+    attempt: &Attempt<'_>,
+    pins: PinAnswers<'_>,
+    now: UnixTime,
+) -> Result<Option<Reason>, PinQuestion> {
+    let mut asked_to_forget = Vec::new();
+    for (index, line) in entry.lines.iter().enumerate() {
+        if line.token.disabled || devices.of_line(index).locked {
+            continue;
+        }
+        let is_asked = match (attempt.proof, &line.token.pin) {
+            (_, Pin::None) => false,
+            (Proof::Password(password), field) => match password.strip_suffix(FORGET_WORD) {
+                Some(pin) => match field {
+                    Pin::Literal(expected) => bool::from(expected.expose().ct_eq(pin)),
+                    _ if line.token.algorithm == Algorithm::Motp => false,
+                    _ => match pins(field, pin) {
+                        None => return Err(PinQuestion { line: index, pin_len: pin.len() }),
+                        Some(answer) => answer == PinAnswer::Right,
+                    },
+                },
+                None => false,
+            },
+            (Proof::Response(matches), Pin::Literal(pin)) => {
+                bool::from(matches(&[pin.expose(), FORGET_WORD]))
+            }
+            (Proof::Response(_), _) => false,
+        };
+        if is_asked {
+            asked_to_forget.push(index);
+        }
+    }
+    let mut reason = (!asked_to_forget.is_empty()).then_some(Reason::NothingToForget);
+    for line in asked_to_forget {
+        if devices.of_line_mut(line).forget(policy, now) {
+            reason = Some(Reason::Forgotten);
+        }
+    }
+    Ok(reason)
 }
 
 impl Proof<'_> {
@@ -630,7 +708,7 @@ fn rules_4_and_5_pin<'a>(token: &Token, password: &[u8], pins: PinAnswers<'_>) -
                 PinCheck::Refused(Reason::WrongPin)
             }
         }
-        (_, Pin::Hashed(_) | Pin::External) => match pins(token.fingerprint, pin) {
+        (_, Pin::Hashed(_) | Pin::External) => match pins(&token.pin, pin) {
             None => PinCheck::Ask(pin.len()),
             Some(PinAnswer::Right) => passed(code),
             Some(PinAnswer::Wrong) => PinCheck::Refused(Reason::WrongPin),
@@ -692,7 +770,11 @@ fn rule_6_reuse(
         if !is_lingering(policy, &device.state, now) {
             denied = denied.or(Some(Decision::denied(Word::DeniedExpired, Reason::Expired)));
         } else if policy.logout_on_ip_change && !device.state.address.is_known_and_equals(&attempt.address) {
-            denied = Some(Decision::denied(Word::DeniedIp, Reason::AddressChanged));
+            let reason = match attempt.address {
+                Address::Unknown => Reason::NoAddress,
+                _ => Reason::AddressChanged,
+            };
+            denied = Some(Decision::denied(Word::DeniedIp, reason));
         } else {
             device.refresh_idle(policy, now);
             let decision = Decision::new(Verdict::Granted, Word::GrantedReuse, Reason::Reused);
@@ -722,9 +804,8 @@ fn rule_7_fresh_code(
         if device.spent {
             continue;
         }
-        let Some((counter, code)) = search(policy, token, device.window.steps(), &presented.shown) else {
-            continue;
-        };
+        let found = search(policy, &token.codes(), device.window.steps(), &presented.shown);
+        let Some((counter, code)) = found else { continue };
         let accepted = device.change();
         (accepted.counter, accepted.at) = match token.factor {
             MovingFactor::Event => (counter as i64 + 1, Some(counter as i64)),
@@ -764,12 +845,9 @@ fn rule_8_no_match(
         return Decision::denied(Word::DeniedExpired, Reason::FloorInFuture);
     }
 
-    let is_recognised = entry.lines.iter().enumerate().any(|(index, line)| {
-        let Some(shown) = Shown::of(&line.token, attempt.proof) else { return false };
-        let recognised = devices.of_line(index).window.recognised();
-        search(policy, &line.token, recognised, &shown).is_some()
-    });
-    if is_recognised {
+    let is_recognised =
+        |old: Old<'_>| search(policy, &entry.lines[old.line].token.codes(), old.steps, &old.shown).is_some();
+    if old_codes(entry, devices, attempt.proof).into_iter().any(is_recognised) {
         return Decision::denied(Word::DeniedExpired, Reason::Spent);
     }
 
@@ -788,6 +866,64 @@ fn rule_8_no_match(
     let all_exhausted = candidates.iter().all(|&device| devices.all[device].window.exhausted);
     let reason = if all_exhausted { Reason::CounterExhausted } else { Reason::WrongCode };
     Decision::denied(Word::DeniedCode, reason)
+}
+
+/// Spent or passed counters or steps of one of the entry's lines, and what is shown of it.
+struct Old<'a> {
+    line: usize,
+    shown: Shown<'a>,
+    steps: RangeInclusive<u64>,
+}
+
+/// Which old codes are recognised: of each of the user's tokens the nearest ones.
+fn old_codes<'a>(entry: &'a Entry, devices: &Devices, proof: Proof<'a>) -> Vec<Old<'a>> {
+    let total = match proof {
+        Proof::Password(_) => RECOGNISED_MAX,
+        Proof::Response(_) => RECOGNISED_MAX_DIGEST,
+    };
+    // A line that shows the same codes as one before it needn't be searched.
+    let is_repetition = |index: usize, token: &Token| {
+        let before = devices.of_line(index).lines.iter().take_while(|&&line| line < index);
+        before.map(|&line| &entry.lines[line].token).any(|other| {
+            let pin_is_apart =
+                matches!(proof, Proof::Password(_)) && matches!(token.algorithm, Algorithm::Hotp(_));
+            other.digits == token.digits && (pin_is_apart || other.pin == token.pin)
+        })
+    };
+    let mut searched = Vec::new();
+    for (line, Line { token, .. }) in entry.lines.iter().enumerate() {
+        if let Some(shown) = Shown::of(token, proof)
+            && let Some(last) = devices.of_line(line).window.passed
+            && !is_repetition(line, token)
+        {
+            searched.push((line, shown, last, recognised_of(token).min(last.saturating_add(1))));
+        }
+    }
+    let wanted: Vec<u64> = searched.iter().map(|&(.., wanted)| wanted).collect();
+    let old = searched.into_iter().zip(shares(&wanted, total)).filter(|&(_, share)| share > 0);
+    old.map(|((line, shown, last, _), share)| Old { line, shown, steps: last - (share - 1)..=last }).collect()
+}
+
+/// How many old codes of a token are recognised if it is the only one.
+fn recognised_of(token: &Token) -> u64 {
+    let old = match token.factor {
+        MovingFactor::Event => RECOGNISED_COUNTERS,
+        MovingFactor::Time(period) => RECOGNISED_SECONDS.div_ceil(period.get()).into(),
+    };
+    old.min(10u64.pow(token.digits.count() as u32) / COUNTED_PER_RECOGNISED)
+}
+
+/// What each gets who wants so much of a total: all of it, or, where that is too much, as much as anybody.
+fn shares(wanted: &[u64], total: u64) -> Vec<u64> {
+    let mut by_want: Vec<usize> = (0..wanted.len()).collect();
+    by_want.sort_by_key(|&i| wanted[i]);
+    let mut shares = vec![0; wanted.len()];
+    let mut left = total;
+    for (served, i) in by_want.into_iter().enumerate() {
+        shares[i] = wanted[i].min(left / (wanted.len() - served) as u64);
+        left -= shares[i];
+    }
+    shares
 }
 
 /// Whether the last accepted code could be used again now, from the right address.
@@ -821,28 +957,40 @@ fn is_hex_refused(policy: &Policy, entry: &Entry, presented: &Presented<'_>, cod
 /// The lowest counter whose code is shown, and that code. Always computes and compares all of them.
 fn search(
     policy: &Policy,
-    token: &Token,
+    codes: &Codes,
     counters: impl Iterator<Item = u64>,
     shown: &Shown<'_>,
 ) -> Option<(u64, Code)> {
+    let allow_hex = Choice::from(u8::from(policy.allow_hex));
+    let typed = match shown {
+        Shown::Code(code) => Some(codes.typed(code)),
+        Shown::Response { .. } => None,
+    };
+    let is_shown = |counter| match &typed {
+        Some(typed) => typed.is_of(counter),
+        None => {
+            let (decimal, hexadecimal) = codes.of(counter);
+            let hexadecimal = hexadecimal.filter(|_| policy.allow_hex);
+            (shown.is(&decimal), hexadecimal.map_or(Choice::from(0), |code| shown.is(&code)))
+        }
+    };
     let mut lowest = 0;
     let mut found = Choice::from(0);
     let mut is_hexadecimal = Choice::from(0);
     for counter in counters {
-        let (decimal, hexadecimal) = token.codes(counter);
-        let mut is_it = shown.is(&decimal);
-        if let Some(hexadecimal) = hexadecimal.filter(|_| policy.allow_hex) {
-            let is_hex = shown.is(&hexadecimal) & !is_it;
-            is_hexadecimal.conditional_assign(&is_hex, (is_it | is_hex) & !found);
-            is_it |= is_hex;
-        }
+        #[cfg(test)]
+        tests::COMPUTED.set(tests::COMPUTED.get() + 1);
+        let (mut is_it, is_hex) = is_shown(counter);
+        let is_hex = is_hex & !is_it & allow_hex;
+        is_it |= is_hex;
+        is_hexadecimal.conditional_assign(&is_hex, is_it & !found);
         lowest.conditional_assign(&counter, is_it & !found);
         found |= is_it;
     }
     if !bool::from(found) {
         return None;
     }
-    let (decimal, hexadecimal) = token.codes(lowest);
+    let (decimal, hexadecimal) = codes.of(lowest);
     Some((lowest, hexadecimal.filter(|_| bool::from(is_hexadecimal)).unwrap_or(decimal)))
 }
 
@@ -868,14 +1016,14 @@ impl Devices {
     fn of(policy: &Policy, entry: &Entry, now: UnixTime) -> Devices {
         let mut all: Vec<Device> = Vec::new();
         let mut of_line = Vec::new();
+        let mut known = HashMap::with_capacity(entry.lines.len());
         for (index, line) in entry.lines.iter().enumerate() {
-            let known =
-                all.iter().position(|device| entry.lines[device.lines[0]].token.is_same_device(&line.token));
-            match known {
-                Some(known) => all[known].join(index, line, policy, now),
+            let device = *known.entry(line.token.device()).or_insert(all.len());
+            match all.get_mut(device) {
+                Some(device) => device.join(index, line, policy, now),
                 None => all.push(Device::of(index, line, policy, now)),
             }
-            of_line.push(known.unwrap_or(all.len() - 1));
+            of_line.push(device);
         }
         Devices { all, of_line }
     }
@@ -940,6 +1088,15 @@ impl Device {
         &mut self.state
     }
 
+    /// Ends the lingering of its last code for good; whether there was one.
+    fn forget(&mut self, policy: &Policy, now: UnixTime) -> bool {
+        let lingers = self.state.last_otp.is_some() && is_lingering(policy, &self.state, now);
+        if lingers {
+            self.change().used = Used::Never;
+        }
+        lingers
+    }
+
     /// What a clock that was ahead has left in the file must not count until that day comes. A failure counts as
     /// one of now. A use ends: its code would be accepted again on that day.
     fn mend_times(&mut self, now: UnixTime) {
@@ -991,9 +1148,10 @@ fn with_floor(policy: &Policy, line: &Line, now: UnixTime) -> State {
     if let Some((_, used)) = state.used.as_of(now) {
         let middle = used.div_euclid(period).saturating_add(state.counter);
         let around = clamp_steps(middle, policy.max_offset, period);
+        let codes = line.token.codes();
         let is_last_otp = |step: &u64| {
             let Some(last_otp) = &state.last_otp else { return false };
-            let (decimal, hexadecimal) = line.token.codes(*step);
+            let (decimal, hexadecimal) = codes.of(*step);
             let last_otp = last_otp.clone().into_lower_case();
             bool::from(decimal.is(&last_otp))
                 || hexadecimal.is_some_and(|code| bool::from(code.is(&last_otp)))
@@ -1068,11 +1226,6 @@ impl Window {
     fn steps(&self) -> impl Iterator<Item = u64> + use<> {
         self.ranges.clone().into_iter().flatten()
     }
-
-    /// The last spent or passed ones.
-    fn recognised(&self) -> impl Iterator<Item = u64> + use<> {
-        self.passed.into_iter().flat_map(|last| last.saturating_sub(RECOGNISED - 1)..=last)
-    }
 }
 
 /// Two ranges as one, or as two in ascending order.
@@ -1082,5 +1235,114 @@ fn union(a: RangeInclusive<u64>, b: RangeInclusive<u64>) -> Vec<RangeInclusive<u
         vec![low, high]
     } else {
         vec![*low.start()..=*low.end().max(high.end())]
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::cell::Cell;
+
+    use jiff::tz::TimeZone;
+
+    use super::*;
+    use crate::policy::{Server, Settings};
+    use crate::users::record;
+
+    const NOW: UnixTime = 1_700_000_000;
+
+    thread_local! {
+        /// Codes computed to be compared, on this thread.
+        pub(crate) static COMPUTED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    fn entry(lines: impl IntoIterator<Item = String>) -> Entry {
+        let lines = lines.into_iter().map(|line| {
+            let record = record::parse(line.as_bytes(), &TimeZone::UTC).unwrap();
+            Line { token: record.token, state: record.state }
+        });
+        Entry { lines: lines.collect(), ..Entry::default() }
+    }
+
+    /// So many codes are computed until these credentials are found to be wrong, and so many passwords are tried.
+    fn work(entry: &Entry, proof: Option<&[u8]>) -> (usize, usize) {
+        let policy = Settings::default().policy(Server::Apache);
+        COMPUTED.set(0);
+        let tried = Cell::new(0);
+        let nothing_matches = |_: &[&[u8]]| {
+            tried.set(tried.get() + 1);
+            Choice::from(0)
+        };
+        let proof = proof.map_or(Proof::Response(&nothing_matches), Proof::Password);
+        let attempt = Attempt { user: b"alice", proof, address: Address::Unknown };
+        let Outcome::Decided(decision) = login(&policy, entry, &attempt, &|_, _| None, NOW) else {
+            panic!("asks for a PIN");
+        };
+        assert_eq!(decision.reason, Reason::WrongCode);
+        (COMPUTED.get(), tried.get())
+    }
+
+    #[test]
+    fn a_wrong_code_costs_a_bounded_number_of_codes_however_many_tokens_there_are() {
+        // Each window is 4 steps on both sides; a stored offset makes two of them.
+        let tokens = |kind: &str, counter: i64, count: u64| {
+            entry((0..count).map(|i| format!("{kind} alice - 00{i:02x} {counter}")))
+        };
+        for (kind, counter, count, window, old) in [
+            ("HOTP/E", 1000, 1, 5, 100),
+            ("HOTP/E", 7, 1, 5, 7),
+            ("HOTP/E", 1000, 100, 500, 3000),
+            ("HOTP/T30", 0, 1, 9, 2880),
+            ("HOTP/T30", 100, 1, 18, 2880),
+            ("HOTP/T7000", 0, 1, 9, 13),
+            ("HOTP/T1", 0, 1, 9, 3000),
+            ("HOTP/T30", 0, 2, 18, 3000),
+            ("HOTP-SHA512/T30", 100, 100, 1800, 3000),
+            ("HOTP-SHA512/T1", 100, 7, 7 * 18, 7 * (3000 / 7) + 4),
+            // A stranger's guess hits one of 10^digits codes.
+            ("HOTP/T30/4", 0, 1, 9, 50),
+            ("HOTP/T30/5", 0, 100, 900, 3000),
+            ("HOTP/T30/3", 0, 1, 9, 5),
+            ("HOTP/E/2", 1000, 1, 5, 0),
+            ("HOTP/T30/10", 0, 1, 9, 2880),
+        ] {
+            let entry = tokens(kind, counter, count);
+            let digits = entry.lines[0].token.digits.count();
+            let wrong = vec![b'z'; digits];
+            assert_eq!(work(&entry, Some(&wrong)).0, window + old, "{kind}, {count} tokens");
+            let (computed, tried) = work(&entry, None);
+            assert_eq!(computed, window + old.min(100), "{kind}, {count} tokens, Digest");
+            // Decimal, lower and upper case; and the forget request.
+            assert!(tried <= 3 * computed + 1);
+        }
+    }
+
+    #[test]
+    fn lines_that_show_the_same_codes_are_searched_for_old_ones_once() {
+        let same = |pin: &str| format!("HOTP/T30 alice {pin} 00");
+        let wrong = Some(&b"1234zzzzzz"[..]);
+        assert_eq!(work(&entry([same("1234"), same("1234")]), wrong).0, 9 + 9 + 2880);
+        assert_eq!(work(&entry([same("1234"), same("4321")]), wrong).0, 9 + 2880);
+        // Two Mobile-OTP codes of one key and two PINs are two codes.
+        let motp = |pin: &str| format!("MOTP alice {pin} 00");
+        let wrong = Some(&b"zzzzzz"[..]);
+        assert_eq!(work(&entry([motp("1234"), motp("1234")]), wrong).0, 9 + 9 + 3000);
+        assert_eq!(work(&entry([motp("1234"), motp("4321")]), wrong).0, 9 + 9 + 3000);
+        let digest = |pins: [&str; 2]| work(&entry(pins.map(same)), None).0;
+        assert_eq!((digest(["1", "1"]), digest(["1", "2"])), (9 + 9 + 100, 9 + 9 + 100));
+    }
+
+    #[test]
+    fn what_is_to_be_shared_is_shared_fairly() {
+        for (wanted, total, expected) in [
+            (&[][..], 10, &[][..]),
+            (&[5], 10, &[5]),
+            (&[50], 10, &[10]),
+            (&[0, 3, 2], 10, &[0, 3, 2]),
+            (&[100, 1, 100], 10, &[4, 1, 5]),
+            (&[7, 7, 7], 2, &[0, 1, 1]),
+            (&[2880, 100, 2880], 3000, &[1450, 100, 1450]),
+        ] {
+            assert_eq!(shares(wanted, total), expected, "{wanted:?}");
+        }
     }
 }

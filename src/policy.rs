@@ -9,9 +9,11 @@ use std::fmt;
 use std::num::NonZeroU32;
 
 pub use self::limits::Limits;
+pub use self::realm::is_for_clients_to_switch_off;
 use crate::http::digest::Algorithm;
 
 mod limits;
+mod realm;
 
 /// Which server's names and defaults hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +41,8 @@ pub struct Policy {
     pub lockout_max: u32,
     /// A lingering code holds only for the address it was first used from.
     pub logout_on_ip_change: bool,
-    /// Forget requests are honoured.
-    pub forget: bool,
+    /// How a user ends the use of the last code.
+    pub forget: Forget,
     /// Refusals over the PIN are passed on to the next provider.
     pub fall_through: bool,
     /// HOTP codes may be given in hexadecimal.
@@ -80,6 +82,20 @@ pub struct Unset {
     pub lockout: bool,
     pub throttle: bool,
 }
+
+/// What a forget request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forget {
+    /// An empty password, from the address that the code was last used from.
+    On,
+    /// The PIN and [`FORGET_WORD`], from anywhere: for sites whose users share an address.
+    Word,
+    /// There are none.
+    Off,
+}
+
+/// Stands in the place of a code; none is like it.
+pub const FORGET_WORD: &[u8] = b"logout";
 
 /// How a server that speaks HTTP authentication through us asks for credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,7 +220,7 @@ pub struct Settings<'a> {
     /// `None`: at once.
     pub refusal_time: Option<Given<'a, Option<NonZeroU32>>>,
     pub logout_on_ip_change: Option<Given<'a, bool>>,
-    pub forget: Option<Given<'a, bool>>,
+    pub forget: Option<Given<'a, Forget>>,
     pub pin_providers: Option<Given<'a, Names<'a>>>,
     pub pin_file: Option<Given<'a, &'a [u8]>>,
     pub pin_cache: Option<Given<'a, u32>>,
@@ -321,8 +337,8 @@ pub const SETTINGS: &[Setting] = &[
         apache: Some(c"OTPAuthForget"),
         nginx: Some(c"auth_otp_forget"),
         limit: None,
-        usage: c"On or Off: an empty password ends the use of the last code",
-        take: |settings, words| words.put(&mut settings.forget, words.flag()),
+        usage: c"On, Word or Off: an empty password, or PIN and the word logout, ends the use of the last code",
+        take: |settings, words| words.put(&mut settings.forget, words.forget()),
     },
     Setting {
         apache: Some(c"OTPAuthPINAuthProvider"),
@@ -493,7 +509,7 @@ impl<'a> Settings<'a> {
             lockout_time: lockout.time,
             lockout_max: lockout.max,
             logout_on_ip_change: value(&self.logout_on_ip_change).unwrap_or(default_same_ip),
-            forget: value(&self.forget).unwrap_or(true),
+            forget: value(&self.forget).unwrap_or(Forget::On),
             fall_through: value(&self.fall_through).unwrap_or(false),
             allow_hex: value(&self.allow_hex).unwrap_or(true),
             pin_fake_basic: value(&self.pin_fake_basic).unwrap_or(false),
@@ -605,6 +621,16 @@ impl<'a> Words<'_, 'a> {
             () if word.eq_ignore_ascii_case(b"off") => Ok(false),
             () => Err(format!("takes On or Off, not \"{}\"", word.escape_ascii())),
         }
+    }
+
+    fn forget(self) -> Result<Forget, String> {
+        const WANTED: &str = "On, Word or Off";
+        let word = self.one(WANTED)?;
+        let choices = [(&b"on"[..], Forget::On), (b"word", Forget::Word), (b"off", Forget::Off)];
+        let chosen = choices.into_iter().find(|(name, _)| word.eq_ignore_ascii_case(name));
+        chosen
+            .map(|(_, forget)| forget)
+            .ok_or_else(|| format!("takes {WANTED}, not \"{}\"", word.escape_ascii()))
     }
 
     fn failure_limit(self) -> Result<FailureLimit, String> {
@@ -726,7 +752,7 @@ mod tests {
             lockout_time: 0,
             lockout_max: 86_400,
             logout_on_ip_change: false,
-            forget: true,
+            forget: Forget::On,
             fall_through: false,
             allow_hex: true,
             pin_fake_basic: false,
@@ -768,6 +794,19 @@ mod tests {
         assert_eq!(nginx(&[]), 0);
         assert_eq!(nginx(&[("auth_otp_pin_file", b"pins")]), 60);
         assert_eq!(nginx(&[("auth_otp_pin_file", b"pins"), ("auth_otp_pin_cache", b"0")]), 0);
+    }
+
+    #[test]
+    fn forget_takes_three_words_in_any_case() {
+        for (word, forget) in
+            [("On", Forget::On), ("off", Forget::Off), ("WORD", Forget::Word), ("word", Forget::Word)]
+        {
+            assert_eq!(apache(&[("OTPAuthForget", &[word])]).unwrap().policy(Server::Apache).forget, forget);
+        }
+        assert_eq!(
+            apache(&[("OTPAuthForget", &["logout"])]).map(|_| ()),
+            Err("OTPAuthForget takes On, Word or Off, not \"logout\"".to_owned())
+        );
     }
 
     #[test]

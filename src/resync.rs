@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use crate::UnixTime;
 use crate::decide::Change;
 use crate::otp::Code;
-use crate::token::{Address, Entry, Line, MovingFactor, State, Token, Used};
+use crate::token::{Address, Codes, Entry, Line, MovingFactor, State, Token, Used};
 
 /// Counters of an event token looked at on both sides of the next expected one.
 pub const EVENT_WIDTH: u32 = 1000;
@@ -31,11 +31,12 @@ pub fn window(line: &Line, width: Option<u32>, now: UnixTime) -> RangeInclusive<
 
 /// The counters or steps in a range that show a code, in decimal or hexadecimal of either case.
 pub fn positions(token: &Token, range: RangeInclusive<u64>, code: &Code) -> impl Iterator<Item = u64> {
-    range.filter(move |&position| shows(token, position, code))
+    let codes = token.codes();
+    range.filter(move |&position| shows(&codes, position, code))
 }
 
-fn shows(token: &Token, position: u64, code: &Code) -> bool {
-    let (decimal, hexadecimal) = token.codes(position);
+fn shows(codes: &Codes, position: u64, code: &Code) -> bool {
+    let (decimal, hexadecimal) = codes.of(position);
     let is_it = |shown: &Code| bool::from(shown.is_in_any_case(code));
     is_it(&decimal) || hexadecimal.is_some_and(|shown| is_it(&shown))
 }
@@ -80,8 +81,9 @@ pub fn resynchronise(
             continue;
         }
         let range = window(line, width, now);
+        let codes = line.token.codes();
         let followed_by =
-            |next: &Code, position: u64| position < *range.end() && shows(&line.token, position + 1, next);
+            |next: &Code, position: u64| position < *range.end() && shows(&codes, position + 1, next);
         found.extend(
             positions(&line.token, range.clone(), first)
                 .filter(|&position| followed_by(second, position))

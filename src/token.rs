@@ -3,13 +3,15 @@
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
+use subtle::Choice;
+
 use crate::UnixTime;
 use crate::otp::{self, Code, Digits};
 use crate::pin::HashedPin;
 use crate::secret::Secret;
 
 /// How a code is computed from key and counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {
     /// RFC 4226 and RFC 6238.
     Hotp(otp::Hash),
@@ -18,7 +20,7 @@ pub enum Algorithm {
 }
 
 /// What moves a token on (RFC 4226 calls it the moving factor).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MovingFactor {
     /// A counter that the token's button moves.
     Event,
@@ -65,34 +67,85 @@ pub struct Fingerprint(pub [u8; 16]);
 impl Token {
     /// The decimal (Mobile-OTP: hexadecimal) code of a counter value or time step.
     pub fn code(&self, counter: u64) -> Code {
-        match self.algorithm {
-            Algorithm::Hotp(hash) => otp::hotp(hash, self.key.expose(), counter, self.digits),
-            Algorithm::Motp => otp::motp(self.key.expose(), self.motp_pin(), counter, self.digits),
-        }
+        self.codes().of(counter).0
     }
 
-    /// Decimal and hexadecimal code of a counter value or time step. The second is `None` for Mobile-OTP,
-    /// whose one form is hexadecimal.
-    pub fn codes(&self, counter: u64) -> (Code, Option<Code>) {
-        match self.algorithm {
-            Algorithm::Hotp(hash) => {
-                let number = otp::truncated_hmac(hash, self.key.expose(), counter);
-                (otp::decimal(number, self.digits), Some(otp::hexadecimal(number, self.digits)))
-            }
-            Algorithm::Motp => (self.code(counter), None),
+    /// For the codes of many counter values or time steps.
+    pub fn codes(&self) -> Codes {
+        Codes {
+            keyed: match self.algorithm {
+                Algorithm::Hotp(hash) => Keyed::Hotp(otp::Keyed::new(hash, self.key.expose())),
+                Algorithm::Motp => Keyed::Motp(otp::KeyedMotp::new(self.key.expose(), self.motp_pin())),
+            },
+            digits: self.digits,
         }
     }
 
     /// Two lines of one user with this in common are one token: they accept the same codes. A counter and a time
     /// step of one key have no order between them, so event and time lines, or other periods, are apart.
     pub fn is_same_device(&self, other: &Token) -> bool {
-        self.algorithm == other.algorithm && self.factor == other.factor && self.key == other.key
+        self.device() == other.device()
+    }
+
+    /// What [`Token::is_same_device`] goes by.
+    pub(crate) fn device(&self) -> (Algorithm, MovingFactor, &[u8]) {
+        (self.algorithm, self.factor, self.key.expose())
     }
 
     fn motp_pin(&self) -> &[u8] {
         match &self.pin {
             Pin::Literal(pin) => pin.expose(),
             Pin::None | Pin::Hashed(_) | Pin::External => b"",
+        }
+    }
+}
+
+/// A token's codes, with the work done that is the same for all of them.
+pub struct Codes {
+    keyed: Keyed,
+    digits: Digits,
+}
+
+#[allow(clippy::large_enum_variant)] // the large one is the usual one
+enum Keyed {
+    Hotp(otp::Keyed),
+    Motp(otp::KeyedMotp),
+}
+
+impl Codes {
+    /// Decimal and hexadecimal code of a counter value or time step. The second is `None` for Mobile-OTP,
+    /// whose one form is hexadecimal.
+    pub fn of(&self, counter: u64) -> (Code, Option<Code>) {
+        match &self.keyed {
+            Keyed::Hotp(keyed) => {
+                let number = keyed.truncated_hmac(counter);
+                (otp::decimal(number, self.digits), Some(otp::hexadecimal(number, self.digits)))
+            }
+            Keyed::Motp(keyed) => (keyed.code(counter, self.digits), None),
+        }
+    }
+
+    /// A code in lower case, ready to be compared with many.
+    pub(crate) fn typed<'a>(&'a self, code: &'a Code) -> TypedCode<'a> {
+        match &self.keyed {
+            Keyed::Hotp(keyed) => TypedCode::Hotp(keyed, otp::Typed::new(code, self.digits)),
+            Keyed::Motp(keyed) => TypedCode::Motp(keyed, self.digits, code),
+        }
+    }
+}
+
+/// A code held against those of a token.
+pub(crate) enum TypedCode<'a> {
+    Hotp(&'a otp::Keyed, otp::Typed),
+    Motp(&'a otp::KeyedMotp, Digits, &'a Code),
+}
+
+impl TypedCode<'_> {
+    /// Whether it is the first and whether it is the second of [`Codes::of`] that counter value or time step.
+    pub(crate) fn is_of(&self, counter: u64) -> (Choice, Choice) {
+        match self {
+            TypedCode::Hotp(keyed, typed) => typed.is_of(keyed.truncated_hmac(counter)),
+            TypedCode::Motp(keyed, digits, code) => (keyed.code(counter, *digits).is(code), Choice::from(0)),
         }
     }
 }
@@ -201,6 +254,9 @@ pub struct Line {
     pub state: State,
 }
 
+/// More lines of one user, or of names that differ only in case or blanks, than anybody has tokens.
+pub const LINES_MAX: usize = 100;
+
 /// All that a store holds under one user name.
 #[derive(Clone, Debug, Default)]
 pub struct Entry {
@@ -210,4 +266,6 @@ pub struct Entry {
     pub unreadable: bool,
     /// No line has this name, but one has it after trimming blanks and Unicode lower-casing.
     pub differs_only_in_case_or_blanks: bool,
+    /// There are more than [`LINES_MAX`] lines; none of them was read.
+    pub too_many_lines: bool,
 }

@@ -8,8 +8,8 @@ use otpgate::decide::{
     self, Attempt, Change, Decision, Outcome, PinAnswer, PinAnswers, Proof, Reason, Verdict, Word,
 };
 use otpgate::otp::{self, Digits, Hash};
-use otpgate::policy::{Policy, Server, Settings};
-use otpgate::token::{Address, Entry, Fingerprint, Line, State, Used};
+use otpgate::policy::{Forget, Policy, Server, Settings};
+use otpgate::token::{Address, Entry, Line, Pin, State, Used};
 use otpgate::users::record;
 
 /// The key of RFC 4226's test values: counter 0 gives 755224, 1 287082, 2 359152, 3 969429, 4 338314, 5 254676.
@@ -60,7 +60,7 @@ impl Login {
             Line { token: record.token, state: record.state }
         };
         let lines = self.lines.iter().map(parse).collect();
-        Entry { lines, unreadable: self.unreadable, differs_only_in_case_or_blanks: false }
+        Entry { lines, unreadable: self.unreadable, ..Entry::default() }
     }
 
     fn try_entry(&self, entry: &Entry, password: &[u8]) -> Decision {
@@ -70,11 +70,11 @@ impl Login {
             proof: Proof::Password(password),
             address: Address::of_client(address),
         };
-        let unanswered = |_: Fingerprint, _: &[u8]| None;
+        let unanswered = |_: &Pin, _: &[u8]| None;
         match self.outcome(entry, &attempt, &unanswered) {
             Outcome::Decided(decision) => decision,
             Outcome::NeedPin(_) => {
-                let answer = |_: Fingerprint, _: &[u8]| Some(self.pin_source);
+                let answer = |_: &Pin, _: &[u8]| Some(self.pin_source);
                 match self.outcome(entry, &attempt, &answer) {
                     Outcome::Decided(decision) => decision,
                     Outcome::NeedPin(_) => panic!("asked twice"),
@@ -178,6 +178,18 @@ fn rule_1_a_user_with_an_unreadable_line_is_denied_unless_another_line_grants() 
     assert_eq!(half.tries("1234755224").verdict, Verdict::Granted);
     assert_eq!(half.tries("9999755224").verdict, Verdict::Denied);
     assert_eq!(half.tries("7").verdict, Verdict::Denied);
+}
+
+#[test]
+fn a_user_with_too_many_lines_is_an_error_with_the_right_code_too() {
+    let crowd = Entry { too_many_lines: true, ..Entry::default() };
+    for login in [user(&[]), user(&[]).with(|policy| policy.fall_through = true)] {
+        let decision = login.try_entry(&crowd, b"755224");
+        assert_eq!(
+            (decision.verdict, decision.reason, decision.changes.len()),
+            (Verdict::Error, Reason::TooManyLines, 0)
+        );
+    }
 }
 
 #[test]
@@ -361,7 +373,7 @@ fn rule_3_forget_is_never_counted_and_needs_a_lingering_code_of_the_same_address
         ("another address", user(&[line]).at(now).from("192.0.2.8"), DeniedCode),
         ("no address", Login { address: None, ..user(&[line]).at(now) }, DeniedCode),
         ("expired", user(&[line]).at(now + 600), DeniedCode),
-        ("switched off", user(&[line]).at(now).with(|policy| policy.forget = false), DeniedCode),
+        ("switched off", user(&[line]).at(now).with(|policy| policy.forget = Forget::Off), DeniedCode),
         ("nothing to forget", user(&["HOTP alice - KEY"]).at(now), DeniedCode),
     ] {
         let decision = login.tries("");
@@ -372,6 +384,108 @@ fn rule_3_forget_is_never_counted_and_needs_a_lingering_code_of_the_same_address
     let forgotten = &user(&[line]).at(now).tries("").changes[0].state;
     assert_eq!(forgotten.used, Used::Never);
     assert!(forgotten.last_otp.is_some(), "kept, to be recognised");
+}
+
+#[test]
+fn rule_3_forget_by_word_takes_the_pin_from_any_address_and_is_never_counted() {
+    const NOTHING: (Word, Reason) = (Forgotten, Reason::NothingToForget);
+    const DONE: (Word, Reason) = (Forgotten, Reason::Forgotten);
+    const WRONG_PIN: (Word, Reason) = (DeniedPin, Reason::WrongPin);
+    let now = 1_700_000_000;
+    let used = "1 0 755224 2023-11-14T22:13:00L 192.0.2.7";
+    let hash = "$2y$05$lXGQBDT09PU0BUoTBUSbRuqQMwTF958HkK/qn25O6j6VbzgsXsYyO";
+    let word = |line: &str| user(&[&line.replace("USED", used)]).at(now).with(|p| p.forget = Forget::Word);
+    let with = |pin_source, line: &str| Login { pin_source, ..word(line) };
+    let literal = "HOTP alice 1234 KEY USED";
+    for (what, login, password, outcome) in [
+        ("literal", word(literal), "1234logout", DONE),
+        ("from elsewhere", word(literal).from("198.51.100.23"), "1234logout", DONE),
+        ("without address", Login { address: None, ..word(literal) }, "1234logout", DONE),
+        ("hashed", with(PinAnswer::Right, &format!("HOTP alice {hash} KEY USED")), "1234logout", DONE),
+        ("external", with(PinAnswer::Right, "HOTP alice + KEY USED"), "1234logout", DONE),
+        ("Mobile-OTP", word("MOTP/T10/6 alice 1234 KEY USED"), "1234logout", DONE),
+        ("eight digits", word("HOTP/E/8 alice 1234 KEY USED"), "1234logout", DONE),
+        ("four digits", word("HOTP/E/4 alice 1234 KEY USED"), "1234logout", DONE),
+        ("expired", word(literal).at(now + 600), "1234logout", NOTHING),
+        ("never used", word("HOTP alice 1234 KEY"), "1234logout", NOTHING),
+        ("wrong PIN", word(literal), "1235logout", WRONG_PIN),
+        (
+            "wrong hashed PIN",
+            with(PinAnswer::Wrong, &format!("HOTP alice {hash} KEY USED")),
+            "1logout",
+            WRONG_PIN,
+        ),
+        ("wrong external PIN", with(PinAnswer::Wrong, "HOTP alice + KEY USED"), "1logout", WRONG_PIN),
+        (
+            "external PIN unknown",
+            with(PinAnswer::Unknown, "HOTP alice + KEY USED"),
+            "1logout",
+            (DeniedPin, Reason::PinUnknown),
+        ),
+        (
+            "external source failed",
+            with(PinAnswer::Failed, "HOTP alice + KEY USED"),
+            "1logout",
+            (Error, Reason::PinSourceFailed),
+        ),
+        ("no PIN at all", word(literal), "logout", WRONG_PIN),
+        ("in capitals", word(literal), "1234LOGOUT", (DeniedCode, Reason::WrongCode)),
+        ("empty password", word(literal), "", (DeniedCode, Reason::TooShort)),
+        ("token without a PIN", word("HOTP alice - KEY USED"), "logout", (DeniedCode, Reason::WrongCode)),
+        ("the code still lingers", word(literal), "1234755224", (GrantedReuse, Reason::Reused)),
+        (
+            "switched off token",
+            word("OFF:HOTP alice 1234 KEY USED"),
+            "1234logout",
+            (DeniedLocked, Reason::AllTokensOff),
+        ),
+    ] {
+        let decision = login.tries(password);
+        assert_eq!((decision.word, decision.reason), outcome, "{what}");
+        assert_ne!(decision.verdict == Verdict::Granted, decision.word != GrantedReuse, "{what}");
+        let state = decision.changes.first().map(|change| &change.state);
+        assert_eq!(state.is_some(), outcome == DONE || decision.reason == Reason::WrongCode, "{what}");
+        if outcome == DONE {
+            let state = state.unwrap();
+            assert_eq!((state.used, state.failures), (Used::Never, 0), "{what}");
+            assert!(state.last_otp.is_some(), "{what}: kept, to be recognised");
+        }
+    }
+    // A right PIN falls through to nobody.
+    let falls = word(literal).with(|policy| policy.fall_through = true);
+    assert_eq!(falls.tries("1234logout").verdict, Verdict::Denied);
+    assert_eq!(falls.tries("1235logout").verdict, Verdict::Unknown);
+    // Where it isn't the word, PIN and word are PIN and a wrong code.
+    for forget in [Forget::On, Forget::Off] {
+        let login = word(literal).with(|policy| policy.forget = forget);
+        assert_eq!(login.gets("1234logout"), (DeniedCode, Reason::WrongCode));
+    }
+    let time = user(&["HOTP/T30 alice 1234 KEY"]).with(|policy| policy.forget = Forget::Word);
+    let code = format!("1234{}", totp(NOW));
+    assert_eq!(
+        time.session(&[(NOW, &code), (NOW, "1234logout"), (NOW, &code), (NOW + 30, &code)]),
+        [GrantedFresh, Forgotten, DeniedExpired, DeniedExpired]
+    );
+}
+
+#[test]
+fn rule_3_forget_by_word_ends_the_tokens_whose_pin_it_is() {
+    let used = "1 0 755224 2023-11-14T22:13:00L 192.0.2.7";
+    let lines = [("12", "KEY"), ("12", "OTHER"), ("34", "00")]
+        .map(|(pin, key)| format!("HOTP alice {pin} {key} {used}"));
+    let three = user(&lines.each_ref().map(|line| &**line)).at(1_700_000_000);
+    let three = three.with(|policy| policy.forget = Forget::Word);
+    let lines = |password| three.tries(password).changes.iter().map(|change| change.line).collect::<Vec<_>>();
+    assert_eq!(lines("12logout"), [0, 1]);
+    assert_eq!(lines("34logout"), [2]);
+    // A locked token's PIN isn't looked at.
+    let locked =
+        user(&["HOTP alice 12 KEY 1 5 755224 2023-11-14T22:13:00L 192.0.2.7", "HOTP alice 34 OTHER"]);
+    let locked = locked.at(1_700_000_000).with(|policy| {
+        policy.forget = Forget::Word;
+        policy.max_failures = 5;
+    });
+    assert_eq!(locked.gets("12logout"), (DeniedPin, Reason::WrongPin));
 }
 
 #[test]
@@ -511,7 +625,11 @@ fn rule_6_address_where_demanded() {
     assert_eq!(strict(Some("::ffff:192.0.2.7")).tries("755224").word, GrantedReuse);
     let changed = strict(Some("192.0.2.8")).tries("755224");
     assert_eq!((changed.word, changed.changes.len()), (DeniedIp, 0), "refused, not counted");
-    assert_eq!(strict(None).tries("755224").word, DeniedIp);
+    assert_eq!(changed.reason, Reason::AddressChanged);
+    let nowhere = strict(None).tries("755224");
+    assert_eq!((nowhere.word, nowhere.reason, nowhere.changes.len()), (DeniedIp, Reason::NoAddress, 0));
+    assert_eq!(nowhere.verdict, Verdict::Denied);
+    assert_eq!(login(None).tries("755224").word, GrantedReuse);
 }
 
 #[test]
@@ -646,12 +764,19 @@ fn rule_8_wrong_codes_count_and_re_sent_ones_do_not() {
     for (counter, word) in [(199, DeniedExpired), (100, DeniedExpired), (99, DeniedCode)] {
         assert_eq!(event.tries(&code_of(KEY, counter)).word, word, "{counter}");
     }
-    // The window's lowest candidate is four steps back; the 100 before it are recognised.
-    for (back, word) in [(5, DeniedExpired), (104, DeniedExpired), (105, DeniedCode)] {
+    // The window's lowest candidate is four steps back; those of the 24 hours before it are recognised.
+    for (back, word) in [(5, DeniedExpired), (2884, DeniedExpired), (2885, DeniedCode)] {
         assert_eq!(time.tries(&totp(NOW - 30 * back)).word, word, "{back} back");
     }
     let two = user(&["HOTP alice - KEY 50", "HOTP alice - OTHER"]);
     assert_eq!(two.tries(&code_of(KEY, 10)).word, DeniedExpired, "of any of the user's tokens");
+    let two_phones = user(&["HOTP/T30 alice - KEY", "HOTP/T30 alice - OTHER"]);
+    for (back, word) in [(5, DeniedExpired), (1504, DeniedExpired), (1505, DeniedCode)] {
+        let step = (NOW / 30 - back) as u64;
+        for key in [KEY, OTHER_KEY] {
+            assert_eq!(two_phones.tries(&code_of(key, step)).word, word, "3,000 of both, {back} back");
+        }
+    }
     let decision = two.tries("000000");
     assert_eq!(decision.changes.len(), 2, "each token that could have granted is counted");
 }

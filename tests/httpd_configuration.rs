@@ -30,7 +30,7 @@ const BAD_VALUES: [(&str, &str); 19] = [
     ("OTPAuthLockoutTime soon", "OTPAuthLockoutTime"),
     ("OTPAuthLockoutTime 60 30", "OTPAuthLockoutTime"),
     ("OTPAuthLogoutOnIPChange maybe", "On or Off"),
-    ("OTPAuthForget 1", "On or Off"),
+    ("OTPAuthForget 1", "On, Word or Off"),
     ("OTPAuthFallThrough yes", "On or Off"),
     ("OTPAuthAllowHex", "OTPAuthAllowHex"),
     ("OTPAuthPINCache -", "OTPAuthPINCache"),

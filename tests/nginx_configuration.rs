@@ -30,7 +30,7 @@ const BAD: [(&str, &str); 24] = [
     ("auth_otp_lockout_time soon", "auth_otp_lockout_time"),
     ("auth_otp_lockout_time 60 30", "auth_otp_lockout_time"),
     ("auth_otp_logout_on_ip_change maybe", "On or Off"),
-    ("auth_otp_forget 1", "On or Off"),
+    ("auth_otp_forget 1", "On, Word or Off"),
     ("auth_otp_allow_hex", "auth_otp_allow_hex"),
     ("auth_otp_pin_cache -", "auth_otp_pin_cache"),
     ("auth_otp_pin_file", "auth_otp_pin_file takes one path"),
@@ -87,6 +87,62 @@ fn a_realm_that_breaks_its_header_is_refused() {
             .is_accepted(false)
             .names_the_line_of(&directive)
             .says("realm");
+    }
+}
+
+#[test]
+fn a_realm_that_clients_can_make_off_is_warned_of() {
+    let map = "map $host $realm { default Site; intranet off; }";
+    for (realm, is_warned_of) in [
+        ("$host", true),
+        ("${http_x_realm}", true),
+        ("o$arg_x", true),
+        ("$cookie_realm", true),
+        ("Site $host", false),
+        ("$server_name", false),
+        ("$realm", false),
+        ("Site", false),
+    ] {
+        let directive = format!("auth_otp \"{realm}\";");
+        let text = format!("{directive}\nauth_otp_users_file {{users}};");
+        let area = Scope::bare("area").token(&alice()).directives(&text);
+        let tested = Nginx::one().directives(map).test(vec![area], |_| {});
+        tested.is_accepted(true);
+        if is_warned_of {
+            let said = format!("the realm \"{realm}\" comes out as \"off\" if a client wants it to");
+            tested.names_the_line_of(&directive).says("[warn]").says(&said);
+        } else {
+            assert!(!tested.output.contains("[warn]"), "{realm}: {}", tested.output);
+        }
+    }
+}
+
+#[test]
+fn a_unix_socket_where_codes_belong_to_addresses_is_warned_of_once() {
+    const SAID: &str = "this server listens on a unix socket, whose clients have no address of their own";
+    let on_socket = || Nginx::one().server_directives("listen unix:{root}/socket;");
+    let off = || area().set(Setting::LogoutOnIpChange, "off");
+    let nested = area().directives("location /area/inner/ { }");
+    let elsewhere = "server { listen unix:{root}/other; location / { return 204; } }";
+    for (what, server, scope, is_warned_of) in [
+        ("default", on_socket(), area(), true),
+        ("set", on_socket(), area().set(Setting::LogoutOnIpChange, "on"), true),
+        ("inherited", on_socket(), nested, true),
+        ("off", on_socket(), off(), false),
+        ("no socket", Nginx::one(), area(), false),
+        ("another server's socket", Nginx::one().directives(elsewhere), area(), false),
+    ] {
+        let tested = server.test(vec![scope], |_| {});
+        tested.is_accepted(true);
+        assert_eq!(
+            tested.output.matches(SAID).count(),
+            usize::from(is_warned_of),
+            "{what}: {}",
+            tested.output
+        );
+        if is_warned_of {
+            tested.names_the_line_of("auth_otp \"area\"").says("[warn]").says("set_real_ip_from unix:");
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use common::backend::Backend;
 use common::server::{PAGE, PAGE_TEXT, all_at_once};
 use common::{Connection, Held, Httpd, Nginx, Place, Reply, Request, Scope, Server, Setting, Token};
@@ -83,6 +85,29 @@ fn while_logins_wait_for_the_lock_the_loop_answers_others() {
     nobody_is_answered(&waiting);
     held.release();
     everybody_is_let_in(waiting);
+}
+
+#[test]
+fn a_user_with_twenty_thousand_lines_is_an_error_and_holds_up_nobody() {
+    let (alice, bob) = (alice(), Token::hotp("bob").pin(PIN));
+    let crowd = String::from_utf8(alice.line()).expect("a line of text").repeat(20_000);
+    let area = Scope::new("area").token(&bob).text(crowd).secret(PIN).set(Setting::MaxLinger, 600);
+    let server = Server::start(Nginx::one(), vec![area, open_to_all()]);
+    server
+        .expect_log("/users: more than 100 lines have this name; logins are an error until some are removed");
+    server.expect_log("error: too many lines of the user; see the message before, user \"alice\"");
+    let place = server.at("area");
+    place.login("bob", bob.password(0)).is(200, "granted-fresh");
+    // What took 18 seconds of the only loop each time.
+    let begun = Instant::now();
+    for counter in 1..20 {
+        place.login("alice", alice.password(0)).is(500, "error");
+        server.send(&Request::get(server.at("open").path(PAGE))).is_status(200);
+        place.login("bob", bob.password(counter)).is(200, "granted-fresh");
+        place.login("bob", bob.password(counter)).is(200, "granted-reuse");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert_eq!(place.users().failures("bob"), 0);
 }
 
 #[test]
@@ -421,4 +446,75 @@ fn apache_and_nginx_on_one_users_file_grant_a_code_once() {
         assert_eq!(count(&replies, "denied-expired"), CLIENTS - 1, "round {round}: {replies:?}");
     }
     assert_eq!(places[0].users().failures("alice"), 0);
+}
+
+// ---- Clients without an address ---------------------------------------------------------------------------
+
+/// Status and result of a login that comes by a unix socket.
+fn by_socket(server: &Server, password: &str, forwarded_for: &str) -> (String, String) {
+    use std::io::{Read, Write};
+    let authorization = common::client::basic("alice", password);
+    server.keep_secret(authorization.trim_start_matches("Basic "));
+    let path = server.at("area").path(PAGE);
+    let request = format!(
+        "GET {path} HTTP/1.0\r\nHost: localhost\r\nAuthorization: {authorization}\r\nX-Forwarded-For: {forwarded_for}\r\n\r\n"
+    );
+    let mut socket =
+        std::os::unix::net::UnixStream::connect(server.root().join("socket")).expect("a listener");
+    socket.write_all(request.as_bytes()).expect("a server that reads");
+    let mut reply = String::new();
+    socket.read_to_string(&mut reply).expect("an answer");
+    let word = |line: &str, number: usize| line.split_whitespace().nth(number).unwrap_or_default().to_owned();
+    let result = reply.lines().find(|line| line.starts_with(common::server::RESULT_HEADER));
+    (word(&reply, 1), word(result.unwrap_or_default(), 1))
+}
+
+fn area_by_socket(logout_on_ip_change: &str) -> Scope {
+    let area = Scope::new("area").token(&alice()).set(Setting::MaxLinger, 600);
+    area.set(Setting::LogoutOnIpChange, logout_on_ip_change)
+}
+
+#[test]
+fn clients_without_an_address_are_told_from_those_who_have_moved() {
+    let answer = |status: &str, result: &str| (status.to_owned(), result.to_owned());
+    let server = Server::start(
+        Nginx::one().server_directives("listen unix:{root}/socket;"),
+        vec![area_by_socket("on")],
+    );
+    server.expect_log(
+        "denied-ip: the last accepted code, but the client has no address, as on a unix socket: have the server told it (set_real_ip_from unix:",
+    );
+    let alice = alice();
+    assert_eq!(by_socket(&server, &alice.password(0), "192.0.2.7"), answer("200", "granted-fresh"));
+    assert_eq!(by_socket(&server, &alice.password(0), "192.0.2.7"), answer("401", "denied-ip"));
+    assert_eq!(server.at("area").users().failures("alice"), 0);
+    assert!(!server.error_log().contains("from another address"));
+}
+
+#[test]
+fn clients_without_an_address_use_a_code_again_where_that_does_not_matter() {
+    let server = Server::start(
+        Nginx::one().server_directives("listen unix:{root}/socket;"),
+        vec![area_by_socket("off")],
+    );
+    let alice = alice();
+    for result in ["granted-fresh", "granted-reuse"] {
+        let expected = ("200".to_owned(), result.to_owned());
+        assert_eq!(by_socket(&server, &alice.password(0), "192.0.2.7"), expected);
+    }
+}
+
+#[test]
+fn a_unix_socket_whose_clients_nginx_is_told_is_like_any_listener() {
+    let server = Server::start(
+        Nginx::one().server_directives("listen unix:{root}/socket;\nset_real_ip_from unix:;"),
+        vec![area_by_socket("on")],
+    );
+    let alice = alice();
+    let answer = |status: &str, result: &str| (status.to_owned(), result.to_owned());
+    let home = |result: &str| assert_eq!(by_socket(&server, &alice.password(0), "192.0.2.7").1, result);
+    home("granted-fresh");
+    home("granted-reuse");
+    assert_eq!(by_socket(&server, &alice.password(0), "198.51.100.23"), answer("401", "denied-ip"));
+    assert!(server.error_log().contains("from another address"));
 }

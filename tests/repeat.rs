@@ -142,3 +142,32 @@ fn another_password_address_or_setting_is_decided_for_itself() {
     assert_eq!(at(&gate, &plain, "1234755224", HOME), Word::DeniedExpired);
     assert_eq!(at(&gate, &plain, "1234287082", HOME), Word::GrantedReuse);
 }
+
+/// Says that everything is right, and how often it was asked.
+#[derive(Default)]
+struct Counting(std::cell::Cell<usize>);
+
+impl PinSource for Counting {
+    fn identity(&self) -> Vec<u8> {
+        b"counting".to_vec()
+    }
+    fn check(&self, _: &[u8], _: &[u8]) -> PinAnswer {
+        self.0.set(self.0.get() + 1);
+        PinAnswer::Right
+    }
+}
+
+#[test]
+fn a_pin_that_is_checked_elsewhere_is_asked_about_once_for_all_tokens_of_a_request() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("users");
+    // The third token's codes are longer, so its PIN is another.
+    let lines = format!("HOTP alice + 00\nHOTP/T30 alice + 01\nHOTP/E/8 alice + 02\nHOTP alice + {KEY}\n");
+    fs::write(&path, lines).unwrap();
+    let gate = Gate::new(UsersFile::new(&path), || BEGIN).unwrap();
+    let policy = Settings::default().policy(Server::Apache);
+    let source = Counting::default();
+    let login = Login { user: b"alice", password: b"secret755224", address: Address::Unknown };
+    assert_eq!(gate.basic(&policy, &login, &source, None, &Quiet).word, Word::GrantedFresh);
+    assert_eq!(source.0.get(), 2);
+}

@@ -17,7 +17,7 @@ use otpgate::log::Quoted;
 use otpgate::otp::{Digits, Hash};
 use otpgate::policy::{Server, Settings};
 use otpgate::secret::Secret;
-use otpgate::token::{Address, Algorithm, Entry, Line, MovingFactor, State, Used};
+use otpgate::token::{Address, Algorithm, Entry, LINES_MAX, Line, MovingFactor, State, Used};
 use otpgate::users::edit::{self, Change, ContentLine};
 use otpgate::users::fault::Fault;
 use otpgate::users::file::UsersFile;
@@ -309,13 +309,17 @@ fn purge(file: &Path, user: &[u8]) -> Result<()> {
 
 fn check_duplicates(arguments: &Arguments, found: &Found, key: &Secret) -> Result<()> {
     let user = Quoted(arguments.user.as_bytes());
-    let is_listed = !found.entry.lines.is_empty() || !found.unreadable.is_empty();
+    let is_listed =
+        !found.entry.lines.is_empty() || !found.unreadable.is_empty() || found.entry.too_many_lines;
     if is_listed && !arguments.another_token {
         let text = format!("{user} has a token already; --another-token adds a second one");
         return Err(Failure::new(text));
     }
     if !is_listed && arguments.another_token {
         return Err(Failure::new(format!("{user} has no token yet: leave out --another-token")));
+    }
+    if found.entry.too_many_lines || found.entry.lines.len() + found.unreadable.len() >= LINES_MAX {
+        return Err(Failure::new(format!("{user} has {LINES_MAX} lines already: no more are read")));
     }
     let algorithm = kind(arguments).algorithm;
     let is_same = |token: &otpgate::token::Token| token.algorithm == algorithm && token.key == *key;

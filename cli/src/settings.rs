@@ -38,8 +38,8 @@ pub struct Flags {
     /// A code may be used again only from the address it was first used from
     #[arg(long, value_name = "on|off")]
     logout_on_ip_change: Option<String>,
-    /// An empty password ends the use of the last code
-    #[arg(long, value_name = "on|off")]
+    /// An empty password, or PIN and the word logout, ends the use of the last code
+    #[arg(long, value_name = "on|word|off")]
     forget: Option<String>,
     /// HOTP codes may be given in hexadecimal
     #[arg(long, value_name = "on|off")]

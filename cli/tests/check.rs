@@ -154,3 +154,18 @@ fn keys_left_in_the_journal_are_a_warning_and_are_wiped() {
     let bytes = fs::read(&journal).unwrap();
     assert!(!bytes.windows(7).any(|window| window == b"secret7"));
 }
+
+#[test]
+fn more_than_a_hundred_lines_of_one_name_are_an_error_and_a_hundred_are_none() {
+    let site = site();
+    let lines = |count: usize| {
+        let lines: String = (0..count).map(|i| format!("HOTP crowd - 00{i:04x}\n")).collect();
+        fs::write(site.users(), lines).unwrap();
+    };
+    lines(100);
+    check(&site, &[]).is(0);
+    let ran = site.run(&["add", "crowd", "--another-token", "--no-pin"], "");
+    assert!(ran.err.contains("has 100 lines already"), "{}", ran.err);
+    lines(101);
+    finds(&site, 1, "error: ", "line 1: the first of 101 lines of \"crowd\", more than 100");
+}

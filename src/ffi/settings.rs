@@ -265,6 +265,68 @@ pub unsafe extern "C" fn otpgate_settings_check(
     })
 }
 
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otpgate_places_check(
+    gate: *mut otpgate_gate,
+    places: *const otpgate_place,
+    count: usize,
+    sink: *mut c_void,
+) {
+    guarded(
+        || (),
+        || {
+            // SAFETY: null is caught, else the caller's promise.
+            let Some(gate) = (unsafe { gate.as_ref() }) else { return };
+            let log = HostLog { host: &gate.host, request: sink, level: 0 };
+            let mut said = HashSet::new();
+            for i in 0..count {
+                // SAFETY: the caller promises `count` places; its strings and settings outlive this call.
+                let (settings, place, realm, is_on_unix_socket) = unsafe {
+                    let place = *places.add(i);
+                    (
+                        settings_of(place.settings),
+                        place.place.as_bytes(),
+                        place.realm.as_bytes(),
+                        place.is_on_unix_socket,
+                    )
+                };
+                let findings = [
+                    switched_off_by_clients(realm),
+                    (is_on_unix_socket != 0)
+                        .then(|| without_address(&settings.policy(gate.server)))
+                        .flatten(),
+                ];
+                for text in findings.into_iter().flatten() {
+                    let line = format!("{}: {text}", String::from_utf8_lossy(place));
+                    if said.insert(line.clone()) {
+                        log.log(Level::Warning, format_args!("{line}"));
+                    }
+                }
+            }
+        },
+    );
+}
+
+fn switched_off_by_clients(realm: &[u8]) -> Option<String> {
+    policy::is_for_clients_to_switch_off(realm).then(|| {
+        format!(
+            "the realm \"{}\" comes out as \"off\" if a client wants it to, and then everybody is let in: put a word beside the variable",
+            realm.escape_ascii()
+        )
+    })
+}
+
+fn without_address(policy: &Policy) -> Option<String> {
+    policy.logout_on_ip_change.then(|| {
+        "this server listens on a unix socket, whose clients have no address of their own: with auth_otp_logout_on_ip_change on, their codes are good for a single request; see that nginx is told their addresses (set_real_ip_from unix: with real_ip_header, or proxy_protocol), or set it off"
+            .to_owned()
+    })
+}
+
 /// What is known of a users file once the first section that names it has been looked at.
 struct Seen<'s> {
     place: &'s [u8],

@@ -202,6 +202,17 @@ pub struct otpgate_answer {
     pub upstream: [c_char; OTPGATE_UPSTREAM_MAX],
 }
 
+/// A place of an nginx configuration where logins are asked for.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(missing_docs)] // see the header
+pub struct otpgate_place {
+    pub settings: *const otpgate_settings,
+    pub place: otpgate_str,
+    pub realm: otpgate_str,
+    pub is_on_unix_socket: c_int,
+}
+
 /// The user whose access to files is tried out.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]

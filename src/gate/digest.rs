@@ -327,6 +327,7 @@ impl<S: Store> Gate<S> {
             address: login.address.clone(),
             pins: Arc::default(),
             is_match_only,
+            snapshot: None,
         }
     }
 

@@ -46,7 +46,7 @@ use crate::http::digest::{Exchange, Ha1};
 use crate::log::{Level, Log, Quoted};
 use crate::policy::{Limits, Policy};
 use crate::throttle::Bytes;
-use crate::token::{Address, Entry, Fingerprint, Pin, State, Token};
+use crate::token::{Address, Entry, LINES_MAX, Pin, State, Token};
 use crate::users::fault::Fault;
 
 /// What a store finds under a name.
@@ -205,6 +205,8 @@ struct Job {
     pins: Arc<Vec<PinKnown>>,
     /// A grant or a forget request is found out but not carried out.
     is_match_only: bool,
+    /// What was decided about it without the lock.
+    snapshot: Option<Snapshot>,
 }
 
 #[derive(Clone)]
@@ -229,24 +231,27 @@ enum Presented<'a> {
 }
 
 struct PinKnown {
-    fingerprint: Fingerprint,
+    /// The PIN field: a hash's text, or who else is asked about the user.
+    field: Pin,
     pin: Zeroizing<Vec<u8>>,
     answer: PinAnswer,
 }
 
 /// A PIN question in full.
 struct Asked {
-    fingerprint: Fingerprint,
+    field: Pin,
     pin: Zeroizing<Vec<u8>>,
-    /// Under which a right answer is remembered, and for how many seconds.
+    /// Under which a right answer about the token is remembered, and for how many seconds.
     key: Mac,
+    /// The same for the user's other tokens that it is an answer about.
+    other_keys: Vec<Mac>,
     ttl: u32,
     now: UnixTime,
 }
 
 impl Asked {
     fn known(&self, answer: PinAnswer) -> PinKnown {
-        PinKnown { fingerprint: self.fingerprint, pin: self.pin.clone(), answer }
+        PinKnown { field: self.field.clone(), pin: self.pin.clone(), answer }
     }
 }
 
@@ -282,6 +287,28 @@ struct Decided {
 }
 
 type JobResult = Result<Decided, Arc<Fault>>;
+
+/// What was decided without the lock. Searching for a code takes a while: on the same lines at the same time it would
+/// come to the same.
+#[derive(Clone)]
+struct Snapshot {
+    decided: Decided,
+    now: UnixTime,
+}
+
+impl Snapshot {
+    fn holds_for(&self, found: &Found, now: UnixTime) -> bool {
+        let Snapshot { decided: Decided { found: seen, .. }, now: then } = self;
+        let rest = |found: &Found| {
+            let Entry { lines, unreadable, differs_only_in_case_or_blanks, too_many_lines } = &found.entry;
+            (lines.len(), *unreadable, *differs_only_in_case_or_blanks, *too_many_lines, found.limits)
+        };
+        let mut lines = seen.entry.lines.iter().zip(&found.entry.lines);
+        now == *then
+            && rest(seen) == rest(found)
+            && lines.all(|(a, b)| a.token.fingerprint == b.token.fingerprint && a.state == b.state)
+    }
+}
 
 impl<S: Store> Gate<S> {
     /// A gate to a store. `clock` gives the current time. `None`: the system has no random bytes.
@@ -511,6 +538,16 @@ impl<S: Store> Gate<S> {
     }
 
     fn log_unreadable(&self, found: &Found, user: &[u8], log: &dyn Log) {
+        if found.entry.too_many_lines {
+            let store = self.store.name();
+            let user = Quoted(user);
+            log.log(
+                Level::Error,
+                format_args!(
+                    "{store}: more than {LINES_MAX} lines have this name; logins are an error until some are removed with `otpgate edit`, user {user}"
+                ),
+            );
+        }
         for line in &found.unreadable {
             log.log(
                 Level::Error,
@@ -558,11 +595,10 @@ impl<S: Store> Gate<S> {
                 decided
             }
             Credentials::Digest(_) => {
-                let is_final = !job.is_match_only;
-                let asked =
-                    Job { credentials: job.credentials.clone(), pins: Arc::default(), user, address, ..job };
+                let (policy, is_final) = (job.policy, !job.is_match_only);
                 let (decision, found, ha1) = self.try_decide(job, source, log)?;
-                let decision = self.answer_digest(&asked, (decision, found.clone(), ha1), is_final, log);
+                let decided = (decision, &*found, ha1);
+                let decision = self.answer_digest((&policy, &user, &address), decided, is_final, log);
                 Ok((decision, found, ha1))
             }
         }
@@ -574,9 +610,12 @@ impl<S: Store> Gate<S> {
         source: &dyn PinSource,
         log: &dyn Log,
     ) -> Result<(Decision, Arc<Found>, Option<Ha1>), Arc<Fault>> {
-        for _ in 0..ROUNDS_MAX {
+        // Each line may have a PIN of its own to be asked about.
+        for _ in 0..ROUNDS_MAX + LINES_MAX {
             let found = self.store.find(&job.user)?;
-            let Decided { outcome, found, ha1 } = self.decide_on(&job, found);
+            let now = (self.clock)();
+            let decided = self.decide_on(&job, found, now);
+            let Decided { outcome, found, ha1 } = decided.clone();
             let snapshot = match outcome {
                 Outcome::NeedPin(question) => {
                     self.answer(&mut job, &found.entry, question, source);
@@ -589,7 +628,7 @@ impl<S: Store> Gate<S> {
                 return Ok((snapshot, found, ha1));
             }
 
-            match self.commit(&job) {
+            match self.commit(&job, Snapshot { decided, now }) {
                 Ok(Decided { outcome: Outcome::Decided(decision), found, ha1 }) => {
                     return Ok((decision, found, ha1));
                 }
@@ -630,7 +669,8 @@ impl<S: Store> Gate<S> {
                 pins.clear();
             }
             let until = asked.now.saturating_add(i64::from(asked.ttl));
-            pins.insert(asked.key, Remembered { since: asked.now, until });
+            let keys = asked.other_keys.iter().chain([&asked.key]);
+            pins.extend(keys.map(|&key| (key, Remembered { since: asked.now, until })));
         }
         job.learn(asked.known(answer));
     }
@@ -653,9 +693,13 @@ impl<S: Store> Gate<S> {
         };
         let ttl = if state.is_some() { ttl } else { 0 };
         // Fields 1 to 4 are part of the key: an edited PIN is another PIN.
-        let key = self.pin_key(token, &identity, state.as_deref().unwrap_or_default(), pin);
+        let key_of =
+            |token: &Token| self.pin_key(token, &identity, state.as_deref().unwrap_or_default(), pin);
+        let others = entry.lines.iter().map(|line| &line.token);
+        let others = others.filter(|other| other.pin == token.pin && other.fingerprint != token.fingerprint);
+        let (key, other_keys) = (key_of(token), others.map(key_of).collect());
         let pin = Zeroizing::new(pin.to_vec());
-        Some(Asked { fingerprint: token.fingerprint, pin, key, ttl, now: (self.clock)() })
+        Some(Asked { field: token.pin.clone(), pin, key, other_keys, ttl, now: (self.clock)() })
     }
 
     fn pin_key(&self, token: &Token, source: &[u8], state: &[u8], pin: &[u8]) -> Mac {
@@ -675,12 +719,13 @@ impl<S: Store> Gate<S> {
     }
 
     /// Has a login decided and saved under the lock, together with others that wait for it.
-    fn commit(&self, job: &Job) -> JobResult {
+    fn commit(&self, job: &Job, snapshot: Snapshot) -> JobResult {
         let job = Job {
             user: job.user.clone(),
             credentials: job.credentials.clone(),
             address: job.address.clone(),
             pins: job.pins.clone(),
+            snapshot: Some(snapshot),
             ..*job
         };
         let abandoned = || {
@@ -700,7 +745,11 @@ impl<S: Store> Gate<S> {
         let saved = self.store.update(&mut |transaction| {
             for job in round.take() {
                 let found = Arc::new(transaction.find(&job.user)?);
-                let decided = self.decide_on(&job, found);
+                let now = (self.clock)();
+                let decided = match job.snapshot.as_ref().filter(|snapshot| snapshot.holds_for(&found, now)) {
+                    Some(snapshot) => Decided { found, ..snapshot.decided.clone() },
+                    None => self.decide_on(&job, found, now),
+                };
                 if let Outcome::Decided(decision) = &decided.outcome
                     && !(job.is_match_only && is_to_be_carried_out(decision))
                 {
@@ -718,10 +767,10 @@ impl<S: Store> Gate<S> {
         }
     }
 
-    fn decide_on(&self, job: &Job, found: Arc<Found>) -> Decided {
+    fn decide_on(&self, job: &Job, found: Arc<Found>, now: UnixTime) -> Decided {
         let policy = job.policy.restricted_by(&found.limits);
         let (outcome, ha1) = self.with_proof(job.request(), &job.pins, |attempt, pins| {
-            decide::login(&policy, &found.entry, attempt, pins, (self.clock)())
+            decide::login(&policy, &found.entry, attempt, pins, now)
         });
         Decided { outcome, found, ha1 }
     }
@@ -733,8 +782,8 @@ impl<S: Store> Gate<S> {
         known: &[PinKnown],
         decide: impl FnOnce(&Attempt<'_>, PinAnswers<'_>) -> R,
     ) -> (R, Option<Ha1>) {
-        let pins = |fingerprint: Fingerprint, pin: &[u8]| {
-            let is_it = |known: &&PinKnown| known.fingerprint == fingerprint && known.pin[..] == *pin;
+        let pins = |field: &Pin, pin: &[u8]| {
+            let is_it = |known: &&PinKnown| known.field == *field && known.pin[..] == *pin;
             known.iter().find(is_it).map(|known| known.answer)
         };
         let Request { user, address, .. } = request;
@@ -785,6 +834,7 @@ fn basic_job(policy: &Policy, login: &Login<'_>) -> Job {
         address: login.address.clone(),
         pins: Arc::default(),
         is_match_only: false,
+        snapshot: None,
     }
 }
 
@@ -800,4 +850,116 @@ fn is_settled(snapshot: &Decision, found: &Found) -> bool {
 
 fn ask(source: &dyn PinSource, user: &[u8], pin: &[u8]) -> PinAnswer {
     if source.identity().is_empty() { PinAnswer::NoSource } else { source.check(user, pin) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use super::*;
+    use crate::decide::tests::COMPUTED;
+    use crate::policy::{Server, Settings};
+    use crate::users::file::UsersFile;
+
+    struct Quiet;
+
+    impl Log for Quiet {
+        fn log(&self, _: Level, _: std::fmt::Arguments<'_>) {}
+    }
+
+    impl PinSource for Quiet {
+        fn identity(&self) -> Vec<u8> {
+            Vec::new()
+        }
+
+        fn check(&self, _: &[u8], _: &[u8]) -> PinAnswer {
+            PinAnswer::NoSource
+        }
+    }
+
+    fn alice_and(lines: &[&str]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("users"), lines.join("\n")).unwrap();
+        directory
+    }
+
+    /// "myPassword".
+    const HASH: &str = "$2y$05$lXGQBDT09PU0BUoTBUSbRuqQMwTF958HkK/qn25O6j6VbzgsXsYyO";
+
+    #[test]
+    fn one_hash_is_computed_once_for_all_tokens_that_have_it() {
+        let other = "$2y$04$Dy0Ej5q5c.BQJqHUPzVr3OMlnYnCZAlyOGzC3ujYHtrTlBgG0Uvdq";
+        let line = |pin: &str, key: u32| format!("HOTP alice {pin} {key:040x}");
+        let many: Vec<String> = (0..100).map(|key| line(HASH, key)).collect();
+        let [one, two, same] = [line(HASH, 1), line(other, 2), line(HASH, 3)];
+        let mixed = [&one, &same, &two].map(String::as_str).to_vec();
+        for (lines, password, word, hashes) in [
+            (many.iter().map(String::as_str).collect(), "myPassword000000", Word::DeniedCode, 1),
+            (many.iter().map(String::as_str).collect(), "otherPassword000000", Word::DeniedPin, 1),
+            (mixed.clone(), "myPassword000000", Word::DeniedCode, 2),
+            (mixed, "otherPassword000000", Word::DeniedPin, 2),
+        ] {
+            let directory = alice_and(&lines);
+            let clock = || 1_700_000_000;
+            let gate = Gate::new(UsersFile::new(&directory.path().join("users")), clock).unwrap();
+            let policy = Settings::default().policy(Server::Apache);
+            let login = Login { user: b"alice", password: password.as_bytes(), address: Address::Unknown };
+            let before = crate::pin::CHECKED.get();
+            assert_eq!(gate.basic(&policy, &login, &Quiet, None, &Quiet).word, word);
+            assert_eq!(crate::pin::CHECKED.get() - before, hashes, "{} lines, {password}", lines.len());
+        }
+    }
+
+    #[test]
+    fn a_right_pin_is_remembered_for_all_tokens_with_its_hash() {
+        let key = "3132333435363738393031323334353637383930";
+        let line = format!("HOTP alice {HASH} {key}");
+        let directory = alice_and(&[&format!("HOTP alice {HASH} 00"), &line]);
+        let gate = Gate::new(UsersFile::new(&directory.path().join("users")), || 1_700_000_000).unwrap();
+        let policy = Settings::default().policy(Server::Apache);
+        let login = Login { user: b"alice", password: b"myPassword755224", address: Address::Unknown };
+        let before = crate::pin::CHECKED.get();
+        let fresh = gate.basic(&policy, &login, &Quiet, None, &Quiet);
+        assert_eq!((fresh.word, crate::pin::CHECKED.get() - before), (Word::GrantedFresh, 1));
+        // The token that accepts is not the one that was asked about.
+        assert_eq!(gate.basic(&policy, &login, &Quiet, None, &Quiet).word, Word::GrantedReuse);
+        let found = gate.store.find(b"alice").unwrap();
+        let mark = gate.mark(&[b"basic", login.user, login.password]);
+        assert!(gate.repeated(&policy, &login, mark, (&Quiet, None), &found).is_some());
+        assert_eq!(crate::pin::CHECKED.get() - before, 1);
+    }
+
+    #[test]
+    fn a_user_with_a_hash_of_their_own_for_each_token_is_no_fault() {
+        let salts = 0..40;
+        let line = |salt: u32| format!("HOTP alice $5$salt{salt}${} {salt:040x}", "x".repeat(43));
+        let lines: Vec<String> = salts.map(line).collect();
+        let directory = alice_and(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+        let gate = Gate::new(UsersFile::new(&directory.path().join("users")), || 1_700_000_000).unwrap();
+        let policy = Settings::default().policy(Server::Apache);
+        let login = Login { user: b"alice", password: b"myPassword755224", address: Address::Unknown };
+        assert_eq!(gate.basic(&policy, &login, &Quiet, None, &Quiet).word, Word::DeniedPin);
+    }
+
+    /// Codes computed in one login with a wrong code.
+    fn codes_of_a_wrong_login(path: &Path, clock: fn() -> UnixTime) -> usize {
+        let gate = Gate::new(UsersFile::new(path), clock).unwrap();
+        let policy = Settings::default().policy(Server::Apache);
+        let login = Login { user: b"alice", password: b"zzzzzz", address: Address::Unknown };
+        let before = COMPUTED.get();
+        assert_eq!(gate.basic(&policy, &login, &Quiet, None, &Quiet).word, Word::DeniedCode);
+        COMPUTED.get() - before
+    }
+
+    #[test]
+    fn a_wrong_code_is_searched_for_once_unless_the_time_moves_on_meanwhile() {
+        static TICKS: AtomicI64 = AtomicI64::new(1_700_000_000);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("users");
+        std::fs::write(&path, "HOTP/T30 alice - 3132333435363738393031323334353637383930\n").unwrap();
+        assert_eq!(codes_of_a_wrong_login(&path, || 1_700_000_000), 9 + 2880);
+        let moving = || TICKS.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(codes_of_a_wrong_login(&path, moving), 2 * (9 + 2880));
+    }
 }

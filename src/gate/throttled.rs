@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use parking_lot::Mutex;
 
@@ -123,21 +122,21 @@ impl<S: Store> Gate<S> {
     /// carried out with this.
     pub(super) fn answer_digest(
         &self,
-        job: &Job,
-        (decision, found, ha1): (Decision, Arc<Found>, Option<Ha1>),
+        (policy, user, address): (&Policy, &[u8], &Address),
+        (decision, found, ha1): (Decision, &Found, Option<Ha1>),
         is_final: bool,
         log: &dyn Log,
     ) -> Decision {
-        let policy = job.policy.restricted_by(&found.limits);
-        if !self.is_digest_counted(&policy, &found) {
+        let policy = policy.restricted_by(&found.limits);
+        if !self.is_digest_counted(&policy, found) {
             return decision;
         }
-        let mark = ha1.map(|ha1| self.digest_user_mark(&job.user, &ha1, &job.address));
+        let mark = ha1.map(|ha1| self.digest_user_mark(user, &ha1, address));
         let is_granted = decision.verdict == Verdict::Granted;
         if is_granted && mark.is_some_and(|mark| self.was_granted(&mark)) {
             return decision;
         }
-        let who = Who::of(&job.user, &job.address, &found, (self.clock)());
+        let who = Who::of(user, address, found, (self.clock)());
         let outcome = outcome_of(&decision);
         let told = (is_final || outcome == Outcome::Wrong).then_some(outcome);
         let mut is_locked = false;
@@ -159,7 +158,7 @@ impl<S: Store> Gate<S> {
         let over = self
             .count(log, |bytes| throttle::digest(bytes, &who.client(), policy.throttle, told, &mut change));
         match over.flatten() {
-            Some(over) => self.refuse(over, &job.user, log),
+            Some(over) => self.refuse(over, user, log),
             None if is_locked => Decision::locked(),
             None => {
                 if let Some(mark) = mark.filter(|_| is_granted && is_final) {

@@ -26,6 +26,8 @@ pub struct Credentials {
 
 /// Longest header looked at, in bytes.
 const HEADER_MAX: usize = 16 * 1024;
+/// Longest nonce, nc, cnonce and qop together, in bytes: they are hashed for every password that is tried.
+const HASHED_MAX: usize = 512;
 
 impl Credentials {
     /// Parses the header's value. `None`: another scheme, not well formed, or a parameter is missing without
@@ -73,7 +75,9 @@ impl Credentials {
         }
         let is_complete =
             has == [true; 5] && (seen.qop.is_none() || (seen.cnonce.is_some() && seen.nc.is_some()));
-        is_complete.then_some(seen)
+        let optional = [&seen.nc, &seen.cnonce, &seen.qop].into_iter().flatten().map(Vec::len);
+        let is_short = seen.nonce.len() + optional.sum::<usize>() <= HASHED_MAX;
+        (is_complete && is_short).then_some(seen)
     }
 }
 
@@ -348,6 +352,10 @@ mod tests {
     #[test]
     fn odd_headers_are_read_as_servers_read_them() {
         const REST: &str = "realm=\"r\", nonce=\"n\", uri=\"/\", response=\"x\"";
+        let long_cnonce = |len| {
+            let cnonce = "c".repeat(len);
+            format!("Digest username=bob, qop=q, nc=0123456789, cnonce={cnonce}, {REST}")
+        };
         for (what, header, user) in [
             ("plain", format!("Digest username=\"bob\", {REST}"), Some("bob")),
             ("scheme in any case", format!("dIGEST username=\"bob\", {REST}"), Some("bob")),
@@ -383,6 +391,8 @@ mod tests {
             ("qop without cnonce", format!("Digest username=\"bob\", qop=auth, nc=1, {REST}"), None),
             ("NUL", format!("Digest username=\"b\0b\", {REST}"), None),
             ("endless", format!("Digest x=\"{}\", username=\"bob\", {REST}", "x".repeat(HEADER_MAX)), None),
+            ("a cnonce of 500 bytes", long_cnonce(500), Some("bob")),
+            ("an endless cnonce", long_cnonce(501), None),
             ("empty", String::new(), None),
         ] {
             let parsed = parse(&header).map(|sent| String::from_utf8(sent.username).unwrap());

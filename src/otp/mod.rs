@@ -8,6 +8,6 @@ mod hotp;
 mod motp;
 
 pub use code::{Code, Digits};
-pub use hotp::{Hash, hotp, hotp_hexadecimal, truncated_hmac};
-pub(crate) use hotp::{decimal, hexadecimal};
-pub use motp::motp;
+pub use hotp::{Hash, Keyed, hotp, hotp_hexadecimal, truncated_hmac};
+pub(crate) use hotp::{Typed, decimal, hexadecimal};
+pub use motp::{KeyedMotp, motp};

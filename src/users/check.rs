@@ -24,7 +24,7 @@ use crate::otp::Hash;
 use crate::pin::entry::{Entry, EntryError};
 use crate::pin::file as pin_file;
 use crate::policy::Limits;
-use crate::token::{Algorithm, Pin, Token};
+use crate::token::{Algorithm, LINES_MAX, Pin, Token};
 
 /// How grave a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -325,19 +325,25 @@ fn of_pragma(line: &[u8], place: &str) -> Option<Finding> {
     }
 }
 
-/// Lines that belong together though they don't look it, or look it though they don't: several lines for one token, and
-/// names that differ only in upper and lower case.
+/// Lines that belong together though they don't look it, or look it though they don't: several lines for one token, more
+/// lines of one name than are read, and names that differ only in upper and lower case.
 pub fn repetitions(configured: &Path) -> Result<Vec<Finding>, Fault> {
     let content = super::edit::as_it_stands(configured)?;
     let zone = TimeZone::UTC;
     let mut findings = Vec::new();
-    let mut names: HashMap<Vec<u8>, (&[u8], u64)> = HashMap::new();
+    let mut names: HashMap<Vec<u8>, (&[u8], u64, usize)> = HashMap::new();
     let mut tokens: HashMap<&[u8], Vec<(u64, Token)>> = HashMap::new();
     for line in content.lines() {
         let Some(user) = line.user() else { continue };
         let number = line.number;
         let warn = |text: String| warning(format!("{} line {number}: {text}", configured.display()));
-        let (alike, first) = *names.entry(index::fold(user).into_owned()).or_insert((user, number));
+        let (alike, first, count) = names.entry(index::fold(user).into_owned()).or_insert((user, number, 0));
+        let (alike, first) = (*alike, *first);
+        *count += 1;
+        // Nobody asks which of thousands of lines repeat each other.
+        if *count > LINES_MAX {
+            continue;
+        }
         if alike != user {
             findings.push(warn(format!(
                 "the name {} differs from {} in line {first} only in upper and lower case; give one of them another name with `otpgate rename`",
@@ -355,6 +361,15 @@ pub fn repetitions(configured: &Path) -> Result<Vec<Finding>, Fault> {
             None => known.push((number, record.token)),
         }
     }
+    let mut crowds: Vec<_> = names.into_values().filter(|&(.., count)| count > LINES_MAX).collect();
+    crowds.sort_unstable_by_key(|&(_, first, _)| first);
+    findings.extend(crowds.into_iter().map(|(user, first, count)| {
+        error(format!(
+            "{} line {first}: the first of {count} lines of {}, more than {LINES_MAX}: logins under that name are an error; remove some with `otpgate edit`",
+            configured.display(),
+            Quoted(user)
+        ))
+    }));
     Ok(findings)
 }
 

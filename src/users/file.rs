@@ -34,7 +34,7 @@ use crate::files::open::{Link, To, open};
 use crate::gate::{Found, Moment, Store, Transaction, UnreadableLine};
 use crate::policy::Limits;
 use crate::throttle::Bytes;
-use crate::token::{Entry, Line, State};
+use crate::token::{Entry, LINES_MAX, Line, State};
 
 /// A writer updates the file and then the header; in between they don't match.
 const HEADER_TRIES: u32 = 20;
@@ -551,6 +551,11 @@ fn find(file: &File, index: &Index, user: &[u8], zone: &TimeZone) -> io::Result<
     let mut spots = Vec::new();
     let mut looks_like = false;
     let Some(offsets) = index.lines_of(user)? else { return Ok(None) };
+    // Reading thousands of them would hold up everybody.
+    if offsets.len() > LINES_MAX {
+        entry.too_many_lines = true;
+        return Ok(Some(Listing { entry, unreadable, spots }));
+    }
     for offset in offsets {
         let Some(line) = read_line(file, offset)? else { return Ok(None) };
         if pragma::is_pragma(&line) && index.takes_for_everybodys(user) {

@@ -28,6 +28,7 @@ use siphasher::sip::SipHasher13;
 use super::journal::read_as_far_as_possible;
 use super::pragma::Kind;
 use super::{line, pragma};
+use crate::token::LINES_MAX;
 
 /// Offsets up to 1 TiB, beside 24 bits of the hash.
 const OFFSET_BITS: u32 = 40;
@@ -99,6 +100,16 @@ fn count_of(bucket: &Bucket) -> (usize, bool) {
     ((count & !GOES_ON) as usize, count & GOES_ON != 0)
 }
 
+/// The entries of a bucket that says a true count.
+fn entries(bucket: &Bucket) -> impl Iterator<Item = u64> {
+    let (count, _) = count_of(bucket);
+    (0..count).map(|i| u64::from_le_bytes(bucket[entry_at(i)].try_into().expect("eight bytes")))
+}
+
+fn is_of(entry: u64, hash: u64) -> bool {
+    entry >> OFFSET_BITS == hash >> OFFSET_BITS
+}
+
 fn entry_at(i: usize) -> std::ops::Range<usize> {
     8 + i * 8..16 + i * 8
 }
@@ -120,6 +131,7 @@ impl Table {
         }
         let entry = (hash >> OFFSET_BITS << OFFSET_BITS) | offset;
         let mut number = self.shape.bucket_of(hash) as usize;
+        let mut alike = 0;
         for _ in 0..self.buckets.len() {
             let bucket = &mut self.buckets[number];
             let (count, goes_on) = count_of(bucket);
@@ -131,6 +143,11 @@ impl Table {
                 return Ok(());
             }
             bucket[4..8].copy_from_slice(&(count as u32 | GOES_ON).to_le_bytes());
+            // A name with so many lines is an error; more of them would only make way to others' lines longer.
+            alike += entries(bucket).filter(|known| is_of(*known, hash)).count();
+            if alike > LINES_MAX && hash >> OFFSET_BITS != self.shape.hash_of_everybodys() >> OFFSET_BITS {
+                return Ok(());
+            }
             number = (number + 1) % self.buckets.len();
         }
         Err(io::Error::other("it grows while it is read"))
@@ -229,15 +246,15 @@ impl Index {
         self.shape.hash(name) >> OFFSET_BITS == self.shape.hash(user) >> OFFSET_BITS
     }
 
-    /// Offsets, in file order, of lines whose folded name is probably that of `user`. `None`: the index is gone;
-    /// another one stands in its place, or a broken one.
+    /// Offsets, in file order, of lines whose folded name is probably that of `user`; of more than [`LINES_MAX`], some.
+    /// `None`: the index is gone; another one stands in its place, or a broken one.
     pub fn lines_of(&self, user: &[u8]) -> io::Result<Option<Vec<u64>>> {
-        self.lines_with(self.shape.hash(user))
+        self.lines_with(self.shape.hash(user), LINES_MAX)
     }
 
     /// The same of lines for us alone that probably concern everybody.
     pub(super) fn everybodys_lines(&self) -> io::Result<Option<Vec<u64>>> {
-        self.lines_with(self.shape.hash_of_everybodys())
+        self.lines_with(self.shape.hash_of_everybodys(), usize::MAX)
     }
 
     /// Whether a user's lines may be among those that concern everybody, and the other way round, by chance.
@@ -245,7 +262,8 @@ impl Index {
         self.shape.hash(user) >> OFFSET_BITS == self.shape.hash_of_everybodys() >> OFFSET_BITS
     }
 
-    fn lines_with(&self, hash: u64) -> io::Result<Option<Vec<u64>>> {
+    /// Those in a bucket after more than `enough` aren't looked for.
+    fn lines_with(&self, hash: u64, enough: usize) -> io::Result<Option<Vec<u64>>> {
         let mut number = self.shape.bucket_of(hash);
         let mut offsets = Vec::new();
         for _ in 0..self.shape.buckets {
@@ -253,14 +271,10 @@ impl Index {
                 self.spoil();
                 return Ok(None);
             };
-            let (count, goes_on) = count_of(&bucket);
-            for i in 0..count {
-                let entry = u64::from_le_bytes(bucket[entry_at(i)].try_into().expect("eight bytes"));
-                if entry >> OFFSET_BITS == hash >> OFFSET_BITS {
-                    offsets.push(entry & ((1 << OFFSET_BITS) - 1));
-                }
-            }
-            if !goes_on {
+            let of_name = entries(&bucket).filter(|&entry| is_of(entry, hash));
+            offsets.extend(of_name.map(|entry| entry & ((1 << OFFSET_BITS) - 1)));
+            let (_, goes_on) = count_of(&bucket);
+            if !goes_on || offsets.len() > enough {
                 break;
             }
             number = (number + 1) % self.shape.buckets;
@@ -421,11 +435,42 @@ mod tests {
     }
 
     #[test]
-    fn as_many_lines_of_one_user_as_fill_several_buckets_are_all_found() {
-        let file = file_of("HOTP alice - 00\n".repeat(1000).as_bytes());
-        let index = Index::build(&file).unwrap();
-        let expected: Vec<u64> = (0..1000).map(|i| i * 16).collect();
-        assert_eq!(index.lines_of(b"alice").unwrap().unwrap(), expected);
+    fn as_many_lines_as_a_user_may_have_are_all_found_and_of_more_enough_to_be_too_many() {
+        for count in [63, 64, 99, 100, 101, 126, 1000, 100_000] {
+            let file = file_of("HOTP alice - 00\n".repeat(count).as_bytes());
+            let table = Table::build(&file).unwrap();
+            let entries: usize = table.buckets.iter().map(|bucket| count_of(bucket).0).sum();
+            // Whoever comes through the same buckets has no longer way than this.
+            assert!(entries <= LINES_MAX + ENTRIES_MAX, "{entries} of {count}");
+            let found = Index::in_memory(table).lines_of(b"alice").unwrap().unwrap();
+            if count <= LINES_MAX {
+                let expected: Vec<u64> = (0..count as u64).map(|i| i * 16).collect();
+                assert_eq!(found, expected);
+            } else {
+                assert!((LINES_MAX + 1..=LINES_MAX + ENTRIES_MAX).contains(&found.len()), "{count}");
+            }
+        }
+    }
+
+    #[test]
+    fn lines_that_concern_everybody_are_all_found_however_many_there_are() {
+        let file = file_of("#@ limits\n".repeat(1000).as_bytes());
+        let expected: Vec<u64> = (0..1000).map(|i| i * 10).collect();
+        assert_eq!(Index::build(&file).unwrap().everybodys_lines().unwrap().unwrap(), expected);
+    }
+
+    #[test]
+    fn neighbours_of_a_user_with_very_many_lines_are_all_found() {
+        let many = "HOTP alice - 00\n".repeat(20_000);
+        let others: String = (0..1000).map(|i| format!("HOTP user{i} - 00\n")).collect();
+        for content in [format!("{many}{others}"), format!("{others}{many}")] {
+            let index = Index::build(&file_of(content.as_bytes())).unwrap();
+            for i in 0..1000 {
+                let line = format!("HOTP user{i} ");
+                let found = index.lines_of(format!("user{i}").as_bytes()).unwrap().unwrap();
+                assert!(found.iter().any(|&offset| content[offset as usize..].starts_with(&line)), "user{i}");
+            }
+        }
     }
 
     #[test]

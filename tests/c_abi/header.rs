@@ -141,6 +141,12 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
             upstream: [c_char; 2048usize]
         }
         otpgate_identity { uid: u32, gid: u32 }
+        otpgate_place {
+            settings: *const otpgate_settings,
+            place: otpgate_str,
+            realm: otpgate_str,
+            is_on_unix_socket: c_int
+        }
     };
     let text: String = HEADER.concat();
     for layout in &rust {
@@ -203,6 +209,7 @@ fn every_function_of_the_header_has_its_signature_in_rust() {
         fn otpgate_refusal_memory(usize) -> usize;
         fn otpgate_lend_refusal_memory(*mut otpgate_gate, *mut c_void, usize);
         fn otpgate_settings_pin_providers(*const otpgate_settings, *mut usize) -> *const otpgate_str;
+        fn otpgate_places_check(*mut otpgate_gate, *const otpgate_place, usize, *mut c_void);
         fn otpgate_settings_check(*mut otpgate_gate, *const *const otpgate_settings, usize, *const otpgate_identity, *mut c_void) -> usize;
         fn otpgate_basic(*mut otpgate_gate, *const otpgate_login, *mut otpgate_answer) -> c_int;
         fn otpgate_basic_now(*mut otpgate_gate, *const otpgate_login, *mut otpgate_answer) -> c_int;

@@ -118,6 +118,9 @@ fn all() -> Vec<Case> {
         forget_request_from_elsewhere_does_nothing,
         forget_request_does_nothing_where_switched_off,
         forget_request_for_an_expired_code_does_nothing,
+        forget_request_by_word_takes_the_pin_and_nothing_else,
+        forget_request_by_word_takes_hashed_and_external_pins,
+        forget_request_by_word_is_none_without_a_pin,
         // Locking out.
         locked_after_so_many_wrong_codes,
         lockout_with_a_time_ends_by_itself,
@@ -805,6 +808,62 @@ fn forget_request_for_an_expired_code_does_nothing() -> Case {
         at.users().stays_the_same(|| {
             at.login("alice", "").is_denied();
         });
+    })
+}
+
+fn by_word(tokens: &[&Token]) -> Scope {
+    scope(tokens).set(Setting::MaxLinger, 600).set(Setting::Forget, "Word").set(Setting::MaxFailures, 3)
+}
+
+fn forget_request_by_word_takes_the_pin_and_nothing_else() -> Case {
+    let alice = alice();
+    case(by_word(&[&alice]), move |at| {
+        at.login_from(HOME, "alice", alice.password(0)).is(200, "granted-fresh");
+        at.users().stays_the_same(|| {
+            at.login_from(HOME, "alice", "").is_denied();
+            for _ in 0..5 {
+                at.login_from(HOME, "alice", format!("{WRONG_PIN}logout")).is(401, "denied-pin");
+            }
+            at.login_from(HOME, "alice", alice.password(0)).is(200, "granted-reuse");
+        });
+        at.login_from(CAFE, "alice", alice.with("logout")).is(401, "forgotten");
+        assert_eq!(at.users().time("alice"), "1970-01-01T00:00:00L");
+        assert_eq!(at.users().last_otp("alice"), alice.code(0));
+        at.users().stays_the_same(|| {
+            at.login_from(HOME, "alice", alice.password(0)).is(401, "denied-expired");
+            for _ in 0..5 {
+                at.login_from(HOME, "alice", alice.with("logout")).is(401, "forgotten");
+            }
+        });
+        at.login_from(HOME, "alice", alice.password(1)).is(200, "granted-fresh");
+    })
+}
+
+fn forget_request_by_word_takes_hashed_and_external_pins() -> Case {
+    let hash = "$2y$05$lXGQBDT09PU0BUoTBUSbRuqQMwTF958HkK/qn25O6j6VbzgsXsYyO";
+    let hashed = Token::hotp("hashed").hashed_pin("myPassword", hash);
+    let external = Token::totp("external").external_pin(PIN);
+    let scope = by_word(&[&hashed, &external]).pin_file("external", PIN);
+    case(scope, move |at| {
+        for (user, token, position) in [("hashed", &hashed, 0), ("external", &external, external.step())] {
+            at.login(user, token.password(position)).is(200, "granted-fresh");
+            at.users().stays_the_same(|| {
+                at.login(user, format!("{WRONG_PIN}logout")).is(401, "denied-pin");
+                at.login(user, token.password(position)).is(200, "granted-reuse");
+            });
+            at.login(user, token.with("logout")).is(401, "forgotten");
+            at.login(user, token.password(position)).is(401, "denied-expired");
+        }
+    })
+}
+
+fn forget_request_by_word_is_none_without_a_pin() -> Case {
+    let bob = Token::totp("bob");
+    case(by_word(&[&bob]), move |at| {
+        let step = bob.step();
+        at.login("bob", bob.password(step)).is(200, "granted-fresh");
+        at.login("bob", "logout").is(401, "denied-code");
+        at.login("bob", bob.password(step)).is(200, "granted-reuse");
     })
 }
 

@@ -62,6 +62,7 @@ fn what_is_accepted(start: Start<'_>) {
     let carol = Token::motp("carol").pin("1234");
     let server = start(vec![
         scope("area").set(Setting::MaxLinger, 600).token(&alice).token(&bob).token(&carol),
+        scope("word").set(Setting::MaxLinger, 600).set(Setting::Forget, "Word").token(&alice).token(&bob),
         scope("once").set(Setting::MaxLinger, 0).set(Setting::AllowHex, "Off").token(&alice).token(&bob),
     ]);
     let area = server.at("area");
@@ -105,6 +106,18 @@ fn what_is_accepted(start: Start<'_>) {
     // A forget request.
     login(&area, "alice", "").is(401, "forgotten");
     login(&area, "alice", alice.password(7)).is(401, "denied-expired");
+
+    // By word: with the PIN, if there is one.
+    let word = server.at("word");
+    login(&word, "alice", alice.password(0)).is(200, "granted-fresh");
+    login(&word, "alice", "").is(401, "denied-code");
+    login(&word, "alice", format!("{PIN}x-logout")).is(401, "denied-code");
+    login(&word, "alice", alice.password(0)).is(200, "granted-reuse");
+    login(&word, "alice", alice.with("logout")).is(401, "forgotten");
+    login(&word, "alice", alice.password(0)).is(401, "denied-expired");
+    login(&word, "alice", alice.with("logout")).is(401, "forgotten");
+    assert_eq!(word.users().failures("alice"), 2);
+    login(&word, "bob", "logout").is(401, "denied-code");
 
     // Without lingering each code once; a user whose record has no address yet stays readable.
     login(&once, "bob", bob.password(bob.step())).is(200, "granted-fresh");
