@@ -21,7 +21,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::hash::Hasher as _;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -190,7 +190,7 @@ impl Table {
     fn of_shape(file: &File, shape: Shape) -> io::Result<Table> {
         let mut table = Table::new(shape);
         let mut result = Ok(());
-        let mut known = HashSet::new();
+        let mut known = HashSet::with_hasher(BuildHasherDefault::<AsItIs>::default());
         for_each_line(file, |offset, line| {
             let Places { all, first } = shape.places_of(line);
             for hash in all.into_iter().chain(first.filter(|&hash| known.insert(hash))) {
@@ -202,6 +202,24 @@ impl Table {
         result?;
         table.seal();
         Ok(table)
+    }
+}
+
+/// For what is a keyed hash already.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("hashes are u64");
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

@@ -25,37 +25,46 @@ pub(super) const UNICODE_VERSION: u64 = {
 /// Passes until nothing changes any more; two do but for the oddest names.
 const PASSES_MAX: u32 = 8;
 
+/// Characters that no pass drops in the key of a name of 255 bytes: at most six a byte (U+FDFA), however it folds. Who sends
+/// more is kept from having them all looked at.
+const BASES_MAX: usize = 2048;
+
 /// What all twins of a name have in common: NFKD; without default-ignorable characters and, on Latin, Greek and Cyrillic
 /// letters, combining marks; full case folding; NFKC; without blanks around it, an empty part after `@` and one before a
 /// backslash. A name that isn't UTF-8 is read as Latin-1. The key of a key is the key.
 pub fn key(name: &[u8]) -> Cow<'_, [u8]> {
-    let mut key = match str::from_utf8(name) {
-        Ok(text) if text.is_ascii() => {
-            let bare = bare(text).as_bytes();
-            return match bare.iter().any(u8::is_ascii_uppercase) {
-                true => Cow::Owned(bare.to_ascii_lowercase()),
-                false => Cow::Borrowed(bare),
-            };
-        }
-        Ok(text) => pass(text),
-        Err(_) => pass(&name.iter().map(|&byte| char::from(byte)).collect::<String>()),
-    };
-    for _ in 1..PASSES_MAX {
-        let next = pass(&key);
-        if next == key {
-            break;
-        }
-        key = next;
+    if name.is_ascii() {
+        let bare = bare_ascii(name);
+        return match bare.iter().any(u8::is_ascii_uppercase) {
+            true => Cow::Owned(bare.to_ascii_lowercase()),
+            false => Cow::Borrowed(bare),
+        };
     }
-    Cow::Owned(key.into_bytes())
+    let mut text = match str::from_utf8(name) {
+        Ok(text) => text.to_owned(),
+        Err(_) => name.iter().map(|&byte| char::from(byte)).collect(),
+    };
+    for _ in 0..PASSES_MAX {
+        match pass(&text) {
+            Some(next) if next == text => break,
+            Some(next) => text = next,
+            None => return Cow::Borrowed(name),
+        }
+    }
+    Cow::Owned(text.into_bytes())
 }
 
-fn pass(text: &str) -> String {
+/// `None`: too long to be the key of a listed name, or of a twin of one.
+fn pass(text: &str) -> Option<String> {
     let mut folded = String::with_capacity(text.len());
-    let mut base = None;
+    let (mut base, mut bases) = (None, 0);
     for c in text.nfkd().filter(|&c| !is_default_ignorable(c)) {
         if !is_combining_mark(c) {
             base = Some(c);
+            bases += usize::from(!matches!(c, ' ' | '@' | '\\'));
+            if bases > BASES_MAX {
+                return None;
+            }
         } else if base.is_some_and(loses_marks) {
             continue;
         }
@@ -65,7 +74,7 @@ fn pass(text: &str) -> String {
         IsNormalized::Yes => folded,
         _ => folded.nfkc().collect(),
     };
-    bare(&composed).to_owned()
+    Some(bare(&composed).to_owned())
 }
 
 /// Vowel signs and voicing marks of other scripts make other letters.
@@ -78,7 +87,8 @@ fn loses_marks(base: char) -> bool {
 fn fold(c: char, to: &mut String) {
     match c {
         _ if c.is_ascii() => to.push(c.to_ascii_lowercase()),
-        '\u{131}' => to.push(c),
+        // Common, and slow to look up.
+        '\u{430}'..='\u{45f}' | '\u{131}' => to.push(c),
         _ => to.extend(c.to_lowercase().flat_map(char::to_uppercase).flat_map(char::to_lowercase)),
     }
 }
@@ -100,6 +110,13 @@ fn bare(mut text: &str) -> &str {
             return text;
         }
         text = trimmed;
+    }
+}
+
+fn bare_ascii(name: &[u8]) -> &[u8] {
+    match name {
+        [first, .., last] if first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() => name,
+        _ => str::from_utf8(name).map_or(name, |text| bare(text).as_bytes()),
     }
 }
 
@@ -238,6 +255,16 @@ mod tests {
             assert!(matches!(key(name.as_bytes()), Cow::Borrowed(key) if key == name.as_bytes()), "{name}");
         }
         assert!(matches!(key(b"\\alice@ "), Cow::Borrowed(b"alice")));
+    }
+
+    #[test]
+    fn the_longest_listed_name_has_a_key_and_longer_ones_are_not_looked_at_to_their_end() {
+        let longest = "\u{fdfa}".repeat(85);
+        assert!(are_twins(&longest, format!("{}{longest}@", "\u{ad}\u{fe0f}".repeat(3000))));
+        assert!(are_twins("\u{df}".repeat(127), "s".repeat(254)));
+        assert!(are_twins("alice", format!("{}alice{}", "\\ ".repeat(3000), "\u{301}".repeat(3000))));
+        let longer = "\u{fdfa}".repeat(3000);
+        assert_eq!(*key(longer.as_bytes()), *longer.as_bytes());
     }
 
     fn folded(text: &str) -> String {
