@@ -17,7 +17,7 @@ use otpgate::token::Address;
 use otpgate::users::file::UsersFile;
 use otpgate::users::index::Index;
 use otpgate::users::shared_index::SHARED_FROM;
-use otpgate::users::{check, record, slot};
+use otpgate::users::{check, name, record, slot};
 
 const KEY: &str = "3132333435363738393031323334353637383930";
 const RAW_KEY: &[u8] = b"12345678901234567890";
@@ -190,6 +190,12 @@ fn users_file(criterion: &mut Criterion) {
                 let answer = gate.basic(&policy(), &login, &Nothing, None, &Nothing);
                 assert_eq!(answer.word, Word::GrantedFresh);
             });
+        });
+    }
+
+    for user in ["alice", "Alice", "александр", "ＪＯＳÉ"] {
+        group.bench_function(format!("key of the name {user}"), |bencher| {
+            bencher.iter(|| black_box(name::key(black_box(user.as_bytes())).len()));
         });
     }
 

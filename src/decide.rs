@@ -109,7 +109,7 @@ impl Word {
 pub enum Reason {
     Malformed,
     NotListed,
-    DiffersOnlyInCaseOrBlanks,
+    Twin,
     Unreadable,
     TooManyLines,
     AllTokensOff,
@@ -164,7 +164,7 @@ impl Reason {
                 | Reason::PinUnknown
                 | Reason::WrongCode
                 | Reason::CounterExhausted
-                | Reason::DiffersOnlyInCaseOrBlanks
+                | Reason::Twin
         )
     }
 
@@ -173,8 +173,8 @@ impl Reason {
         match self {
             Reason::Malformed => "the user name or password holds control characters or is too long",
             Reason::NotListed => "not listed",
-            Reason::DiffersOnlyInCaseOrBlanks => {
-                "the name differs from a listed one only in upper and lower case or blanks"
+            Reason::Twin => {
+                "another spelling of a listed name; if they are two people, add `#@ apart NAME` to the users file"
             }
             Reason::Unreadable => "a line of the user can't be read",
             Reason::TooManyLines => "too many lines of the user; see the message before",
@@ -520,7 +520,7 @@ fn conclude(decision: Decision, devices: Devices, pin_source_failed: bool) -> De
     Decision { changes: devices.into_changes(), ..decision }
 }
 
-/// Rule 1: a name nobody has is for others to decide; a name that only looks like a listed one is not.
+/// Rule 1: a name nobody has is for others to decide; another spelling of a listed one is not.
 fn rule_1_name(entry: &Entry, attempt: &Attempt<'_>) -> Option<Decision> {
     let is_plain = |text: &[u8]| !text.iter().any(|&b| b < 0x20 || b == 0x7f);
     let is_plain_proof = match attempt.proof {
@@ -534,8 +534,8 @@ fn rule_1_name(entry: &Entry, attempt: &Attempt<'_>) -> Option<Decision> {
         return Some(Decision::new(Verdict::Error, Word::Error, Reason::TooManyLines));
     }
     if entry.lines.is_empty() && !entry.unreadable {
-        return Some(if entry.differs_only_in_case_or_blanks {
-            Decision::denied(Word::Unknown, Reason::DiffersOnlyInCaseOrBlanks)
+        return Some(if entry.is_twin {
+            Decision::denied(Word::Unknown, Reason::Twin)
         } else {
             Decision::new(Verdict::Unknown, Word::Unknown, Reason::NotListed)
         });

@@ -264,8 +264,9 @@ pub struct Entry {
     pub lines: Vec<Line>,
     /// Whether another line names the user but can't be read.
     pub unreadable: bool,
-    /// No line has this name, but one has it after trimming blanks and Unicode lower-casing.
-    pub differs_only_in_case_or_blanks: bool,
     /// There are more than [`LINES_MAX`] lines; none of them was read.
     pub too_many_lines: bool,
+    /// No line has this name, but one has a twin of it ([`crate::users::name`]), and the store doesn't say that they are two
+    /// people's.
+    pub is_twin: bool,
 }

@@ -144,15 +144,15 @@ fn code_of(key: &str, counter: u64) -> String {
 use Word::*;
 
 #[test]
-fn rule_1_a_name_nobody_has_is_unknown_and_one_that_only_looks_listed_is_denied() {
+fn rule_1_a_name_nobody_has_is_unknown_and_a_twin_of_a_listed_one_is_denied() {
     let nobody = user(&[]);
     let decision = nobody.tries("755224");
     assert_eq!((decision.verdict, decision.word), (Verdict::Unknown, Unknown));
-    let lookalike = Entry { differs_only_in_case_or_blanks: true, ..Entry::default() };
-    let decision = nobody.try_entry(&lookalike, b"755224");
+    let twin = Entry { is_twin: true, ..Entry::default() };
+    let decision = nobody.try_entry(&twin, b"755224");
     assert_eq!((decision.verdict, decision.word), (Verdict::Denied, Unknown));
     let with_fall_through = nobody.with(|policy| policy.fall_through = true);
-    assert_eq!(with_fall_through.try_entry(&lookalike, b"755224").verdict, Verdict::Denied);
+    assert_eq!(with_fall_through.try_entry(&twin, b"755224").verdict, Verdict::Denied);
 }
 
 #[test]

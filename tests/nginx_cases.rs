@@ -7,9 +7,10 @@ mod common;
 use common::{Nginx, Server};
 
 /// What can't happen where there is no next provider, and where realip takes no interface with an address.
-const NOT_ON_NGINX: [&str; 4] = [
+const NOT_ON_NGINX: [&str; 5] = [
     "link_local_address_is_compared_without_its_interface",
     "unknown_user_is_left_to_the_second_provider",
+    "name_set_apart_is_left_to_the_second_provider",
     "fall_through_passes_on_what_fails_before_the_code",
     "fall_through_passes_no_wrong_code_on",
 ];

@@ -793,6 +793,47 @@ fn unreadable_lines_are_told_with_their_number_and_without_secrets() {
 }
 
 #[test]
+fn a_name_set_apart_is_unknown_from_the_edit_on_and_its_other_spellings_stay_denied() {
+    let padding = format!("# {}\n", "x".repeat(SHARED_FROM as usize));
+    for padding in ["", &padding] {
+        // The listed name is no key, another is, and a third is a twin of both.
+        let lines = format!("{padding}HOTP Jos\u{e9} - KEY\nHOTP jose - KEY\n");
+        for lines in
+            [&lines, &lines.replace("HOTP jose - KEY\n", ""), &lines.replace("HOTP Jos\u{e9} - KEY\n", "")]
+        {
+            let scene = scene(lines);
+            let gate = scene.gate();
+            let verdict = |user: &str| login(&gate, &policy(), user, "whatever").0;
+            let others = ["JOSE", "jos\u{e8}", "jose@", "\u{ff4a}ose"];
+            let check = |expected| {
+                assert_eq!(verdict("JOS\u{c9}"), expected);
+                for other in others {
+                    assert_eq!(verdict(other), Verdict::Denied, "{other}");
+                }
+                assert_eq!(verdict("joseph"), Verdict::Unknown);
+            };
+            check(Verdict::Denied);
+            for (line, expected) in [
+                ("#@ apart JOS%C3%89", Verdict::Unknown),
+                ("#@ apart JOS%C3%89 x", Verdict::Denied),
+                ("#@apart JOS%C3%89", Verdict::Denied),
+                ("#@ apart JOS%C9", Verdict::Denied),
+                ("#@ apart JOSE%CC%81", Verdict::Denied),
+                (
+                    "#@ apart x\n#@ apart JOS%C3%89 x\n#@ apart JOS%C3%89\n#@ apart JOS%c3%89",
+                    Verdict::Unknown,
+                ),
+                ("", Verdict::Denied),
+            ] {
+                scene.replace(&format!("{lines}{line}\n"));
+                check(expected);
+            }
+            assert_eq!(scene.directory.path().join("users.index").exists(), !padding.is_empty());
+        }
+    }
+}
+
+#[test]
 fn names_that_differ_in_case_or_blanks_are_denied() {
     let scene = scene("HOTP Alice - KEY\nHOTP \u{c4}nne - KEY\n");
     for (user, verdict) in [

@@ -130,9 +130,10 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         None => random_key()?,
     };
     // Before anybody thinks up a PIN; what counts is the second look, under the lock.
-    let found = owner::acting(file, || {
+    let (found, twin) = owner::acting(file, || {
         check_left_over(arguments, file)?;
-        Ok(UsersFile::new(file).find(user)?)
+        let twin = if arguments.another_token { None } else { twin_of(file, user)? };
+        Ok((UsersFile::new(file).find(user)?, twin))
     })?;
     check_duplicates(arguments, &found, &key)?;
     warn_of_apps(arguments);
@@ -168,10 +169,11 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         image.keep();
     }
 
-    if found.entry.differs_only_in_case_or_blanks {
+    if let Some((twin, line)) = twin {
         eprintln!(
-            "otpgate: warning: another listed name differs from {} only in upper and lower case",
-            Quoted(user)
+            "otpgate: warning: {} is another spelling of {} in line {line}, and others may take them for one",
+            Quoted(user),
+            Quoted(&twin)
         );
     }
     if !arguments.confirm {
@@ -294,6 +296,11 @@ fn check_left_over(arguments: &Arguments, file: &Path) -> Result<()> {
         Some(line) => Err(Failure::new(format!("{}, or with --purge", left_over(user, line)))),
         None => Ok(()),
     }
+}
+
+fn twin_of(file: &Path, user: &[u8]) -> Result<Option<(Vec<u8>, u64)>> {
+    let users = edit::open_users(file)?;
+    Ok(edit::first_twin_of(&users, user).map_err(|error| Fault::new("read", file, error))?)
 }
 
 fn purge(file: &Path, user: &[u8]) -> Result<()> {

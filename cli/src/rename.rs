@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use otpgate::log::Quoted;
 use otpgate::users::edit::{self, Change};
-use otpgate::users::index::fold;
+use otpgate::users::name::key;
 use otpgate::users::pragma;
 use zeroize::Zeroizing;
 
@@ -16,8 +16,7 @@ use crate::{Failure, Result, add, owner, print, tokens};
 /// Give a user another name
 ///
 /// All tokens go along, with PIN, key and counter, and the lines that start with #@ and are about the user. A name that is
-/// listed already or has such lines is refused, and so is one that differs from a listed one only in upper and lower case or
-/// blanks.
+/// listed already or has such lines is refused, and so is another spelling of a listed one, which others may take for it.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The user's name so far
@@ -29,6 +28,7 @@ pub struct Arguments {
 pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let (old, new) = (arguments.old.as_bytes(), arguments.new.as_bytes());
     add::check_user(new)?;
+    let new_key = key(new);
     owner::acting(file, || {
         edit::change(file, |content| {
             tokens::of_user(file, content, old)?;
@@ -39,9 +39,9 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
                         Quoted(new)
                     )));
                 }
-                if name != old && fold(name) == fold(new) {
+                if name != old && key(name) == new_key {
                     return Err(Failure::new(format!(
-                        "{} differs from {}, which is listed, only in upper and lower case; nothing was changed",
+                        "{} is another spelling of {}, which is listed; nothing was changed",
                         Quoted(new),
                         Quoted(name)
                     )));

@@ -11,7 +11,7 @@ use otpgate::log::Quoted;
 use otpgate::otp::Hash;
 use otpgate::token::{Address, Algorithm, Fingerprint, MovingFactor, Pin, Token, Used};
 use otpgate::users::edit::{Content, ContentLine};
-use otpgate::users::index::fold;
+use otpgate::users::name::key;
 use otpgate::users::record::{self, Record, RecordError};
 
 use crate::{Failure, Result};
@@ -71,7 +71,8 @@ pub fn count(numbered: &[Numbered<'_>]) -> usize {
 
 fn not_listed(file: &Path, content: &Content, user: &[u8]) -> Failure {
     let mut text = format!("{} is not listed in {}", Quoted(user), file.display());
-    let alike = content.lines().filter_map(|line| line.user()).find(|name| fold(name) == fold(user));
+    let own = key(user);
+    let alike = content.lines().filter_map(|line| line.user()).find(|name| key(name) == own);
     if let Some(alike) = alike {
         let _ = write!(text, "; {} is", Quoted(alike));
     }

@@ -45,6 +45,25 @@ fn image_files_show_a_scanner_the_address_that_is_printed() {
 }
 
 #[test]
+fn another_spelling_of_a_listed_name_is_added_with_a_warning() {
+    let site = Site::ready();
+    fs::write(site.users(), "# one\nHOTP jos\u{e9} - 00\n").unwrap();
+    let add = |user: &str, more: &[&str]| {
+        let ran = site.run(&[&["add", user, "-q", "--no-pin"], more].concat(), "");
+        ran.is(0);
+        ran.err.clone()
+    };
+    assert_eq!(
+        add("Jose", &[]),
+        "otpgate: warning: \"Jose\" is another spelling of \"jos\\xc3\\xa9\" in line 2, and others may take them for one\n"
+    );
+    assert_eq!(add("josef", &[]), "");
+    assert_eq!(add("Jose", &["--another-token"]), "");
+    fs::write(site.users(), [&site.content()[..], "#@ apart JOSE\n"].concat()).unwrap();
+    assert!(add("JOSE", &["--purge"]).contains("\"JOSE\" is another spelling of"));
+}
+
+#[test]
 fn a_code_of_the_scanned_address_logs_in() {
     let site = Site::ready();
     for (user, args, by_oathtool) in [

@@ -311,7 +311,7 @@ fn rename_takes_all_tokens_along() {
         &site,
         &["rename", "älice", "BOB"],
         "",
-        "\"BOB\" differs from \"bob\", which is listed, only in upper and lower case; nothing was changed",
+        "\"BOB\" is another spelling of \"bob\", which is listed; nothing was changed",
     );
     refuses(&site, &["rename", "bob", "bob"], "", "\"bob\" is listed already; nothing was changed");
     for (name, reason) in [
@@ -692,7 +692,7 @@ fn check_warns_of_repetitions_and_speaks_json() {
             "users_file": file, "server_user": own_name, "ok": false, "fixed": [],
             "findings": [
                 { "severity": "error", "line": 4, "text": format!("{file} line 4: field 4 (key) is not 1 to 256 bytes in hexadecimal or base32:") },
-                { "severity": "warning", "line": 2, "text": format!("{file} line 2: the name \"Alice\" differs from \"alice\" in line 1 only in upper and lower case; give one of them another name with `otpgate rename`") },
+                { "severity": "warning", "line": 1, "text": format!("{file} line 1: the name \"alice\" is spelt otherwise as \"Alice\" in line 2, and others may take them for one; unless they are several people, give one another name with `otpgate rename`") },
                 { "severity": "warning", "line": 3, "text": format!("{file} line 3: the same token as in line 1, both are \"alice\"'s: they are kept in step; remove one with `otpgate edit`") },
             ],
         })

@@ -173,7 +173,7 @@ fn a_name_that_differs_in_case_only_is_warned_of() {
     site.run(&["add", "alice", "--no-pin"], "").is(0);
     let ran = site.run(&["add", "Alice", "--no-pin"], "");
     ran.is(0);
-    assert!(ran.err.contains("warning: another listed name"), "{}", ran.err);
+    assert!(ran.err.contains("\"Alice\" is another spelling of \"alice\" in line 1"), "{}", ran.err);
 }
 
 #[test]

@@ -39,6 +39,25 @@ fn a_new_file_allows_nothing_and_says_so() {
 }
 
 #[test]
+fn check_tells_of_names_that_others_may_have_though_they_are_twins() {
+    let site = site(
+        "#@ apart Jos%C3%A9\nHOTP jose - KEY\n#@ apart jose\n#@ apart nobody\nHOTP JOSE - 01\nHOTP Jose - 02\nHOTP Jose - 03\n",
+    );
+    let ran = site.run(&["check", "--as", &own_name()], "");
+    ran.is(0);
+    let file = site.users().display().to_string();
+    assert_eq!(
+        ran.out,
+        format!(
+            "warning: {file} line 1: #@ apart: \"Jos\\xc3\\xa9\" goes to the next provider, though it is another spelling of \"jose\" in line 2\n\
+             warning: {file} line 2: the name \"jose\" is spelt otherwise as \"JOSE\" in line 5, \"Jose\" in line 6, and others \
+             may take them for one; unless they are several people, give one another name with `otpgate rename`\n\
+             warning: {file} line 3: #@ apart: \"jose\" is listed, in line 2: it has no effect; remove it with `otpgate edit`\n"
+        )
+    );
+}
+
+#[test]
 fn check_tells_faults_and_kinds_that_it_does_not_know() {
     let none = "no printable ASCII character";
     for (line, status, severity, told) in [

@@ -65,7 +65,7 @@ pub struct Found {
 impl Found {
     /// Whether it is somebody's name.
     pub fn is_listed(&self) -> bool {
-        !self.entry.lines.is_empty() || self.entry.unreadable
+        !self.entry.lines.is_empty() || self.entry.unreadable || self.entry.too_many_lines
     }
 }
 
@@ -300,8 +300,8 @@ impl Snapshot {
     fn holds_for(&self, found: &Found, now: UnixTime) -> bool {
         let Snapshot { decided: Decided { found: seen, .. }, now: then } = self;
         let rest = |found: &Found| {
-            let Entry { lines, unreadable, differs_only_in_case_or_blanks, too_many_lines } = &found.entry;
-            (lines.len(), *unreadable, *differs_only_in_case_or_blanks, *too_many_lines, found.limits)
+            let Entry { lines, unreadable, is_twin, too_many_lines } = &found.entry;
+            (lines.len(), *unreadable, *is_twin, *too_many_lines, found.limits)
         };
         let mut lines = seen.entry.lines.iter().zip(&found.entry.lines);
         now == *then

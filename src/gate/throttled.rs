@@ -285,7 +285,7 @@ fn bytes_of(address: &Address) -> Vec<u8> {
 
 /// Names that another provider may decide are none of ours.
 fn counts(policy: &Policy, found: &Found) -> bool {
-    found.is_listed() || found.entry.differs_only_in_case_or_blanks || !policy.passes_unknown_on
+    found.is_listed() || found.entry.is_twin || !policy.passes_unknown_on
 }
 
 fn outcome_of(decision: &Decision) -> Outcome {

@@ -1,6 +1,7 @@
 //! What a configuration test says about a users file and the file with its PINs: problems that would refuse logins,
 //! and likely mistakes.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -16,7 +17,7 @@ use super::journal::{self, Safety};
 use super::lock::{self, Paths};
 use super::pragma::{self, Pragma};
 use super::shared_index::{self, SHARED_FROM};
-use super::{index, leftovers, line, record};
+use super::{index, leftovers, line, name, record};
 use crate::files::named;
 use crate::files::open::{Link, Refusal, To, open};
 use crate::log::Quoted;
@@ -326,52 +327,102 @@ fn of_pragma(line: &[u8], place: &str) -> Option<Finding> {
 }
 
 /// Lines that belong together though they don't look it, or look it though they don't: several lines for one token, more
-/// lines of one name than are read, and names that differ only in upper and lower case.
+/// lines of one name than are read, names that are twins, and names that others may have though they are twins of listed
+/// ones.
 pub fn repetitions(configured: &Path) -> Result<Vec<Finding>, Fault> {
     let content = super::edit::as_it_stands(configured)?;
     let zone = TimeZone::UTC;
     let mut findings = Vec::new();
-    let mut names: HashMap<Vec<u8>, (&[u8], u64, usize)> = HashMap::new();
+    // The first line and how many there are.
+    let mut listed: HashMap<&[u8], (u64, usize)> = HashMap::new();
+    let mut spellings: HashMap<Cow<'_, [u8]>, Vec<Spelling<'_>>> = HashMap::new();
+    let mut aparts = Vec::new();
     let mut tokens: HashMap<&[u8], Vec<(u64, Token)>> = HashMap::new();
+    let warn = |number: u64, text: String| {
+        (number, warning(format!("{} line {number}: {text}", configured.display())))
+    };
     for line in content.lines() {
-        let Some(user) = line.user() else { continue };
         let number = line.number;
-        let warn = |text: String| warning(format!("{} line {number}: {text}", configured.display()));
-        let (alike, first, count) = names.entry(index::fold(user).into_owned()).or_insert((user, number, 0));
-        let (alike, first) = (*alike, *first);
+        if let Some(Ok(Pragma::Apart(user))) = pragma::parse(line.text) {
+            aparts.push((user, number));
+        }
+        let Some(user) = line.user() else { continue };
+        let (_, count) = listed.entry(user).or_insert((number, 0));
         *count += 1;
+        if *count == 1 {
+            spellings.entry(name::key(user)).or_default().push((user, number));
+        }
         // Nobody asks which of thousands of lines repeat each other.
         if *count > LINES_MAX {
             continue;
         }
-        if alike != user {
-            findings.push(warn(format!(
-                "the name {} differs from {} in line {first} only in upper and lower case; give one of them another name with `otpgate rename`",
-                Quoted(user),
-                Quoted(alike)
-            )));
-        }
         let Some(Ok(record)) = line.record(&zone) else { continue };
         let known = tokens.entry(user).or_default();
         match known.iter().find(|(_, token)| token.is_same_device(&record.token)) {
-            Some((first, _)) => findings.push(warn(format!(
-                "the same token as in line {first}, both are {}'s: they are kept in step; remove one with `otpgate edit`",
-                Quoted(user)
-            ))),
+            Some((first, _)) => findings.push(warn(
+                number,
+                format!(
+                    "the same token as in line {first}, both are {}'s: they are kept in step; remove one with `otpgate edit`",
+                    Quoted(user)
+                ),
+            )),
             None => known.push((number, record.token)),
         }
     }
-    let mut crowds: Vec<_> = names.into_values().filter(|&(.., count)| count > LINES_MAX).collect();
-    crowds.sort_unstable_by_key(|&(_, first, _)| first);
-    findings.extend(crowds.into_iter().map(|(user, first, count)| {
-        error(format!(
+    findings.extend(listed.iter().filter(|(_, (_, count))| *count > LINES_MAX).map(|(user, (first, count))| {
+        let text = format!(
             "{} line {first}: the first of {count} lines of {}, more than {LINES_MAX}: logins under that name are an error; remove some with `otpgate edit`",
             configured.display(),
             Quoted(user)
+        );
+        (*first, error(text))
+    }));
+    findings.extend(spellings.values().filter(|group| group.len() > 1).map(|group| {
+        let more = group.len().saturating_sub(SPELLINGS_MAX);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let others: Vec<String> = group[1..]
+            .iter()
+            .take(SPELLINGS_MAX - 1)
+            .map(|(user, number)| format!("{} in line {number}", Quoted(user)))
+            .collect();
+        let (user, number) = group[0];
+        warn(
+            number,
+            format!(
+                "the name {} is spelt otherwise as {}{more}, and others may take them for one; unless they are several people, \
+                 give one another name with `otpgate rename`",
+                Quoted(user),
+                others.join(", ")
+            ),
+        )
+    }));
+    findings.extend(aparts.iter().filter_map(|(user, number)| {
+        if let Some((line, _)) = listed.get(&user[..]) {
+            let text = format!(
+                "#@ apart: {} is listed, in line {line}: it has no effect; remove it with `otpgate edit`",
+                Quoted(user)
+            );
+            return Some(warn(*number, text));
+        }
+        let (twin, line) = spellings.get(&name::key(user))?[0];
+        Some(warn(
+            *number,
+            format!(
+                "#@ apart: {} goes to the next provider, though it is another spelling of {} in line {line}",
+                Quoted(user),
+                Quoted(twin)
+            ),
         ))
     }));
-    Ok(findings)
+    findings.sort_by_key(|(number, _)| *number);
+    Ok(findings.into_iter().map(|(_, finding)| finding).collect())
 }
+
+/// A listed name, and the number of its first line.
+type Spelling<'a> = (&'a [u8], u64);
+
+/// So many spellings of a name are told.
+const SPELLINGS_MAX: usize = 10;
 
 /// Longest line that mod_authn_otp reads whole.
 const LINE_MAX_OF_ANCESTOR: usize = 1000;

@@ -16,7 +16,7 @@ use super::record::{self, Record, RecordError};
 use super::rewrite::{self, HeadError};
 use super::slot::Extension;
 use super::stamp::Stamp;
-use super::{index, line};
+use super::{index, line, name};
 use crate::files::named;
 use crate::files::open::{Link, To, open};
 use crate::policy::{Limits, Server, Settings};
@@ -160,6 +160,20 @@ pub fn first_pragma_of(file: &File, user: &[u8]) -> std::io::Result<Option<u64>>
         number += 1;
         if first.is_none() && pragma::user_of(line).is_some_and(|about| about == user) {
             first = Some(number);
+        }
+    })?;
+    Ok(first)
+}
+
+/// The first listed name that is a twin of this one, and the number of its line.
+pub fn first_twin_of(file: &File, user: &[u8]) -> std::io::Result<Option<(Vec<u8>, u64)>> {
+    let key = name::key(user);
+    let (mut number, mut first) = (0, None);
+    index::for_each_line(file, |_, line| {
+        number += 1;
+        if first.is_none() {
+            let twin = line::user_of(line).filter(|&listed| listed != user && name::key(listed) == key);
+            first = twin.map(|twin| (twin.to_vec(), number));
         }
     })?;
     Ok(first)

@@ -16,19 +16,20 @@ use parking_lot::{Mutex, RwLock};
 use super::access::Access;
 use super::companion;
 use super::fault::Fault;
-use super::index::{self, Index, Table};
+use super::index::{Index, Near, Table};
 use super::journal::{
     self, Basis, Header, Journal, JournalId, Safety, SlotWrite, is_replacing, read_as_far_as_possible,
 };
 use super::lock::{Locked, Paths};
 use super::open_files::OpenFiles;
+use super::pragma::Pragma;
 use super::progress::{Device, Seen};
 use super::record::{self, Layout, RecordError};
 use super::shared_index::{self, SHARED_FROM, SharedIndex};
 use super::stamp::Stamp;
 use super::tries::TriesFile;
 use super::watch::{Sight, Watch};
-use super::{limits, line, lock, pragma, rewrite, slot};
+use super::{limits, line, lock, name, pragma, rewrite, slot};
 use crate::files::named;
 use crate::files::open::{Link, To, open};
 use crate::gate::{Found, Moment, Store, Transaction, UnreadableLine};
@@ -549,24 +550,18 @@ fn find(file: &File, index: &Index, user: &[u8], zone: &TimeZone) -> io::Result<
     let mut entry = Entry::default();
     let mut unreadable = Vec::new();
     let mut spots = Vec::new();
-    let mut looks_like = false;
-    let Some(offsets) = index.lines_of(user)? else { return Ok(None) };
+    let Some(near) = index.near(user)? else { return Ok(None) };
     // Reading thousands of them would hold up everybody.
-    if offsets.len() > LINES_MAX {
+    if near.own.len() > LINES_MAX {
         entry.too_many_lines = true;
         return Ok(Some(Listing { entry, unreadable, spots }));
     }
-    for offset in offsets {
+    for &offset in &near.own {
         let Some(line) = read_line(file, offset)? else { return Ok(None) };
-        if pragma::is_pragma(&line) && index.takes_for_everybodys(user) {
-            continue;
-        }
-        let Some(name) = line::user_of(&line) else { return Ok(None) };
-        if name != user {
-            if !index.is_near(name, user) {
+        if line::user_of(&line) != Some(user) {
+            if !index.is_near(&line, user) {
                 return Ok(None);
             }
-            looks_like |= index::fold(name) == index::fold(user);
             continue;
         }
         match record::parse(&line, zone) {
@@ -581,8 +576,45 @@ fn find(file: &File, index: &Index, user: &[u8], zone: &TimeZone) -> io::Result<
             }
         }
     }
-    entry.differs_only_in_case_or_blanks = entry.lines.is_empty() && !entry.unreadable && looks_like;
+    if entry.lines.is_empty() && !entry.unreadable {
+        let Some(is_twin) = is_twin(file, index, user, near)? else { return Ok(None) };
+        entry.is_twin = is_twin;
+    }
     Ok(Some(Listing { entry, unreadable, spots }))
+}
+
+/// Whether a listed name, of which there is no line in `near`, is a twin of this one, and no line says that they are two
+/// people's. `None`: the index is out of date.
+fn is_twin(file: &File, index: &Index, user: &[u8], near: Near) -> io::Result<Option<bool>> {
+    let key = name::key(user);
+    let near = if *key == *user { Some(near) } else { index.near(&key)? };
+    let Some(Near { own, twins }) = near else { return Ok(None) };
+    for offset in own.into_iter().chain(twins) {
+        let Some(line) = read_line(file, offset)? else { return Ok(None) };
+        if line::user_of(&line).is_some_and(|listed| name::key(listed) == key) {
+            return Ok(is_apart(file, index, user)?.map(|is_apart| !is_apart));
+        }
+        if !index.is_near(&line, &key) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(false))
+}
+
+fn is_apart(file: &File, index: &Index, user: &[u8]) -> io::Result<Option<bool>> {
+    let Some(offsets) = index.apart_lines(user)? else { return Ok(None) };
+    for offset in offsets {
+        let Some(line) = read_line(file, offset)? else { return Ok(None) };
+        if let Some(Ok(Pragma::Apart(name))) = pragma::parse(&line)
+            && name == user
+        {
+            return Ok(Some(true));
+        }
+        if !index.is_near_apart(&line, user) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(false))
 }
 
 /// The line at an offset, without its end. `None`: no line begins there.

@@ -1,37 +1,42 @@
 //! Where a user's lines are: from a name to offsets in the file.
 //!
-//! Keys are hashes of *folded* names (blanks trimmed, Unicode lower case), so that one look-up finds both the
-//! user and a name that only looks like theirs. An offset is a hint: whoever follows it checks the line there. That
-//! a name is *not* there, the index says by itself; so each part of it carries a checksum, and which state of the
-//! file it holds for is the business of [`super::shared_index`] and [`super::file`].
+//! Each line has an entry under its user's name, byte for byte. Of the lines whose users have one key ([`super::name`]) and
+//! are spelt otherwise than it, one more entry, of the first of them, stands under that key: enough to know a twin, however
+//! many there are. Both kinds of entries of one word are in one place, so that one look-up finds a user, or that a name
+//! isn't listed and whether a twin is. An offset is a hint: whoever follows it checks the line there. That a name is *not*
+//! there, the index says by itself; so each part of it carries a checksum, and which state of the file it holds for is
+//! the business of [`super::shared_index`] and [`super::file`].
 //!
 //! The lines for us alone that concern all logins ([`super::pragma`]) have entries under a key of their own: whoever uses
-//! an index that somebody else has built finds them as surely as a user's lines.
+//! an index that somebody else has built finds them as surely as a user's lines. So has, by its name, one line that says
+//! whom a name that looks like a listed one belongs to.
 //!
 //! ```text
 //! bucket   sum (4)  count, or'ed with GOES_ON (4)  entries (63 of 8, in the order of their lines)
-//! entry    upper 24 bits of the name's hash | offset of the line (40 bits)
+//! entry    upper 24 bits of the hash | offset of the line (40 bits)
 //! ```
 //!
-//! A bucket that is full goes on in the next one. A table has room for half as many again as there are lines, so
+//! A bucket that is full goes on in the next one. A table has room for half as many again as there are entries, so
 //! that a look-up nearly always reads a single bucket: one `pread` where the table is a file.
 
-use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fs::File;
-use std::hash::Hasher as _;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use memchr::{memchr, memchr_iter};
+use memchr::memchr;
 use siphasher::sip::SipHasher13;
 
 use super::journal::read_as_far_as_possible;
-use super::pragma::Kind;
-use super::{line, pragma};
+use super::pragma::{Kind, Pragma};
+use super::{line, name, pragma};
 use crate::token::LINES_MAX;
 
 /// Offsets up to 1 TiB, beside 24 bits of the hash.
 const OFFSET_BITS: u32 = 40;
+/// The bits of a hash that stand in an entry.
+const TAG: u64 = !0 << OFFSET_BITS;
 const CHUNK: usize = 1 << 18;
 
 /// Bytes of a bucket: a sector, and an eighth of a page.
@@ -54,16 +59,28 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    fn for_lines(lines: u64) -> io::Result<Shape> {
+    fn for_entries(entries: u64) -> io::Result<Shape> {
         let mut keys = [0; 16];
         getrandom::fill(&mut keys).map_err(|_| io::Error::other("the system has no random bytes"))?;
         let key = |half: &[u8]| u64::from_ne_bytes(half.try_into().expect("eight bytes"));
-        Ok(Shape { keys: [key(&keys[..8]), key(&keys[8..])], buckets: lines / ENTRIES_MEAN + 1 })
+        Ok(Shape { keys: [key(&keys[..8]), key(&keys[8..])], buckets: entries / ENTRIES_MEAN + 1 })
     }
 
     fn hash(&self, name: &[u8]) -> u64 {
         let mut hash = SipHasher13::new_with_keys(self.keys[0], self.keys[1]);
-        hash.write(&fold(name));
+        hash.write(name);
+        hash.finish()
+    }
+
+    /// Of the twins of a key: in its bucket, told by the other bits.
+    fn hash_of_twins(&self, key: &[u8]) -> u64 {
+        self.hash(key) ^ TAG
+    }
+
+    /// Of a line that says whose a name is.
+    fn hash_of_apart(&self, name: &[u8]) -> u64 {
+        let mut hash = SipHasher13::new_with_keys(self.keys[0], !self.keys[1]);
+        hash.write(name);
         hash.finish()
     }
 
@@ -73,11 +90,24 @@ impl Shape {
         SipHasher13::new_with_keys(!self.keys[0], self.keys[1]).finish()
     }
 
-    fn hash_of_line(&self, line: &[u8]) -> Option<u64> {
-        if pragma::is_pragma(line) {
-            return Kind::of(line)?.concerns_everybody().then(|| self.hash_of_everybodys());
+    /// Under what a line is to be found.
+    fn places_of(&self, line: &[u8]) -> Places {
+        if !pragma::is_pragma(line) {
+            let Some(user) = line::user_of(line) else { return Places::default() };
+            let key = name::key(user);
+            let twins = (*key != *user).then(|| self.hash_of_twins(&key));
+            return Places { all: Some(self.hash(user)), first: twins };
         }
-        line::user_of(line).map(|user| self.hash(user))
+        match Kind::of(line) {
+            Some(kind) if kind.concerns_everybody() => {
+                Places { all: Some(self.hash_of_everybodys()), first: None }
+            }
+            Some(Kind::Apart) => match pragma::parse(line) {
+                Some(Ok(Pragma::Apart(user))) => Places { all: None, first: Some(self.hash_of_apart(&user)) },
+                _ => Places::default(),
+            },
+            _ => Places::default(),
+        }
     }
 
     /// By the hash's lower half; its upper bits stand in the entries.
@@ -93,6 +123,15 @@ impl Shape {
         sum.update(&bucket[4..]);
         sum.finalize()
     }
+}
+
+/// The hashes of a line's entries.
+#[derive(Default)]
+struct Places {
+    /// Where every such line has one.
+    all: Option<u64>,
+    /// Where the first such line has one.
+    first: Option<u64>,
 }
 
 fn count_of(bucket: &Bucket) -> (usize, bool) {
@@ -129,7 +168,7 @@ impl Table {
         if offset >= 1 << OFFSET_BITS {
             return Err(io::Error::other("the file is larger than 1 TiB"));
         }
-        let entry = (hash >> OFFSET_BITS << OFFSET_BITS) | offset;
+        let entry = (hash & TAG) | offset;
         let mut number = self.shape.bucket_of(hash) as usize;
         let mut alike = 0;
         for _ in 0..self.buckets.len() {
@@ -160,20 +199,44 @@ impl Table {
         }
     }
 
-    /// Reads the whole users file, twice: the table's size comes first, so that nothing else has to be kept.
+    /// Reads the whole users file, twice: the table's size comes first, so that little else has to be kept.
     pub(super) fn build(file: &File) -> io::Result<Table> {
-        let mut table = Table::new(Shape::for_lines(count_lines(file)?)?);
+        Table::of_shape(file, Shape::for_entries(count_entries(file)?)?)
+    }
+
+    fn of_shape(file: &File, shape: Shape) -> io::Result<Table> {
+        let mut table = Table::new(shape);
         let mut result = Ok(());
+        let mut known = HashSet::with_hasher(BuildHasherDefault::<AsItIs>::default());
         for_each_line(file, |offset, line| {
-            if let Some(hash) = table.shape.hash_of_line(line)
-                && result.is_ok()
-            {
-                result = table.insert(hash, offset);
+            let Places { all, first } = shape.places_of(line);
+            for hash in all.into_iter().chain(first.filter(|&hash| known.insert(hash))) {
+                if result.is_ok() {
+                    result = table.insert(hash, offset);
+                }
             }
         })?;
         result?;
         table.seal();
         Ok(table)
+    }
+}
+
+/// For what is a keyed hash already.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("hashes are u64");
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -241,78 +304,108 @@ impl Index {
         Ok((is_sealed && count_of(&bucket).0 <= ENTRIES_MAX).then_some(bucket))
     }
 
-    /// Whether a line of that name can stand where this index says that `user` has one. If not, lines have moved.
-    pub(super) fn is_near(&self, name: &[u8], user: &[u8]) -> bool {
-        self.shape.hash(name) >> OFFSET_BITS == self.shape.hash(user) >> OFFSET_BITS
+    /// Where the lines of a user probably are; of more than [`LINES_MAX`], some. And those of twins of that name if it is a key. `None`: the index is
+    /// gone; another one stands in its place, or a broken one.
+    pub fn near(&self, user: &[u8]) -> io::Result<Option<Near>> {
+        let hash = self.shape.hash(user);
+        let mut near = Near::default();
+        let is_whole = self.for_each_with(hash, |entry, offset| {
+            if entry == hash & TAG {
+                near.own.push(offset);
+            } else if entry == !hash & TAG {
+                near.twins.push(offset);
+            }
+        })?;
+        // What goes on beyond the last bucket goes on in the first.
+        near.own.sort_unstable();
+        Ok(is_whole.then_some(near))
     }
 
-    /// Offsets, in file order, of lines whose folded name is probably that of `user`; of more than [`LINES_MAX`], some.
-    /// `None`: the index is gone; another one stands in its place, or a broken one.
-    pub fn lines_of(&self, user: &[u8]) -> io::Result<Option<Vec<u64>>> {
-        self.lines_with(self.shape.hash(user), LINES_MAX)
+    /// Where one line probably is that says whose a name is.
+    pub(super) fn apart_lines(&self, name: &[u8]) -> io::Result<Option<Vec<u64>>> {
+        self.lines_with(self.shape.hash_of_apart(name))
     }
 
-    /// The same of lines for us alone that probably concern everybody.
+    /// Where lines for us alone probably are that concern everybody.
     pub(super) fn everybodys_lines(&self) -> io::Result<Option<Vec<u64>>> {
-        self.lines_with(self.shape.hash_of_everybodys(), usize::MAX)
+        self.lines_with(self.shape.hash_of_everybodys())
     }
 
-    /// Whether a user's lines may be among those that concern everybody, and the other way round, by chance.
-    pub(super) fn takes_for_everybodys(&self, user: &[u8]) -> bool {
-        self.shape.hash(user) >> OFFSET_BITS == self.shape.hash_of_everybodys() >> OFFSET_BITS
+    /// Whether a line can stand where this index says that a user, or one of their twins, has one. If not, lines have moved.
+    pub(super) fn is_near(&self, line: &[u8], user: &[u8]) -> bool {
+        let hash = self.shape.hash(user);
+        self.is_under(line, hash) || self.is_under(line, hash ^ TAG)
     }
 
-    /// Those in a bucket after more than `enough` aren't looked for.
-    fn lines_with(&self, hash: u64, enough: usize) -> io::Result<Option<Vec<u64>>> {
-        let mut number = self.shape.bucket_of(hash);
+    /// The same of a line that says whose a name is.
+    pub(super) fn is_near_apart(&self, line: &[u8], name: &[u8]) -> bool {
+        self.is_under(line, self.shape.hash_of_apart(name))
+    }
+
+    /// The same of a line that concerns everybody.
+    pub(super) fn is_near_everybodys(&self, line: &[u8]) -> bool {
+        self.is_under(line, self.shape.hash_of_everybodys())
+    }
+
+    /// By the bits that entries have: other lines may have them by chance.
+    fn is_under(&self, line: &[u8], hash: u64) -> bool {
+        let Places { all, first } = self.shape.places_of(line);
+        all.into_iter().chain(first).any(|place| place & TAG == hash & TAG)
+    }
+
+    fn lines_with(&self, hash: u64) -> io::Result<Option<Vec<u64>>> {
         let mut offsets = Vec::new();
+        let is_whole = self.for_each_with(hash, |entry, offset| {
+            if entry == hash & TAG {
+                offsets.push(offset);
+            }
+        })?;
+        offsets.sort_unstable();
+        Ok(is_whole.then_some(offsets))
+    }
+
+    /// Calls back with each entry's bits and offset where those of a hash are. Whether all were there.
+    fn for_each_with(&self, hash: u64, mut each: impl FnMut(u64, u64)) -> io::Result<bool> {
+        let mut number = self.shape.bucket_of(hash);
         for _ in 0..self.shape.buckets {
             let Some(bucket) = self.bucket(number)? else {
                 self.spoil();
-                return Ok(None);
+                return Ok(false);
             };
-            let of_name = entries(&bucket).filter(|&entry| is_of(entry, hash));
-            offsets.extend(of_name.map(|entry| entry & ((1 << OFFSET_BITS) - 1)));
-            let (_, goes_on) = count_of(&bucket);
-            if !goes_on || offsets.len() > enough {
+            for entry in entries(&bucket) {
+                each(entry & TAG, entry & !TAG);
+            }
+            if !count_of(&bucket).1 {
                 break;
             }
             number = (number + 1) % self.shape.buckets;
         }
-        // What goes on beyond the last bucket goes on in the first.
-        offsets.sort_unstable();
-        Ok(Some(offsets))
+        Ok(true)
     }
 }
 
-/// A name as a careless directory might compare it: without blanks around it, in Unicode lower case. Bytes that
-/// are no UTF-8 are folded as ASCII.
-pub fn fold(name: &[u8]) -> Cow<'_, [u8]> {
-    if !name.is_ascii()
-        && let Ok(text) = str::from_utf8(name)
-    {
-        return Cow::Owned(text.trim().to_lowercase().into_bytes());
-    }
-    let trimmed = name.trim_ascii();
-    if trimmed.iter().any(u8::is_ascii_uppercase) {
-        Cow::Owned(trimmed.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(trimmed)
-    }
+/// Offsets of lines that a look-up has found.
+#[derive(Debug, Default)]
+pub struct Near {
+    /// Of lines that probably have the name, in file order.
+    pub own: Vec<u64>,
+    /// Of a line whose user's key the name probably is, though it is spelt otherwise.
+    pub twins: Vec<u64>,
 }
 
-/// At least as many lines as there are, counting those that are nobody's.
-fn count_lines(file: &File) -> io::Result<u64> {
-    let mut buffer = vec![0; CHUNK];
-    let (mut lines, mut at) = (1, 0);
-    loop {
-        let read = read_as_far_as_possible(file, &mut buffer, at)?;
-        lines += memchr_iter(b'\n', &buffer[..read]).count() as u64;
-        at += read as u64;
-        if read < buffer.len() {
-            return Ok(lines);
-        }
-    }
+/// At least as many as there are: one of each line, and of each whose user may be spelt otherwise than its key.
+fn count_entries(file: &File) -> io::Result<u64> {
+    let mut entries = 1;
+    for_each_line(file, |_, line| {
+        let is_plain =
+            |name: &[u8]| name.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_'));
+        entries += match line::user_of(line) {
+            Some(name) if is_plain(name) => 1,
+            Some(_) => 2,
+            None => u64::from(pragma::is_pragma(line)),
+        };
+    })?;
+    Ok(entries)
 }
 
 /// Calls back for each line, with its offset and without its line end. Lines beyond the record limit are cut:
@@ -364,15 +457,64 @@ mod tests {
         file
     }
 
+    fn own(index: &Index, user: &[u8]) -> Vec<u64> {
+        index.near(user).unwrap().unwrap().own
+    }
+
     #[test]
-    fn lines_are_found_by_folded_name_in_file_order() {
-        let file = file_of(b"# c\nHOTP alice - 00\n\nHOTP Alice - 00\nHOTP bob - 00\nHOTP alice - 01");
+    fn lines_are_found_by_name_in_file_order_and_one_of_all_twins_by_their_key() {
+        let file = file_of(
+            b"# c\nHOTP alice - 00\n\nHOTP Alice - 00\nHOTP ALICE - 00\nHOTP alice - 01\nHOTP Bob - 00\nHOTP Bob - 01\nHOTP J\xd6RG - 00",
+        );
         let index = Index::build(&file).unwrap();
-        let lines_of = |user: &[u8]| index.lines_of(user).unwrap().unwrap();
-        assert_eq!(lines_of(b"alice"), [4, 21, 51]);
-        assert_eq!(lines_of(b" ALICE "), [4, 21, 51]);
-        assert_eq!(lines_of(b"bob"), [37]);
-        assert_eq!(lines_of(b"carol"), [0u64; 0]);
+        let near = |user: &[u8]| {
+            let Near { own, twins } = index.near(user).unwrap().unwrap();
+            (own, twins)
+        };
+        assert_eq!(near(b"alice"), (vec![4, 53], vec![21]));
+        assert_eq!(near(b"Alice"), (vec![21], vec![]));
+        assert_eq!(near(b"ALICE"), (vec![37], vec![]));
+        assert_eq!(near(b"Bob"), (vec![69, 83], vec![]));
+        assert_eq!(near(b"bob"), (vec![], vec![69]));
+        assert_eq!(near(b"jorg"), (vec![], vec![97]));
+        assert_eq!(near(b"carol"), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_line_that_says_whose_a_name_is_is_found_by_that_name_if_it_is_right() {
+        let file = file_of(
+            b"#@ apart Jos%C3%A9\n#@ apart Jos%C3%A9\n#@ apart bob x\n#@apart carol\nHOTP dora - 00\n",
+        );
+        let index = Index::build(&file).unwrap();
+        let lines_of = |name: &str| index.apart_lines(name.as_bytes()).unwrap().unwrap();
+        assert_eq!(lines_of("Jos\u{e9}"), [0]);
+        for name in ["jose", "Jose\u{301}", "Jos%C3%A9", "bob", "carol", "dora", ""] {
+            assert_eq!(lines_of(name), [0u64; 0], "{name}");
+        }
+    }
+
+    /// Else whoever may add users could make one of them slow.
+    #[test]
+    fn a_look_up_among_thousands_of_twins_reads_no_more_than_one_bucket() {
+        let names: Vec<String> = (0..1u32 << 12)
+            .map(|bits| (0..12).map(|i| if bits >> i & 1 == 1 { 'A' } else { 'a' }).collect())
+            .collect();
+        let mut content = String::new();
+        let offsets: Vec<u64> = names
+            .iter()
+            .map(|name| {
+                content += &format!("HOTP {name} - 00\n#@ apart {name}\n");
+                content.len() as u64 - 2 * name.len() as u64 - 21
+            })
+            .collect();
+        let index = Index::build(&file_of(content.as_bytes())).unwrap();
+        for (name, offset) in names.iter().zip(offsets) {
+            let near = index.near(name.as_bytes()).unwrap().unwrap();
+            assert_eq!(near.own, [offset]);
+            assert!(near.twins.len() <= 1);
+        }
+        let Place::Memory(buckets) = &index.place else { unreachable!() };
+        assert!(buckets.iter().all(|bucket| !count_of(bucket).1), "no bucket is full");
     }
 
     #[test]
@@ -382,9 +524,9 @@ mod tests {
         );
         let index = Index::build(&file).unwrap();
         assert_eq!(index.everybodys_lines().unwrap().unwrap(), [0, 57, 68]);
-        assert_eq!(index.lines_of(b"limits").unwrap().unwrap(), [40]);
+        assert_eq!(own(&index, b"limits"), [40]);
         for name in ["", "#@", "max_offset=4", "bob", "allow", "free"] {
-            assert_eq!(index.lines_of(name.as_bytes()).unwrap().unwrap(), [0u64; 0], "{name}");
+            assert_eq!(own(&index, name.as_bytes()), [0u64; 0], "{name}");
         }
     }
 
@@ -397,17 +539,13 @@ mod tests {
         let limits = "#@ limits max_offset=1\n";
         let content = format!("{limits}HOTP {name} - 00\nHOTP other - 00\n");
         let file = file_of(content.as_bytes());
-        let mut table = Table::new(shape);
-        for_each_line(&file, |offset, line| {
-            table.insert(shape.hash_of_line(line).unwrap(), offset).unwrap();
-        })
-        .unwrap();
-        table.seal();
+        let table = Table::of_shape(&file, shape).unwrap();
         let index = Index::in_memory(table);
         let both = [0, limits.len() as u64];
-        assert_eq!(index.lines_of(name.as_bytes()).unwrap().unwrap(), both);
+        assert_eq!(own(&index, name.as_bytes()), both);
         assert_eq!(index.everybodys_lines().unwrap().unwrap(), both);
-        assert!(index.takes_for_everybodys(name.as_bytes()) && !index.takes_for_everybodys(b"other"));
+        assert!(index.is_near_everybodys(format!("HOTP {name} - 00").as_bytes()));
+        assert!(!index.is_near_everybodys(b"HOTP other - 00"));
         let read =
             |file: &File| super::super::limits::read(file, &index, std::path::Path::new("users")).unwrap();
         let expected = crate::policy::Limits::parse([&b"max_offset=1"[..]].into_iter()).unwrap();
@@ -442,7 +580,7 @@ mod tests {
             let entries: usize = table.buckets.iter().map(|bucket| count_of(bucket).0).sum();
             // Whoever comes through the same buckets has no longer way than this.
             assert!(entries <= LINES_MAX + ENTRIES_MAX, "{entries} of {count}");
-            let found = Index::in_memory(table).lines_of(b"alice").unwrap().unwrap();
+            let found = own(&Index::in_memory(table), b"alice");
             if count <= LINES_MAX {
                 let expected: Vec<u64> = (0..count as u64).map(|i| i * 16).collect();
                 assert_eq!(found, expected);
@@ -467,7 +605,7 @@ mod tests {
             let index = Index::build(&file_of(content.as_bytes())).unwrap();
             for i in 0..1000 {
                 let line = format!("HOTP user{i} ");
-                let found = index.lines_of(format!("user{i}").as_bytes()).unwrap().unwrap();
+                let found = own(&index, format!("user{i}").as_bytes());
                 assert!(found.iter().any(|&offset| content[offset as usize..].starts_with(&line)), "user{i}");
             }
         }
@@ -487,12 +625,12 @@ mod tests {
             spoil(&mut table);
             let index = Index::in_memory(table);
             // Enough names for every bucket to be looked into.
-            let found = |i: u32| index.lines_of(format!("user{i}").as_bytes()).unwrap();
+            let found = |i: u32| index.near(format!("user{i}").as_bytes()).unwrap();
             assert!((0..1000).any(|i| found(i).is_none()));
         }
         let other = table();
         let index = Index::in_memory(Table { shape: table().shape, buckets: other.buckets });
-        assert_eq!(index.lines_of(b"alice").unwrap(), None);
+        assert!(index.near(b"alice").unwrap().is_none());
     }
 
     #[test]
@@ -503,10 +641,7 @@ mod tests {
         for i in 0..10_000 {
             let user = format!("user{i}");
             assert!(
-                index
-                    .lines_of(user.as_bytes())
-                    .unwrap()
-                    .unwrap()
+                own(&index, user.as_bytes())
                     .iter()
                     .any(|&offset| { content[offset as usize..].starts_with(&format!("HOTP {user} ")) })
             );

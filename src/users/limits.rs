@@ -8,7 +8,7 @@ use super::fault::Fault;
 use super::file::read_line;
 use super::index::Index;
 use super::pragma::Kind;
-use super::{line, pragma, rewrite};
+use super::{pragma, rewrite};
 use crate::policy::Limits;
 
 /// Reads them where the index has them. `None`: the index is out of date. A line at fault is a fault of the whole file:
@@ -19,10 +19,10 @@ pub(super) fn read(file: &File, index: &Index, path: &Path) -> io::Result<Option
     for offset in offsets {
         let Some(line) = read_line(file, offset)? else { return Ok(None) };
         if !Kind::of(&line).is_some_and(Kind::concerns_everybody) {
-            match line::user_of(&line) {
-                Some(user) if index.takes_for_everybodys(user) => continue,
-                _ => return Ok(None),
+            if index.is_near_everybodys(&line) {
+                continue;
             }
+            return Ok(None);
         }
         limits = match pragma::limits_with(limits, &line) {
             Ok(limits) => limits,

@@ -13,6 +13,7 @@
 //! - [`open_files`]: which files a process has open.
 //! - `progress`: noticing that the file was replaced by an older state.
 //! - [`leftovers`]: what killed processes have left.
+//! - [`name`]: which spellings others may take for one name.
 //! - [`index`]: where a user's lines are.
 //! - [`shared_index`]: how processes share that.
 //! - `limits`: what the file demands of all logins.
@@ -34,6 +35,7 @@ mod limits;
 pub mod line;
 pub mod localtime;
 pub mod lock;
+pub mod name;
 pub mod open_files;
 pub mod pragma;
 mod progress;

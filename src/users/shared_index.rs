@@ -8,7 +8,7 @@
 //! from memory (see [`super::file`]) costs no look-up at all.
 //!
 //! ```text
-//! 0     header   magic, sum, shape of the table, boot, state of the users file
+//! 0     header   magic, sum, shape of the table, boot, state of the users file, version of Unicode
 //! 512   table    see [`super::index`]
 //! ```
 //!
@@ -21,6 +21,8 @@
 //!   look-up finds what was built or notices, and a name that isn't found isn't there.
 //! - It is of no use after the machine has been restarted: it was never synced, and neither were times that a file
 //!   system had in memory.
+//! - Other versions of Unicode may take other names for twins. A table of another one isn't used; an earlier one is
+//!   overwritten, a later one left alone while it may be in use, so that two builds don't overwrite each other's in turns.
 //! - Who could write it could hide users. So it is guarded as all companions are, see [`super::companion`]. A file of
 //!   that name that isn't one of ours is left alone.
 //!
@@ -38,15 +40,16 @@ use super::companion;
 use super::index::{BUCKET_LEN, Bucket, Index, Shape, Table};
 use super::journal::{Basis, boot, read_as_far_as_possible};
 use super::lock::{LockedFile, kind_of_file_system};
+use super::name;
 use super::stamp::Stamp;
 
 /// Users files below this size have no such file: a table of each process's own is small, and quick to build.
 pub const SHARED_FROM: u64 = 1 << 20;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"OTPINDX2");
-/// Of tables without entries for the lines that concern everybody. Never used, and made anew; those who still write
-/// them leave ours alone and go without.
-const MAGIC_BEFORE: u64 = u64::from_le_bytes(*b"OTPINDX1");
+const MAGIC: u64 = u64::from_le_bytes(*b"OTPINDX3");
+/// Of tables without entries for the lines that concern everybody, and of those that know only of names that differ in case
+/// or blanks. Never used, and made anew; those who still write them leave ours alone and go without.
+const MAGICS_BEFORE: [u64; 2] = [u64::from_le_bytes(*b"OTPINDX1"), u64::from_le_bytes(*b"OTPINDX2")];
 /// A builder that takes longer than this isn't waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(1);
@@ -63,10 +66,11 @@ struct Header {
     shape: Shape,
     boot: u128,
     basis: Basis,
+    unicode: u64,
 }
 
 impl Header {
-    const WORDS: usize = 2 + 3 + 2 + 7 + 2;
+    const WORDS: usize = 2 + 3 + 2 + 7 + 2 + 1;
 
     fn to_bytes(self) -> Bucket {
         let (boot_high, boot_low) = ((self.boot >> 64) as u64, self.boot as u64);
@@ -74,6 +78,7 @@ impl Header {
         let mut words = vec![MAGIC, 0, keys[0], keys[1], buckets, boot_high, boot_low];
         words.extend(self.basis.stamp.words());
         words.extend([u64::from(self.basis.epoch.is_some()), self.basis.epoch.unwrap_or_default()]);
+        words.push(self.unicode);
         words[1] = sum(&words);
         let mut bytes = [0; BUCKET_LEN];
         for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
@@ -98,6 +103,7 @@ impl Header {
             shape: Shape { keys: [words[2], words[3]], buckets: words[4] },
             boot: u128::from(words[5]) << 64 | u128::from(words[6]),
             basis: Basis { stamp, epoch: (words[14] == 1).then_some(words[15]) },
+            unicode: words[16],
         })
     }
 }
@@ -168,7 +174,8 @@ impl SharedIndex {
 
     fn shape_if(&self, holds: &impl Fn(&Basis) -> bool) -> Option<Shape> {
         let header = Header::read(&self.file)?;
-        (header.boot == self.boot && header.shape.buckets > 0 && holds(&header.basis)).then_some(header.shape)
+        let is_ours = header.boot == self.boot && header.unicode == name::UNICODE_VERSION;
+        (is_ours && header.shape.buckets > 0 && holds(&header.basis)).then_some(header.shape)
     }
 
     /// Under the lock.
@@ -176,11 +183,16 @@ impl SharedIndex {
         if !is_index(&self.file)? {
             return Err(io::Error::other("a file of somebody else's"));
         }
+        if Header::read(&self.file)
+            .is_some_and(|header| header.boot == self.boot && header.unicode > name::UNICODE_VERSION)
+        {
+            return Err(io::Error::other("of a later version of Unicode"));
+        }
         // First of all what says that this is nobody's table, last what says whose it is.
         self.file.write_all_at(&nobodys(), 0)?;
         self.file.write_all_at(table.buckets.as_flattened(), BUCKET_LEN as u64)?;
         self.file.set_len((table.buckets.len() as u64 + 1) * BUCKET_LEN as u64)?;
-        let header = Header { shape: table.shape, boot: self.boot, basis };
+        let header = Header { shape: table.shape, boot: self.boot, basis, unicode: name::UNICODE_VERSION };
         self.file.write_all_at(&header.to_bytes(), 0)
     }
 }
@@ -189,7 +201,8 @@ impl SharedIndex {
 pub(super) fn is_index(file: &File) -> io::Result<bool> {
     let mut start = [0; 8];
     let len = read_as_far_as_possible(file, &mut start, 0)?;
-    Ok(len == 0 || [MAGIC, MAGIC_BEFORE].contains(&u64::from_le_bytes(start)))
+    let magic = u64::from_le_bytes(start);
+    Ok(len == 0 || magic == MAGIC || MAGICS_BEFORE.contains(&magic))
 }
 
 /// The header of a table that isn't to be used.
@@ -215,4 +228,54 @@ fn is_of_one_machine(file: &File) -> bool {
     const KINDS: [i64; 8] =
         [0xef53, 0x5846_5342, 0x9123_683e, 0x2fc1_2fc1, 0xf2f5_2010, 0xca45_1a4e, 0x0102_1994, 0x794c_7630];
     kind_of_file_system(file).is_some_and(|kind| KINDS.contains(&kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::users::name::UNICODE_VERSION;
+
+    #[test]
+    fn an_index_of_another_version_of_unicode_is_built_anew_or_left_alone_and_never_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("users");
+        let mut users = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+        users.write_all(b"HOTP alice - 00\n").unwrap();
+        let access = Access::of(&users).unwrap();
+        let at = directory.path().join("users.index");
+        let basis = Basis::now(Stamp::of(&users.metadata().unwrap()), None);
+        let is_built = || {
+            let mut is_built = false;
+            let index = SharedIndex::open(&at, &access).unwrap().find_or_build(
+                |_| true,
+                || {
+                    is_built = true;
+                    Ok(Some((Table::build(&users)?, basis)))
+                },
+            );
+            assert_eq!(index.unwrap().unwrap().near(b"alice").unwrap().unwrap().own, [0]);
+            is_built
+        };
+        assert!(is_built());
+        assert!(!is_built(), "used by the next one");
+        let header = || Header::read(&File::open(&at).unwrap()).unwrap();
+        let write = |header: Header| {
+            File::options().write(true).open(&at).unwrap().write_all_at(&header.to_bytes(), 0).unwrap();
+        };
+        let ours = header();
+        assert_eq!(ours.unicode, UNICODE_VERSION);
+
+        write(Header { unicode: UNICODE_VERSION - 1, ..ours });
+        assert!(is_built() && !is_built());
+        assert!(header().unicode == UNICODE_VERSION && header().shape != ours.shape, "overwritten");
+
+        write(Header { unicode: UNICODE_VERSION + 1, ..ours });
+        assert!(is_built() && is_built());
+        assert!(header().unicode == UNICODE_VERSION + 1 && header().shape == ours.shape, "left alone");
+
+        write(Header { unicode: UNICODE_VERSION + 1, boot: ours.boot ^ 1, ..ours });
+        assert!(is_built() && !is_built(), "nobody uses it any more");
+    }
 }

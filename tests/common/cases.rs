@@ -155,6 +155,9 @@ fn all() -> Vec<Case> {
         unknown_user_is_left_to_the_second_provider,
         listed_user_is_not_left_to_the_second_provider,
         name_that_differs_in_case_or_blanks_is_refused,
+        another_spelling_of_a_listed_name_is_refused,
+        listed_twins_are_two_users,
+        name_set_apart_is_left_to_the_second_provider,
         name_that_is_not_utf8,
         name_cannot_forge_a_log_line,
         empty_name_is_refused,
@@ -1261,6 +1264,72 @@ fn name_that_differs_in_case_or_blanks_is_refused() -> Case {
             }
         });
     })
+}
+
+fn another_spelling_of_a_listed_name_is_refused() -> Case {
+    let tokens = ["alice", "j\u{f6}rg", "\u{438}\u{432}\u{430}\u{43d}"].map(Token::hotp);
+    let names: [&[u8]; 15] = [
+        "\u{ff41}\u{ff4c}\u{ff49}\u{ff43}\u{ff45}".as_bytes(), // fullwidth
+        "\u{24d0}lice".as_bytes(),                             // circled
+        "\u{1d41a}lice".as_bytes(),                            // mathematical bold
+        "\u{e1}lice".as_bytes(),
+        "al\u{ad}ice".as_bytes(), // soft hyphen
+        b"al\xadice",
+        "ali\u{200d}ce".as_bytes(), // zero-width joiner
+        b"alice@",
+        b"\\alice",
+        "\u{ff3c}Alice\u{ff20}".as_bytes(),
+        b"alice\xa0",
+        "jo\u{308}rg".as_bytes(), // decomposed
+        b"j\xf6rg",               // Latin-1
+        b"jorg",
+        "\u{418}\u{306}\u{432}\u{430}\u{43d}".as_bytes(), // Йван
+    ];
+    let scope = scope(&tokens.each_ref());
+    let scope = names.iter().fold(scope, |scope, name| scope.second_provider(name, "opendoor"));
+    case(scope.set(Setting::FallThrough, "On"), move |at| {
+        at.users().stays_the_same(|| {
+            for name in names {
+                at.login(name, "opendoor").is(401, "unknown");
+                at.login(name, tokens[0].password(0)).is(401, "unknown");
+            }
+        });
+        let told = "another spelling of a listed name; if they are two people, add `#@ apart NAME` to the users file";
+        assert!(at.server().error_log().contains(&format!("{told}, user \"alice@\"")));
+        for token in &tokens {
+            at.login(token.user(), token.password(0)).is(200, "granted-fresh");
+        }
+    })
+}
+
+fn listed_twins_are_two_users() -> Case {
+    let [jose, other] = ["jose", "Jos\u{e9}"].map(|name| Token::hotp(name).pin(PIN));
+    case(scope(&[&jose, &other]), move |at| {
+        at.login(jose.user(), jose.password(0)).is(200, "granted-fresh");
+        at.login(other.user(), other.wrong_code()).is_denied();
+        at.login(other.user(), other.password(0)).is(200, "granted-fresh");
+        at.login("jos\u{e9}", jose.password(1)).is(401, "unknown");
+    })
+}
+
+fn name_set_apart_is_left_to_the_second_provider() -> Case {
+    let jose = Token::hotp("jose");
+    let refused: [&[u8]; 5] =
+        [b"Jose", b"Jos\xe9", "Jose\u{301}".as_bytes(), "JOS\u{c9}".as_bytes(), b"jose@"];
+    let scope = scope(&[&jose]).text("#@ apart Jos%C3%A9\n#@ apart Jose x\n#@apart jose@\n#@ apart jose\n");
+    let scope = scope.second_provider("Jos\u{e9}", "opendoor").second_provider("jose", "opendoor");
+    let scope = refused.iter().fold(scope, |scope, name| scope.second_provider(name, "opendoor"));
+    case(scope, move |at| {
+        at.login("Jos\u{e9}", "opendoor").is_status(200);
+        at.login("Jos\u{e9}", "closeddoor").is_denied();
+        at.login("Jos\u{e9}", jose.password(0)).is_denied();
+        for name in refused {
+            at.login(name, "opendoor").is(401, "unknown");
+        }
+        at.login("jose", "opendoor").is_denied();
+        at.login("jose", jose.password(0)).is(200, "granted-fresh");
+    })
+    .needs(Capability::NextProvider)
 }
 
 fn name_that_is_not_utf8() -> Case {

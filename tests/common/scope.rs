@@ -37,7 +37,7 @@ pub struct Scope {
     /// Credentials are asked for by Digest instead of Basic.
     pub digest: bool,
     /// Users and passwords of a second provider, asked after otpgate.
-    pub second_provider: Vec<(String, String)>,
+    pub second_provider: Vec<(Vec<u8>, String)>,
     /// Lines of the file that checks PINs marked `+`.
     pub pin_file: String,
     /// More of the server's own configuration language, inside the section.
@@ -110,8 +110,8 @@ impl Scope {
         self
     }
 
-    pub fn second_provider(mut self, user: &str, password: &str) -> Scope {
-        self.second_provider.push((user.to_owned(), password.to_owned()));
+    pub fn second_provider(mut self, user: impl AsRef<[u8]>, password: &str) -> Scope {
+        self.second_provider.push((user.as_ref().to_vec(), password.to_owned()));
         self.secrets.push(password.to_owned());
         self
     }

@@ -390,8 +390,9 @@ pub fn prepare(root: &Root, scopes: &[Scope]) {
         }
         if !scope.second_provider.is_empty() {
             let lines = scope.second_provider.iter();
-            let lines = lines.map(|(user, password)| scope::htpasswd_line(user, password));
-            root.write(second_path(root, scope), lines.collect::<String>());
+            let lines = lines
+                .map(|(user, password)| [&user[..], scope::htpasswd_line("", password).as_bytes()].concat());
+            root.write(second_path(root, scope), lines.collect::<Vec<_>>().concat());
         }
         if !scope.pin_file.is_empty() {
             let pins = root.write(pins_path(root, scope), &scope.pin_file);
