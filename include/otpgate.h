@@ -31,7 +31,7 @@ extern "C" {
 #endif
 
 /* Raised whenever a struct or a meaning below changes. otpgate_gate_new() refuses another number. */
-#define OTPGATE_API_VERSION 1
+#define OTPGATE_API_VERSION 2
 
 /* Bytes with a length; same layout as nginx's ngx_str_t. Not terminated by NUL. */
 typedef struct otpgate_str {
@@ -117,7 +117,7 @@ typedef struct otpgate_settings {
  * again. Plain memory, zeroed by the server when the request begins, one per client request: all its
  * sub-requests and redirects share it. No two threads may pass the same one at the same time.
  */
-#define OTPGATE_MEMORY_WORDS 24
+#define OTPGATE_MEMORY_WORDS 96
 typedef struct otpgate_memory {
     uint64_t opaque[OTPGATE_MEMORY_WORDS];
 } otpgate_memory;

@@ -49,7 +49,7 @@ pub struct Policy {
     pub pin_fake_basic: bool,
     /// Seconds for which a PIN found right by a slow hash is remembered.
     pub pin_cache_hashed: u32,
-    /// Seconds for which a PIN marked `+` and found right elsewhere is remembered.
+    /// Seconds for which a PIN marked `+` and found right in a PIN file is remembered.
     pub pin_cache_external: u32,
     /// Which of these are defaults.
     pub unset: Unset,
@@ -63,6 +63,19 @@ pub struct Unset {
     pub max_linger: bool,
     pub max_failures: bool,
     pub lockout: bool,
+}
+
+impl Policy {
+    /// Whether the same attempt comes to the same by both. The rest says what is done once it is decided.
+    pub fn decides_like(&self, other: &Policy) -> bool {
+        let deciding = |policy: &Policy| Policy {
+            pin_fake_basic: false,
+            pin_cache_hashed: 0,
+            pin_cache_external: 0,
+            ..*policy
+        };
+        deciding(self) == deciding(other)
+    }
 }
 
 /// How a server that speaks HTTP authentication through us asks for credentials.
@@ -467,12 +480,12 @@ impl<'a> Settings<'a> {
             allow_hex: value(&self.allow_hex).unwrap_or(true),
             pin_fake_basic: value(&self.pin_fake_basic).unwrap_or(false),
             pin_cache_hashed: pin_cache.unwrap_or(DEFAULT_PIN_CACHE),
-            // What others check, they may remember themselves; the hashes of a PIN file are checked by us.
-            pin_cache_external: pin_cache.unwrap_or(if self.pin_file.is_some() {
-                DEFAULT_PIN_CACHE
+            // Providers have settings that we don't see, and caches of their own.
+            pin_cache_external: if self.pin_file.is_some() {
+                pin_cache.unwrap_or(DEFAULT_PIN_CACHE)
             } else {
                 0
-            }),
+            },
             unset: Unset {
                 max_offset: self.max_offset.is_none(),
                 max_linger: self.max_linger.is_none(),

@@ -31,6 +31,11 @@ impl PinSource for HostPins<'_> {
         }
     }
 
+    /// The same name may mean other settings in the next section.
+    fn is_known_by_identity(&self) -> bool {
+        false
+    }
+
     fn check(&self, user: &[u8], pin: &[u8]) -> PinAnswer {
         let Some(check_pin) = self.host.check_pin else { return PinAnswer::NoSource };
         // SAFETY: as for `log`; both strings outlive the call.

@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_int, c_void};
 use crate::gate::Judged;
 
 /// Version of the structs and meanings.
-pub const OTPGATE_API_VERSION: u32 = 1;
+pub const OTPGATE_API_VERSION: u32 = 2;
 
 /// Names and defaults of Apache httpd.
 pub const OTPGATE_APACHE: c_int = 1;
@@ -104,7 +104,7 @@ pub struct otpgate_zone {
 /// Words in [`otpgate_settings`].
 pub const OTPGATE_SETTINGS_WORDS: usize = 128;
 /// Words in [`otpgate_memory`].
-pub const OTPGATE_MEMORY_WORDS: usize = 24;
+pub const OTPGATE_MEMORY_WORDS: usize = 96;
 /// Bytes in [`otpgate_answer::user`].
 pub const OTPGATE_USER_MAX: usize = 255;
 /// Bytes in [`otpgate_answer::upstream`].
@@ -134,7 +134,8 @@ const _: () = {
 impl otpgate_memory {
     /// The memory as what it is. All zero is "nothing known": bools are false, numbers are 0.
     pub fn judged(&mut self) -> &mut Judged {
-        // SAFETY: size and alignment are checked above. The bytes are all zero, which is a valid Judged, or were
+        // SAFETY: size and alignment are checked above. The bytes are all zero, which is a valid Judged (its parts are
+        // numbers, bools, and options and enums of such, of which 0 is always a valid tag), or were
         // left by an earlier call through this very reference; the header gives them to nobody else.
         unsafe { &mut *self.opaque.as_mut_ptr().cast::<Judged>() }
     }

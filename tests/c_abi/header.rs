@@ -104,7 +104,7 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
         }
         otpgate_zone { memory: *mut c_void, size: usize, mutex: *mut c_void }
         otpgate_settings { opaque: [u64; 128usize] }
-        otpgate_memory { opaque: [u64; 24usize] }
+        otpgate_memory { opaque: [u64; 96usize] }
         otpgate_login {
             settings: *const otpgate_settings,
             user: otpgate_str,
