@@ -326,7 +326,7 @@ pub const SETTINGS: &[Setting] = &[
         apache: Some(c"OTPAuthPINCache"),
         nginx: Some(c"auth_otp_pin_cache"),
         limit: None,
-        usage: c"seconds for which a PIN found right is remembered, 0: not at all",
+        usage: c"seconds for which a PIN that we have found right (a hash, a PIN file) is remembered, 0: not at all",
         take: |settings, words| words.put(&mut settings.pin_cache, words.number(0, MAX_SECONDS)),
     },
     Setting {

@@ -204,6 +204,9 @@ pub unsafe extern "C" fn otpgate_basic(
             return Reply::Decided(refused);
         }
         let attempt = Login { user: call.user, password, address: call.address };
+        if login.is_part != 0 && !call.file.has_granted(&attempt, call.judged.as_deref()) {
+            return Reply::Decided(Answer::no_part());
+        }
         let policy = call.settings.policy(call.gate.server);
         with_pins((call.gate, call.settings, call.log), login.request, |pins| {
             Reply::Decided(call.file.basic(&policy, &attempt, pins, call.judged, call.log))
@@ -232,6 +235,9 @@ pub unsafe extern "C" fn otpgate_basic_now(
             return Some(Reply::Decided(refused));
         }
         let attempt = Login { user: call.user, password, address: call.address };
+        if login.is_part != 0 && !call.file.has_granted(&attempt, call.judged.as_deref()) {
+            return Some(Reply::Decided(Answer::no_part()));
+        }
         let policy = call.settings.policy(call.gate.server);
         with_pins((call.gate, call.settings, call.log), login.request, |pins| {
             call.file

@@ -154,6 +154,7 @@ pub struct otpgate_login {
     pub memory: *mut otpgate_memory,
     pub request: *mut c_void,
     pub log_level: c_int,
+    pub is_part: c_int,
     pub moment: u64,
 }
 
@@ -171,6 +172,7 @@ pub struct otpgate_digest {
     pub memory: *mut otpgate_memory,
     pub request: *mut c_void,
     pub log_level: c_int,
+    pub is_part: c_int,
     pub moment: u64,
     pub target: otpgate_str,
     pub zone: *const otpgate_zone,

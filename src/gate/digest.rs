@@ -205,6 +205,14 @@ impl<S: Store> Gate<S> {
         Some(presented.decided(self.digest_answer(policy, &login, judged, &decision, &found, ha1)))
     }
 
+    /// See [`Gate::has_granted`].
+    pub fn has_granted_digest(&self, request: &DigestRequest<'_>, judged: Option<&Judged>) -> bool {
+        let Ok(presented) = request.well_formed() else { return false };
+        let login = presented.login(request);
+        let recalled = judged.and_then(|judged| judged.recall(&self.digest_mark(&login), &login.address));
+        recalled.is_some_and(|recalled| recalled.verdict == Verdict::Granted)
+    }
+
     /// What was decided about the same request before, and whether there is anything to decide. `Err(None)`: not to be
     /// found out in this turn.
     fn begin(

@@ -149,6 +149,11 @@ impl Answer {
         Answer { verdict, word, upstream_pin: None }
     }
 
+    /// To a part of a request that wasn't granted.
+    pub fn no_part() -> Answer {
+        Answer::plain(Verdict::Denied, Word::DeniedCode)
+    }
+
     /// When nothing could be decided.
     pub fn error() -> Answer {
         Answer::plain(Verdict::Error, Word::Error)
@@ -158,12 +163,32 @@ impl Answer {
 /// A keyed hash that nobody can make without the key.
 type Mac = [u8; 32];
 
+/// Keyed with random bytes: makes marks that nobody else can make.
+#[derive(Clone, Copy)]
+pub struct Marks(SipHasher13);
+
+impl Marks {
+    /// `None`: the system has no random bytes.
+    pub fn new() -> Option<Marks> {
+        let mut key = Zeroizing::new([0; 16]);
+        getrandom::fill(&mut *key).ok()?;
+        Some(Marks(SipHasher13::new_with_key(&key)))
+    }
+
+    /// Those of one store: they say nothing about another.
+    pub fn of(&self, store: &[u8]) -> Marks {
+        let mut hash = self.0;
+        hash.write(&store.len().to_le_bytes());
+        hash.write(store);
+        Marks(hash)
+    }
+}
+
 /// A store and what is remembered about it in this process.
 pub struct Gate<S> {
     store: S,
     clock: fn() -> UnixTime,
-    /// Each gate has keys of its own, so that what was decided about one store says nothing about another.
-    marks: SipHasher13,
+    marks: Marks,
     /// Keyed with random bytes, and told the store's name: ready for what is to be told apart.
     mac: Hmac<Sha256>,
     pins: Mutex<HashMap<Mac, Remembered>>,
@@ -280,15 +305,18 @@ type JobResult = Result<Box<Decided>, Arc<Fault>>;
 impl<S: Store> Gate<S> {
     /// A gate to a store. `clock` gives the current time. `None`: the system has no random bytes.
     pub fn new(store: S, clock: fn() -> UnixTime) -> Option<Gate<S>> {
+        Gate::with_marks(store, clock, Marks::new()?)
+    }
+
+    /// The same with marks that other gates to the same store have, too: what was decided about a request at one of
+    /// them is recognised at all.
+    pub fn with_marks(store: S, clock: fn() -> UnixTime, marks: Marks) -> Option<Gate<S>> {
         let mut key = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *key).ok()?;
         let mut mac =
             <Hmac<Sha256> as KeyInit>::new_from_slice(&*key).expect("HMAC takes keys of any length");
         mac.update(store.name().as_bytes());
         mac.update(&[0]);
-        let mut mark_key = Zeroizing::new([0; 16]);
-        getrandom::fill(&mut *mark_key).ok()?;
-        let marks = SipHasher13::new_with_key(&mark_key);
         Some(Gate { store, clock, marks, mac, pins: Mutex::new(HashMap::new()), queue: Queue::new() })
     }
 
@@ -369,6 +397,13 @@ impl<S: Store> Gate<S> {
         };
         self.log_outcome(&decision, &found, login.user, log);
         Some(self.basic_answer(policy, login, (judged, credentials), &decision))
+    }
+
+    /// Whether a request of the same credentials was granted, if not by the rules of all places.
+    pub fn has_granted(&self, login: &Login<'_>, judged: Option<&Judged>) -> bool {
+        let credentials = self.mark(&[b"basic", login.user, login.password]);
+        let recalled = judged.and_then(|judged| judged.recall(&credentials, &login.address));
+        recalled.is_some_and(|recalled| recalled.verdict == Verdict::Granted)
     }
 
     fn decide_now(
@@ -831,7 +866,7 @@ impl<S: Store> Gate<S> {
     }
 
     fn mark(&self, parts: &[&[u8]]) -> Mark {
-        let mut hash = self.marks;
+        let Marks(mut hash) = self.marks;
         for part in parts {
             hash.write(&part.len().to_le_bytes());
             hash.write(part);

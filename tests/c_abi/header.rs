@@ -113,6 +113,7 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
             memory: *mut otpgate_memory,
             request: *mut c_void,
             log_level: c_int,
+            is_part: c_int,
             moment: u64
         }
         otpgate_digest {
@@ -125,6 +126,7 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
             memory: *mut otpgate_memory,
             request: *mut c_void,
             log_level: c_int,
+            is_part: c_int,
             moment: u64,
             target: otpgate_str,
             zone: *const otpgate_zone
