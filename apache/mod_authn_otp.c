@@ -676,7 +676,7 @@ static const command_rec directives[] = {
     DIRECTIVE("OTPAuthForget", "On: an empty password ends the use of the last code; Word: PIN and logout"),
     AP_INIT_TAKE_ARGV("OTPAuthPINAuthProvider", set_pin_providers, NULL, OR_AUTHCFG,
                       "authn providers that check the PINs marked '+' in the users file"),
-    DIRECTIVE("OTPAuthPINCache", "seconds for which a right PIN needn't be checked again"),
+    DIRECTIVE("OTPAuthPINCache", "seconds for which a right PIN needn't be hashed again"),
     DIRECTIVE("OTPAuthFallThrough", "On: let the next provider decide if the PIN isn't right"),
     DIRECTIVE("PINFakeBasicAuth", "On: pass the PIN without the code on as the Basic password"),
     DIRECTIVE("OTPAuthAllowHex", "On: take hexadecimal codes of HOTP tokens"),

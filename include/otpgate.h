@@ -83,7 +83,7 @@ typedef struct otpgate_host {
     void (*log)(void *request, int level, otpgate_str message);
 
     /* Asks the section's PIN providers, in order, about a PIN marked `+`. Called from the thread of the
-     * causing otpgate_basic(), with no lock held. Not called where a setting names a PIN file: the library
+     * causing otpgate_basic(), with no lock held. Its answers are not remembered. Not called where a setting names a PIN file: the library
      * reads that itself. May be NULL: then such PINs are refused with a log line where there is no such file. */
     int (*check_pin)(void *request, otpgate_str user, otpgate_str pin);
 
@@ -115,11 +115,14 @@ typedef struct otpgate_settings {
 } otpgate_settings;
 
 /*
- * What was decided about one HTTP request, so that sub-requests and internal redirects aren't judged
- * again. Plain memory, zeroed by the server when the request begins, one per client request: all its
- * sub-requests and redirects share it. No two threads may pass the same one at the same time.
+ * What was decided about one HTTP request, so that sub-requests and internal redirects spend no second code.
+ * Where they come to places with the same deciding settings, the same holds. Elsewhere a grant is decided by the
+ * settings of that place, on the record that it was decided on, and what was done to the user since counts. PINs
+ * that check_pin looks after are asked about again each time. Plain memory, zeroed by the server when the request begins,
+ * one per client request: all its sub-requests and redirects share it, or have copies. No two threads may pass the
+ * same one at the same time. What it holds is as good as the code, and for Digest as the password.
  */
-#define OTPGATE_MEMORY_WORDS 24
+#define OTPGATE_MEMORY_WORDS 96
 typedef struct otpgate_memory {
     uint64_t opaque[OTPGATE_MEMORY_WORDS];
 } otpgate_memory;
@@ -141,6 +144,10 @@ typedef struct otpgate_login {
      * beginning. It spares otpgate_admit() a look at credentials that were granted on the same connection before, and
      * has no other meaning. NULL: none is kept. */
     uint64_t *connection;
+    /* 1: a sub-request that the server runs without asking for a login. It is granted only where `memory` holds a
+     * grant of the request it is a part of, for the same users file, user, address and credentials, and where that
+     * grant holds by the settings of this place, too; else it is denied. Nothing is judged afresh. */
+    int is_part;
     /* For the functions that end in _now: the turn of the event loop, a number above 0 that no other turn of this
      * process has. Requests of one turn share one look at whether the users file has changed. 0: look each time. */
     uint64_t moment;
@@ -160,6 +167,7 @@ typedef struct otpgate_digest {
     otpgate_memory *memory; /* as in otpgate_login */
     void *request;          /* handed to the callbacks */
     int log_level;          /* as in otpgate_login */
+    int is_part;            /* as in otpgate_login; for otpgate_digest_login() and otpgate_digest_login_now() alone */
     uint64_t moment;        /* as in otpgate_login */
 
     /* For otpgate_digest_login() and otpgate_digest_login_now() alone. They take the name from the header and leave

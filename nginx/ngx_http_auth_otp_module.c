@@ -81,6 +81,13 @@ typedef struct {
     ngx_http_auth_otp_line_t **last;
 } ngx_http_auth_otp_call_t;
 
+/* A login that a thread of the pool decides. */
+typedef struct {
+    ngx_thread_task_t *task;
+    unsigned is_out:1;       /* a thread of the pool is deciding */
+    unsigned is_answered:1;  /* it has, and `task` holds the answer */
+} ngx_http_auth_otp_errand_t;
+
 /*
  * What all sub-requests and internal redirects of one client request share. It hangs on the request's pool,
  * because a redirect forgets r->ctx.
@@ -89,16 +96,20 @@ typedef struct {
     otpgate_memory memory;
     const char *result;  /* of the last decision; NULL: none yet */
     ngx_str_t user;      /* who was let in */
-    unsigned is_out:1;       /* a thread of the pool is deciding */
-    unsigned is_answered:1;  /* it has, and `task` holds the answer */
     unsigned is_granted:1;
     unsigned is_digest:1;    /* the last attempt was one of Digest */
     unsigned has_waited:1;   /* a refusal of this request has */
     otpgate_answer *waiting; /* a refusal that isn't to go out yet */
-    ngx_thread_task_t *task;
+    ngx_http_auth_otp_errand_t errand;
     ngx_str_t replaced;      /* the Digest header in whose place auth_otp_pin_fake_basic has put another */
     ngx_table_elt_t *challenges[OTPGATE_CHALLENGES_MAX];  /* put into the answer so far */
 } ngx_http_auth_otp_state_t;
+
+/* A sub-request that a thread has to decide about. */
+typedef struct {
+    otpgate_memory memory;  /* a copy: what is found out for a part doesn't take the place of what was decided for the whole */
+    ngx_http_auth_otp_errand_t errand;
+} ngx_http_auth_otp_part_t;
 
 /* A login by either scheme. */
 typedef struct {
@@ -110,7 +121,7 @@ typedef struct {
 /* All that the thread works on. */
 typedef struct {
     ngx_http_request_t *r;
-    ngx_http_auth_otp_state_t *state;
+    ngx_http_auth_otp_errand_t *errand;
     otpgate_gate *gate;
     ngx_http_auth_otp_attempt_t attempt;
     otpgate_answer answer;
@@ -124,6 +135,7 @@ static ngx_int_t ngx_http_auth_otp_carry_out(ngx_http_request_t *r, ngx_http_aut
     ngx_str_t *realm, otpgate_answer *answer);
 static void ngx_http_auth_otp_wipe(void *memory, size_t len);
 static void ngx_http_auth_otp_wipe_state(void *data);
+static void ngx_http_auth_otp_wipe_part(void *data);
 static char *ngx_http_auth_otp_set(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *ngx_http_auth_otp_set_realm(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *ngx_http_auth_otp_set_pool(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
@@ -388,17 +400,33 @@ ngx_http_auth_otp_state(ngx_http_request_t *r)
     return state;
 }
 
+/* An answer may have come for a request already given up. */
+static void
+ngx_http_auth_otp_wipe_errand(ngx_http_auth_otp_errand_t *errand)
+{
+    ngx_http_auth_otp_task_t *task;
+
+    if (errand->task) {
+        task = errand->task->ctx;
+        ngx_http_auth_otp_wipe(task->answer.upstream, task->answer.upstream_len);
+    }
+}
+
+static void
+ngx_http_auth_otp_wipe_part(void *data)
+{
+    ngx_http_auth_otp_part_t *part = data;
+
+    ngx_http_auth_otp_wipe_errand(&part->errand);
+    ngx_http_auth_otp_wipe(&part->memory, sizeof(part->memory));
+}
+
 static void
 ngx_http_auth_otp_wipe_state(void *data)
 {
     ngx_http_auth_otp_state_t *state = data;
-    ngx_http_auth_otp_task_t *task;
 
-    /* An answer that came for a request already given up. */
-    if (state->task) {
-        task = state->task->ctx;
-        ngx_http_auth_otp_wipe(task->answer.upstream, task->answer.upstream_len);
-    }
+    ngx_http_auth_otp_wipe_errand(&state->errand);
     /* What Digest keeps there is as good as the password. */
     if (state->is_digest) {
         ngx_http_auth_otp_wipe(&state->memory, sizeof(state->memory));
@@ -538,6 +566,7 @@ ngx_http_auth_otp_read(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, 
         digest->memory = memory;
         digest->request = call;
         digest->log_level = ngx_http_auth_otp_log_level(r->connection->log);
+        digest->is_part = r != r->main;
         digest->moment = ngx_http_auth_otp_turn();
         return NGX_OK;
     }
@@ -557,6 +586,7 @@ ngx_http_auth_otp_read(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, 
     basic->memory = memory;
     basic->request = call;
     basic->log_level = ngx_http_auth_otp_log_level(r->connection->log);
+    basic->is_part = r != r->main;
     basic->moment = ngx_http_auth_otp_turn();
     return NGX_OK;
 }
@@ -613,8 +643,8 @@ ngx_http_auth_otp_decided(ngx_event_t *event)
     }
     ngx_http_auth_otp_write_lines(&task->call, c->log);
     ngx_http_auth_otp_wipe_password(&task->attempt);
-    task->state->is_out = 0;
-    task->state->is_answered = 1;
+    task->errand->is_out = 0;
+    task->errand->is_answered = 1;
     r->main->blocked--;
     r->aio = 0;
 
@@ -664,7 +694,7 @@ ngx_http_auth_otp_copy_attempt(ngx_pool_t *pool, ngx_http_auth_otp_attempt_t *at
 
 /* Has a thread of the pool decide. Nothing that the loop might change meanwhile goes with it. */
 static ngx_int_t
-ngx_http_auth_otp_post(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state,
+ngx_http_auth_otp_post(ngx_http_request_t *r, ngx_http_auth_otp_errand_t *errand,
     const ngx_http_auth_otp_attempt_t *attempt, otpgate_gate *gate)
 {
     ngx_http_auth_otp_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
@@ -676,7 +706,7 @@ ngx_http_auth_otp_post(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state,
     }
     ctx = task->ctx;
     ctx->r = r;
-    ctx->state = state;
+    ctx->errand = errand;
     ctx->gate = gate;
     ctx->call.log = NULL;
     ctx->call.lines = NULL;
@@ -700,8 +730,8 @@ ngx_http_auth_otp_post(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state,
     }
     ngx_add_timer(&task->event, NGX_HTTP_AUTH_OTP_TIMER);
 
-    state->task = task;
-    state->is_out = 1;
+    errand->task = task;
+    errand->is_out = 1;
     r->main->blocked++;
     r->aio = 1;
     return NGX_AGAIN;
@@ -781,7 +811,7 @@ ngx_http_auth_otp_access(ngx_http_request_t *r)
     if (rc != NGX_OK || state == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
-    if (state->is_out) {
+    if (state->errand.is_out) {
         /* nginx runs the phases whenever the connection can be written to. */
         return NGX_AGAIN;
     }
@@ -790,9 +820,9 @@ ngx_http_auth_otp_access(ngx_http_request_t *r)
         state->waiting = NULL;
         return ngx_http_auth_otp_carry_out(r, state, &realm, waited);
     }
-    if (state->is_answered) {
-        state->is_answered = 0;
-        task = state->task->ctx;
+    if (state->errand.is_answered) {
+        state->errand.is_answered = 0;
+        task = state->errand.task->ctx;
         return ngx_http_auth_otp_carry_out(r, state, &realm, &task->answer);
     }
 
@@ -808,7 +838,7 @@ ngx_http_auth_otp_access(ngx_http_request_t *r)
     state->is_digest = attempt.is_digest;
     mcf = ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module);
     if (ngx_http_auth_otp_decide_now(mcf->gate, &attempt, &answer) == OTPGATE_WOULD_BLOCK) {
-        return ngx_http_auth_otp_post(r, state, &attempt, mcf->gate);
+        return ngx_http_auth_otp_post(r, &state->errand, &attempt, mcf->gate);
     }
     return ngx_http_auth_otp_carry_out(r, state, &realm, &answer);
 }
@@ -924,6 +954,59 @@ ngx_http_auth_otp_preaccess(ngx_http_request_t *r)
     return NGX_HTTP_FORBIDDEN;
 }
 
+/* Asks about a sub-request whether its request's grant holds here. NGX_AGAIN: a thread is at it. */
+static ngx_int_t
+ngx_http_auth_otp_ask_part(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, ngx_str_t *realm)
+{
+    ngx_http_auth_otp_main_conf_t *mcf = ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module);
+    ngx_http_auth_otp_part_t *part = ngx_http_get_module_ctx(r, ngx_http_auth_otp_module);
+    ngx_http_auth_otp_call_t call;
+    ngx_http_auth_otp_attempt_t attempt;
+    ngx_http_auth_otp_task_t *task;
+    ngx_pool_cleanup_t *cln;
+    otpgate_memory memory;
+    otpgate_answer answer;
+    ngx_int_t rc;
+    int verdict;
+
+    if (part) {
+        if (part->errand.is_out) {
+            return NGX_AGAIN;
+        }
+        task = part->errand.task->ctx;
+        return task->answer.verdict == OTPGATE_GRANTED ? NGX_OK : NGX_HTTP_FORBIDDEN;
+    }
+    call.log = r->connection->log;
+    memory = state->memory;
+    if (ngx_http_auth_otp_read(r, state, realm, &memory, &call, &attempt) != NGX_OK) {
+        return NGX_HTTP_FORBIDDEN;
+    }
+    verdict = ngx_http_auth_otp_decide_now(mcf->gate, &attempt, &answer);
+    ngx_http_auth_otp_wipe(answer.upstream, answer.upstream_len);
+    if (attempt.is_digest) {
+        ngx_http_auth_otp_wipe(&memory, sizeof(memory));
+    }
+    if (verdict != OTPGATE_WOULD_BLOCK) {
+        return verdict == OTPGATE_GRANTED ? NGX_OK : NGX_HTTP_FORBIDDEN;
+    }
+
+    cln = ngx_pool_cleanup_add(r->pool, sizeof(*part));
+    if (cln == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    part = cln->data;
+    ngx_memzero(part, sizeof(*part));
+    part->memory = state->memory;
+    cln->handler = ngx_http_auth_otp_wipe_part;
+    attempt.basic.memory = &part->memory;
+    attempt.digest.memory = &part->memory;
+    rc = ngx_http_auth_otp_post(r, &part->errand, &attempt, mcf->gate);
+    if (rc == NGX_AGAIN) {
+        ngx_http_set_ctx(r, part, ngx_http_auth_otp_module);
+    }
+    return rc;
+}
+
 /*
  * nginx runs no access phase for sub-requests. One that comes here may be served if the client's own request was
  * granted by us and that grant holds here, too; saying nothing would be an open door.
@@ -931,13 +1014,8 @@ ngx_http_auth_otp_preaccess(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_auth_otp_precontent(ngx_http_request_t *r)
 {
-    ngx_http_auth_otp_main_conf_t *mcf;
     ngx_http_auth_otp_loc_conf_t *conf;
     ngx_http_auth_otp_state_t *state;
-    ngx_http_auth_otp_call_t call;
-    ngx_http_auth_otp_attempt_t attempt;
-    otpgate_memory memory;
-    otpgate_answer answer;
     ngx_str_t realm;
     ngx_int_t rc;
 
@@ -951,20 +1029,17 @@ ngx_http_auth_otp_precontent(ngx_http_request_t *r)
     }
     state = ngx_http_auth_otp_known_state(r);
     if (rc == NGX_OK && state && state->is_granted) {
-        /* A copy: what is found out for a part must not take the place of what was decided for the whole. */
-        memory = state->memory;
-        call.log = r->connection->log;
-        mcf = ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module);
-        if (ngx_http_auth_otp_read(r, state, &realm, &memory, &call, &attempt) == NGX_OK
-            && ngx_http_auth_otp_decide_now(mcf->gate, &attempt, &answer) == OTPGATE_GRANTED)
-        {
-            ngx_http_auth_otp_wipe(answer.upstream, answer.upstream_len);
+        rc = ngx_http_auth_otp_ask_part(r, state, &realm);
+        if (rc == NGX_OK) {
             return NGX_DECLINED;
+        }
+        if (rc != NGX_HTTP_FORBIDDEN) {
+            return rc;
         }
     }
     ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
                   "auth_otp: sub-request for \"%V\" refused: the request it belongs to was not granted by auth_otp "
-                  "with the same users file", &r->uri);
+                  "with the same users file, or not by the rules of this location", &r->uri);
     return NGX_HTTP_FORBIDDEN;
 }
 

@@ -16,7 +16,9 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use crate::UnixTime;
 use crate::otp::Code;
 use crate::policy::{FORGET_WORD, Forget, Policy};
-use crate::token::{Address, Algorithm, Codes, Entry, Line, MovingFactor, Pin, State, Token, Used};
+use crate::token::{
+    Address, Algorithm, Codes, Entry, Fingerprint, Line, MovingFactor, Pin, State, Token, Used,
+};
 
 /// Longest password looked at, in bytes.
 pub const PASSWORD_MAX: usize = 1024;
@@ -134,6 +136,7 @@ pub enum Reason {
     FloorInFuture,
     CounterExhausted,
     WrongCode,
+    TokenChanged,
     StoreFailed,
 }
 
@@ -210,6 +213,9 @@ impl Reason {
                 "the token's counter has reached its end; give it a new key with `otpgate rekey`"
             }
             Reason::WrongCode => "wrong code",
+            Reason::TokenChanged => {
+                "the token was changed or switched off since this request was let in elsewhere"
+            }
             Reason::StoreFailed => "the users file can't be used",
         }
     }
@@ -303,6 +309,23 @@ pub struct Accepted {
     pub line: usize,
     /// How many bytes of the password were the PIN.
     pub pin_len: usize,
+    /// When.
+    pub at: UnixTime,
+}
+
+/// What the grant of a request was decided on.
+#[derive(Clone, Debug)]
+pub struct Basis {
+    /// Of the token that accepted the code.
+    pub fingerprint: Fingerprint,
+    /// The token's state as it was read.
+    pub before: State,
+    /// When it was decided.
+    pub at: UnixTime,
+    /// The code, as a state keeps it.
+    pub code: Code,
+    /// The counter or time step that it was found at, if it was a fresh one.
+    pub position: Option<u64>,
 }
 
 /// What [`login`] comes to.
@@ -368,6 +391,17 @@ pub fn login(
     pins: PinAnswers<'_>,
     now: UnixTime,
 ) -> Outcome {
+    login_at(Positions::All, policy, entry, attempt, pins, now)
+}
+
+fn login_at(
+    codes: Positions,
+    policy: &Policy,
+    entry: &Entry,
+    attempt: &Attempt<'_>,
+    pins: PinAnswers<'_>,
+    now: UnixTime,
+) -> Outcome {
     let (mut devices, passed, denied, pin_source_failed) =
         match rules_1_to_6(policy, entry, attempt, pins, now) {
             Begun::Ended(outcome) => return outcome,
@@ -376,10 +410,58 @@ pub fn login(
             }
         };
     devices.open_windows(policy, entry, now);
-    let decision = rule_7_fresh_code(policy, entry, &mut devices, &passed, attempt, now)
+    let decision = rule_7_fresh_code(codes, policy, entry, &mut devices, &passed, attempt, now)
         .or(denied)
-        .unwrap_or_else(|| rule_8_no_match(policy, entry, &mut devices, &passed, attempt, now));
+        .unwrap_or_else(|| rule_8_no_match(codes, policy, entry, &mut devices, &passed, attempt, now));
     Outcome::Decided(conclude(decision, devices, pin_source_failed))
+}
+
+/// Decides a login that was granted elsewhere, for the same request, by the rules of this place: on what the grant was
+/// decided on, so that the code it spent is no spent one. What an admin or the user has done since counts. `entry` and
+/// `now` are as they are now. Nothing is to be written.
+pub fn elsewhere(
+    policy: &Policy,
+    entry: &Entry,
+    basis: &Basis,
+    attempt: &Attempt<'_>,
+    pins: PinAnswers<'_>,
+    now: UnixTime,
+) -> Outcome {
+    if let Some(decision) = rule_1_name(entry, attempt) {
+        return Outcome::Decided(decision);
+    }
+    let is_it = |line: &Line| line.token.fingerprint == basis.fingerprint && !line.token.disabled;
+    let Some(index) = entry.lines.iter().position(is_it) else {
+        return Outcome::Decided(Decision::denied(Word::DeniedCode, Reason::TokenChanged));
+    };
+    let mut devices = Devices::of(policy, entry, now);
+    let device = devices.of_line_mut(index);
+    device.mend_times(now);
+    device.check_lockout(policy, now);
+    if device.locked {
+        return Outcome::Decided(Decision::denied(Word::DeniedLocked, Reason::Locked));
+    }
+    let is_last =
+        device.state.last_otp.as_ref().is_some_and(|last| bool::from(last.is_in_any_case(&basis.code)));
+    if is_last && device.state.used == Used::Never {
+        return Outcome::Decided(Decision::denied(Word::DeniedExpired, Reason::Expired));
+    }
+
+    let line = Line { token: entry.lines[index].token.clone(), state: basis.before.clone() };
+    let then = Entry { lines: vec![line], unreadable: entry.unreadable, ..Entry::default() };
+    match login_at(Positions::Of(basis.position), policy, &then, attempt, pins, basis.at) {
+        Outcome::NeedPin(question) => Outcome::NeedPin(PinQuestion { line: index, ..question }),
+        Outcome::Decided(decision) => Outcome::Decided(Decision {
+            changes: Vec::new(),
+            accepted: decision.accepted.map(|accepted| Accepted { line: index, ..accepted }),
+            ..decision
+        }),
+    }
+}
+
+/// The state that a line's token was decided on: the furthest of all lines of the same token.
+pub fn state_decided_on(policy: &Policy, entry: &Entry, line: usize, now: UnixTime) -> State {
+    Devices::of(policy, entry, now).of_line(line).state.clone()
 }
 
 /// The same as far as no code has to be searched for: computing the candidates of rules 7 and 8 takes a while
@@ -665,8 +747,8 @@ struct Presented<'a> {
 }
 
 impl Presented<'_> {
-    fn accepted(&self) -> Option<Accepted> {
-        Some(Accepted { line: self.line, pin_len: self.pin_len })
+    fn accepted(&self, at: UnixTime) -> Option<Accepted> {
+        Some(Accepted { line: self.line, pin_len: self.pin_len, at })
     }
 }
 
@@ -780,7 +862,7 @@ fn rule_6_reuse(
             let decision = Decision::new(Verdict::Granted, Word::GrantedReuse, Reason::Reused);
             return Ok(Decision {
                 changes_are_optional: true,
-                accepted: presented.accepted(),
+                accepted: presented.accepted(now),
                 stands_until: lingers_untouched_until(policy, &device.state, now),
                 ..decision
             });
@@ -791,6 +873,7 @@ fn rule_6_reuse(
 
 /// Rule 7: one of the next codes.
 fn rule_7_fresh_code(
+    codes: Positions,
     policy: &Policy,
     entry: &Entry,
     devices: &mut Devices,
@@ -804,7 +887,7 @@ fn rule_7_fresh_code(
         if device.spent {
             continue;
         }
-        let found = search(policy, &token.codes(), device.window.steps(), &presented.shown);
+        let found = search(policy, &token.codes(), codes.among(device.window.steps()), &presented.shown);
         let Some((counter, code)) = found else { continue };
         let accepted = device.change();
         (accepted.counter, accepted.at) = match token.factor {
@@ -823,13 +906,14 @@ fn rule_7_fresh_code(
             }
         }
         let decision = Decision::new(Verdict::Granted, Word::GrantedFresh, Reason::Fresh);
-        return Some(Decision { accepted: presented.accepted(), ..decision });
+        return Some(Decision { accepted: presented.accepted(now), ..decision });
     }
     None
 }
 
 /// Rule 8: a re-sent old code is not a guess; anything else is.
 fn rule_8_no_match(
+    codes: Positions,
     policy: &Policy,
     entry: &Entry,
     devices: &mut Devices,
@@ -845,8 +929,10 @@ fn rule_8_no_match(
         return Decision::denied(Word::DeniedExpired, Reason::FloorInFuture);
     }
 
-    let is_recognised =
-        |old: Old<'_>| search(policy, &entry.lines[old.line].token.codes(), old.steps, &old.shown).is_some();
+    let is_recognised = |old: Old<'_>| {
+        let token = &entry.lines[old.line].token;
+        search(policy, &token.codes(), codes.among(old.steps), &old.shown).is_some()
+    };
     if old_codes(entry, devices, attempt.proof).into_iter().any(is_recognised) {
         return Decision::denied(Word::DeniedExpired, Reason::Spent);
     }
@@ -952,6 +1038,23 @@ fn lingers_untouched_until(policy: &Policy, state: &State, now: UnixTime) -> Opt
 fn is_hex_refused(policy: &Policy, entry: &Entry, presented: &Presented<'_>, code: &Code) -> bool {
     let is_hotp = entry.lines[presented.line].token.algorithm != Algorithm::Motp;
     is_hotp && !policy.allow_hex && !code.as_bytes().iter().all(u8::is_ascii_digit)
+}
+
+/// Which codes are looked for.
+#[derive(Clone, Copy)]
+enum Positions {
+    All,
+    /// It is known where the code was found, if it was: elsewhere it needn't be looked for.
+    Of(Option<u64>),
+}
+
+impl Positions {
+    fn among(self, counters: impl Iterator<Item = u64>) -> impl Iterator<Item = u64> {
+        counters.filter(move |&counter| match self {
+            Positions::All => true,
+            Positions::Of(position) => position == Some(counter),
+        })
+    }
 }
 
 /// The lowest counter whose code is shown, and that code. Always computes and compares all of them.

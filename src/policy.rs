@@ -51,7 +51,7 @@ pub struct Policy {
     pub pin_fake_basic: bool,
     /// Seconds for which a PIN found right by a slow hash is remembered.
     pub pin_cache_hashed: u32,
-    /// Seconds for which a PIN marked `+` and found right elsewhere is remembered.
+    /// Seconds for which a PIN marked `+` and found right in a PIN file is remembered.
     pub pin_cache_external: u32,
     /// How often a client may be wrong. `None`: as often as it likes.
     pub throttle: Option<Throttle>,
@@ -96,6 +96,20 @@ pub enum Forget {
 
 /// Stands in the place of a code; none is like it.
 pub const FORGET_WORD: &[u8] = b"logout";
+
+impl Policy {
+    /// Whether the same attempt comes to the same by both. The rest says what is done once it is decided.
+    pub fn decides_like(&self, other: &Policy) -> bool {
+        let deciding = |policy: &Policy| Policy {
+            pin_fake_basic: false,
+            pin_cache_hashed: 0,
+            pin_cache_external: 0,
+            throttle: None,
+            ..*policy
+        };
+        deciding(self) == deciding(other)
+    }
+}
 
 /// How a server that speaks HTTP authentication through us asks for credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -358,7 +372,7 @@ pub const SETTINGS: &[Setting] = &[
         apache: Some(c"OTPAuthPINCache"),
         nginx: Some(c"auth_otp_pin_cache"),
         limit: None,
-        usage: c"seconds for which a PIN found right is remembered, 0: not at all",
+        usage: c"seconds for which a PIN that we have found right (a hash, a PIN file) is remembered, 0: not at all",
         take: |settings, words| words.put(&mut settings.pin_cache, words.number(0, MAX_SECONDS)),
     },
     Setting {
@@ -514,12 +528,12 @@ impl<'a> Settings<'a> {
             allow_hex: value(&self.allow_hex).unwrap_or(true),
             pin_fake_basic: value(&self.pin_fake_basic).unwrap_or(false),
             pin_cache_hashed: pin_cache.unwrap_or(DEFAULT_PIN_CACHE),
-            // What others check, they may remember themselves; the hashes of a PIN file are checked by us.
-            pin_cache_external: pin_cache.unwrap_or(if self.pin_file.is_some() {
-                DEFAULT_PIN_CACHE
+            // Providers have settings that we don't see, and caches of their own.
+            pin_cache_external: if self.pin_file.is_some() {
+                pin_cache.unwrap_or(DEFAULT_PIN_CACHE)
             } else {
                 0
-            }),
+            },
             throttle: value(&self.throttle).unwrap_or(default_throttle(server, max_failures)),
             passes_unknown_on: server == Server::Apache,
             unset: Unset {

@@ -136,6 +136,19 @@ fn unwritable_directory_is_reported_only_where_it_is_needed() {
 }
 
 #[test]
+fn a_cache_time_for_what_providers_check_is_warned_of() {
+    let of = |directives: &str| Httpd::event().test(vec![area().directives(directives)], |_| {});
+    let provider = "OTPAuthPINAuthProvider file";
+    of(&format!("{provider}\nOTPAuthPINCache 60"))
+        .is_accepted(true)
+        .names_the_line_of("OTPAuthPINCache")
+        .says("has no effect on what the providers of OTPAuthPINAuthProvider check");
+    for quiet in [provider, "OTPAuthPINCache 60"] {
+        assert_eq!(of(quiet).output.trim(), "Syntax OK");
+    }
+}
+
+#[test]
 fn doubtful_tokens_and_settings_are_warned_of() {
     let dave = Token::hotp("dave").external_pin(PIN);
     let carol = Token::motp("carol").external_pin(PIN);

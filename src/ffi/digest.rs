@@ -181,6 +181,9 @@ unsafe fn whole(
             nonces: &nonces,
         }
     };
+    if login.is_part != 0 && !call.file.has_granted_digest(&request, call.judged.as_deref()) {
+        return Some(Reply::Decided(Answer::no_part()));
+    }
     Some(match decide(request, call.judged)? {
         DigestAnswer::Decided { answer, user } => Reply::DecidedAbout(user, answer),
         DigestAnswer::Challenge { stale } => Reply::Challenge { stale },

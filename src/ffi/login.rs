@@ -31,6 +31,11 @@ impl PinSource for HostPins<'_> {
         }
     }
 
+    /// The same name may mean other settings in the next section.
+    fn is_known_by_identity(&self) -> bool {
+        false
+    }
+
     fn check(&self, user: &[u8], pin: &[u8]) -> PinAnswer {
         let Some(check_pin) = self.host.check_pin else { return PinAnswer::NoSource };
         // SAFETY: as for `log`; both strings outlive the call.
@@ -199,6 +204,9 @@ pub unsafe extern "C" fn otpgate_basic(
             return Reply::Decided(refused);
         }
         let attempt = Login { user: call.user, password, address: call.address };
+        if login.is_part != 0 && !call.file.has_granted(&attempt, call.judged.as_deref()) {
+            return Reply::Decided(Answer::no_part());
+        }
         let policy = call.settings.policy(call.gate.server);
         with_pins((call.gate, call.settings, call.log), login.request, |pins| {
             Reply::Decided(call.file.basic(&policy, &attempt, pins, call.judged, call.log))
@@ -239,6 +247,9 @@ pub unsafe extern "C" fn otpgate_basic_now(
             return Some(Reply::Decided(refused));
         }
         let attempt = Login { user: call.user, password, address: call.address };
+        if login.is_part != 0 && !call.file.has_granted(&attempt, call.judged.as_deref()) {
+            return Some(Reply::Decided(Answer::no_part()));
+        }
         let policy = call.settings.policy(call.gate.server);
         with_pins((call.gate, call.settings, call.log), login.request, |pins| {
             call.file

@@ -33,7 +33,7 @@ pub use types::*;
 
 use self::guard::guarded;
 use crate::UnixTime;
-use crate::gate::Gate;
+use crate::gate::{Gate, Marks};
 use crate::log::{Level, Log};
 use crate::policy::Server;
 use crate::users::file::UsersFile;
@@ -50,6 +50,8 @@ pub struct otpgate_gate {
     files: Arc<OpenFiles>,
     /// Who waits for their refusal, in memory that the host has lent.
     waiting: OnceLock<&'static [AtomicU64]>,
+    /// What was decided about a request on one path of a file is recognised on all of them.
+    marks: OnceLock<Marks>,
 }
 
 /// Directories' own settings can name a file in any number of ways: with more than this, all gates are forgotten.
@@ -59,6 +61,14 @@ impl otpgate_gate {
     fn path(&self, configured: &[u8]) -> PathBuf {
         use std::os::unix::ffi::OsStrExt;
         self.root.join(std::ffi::OsStr::from_bytes(configured))
+    }
+
+    fn marks(&self) -> Option<&Marks> {
+        if self.marks.get().is_none() {
+            let marks = Marks::new()?;
+            return Some(self.marks.get_or_init(|| marks));
+        }
+        self.marks.get()
     }
 
     /// The gate to a users file. `None`: no random bytes.
@@ -77,7 +87,11 @@ impl otpgate_gate {
         let known = gates.get(path.as_os_str().as_bytes()).filter(is_usable).cloned();
         let gate = match known {
             Some(known) => known,
-            None => Arc::new(Gate::new(UsersFile::among(&self.files, &path), now)?),
+            None => {
+                let resolved = std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+                let marks = self.marks()?.of(resolved.as_os_str().as_bytes());
+                Arc::new(Gate::with_marks(UsersFile::among(&self.files, &path), now, marks)?)
+            }
         };
         gates.insert(path.into_os_string().into_encoded_bytes(), gate.clone());
         gates.insert(configured.to_vec(), gate.clone());
@@ -158,6 +172,7 @@ pub unsafe extern "C" fn otpgate_gate_new(host: *const otpgate_host) -> *mut otp
             gates: RwLock::default(),
             files: Arc::default(),
             waiting: OnceLock::new(),
+            marks: OnceLock::new(),
         }))
     })
 }

@@ -385,6 +385,9 @@ fn check_sections(
         }
         let mut findings: Vec<(&[u8], Finding)> =
             findings.into_iter().map(|finding| (users_file.place, finding)).collect();
+        if let (Some(cache), Some(_)) = (settings.pin_cache, settings.pin_providers) {
+            findings.push((cache.place, no_cache_for_providers()));
+        }
         if let Some(pin_file) = settings.pin_file {
             let pins = gate.path(pin_file.value);
             if seen_pins.insert((same(&pins), users)) {
@@ -475,6 +478,15 @@ fn no_pin_source(path: &Path, number: u64, server: Server) -> Finding {
             "{} line {number}: the PIN is to be checked elsewhere (+), but this section has no {setting}",
             path.display()
         ),
+    }
+}
+
+/// Only Apache has such providers.
+fn no_cache_for_providers() -> Finding {
+    Finding {
+        severity: Severity::Warning,
+        text: "OTPAuthPINCache has no effect on what the providers of OTPAuthPINAuthProvider check; they have caches of their own (mod_authn_socache, LDAPCacheTTL)"
+            .to_owned(),
     }
 }
 

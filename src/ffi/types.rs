@@ -107,7 +107,7 @@ pub struct otpgate_zone {
 /// Words in [`otpgate_settings`].
 pub const OTPGATE_SETTINGS_WORDS: usize = 128;
 /// Words in [`otpgate_memory`].
-pub const OTPGATE_MEMORY_WORDS: usize = 24;
+pub const OTPGATE_MEMORY_WORDS: usize = 96;
 /// Bytes in [`otpgate_answer::user`].
 pub const OTPGATE_USER_MAX: usize = 255;
 /// Bytes in [`otpgate_answer::upstream`].
@@ -137,7 +137,8 @@ const _: () = {
 impl otpgate_memory {
     /// The memory as what it is. All zero is "nothing known": bools are false, numbers are 0.
     pub fn judged(&mut self) -> &mut Judged {
-        // SAFETY: size and alignment are checked above. The bytes are all zero, which is a valid Judged, or were
+        // SAFETY: size and alignment are checked above. The bytes are all zero, which is a valid Judged (its parts are
+        // numbers, bools, and options and enums of such, of which 0 is always a valid tag), or were
         // left by an earlier call through this very reference; the header gives them to nobody else.
         unsafe { &mut *self.opaque.as_mut_ptr().cast::<Judged>() }
     }
@@ -157,6 +158,7 @@ pub struct otpgate_login {
     pub request: *mut c_void,
     pub log_level: c_int,
     pub connection: *mut u64,
+    pub is_part: c_int,
     pub moment: u64,
 }
 
@@ -174,6 +176,7 @@ pub struct otpgate_digest {
     pub memory: *mut otpgate_memory,
     pub request: *mut c_void,
     pub log_level: c_int,
+    pub is_part: c_int,
     pub moment: u64,
     pub target: otpgate_str,
     pub zone: *const otpgate_zone,

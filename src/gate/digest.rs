@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::judged::{Judged, Mark};
+use super::judged::{Judged, Mark, Recalled, Slot};
 use super::nonces::{Nonces, Unusable};
-use super::{Answer, Credentials, Found, Gate, Job, Moment, PinSource, Presented, Request, Store};
+use super::{Answer, Credentials, Found, Gate, Job, Moment, PinSource, Presented, Request, Store, Turn};
 use crate::decide::{Decision, PinAnswer, Reason, Verdict, Word};
 use crate::http::digest::{self, Algorithm, Exchange, Ha1};
 use crate::http::nonce::{self, Nonce};
@@ -83,6 +83,12 @@ pub enum DigestAnswer {
     },
 }
 
+impl DigestAnswer {
+    fn error() -> DigestAnswer {
+        DigestAnswer::Decided { answer: Answer::error(), user: Vec::new() }
+    }
+}
+
 /// Credentials that are well formed, of this realm and for this target.
 struct WellFormed {
     exchange: Arc<Exchange>,
@@ -150,9 +156,9 @@ impl<S: Store> Gate<S> {
         log: &dyn Log,
     ) -> DigestAnswer {
         let mut judged = judged;
-        let (presented, nonce) = match self.begin(request, judged.as_deref(), log) {
+        let (presented, nonce) = match self.begin(policy, request, judged.as_deref(), Turn::MayBlock, log) {
             Ok(begun) => begun,
-            Err(answer) => return answer,
+            Err(answer) => return answer.unwrap_or_else(DigestAnswer::error),
         };
         let login = presented.login(request);
         if let Match::Refused(answer) = self.digest_match(policy, &login, judged.as_deref_mut(), log) {
@@ -160,7 +166,7 @@ impl<S: Store> Gate<S> {
         }
         if let Err(unusable) = request.nonces.take(nonce, presented.count, (self.clock)(), log) {
             if let Some(judged) = judged {
-                *judged = Judged::default();
+                judged.forget(&self.digest_mark(&login));
             }
             return refused_nonce(Some(unusable), login.user, log);
         }
@@ -176,9 +182,10 @@ impl<S: Store> Gate<S> {
         judged: Option<&mut Judged>,
         log: &dyn Log,
     ) -> Option<DigestAnswer> {
-        let (presented, nonce) = match self.begin(request, judged.as_deref(), log) {
+        let turn = Turn::AtOnce(moment);
+        let (presented, nonce) = match self.begin(policy, request, judged.as_deref(), turn, log) {
             Ok(begun) => begun,
-            Err(answer) => return Some(answer),
+            Err(answer) => return answer,
         };
         let login = presented.login(request);
         let asked = Request {
@@ -201,14 +208,24 @@ impl<S: Store> Gate<S> {
         Some(presented.decided(self.digest_answer(policy, &login, judged, &decision, &found, ha1)))
     }
 
-    /// What needs no users file: what was decided about the same request before, and whether there is anything to
-    /// decide.
+    /// See [`Gate::has_granted`].
+    pub fn has_granted_digest(&self, request: &DigestRequest<'_>, judged: Option<&Judged>) -> bool {
+        let Ok(presented) = request.well_formed() else { return false };
+        let login = presented.login(request);
+        let recalled = judged.and_then(|judged| judged.recall(&self.digest_mark(&login), &login.address));
+        recalled.is_some_and(|recalled| recalled.verdict == Verdict::Granted)
+    }
+
+    /// What was decided about the same request before, and whether there is anything to decide. `Err(None)`: not to be
+    /// found out in this turn.
     fn begin(
         &self,
+        policy: &Policy,
         request: &DigestRequest<'_>,
         judged: Option<&Judged>,
+        turn: Turn,
         log: &dyn Log,
-    ) -> Result<(WellFormed, Nonce), DigestAnswer> {
+    ) -> Result<(WellFormed, Nonce), Option<DigestAnswer>> {
         let presented = request.well_formed().map_err(|unfit| match unfit {
             Unfit::OtherRealm => DigestAnswer::Challenge { stale: false },
             Unfit::Malformed(fault, user) => {
@@ -220,17 +237,19 @@ impl<S: Store> Gate<S> {
             }
         })?;
         let login = presented.login(request);
-        if let Some(known) = judged.filter(|known| !known.is_pending())
-            && let Some((verdict, word, _)) = known.recall(&self.digest_mark(&login))
+        if let Some(recalled) =
+            judged.and_then(|judged| judged.recall(&self.digest_mark(&login), &login.address))
+            && !recalled.is_pending()
         {
-            return Err(presented.decided(Answer::plain(verdict, word)));
+            let answer = self.digest_recall(policy, &login, &recalled, turn, log);
+            return Err(answer.map(|(verdict, word)| presented.decided(Answer::plain(verdict, word))));
         }
         let nonce = request.nonces.open(&presented.exchange.sent.nonce, request.realm, (self.clock)());
-        let Some(nonce) = nonce else { return Err(refused_nonce(None, login.user, log)) };
+        let Some(nonce) = nonce else { return Err(Some(refused_nonce(None, login.user, log))) };
         // Before any work is done for it, and before anything is counted.
         match request.nonces.check(nonce, presented.count) {
             Ok(()) => Ok((presented, nonce)),
-            Err(unusable) => Err(refused_nonce(Some(unusable), login.user, log)),
+            Err(unusable) => Err(Some(refused_nonce(Some(unusable), login.user, log))),
         }
     }
 
@@ -244,27 +263,28 @@ impl<S: Store> Gate<S> {
         log: &dyn Log,
     ) -> Match {
         let credentials = self.digest_mark(login);
-        if let Some(known) = judged.as_deref()
-            && let Some((verdict, word, _)) = known.recall(&credentials)
+        if let Some(recalled) =
+            judged.as_deref().and_then(|judged| judged.recall(&credentials, &login.address))
         {
-            return match known.ha1() {
-                Some(ha1) => Match::Acceptable(ha1),
-                None => Match::refused(Answer::plain(verdict, word)),
+            return match (self.digest_recall(policy, login, &recalled, Turn::MayBlock, log), recalled.ha1()) {
+                (Some((Verdict::Granted, _)), Some(ha1)) => Match::Acceptable(ha1),
+                (Some((verdict, word)), _) => Match::refused(Answer::plain(verdict, word)),
+                (None, _) => Match::Refused(Answer::error()),
             };
         }
-        let (decision, _, ha1) = self.decide(self.digest_job(policy, login, true), &NoPinSource, log);
+        let (decision, found, ha1) = self.decide(self.digest_job(policy, login, true), &NoPinSource, log);
         match ha1 {
             Some(ha1) if is_to_be_carried_out(&decision) => {
                 // The lingering code isn't spent by being used, so there is nothing to decide again.
                 if let Some(judged) = judged.filter(|_| is_plain_reuse(&decision) && !policy.pin_fake_basic) {
-                    let known = Judged::new(decision.verdict, decision.word, credentials);
-                    *judged = known.with_ha1(ha1).until_accepted();
+                    let slot = self.digest_slot(policy, login, &decision, &found);
+                    judged.remember(&slot.with_ha1(ha1).until_accepted());
                 }
                 Match::Acceptable(ha1)
             }
             _ => {
                 if let Some(judged) = judged {
-                    *judged = Judged::new(decision.verdict, decision.word, credentials);
+                    judged.remember(&self.digest_slot(policy, login, &decision, &found));
                 }
                 let Decision { verdict, word, retry_after, .. } = decision;
                 Match::refused(Answer { retry_after, ..Answer::plain(verdict, word) })
@@ -281,10 +301,13 @@ impl<S: Store> Gate<S> {
         log: &dyn Log,
     ) -> Answer {
         let mut judged = judged;
-        if let Some(known) = judged.as_deref_mut()
-            && let Some((verdict, word, _)) = known.recall(&self.digest_mark(login))
+        let credentials = self.digest_mark(login);
+        if let Some(judged) = judged.as_deref_mut()
+            && let Some(recalled) = judged.recall(&credentials, &login.address)
         {
-            if known.accept() {
+            let answer = self.digest_recall(policy, login, &recalled, Turn::MayBlock, log);
+            let (verdict, word) = answer.unwrap_or((Verdict::Error, Word::Error));
+            if judged.accept(&credentials) && verdict == Verdict::Granted {
                 self.log_decision(verdict, word, Reason::Reused, login.user, log);
             }
             return Answer::plain(verdict, word);
@@ -304,8 +327,8 @@ impl<S: Store> Gate<S> {
         ha1: Option<Ha1>,
     ) -> Answer {
         if let Some(judged) = judged {
-            let known = Judged::new(decision.verdict, decision.word, self.digest_mark(login));
-            *judged = ha1.map_or(known, |ha1| known.with_ha1(ha1));
+            let slot = self.digest_slot(policy, login, decision, found);
+            judged.remember(&ha1.map_or(slot, |ha1| slot.with_ha1(ha1)));
         }
         let accepted = decision.accepted.filter(|_| decision.verdict == Verdict::Granted);
         let upstream_pin = accepted.filter(|_| policy.pin_fake_basic).map(|accepted| {
@@ -317,6 +340,42 @@ impl<S: Store> Gate<S> {
         });
         let Decision { verdict, word, retry_after, .. } = *decision;
         Answer { verdict, word, retry_after, upstream_pin }
+    }
+
+    fn digest_slot(
+        &self,
+        policy: &Policy,
+        login: &DigestLogin<'_>,
+        decision: &Decision,
+        found: &Found,
+    ) -> Slot {
+        let grant = self.grant(policy, &NoPinSource, decision, found);
+        let attempt = (self.digest_mark(login), &login.address);
+        Slot::new(decision.verdict, decision.word, attempt, policy, grant)
+    }
+
+    /// See [`Gate::recall`].
+    fn digest_recall(
+        &self,
+        policy: &Policy,
+        login: &DigestLogin<'_>,
+        recalled: &Recalled<'_>,
+        turn: Turn,
+        log: &dyn Log,
+    ) -> Option<(Verdict, Word)> {
+        let known = (recalled.verdict, recalled.word);
+        if recalled.verdict != Verdict::Granted || recalled.was_decided_by(policy) {
+            return Some(known);
+        }
+        let Some(grant) = recalled.grant() else { return Some((Verdict::Error, Word::Error)) };
+        let request = Request {
+            policy,
+            user: login.user,
+            credentials: Presented::Digest(login.exchange),
+            address: &login.address,
+        };
+        let decided = self.elsewhere(request, (grant, None), &NoPinSource, turn, log)?;
+        Some(decided.map_or_else(|refused| refused, |()| known))
     }
 
     fn digest_job(&self, policy: &Policy, login: &DigestLogin<'_>, is_match_only: bool) -> Job {

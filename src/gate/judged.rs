@@ -1,8 +1,15 @@
-//! What was decided about one HTTP request. Its sub-requests and internal redirects come with the same
-//! credentials and aren't judged again.
+//! What was decided about one HTTP request. Its sub-requests and internal redirects come with the same credentials:
+//! where the settings are the same they aren't judged again, and elsewhere they are judged on what the grant was
+//! decided on.
 
-use crate::decide::{Verdict, Word};
+use std::net::IpAddr;
+
+use crate::UnixTime;
+use crate::decide::{Accepted, Basis, Verdict, Word};
 use crate::http::digest::Ha1;
+use crate::otp::{Code, Digits};
+use crate::policy::Policy;
+use crate::token::{Address, Fingerprint, MovingFactor, State, Token, Used};
 
 /// A keyed hash (SipHash of 128 bits): tells whether somebody comes with the same again, without keeping it.
 pub(super) type Mark = [u64; 2];
@@ -10,21 +17,62 @@ pub(super) type Mark = [u64; 2];
 /// The memory of one request. All zero: nothing was decided yet.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Judged {
+    /// The last one decided comes first. Two, because two users files may take turns.
+    slots: [Slot; 2],
+}
+
+/// One attempt. All zero is none: numbers may be 0, and so may the tags of options and enums.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Slot {
     known: bool,
     /// Decided, but the server has yet to accept nonce and nc.
     is_pending: bool,
-    pub(super) pin_is_external: bool,
     verdict: u8,
     word: u8,
-    pub(super) pin_len: u32,
     /// Of store, user and password or Digest response.
     credentials: Mark,
     /// The same with the PIN as password: the header that PINFakeBasicAuth leaves.
     upstream: Mark,
-    /// Which PIN source was asked.
-    pub(super) pin_source: Mark,
+    address: Option<IpAddr>,
+    /// What a grant rests on.
+    grant: Option<Grant>,
+    /// Where it was decided.
+    policy: Option<Policy>,
     /// The HA1 of the password that a Digest response was found to be of.
     ha1: Ha1,
+}
+
+/// What a grant was decided on, in a form that owns no memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grant {
+    pub(super) accepted: Accepted,
+    pub(super) pin_is_external: bool,
+    /// Which PIN source was asked. `None`: one that is to be asked each time.
+    pub(super) pin_source: Option<Mark>,
+    fingerprint: Fingerprint,
+    code: PlainCode,
+    /// Where a fresh code was found: its counter or time step.
+    position: Option<u64>,
+    before: PlainState,
+}
+
+#[derive(Clone, Copy)]
+struct PlainCode {
+    bytes: [u8; Digits::MAX],
+    len: u8,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct PlainState {
+    counter: i64,
+    failures: u32,
+    last_otp: Option<PlainCode>,
+    used: Used,
+    /// What is no IP address equals no client's.
+    address: Option<IpAddr>,
+    at: Option<i64>,
+    failed: Option<UnixTime>,
+    intact: bool,
 }
 
 /// How credentials that come again relate to those that were judged.
@@ -36,33 +84,108 @@ pub(super) enum Again {
     Upstream,
 }
 
+/// A decision that was made about the same credentials.
+#[derive(Clone, Copy)]
+pub(super) struct Recalled<'a> {
+    pub(super) verdict: Verdict,
+    pub(super) word: Word,
+    pub(super) again: Again,
+    slot: &'a Slot,
+}
+
 impl Judged {
-    pub(super) fn new(verdict: Verdict, word: Word, credentials: Mark) -> Judged {
-        Judged {
+    /// The decision, if these credentials are those that were judged, and come from the same client.
+    pub(super) fn recall(&self, credentials: &Mark, address: &Address) -> Option<Recalled<'_>> {
+        self.slots.iter().find_map(|slot| slot.recall(credentials, address))
+    }
+
+    /// Keeps a decision in the place of an older one.
+    pub(super) fn remember(&mut self, slot: &Slot) {
+        if !slot.known {
+            return;
+        }
+        if self.slots[0].known && self.slots[0].credentials != slot.credentials {
+            self.slots[1] = self.slots[0];
+        }
+        self.slots[0] = *slot;
+    }
+
+    /// Keeps the decision on a repeat login, which is the same but for the time.
+    pub(super) fn remember_repeat(&mut self, slot: &Slot, now: UnixTime) {
+        self.remember(slot);
+        if let Some(grant) = &mut self.slots[0].grant {
+            grant.accepted.at = now;
+        }
+    }
+
+    /// Forgets what was decided about these credentials.
+    pub(super) fn forget(&mut self, credentials: &Mark) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.credentials == *credentials) {
+            *slot = Slot::default();
+        }
+    }
+
+    /// The server has accepted; whether that is news.
+    pub(super) fn accept(&mut self, credentials: &Mark) -> bool {
+        let pending = |slot: &&mut Slot| slot.credentials == *credentials;
+        self.slots.iter_mut().find(pending).is_some_and(|slot| std::mem::take(&mut slot.is_pending))
+    }
+
+    /// The server has put the header with the PIN alone in the place of these credentials.
+    pub(super) fn replaced(&mut self, credentials: &Mark, upstream: Mark) {
+        let is_it = |slot: &&mut Slot| slot.known && [slot.credentials, slot.upstream].contains(credentials);
+        if let Some(slot) = self.slots.iter_mut().find(is_it) {
+            slot.upstream = upstream;
+        }
+    }
+}
+
+impl Slot {
+    pub(super) fn new(
+        verdict: Verdict,
+        word: Word,
+        (credentials, address): (Mark, &Address),
+        policy: &Policy,
+        grant: Option<Grant>,
+    ) -> Slot {
+        Slot {
             known: true,
+            is_pending: false,
             verdict: verdict as u8,
             word: word as u8,
             credentials,
             upstream: credentials,
-            ..Judged::default()
+            address: ip_of(address),
+            grant: grant.filter(|_| verdict == Verdict::Granted),
+            policy: Some(*policy),
+            ha1: Ha1::default(),
         }
     }
 
-    pub(super) fn with_pin(self, len: usize, is_external: bool, source: Mark) -> Judged {
-        Judged { pin_len: len as u32, pin_is_external: is_external, pin_source: source, ..self }
+    /// Whether it is about these credentials from the same client under the very same settings.
+    pub(super) fn is_of(&self, credentials: &Mark, address: &Address, policy: &Policy) -> bool {
+        self.known
+            && self.credentials == *credentials
+            && self.address == ip_of(address)
+            && self.policy.as_ref() == Some(policy)
     }
 
-    pub(super) fn with_upstream(self, upstream: Mark) -> Judged {
-        Judged { upstream, ..self }
+    /// What a grant rests on.
+    pub(super) fn accepted(&self) -> Option<Accepted> {
+        self.grant.map(|grant| grant.accepted)
     }
 
-    pub(super) fn with_ha1(self, ha1: Ha1) -> Judged {
-        Judged { ha1, ..self }
+    pub(super) fn with_ha1(self, ha1: Ha1) -> Slot {
+        Slot { ha1, ..self }
     }
 
-    /// The decision, if these credentials are those that were judged.
-    pub(super) fn recall(&self, credentials: &Mark) -> Option<(Verdict, Word, Again)> {
-        if !self.known {
+    /// See the field.
+    pub(super) fn until_accepted(self) -> Slot {
+        Slot { is_pending: true, ..self }
+    }
+
+    fn recall(&self, credentials: &Mark, address: &Address) -> Option<Recalled<'_>> {
+        if !self.known || self.address != ip_of(address) {
             return None;
         }
         // A number that names no verdict can't come from us; whatever it is, it grants nothing.
@@ -70,32 +193,189 @@ impl Judged {
             [Verdict::Granted, Verdict::Denied, Verdict::Unknown, Verdict::Error, Verdict::Throttled];
         let verdict = verdicts.into_iter().find(|verdict| *verdict as u8 == self.verdict)?;
         let word = Word::ALL.into_iter().find(|word| *word as u8 == self.word)?;
-        if self.credentials == *credentials {
-            Some((verdict, word, Again::Same))
+        let again = if self.credentials == *credentials {
+            Again::Same
         } else if verdict == Verdict::Granted && self.upstream == *credentials {
-            Some((verdict, word, Again::Upstream))
+            Again::Upstream
         } else {
-            None
-        }
+            return None;
+        };
+        Some(Recalled { verdict, word, again, slot: self })
+    }
+}
+
+impl<'a> Recalled<'a> {
+    /// Whether it was decided by the same rules.
+    pub(super) fn was_decided_by(&self, policy: &Policy) -> bool {
+        self.slot.policy.is_some_and(|known| known.decides_like(policy))
     }
 
-    /// See the field.
-    pub(super) fn until_accepted(self) -> Judged {
-        Judged { is_pending: true, ..self }
-    }
-
-    /// The server has accepted; whether that is news.
-    pub(super) fn accept(&mut self) -> bool {
-        std::mem::take(&mut self.is_pending)
+    /// What a grant rests on.
+    pub(super) fn grant(&self) -> Option<&'a Grant> {
+        self.slot.grant.as_ref()
     }
 
     /// See the field.
     pub(super) fn is_pending(&self) -> bool {
-        self.is_pending
+        self.slot.is_pending
     }
 
     /// See the field.
     pub(super) fn ha1(&self) -> Option<Ha1> {
-        (self.ha1 != Ha1::default()).then_some(self.ha1)
+        (self.slot.ha1 != Ha1::default()).then_some(self.slot.ha1)
+    }
+}
+
+impl Grant {
+    /// By a fresh code or by the lingering one; `before` is the state that the token was decided on, `after` what has
+    /// become of it. `None`: no code was accepted.
+    pub(super) fn new(
+        accepted: Accepted,
+        is_fresh: bool,
+        token: &Token,
+        before: &State,
+        after: &State,
+    ) -> Option<Grant> {
+        let position = after.at.filter(|_| is_fresh).map(|at| match token.factor {
+            MovingFactor::Event => at as u64,
+            MovingFactor::Time(period) => (at / i64::from(period.get())) as u64,
+        });
+        Some(Grant {
+            accepted,
+            pin_is_external: false,
+            pin_source: None,
+            fingerprint: token.fingerprint,
+            code: PlainCode::of(after.last_otp.as_ref()?),
+            position,
+            before: PlainState::of(before),
+        })
+    }
+
+    /// `source`: see the field.
+    pub(super) fn with_external_pin(self, source: Option<Mark>) -> Grant {
+        Grant { pin_is_external: true, pin_source: source, ..self }
+    }
+
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// The code that was accepted.
+    pub(super) fn code(&self) -> Option<Code> {
+        self.code.code()
+    }
+
+    pub(super) fn basis(&self) -> Option<Basis> {
+        Some(Basis {
+            fingerprint: self.fingerprint,
+            before: self.before.state(),
+            at: self.accepted.at,
+            code: self.code()?,
+            position: self.position,
+        })
+    }
+}
+
+fn ip_of(address: &Address) -> Option<IpAddr> {
+    match address {
+        Address::Ip(ip) => Some(*ip),
+        Address::Unknown | Address::Other(_) => None,
+    }
+}
+
+impl PlainCode {
+    fn of(code: &Code) -> PlainCode {
+        let text = code.as_bytes();
+        let mut bytes = [0; Digits::MAX];
+        bytes[..text.len()].copy_from_slice(text);
+        PlainCode { bytes, len: text.len() as u8 }
+    }
+
+    fn code(&self) -> Option<Code> {
+        Code::new(self.bytes.get(..usize::from(self.len))?)
+    }
+}
+
+impl std::fmt::Debug for PlainCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PlainCode")
+    }
+}
+
+impl PlainState {
+    fn of(state: &State) -> PlainState {
+        PlainState {
+            counter: state.counter,
+            failures: state.failures,
+            last_otp: state.last_otp.as_ref().map(PlainCode::of),
+            used: state.used,
+            address: ip_of(&state.address),
+            at: state.at,
+            failed: state.failed,
+            intact: state.intact,
+        }
+    }
+
+    fn state(&self) -> State {
+        State {
+            counter: self.counter,
+            failures: self.failures,
+            last_otp: self.last_otp.and_then(|code| code.code()),
+            used: self.used,
+            address: self.address.map_or(Address::Unknown, Address::Ip),
+            at: self.at,
+            failed: self.failed,
+            intact: self.intact,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Server, Settings};
+
+    const HERE: Address = Address::Ip(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)));
+
+    fn slot(verdict: Verdict, number: u64) -> Slot {
+        let policy = Settings::default().policy(Server::Nginx);
+        Slot::new(verdict, Word::DeniedCode, ([number, number], &HERE), &policy, None)
+    }
+
+    fn verdict_of(judged: &Judged, number: u64, address: &Address) -> Option<Verdict> {
+        judged.recall(&[number, number], address).map(|recalled| recalled.verdict)
+    }
+
+    #[test]
+    fn two_attempts_are_kept_and_a_third_takes_the_place_of_the_first() {
+        let mut judged = Judged::default();
+        assert_eq!(verdict_of(&judged, 0, &HERE), None);
+        for (number, verdict) in [(1, Verdict::Denied), (2, Verdict::Unknown), (2, Verdict::Granted)] {
+            judged.remember(&slot(verdict, number));
+        }
+        assert_eq!(verdict_of(&judged, 1, &HERE), Some(Verdict::Denied));
+        assert_eq!(verdict_of(&judged, 2, &HERE), Some(Verdict::Granted));
+        judged.remember(&slot(Verdict::Error, 3));
+        assert_eq!([1, 2, 3].map(|number| verdict_of(&judged, number, &HERE).is_some()), [false, true, true]);
+        judged.forget(&[2, 2]);
+        assert_eq!(verdict_of(&judged, 2, &HERE), None);
+    }
+
+    #[test]
+    fn another_address_is_another_attempt() {
+        let mut judged = Judged::default();
+        judged.remember(&slot(Verdict::Granted, 1));
+        let elsewhere = Address::Ip("198.51.100.23".parse().unwrap());
+        assert_eq!(verdict_of(&judged, 1, &elsewhere), None);
+        assert_eq!(verdict_of(&judged, 1, &Address::Unknown), None);
+    }
+
+    #[test]
+    fn a_number_that_names_no_verdict_or_word_recalls_nothing() {
+        let known = slot(Verdict::Granted, 1);
+        for slot in [Slot { verdict: 4, ..known }, Slot { verdict: 255, ..known }, Slot { word: 10, ..known }]
+        {
+            assert_eq!(verdict_of(&Judged { slots: [slot, Slot::default()] }, 1, &HERE), None);
+        }
     }
 }

@@ -9,7 +9,7 @@
 //! Wrong tries are counted beside all that (`throttled`).
 //!
 //! Logins that wait in one process are decided together by the one of them that gets the lock, and share its
-//! sync (`queue`). Sub-requests aren't judged again (`judged`).
+//! sync (`queue`). Sub-requests aren't judged again but where the settings are others (`judged`).
 
 mod digest;
 mod judged;
@@ -35,7 +35,7 @@ use zeroize::Zeroizing;
 use self::digest::is_to_be_carried_out;
 pub use self::digest::{DigestAnswer, DigestLogin, DigestRequest, Match};
 pub use self::judged::Judged;
-use self::judged::{Again, Mark};
+use self::judged::{Again, Grant, Mark, Recalled, Slot};
 use self::queue::{Queue, Round};
 pub use self::repeat::LastRepeat;
 use crate::UnixTime;
@@ -123,6 +123,12 @@ pub trait PinSource {
     /// Tells one source from another within a configuration; empty: there is none.
     fn identity(&self) -> Vec<u8>;
 
+    /// Whether the identity says all about it: where it is the same, the same is answered. If not, nothing is
+    /// remembered, and it is asked each time.
+    fn is_known_by_identity(&self) -> bool {
+        true
+    }
+
     /// What its answers rest on: a right answer is remembered for as long as this stays the same. `None`: not at
     /// all, it may be changing. Asked on event loops, too.
     fn state(&self) -> Option<Vec<u8>> {
@@ -162,6 +168,11 @@ impl Answer {
         Answer { verdict, word, retry_after: None, upstream_pin: None }
     }
 
+    /// To a part of a request that wasn't granted.
+    pub fn no_part() -> Answer {
+        Answer::plain(Verdict::Denied, Word::DeniedCode)
+    }
+
     /// When nothing could be decided.
     pub fn error() -> Answer {
         Answer::plain(Verdict::Error, Word::Error)
@@ -171,12 +182,32 @@ impl Answer {
 /// A keyed hash that nobody can make without the key.
 type Mac = [u8; 32];
 
+/// Keyed with random bytes: makes marks that nobody else can make.
+#[derive(Clone, Copy)]
+pub struct Marks(SipHasher13);
+
+impl Marks {
+    /// `None`: the system has no random bytes.
+    pub fn new() -> Option<Marks> {
+        let mut key = Zeroizing::new([0; 16]);
+        getrandom::fill(&mut *key).ok()?;
+        Some(Marks(SipHasher13::new_with_key(&key)))
+    }
+
+    /// Those of one store: they say nothing about another.
+    pub fn of(&self, store: &[u8]) -> Marks {
+        let mut hash = self.0;
+        hash.write(&store.len().to_le_bytes());
+        hash.write(store);
+        Marks(hash)
+    }
+}
+
 /// A store and what is remembered about it in this process.
 pub struct Gate<S> {
     store: S,
     clock: fn() -> UnixTime,
-    /// Each gate has keys of its own, so that what was decided about one store says nothing about another.
-    marks: SipHasher13,
+    marks: Marks,
     /// Keyed with random bytes, and told the store's name: ready for what is to be told apart.
     mac: Hmac<Sha256>,
     pins: Mutex<HashMap<Mac, Remembered>>,
@@ -222,6 +253,14 @@ struct Request<'a> {
     user: &'a [u8],
     credentials: Presented<'a>,
     address: &'a Address,
+}
+
+/// How long a decision may take.
+#[derive(Clone, Copy)]
+enum Turn {
+    MayBlock,
+    /// On an event loop.
+    AtOnce(Moment),
 }
 
 #[derive(Clone, Copy)]
@@ -286,7 +325,7 @@ struct Decided {
     ha1: Option<Ha1>,
 }
 
-type JobResult = Result<Decided, Arc<Fault>>;
+type JobResult = Result<Box<Decided>, Arc<Fault>>;
 
 /// What was decided without the lock. Searching for a code takes a while: on the same lines at the same time it would
 /// come to the same.
@@ -313,15 +352,18 @@ impl Snapshot {
 impl<S: Store> Gate<S> {
     /// A gate to a store. `clock` gives the current time. `None`: the system has no random bytes.
     pub fn new(store: S, clock: fn() -> UnixTime) -> Option<Gate<S>> {
+        Gate::with_marks(store, clock, Marks::new()?)
+    }
+
+    /// The same with marks that other gates to the same store have, too: what was decided about a request at one of
+    /// them is recognised at all.
+    pub fn with_marks(store: S, clock: fn() -> UnixTime, marks: Marks) -> Option<Gate<S>> {
         let mut key = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *key).ok()?;
         let mut mac =
             <Hmac<Sha256> as KeyInit>::new_from_slice(&*key).expect("HMAC takes keys of any length");
         mac.update(store.name().as_bytes());
         mac.update(&[0]);
-        let mut mark_key = Zeroizing::new([0; 16]);
-        getrandom::fill(&mut *mark_key).ok()?;
-        let marks = SipHasher13::new_with_key(&mark_key);
         let (pins, memory) = (Mutex::default(), throttled::Memory::default());
         Some(Gate { store, clock, marks, mac, pins, memory, queue: Queue::new() })
     }
@@ -341,21 +383,28 @@ impl<S: Store> Gate<S> {
         log: &dyn Log,
     ) -> Answer {
         let credentials = self.mark(&[b"basic", login.user, login.password]);
-        if let Some(judged) = judged.as_deref()
-            && let Some((verdict, word, again)) = judged.recall(&credentials)
+        let mut judged = judged;
+        if let Some(judged) = judged.as_deref_mut()
+            && let Some(recalled) = judged.recall(&credentials, &login.address)
+            && let Some(answer) = self.recall(policy, login, source, &recalled, Turn::MayBlock, log)
         {
-            return self.recall(policy, login, source, judged, (verdict, word, again), log);
+            return self.replaced(login, (judged, credentials), answer);
         }
 
         if let Ok(found) = self.store.find(login.user)
-            && let Some(decision) = self.repeated(policy, login, credentials, (source, None), &found)
+            && let Some(decision) =
+                self.repeated(policy, login, credentials, (source, None), judged.as_deref_mut(), &found)
         {
             self.log_outcome(&decision, &found, login.user, log);
-            return self.basic_answer(policy, login, source, (judged, credentials), &decision, &found);
+            return self.basic_answer(policy, login, (judged, credentials), &decision);
         }
         let (decision, found, _) = self.decide(basic_job(policy, login), source, log);
-        self.note_repeat(policy, login, credentials, source, &decision, &found);
-        self.basic_answer(policy, login, source, (judged, credentials), &decision, &found)
+        let slot = self.basic_slot(policy, login, credentials, source, &decision, &found);
+        self.note_repeat(policy, login, source, &decision, (&found, &slot));
+        if let Some(judged) = &mut judged {
+            judged.remember(&slot);
+        }
+        self.basic_answer(policy, login, (judged, credentials), &decision)
     }
 
     /// What is to be answered to a Basic login before anybody looks at its PIN, for a server that asks for PINs itself
@@ -378,33 +427,42 @@ impl<S: Store> Gate<S> {
         log: &dyn Log,
     ) -> Option<Answer> {
         let credentials = self.mark(&[b"basic", login.user, login.password]);
-        if let Some(judged) = judged.as_deref()
-            && let Some((verdict, word, again)) = judged.recall(&credentials)
+        let mut judged = judged;
+        if let Some(judged) = judged.as_deref_mut()
+            && let Some(recalled) = judged.recall(&credentials, &login.address)
         {
-            let asks = verdict == Verdict::Granted && self.asks_again(judged, source);
-            return (!asks).then(|| self.recall(policy, login, source, judged, (verdict, word, again), log));
+            let answer = self.recall(policy, login, source, &recalled, Turn::AtOnce(moment), log)?;
+            return Some(self.replaced(login, (judged, credentials), answer));
         }
 
         let found = self.store.find_now(login.user, moment)?;
-        let decision = match self.repeated(policy, login, credentials, (source, moment), &found) {
+        let repeated =
+            self.repeated(policy, login, credentials, (source, moment), judged.as_deref_mut(), &found);
+        let decision = match repeated {
             Some(decision) => decision,
             None => {
-                let request = Request {
-                    policy,
-                    user: login.user,
-                    credentials: Presented::Password(login.password),
-                    address: &login.address,
-                };
+                let request = basic_request(policy, login, login.password);
                 if !self.is_free(policy, &found, (login.user, login.password, &login.address)) {
                     return None;
                 }
                 let (decision, _) = self.decide_now(request, source, &found)?;
-                self.note_repeat(policy, login, credentials, source, &decision, &found);
+                let slot = self.basic_slot(policy, login, credentials, source, &decision, &found);
+                self.note_repeat(policy, login, source, &decision, (&found, &slot));
+                if let Some(judged) = &mut judged {
+                    judged.remember(&slot);
+                }
                 decision
             }
         };
         self.log_outcome(&decision, &found, login.user, log);
-        Some(self.basic_answer(policy, login, source, (judged, credentials), &decision, &found))
+        Some(self.basic_answer(policy, login, (judged, credentials), &decision))
+    }
+
+    /// Whether a request of the same credentials was granted, if not by the rules of all places.
+    pub fn has_granted(&self, login: &Login<'_>, judged: Option<&Judged>) -> bool {
+        let credentials = self.mark(&[b"basic", login.user, login.password]);
+        let recalled = judged.and_then(|judged| judged.recall(&credentials, &login.address));
+        recalled.is_some_and(|recalled| recalled.verdict == Verdict::Granted)
     }
 
     fn decide_now(
@@ -436,75 +494,192 @@ impl<S: Store> Gate<S> {
         None
     }
 
-    /// What the server is told, and what the request remembers.
+    /// What the request remembers.
+    fn basic_slot(
+        &self,
+        policy: &Policy,
+        login: &Login<'_>,
+        credentials: Mark,
+        source: &dyn PinSource,
+        decision: &Decision,
+        found: &Found,
+    ) -> Slot {
+        // What falls through counts nowhere, and is for each place to say.
+        if decision.verdict == Verdict::Unknown && decision.word != Word::Unknown {
+            return Slot::default();
+        }
+        let grant = self.grant(policy, source, decision, found);
+        Slot::new(decision.verdict, decision.word, (credentials, &login.address), policy, grant)
+    }
+
+    /// What the server is told.
     fn basic_answer(
         &self,
         policy: &Policy,
         login: &Login<'_>,
-        source: &dyn PinSource,
         (judged, credentials): (Option<&mut Judged>, Mark),
         decision: &Decision,
-        found: &Found,
     ) -> Answer {
         let accepted = decision.accepted.filter(|_| decision.verdict == Verdict::Granted);
         let pin = accepted.map(|accepted| &login.password[..accepted.pin_len]);
         let upstream_pin = pin.filter(|_| policy.pin_fake_basic).map(|pin| Zeroizing::new(pin.to_vec()));
-        if let Some(judged) = judged {
-            let pin_is_external = accepted
-                .and_then(|accepted| found.entry.lines.get(accepted.line))
-                .is_some_and(|line| matches!(line.token.pin, Pin::External));
-            let known = Judged::new(decision.verdict, decision.word, credentials);
-            let known = match &upstream_pin {
-                Some(pin) => known.with_upstream(self.mark(&[b"basic", login.user, pin])),
-                None => known,
-            };
-            let pin_len = accepted.map_or(0, |accepted| accepted.pin_len);
-            // Only a PIN that was checked elsewhere may have to be checked again, by somebody else.
-            let asked = if pin_is_external { self.mark(&[&source.identity()]) } else { Mark::default() };
-            *judged = known.with_pin(pin_len, pin_is_external, asked);
-        }
         let Decision { verdict, word, retry_after, .. } = *decision;
-        Answer { verdict, word, retry_after, upstream_pin }
+        let answer = Answer { verdict, word, retry_after, upstream_pin };
+        match judged {
+            Some(judged) => self.replaced(login, (judged, credentials), answer),
+            None => answer,
+        }
     }
 
-    /// The same request again: the same answer. Only a PIN source that wasn't asked before is asked.
+    /// What a grant was decided on.
+    fn grant(
+        &self,
+        policy: &Policy,
+        source: &dyn PinSource,
+        decision: &Decision,
+        found: &Found,
+    ) -> Option<Grant> {
+        let accepted = decision.accepted.filter(|_| decision.verdict == Verdict::Granted)?;
+        let token = &found.entry.lines.get(accepted.line)?.token;
+        let policy = policy.restricted_by(&found.limits);
+        let before = decide::state_decided_on(&policy, &found.entry, accepted.line, accepted.at);
+        let spent = decision.changes.iter().find(|change| change.line == accepted.line);
+        let after = spent.map_or(&before, |change| &change.state);
+        let is_fresh = decision.word == Word::GrantedFresh;
+        let grant = Grant::new(accepted, is_fresh, token, &before, after)?;
+        if !matches!(token.pin, Pin::External) {
+            return Some(grant);
+        }
+        let pin_source = source.is_known_by_identity().then(|| self.mark(&[&source.identity()]));
+        Some(grant.with_external_pin(pin_source))
+    }
+
+    /// The same request again: what was decided holds where the rules are the same; elsewhere a grant is one by the
+    /// rules of that place, too. `None`: not to be found out in this turn.
     fn recall(
         &self,
         policy: &Policy,
         login: &Login<'_>,
         source: &dyn PinSource,
-        judged: &Judged,
-        (verdict, word, again): (Verdict, Word, Again),
+        recalled: &Recalled<'_>,
+        turn: Turn,
         log: &dyn Log,
-    ) -> Answer {
+    ) -> Option<Answer> {
+        let Recalled { verdict, word, again, .. } = *recalled;
         if verdict != Verdict::Granted {
-            return Answer::plain(verdict, word);
+            return Some(Answer::plain(verdict, word));
         }
-        let pin_len = match again {
-            Again::Same => judged.pin_len as usize,
-            Again::Upstream => login.password.len(),
+        let Some((grant, code)) = recalled.grant().and_then(|grant| Some((grant, grant.code()?))) else {
+            return Some(Answer::error());
         };
-        let pin = login.password.get(..pin_len).unwrap_or_default();
-        if self.asks_again(judged, source) {
-            let (verdict, word, reason) = match ask(source, login.user, pin) {
-                PinAnswer::Right => (verdict, word, None),
-                PinAnswer::Failed => (Verdict::Error, Word::Error, Some(Reason::PinSourceFailed)),
-                PinAnswer::Wrong => (Verdict::Denied, Word::DeniedPin, Some(Reason::WrongPin)),
-                PinAnswer::Unknown => (Verdict::Denied, Word::DeniedPin, Some(Reason::PinUnknown)),
-                PinAnswer::NoSource => (Verdict::Denied, Word::DeniedPin, Some(Reason::NoPinSource)),
-            };
-            if let Some(reason) = reason {
-                self.log_decision(verdict, word, reason, login.user, log);
-                return Answer::plain(verdict, word);
+        let whole;
+        let password = match again {
+            Again::Same => login.password,
+            Again::Upstream => {
+                whole = Zeroizing::new([login.password, code.as_bytes()].concat());
+                &whole
+            }
+        };
+        let pin = password.get(..grant.accepted.pin_len).unwrap_or_default();
+        let is_checked = !grant.pin_is_external
+            || (source.is_known_by_identity() && grant.pin_source == Some(self.mark(&[&source.identity()])));
+        if !(is_checked && recalled.was_decided_by(policy)) {
+            let request = basic_request(policy, login, password);
+            let checked = is_checked.then_some(pin);
+            let refused = self.elsewhere(request, (grant, checked), source, turn, log)?;
+            if let Err((verdict, word)) = refused {
+                return Some(Answer::plain(verdict, word));
             }
         }
         let upstream_pin = policy.pin_fake_basic.then(|| Zeroizing::new(pin.to_vec()));
-        Answer { verdict, word, retry_after: None, upstream_pin }
+        Some(Answer { verdict, word, retry_after: None, upstream_pin })
     }
 
-    /// Whether a grant rests on a PIN source other than this one.
-    fn asks_again(&self, judged: &Judged, source: &dyn PinSource) -> bool {
-        judged.pin_is_external && judged.pin_source != self.mark(&[&source.identity()])
+    /// Notes the header that the server will put in the place of these credentials.
+    fn replaced(
+        &self,
+        login: &Login<'_>,
+        (judged, credentials): (&mut Judged, Mark),
+        answer: Answer,
+    ) -> Answer {
+        if let Some(pin) = &answer.upstream_pin {
+            judged.replaced(&credentials, self.mark(&[b"basic", login.user, pin]));
+        }
+        answer
+    }
+
+    /// Whether a grant is one by the rules of this place, too. If not, that is logged. `None`: not to be found out in
+    /// this turn. `checked` is a PIN that was found right and needn't be checked again.
+    fn elsewhere(
+        &self,
+        request: Request<'_>,
+        (grant, checked): (&Grant, Option<&[u8]>),
+        source: &dyn PinSource,
+        turn: Turn,
+        log: &dyn Log,
+    ) -> Option<Result<(), (Verdict, Word)>> {
+        let found = match turn {
+            Turn::AtOnce(moment) => {
+                self.store.find_now(request.user, moment).filter(|found| is_exact(found))?
+            }
+            Turn::MayBlock => match self.find_exact(request.user) {
+                Ok(found) => found,
+                Err(fault) => {
+                    log.log(Level::Error, format_args!("error: {fault}, user {}", Quoted(request.user)));
+                    return Some(Err((Verdict::Error, Word::Error)));
+                }
+            },
+        };
+        let basis = grant.basis()?;
+        let policy = request.policy.restricted_by(&found.limits);
+        // Fields 1 to 4 are the same, so the PIN is, too.
+        let mut tokens = found.entry.lines.iter().map(|line| &line.token);
+        let field = tokens.find(|token| token.fingerprint == grant.fingerprint()).map(|token| &token.pin);
+        let known = |(pin, field): (&[u8], &Pin)| PinKnown {
+            field: field.clone(),
+            pin: Zeroizing::new(pin.to_vec()),
+            answer: PinAnswer::Right,
+        };
+        let mut pins: Vec<PinKnown> = checked.zip(field).map(known).into_iter().collect();
+        loop {
+            let (outcome, _) = self.with_proof(request, &pins, |attempt, pins| {
+                decide::elsewhere(&policy, &found.entry, &basis, attempt, pins, (self.clock)())
+            });
+            match outcome {
+                Outcome::Decided(decision) if decision.verdict == Verdict::Granted => return Some(Ok(())),
+                Outcome::Decided(decision) => {
+                    self.log_outcome(&decision, &found, request.user, log);
+                    return Some(Err((decision.verdict, decision.word)));
+                }
+                // Each PIN is asked about once: there is one line, and its PIN is of one length.
+                Outcome::NeedPin(question) => {
+                    let asked = self.asked(request, &found.entry, question, source);
+                    let Some(asked) = asked.filter(|_| pins.len() < 2) else {
+                        return Some(Err((Verdict::Error, Word::Error)));
+                    };
+                    let answer = match turn {
+                        Turn::AtOnce(_) => self.is_remembered(&asked).then_some(PinAnswer::Right)?,
+                        Turn::MayBlock => {
+                            let token = &found.entry.lines[question.line].token;
+                            self.answer_to(&asked, token, request.user, source)
+                        }
+                    };
+                    pins.push(asked.known(answer));
+                }
+            }
+        }
+    }
+
+    /// A user whose state isn't half-written.
+    fn find_exact(&self, user: &[u8]) -> Result<Arc<Found>, Fault> {
+        let mut found = self.store.find(user)?;
+        if !is_exact(&found) {
+            self.store.update(&mut |transaction| {
+                found = Arc::new(transaction.find(user)?);
+                Ok(())
+            })?;
+        }
+        Ok(found)
     }
 
     fn decide(&self, job: Job, source: &dyn PinSource, log: &dyn Log) -> (Decision, Arc<Found>, Option<Ha1>) {
@@ -628,7 +803,7 @@ impl<S: Store> Gate<S> {
                 return Ok((snapshot, found, ha1));
             }
 
-            match self.commit(&job, Snapshot { decided, now }) {
+            match self.commit(&job, Snapshot { decided, now }).map(|decided| *decided) {
                 Ok(Decided { outcome: Outcome::Decided(decision), found, ha1 }) => {
                     return Ok((decision, found, ha1));
                 }
@@ -656,12 +831,17 @@ impl<S: Store> Gate<S> {
     /// Gets one PIN question answered, from memory or by the slow check.
     fn answer(&self, job: &mut Job, entry: &Entry, question: PinQuestion, source: &dyn PinSource) {
         let Some(asked) = self.asked(job.request(), entry, question, source) else { return };
-        let is_remembered = self.is_remembered(&asked);
-        let answer = match &entry.lines[question.line].token.pin {
+        let answer = self.answer_to(&asked, &entry.lines[question.line].token, &job.user, source);
+        job.learn(asked.known(answer));
+    }
+
+    fn answer_to(&self, asked: &Asked, token: &Token, user: &[u8], source: &dyn PinSource) -> PinAnswer {
+        let is_remembered = self.is_remembered(asked);
+        let answer = match &token.pin {
             _ if is_remembered => PinAnswer::Right,
             Pin::Hashed(hash) if hash.is_hash_of(&asked.pin) => PinAnswer::Right,
             Pin::Hashed(_) => PinAnswer::Wrong,
-            _ => ask(source, &job.user, &asked.pin),
+            _ => ask(source, user, &asked.pin),
         };
         if answer == PinAnswer::Right && asked.ttl > 0 && !is_remembered {
             let mut pins = self.pins.lock();
@@ -672,7 +852,7 @@ impl<S: Store> Gate<S> {
             let keys = asked.other_keys.iter().chain([&asked.key]);
             pins.extend(keys.map(|&key| (key, Remembered { since: asked.now, until })));
         }
-        job.learn(asked.known(answer));
+        answer
     }
 
     /// What is asked by a question. `None`: a question nobody asks about these credentials.
@@ -688,7 +868,7 @@ impl<S: Store> Gate<S> {
         let pin = &password[..question.pin_len];
         let (ttl, identity, state) = match (&token.pin, request.policy.pin_cache_external) {
             (Pin::Hashed(_), _) => (request.policy.pin_cache_hashed, Vec::new(), Some(Vec::new())),
-            (_, 0) => (0, source.identity(), None),
+            (_, ttl) if ttl == 0 || !source.is_known_by_identity() => (0, source.identity(), None),
             (_, ttl) => (ttl, source.identity(), source.state()),
         };
         let ttl = if state.is_some() { ttl } else { 0 };
@@ -757,7 +937,7 @@ impl<S: Store> Gate<S> {
                         transaction.save(&job.user, change.line, change.state.clone());
                     }
                 }
-                results.push(Ok(decided));
+                results.push(Ok(Box::new(decided)));
             }
             Ok(())
         });
@@ -806,7 +986,7 @@ impl<S: Store> Gate<S> {
     }
 
     fn mark(&self, parts: &[&[u8]]) -> Mark {
-        let mut hash = self.marks;
+        let Marks(mut hash) = self.marks;
         for part in parts {
             hash.write(&part.len().to_le_bytes());
             hash.write(part);
@@ -824,6 +1004,10 @@ impl<S: Store> Gate<S> {
         }
         mac.finalize().into_bytes().into()
     }
+}
+
+fn basic_request<'a>(policy: &'a Policy, login: &'a Login<'_>, password: &'a [u8]) -> Request<'a> {
+    Request { policy, user: login.user, credentials: Presented::Password(password), address: &login.address }
 }
 
 fn basic_job(policy: &Policy, login: &Login<'_>) -> Job {
@@ -926,7 +1110,7 @@ mod tests {
         assert_eq!(gate.basic(&policy, &login, &Quiet, None, &Quiet).word, Word::GrantedReuse);
         let found = gate.store.find(b"alice").unwrap();
         let mark = gate.mark(&[b"basic", login.user, login.password]);
-        assert!(gate.repeated(&policy, &login, mark, (&Quiet, None), &found).is_some());
+        assert!(gate.repeated(&policy, &login, mark, (&Quiet, None), None, &found).is_some());
         assert_eq!(crate::pin::CHECKED.get() - before, 1);
     }
 

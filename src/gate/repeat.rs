@@ -3,12 +3,12 @@
 
 use parking_lot::Mutex;
 
-use super::judged::Mark;
+use super::judged::{Judged, Mark, Slot};
 use super::{Found, Gate, Login, Moment, PinSource, Store};
 use crate::UnixTime;
 use crate::decide::{Accepted, Decision};
 use crate::policy::Policy;
-use crate::token::{Address, Pin};
+use crate::token::Pin;
 
 /// The last repeat login of a user, if there was any.
 #[derive(Debug, Default)]
@@ -16,13 +16,11 @@ pub struct LastRepeat(Mutex<Option<Repeat>>);
 
 #[derive(Debug)]
 struct Repeat {
-    /// All that it was decided on, besides the lines.
-    policy: Policy,
-    credentials: Mark,
-    address: Address,
+    /// What a request remembers of it: all that it was decided on, besides the lines.
+    slot: Slot,
+    accepted: Accepted,
     from: UnixTime,
     until: UnixTime,
-    accepted: Accepted,
     /// Who has found an external PIN right.
     pin_source: Option<PinSourceState>,
 }
@@ -50,23 +48,30 @@ impl PinSourceState {
 }
 
 impl<S: Store> Gate<S> {
-    /// The decision on a login, if it is the last one come again and time hasn't changed anything.
+    /// The decision on a login, if it is the last one come again and time hasn't changed anything. The request
+    /// remembers it.
     pub(super) fn repeated(
         &self,
         policy: &Policy,
         login: &Login<'_>,
         credentials: Mark,
         (source, moment): (&dyn PinSource, Moment),
+        judged: Option<&mut Judged>,
         found: &Found,
     ) -> Option<Decision> {
         let mut last = found.repeat.0.try_lock()?;
         let last = last.as_mut()?;
-        let is_same =
-            last.credentials == credentials && last.address == login.address && last.policy == *policy;
-        let holds = is_same
-            && (last.from..=last.until).contains(&(self.clock)())
+        let now = (self.clock)();
+        let holds = last.slot.is_of(&credentials, &login.address, policy)
+            && (last.from..=last.until).contains(&now)
             && last.pin_source.as_mut().is_none_or(|known| known.holds(source, moment));
-        holds.then(|| Decision::repeat_of(last.accepted))
+        if !holds {
+            return None;
+        }
+        if let Some(judged) = judged {
+            judged.remember_repeat(&last.slot, now);
+        }
+        Some(Decision::repeat_of(last.accepted))
     }
 
     /// Keeps the decision on a login if nothing but a change of the lines or the time it names can change it.
@@ -74,12 +79,11 @@ impl<S: Store> Gate<S> {
         &self,
         policy: &Policy,
         login: &Login<'_>,
-        credentials: Mark,
         source: &dyn PinSource,
         decision: &Decision,
-        found: &Found,
+        (found, slot): (&Found, &Slot),
     ) {
-        let (Some(until), Some(accepted)) = (decision.stands_until, decision.accepted) else { return };
+        let (Some(until), Some(accepted)) = (decision.stands_until, slot.accepted()) else { return };
         let lines = &found.entry.lines;
         if !decision.changes.is_empty() || !lines.iter().all(|line| line.state.intact) {
             return;
@@ -94,7 +98,7 @@ impl<S: Store> Gate<S> {
                 let Some(until) = self.remembered_until(token, b"", b"", pin) else { return };
                 (until, None)
             }
-            Pin::External if policy.pin_cache_external == 0 => return,
+            Pin::External if policy.pin_cache_external == 0 || !source.is_known_by_identity() => return,
             Pin::External => {
                 let pin = &login.password[..accepted.pin_len];
                 let Some(state) = source.state() else { return };
@@ -104,15 +108,7 @@ impl<S: Store> Gate<S> {
             }
         };
         let until = until.min(remembered.saturating_sub(1));
-        let repeat = Repeat {
-            policy: *policy,
-            credentials,
-            address: login.address.clone(),
-            from: (self.clock)(),
-            until,
-            accepted,
-            pin_source,
-        };
+        let repeat = Repeat { slot: *slot, accepted, from: (self.clock)(), until, pin_source };
         if let Some(mut last) = found.repeat.0.try_lock() {
             *last = Some(repeat);
         }

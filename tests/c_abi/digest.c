@@ -89,6 +89,37 @@ static void what_is_matched_may_be_gone_when_it_is_to_be_spent(void)
     otpgate_gate_free(gate);
 }
 
+static void a_digest_grant_is_none_where_the_settings_refuse_it(void)
+{
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    otpgate_settings settings = apache_settings(), once = strict_settings();
+    otpgate_memory memory = {{0}}, second = {{0}};
+    otpgate_digest login = digest_of(&settings, RIGHT);
+    write_users("HOTP alice " PIN " " KEY "\n");
+    login.memory = &memory;
+    EXPECT_TEXT(match(gate, &login), "matched");
+    EXPECT_TEXT(spend(gate, &login), "granted-fresh");
+    /* It was a fresh code. */
+    login.settings = &once;
+    EXPECT_TEXT(match(gate, &login), "matched");
+    EXPECT_TEXT(spend(gate, &login), "granted-fresh");
+    EXPECT_NUMBER(line_count, 1);
+
+    /* For the next request it is one that lingers where it may. */
+    login.memory = &second;
+    login.settings = &settings;
+    EXPECT_TEXT(match(gate, &login), "matched");
+    login.settings = &once;
+    EXPECT_TEXT(match(gate, &login), "denied-expired");
+    EXPECT_TEXT(spend(gate, &login), "denied-expired");
+    login.settings = &settings;
+    EXPECT_TEXT(spend(gate, &login), "granted-reuse");
+    login.settings = &once;
+    EXPECT_TEXT(match(gate, &login), "denied-expired");
+    EXPECT_TEXT(spend(gate, &login), "denied-expired");
+    otpgate_gate_free(gate);
+}
+
 static void a_response_to_a_wrong_password_is_refused_once_and_ha1_is_nul(void)
 {
     otpgate_gate *gate = new_gate(OTPGATE_APACHE);
@@ -312,6 +343,7 @@ static void without_a_zone_a_digest_login_is_an_error(void)
 const struct test_case digest_cases[] = {
     CASE(a_response_is_matched_without_spending_and_spent_once),
     CASE(what_is_matched_may_be_gone_when_it_is_to_be_spent),
+    CASE(a_digest_grant_is_none_where_the_settings_refuse_it),
     CASE(a_response_to_a_wrong_password_is_refused_once_and_ha1_is_nul),
     CASE(pins_that_digest_cannot_check_are_refused_with_a_log_line),
     CASE(a_header_that_is_no_digest_is_denied),

@@ -104,7 +104,7 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
         }
         otpgate_zone { memory: *mut c_void, size: usize, mutex: *mut c_void }
         otpgate_settings { opaque: [u64; 128usize] }
-        otpgate_memory { opaque: [u64; 24usize] }
+        otpgate_memory { opaque: [u64; 96usize] }
         otpgate_login {
             settings: *const otpgate_settings,
             user: otpgate_str,
@@ -114,6 +114,7 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
             request: *mut c_void,
             log_level: c_int,
             connection: *mut u64,
+            is_part: c_int,
             moment: u64
         }
         otpgate_digest {
@@ -126,6 +127,7 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
             memory: *mut otpgate_memory,
             request: *mut c_void,
             log_level: c_int,
+            is_part: c_int,
             moment: u64,
             target: otpgate_str,
             zone: *const otpgate_zone

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void a_fresh_code_is_granted_and_lingers(void)
 {
@@ -241,6 +242,60 @@ static void a_request_is_judged_once(void)
     otpgate_gate_free(gate);
 }
 
+static void a_grant_is_none_where_the_settings_refuse_it(void)
+{
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    otpgate_settings settings = strict_settings(), narrow = strict_settings();
+    otpgate_memory memory = {{0}}, copy;
+    otpgate_login login = login_of(&settings, "alice", code[2]);
+    write_users("HOTP alice - " KEY "\n");
+    set(&narrow, OTPGATE_APACHE, "OTPAuthMaxOffset", "1", NULL);
+    login.memory = &memory;
+    EXPECT_TEXT(log_in(gate, &login), "granted-fresh");
+    copy = memory;
+    login.settings = &narrow;
+    EXPECT_TEXT(log_in(gate, &login), "denied-code");
+    login.memory = &copy;
+    EXPECT_TEXT(log_in(gate, &login), "denied-code");
+    login.settings = &settings;
+    EXPECT_TEXT(log_in(gate, &login), "granted-fresh");
+    EXPECT_TEXT(field("alice", 5), "3");
+    EXPECT_TEXT(field("alice", 6), "0");
+    otpgate_gate_free(gate);
+}
+
+static void a_part_is_granted_with_its_request_alone(void)
+{
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    otpgate_settings settings = apache_settings(), narrow = apache_settings();
+    otpgate_memory memory = {{0}}, none = {{0}};
+    otpgate_login login = login_of(&settings, "alice", code[2]);
+    otpgate_answer answer;
+    write_users("HOTP alice - " KEY "\n");
+    set(&narrow, OTPGATE_APACHE, "OTPAuthMaxOffset", "1", NULL);
+    login.is_part = 1;
+    login.memory = &none;
+    EXPECT_NUMBER(otpgate_basic(gate, &login, &answer), OTPGATE_DENIED);
+    EXPECT_NUMBER(otpgate_basic_now(gate, &login, &answer), OTPGATE_DENIED);
+    EXPECT_TEXT(field("alice", 5), "");
+    login.is_part = 0;
+    login.memory = &memory;
+    EXPECT_TEXT(log_in(gate, &login), "granted-fresh");
+    login.is_part = 1;
+    EXPECT_NUMBER(otpgate_basic(gate, &login, &answer), OTPGATE_GRANTED);
+    EXPECT_NUMBER(otpgate_basic_now(gate, &login, &answer), OTPGATE_GRANTED);
+    login.settings = &narrow;
+    EXPECT_NUMBER(otpgate_basic(gate, &login, &answer), OTPGATE_DENIED);
+    /* A lingering code is none of a request that wasn't judged. */
+    login.settings = &settings;
+    login.memory = &none;
+    EXPECT_NUMBER(otpgate_basic(gate, &login, &answer), OTPGATE_DENIED);
+    login.memory = NULL;
+    EXPECT_NUMBER(otpgate_basic(gate, &login, &answer), OTPGATE_DENIED);
+    EXPECT_TEXT(field("alice", 5), "3");
+    otpgate_gate_free(gate);
+}
+
 static void a_grant_for_one_users_file_is_none_for_another(void)
 {
     otpgate_gate *gate = new_gate(OTPGATE_APACHE);
@@ -255,6 +310,11 @@ static void a_grant_for_one_users_file_is_none_for_another(void)
     EXPECT_TEXT(log_in(gate, &login), "granted-fresh");
     login.settings = &other;
     EXPECT_TEXT(log_in(gate, &login), "denied-code");
+    /* By another path it is the same file. */
+    EXPECT(symlink("users", "again") == 0);
+    set(&other, OTPGATE_APACHE, "OTPAuthUsersFile", "again", NULL);
+    set(&other, OTPGATE_APACHE, "OTPAuthMaxLinger", "0", NULL);
+    EXPECT_TEXT(log_in(gate, &login), "granted-fresh");
     otpgate_gate_free(gate);
 }
 
@@ -444,6 +504,8 @@ const struct test_case login_cases[] = {
     CASE(empty_strings_may_be_null),
     CASE(bytes_end_at_their_length),
     CASE(a_request_is_judged_once),
+    CASE(a_grant_is_none_where_the_settings_refuse_it),
+    CASE(a_part_is_granted_with_its_request_alone),
     CASE(a_grant_for_one_users_file_is_none_for_another),
     CASE(a_wrong_code_counts_once_for_a_request),
     CASE(after_a_grant_upstream_sees_user_and_pin_where_asked),

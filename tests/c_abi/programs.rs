@@ -106,6 +106,8 @@ cases! {
     empty_strings_may_be_null
     bytes_end_at_their_length
     a_request_is_judged_once
+    a_grant_is_none_where_the_settings_refuse_it
+    a_part_is_granted_with_its_request_alone
     a_grant_for_one_users_file_is_none_for_another
     a_wrong_code_counts_once_for_a_request
     after_a_grant_upstream_sees_user_and_pin_where_asked
@@ -116,6 +118,7 @@ cases! {
 
     a_response_is_matched_without_spending_and_spent_once
     what_is_matched_may_be_gone_when_it_is_to_be_spent
+    a_digest_grant_is_none_where_the_settings_refuse_it
     a_response_to_a_wrong_password_is_refused_once_and_ha1_is_nul
     pins_that_digest_cannot_check_are_refused_with_a_log_line
     a_header_that_is_no_digest_is_denied

@@ -197,7 +197,7 @@ fn pin_alias(scope: &Scope) -> String {
 }
 
 /// The name of a setting in httpd's configuration.
-fn directive(setting: Setting) -> &'static str {
+pub fn directive(setting: Setting) -> &'static str {
     match setting {
         Setting::MaxOffset => "OTPAuthMaxOffset",
         Setting::MaxLinger => "OTPAuthMaxLinger",

@@ -159,7 +159,7 @@ impl Nginx {
 }
 
 /// The name of a setting in nginx's configuration.
-fn directive(setting: Setting) -> &'static str {
+pub fn directive(setting: Setting) -> &'static str {
     match setting {
         Setting::MaxOffset => "auth_otp_max_offset",
         Setting::MaxLinger => "auth_otp_max_linger",
