@@ -513,17 +513,19 @@ static int refuse_beforehand(request_rec *r)
     otp_call call = { r, dir_conf(r) };
     otpgate_login login;
     otpgate_answer answer;
+    int verdict;
 
     if (!gate || !call.conf->basic_asks || !otpgate_settings_has_users_file(&call.conf->settings)) {
         return DECLINED;
     }
     fill_login(&login, r, &call);
-    if (!login.authorization.len || otpgate_admit(gate, &login, &answer) != OTPGATE_THROTTLED) {
+    verdict = login.authorization.len ? otpgate_admit(gate, &login, &answer) : 0;
+    if (verdict != OTPGATE_THROTTLED && verdict != OTPGATE_BUSY) {
         return DECLINED;
     }
     record_result(r, request_state(r), answer.result, 0);
     note_retry_after(r, &answer);
-    return HTTP_TOO_MANY_REQUESTS;
+    return verdict == OTPGATE_BUSY ? HTTP_SERVICE_UNAVAILABLE : HTTP_TOO_MANY_REQUESTS;
 }
 
 /*

@@ -4,7 +4,7 @@
  * Shape of a server module that uses it:
  *   1. once per configuration:  otpgate_gate_new()
  *   2. per directive:           otpgate_settings_set(), per section: otpgate_settings_merge()
- *   3. in a configuration test: otpgate_settings_check()
+ *   3. in a configuration test: otpgate_settings_check(), on nginx otpgate_places_check() as well
  *   4. per request:             otpgate_basic(); on an event loop otpgate_basic_now() first.
  *                               Digest: otpgate_digest_match() and then otpgate_digest_spend() where the server
  *                               looks after nonces; else otpgate_digest_login(), or otpgate_digest_login_now() first,
@@ -51,6 +51,7 @@ typedef struct otpgate_str {
 #define OTPGATE_WOULD_BLOCK 5 /* of the functions that end in _now only: have the others decide where it may block */
 
 #define OTPGATE_THROTTLED 6 /* too many wrong ones lately: 429, with Retry-After from the answer */
+#define OTPGATE_BUSY 7      /* too many wait: 503, with Retry-After from the answer */
 
 /* Answers of an external PIN provider. Every other number is taken for OTPGATE_PIN_ERROR. */
 #define OTPGATE_PIN_RIGHT 1
@@ -193,13 +194,13 @@ typedef struct otpgate_answer {
      * otpgate_challenges(). Else 0. */
     int32_t stale;
 
-    /* With OTPGATE_THROTTLED: seconds until something may be tried again, at least 1. Else 0. */
+    /* With OTPGATE_THROTTLED and OTPGATE_BUSY: seconds until something may be tried again, at least 1. Else 0. */
     uint32_t retry_after;
 
     /* Whether `result` is set on grants only or always is the server's to honour: the log may see it
      * always, the request's environment on grants only. Static, NUL-terminated, never NULL; one of
      * granted-fresh granted-reuse denied-pin denied-code denied-expired denied-ip denied-locked
-     * denied-throttled forgotten unknown error; or empty: nothing was decided, the client needs another Digest nonce. */
+     * denied-throttled denied-busy forgotten unknown error; or empty: nothing was decided, the client needs another Digest nonce. */
     const char *result;
 
     /* On a grant: who was let in. Else 0. */
@@ -322,7 +323,7 @@ int otpgate_basic_now(otpgate_gate *gate, const otpgate_login *login, otpgate_an
 /*
  * For a server that can't answer 429 or 503 once it has asked a provider: what is to be answered before anybody looks at
  * the PIN of a Basic login. Of the login, `authorization` is read, and user and password are taken from there.
- * 0: nothing, go on. Else OTPGATE_THROTTLED, and `answer` is filled; a log line is written at most once a while.
+ * 0: nothing, go on. Else OTPGATE_THROTTLED or OTPGATE_BUSY, and `answer` is filled; a log line is written at most once a while.
  * What the server finds out between this and otpgate_basic() comes as an answer of the latter.
  */
 int otpgate_admit(otpgate_gate *gate, const otpgate_login *login, otpgate_answer *answer);

@@ -918,6 +918,9 @@ ngx_http_auth_otp_carry_out(ngx_http_request_t *r, ngx_http_auth_otp_state_t *st
     case OTPGATE_ERROR:
         rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
         break;
+    case OTPGATE_BUSY:
+        rc = ngx_http_auth_otp_refuse_for_a_while(r, answer, NGX_HTTP_SERVICE_UNAVAILABLE);
+        break;
     case OTPGATE_THROTTLED:
         rc = ngx_http_auth_otp_refuse_for_a_while(r, answer, NGX_HTTP_TOO_MANY_REQUESTS);
         break;

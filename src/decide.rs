@@ -52,6 +52,8 @@ pub enum Verdict {
     Error,
     /// Refuse for a while, without having looked at what was given.
     Throttled,
+    /// The same, because too many others are being looked at.
+    Busy,
 }
 
 /// The word for logs: which rule decided.
@@ -66,6 +68,7 @@ pub enum Word {
     DeniedIp,
     DeniedLocked,
     DeniedThrottled,
+    DeniedBusy,
     Forgotten,
     Unknown,
     Error,
@@ -73,7 +76,7 @@ pub enum Word {
 
 impl Word {
     /// All of them.
-    pub const ALL: [Word; 11] = [
+    pub const ALL: [Word; 12] = [
         Word::GrantedFresh,
         Word::GrantedReuse,
         Word::DeniedPin,
@@ -82,6 +85,7 @@ impl Word {
         Word::DeniedIp,
         Word::DeniedLocked,
         Word::DeniedThrottled,
+        Word::DeniedBusy,
         Word::Forgotten,
         Word::Unknown,
         Word::Error,
@@ -98,6 +102,7 @@ impl Word {
             Word::DeniedIp => "denied-ip",
             Word::DeniedLocked => "denied-locked",
             Word::DeniedThrottled => "denied-throttled",
+            Word::DeniedBusy => "denied-busy",
             Word::Forgotten => "forgotten",
             Word::Unknown => "unknown",
             Word::Error => "error",
@@ -117,6 +122,7 @@ pub enum Reason {
     AllTokensOff,
     Locked,
     Throttled,
+    Busy,
     Forgotten,
     NothingToForget,
     TooShort,
@@ -182,6 +188,7 @@ impl Reason {
             Reason::Unreadable => "a line of the user can't be read",
             Reason::TooManyLines => "too many lines of the user; see the message before",
             Reason::AllTokensOff => "all tokens of the user are switched off",
+            Reason::Busy => "too many logins wait at this moment; the next try is in 2 s",
             Reason::Throttled => "too many wrong PINs or codes in a while",
             Reason::Locked => "too many wrong codes; unlock with `otpgate unlock`",
             Reason::Forgotten => "the code is forgotten as asked",
@@ -298,8 +305,10 @@ pub struct Decision {
     /// On a grant of the lingering code that needs nothing written: until then, the same attempt on the same lines comes to
     /// the same.
     pub stands_until: Option<UnixTime>,
-    /// Of [`Verdict::Throttled`]: seconds until it may be tried again.
+    /// Of [`Verdict::Throttled`] and [`Verdict::Busy`]: seconds until it may be tried again.
     pub retry_after: Option<u32>,
+    /// Of Digest: how many wrong responses there were before, and when the last of them.
+    pub wrong_responses: (u32, UnixTime),
 }
 
 /// What a grant rests on.
@@ -328,6 +337,9 @@ pub struct Basis {
     pub position: Option<u64>,
 }
 
+/// By then, most of those who wait have been answered.
+const BUSY_SECONDS: u32 = 2;
+
 /// What [`login`] comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -349,6 +361,7 @@ impl Decision {
             accepted: None,
             stands_until: None,
             retry_after: None,
+            wrong_responses: (0, 0),
         }
     }
 
@@ -361,6 +374,12 @@ impl Decision {
     pub(crate) fn throttled(seconds: u32) -> Decision {
         let decision = Decision::new(Verdict::Throttled, Word::DeniedThrottled, Reason::Throttled);
         Decision { retry_after: Some(seconds), ..decision }.whatever_the_state()
+    }
+
+    /// Too many wait.
+    pub(crate) fn busy() -> Decision {
+        let decision = Decision::new(Verdict::Busy, Word::DeniedBusy, Reason::Busy);
+        Decision { retry_after: Some(BUSY_SECONDS), ..decision }.whatever_the_state()
     }
 
     /// Too many wrong Digest responses.

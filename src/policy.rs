@@ -860,7 +860,7 @@ mod tests {
                 &["60", "30"],
                 "OTPAuthLockoutTime takes a maximum of at least the time itself, 60",
             ),
-            ("OTPAuthForget", &["maybe"], "OTPAuthForget takes On or Off, not \"maybe\""),
+            ("OTPAuthForget", &["maybe"], "OTPAuthForget takes On, Word or Off, not \"maybe\""),
             (
                 "OTPAuthPINAuthProvider",
                 &["file", "otp"],

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use otpgate::UnixTime;
 use otpgate::policy::Throttle;
-use otpgate::throttle::{Client, Failures, Outcome, Over, Reserved, digest, look, reserve, settle};
+use otpgate::throttle::{Client, Failures, Look, Outcome, Over, Reserved, digest, look, reserve, settle};
 
 const NOW: UnixTime = 1_700_000_000;
 const HOME: &str = "192.0.2.7";
@@ -77,7 +77,7 @@ impl Site {
 
     fn is_free(&mut self, user: &str, address: &str) -> bool {
         let client = client(user, address, self.now);
-        look(&mut self.bytes, &client, self.throttle, b"another").unwrap().is_none()
+        matches!(look(&mut self.bytes, &client, self.throttle, b"another").unwrap(), Look::Free { .. })
     }
 }
 

@@ -288,7 +288,7 @@ pub unsafe extern "C" fn otpgate_admit(
     // SAFETY: the caller's promises.
     match unsafe { enter_now(gate, login.given(), answer, decide) } {
         // What is wrong with the place is said by who decides.
-        OTPGATE_THROTTLED => OTPGATE_THROTTLED,
+        verdict @ (OTPGATE_THROTTLED | OTPGATE_BUSY) => verdict,
         _ => 0,
     }
 }
@@ -334,6 +334,7 @@ impl otpgate_answer {
             Verdict::Unknown => OTPGATE_UNKNOWN,
             Verdict::Error => OTPGATE_ERROR,
             Verdict::Throttled => OTPGATE_THROTTLED,
+            Verdict::Busy => OTPGATE_BUSY,
         };
         self.stale = 0;
         self.retry_after = answer.retry_after.unwrap_or(0);
@@ -379,6 +380,7 @@ fn word_for_c(word: Word) -> *const c_char {
         Word::DeniedIp => c"denied-ip",
         Word::DeniedLocked => c"denied-locked",
         Word::DeniedThrottled => c"denied-throttled",
+        Word::DeniedBusy => c"denied-busy",
         Word::Forgotten => c"forgotten",
         Word::Unknown => c"unknown",
         Word::Error => c"error",

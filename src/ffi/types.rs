@@ -26,6 +26,8 @@ pub const OTPGATE_WOULD_BLOCK: c_int = 5;
 
 /// Refuse for a while.
 pub const OTPGATE_THROTTLED: c_int = 6;
+/// Refuse for a moment.
+pub const OTPGATE_BUSY: c_int = 7;
 
 /// The PIN is right.
 pub const OTPGATE_PIN_RIGHT: c_int = 1;

@@ -387,6 +387,7 @@ impl<S: Store> Gate<S> {
             pins: Arc::default(),
             is_match_only,
             snapshot: None,
+            is_familiar: false,
         }
     }
 

@@ -54,6 +54,8 @@ pub(super) struct Grant {
     /// Where a fresh code was found: its counter or time step.
     position: Option<u64>,
     before: PlainState,
+    /// Of Digest, as in [`Decision`].
+    pub(super) wrong_responses: (u32, UnixTime),
 }
 
 #[derive(Clone, Copy)]
@@ -189,8 +191,14 @@ impl Slot {
             return None;
         }
         // A number that names no verdict can't come from us; whatever it is, it grants nothing.
-        let verdicts =
-            [Verdict::Granted, Verdict::Denied, Verdict::Unknown, Verdict::Error, Verdict::Throttled];
+        let verdicts = [
+            Verdict::Granted,
+            Verdict::Denied,
+            Verdict::Unknown,
+            Verdict::Error,
+            Verdict::Throttled,
+            Verdict::Busy,
+        ];
         let verdict = verdicts.into_iter().find(|verdict| *verdict as u8 == self.verdict)?;
         let word = Word::ALL.into_iter().find(|word| *word as u8 == self.word)?;
         let again = if self.credentials == *credentials {
@@ -248,6 +256,7 @@ impl Grant {
             code: PlainCode::of(after.last_otp.as_ref()?),
             position,
             before: PlainState::of(before),
+            wrong_responses: (0, 0),
         })
     }
 
@@ -373,8 +382,8 @@ mod tests {
     #[test]
     fn a_number_that_names_no_verdict_or_word_recalls_nothing() {
         let known = slot(Verdict::Granted, 1);
-        for slot in [Slot { verdict: 4, ..known }, Slot { verdict: 255, ..known }, Slot { word: 10, ..known }]
-        {
+        let (verdict, word) = (Verdict::Busy as u8 + 1, Word::ALL.len() as u8);
+        for slot in [Slot { verdict, ..known }, Slot { verdict: 255, ..known }, Slot { word, ..known }] {
             assert_eq!(verdict_of(&Judged { slots: [slot, Slot::default()] }, 1, &HERE), None);
         }
     }

@@ -14,19 +14,18 @@
 mod digest;
 mod judged;
 pub mod nonces;
+mod pins;
 mod queue;
 mod repeat;
 mod throttled;
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::hash::Hasher as _;
 use std::io;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac as _};
-use parking_lot::Mutex;
 use sha2::Sha256;
 use siphasher::sip128::{Hash128, Hasher128 as _, SipHasher13};
 use subtle::Choice;
@@ -36,6 +35,7 @@ use self::digest::is_to_be_carried_out;
 pub use self::digest::{DigestAnswer, DigestLogin, DigestRequest, Match};
 pub use self::judged::Judged;
 use self::judged::{Again, Grant, Mark, Recalled, Slot};
+use self::pins::Pins;
 use self::queue::{Queue, Round};
 pub use self::repeat::LastRepeat;
 use crate::UnixTime;
@@ -44,6 +44,7 @@ use crate::decide::{
 };
 use crate::http::digest::{Exchange, Ha1};
 use crate::log::{Level, Log, Quoted};
+use crate::pin::turns::Busy;
 use crate::policy::{Limits, Policy};
 use crate::throttle::Bytes;
 use crate::token::{Address, Entry, LINES_MAX, Pin, State, Token};
@@ -156,7 +157,7 @@ pub struct Answer {
     pub verdict: Verdict,
     /// Which rule decided.
     pub word: Word,
-    /// Of [`Verdict::Throttled`]: seconds until it may be tried again.
+    /// Of [`Verdict::Throttled`] and [`Verdict::Busy`]: seconds until it may be tried again.
     pub retry_after: Option<u32>,
     /// On a grant with PINFakeBasicAuth: the PIN for what stands behind the server.
     pub upstream_pin: Option<Zeroizing<Vec<u8>>>,
@@ -210,20 +211,11 @@ pub struct Gate<S> {
     marks: Marks,
     /// Keyed with random bytes, and told the store's name: ready for what is to be told apart.
     mac: Hmac<Sha256>,
-    pins: Mutex<HashMap<Mac, Remembered>>,
+    pins: Pins,
     memory: throttled::Memory,
     queue: Queue<Job, JobResult>,
 }
 
-/// A PIN that was found right.
-#[derive(Clone, Copy)]
-struct Remembered {
-    since: UnixTime,
-    until: UnixTime,
-}
-
-/// More right PINs than this at once, and the memory starts anew.
-const PINS_MAX: usize = 100_000;
 /// So often may a record change its PIN field while its PIN is being checked.
 const ROUNDS_MAX: usize = 16;
 
@@ -238,6 +230,8 @@ struct Job {
     is_match_only: bool,
     /// What was decided about it without the lock.
     snapshot: Option<Snapshot>,
+    /// The user is known to log in from there.
+    is_familiar: bool,
 }
 
 #[derive(Clone)]
@@ -364,7 +358,7 @@ impl<S: Store> Gate<S> {
             <Hmac<Sha256> as KeyInit>::new_from_slice(&*key).expect("HMAC takes keys of any length");
         mac.update(store.name().as_bytes());
         mac.update(&[0]);
-        let (pins, memory) = (Mutex::default(), throttled::Memory::default());
+        let (pins, memory) = (Pins::default(), throttled::Memory::default());
         Some(Gate { store, clock, marks, mac, pins, memory, queue: Queue::new() })
     }
 
@@ -411,8 +405,9 @@ impl<S: Store> Gate<S> {
     /// and can't answer so afterwards. `None`: it may be looked at.
     pub fn refuse_beforehand(&self, policy: &Policy, login: &Login<'_>, log: &dyn Log) -> Option<Answer> {
         let found = self.store.find(login.user).ok()?;
-        let over = self.over(policy, &found, (login.user, login.password, &login.address), log)?;
-        Some(Answer { retry_after: over.retry_after, ..Answer::plain(over.verdict, over.word) })
+        let refused = self.over(policy, &found, (login.user, login.password, &login.address), log)?;
+        let Decision { verdict, word, retry_after, .. } = refused;
+        Some(Answer { retry_after, ..Answer::plain(verdict, word) })
     }
 
     /// [`Gate::basic`], if it can be decided at once: without a change, a slow PIN check, a search for the code, or
@@ -484,10 +479,7 @@ impl<S: Store> Gate<S> {
                 }
                 Outcome::NeedPin(question) => {
                     let asked = self.asked(request, &found.entry, question, source)?;
-                    if !self.is_remembered(&asked) {
-                        return None;
-                    }
-                    pins.push(asked.known(PinAnswer::Right));
+                    pins.push(asked.known(self.pins.known(&asked)?));
                 }
             }
         }
@@ -546,7 +538,8 @@ impl<S: Store> Gate<S> {
         let spent = decision.changes.iter().find(|change| change.line == accepted.line);
         let after = spent.map_or(&before, |change| &change.state);
         let is_fresh = decision.word == Word::GrantedFresh;
-        let grant = Grant::new(accepted, is_fresh, token, &before, after)?;
+        let mut grant = Grant::new(accepted, is_fresh, token, &before, after)?;
+        grant.wrong_responses = decision.wrong_responses;
         if !matches!(token.pin, Pin::External) {
             return Some(grant);
         }
@@ -632,6 +625,12 @@ impl<S: Store> Gate<S> {
         };
         let basis = grant.basis()?;
         let policy = request.policy.restricted_by(&found.limits);
+        let (wrong, last) = grant.wrong_responses;
+        if decide::is_locked_out(&policy.of_digest_failures(), wrong, last, basis.at) {
+            let Decision { verdict, word, reason, .. } = Decision::locked();
+            self.log_decision(verdict, word, reason, request.user, log);
+            return Some(Err((verdict, word)));
+        }
         // Fields 1 to 4 are the same, so the PIN is, too.
         let mut tokens = found.entry.lines.iter().map(|line| &line.token);
         let field = tokens.find(|token| token.fingerprint == grant.fingerprint()).map(|token| &token.pin);
@@ -658,10 +657,13 @@ impl<S: Store> Gate<S> {
                         return Some(Err((Verdict::Error, Word::Error)));
                     };
                     let answer = match turn {
-                        Turn::AtOnce(_) => self.is_remembered(&asked).then_some(PinAnswer::Right)?,
+                        Turn::AtOnce(_) => self.pins.known(&asked)?,
                         Turn::MayBlock => {
                             let token = &found.entry.lines[question.line].token;
-                            self.answer_to(&asked, token, request.user, source)
+                            match self.answer_to(&asked, token, (request.user, false), source) {
+                                Ok(answer) => answer,
+                                Err(Busy) => return Some(Err((Verdict::Busy, Word::DeniedBusy))),
+                            }
                         }
                     };
                     pins.push(asked.known(answer));
@@ -742,7 +744,7 @@ impl<S: Store> Gate<S> {
             _ if reason.is_fault() => Level::Error,
             Verdict::Error => Level::Error,
             Verdict::Granted => Level::Info,
-            Verdict::Denied | Verdict::Unknown | Verdict::Throttled => Level::Notice,
+            Verdict::Denied | Verdict::Unknown | Verdict::Throttled | Verdict::Busy => Level::Notice,
         };
         log.log(level, format_args!("{}: {}, user {}", word.as_str(), reason.text(), Quoted(user)));
     }
@@ -762,11 +764,11 @@ impl<S: Store> Gate<S> {
                     Ok(admitted) => admitted,
                     Err(over) => return Ok((over, found, None)),
                 };
-                let decided = self.try_decide(job, source, log);
-                let error = (Decision::error(), found);
-                let (decision, found) =
-                    decided.as_ref().map_or((&error.0, &error.1), |(decision, found, _)| (decision, found));
-                self.settle((&user, &password, &address), admitted, (decision, found), log);
+                let is_familiar = admitted.as_ref().is_some_and(|admitted| admitted.is_familiar);
+                let decided = self.try_decide(Job { is_familiar, ..job }, source, log);
+                let error = Decision::error();
+                let decision = decided.as_ref().map_or(&error, |(decision, ..)| decision);
+                self.settle((&user, &password, &address), admitted, (decision, &found), log);
                 decided
             }
             Credentials::Digest(_) => {
@@ -793,7 +795,9 @@ impl<S: Store> Gate<S> {
             let Decided { outcome, found, ha1 } = decided.clone();
             let snapshot = match outcome {
                 Outcome::NeedPin(question) => {
-                    self.answer(&mut job, &found.entry, question, source);
+                    if let Err(Busy) = self.answer(&mut job, &found.entry, question, source) {
+                        return Ok((Decision::busy(), found, None));
+                    }
                     continue;
                 }
                 Outcome::Decided(decision) => decision,
@@ -808,7 +812,9 @@ impl<S: Store> Gate<S> {
                     return Ok((decision, found, ha1));
                 }
                 Ok(Decided { outcome: Outcome::NeedPin(question), found, .. }) => {
-                    self.answer(&mut job, &found.entry, question, source);
+                    if let Err(Busy) = self.answer(&mut job, &found.entry, question, source) {
+                        return Ok((Decision::busy(), found, None));
+                    }
                 }
                 Err(fault) if snapshot.changes_are_optional && is_exact => {
                     log.log(
@@ -829,30 +835,18 @@ impl<S: Store> Gate<S> {
     }
 
     /// Gets one PIN question answered, from memory or by the slow check.
-    fn answer(&self, job: &mut Job, entry: &Entry, question: PinQuestion, source: &dyn PinSource) {
-        let Some(asked) = self.asked(job.request(), entry, question, source) else { return };
-        let answer = self.answer_to(&asked, &entry.lines[question.line].token, &job.user, source);
+    fn answer(
+        &self,
+        job: &mut Job,
+        entry: &Entry,
+        question: PinQuestion,
+        source: &dyn PinSource,
+    ) -> Result<(), Busy> {
+        let Some(asked) = self.asked(job.request(), entry, question, source) else { return Ok(()) };
+        let token = &entry.lines[question.line].token;
+        let answer = self.answer_to(&asked, token, (&job.user, job.is_familiar), source)?;
         job.learn(asked.known(answer));
-    }
-
-    fn answer_to(&self, asked: &Asked, token: &Token, user: &[u8], source: &dyn PinSource) -> PinAnswer {
-        let is_remembered = self.is_remembered(asked);
-        let answer = match &token.pin {
-            _ if is_remembered => PinAnswer::Right,
-            Pin::Hashed(hash) if hash.is_hash_of(&asked.pin) => PinAnswer::Right,
-            Pin::Hashed(_) => PinAnswer::Wrong,
-            _ => ask(source, user, &asked.pin),
-        };
-        if answer == PinAnswer::Right && asked.ttl > 0 && !is_remembered {
-            let mut pins = self.pins.lock();
-            if pins.len() >= PINS_MAX {
-                pins.clear();
-            }
-            let until = asked.now.saturating_add(i64::from(asked.ttl));
-            let keys = asked.other_keys.iter().chain([&asked.key]);
-            pins.extend(keys.map(|&key| (key, Remembered { since: asked.now, until })));
-        }
-        answer
+        Ok(())
     }
 
     /// What is asked by a question. `None`: a question nobody asks about these credentials.
@@ -888,14 +882,7 @@ impl<S: Store> Gate<S> {
 
     /// Until when a PIN that was found right needn't be checked again.
     fn remembered_until(&self, token: &Token, source: &[u8], state: &[u8], pin: &[u8]) -> Option<UnixTime> {
-        let key = self.pin_key(token, source, state, pin);
-        self.pins.lock().get(&key).map(|known| known.until)
-    }
-
-    /// Whether that PIN was found right a short while ago.
-    fn is_remembered(&self, asked: &Asked) -> bool {
-        let is_fresh = |known: &Remembered| (known.since..known.until).contains(&asked.now);
-        asked.ttl > 0 && self.pins.lock().get(&asked.key).is_some_and(is_fresh)
+        self.pins.right_until(&self.pin_key(token, source, state, pin))
     }
 
     /// Has a login decided and saved under the lock, together with others that wait for it.
@@ -916,7 +903,11 @@ impl<S: Store> Gate<S> {
                 "see the message before this one, and report it",
             )))
         };
-        self.queue.run(job, |round| self.lead(round), abandoned)
+        let busy = || {
+            let outcome = Outcome::Decided(Decision::busy());
+            Ok(Box::new(Decided { outcome, found: Arc::default(), ha1: None }))
+        };
+        self.queue.run(job, |round| self.lead(round), abandoned, busy)
     }
 
     /// Takes the lock, decides everybody who waits by then, saves once.
@@ -1019,6 +1010,7 @@ fn basic_job(policy: &Policy, login: &Login<'_>) -> Job {
         pins: Arc::default(),
         is_match_only: false,
         snapshot: None,
+        is_familiar: false,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -18,8 +19,15 @@ struct State<J, R> {
     waiting: Vec<(Ticket, J)>,
     results: HashMap<Ticket, R>,
     has_leader: bool,
+    /// Since when the leader waits for the lock.
+    locking: Option<Instant>,
     next: Ticket,
 }
+
+/// For so long all wait with a leader who waits for the lock; after that somebody else has it who may never let go, and
+/// few of the server's threads are left to wait.
+const TOGETHER: Duration = Duration::from_millis(250);
+const FEW: usize = 8;
 
 /// The jobs a leader has taken on so far. Whoever leads takes them once it has the lock, so that all who came
 /// while it waited are in the same round.
@@ -31,7 +39,10 @@ pub(super) struct Round<'q, J, R> {
 impl<J, R> Round<'_, J, R> {
     /// All jobs that wait now.
     pub(super) fn take(&mut self) -> Vec<J> {
-        let taken = std::mem::take(&mut self.queue.state.lock().waiting);
+        let mut state = self.queue.state.lock();
+        state.locking = None;
+        let taken = std::mem::take(&mut state.waiting);
+        drop(state);
         let (tickets, jobs): (Vec<Ticket>, Vec<J>) = taken.into_iter().unzip();
         self.tickets.extend(tickets);
         jobs
@@ -40,21 +51,27 @@ impl<J, R> Round<'_, J, R> {
 
 impl<J, R: Clone> Queue<J, R> {
     pub(super) fn new() -> Queue<J, R> {
-        let state = State { waiting: Vec::new(), results: HashMap::new(), has_leader: false, next: 0 };
+        let state =
+            State { waiting: Vec::new(), results: HashMap::new(), has_leader: false, locking: None, next: 0 };
         Queue { state: Mutex::new(state), done: Condvar::new() }
     }
 
     /// Has a job done by this thread or by one that leads already.
     ///
     /// `lead` does all jobs of a round and gives their results in the order taken, or one for all of them.
-    /// `abandoned` is the result of those whose leader panicked.
+    /// `abandoned` is the result of those whose leader panicked, `busy` that of those who would wait too long.
     pub(super) fn run(
         &self,
         job: J,
         lead: impl FnOnce(&mut Round<'_, J, R>) -> Result<Vec<R>, R>,
         abandoned: impl FnOnce() -> R,
+        busy: impl FnOnce() -> R,
     ) -> R {
         let mut state = self.state.lock();
+        let is_late = |since: Instant| since.elapsed() >= TOGETHER;
+        if state.locking.is_some_and(is_late) && state.waiting.len() >= FEW {
+            return busy();
+        }
         let ticket = state.next;
         state.next += 1;
         state.waiting.push((ticket, job));
@@ -62,16 +79,31 @@ impl<J, R: Clone> Queue<J, R> {
             if let Some(result) = state.results.remove(&ticket) {
                 return result;
             }
-            self.done.wait(&mut state);
+            match state.locking {
+                Some(since) if !is_late(since) => {
+                    self.done.wait_until(&mut state, since + TOGETHER);
+                }
+                Some(_) => {
+                    let place = state.waiting.iter().position(|(waiting, _)| *waiting == ticket);
+                    if let Some(place) = place.filter(|&place| place >= FEW) {
+                        state.waiting.remove(place);
+                        return busy();
+                    }
+                    self.done.wait(&mut state);
+                }
+                None => self.done.wait(&mut state),
+            }
         }
         if let Some(result) = state.results.remove(&ticket) {
             return result;
         }
 
         state.has_leader = true;
+        state.locking = Some(Instant::now());
         let mut round = Round { queue: self, tickets: Vec::new() };
         let led = MutexGuard::unlocked(&mut state, || catch_unwind(AssertUnwindSafe(|| lead(&mut round))));
         state.has_leader = false;
+        state.locking = None;
         if round.tickets.is_empty() {
             // The leader failed before it took any job: those who wait by now fare as it does.
             let waiting = std::mem::take(&mut state.waiting);
@@ -110,7 +142,7 @@ mod tests {
                         std::thread::yield_now();
                         Ok(round.take().into_iter().map(|job| job * 2).collect())
                     };
-                    assert_eq!(queue.run(i, double, || unreachable!()), i * 2);
+                    assert_eq!(queue.run(i, double, || unreachable!(), || unreachable!()), i * 2);
                 })
             })
             .collect();
@@ -133,13 +165,13 @@ mod tests {
                 let jobs = round.take();
                 Ok(vec![jobs.len(); jobs.len()])
             };
-            other.run(0, lead, || unreachable!())
+            other.run(0, lead, || unreachable!(), || unreachable!())
         });
         barrier.wait();
         let followers: Vec<_> = (1..9)
             .map(|i| {
                 let queue = queue.clone();
-                std::thread::spawn(move || queue.run(i, |_| unreachable!("there is a leader"), || 0))
+                std::thread::spawn(move || queue.run(i, |_| unreachable!("there is a leader"), || 0, || 0))
             })
             .collect();
         assert_eq!(leader.join().unwrap(), 9);
@@ -158,9 +190,9 @@ mod tests {
                 }
                 panic!("on purpose")
             };
-            assert!(catch_unwind(AssertUnwindSafe(|| queue.run(1, lead, || 0))).is_err());
+            assert!(catch_unwind(AssertUnwindSafe(|| queue.run(1, lead, || 0, || 0))).is_err());
             assert!(queue.state.lock().waiting.is_empty());
-            assert_eq!(queue.run(2, |round| Ok(round.take()), || 0), 2);
+            assert_eq!(queue.run(2, |round| Ok(round.take()), || 0, || 0), 2);
         }
     }
 }

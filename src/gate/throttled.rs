@@ -13,8 +13,8 @@ use crate::decide::{self, Decision, Reason, Verdict};
 use crate::http::digest::Ha1;
 use crate::log::{Level, Log, Quoted};
 use crate::policy::{Policy, Throttle};
-use crate::throttle::{self, Bytes, Client, Failures, Outcome, Over, Reserved};
-use crate::token::{Address, Entry};
+use crate::throttle::{self, Bytes, Client, Failures, Look, Outcome, Over, Reserved};
+use crate::token::{Address, Entry, Pin};
 
 /// More granted credentials than this at once, and the memory starts anew.
 const GRANTED_MAX: usize = 100_000;
@@ -88,8 +88,7 @@ impl<S: Store> Gate<S> {
         let (Some(throttle), Credentials::Password(password)) = (policy.throttle, &job.credentials) else {
             return Ok(None);
         };
-        if !counts(&policy, found) || self.was_granted(&self.password_mark(&job.user, password, &job.address))
-        {
+        if !counts(&policy, found) || self.is_granted(&job.user, password, &job.address) {
             return Ok(None);
         }
         let who = Who::of(&job.user, &job.address, found, (self.clock)());
@@ -128,7 +127,7 @@ impl<S: Store> Gate<S> {
         log: &dyn Log,
     ) -> Decision {
         let policy = policy.restricted_by(&found.limits);
-        if !self.is_digest_counted(&policy, found) {
+        if !counts(&policy, found) {
             return decision;
         }
         let mark = ha1.map(|ha1| self.digest_user_mark(user, &ha1, address));
@@ -140,14 +139,16 @@ impl<S: Store> Gate<S> {
         let outcome = outcome_of(&decision);
         let told = (is_final || outcome == Outcome::Wrong).then_some(outcome);
         let mut is_locked = false;
+        let mut before = Failures::default();
         let mut change = |failures: &mut Failures| {
+            before = *failures;
             is_locked =
                 decide::is_locked_out(&policy.of_digest_failures(), failures.number, failures.last, who.now);
             if is_locked {
                 return false;
             }
             match told {
-                Some(Outcome::Wrong) if policy.max_failures > 0 => {
+                Some(Outcome::Wrong) => {
                     *failures = Failures { number: failures.number.saturating_add(1), last: who.now };
                 }
                 Some(Outcome::Accepted) => *failures = Failures::default(),
@@ -164,7 +165,7 @@ impl<S: Store> Gate<S> {
                 if let Some(mark) = mark.filter(|_| is_granted && is_final) {
                     self.note_granted(mark);
                 }
-                decision
+                Decision { wrong_responses: (before.number, before.last), ..decision }
             }
         }
     }
@@ -178,12 +179,7 @@ impl<S: Store> Gate<S> {
         (decision, ha1): (&Decision, Option<&Ha1>),
     ) -> bool {
         let was_granted = |ha1: &Ha1| self.was_granted(&self.digest_user_mark(user, ha1, address));
-        !self.is_digest_counted(&policy.restricted_by(&found.limits), found)
-            || (decision.verdict == Verdict::Granted && ha1.is_some_and(was_granted))
-    }
-
-    fn is_digest_counted(&self, policy: &Policy, found: &Found) -> bool {
-        (policy.throttle.is_some() || policy.max_failures > 0) && counts(policy, found)
+        !counts(policy, found) || (decision.verdict == Verdict::Granted && ha1.is_some_and(was_granted))
     }
 
     /// Whether a Basic login can be decided without a try being taken.
@@ -194,12 +190,14 @@ impl<S: Store> Gate<S> {
         (user, password, address): (&[u8], &[u8], &Address),
     ) -> bool {
         let policy = policy.restricted_by(&found.limits);
-        policy.throttle.is_none()
-            || !counts(&policy, found)
-            || self.was_granted(&self.password_mark(user, password, address))
+        policy.throttle.is_none() || !counts(&policy, found) || self.is_granted(user, password, address)
     }
 
-    /// Whether a budget is used up for these credentials, and for how long.
+    fn is_granted(&self, user: &[u8], password: &[u8], address: &Address) -> bool {
+        self.was_granted(&self.password_mark(user, password, address))
+    }
+
+    /// Whether a budget is used up for these credentials, or too many wait to have PINs of the user's checked.
     pub(super) fn over(
         &self,
         policy: &Policy,
@@ -207,13 +205,26 @@ impl<S: Store> Gate<S> {
         (user, password, address): (&[u8], &[u8], &Address),
         log: &dyn Log,
     ) -> Option<Decision> {
-        if self.is_free(policy, found, (user, password, address)) {
+        if self.is_granted(user, password, address) {
             return None;
         }
-        let throttle = policy.restricted_by(&found.limits).throttle?;
-        let who = Who::of(user, address, found, (self.clock)());
-        let over = self.count(log, |bytes| throttle::look(bytes, &who.client(), throttle, password));
-        over.flatten().map(|over| self.refuse(over, user, log))
+        let throttle = policy.restricted_by(&found.limits).throttle.filter(|_| counts(policy, found));
+        let mut is_familiar = false;
+        if let Some(throttle) = throttle {
+            let who = Who::of(user, address, found, (self.clock)());
+            let look = |bytes: &mut dyn Bytes| throttle::look(bytes, &who.client(), throttle, password);
+            match self.count(log, look)? {
+                Look::Over(over) => return Some(self.refuse(over, user, log)),
+                Look::Free { is_familiar: it_is } => is_familiar = it_is,
+            }
+        }
+        let is_hashed = found.entry.lines.iter().any(|line| matches!(line.token.pin, Pin::Hashed(_)));
+        if !is_hashed || !self.is_busy_for(user, is_familiar) {
+            return None;
+        }
+        let decision = Decision::busy();
+        self.log_decision(decision.verdict, decision.word, decision.reason, user, log);
+        Some(decision)
     }
 
     fn refuse(&self, over: Over, user: &[u8], log: &dyn Log) -> Decision {

@@ -1,7 +1,10 @@
-//! Who may compute a slow hash now.
+//! Who may compute a slow hash now, and who has to come again later.
 //!
 //! A burst of logins would otherwise put a hash on every processor, and whatever serves requests beside them (an
 //! event loop above all) would get its turn among dozens of threads; and hashes that take 64 MiB each would add up.
+//! Whoever waits for a turn holds a thread of the server, so few may: strangers who try one name's PINs must not keep
+//! the threads from everybody else. Those who come from an address that their user is known to use come first, and take
+//! the place of a stranger where there is none left; among strangers, names take turns.
 
 use std::sync::LazyLock;
 
@@ -12,15 +15,98 @@ static TURNS: LazyLock<Turns> = LazyLock::new(|| {
     Turns::new(processors.saturating_sub(1).max(1))
 });
 
+/// Names share so many queues.
+const QUEUES: u64 = 64;
+/// So many strangers wait in one process, and so many of them for one name. nginx's own pool has 32 threads.
+const STRANGERS_MAX: usize = 24;
+const STRANGERS_OF_A_NAME: usize = 4;
+/// So many wait in all.
+const WAITING_MAX: usize = 64;
+
+/// Who wants a hash computed.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker {
+    queue: u64,
+    is_familiar: bool,
+}
+
+impl Asker {
+    /// `name`: a hash of the user's name. `is_familiar`: the user is known to log in from there.
+    pub fn new(name: u64, is_familiar: bool) -> Asker {
+        Asker { queue: name % QUEUES, is_familiar }
+    }
+}
+
+/// Too many wait already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy;
+
 /// Runs `compute` as soon as no more than a few others do so in this process: one processor is left alone, if there
 /// are several.
-pub fn in_turn<R>(compute: impl FnOnce() -> R) -> R {
-    TURNS.take(compute)
+pub fn in_turn<R>(asker: Asker, compute: impl FnOnce() -> R) -> Result<R, Busy> {
+    TURNS.take(asker, compute)
+}
+
+/// Whether [`in_turn`] would be refused now.
+pub fn is_busy(asker: Asker) -> bool {
+    TURNS.state.lock().is_full_for(asker)
 }
 
 struct Turns {
-    free: Mutex<usize>,
-    given_back: Condvar,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    free: usize,
+    waiting: Vec<Waiting>,
+    /// The queue of the stranger who had the last turn.
+    last: u64,
+    next: u64,
+}
+
+struct Waiting {
+    ticket: u64,
+    asker: Asker,
+    fate: Fate,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Waits,
+    HasTurn,
+    /// Somebody familiar has taken the place.
+    GivesWay,
+}
+
+impl State {
+    fn waiting(&self) -> impl Iterator<Item = (usize, Asker)> {
+        let waits = |waiting: &&Waiting| waiting.fate == Fate::Waits;
+        self.waiting
+            .iter()
+            .enumerate()
+            .filter_map(move |(at, waiting)| waits(&waiting).then_some((at, waiting.asker)))
+    }
+
+    fn is_full_for(&self, asker: Asker) -> bool {
+        if self.free > 0 {
+            return false;
+        }
+        let strangers = || self.waiting().filter(|(_, other)| !other.is_familiar);
+        if asker.is_familiar {
+            return self.waiting().count() >= WAITING_MAX && strangers().next().is_none();
+        }
+        strangers().count() >= STRANGERS_MAX
+            || self.waiting().count() >= WAITING_MAX
+            || strangers().filter(|(_, other)| other.queue == asker.queue).count() >= STRANGERS_OF_A_NAME
+    }
+
+    /// Whose turn it is: somebody familiar, the first of them; else the first of the next queue that has any.
+    fn next_at(&self) -> Option<usize> {
+        let familiar = self.waiting().find(|(_, asker)| asker.is_familiar);
+        let after = |asker: &Asker| (asker.queue + QUEUES - self.last - 1) % QUEUES;
+        familiar.or_else(|| self.waiting().min_by_key(|(_, asker)| after(asker))).map(|(at, _)| at)
+    }
 }
 
 /// Gives the turn back, also after a panic.
@@ -28,45 +114,116 @@ struct Turn<'a>(&'a Turns);
 
 impl Turns {
     fn new(number: usize) -> Turns {
-        Turns { free: Mutex::new(number), given_back: Condvar::new() }
+        let state = State { free: number, waiting: Vec::new(), last: 0, next: 0 };
+        Turns { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    fn take<R>(&self, compute: impl FnOnce() -> R) -> R {
-        let mut free = self.free.lock();
-        self.given_back.wait_while(&mut free, |free| *free == 0);
-        *free -= 1;
-        drop(free);
+    fn take<R>(&self, asker: Asker, compute: impl FnOnce() -> R) -> Result<R, Busy> {
+        let mut state = self.state.lock();
+        if state.is_full_for(asker) {
+            return Err(Busy);
+        }
+        if state.free > 0 {
+            state.free -= 1;
+        } else {
+            if state.waiting().count() >= WAITING_MAX {
+                // The last of the strangers; there is one, or it were full.
+                let last = state.waiting().filter(|(_, other)| !other.is_familiar).last();
+                let Some((last, _)) = last else { return Err(Busy) };
+                state.waiting[last].fate = Fate::GivesWay;
+                self.changed.notify_all();
+            }
+            let ticket = state.next;
+            state.next += 1;
+            state.waiting.push(Waiting { ticket, asker, fate: Fate::Waits });
+            loop {
+                let mine = state.waiting.iter().position(|waiting| waiting.ticket == ticket);
+                let mine = mine.expect("nobody else takes it away");
+                match state.waiting[mine].fate {
+                    Fate::Waits => self.changed.wait(&mut state),
+                    Fate::HasTurn => {
+                        state.waiting.remove(mine);
+                        break;
+                    }
+                    Fate::GivesWay => {
+                        state.waiting.remove(mine);
+                        return Err(Busy);
+                    }
+                }
+            }
+        }
+        drop(state);
         let _turn = Turn(self);
-        compute()
+        Ok(compute())
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        *self.0.free.lock() += 1;
-        self.0.given_back.notify_one();
+        let mut state = self.0.state.lock();
+        match state.next_at() {
+            Some(at) => {
+                if !state.waiting[at].asker.is_familiar {
+                    state.last = state.waiting[at].asker.queue;
+                }
+                state.waiting[at].fate = Fate::HasTurn;
+                self.0.changed.notify_all();
+            }
+            None => state.free += 1,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
 
     use super::*;
+
+    const FAMILIAR: bool = true;
+    const STRANGER: bool = false;
+
+    /// Turns that are all taken, until it is dropped.
+    fn with_all_taken(work: impl FnOnce(&Turns, &mpsc::Sender<()>)) {
+        let turns = Turns::new(1);
+        std::thread::scope(|threads| {
+            let (end, ended) = mpsc::channel();
+            let (begin, begun) = mpsc::channel();
+            let turns = &turns;
+            threads.spawn(move || {
+                turns.take(Asker::new(0, STRANGER), || {
+                    begin.send(()).unwrap();
+                    let _ = ended.recv();
+                })
+            });
+            begun.recv().unwrap();
+            work(turns, &end);
+            drop(end);
+        });
+    }
+
+    fn wait_for(turns: &Turns, waiting: usize) {
+        while turns.state.lock().waiting().count() != waiting {
+            std::thread::yield_now();
+        }
+    }
 
     #[test]
     fn no_more_run_at_once_than_there_are_turns_and_all_run_in_the_end() {
         let turns = Turns::new(2);
         let (running, most, done) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
         std::thread::scope(|threads| {
-            for _ in 0..16 {
-                threads.spawn(|| {
-                    turns.take(|| {
+            for name in 0..16 {
+                let (turns, running, most, done) = (&turns, &running, &most, &done);
+                threads.spawn(move || {
+                    let compute = || {
                         most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                         std::thread::yield_now();
                         running.fetch_sub(1, Ordering::SeqCst);
                         done.fetch_add(1, Ordering::SeqCst);
-                    });
+                    };
+                    turns.take(Asker::new(name, STRANGER), compute).expect("few enough");
                 });
             }
         });
@@ -75,11 +232,85 @@ mod tests {
     }
 
     #[test]
+    fn four_strangers_wait_for_one_name_and_others_for_theirs() {
+        with_all_taken(|turns, _| {
+            std::thread::scope(|threads| {
+                for waiting in 1..=4 {
+                    threads.spawn(|| turns.take(Asker::new(7, STRANGER), || ()).unwrap());
+                    wait_for(turns, waiting);
+                }
+                assert_eq!(turns.take(Asker::new(7, STRANGER), || ()), Err(Busy));
+                assert_eq!(
+                    turns.take(Asker::new(7 + QUEUES, STRANGER), || ()),
+                    Err(Busy),
+                    "it shares the queue"
+                );
+                for waiting in 5..=24 {
+                    threads.spawn(move || turns.take(Asker::new(waiting + 5, STRANGER), || ()).unwrap());
+                    wait_for(turns, waiting as usize);
+                }
+                assert_eq!(turns.take(Asker::new(50, STRANGER), || ()), Err(Busy), "strangers in all");
+                assert!(turns.state.lock().is_full_for(Asker::new(50, STRANGER)));
+                assert!(!turns.state.lock().is_full_for(Asker::new(50, FAMILIAR)));
+                // Let them go.
+                let mut state = turns.state.lock();
+                for waiting in &mut state.waiting {
+                    waiting.fate = Fate::HasTurn;
+                }
+                turns.changed.notify_all();
+                drop(state);
+            });
+        });
+    }
+
+    #[test]
+    fn who_is_familiar_comes_first_and_names_take_turns() {
+        let order = Mutex::new(Vec::new());
+        let askers =
+            [(3, STRANGER), (3, STRANGER), (9, STRANGER), (3, STRANGER), (5, FAMILIAR), (3, FAMILIAR)];
+        with_all_taken(|turns, end| {
+            std::thread::scope(|threads| {
+                for (waiting, (name, is_familiar)) in askers.into_iter().enumerate() {
+                    let order = &order;
+                    threads.spawn(move || {
+                        let compute = || order.lock().push((name, is_familiar));
+                        turns.take(Asker::new(name, is_familiar), compute).unwrap();
+                    });
+                    wait_for(turns, waiting + 1);
+                }
+                end.send(()).unwrap();
+            });
+        });
+        let expected =
+            [(5, FAMILIAR), (3, FAMILIAR), (3, STRANGER), (9, STRANGER), (3, STRANGER), (3, STRANGER)];
+        assert_eq!(order.into_inner(), expected);
+    }
+
+    #[test]
+    fn somebody_familiar_takes_the_place_of_the_last_stranger() {
+        let mut state = State { free: 0, waiting: Vec::new(), last: 0, next: 0 };
+        let mut push = |is_familiar| {
+            let ticket = state.waiting.len() as u64;
+            state.waiting.push(Waiting { ticket, asker: Asker::new(ticket, is_familiar), fate: Fate::Waits });
+        };
+        for _ in 0..WAITING_MAX - 1 {
+            push(FAMILIAR);
+        }
+        push(STRANGER);
+        assert!(!state.is_full_for(Asker::new(1, FAMILIAR)));
+        assert!(state.is_full_for(Asker::new(1, STRANGER)));
+        state.waiting[WAITING_MAX - 1].asker.is_familiar = FAMILIAR;
+        assert!(state.is_full_for(Asker::new(1, FAMILIAR)));
+    }
+
+    #[test]
     fn a_panic_gives_its_turn_back() {
         let turns = Turns::new(1);
-        let panicked =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| turns.take(|| panic!("asked for"))));
+        let asker = Asker::new(1, STRANGER);
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            turns.take(asker, || panic!("asked for"))
+        }));
         assert!(panicked.is_err());
-        assert_eq!(turns.take(|| 7), 7);
+        assert_eq!(turns.take(asker, || 7), Ok(7));
     }
 }

@@ -61,6 +61,8 @@ fn fits(parts: &[Part<'_>], text: &[u8]) -> bool {
     match parts {
         [] => text.is_empty(),
         [Part::Text(begin), rest @ ..] => text.strip_prefix(*begin).is_some_and(|text| fits(rest, text)),
+        // Two in a row are as good as one.
+        [Part::Variable(_), rest @ ..] if matches!(rest, [Part::Variable(_), ..]) => fits(rest, text),
         [Part::Variable(_), rest @ ..] => (0..=text.len()).any(|taken| fits(rest, &text[taken..])),
     }
 }
@@ -71,7 +73,6 @@ fn parts_of(mut realm: &[u8]) -> Vec<Part<'_>> {
     while !realm.is_empty() {
         let len = realm.iter().position(|&b| b == b'$').unwrap_or(realm.len());
         let (text, rest) = realm.split_at(len);
-        // Two variables in a row are as good as one.
         if !text.is_empty() {
             parts.push(Part::Text(text));
         }

@@ -106,19 +106,34 @@ pub fn reserve(
     Ok(taken)
 }
 
+/// What is to be seen of the budgets.
+pub enum Look {
+    /// There is a try left.
+    Free {
+        /// As in [`Reserved::Taken`].
+        is_familiar: bool,
+    },
+    /// One is used up.
+    Over(Over),
+}
+
 /// Whether a budget is used up, for a server that has to know beforehand. Nothing is taken.
 pub fn look(
     bytes: &mut dyn Bytes,
     client: &Client<'_>,
     throttle: Throttle,
     credentials: &[u8],
-) -> io::Result<Option<Over>> {
+) -> io::Result<Look> {
     let mut rows = Rows::open(bytes, client, throttle.seconds.get())?;
     let seen = rows.seen(credentials);
+    let free = Look::Free { is_familiar: rows.is_familiar };
     if rows.tries[0].1.seen(seen).is_some_and(|known| !known.is_refused()) {
-        return Ok(None);
+        return Ok(free);
     }
-    rows.over(throttle.tries.get()).map(|rest| rows.refuse(rest)).transpose()
+    match rows.over(throttle.tries.get()) {
+        Some(rest) => rows.refuse(rest).map(Look::Over),
+        None => Ok(free),
+    }
 }
 
 /// Says what came of a try that was reserved.

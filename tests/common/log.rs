@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 /// The words of the contract for how a login ended.
-pub const RESULTS: [&str; 11] = [
+pub const RESULTS: [&str; 12] = [
     "granted-fresh",
     "granted-reuse",
     "denied-pin",
@@ -14,6 +14,7 @@ pub const RESULTS: [&str; 11] = [
     "denied-ip",
     "denied-locked",
     "denied-throttled",
+    "denied-busy",
     "forgotten",
     "unknown",
     "error",

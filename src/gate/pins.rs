@@ -1,0 +1,198 @@
+//! What slow checks of PINs have said, and those that are going on.
+//!
+//! The same PIN for the same token is checked once: who asks while it is being checked waits for that answer, and for a
+//! while after it both right and wrong are known. So the parts of a page cost one check, and a wrong PIN that is sent
+//! again and again costs none.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::{Asked, Gate, Mac, PinSource, Store, ask};
+use crate::UnixTime;
+use crate::decide::PinAnswer;
+use crate::pin::turns::{self, Asker, Busy};
+use crate::token::{Pin, Token};
+
+/// More right PINs than this at once, and the memory starts anew.
+const RIGHT_MAX: usize = 100_000;
+/// The same for wrong ones, of which strangers can send as many as they like.
+const WRONG_MAX: usize = 10_000;
+/// So many strangers wait for a check that waits itself.
+const FOLLOWERS_MAX: usize = 4;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Pins {
+    right: Mutex<HashMap<Mac, Remembered>>,
+    wrong: Mutex<HashMap<Mac, Remembered>>,
+    going_on: Mutex<HashMap<Mac, Arc<Check>>>,
+}
+
+/// An answer, and how long it holds.
+#[derive(Clone, Copy)]
+struct Remembered {
+    since: UnixTime,
+    until: UnixTime,
+}
+
+impl Remembered {
+    fn holds(&self, now: UnixTime) -> bool {
+        (self.since..self.until).contains(&now)
+    }
+}
+
+/// A check that is going on.
+#[derive(Default)]
+struct Check {
+    /// It has its turn, and won't take long.
+    is_running: AtomicBool,
+    followers: AtomicUsize,
+    /// What has come of it.
+    answer: Mutex<Option<Result<PinAnswer, Busy>>>,
+    done: Condvar,
+}
+
+impl Check {
+    fn wait(&self) -> Result<PinAnswer, Busy> {
+        let mut answer = self.answer.lock();
+        loop {
+            match *answer {
+                Some(answer) => return answer,
+                None => self.done.wait(&mut answer),
+            }
+        }
+    }
+}
+
+/// Ends a check, also after a panic.
+struct Ending<'p> {
+    pins: &'p Pins,
+    key: Mac,
+    check: Arc<Check>,
+    answer: Result<PinAnswer, Busy>,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.pins.going_on.lock().remove(&self.key);
+        *self.check.answer.lock() = Some(self.answer);
+        self.check.done.notify_all();
+    }
+}
+
+impl Pins {
+    /// Until when a PIN that was found right needn't be checked again.
+    pub(super) fn right_until(&self, key: &Mac) -> Option<UnixTime> {
+        self.right.lock().get(key).map(|known| known.until)
+    }
+
+    /// What was found out a short while ago.
+    pub(super) fn known(&self, asked: &Asked) -> Option<PinAnswer> {
+        if asked.ttl == 0 {
+            return None;
+        }
+        let holds = |known: &Mutex<HashMap<Mac, Remembered>>| {
+            known.lock().get(&asked.key).is_some_and(|known| known.holds(asked.now))
+        };
+        match () {
+            () if holds(&self.right) => Some(PinAnswer::Right),
+            () if holds(&self.wrong) => Some(PinAnswer::Wrong),
+            () => None,
+        }
+    }
+
+    fn remember(&self, asked: &Asked, answer: PinAnswer) {
+        let (known, most) = match answer {
+            PinAnswer::Right => (&self.right, RIGHT_MAX),
+            PinAnswer::Wrong => (&self.wrong, WRONG_MAX),
+            _ => return,
+        };
+        if asked.ttl == 0 {
+            return;
+        }
+        let mut known = known.lock();
+        if known.len() >= most {
+            known.clear();
+        }
+        let until = asked.now.saturating_add(i64::from(asked.ttl));
+        let keys = asked.other_keys.iter().chain([&asked.key]);
+        known.extend(keys.map(|&key| (key, Remembered { since: asked.now, until })));
+    }
+
+    /// Has the answer found out, by `compute` or by who is at it already.
+    fn check(
+        &self,
+        asked: &Asked,
+        (asker, is_familiar): (Asker, bool),
+        compute: impl FnOnce() -> PinAnswer,
+    ) -> Result<PinAnswer, Busy> {
+        let check = {
+            let mut going_on = self.going_on.lock();
+            if let Some(check) = going_on.get(&asked.key).cloned() {
+                drop(going_on);
+                let before = check.followers.fetch_add(1, Ordering::Relaxed);
+                let may_wait =
+                    is_familiar || before < FOLLOWERS_MAX || check.is_running.load(Ordering::Relaxed);
+                return if may_wait { check.wait() } else { Err(Busy) };
+            }
+            let check = Arc::<Check>::default();
+            going_on.insert(asked.key, check.clone());
+            check
+        };
+        let mut ending = Ending { pins: self, key: asked.key, check, answer: Ok(PinAnswer::Failed) };
+        ending.answer = turns::in_turn(asker, || {
+            ending.check.is_running.store(true, Ordering::Relaxed);
+            compute()
+        });
+        if let Ok(answer) = ending.answer {
+            // Before others begin anew.
+            self.remember(asked, answer);
+        }
+        ending.answer
+    }
+}
+
+impl<S: Store> Gate<S> {
+    /// Gets a question answered, from memory or by the slow check.
+    pub(super) fn answer_to(
+        &self,
+        asked: &Asked,
+        token: &Token,
+        (user, is_familiar): (&[u8], bool),
+        source: &dyn PinSource,
+    ) -> Result<PinAnswer, Busy> {
+        if let Some(answer) = self.pins.known(asked) {
+            return Ok(answer);
+        }
+        let compute = || match &token.pin {
+            Pin::Hashed(hash) if hash.is_hash_of(&asked.pin) => PinAnswer::Right,
+            Pin::Hashed(_) => PinAnswer::Wrong,
+            _ => ask(source, user, &asked.pin),
+        };
+        if !is_slow(&token.pin, source) {
+            return Ok(compute());
+        }
+        self.pins.check(asked, (self.asker(user, is_familiar), is_familiar), compute)
+    }
+
+    /// Whether a slow check would be refused now for want of a turn.
+    pub(super) fn is_busy_for(&self, user: &[u8], is_familiar: bool) -> bool {
+        turns::is_busy(self.asker(user, is_familiar))
+    }
+
+    fn asker(&self, user: &[u8], is_familiar: bool) -> Asker {
+        Asker::new(self.mark(&[b"asker", user])[0], is_familiar)
+    }
+}
+
+/// Whether a PIN is checked by us, which takes a while: providers of the server have their own ways.
+pub(super) fn is_slow(pin: &Pin, source: &dyn PinSource) -> bool {
+    match pin {
+        Pin::Hashed(_) => true,
+        Pin::External => source.is_known_by_identity(),
+        Pin::None | Pin::Literal(_) => false,
+    }
+}
