@@ -261,6 +261,23 @@ fn a_refused_pin_writes_nothing_to_the_users_file_and_syncs_nothing(start: Start
     });
 }
 
+/// On nginx, names that aren't listed count for their client.
+#[test]
+fn on_nginx_a_flood_of_unlisted_names_leaves_people_at_familiar_addresses_their_answers() {
+    let alice = alice();
+    let scope = scope(&[&alice]).set(Setting::MaxLinger, 0);
+    let server = Server::start(Nginx::four(), vec![scope]);
+    let at = server.at("area");
+    at.login_from(HOME, "alice", alice.password(0)).is(200, "granted-fresh");
+    let looked_at = (0..300)
+        .filter(|number| !is_throttled(&at.login_from(HOME, format!("nobody{number}"), "755224")))
+        .count();
+    assert_eq!(looked_at, 200);
+    at.login_from(HOME, "alice", alice.password(0)).is(401, "denied-expired");
+    at.login_from(HOME, "alice", alice.password(1)).is(200, "granted-fresh");
+    assert!(is_throttled(&at.login_from(HOME, "bob", "755224")));
+}
+
 /// What is passed on as unknown costs nothing and counts nowhere.
 #[test]
 fn users_of_the_next_provider_are_let_in_whatever_their_client_has_spent() {

@@ -30,6 +30,7 @@ fn scope(name: &str) -> Scope {
 pub fn run(start: Start<'_>) {
     what_is_accepted(start);
     made_up_responses_are_counted_apart_and_lock_nobody_out_of_basic(start);
+    wrong_responses_use_up_the_tries_of_their_client(start);
     a_nonce_that_is_refused_costs_no_code(start);
     a_replayed_response_is_refused_and_costs_no_code(start);
     what_digest_cannot_do_is_refused_and_said(start);
@@ -157,6 +158,33 @@ fn made_up_responses_are_counted_apart_and_lock_nobody_out_of_basic(start: Start
     let limited = server.at("limited");
     login(&limited, "alice", alice.password(0)).is(401, "denied-locked");
     login(&server.at("bound"), "alice", alice.password(0)).is(401, "denied-locked");
+}
+
+fn wrong_responses_use_up_the_tries_of_their_client(start: Start<'_>) {
+    let alice = Token::hotp("alice").pin(PIN);
+    let throttled = Scope::new("throttled").digest().set(Setting::Throttle, "5 600").token(&alice);
+    let server = start(vec![throttled.set(Setting::MaxFailures, "None").set(Setting::MaxLinger, 600)]);
+    let place = server.at("throttled");
+    let challenge = Challenge::of(&place);
+    let from = |address: &str, password: String, nc| {
+        let answer = Answer::new(&challenge, place.path("page.txt"), "alice", password).nc(nc);
+        place.send(answer.request().from(address))
+    };
+    from("192.0.2.7", alice.password(0), 1).is(200, "granted-fresh");
+    for (number, wrong) in alice.wrong_codes(5).iter().enumerate() {
+        from("198.51.100.23", alice.with(wrong), 10 + number as u64).is(401, "denied-code");
+    }
+    for (number, password) in
+        [alice.password(0), alice.password(1), alice.with("000000")].into_iter().enumerate()
+    {
+        let reply = from("198.51.100.23", password, 20 + number as u64);
+        // mod_auth_digest refuses in its own way.
+        assert!([401, 429].contains(&reply.status()), "{reply:?}");
+        assert_eq!(reply.result(), "denied-throttled");
+        assert!(reply.0.header("Retry-After").is_some(), "{reply:?}");
+    }
+    from("192.0.2.7", alice.password(0), 30).is(200, "granted-reuse");
+    from("192.0.2.7", alice.password(1), 31).is(200, "granted-fresh");
 }
 
 fn a_nonce_that_is_refused_costs_no_code(start: Start<'_>) {
