@@ -14,7 +14,8 @@ use rustix::process::{Resource, getrlimit};
 
 use super::file::Shared;
 
-/// An open users file takes three descriptors at most; together they take three eighths of what a process may have.
+/// An open users file takes four descriptors at most, with index and throttle file; together they take half of what a
+/// process may have.
 const DESCRIPTORS_PER_FILE: u64 = 8;
 const OPEN_MIN: u64 = 8;
 const OPEN_MAX: u64 = 256;
