@@ -76,7 +76,8 @@ typedef struct {
 
     /* A refusal, should one come of it, goes out at a multiple of so many milliseconds; 0: nothing was judged. */
     apr_uint32_t refusal_time;
-    int is_refused;     /* by us, and not passed on */
+    apr_time_t arrival; /* when we were first asked */
+    int is_refused;     /* or passed on, and refused by whoever was asked then */
     int has_waited;
 
     /* The Digest login that mod_auth_digest is just checking, and for which request it does so. */
@@ -304,6 +305,10 @@ static int may_judge(request_rec *r, otp_request *state, authn_status *refusal)
         return 0;
     }
     state->refusal_time = otpgate_settings_refusal_time(&dir_conf(r)->settings);
+    /* Not when the request began: a client that sends its headers slowly would choose that. */
+    if (!state->arrival) {
+        state->arrival = apr_time_now();
+    }
     /* The settings of an <AuthnProviderAlias> are merged only now, after the access checks. */
     if (tls_is_missing(r)) {
         ap_log_rerror(APLOG_MARK, APLOG_NOTICE, 0, r, "OTPAuthRequireTLS: login without TLS refused");
@@ -340,7 +345,7 @@ static authn_status carry_out(request_rec *r, otp_request *state, otpgate_answer
 {
     record_result(r, state, answer->result, answer->verdict == OTPGATE_GRANTED);
     note_retry_after(r, answer);
-    state->is_refused = answer->verdict != OTPGATE_GRANTED && answer->verdict != OTPGATE_UNKNOWN;
+    state->is_refused = answer->verdict != OTPGATE_GRANTED;
     if (answer->verdict == OTPGATE_GRANTED && answer->upstream_len) {
         apr_table_setn(r->headers_in, authorization_header(r),
                        apr_pstrmemdup(r->pool, answer->upstream, answer->upstream_len));
@@ -544,7 +549,7 @@ static apr_status_t wait_as_a_refusal(ap_filter_t *f, apr_bucket_brigade *brigad
         && (r->status == HTTP_UNAUTHORIZED || (r->status == HTTP_MOVED_TEMPORARILY && state->is_refused)))
     {
         state->has_waited = 1;
-        rest = otpgate_refusal_wait(gate, state->refusal_time, (apr_time_now() - first->request_time) / 1000,
+        rest = otpgate_refusal_wait(gate, state->refusal_time, (apr_time_now() - state->arrival) / 1000,
                                     client_address(first));
         if (rest) {
             apr_sleep(apr_time_from_msec(rest));

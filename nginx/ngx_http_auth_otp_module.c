@@ -98,11 +98,13 @@ typedef struct {
     ngx_str_t user;      /* who was let in */
     unsigned is_granted:1;
     unsigned is_digest:1;    /* the last attempt was one of Digest */
+    ngx_time_t arrival;      /* when we were first asked; not when the request began, which a slow client chooses */
     unsigned has_waited:1;   /* a refusal of this request has */
     otpgate_answer *waiting; /* a refusal that isn't to go out yet */
     ngx_http_auth_otp_errand_t errand;
     ngx_str_t replaced;      /* the Digest header in whose place auth_otp_pin_fake_basic has put another */
     ngx_table_elt_t *challenges[OTPGATE_CHALLENGES_MAX];  /* put into the answer so far */
+    ngx_table_elt_t *retry_after;  /* the same */
 } ngx_http_auth_otp_state_t;
 
 /* A sub-request that a thread has to decide about. */
@@ -395,6 +397,7 @@ ngx_http_auth_otp_state(ngx_http_request_t *r)
         }
         state = cln->data;
         ngx_memzero(state, sizeof(*state));
+        state->arrival = *ngx_timeofday();
         cln->handler = ngx_http_auth_otp_wipe_state;
     }
     return state;
@@ -764,7 +767,9 @@ ngx_http_auth_otp_wait(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, 
 {
     ngx_http_auth_otp_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
     ngx_time_t *now = ngx_timeofday();
-    ngx_msec_int_t elapsed = (ngx_msec_int_t)((now->sec - r->start_sec) * 1000 + (now->msec - r->start_msec));
+    ngx_time_t *arrival = &state->arrival;
+    ngx_msec_int_t elapsed = (ngx_msec_int_t)((now->sec - arrival->sec) * 1000)
+                             + ((ngx_msec_int_t)now->msec - (ngx_msec_int_t)arrival->msec);
     uint64_t rest;
 
     if ((answer->verdict != OTPGATE_DENIED && answer->verdict != OTPGATE_UNKNOWN) || answer->result[0] == '\0'
@@ -875,13 +880,20 @@ ngx_http_auth_otp_let_in(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state
 
 /* A refusal that says when to come again. */
 static ngx_int_t
-ngx_http_auth_otp_refuse_for_a_while(ngx_http_request_t *r, otpgate_answer *answer, ngx_int_t status)
+ngx_http_auth_otp_refuse_for_a_while(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state,
+    otpgate_answer *answer, ngx_int_t status)
 {
-    ngx_table_elt_t *header = ngx_list_push(&r->headers_out.headers);
+    ngx_table_elt_t *header;
 
+    /* That of the place that an internal redirect has come from. */
+    if (state->retry_after) {
+        state->retry_after->hash = 0;
+    }
+    header = ngx_list_push(&r->headers_out.headers);
     if (header == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
+    state->retry_after = header;
     header->hash = 1;
     ngx_str_set(&header->key, "Retry-After");
     header->value.data = ngx_pnalloc(r->pool, NGX_INT32_LEN);
@@ -919,10 +931,10 @@ ngx_http_auth_otp_carry_out(ngx_http_request_t *r, ngx_http_auth_otp_state_t *st
         rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
         break;
     case OTPGATE_BUSY:
-        rc = ngx_http_auth_otp_refuse_for_a_while(r, answer, NGX_HTTP_SERVICE_UNAVAILABLE);
+        rc = ngx_http_auth_otp_refuse_for_a_while(r, state, answer, NGX_HTTP_SERVICE_UNAVAILABLE);
         break;
     case OTPGATE_THROTTLED:
-        rc = ngx_http_auth_otp_refuse_for_a_while(r, answer, NGX_HTTP_TOO_MANY_REQUESTS);
+        rc = ngx_http_auth_otp_refuse_for_a_while(r, state, answer, NGX_HTTP_TOO_MANY_REQUESTS);
         break;
     default:
         rc = ngx_http_auth_otp_challenge(r, state, realm, answer->stale);

@@ -164,19 +164,6 @@ impl Reason {
         )
     }
 
-    /// Whether a PIN or a code was looked at and isn't right, by our own word.
-    pub fn is_wrong_guess(self) -> bool {
-        matches!(
-            self,
-            Reason::WrongPin
-                | Reason::NoPinExpected
-                | Reason::PinUnknown
-                | Reason::WrongCode
-                | Reason::CounterExhausted
-                | Reason::Twin
-        )
-    }
-
     /// For the log, after the word.
     pub fn text(self) -> &'static str {
         match self {
@@ -307,6 +294,8 @@ pub struct Decision {
     pub stands_until: Option<UnixTime>,
     /// Of [`Verdict::Throttled`] and [`Verdict::Busy`]: seconds until it may be tried again.
     pub retry_after: Option<u32>,
+    /// A PIN or a code was looked at and isn't right, whatever else is to be said.
+    pub is_wrong_guess: bool,
     /// Of Digest: how many wrong responses there were before, and when the last of them.
     pub wrong_responses: (u32, UnixTime),
 }
@@ -361,6 +350,7 @@ impl Decision {
             accepted: None,
             stands_until: None,
             retry_after: None,
+            is_wrong_guess: false,
             wrong_responses: (0, 0),
         }
     }
@@ -395,6 +385,10 @@ impl Decision {
 
     fn denied(word: Word, reason: Reason) -> Decision {
         Decision::new(Verdict::Denied, word, reason)
+    }
+
+    fn after_a_wrong_guess(self) -> Decision {
+        Decision { is_wrong_guess: true, ..self }
     }
 
     fn whatever_the_state(self) -> Decision {
@@ -636,7 +630,7 @@ fn rule_1_name(entry: &Entry, attempt: &Attempt<'_>) -> Option<Decision> {
     }
     if entry.lines.is_empty() && !entry.unreadable {
         return Some(if entry.is_twin {
-            Decision::denied(Word::Unknown, Reason::Twin)
+            Decision::denied(Word::Unknown, Reason::Twin).after_a_wrong_guess()
         } else {
             Decision::new(Verdict::Unknown, Word::Unknown, Reason::NotListed)
         });
@@ -833,19 +827,21 @@ fn refuse_before_code(policy: &Policy, entry: &Entry, refused: &[Reason], any_lo
         Reason::PinUnknown,
         Reason::TooShort,
     ];
+    const GUESSES: [Reason; 3] = [Reason::WrongPin, Reason::NoPinExpected, Reason::PinUnknown];
     let reason = ORDER.into_iter().find(|reason| refused.contains(reason)).unwrap_or(Reason::WrongPin);
+    let is_wrong_guess = refused.iter().any(|reason| GUESSES.contains(reason));
     if reason == Reason::PinSourceFailed {
-        return Decision::new(Verdict::Error, Word::Error, reason);
+        return Decision { is_wrong_guess, ..Decision::new(Verdict::Error, Word::Error, reason) };
     }
     if entry.unreadable {
-        return Decision::denied(Word::Error, Reason::Unreadable);
+        return Decision { is_wrong_guess, ..Decision::denied(Word::Error, Reason::Unreadable) };
     }
     let word = if reason == Reason::TooShort { Word::DeniedCode } else { Word::DeniedPin };
     let falls_through = policy.fall_through
         && !any_locked
         && matches!(reason, Reason::WrongPin | Reason::NoPinExpected | Reason::PinUnknown | Reason::TooShort);
     let verdict = if falls_through { Verdict::Unknown } else { Verdict::Denied };
-    Decision::new(verdict, word, reason)
+    Decision { is_wrong_guess, ..Decision::new(verdict, word, reason) }
 }
 
 /// Rule 6: the last accepted code may come again for a while.
@@ -970,7 +966,7 @@ fn rule_8_no_match(
     }
     let all_exhausted = candidates.iter().all(|&device| devices.all[device].window.exhausted);
     let reason = if all_exhausted { Reason::CounterExhausted } else { Reason::WrongCode };
-    Decision::denied(Word::DeniedCode, reason)
+    Decision::denied(Word::DeniedCode, reason).after_a_wrong_guess()
 }
 
 /// Spent or passed counters or steps of one of the entry's lines, and what is shown of it.

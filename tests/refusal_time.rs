@@ -28,6 +28,7 @@ on_both_servers! {
     refusals_of_every_kind_go_out_at_a_multiple_of_the_time
     grants_and_first_questions_go_out_at_once
     switched_off_nothing_waits
+    who_sends_slowly_does_not_choose_the_moment
 }
 
 fn scope(name: &str) -> Scope {
@@ -88,6 +89,25 @@ fn grants_and_first_questions_go_out_at_once(start: Start) {
         at.login("alice", alice.password(0)).is(200, "granted-reuse");
     });
     assert!(time < Duration::from_secs(8), "{time:?}");
+}
+
+fn who_sends_slowly_does_not_choose_the_moment(start: Start) {
+    use std::io::{Read, Write};
+    let alice = Token::hotp("alice").pin(PIN);
+    let server = start(vec![scope("area").token(&alice).set(Setting::RefusalTime, TIME.as_millis())]);
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", server.port())).expect("a connection");
+    write!(stream, "GET /area/page.txt HTTP/1.1\r\n").expect("sent");
+    std::thread::sleep(TIME * 3 / 4);
+    let begun = Instant::now();
+    write!(
+        stream,
+        "Host: localhost\r\nConnection: close\r\nAuthorization: Basic bm9ib2R5OjEyMzQ1Ng==\r\n\r\n"
+    )
+    .expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    assert!(begun.elapsed() >= TIME - Duration::from_millis(3), "{:?}", begun.elapsed());
 }
 
 fn switched_off_nothing_waits(start: Start) {

@@ -19,6 +19,7 @@ use otpgate::users::fault::Fault;
 use otpgate::users::file::UsersFile;
 use otpgate::users::shared_index::SHARED_FROM;
 use otpgate::users::slot;
+use otpgate::users::tries::Failure;
 
 const KEY: &str = "3132333435363738393031323334353637383930";
 const CODES: [&str; 6] = ["755224", "287082", "359152", "969429", "338314", "254676"];
@@ -244,7 +245,7 @@ impl Store for SlowDisk {
         Ok(())
     }
 
-    fn tries(&self, work: &mut dyn FnMut(&mut dyn Bytes) -> std::io::Result<()>) -> Result<(), Fault> {
+    fn tries(&self, work: &mut dyn FnMut(&mut dyn Bytes) -> std::io::Result<()>) -> Result<(), Failure> {
         self.users.tries(work)
     }
 }

@@ -5,7 +5,9 @@ use std::num::NonZeroU32;
 
 use otpgate::UnixTime;
 use otpgate::policy::Throttle;
-use otpgate::throttle::{Client, Failures, Look, Outcome, Over, Reserved, digest, look, reserve, settle};
+use otpgate::throttle::{
+    Client, Failures, Look, Outcome, Over, Reserved, digest, forgive, look, reserve, settle,
+};
 
 const NOW: UnixTime = 1_700_000_000;
 const HOME: &str = "192.0.2.7";
@@ -270,4 +272,19 @@ fn a_clock_that_was_ahead_makes_nobody_wait_for_that_day() {
     assert_eq!(site.reserve("alice", HOME, "right").unwrap().rest, 600);
     site.now += 600;
     site.accept("alice", HOME);
+}
+
+#[test]
+fn who_is_forgiven_has_all_tries_again_and_stays_familiar() {
+    let mut site = site();
+    let home: IpAddr = HOME.parse().unwrap();
+    let before = [(home, NOW - 60)];
+    assert_eq!(forgive(&mut site.bytes, b"alice", &before, NOW).unwrap(), 0);
+    let reserved = reserve(&mut site.bytes, &client("alice", HOME, NOW + 1), site.throttle, b"x").unwrap();
+    assert_eq!(reserved, Reserved::Taken { is_familiar: true });
+    site.now += 1;
+    site.wrong("alice", HOME, 30);
+    assert!(!site.is_free("alice", HOME));
+    forgive(&mut site.bytes, b"alice", &before, site.now).unwrap();
+    assert!(site.is_free("alice", HOME));
 }

@@ -37,7 +37,9 @@ on_both_servers! {
     an_admin_lets_a_user_try_again_at_once
     limits_of_the_file_are_everybodys
     without_its_file_each_process_counts_for_itself_and_says_so
-    a_file_held_by_a_stopped_process_keeps_nobody_waiting_for_long
+    while_a_stopped_process_holds_the_file_nothing_is_looked_at
+    wrong_pins_count_also_where_other_lines_are_at_fault
+    a_section_with_a_shorter_window_ends_no_longer_one
     a_refused_pin_writes_nothing_to_the_users_file_and_syncs_nothing
 }
 
@@ -233,21 +235,56 @@ fn without_its_file_each_process_counts_for_itself_and_says_so(_: Start) {
     }
 }
 
-fn a_file_held_by_a_stopped_process_keeps_nobody_waiting_for_long(start: Start) {
+fn while_a_stopped_process_holds_the_file_nothing_is_looked_at(start: Start) {
     let alice = alice();
     let server = start(vec![scope(&[&alice])]);
     let at = server.at("area");
     at.login_from(HOME, "alice", wrong_pin(0)).is(401, "denied-pin");
-    server.expect_log("wrong tries are counted by each process alone");
+    server.expect_log("logins are refused for a moment");
     let held =
         fs::File::options().write(true).open(beside(at.users().path(), ".throttle")).expect("it is there");
     rustix::fs::fcntl_lock(&held, rustix::fs::FlockOperation::LockExclusive).expect("the lock");
-    let replies =
-        at.at_once(&(1..65).map(|number| at.request("alice", wrong_pin(number))).collect::<Vec<_>>());
-    let looked_at = count(&replies, "denied-pin");
-    assert_eq!(looked_at + count(&replies, "denied-throttled"), 64);
-    at.login_from(CAFE, "alice", alice.password(0)).is(200, "granted-fresh");
+    let requests: Vec<Request> = (1..33).map(|number| at.request("alice", wrong_pin(number))).collect();
+    let mut replies = at.at_once(&requests);
+    replies.push(at.login_from(CAFE, "alice", alice.password(0)));
+    for reply in &replies {
+        assert_eq!((reply.status(), reply.result()), (503, "denied-busy"), "{reply:?}");
+        assert!(reply.0.header("Retry-After").is_some());
+    }
     drop(held);
+    common::wait_until("it is let go", || at.login_from(CAFE, "alice", alice.password(0)).status() == 200);
+}
+
+/// Whatever else is wrong with a user's lines, a PIN that was looked at and isn't right is a try.
+fn wrong_pins_count_also_where_other_lines_are_at_fault(start: Start) {
+    let alice = alice();
+    let broken = Scope { name: "broken".to_owned(), ..scope(&[&alice]) }.text("HOTP alice - nothing\n");
+    let external = Scope { name: "external".to_owned(), ..scope(&[&alice]) }
+        .text("HOTP alice + 00112233445566778899aabbccddeeff00112233\n");
+    let server = start(vec![broken, external]);
+    for (name, message) in
+        [("broken", "can't be read"), ("external", "no PIN provider or PIN file is configured")]
+    {
+        server.expect_log(message);
+        let at = server.at(name);
+        let looked_at =
+            (0..40).filter(|number| !is_throttled(&at.login_from(HOME, "alice", wrong_pin(*number)))).count();
+        assert_eq!(looked_at, 20, "{name}");
+    }
+}
+
+fn a_section_with_a_shorter_window_ends_no_longer_one(start: Start) {
+    let alice = alice();
+    let long = scope(&[&alice]);
+    let server = start(vec![long]);
+    let users = server.at("area").users().path().to_owned();
+    let short = Scope { settings: vec![(Setting::Throttle, "50 1".to_owned())], ..scope(&[&alice]) };
+    let other = Server::start(Nginx::one(), vec![short.users_file(&users)]);
+    assert_eq!(wrong_pins(&server.at("area"), HOME, "alice", 30), 20);
+    let begun = std::time::Instant::now();
+    common::wait_until("the shorter one were over", || begun.elapsed().as_millis() > 2100);
+    other.at("area").login_from(HOME, "alice", wrong_pin(900)).is(401, "denied-pin");
+    assert!(is_throttled(&server.at("area").login_from(HOME, "alice", wrong_pin(901))));
 }
 
 fn a_refused_pin_writes_nothing_to_the_users_file_and_syncs_nothing(start: Start) {

@@ -8,8 +8,9 @@ use std::process::ExitCode;
 use otpgate::gate::Store;
 use otpgate::log::Quoted;
 use otpgate::throttle;
-use otpgate::token::State;
+use otpgate::token::{Address, State};
 use otpgate::users::edit;
+use otpgate::users::fault::Fault;
 use otpgate::users::file::UsersFile;
 
 use crate::tokens::{self, Numbered};
@@ -34,11 +35,15 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         let content = edit::snapshot(file)?;
         let chosen = tokens::all_or_one(tokens::of_user(file, &content, user)?, user, arguments.token)?;
         tokens::any_readable(&chosen)?;
-        let mut forgotten = Vec::new();
+        let (mut forgotten, mut before) = (Vec::new(), Vec::new());
         let store = UsersFile::new(file);
         store.update(&mut |transaction| {
             for (line, now) in transaction.find(user)?.entry.lines.iter().enumerate() {
                 let is_it = |token: &&Numbered<'_>| token.fingerprint() == Some(now.token.fingerprint);
+                before.extend(match (&now.state.address, now.state.used.as_of(tokens::now())) {
+                    (Address::Ip(address), Some((_, last))) => Some((*address, last)),
+                    _ => None,
+                });
                 let Some(token) = chosen.iter().find(is_it) else { continue };
                 forgotten.push((token.number, now.state.failures));
                 if now.state.failures != 0 {
@@ -61,10 +66,12 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         forgotten.dedup_by_key(|(number, _)| *number);
         forgotten.reverse();
         let mut responses = 0;
-        store.tries(&mut |bytes| {
-            responses = throttle::forgive(bytes, user, tokens::now())?;
-            Ok(())
-        })?;
+        store
+            .tries(&mut |bytes| {
+                responses = throttle::forgive(bytes, user, &before, tokens::now())?;
+                Ok(())
+            })
+            .map_err(Fault::from)?;
         Ok((forgotten, responses))
     })?;
     for (number, failures) in forgotten {

@@ -17,6 +17,7 @@ use otpgate::throttle::Bytes;
 use otpgate::token::State;
 use otpgate::users::fault::Fault;
 use otpgate::users::file::UsersFile;
+use otpgate::users::tries;
 use serde_json::json;
 
 use crate::list::user_text;
@@ -169,7 +170,7 @@ impl Store for DryRun {
     fn tries(
         &self,
         work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>,
-    ) -> std::result::Result<(), Fault> {
+    ) -> std::result::Result<(), tries::Failure> {
         uncounted(work)
     }
 }
@@ -200,7 +201,7 @@ impl Store for Uncounted {
     fn tries(
         &self,
         work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>,
-    ) -> std::result::Result<(), Fault> {
+    ) -> std::result::Result<(), tries::Failure> {
         uncounted(work)
     }
 
@@ -209,8 +210,11 @@ impl Store for Uncounted {
     }
 }
 
-fn uncounted(work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>) -> std::result::Result<(), Fault> {
-    work(&mut Vec::new()).map_err(|error| Fault::new("count in", Path::new("memory"), error))
+fn uncounted(
+    work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>,
+) -> std::result::Result<(), tries::Failure> {
+    let failure = |error| tries::Failure::Unusable(Fault::new("count in", Path::new("memory"), error));
+    work(&mut Vec::new()).map_err(failure)
 }
 
 struct Forgetful<'a>(&'a UsersFile);

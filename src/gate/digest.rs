@@ -242,7 +242,10 @@ impl<S: Store> Gate<S> {
             && !recalled.is_pending()
         {
             let answer = self.digest_recall(policy, &login, &recalled, turn, log);
-            return Err(answer.map(|(verdict, word)| presented.decided(Answer::plain(verdict, word))));
+            let retry_after = recalled.retry_after();
+            return Err(answer.map(|(verdict, word)| {
+                presented.decided(Answer { retry_after, ..Answer::plain(verdict, word) })
+            }));
         }
         let nonce = request.nonces.open(&presented.exchange.sent.nonce, request.realm, (self.clock)());
         let Some(nonce) = nonce else { return Err(Some(refused_nonce(None, login.user, log))) };
@@ -268,7 +271,10 @@ impl<S: Store> Gate<S> {
         {
             return match (self.digest_recall(policy, login, &recalled, Turn::MayBlock, log), recalled.ha1()) {
                 (Some((Verdict::Granted, _)), Some(ha1)) => Match::Acceptable(ha1),
-                (Some((verdict, word)), _) => Match::refused(Answer::plain(verdict, word)),
+                (Some((verdict, word)), _) => {
+                    let retry_after = recalled.retry_after();
+                    Match::refused(Answer { retry_after, ..Answer::plain(verdict, word) })
+                }
                 (None, _) => Match::Refused(Answer::error()),
             };
         }
@@ -351,7 +357,8 @@ impl<S: Store> Gate<S> {
     ) -> Slot {
         let grant = self.grant(policy, &NoPinSource, decision, found);
         let attempt = (self.digest_mark(login), &login.address);
-        Slot::new(decision.verdict, decision.word, attempt, policy, grant)
+        let slot = Slot::new(decision.verdict, decision.word, attempt, policy, grant);
+        slot.with_retry_after(decision.retry_after)
     }
 
     /// See [`Gate::recall`].

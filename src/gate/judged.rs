@@ -29,6 +29,8 @@ pub(super) struct Slot {
     is_pending: bool,
     verdict: u8,
     word: u8,
+    /// As in an answer; 0: nothing.
+    retry_after: u32,
     /// Of store, user and password or Digest response.
     credentials: Mark,
     /// The same with the PIN as password: the header that PINFakeBasicAuth leaves.
@@ -95,6 +97,13 @@ pub(super) struct Recalled<'a> {
     slot: &'a Slot,
 }
 
+impl Recalled<'_> {
+    /// As in an answer.
+    pub(super) fn retry_after(&self) -> Option<u32> {
+        (self.slot.retry_after > 0).then_some(self.slot.retry_after)
+    }
+}
+
 impl Judged {
     /// The decision, if these credentials are those that were judged, and come from the same client.
     pub(super) fn recall(&self, credentials: &Mark, address: &Address) -> Option<Recalled<'_>> {
@@ -143,6 +152,11 @@ impl Judged {
 }
 
 impl Slot {
+    /// With the seconds of a refusal for a while.
+    pub(super) fn with_retry_after(self, seconds: Option<u32>) -> Slot {
+        Slot { retry_after: seconds.unwrap_or(0), ..self }
+    }
+
     pub(super) fn new(
         verdict: Verdict,
         word: Word,
@@ -155,6 +169,7 @@ impl Slot {
             is_pending: false,
             verdict: verdict as u8,
             word: word as u8,
+            retry_after: 0,
             credentials,
             upstream: credentials,
             address: ip_of(address),

@@ -49,6 +49,7 @@ use crate::policy::{Limits, Policy};
 use crate::throttle::Bytes;
 use crate::token::{Address, Entry, LINES_MAX, Pin, State, Token};
 use crate::users::fault::Fault;
+use crate::users::tries::Failure;
 
 /// What a store finds under a name.
 #[derive(Debug, Default)]
@@ -101,7 +102,7 @@ pub trait Store: Send + Sync {
 
     /// Lends the bytes in which tries are counted, to `work` alone among all who use the store. It may be called several
     /// times by one login, never under the lock of [`Store::update`].
-    fn tries(&self, work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>) -> Result<(), Fault>;
+    fn tries(&self, work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>) -> Result<(), Failure>;
 
     /// What an admin should know of the store and wasn't told yet, in whole sentences. Asked after decisions that took
     /// more than memory.
@@ -501,7 +502,8 @@ impl<S: Store> Gate<S> {
             return Slot::default();
         }
         let grant = self.grant(policy, source, decision, found);
-        Slot::new(decision.verdict, decision.word, (credentials, &login.address), policy, grant)
+        let slot = Slot::new(decision.verdict, decision.word, (credentials, &login.address), policy, grant);
+        slot.with_retry_after(decision.retry_after)
     }
 
     /// What the server is told.
@@ -560,7 +562,7 @@ impl<S: Store> Gate<S> {
     ) -> Option<Answer> {
         let Recalled { verdict, word, again, .. } = *recalled;
         if verdict != Verdict::Granted {
-            return Some(Answer::plain(verdict, word));
+            return Some(Answer { retry_after: recalled.retry_after(), ..Answer::plain(verdict, word) });
         }
         let Some((grant, code)) = recalled.grant().and_then(|grant| Some((grant, grant.code()?))) else {
             return Some(Answer::error());
@@ -660,7 +662,8 @@ impl<S: Store> Gate<S> {
                         Turn::AtOnce(_) => self.pins.known(&asked)?,
                         Turn::MayBlock => {
                             let token = &found.entry.lines[question.line].token;
-                            match self.answer_to(&asked, token, (request.user, false), source) {
+                            // They were let in for this request already.
+                            match self.answer_to(&asked, token, (request.user, true), source) {
                                 Ok(answer) => answer,
                                 Err(Busy) => return Some(Err((Verdict::Busy, Word::DeniedBusy))),
                             }
@@ -694,6 +697,9 @@ impl<S: Store> Gate<S> {
         match decided {
             // The log has it already, once for all like it.
             Ok((decision, found, ha1)) if decision.verdict == Verdict::Throttled => (decision, found, ha1),
+            Ok((decision, found, ha1)) if decision.verdict == Verdict::Busy && !self.is_busy_line_due() => {
+                (decision, found, ha1)
+            }
             Ok((decision, found, ha1)) => {
                 if !(is_match_only && is_to_be_carried_out(&decision)) {
                     self.log_outcome(&decision, &found, &user, log);
@@ -764,11 +770,11 @@ impl<S: Store> Gate<S> {
                     Ok(admitted) => admitted,
                     Err(over) => return Ok((over, found, None)),
                 };
-                let is_familiar = admitted.as_ref().is_some_and(|admitted| admitted.is_familiar);
+                let is_familiar = admitted.is_familiar;
                 let decided = self.try_decide(Job { is_familiar, ..job }, source, log);
                 let error = Decision::error();
                 let decision = decided.as_ref().map_or(&error, |(decision, ..)| decision);
-                self.settle((&user, &password, &address), admitted, (decision, &found), log);
+                self.settle((&user, &password, &address), &admitted, (decision, &found), log);
                 decided
             }
             Credentials::Digest(_) => {

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -20,8 +19,6 @@ use crate::token::{Pin, Token};
 const RIGHT_MAX: usize = 100_000;
 /// The same for wrong ones, of which strangers can send as many as they like.
 const WRONG_MAX: usize = 10_000;
-/// So many strangers wait for a check that waits itself.
-const FOLLOWERS_MAX: usize = 4;
 
 /// See the module.
 #[derive(Default)]
@@ -47,9 +44,6 @@ impl Remembered {
 /// A check that is going on.
 #[derive(Default)]
 struct Check {
-    /// It has its turn, and won't take long.
-    is_running: AtomicBool,
-    followers: AtomicUsize,
     /// What has come of it.
     answer: Mutex<Option<Result<PinAnswer, Busy>>>,
     done: Condvar,
@@ -126,27 +120,22 @@ impl Pins {
     fn check(
         &self,
         asked: &Asked,
-        (asker, is_familiar): (Asker, bool),
+        asker: Asker,
         compute: impl FnOnce() -> PinAnswer,
     ) -> Result<PinAnswer, Busy> {
         let check = {
             let mut going_on = self.going_on.lock();
             if let Some(check) = going_on.get(&asked.key).cloned() {
                 drop(going_on);
-                let before = check.followers.fetch_add(1, Ordering::Relaxed);
-                let may_wait =
-                    is_familiar || before < FOLLOWERS_MAX || check.is_running.load(Ordering::Relaxed);
-                return if may_wait { check.wait() } else { Err(Busy) };
+                // Whoever waits holds a thread, for whatever they wait.
+                return turns::following(asker, || check.wait())?;
             }
             let check = Arc::<Check>::default();
             going_on.insert(asked.key, check.clone());
             check
         };
         let mut ending = Ending { pins: self, key: asked.key, check, answer: Ok(PinAnswer::Failed) };
-        ending.answer = turns::in_turn(asker, || {
-            ending.check.is_running.store(true, Ordering::Relaxed);
-            compute()
-        });
+        ending.answer = turns::in_turn(asker, compute);
         if let Ok(answer) = ending.answer {
             // Before others begin anew.
             self.remember(asked, answer);
@@ -175,7 +164,7 @@ impl<S: Store> Gate<S> {
         if !is_slow(&token.pin, source) {
             return Ok(compute());
         }
-        self.pins.check(asked, (self.asker(user, is_familiar), is_familiar), compute)
+        self.pins.check(asked, self.asker(user, is_familiar), compute)
     }
 
     /// Whether a slow check would be refused now for want of a turn.

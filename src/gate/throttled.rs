@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -15,6 +16,7 @@ use crate::log::{Level, Log, Quoted};
 use crate::policy::{Policy, Throttle};
 use crate::throttle::{self, Bytes, Client, Failures, Look, Outcome, Over, Reserved};
 use crate::token::{Address, Entry, Pin};
+use crate::users::tries::Failure;
 
 /// More granted credentials than this at once, and the memory starts anew.
 const GRANTED_MAX: usize = 100_000;
@@ -24,15 +26,25 @@ const GRANTED_MAX: usize = 100_000;
 pub(super) struct Memory {
     /// Credentials that were granted by this process: they aren't guessed, so they wait for nobody.
     granted: Mutex<HashSet<Mark>>,
-    /// Where tries are counted while the store can't do it, and whether the log knows.
-    own: Mutex<(Vec<u8>, bool)>,
+    /// Where tries are counted while the store can't do it.
+    own: Mutex<Vec<u8>>,
+    /// When the log was told.
+    warned: Mutex<Option<UnixTime>>,
+    told_busy: AtomicI64,
 }
 
+/// In seconds.
+const WARN_AGAIN: UnixTime = 600;
+
 /// A login that may be looked at.
+#[derive(Default)]
 pub(super) struct Admitted {
-    throttle: Throttle,
+    /// A try was taken, of this.
+    throttle: Option<Throttle>,
     /// The user is known to log in from there.
     pub is_familiar: bool,
+    /// From where they are accepted is noted.
+    is_noted: bool,
 }
 
 /// Who it is about, for as long as nobody changes the lines.
@@ -77,26 +89,31 @@ impl<'a> Who<'a> {
 }
 
 impl<S: Store> Gate<S> {
-    /// Takes a try for a Basic login. `Ok(None)`: none is needed.
-    pub(super) fn admit(
-        &self,
-        job: &Job,
-        found: &Found,
-        log: &dyn Log,
-    ) -> Result<Option<Admitted>, Decision> {
+    /// Takes a try for a Basic login, if one is needed.
+    pub(super) fn admit(&self, job: &Job, found: &Found, log: &dyn Log) -> Result<Admitted, Decision> {
         let policy = job.policy.restricted_by(&found.limits);
-        let (Some(throttle), Credentials::Password(password)) = (policy.throttle, &job.credentials) else {
-            return Ok(None);
-        };
-        if !counts(&policy, found) || self.is_granted(&job.user, password, &job.address) {
-            return Ok(None);
+        let Credentials::Password(password) = &job.credentials else { return Ok(Admitted::default()) };
+        if self.is_granted(&job.user, password, &job.address) {
+            return Ok(Admitted { is_familiar: true, ..Admitted::default() });
         }
         let who = Who::of(&job.user, &job.address, found, (self.clock)());
-        let reserved = self.count(log, |bytes| throttle::reserve(bytes, &who.client(), throttle, password));
-        match reserved {
-            Some(Reserved::Taken { is_familiar }) => Ok(Some(Admitted { throttle, is_familiar })),
-            Some(Reserved::Over(over)) => Err(self.refuse(over, &job.user, log)),
-            None => Ok(None),
+        match policy.throttle.filter(|_| counts(&policy, &job.address, found)) {
+            Some(throttle) => {
+                let reserve =
+                    |bytes: &mut dyn Bytes| throttle::reserve(bytes, &who.client(), throttle, password);
+                match self.count(log, reserve).ok_or_else(Decision::busy)? {
+                    Reserved::Taken { is_familiar } => {
+                        Ok(Admitted { throttle: Some(throttle), is_familiar, is_noted: true })
+                    }
+                    Reserved::Over(over) => Err(self.refuse(over, &job.user, log)),
+                }
+            }
+            // There are no budgets, but turns.
+            None if is_hashed(found) => {
+                let is_familiar = self.count(log, |bytes| throttle::is_familiar(bytes, &who.client()));
+                Ok(Admitted { throttle: None, is_familiar: is_familiar.unwrap_or(false), is_noted: true })
+            }
+            None => Ok(Admitted::default()),
         }
     }
 
@@ -104,17 +121,26 @@ impl<S: Store> Gate<S> {
     pub(super) fn settle(
         &self,
         (user, password, address): (&[u8], &[u8], &Address),
-        admitted: Option<Admitted>,
+        admitted: &Admitted,
         (decision, found): (&Decision, &Found),
         log: &dyn Log,
     ) {
         if decision.verdict == Verdict::Granted {
             self.note_granted(self.password_mark(user, password, address));
         }
-        let Some(Admitted { throttle, .. }) = admitted else { return };
         let who = Who::of(user, address, found, (self.clock)());
-        let outcome = outcome_of(decision);
-        self.count(log, |bytes| throttle::settle(bytes, &who.client(), throttle, password, outcome));
+        match admitted.throttle {
+            // It is still to be checked, so its try stays taken: whoever comes with the same again has it.
+            Some(_) if decision.verdict == Verdict::Busy => {}
+            Some(throttle) => {
+                let outcome = outcome_of(decision);
+                self.count(log, |bytes| throttle::settle(bytes, &who.client(), throttle, password, outcome));
+            }
+            None if admitted.is_noted && decision.verdict == Verdict::Granted => {
+                self.count(log, |bytes| throttle::accept(bytes, &who.client()));
+            }
+            None => {}
+        }
     }
 
     /// A Digest decision under what is counted: another one, if there were too many wrong responses. `is_final`: it is
@@ -127,7 +153,8 @@ impl<S: Store> Gate<S> {
         log: &dyn Log,
     ) -> Decision {
         let policy = policy.restricted_by(&found.limits);
-        if !counts(&policy, found) {
+        let who = Who::of(user, address, found, (self.clock)());
+        if !counts(&policy, address, found) {
             return decision;
         }
         let mark = ha1.map(|ha1| self.digest_user_mark(user, &ha1, address));
@@ -135,7 +162,6 @@ impl<S: Store> Gate<S> {
         if is_granted && mark.is_some_and(|mark| self.was_granted(&mark)) {
             return decision;
         }
-        let who = Who::of(user, address, found, (self.clock)());
         let outcome = outcome_of(&decision);
         let told = (is_final || outcome == Outcome::Wrong).then_some(outcome);
         let mut is_locked = false;
@@ -158,10 +184,11 @@ impl<S: Store> Gate<S> {
         };
         let over = self
             .count(log, |bytes| throttle::digest(bytes, &who.client(), policy.throttle, told, &mut change));
-        match over.flatten() {
-            Some(over) => self.refuse(over, user, log),
-            None if is_locked => Decision::locked(),
-            None => {
+        match over {
+            None => Decision::busy(),
+            Some(Some(over)) => self.refuse(over, user, log),
+            Some(None) if is_locked => Decision::locked(),
+            Some(None) => {
                 if let Some(mark) = mark.filter(|_| is_granted && is_final) {
                     self.note_granted(mark);
                 }
@@ -179,7 +206,8 @@ impl<S: Store> Gate<S> {
         (decision, ha1): (&Decision, Option<&Ha1>),
     ) -> bool {
         let was_granted = |ha1: &Ha1| self.was_granted(&self.digest_user_mark(user, ha1, address));
-        !counts(policy, found) || (decision.verdict == Verdict::Granted && ha1.is_some_and(was_granted))
+        !counts(policy, address, found)
+            || (decision.verdict == Verdict::Granted && ha1.is_some_and(was_granted))
     }
 
     /// Whether a Basic login can be decided without a try being taken.
@@ -190,7 +218,9 @@ impl<S: Store> Gate<S> {
         (user, password, address): (&[u8], &[u8], &Address),
     ) -> bool {
         let policy = policy.restricted_by(&found.limits);
-        policy.throttle.is_none() || !counts(&policy, found) || self.is_granted(user, password, address)
+        policy.throttle.is_none()
+            || !counts(&policy, address, found)
+            || self.is_granted(user, password, address)
     }
 
     fn is_granted(&self, user: &[u8], password: &[u8], address: &Address) -> bool {
@@ -208,23 +238,18 @@ impl<S: Store> Gate<S> {
         if self.is_granted(user, password, address) {
             return None;
         }
-        let throttle = policy.restricted_by(&found.limits).throttle.filter(|_| counts(policy, found));
-        let mut is_familiar = false;
-        if let Some(throttle) = throttle {
-            let who = Who::of(user, address, found, (self.clock)());
-            let look = |bytes: &mut dyn Bytes| throttle::look(bytes, &who.client(), throttle, password);
-            match self.count(log, look)? {
-                Look::Over(over) => return Some(self.refuse(over, user, log)),
-                Look::Free { is_familiar: it_is } => is_familiar = it_is,
+        let who = Who::of(user, address, found, (self.clock)());
+        let throttle =
+            policy.restricted_by(&found.limits).throttle.filter(|_| counts(policy, address, found))?;
+        let look = |bytes: &mut dyn Bytes| throttle::look(bytes, &who.client(), throttle, password);
+        let Some(look) = self.count(log, look) else { return Some(Decision::busy()) };
+        match look {
+            Look::Over(over) => Some(self.refuse(over, user, log)),
+            Look::Free { is_familiar } if is_hashed(found) && self.is_busy_for(user, is_familiar) => {
+                Some(Decision::busy())
             }
+            Look::Free { .. } => None,
         }
-        let is_hashed = found.entry.lines.iter().any(|line| matches!(line.token.pin, Pin::Hashed(_)));
-        if !is_hashed || !self.is_busy_for(user, is_familiar) {
-            return None;
-        }
-        let decision = Decision::busy();
-        self.log_decision(decision.verdict, decision.word, decision.reason, user, log);
-        Some(decision)
     }
 
     fn refuse(&self, over: Over, user: &[u8], log: &dyn Log) -> Decision {
@@ -239,30 +264,43 @@ impl<S: Store> Gate<S> {
         decision
     }
 
-    /// Runs `work` on what the store lends, or else on this process's own. `None`: that can't be had either.
+    /// Runs `work` on what the store lends, or on this process's own where that can't be had. `None`: nothing can be counted
+    /// now, so nothing may be looked at.
     fn count<R>(&self, log: &dyn Log, mut work: impl FnMut(&mut dyn Bytes) -> io::Result<R>) -> Option<R> {
         let mut result = None;
         let lent = self.store.tries(&mut |bytes| {
             result = Some(work(bytes)?);
             Ok(())
         });
-        let mut own = self.memory.own.lock();
-        let (bytes, is_logged) = &mut *own;
         match lent {
-            Ok(()) => {
-                *is_logged = false;
-                result
+            Ok(()) => result,
+            // What is counted there counts: another table would give everybody all tries anew.
+            Err(Failure::Held(fault)) => {
+                self.warn(format_args!("logins are refused for a moment: {fault}"), log);
+                None
             }
-            Err(fault) => {
-                if !std::mem::replace(is_logged, true) {
-                    log.log(
-                        Level::Error,
-                        format_args!("wrong tries are counted by each process alone: {fault}"),
-                    );
-                }
-                work(bytes).ok()
+            Err(Failure::Unusable(fault)) => {
+                self.warn(format_args!("wrong tries are counted by each process alone: {fault}"), log);
+                work(&mut *self.memory.own.lock()).ok()
             }
         }
+    }
+
+    /// Once in a while: each login has the same fault.
+    fn warn(&self, message: std::fmt::Arguments<'_>, log: &dyn Log) {
+        let now = (self.clock)();
+        let mut warned = self.memory.warned.lock();
+        if warned.is_none_or(|last| !(0..WARN_AGAIN).contains(&now.saturating_sub(last))) {
+            *warned = Some(now);
+            drop(warned);
+            log.log(Level::Error, message);
+        }
+    }
+
+    /// The line about a login that is refused because too many wait, which many are then: one a second is enough.
+    pub(super) fn is_busy_line_due(&self) -> bool {
+        let now = (self.clock)();
+        self.memory.told_busy.swap(now, Ordering::Relaxed) != now
     }
 
     fn was_granted(&self, mark: &Mark) -> bool {
@@ -294,15 +332,22 @@ fn bytes_of(address: &Address) -> Vec<u8> {
     }
 }
 
-/// Names that another provider may decide are none of ours.
-fn counts(policy: &Policy, found: &Found) -> bool {
-    found.is_listed() || found.entry.is_twin || !policy.passes_unknown_on
+/// Names that another provider may decide are none of ours; and who gives names that nobody has, from nowhere, takes no
+/// row from anybody.
+fn counts(policy: &Policy, address: &Address, found: &Found) -> bool {
+    found.is_listed()
+        || matches!(address, Address::Ip(_)) && (found.entry.is_twin || !policy.passes_unknown_on)
+}
+
+fn is_hashed(found: &Found) -> bool {
+    found.entry.lines.iter().any(|line| matches!(line.token.pin, Pin::Hashed(_)))
 }
 
 fn outcome_of(decision: &Decision) -> Outcome {
     match decision.verdict {
         Verdict::Granted => Outcome::Accepted,
-        Verdict::Denied if decision.reason.is_wrong_guess() => Outcome::Wrong,
+        // What is passed on isn't ours to count, and who is told to come again brings the same.
+        Verdict::Denied | Verdict::Error if decision.is_wrong_guess => Outcome::Wrong,
         // Where it counts at all, nobody else is asked.
         Verdict::Unknown if decision.reason == Reason::NotListed => Outcome::Wrong,
         _ => Outcome::NotCounted,

@@ -20,6 +20,8 @@ const QUEUES: u64 = 64;
 /// So many strangers wait in one process, and so many of them for one name. nginx's own pool has 32 threads.
 const STRANGERS_MAX: usize = 24;
 const STRANGERS_OF_A_NAME: usize = 4;
+/// So many strangers wait for what is being computed for a name.
+const FOLLOWERS_OF_A_NAME: usize = 8;
 /// So many wait in all.
 const WAITING_MAX: usize = 64;
 
@@ -45,6 +47,11 @@ pub struct Busy;
 /// are several.
 pub fn in_turn<R>(asker: Asker, compute: impl FnOnce() -> R) -> Result<R, Busy> {
     TURNS.take(asker, compute)
+}
+
+/// Runs `wait`, which waits for what somebody else computes: that takes a thread as well.
+pub fn following<R>(asker: Asker, wait: impl FnOnce() -> R) -> Result<R, Busy> {
+    TURNS.follow(asker, wait)
 }
 
 /// Whether [`in_turn`] would be refused now.
@@ -77,6 +84,8 @@ enum Fate {
     HasTurn,
     /// Somebody familiar has taken the place.
     GivesWay,
+    /// Waits for somebody else's turn to end.
+    Follows,
 }
 
 impl State {
@@ -88,6 +97,23 @@ impl State {
             .filter_map(move |(at, waiting)| waits(&waiting).then_some((at, waiting.asker)))
     }
 
+    /// Strangers who hold a thread without having a turn.
+    fn strangers(&self) -> usize {
+        let holds = |waiting: &&Waiting| {
+            matches!(waiting.fate, Fate::Waits | Fate::Follows) && !waiting.asker.is_familiar
+        };
+        self.waiting.iter().filter(holds).count()
+    }
+
+    fn may_follow(&self, asker: Asker) -> bool {
+        let of_name = |waiting: &&Waiting| {
+            waiting.fate == Fate::Follows && !waiting.asker.is_familiar && waiting.asker.queue == asker.queue
+        };
+        asker.is_familiar
+            || self.strangers() < STRANGERS_MAX
+                && self.waiting.iter().filter(of_name).count() < FOLLOWERS_OF_A_NAME
+    }
+
     fn is_full_for(&self, asker: Asker) -> bool {
         if self.free > 0 {
             return false;
@@ -96,7 +122,7 @@ impl State {
         if asker.is_familiar {
             return self.waiting().count() >= WAITING_MAX && strangers().next().is_none();
         }
-        strangers().count() >= STRANGERS_MAX
+        self.strangers() >= STRANGERS_MAX
             || self.waiting().count() >= WAITING_MAX
             || strangers().filter(|(_, other)| other.queue == asker.queue).count() >= STRANGERS_OF_A_NAME
     }
@@ -109,6 +135,15 @@ impl State {
     }
 }
 
+/// Ends the waiting of who follows, also after a panic.
+struct Following<'a>(&'a Turns, u64);
+
+impl Drop for Following<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().waiting.retain(|waiting| waiting.ticket != self.1);
+    }
+}
+
 /// Gives the turn back, also after a panic.
 struct Turn<'a>(&'a Turns);
 
@@ -116,6 +151,19 @@ impl Turns {
     fn new(number: usize) -> Turns {
         let state = State { free: number, waiting: Vec::new(), last: 0, next: 0 };
         Turns { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    fn follow<R>(&self, asker: Asker, wait: impl FnOnce() -> R) -> Result<R, Busy> {
+        let mut state = self.state.lock();
+        if !state.may_follow(asker) {
+            return Err(Busy);
+        }
+        let ticket = state.next;
+        state.next += 1;
+        state.waiting.push(Waiting { ticket, asker, fate: Fate::Follows });
+        drop(state);
+        let _following = Following(self, ticket);
+        Ok(wait())
     }
 
     fn take<R>(&self, asker: Asker, compute: impl FnOnce() -> R) -> Result<R, Busy> {
@@ -140,7 +188,7 @@ impl Turns {
                 let mine = state.waiting.iter().position(|waiting| waiting.ticket == ticket);
                 let mine = mine.expect("nobody else takes it away");
                 match state.waiting[mine].fate {
-                    Fate::Waits => self.changed.wait(&mut state),
+                    Fate::Waits | Fate::Follows => self.changed.wait(&mut state),
                     Fate::HasTurn => {
                         state.waiting.remove(mine);
                         break;
@@ -301,6 +349,21 @@ mod tests {
         assert!(state.is_full_for(Asker::new(1, STRANGER)));
         state.waiting[WAITING_MAX - 1].asker.is_familiar = FAMILIAR;
         assert!(state.is_full_for(Asker::new(1, FAMILIAR)));
+    }
+
+    #[test]
+    fn strangers_who_follow_take_the_places_of_strangers_and_leave_them_again() {
+        let turns = Turns::new(1);
+        fn follow(turns: &Turns, depth: u64, name: u64) -> u64 {
+            let name_of = Asker::new(name, STRANGER);
+            turns.follow(name_of, || follow(turns, depth + 1, name)).unwrap_or(depth)
+        }
+        assert_eq!(follow(&turns, 0, 7), 8, "of one name");
+        assert_eq!(follow(&turns, 0, 7), 8, "they have left");
+        fn others(turns: &Turns, depth: u64) -> u64 {
+            turns.follow(Asker::new(depth, STRANGER), || others(turns, depth + 1)).unwrap_or(depth)
+        }
+        assert_eq!(others(&turns, 0), 24, "in all");
     }
 
     #[test]

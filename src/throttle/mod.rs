@@ -34,9 +34,6 @@ const NETWORK_48: u32 = 50;
 /// Those of all strangers at one user.
 const STRANGERS: u32 = 15;
 
-/// In seconds, as the settings have it.
-const LONGEST_WINDOW: u32 = 86_400;
-
 /// Somebody who tries to log in.
 pub struct Client<'a> {
     /// The name they give.
@@ -106,6 +103,21 @@ pub fn reserve(
     Ok(taken)
 }
 
+/// Notes that the user was accepted.
+pub fn accept(bytes: &mut dyn Bytes, client: &Client<'_>) -> io::Result<()> {
+    let mut rows = Rows::open(bytes, client, 0)?;
+    rows.note_address();
+    rows.save()
+}
+
+/// Whether the user was accepted from there a while ago.
+pub fn is_familiar(bytes: &mut dyn Bytes, client: &Client<'_>) -> io::Result<bool> {
+    let rows = Rows::open(bytes, client, 0)?;
+    let is_familiar = rows.is_familiar;
+    rows.save()?;
+    Ok(is_familiar)
+}
+
 /// What is to be seen of the budgets.
 pub enum Look {
     /// There is a try left.
@@ -172,7 +184,8 @@ pub fn digest(
     outcome: Option<Outcome>,
     failures: &mut dyn FnMut(&mut Failures) -> bool,
 ) -> io::Result<Option<Over>> {
-    let seconds = throttle.map_or(LONGEST_WINDOW, |throttle| throttle.seconds.get());
+    // Without a budget nothing begins a window.
+    let seconds = throttle.map_or(0, |throttle| throttle.seconds.get());
     let mut rows = Rows::open(bytes, client, seconds)?;
     let over = throttle.and_then(|throttle| rows.over(throttle.tries.get()));
     let class = usize::from(rows.is_familiar);
@@ -198,9 +211,15 @@ pub fn digest(
 }
 
 /// Begins anew for a listed user: whoever tries has all their tries again. How many wrong Digest responses are forgotten.
-pub fn forgive(bytes: &mut dyn Bytes, user: &[u8], now: UnixTime) -> io::Result<u32> {
-    let client = Client { user, is_listed: true, address: None, before: &[], now };
-    let mut rows = Rows::open(bytes, &client, LONGEST_WINDOW)?;
+/// `before` as in [`Client`].
+pub fn forgive(
+    bytes: &mut dyn Bytes,
+    user: &[u8],
+    before: &[(IpAddr, UnixTime)],
+    now: UnixTime,
+) -> io::Result<u32> {
+    let client = Client { user, is_listed: true, address: None, before, now };
+    let mut rows = Rows::open(bytes, &client, 0)?;
     let mut forgotten = 0;
     if let Some((_, user)) = &mut rows.user {
         forgotten = user.digest.iter().map(|failures| failures.number).fold(0, u32::saturating_add);
@@ -217,7 +236,6 @@ pub fn forgive(bytes: &mut dyn Bytes, user: &[u8], now: UnixTime) -> io::Result<
 struct Rows<'b, 'c> {
     table: Table<'b>,
     client: &'c Client<'c>,
-    seconds: u32,
     /// At the user first; then in all, each with its multiple of the budget.
     tries: Vec<(Place, Tries, u32)>,
     user: Option<(Place, User)>,
@@ -272,7 +290,7 @@ impl<'b, 'c> Rows<'b, 'c> {
                 add(&mut table, id, *multiple, 0)?;
             }
         }
-        Ok(Rows { table, client, seconds, tries, user, is_familiar, address, is_changed })
+        Ok(Rows { table, client, tries, user, is_familiar, address, is_changed })
     }
 
     fn seen(&self, credentials: &[u8]) -> Seen {
@@ -288,12 +306,12 @@ impl<'b, 'c> Rows<'b, 'c> {
 
     /// The longest rest of those budgets that are used up.
     fn over(&mut self, tries: u32) -> Option<u32> {
-        let (now, seconds) = (self.client.now, self.seconds);
+        let now = self.client.now;
         let mut counts: Vec<(Count, u32)> =
             self.tries.iter().map(|(_, tries, multiple)| (tries.count, *multiple)).collect();
         counts.extend(self.strangers().map(|count| (*count, STRANGERS)));
         let over = counts.iter().filter(|(count, multiple)| count.tries >= tries.saturating_mul(*multiple));
-        over.map(|(count, _)| count.rest(now, seconds)).max()
+        over.map(|(count, _)| count.rest(now)).max()
     }
 
     /// One line in the log for a client and window, not one for each request.

@@ -7,6 +7,8 @@ use crate::UnixTime;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     start: UnixTime,
+    /// How long it lasts: the longest that anybody has asked for who counts in it.
+    seconds: u32,
     pub tries: u32,
     /// The log has a line about this window being used up.
     pub is_logged: bool,
@@ -20,33 +22,41 @@ impl Count {
             start: i64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")),
             tries: u32::from_le_bytes(bytes[8..12].try_into().expect("four bytes")),
             is_logged: bytes[12] != 0,
+            seconds: u32::from_le_bytes([bytes[13], bytes[14], bytes[15], 0]),
         }
     }
 
     fn write(self, bytes: &mut [u8]) {
         bytes[..8].copy_from_slice(&self.start.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.tries.to_le_bytes());
-        bytes[12..16].copy_from_slice(&[self.is_logged.into(), 0, 0, 0]);
+        let [low, middle, high, _] = self.seconds.to_le_bytes();
+        bytes[12..16].copy_from_slice(&[self.is_logged.into(), low, middle, high]);
     }
 
     /// As it is now: a window that is over counts nothing, one that a wrong clock has begun in the future begins now.
     pub fn at(self, now: UnixTime, seconds: u32) -> Count {
         let start = self.start.min(now);
-        if now.saturating_sub(start) >= i64::from(seconds) {
-            return Count { start: now, ..Count::default() };
+        let longest = self.seconds.max(seconds);
+        if now.saturating_sub(start) >= i64::from(longest) {
+            return Count { start: now, seconds, ..Count::default() };
         }
-        Count { start, ..self }
+        Count { start, seconds: longest, ..self }
     }
 
     /// Nothing, if the window began before.
     pub fn since(self, forgiven: UnixTime, now: UnixTime) -> Count {
-        if self.start <= forgiven { Count { start: now, ..Count::default() } } else { self }
+        if self.start <= forgiven {
+            Count { start: now, seconds: self.seconds, ..Count::default() }
+        } else {
+            self
+        }
     }
 
     /// Seconds until the window is over.
-    pub fn rest(self, now: UnixTime, seconds: u32) -> u32 {
-        let rest = self.start.saturating_add(i64::from(seconds)).saturating_sub(now);
-        rest.clamp(1, i64::from(seconds)) as u32
+    pub fn rest(self, now: UnixTime) -> u32 {
+        let seconds = i64::from(self.seconds);
+        let rest = self.start.saturating_add(seconds).saturating_sub(now);
+        rest.clamp(1, seconds.max(1)) as u32
     }
 
     pub fn add(&mut self) {
@@ -59,8 +69,8 @@ impl Count {
 
     /// For making room: what is over goes first, then what counts least.
     fn worth(self, now: UnixTime) -> u64 {
-        // The longest window there is.
-        if now.saturating_sub(self.start) >= 86_400 { 0 } else { 1 + u64::from(self.tries) }
+        let is_over = now.saturating_sub(self.start) >= i64::from(self.seconds);
+        if is_over || self.start > now { 0 } else { 1 + u64::from(self.tries) }
     }
 }
 
@@ -278,7 +288,7 @@ impl User {
 
     /// A row that counts stays: `None`.
     pub fn worth(row: &Row, now: UnixTime) -> Option<u64> {
-        let user = User::read(row, now, 86_400);
+        let user = User::read(row, now, 0);
         let counts = user.strangers.tries > 0
             || user.digest.iter().any(|failures| failures.number > 0)
             || user.familiar.iter().any(|known| known.day != 0 && is_recent(known.day, now));
@@ -307,10 +317,12 @@ mod tests {
         count.add();
         for (later, tries, rest) in [(0, 1, 600), (599, 1, 1), (600, 0, 600)] {
             let then = count.at(NOW + later, 600);
-            assert_eq!((then.tries, then.rest(NOW + later, 600)), (tries, rest), "{later}");
+            assert_eq!((then.tries, then.rest(NOW + later)), (tries, rest), "{later}");
         }
         let ahead = Count { start: NOW + 1_000_000, ..count };
-        assert_eq!(ahead.at(NOW, 600).rest(NOW, 600), 600);
+        assert_eq!(ahead.at(NOW, 600).rest(NOW), 600);
+        // Who counts in shorter windows ends nobody's longer one.
+        assert_eq!(count.at(NOW + 60, 1).tries, 1);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use super::progress::{Device, Seen};
 use super::record::{self, Layout, RecordError};
 use super::shared_index::{self, SHARED_FROM, SharedIndex};
 use super::stamp::Stamp;
-use super::tries::TriesFile;
+use super::tries::{Failure, TriesFile};
 use super::watch::{Sight, Watch};
 use super::{limits, line, lock, name, pragma, rewrite, slot};
 use crate::files::named;
@@ -709,8 +709,8 @@ impl Store for UsersFile {
         Ok(())
     }
 
-    fn tries(&self, work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>) -> Result<(), Fault> {
-        let shared = self.shared()?;
+    fn tries(&self, work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>) -> Result<(), Failure> {
+        let shared = self.shared().map_err(Failure::Unusable)?;
         let paths = Paths { configured: self.configured.clone(), resolved: shared.resolved.clone() };
         shared.tries.with(&shared.resolved, &paths.throttle(), work)
     }

@@ -58,7 +58,7 @@ pub fn key(name: &[u8]) -> Cow<'_, [u8]> {
 fn pass(text: &str) -> Option<String> {
     let mut folded = String::with_capacity(text.len());
     let (mut base, mut bases) = (None, 0);
-    for c in text.nfkd().filter(|&c| !is_default_ignorable(c)) {
+    for c in text.nfkd().filter(|&c| !is_nothing(c)) {
         if !is_combining_mark(c) {
             base = Some(c);
             bases += usize::from(!matches!(c, ' ' | '@' | '\\'));
@@ -91,6 +91,16 @@ fn fold(c: char, to: &mut String) {
         '\u{430}'..='\u{45f}' | '\u{131}' => to.push(c),
         _ => to.extend(c.to_lowercase().flat_map(char::to_uppercase).flat_map(char::to_lowercase)),
     }
+}
+
+/// What may be left out when names are compared: what Unicode ignores by default, and what directories prepare away as
+/// well (RFC 4518 section 2.2: control and format characters, and what stands for an object).
+fn is_nothing(c: char) -> bool {
+    is_default_ignorable(c)
+        || matches!(c,
+            '\u{80}'..='\u{9f}' | '\u{600}'..='\u{605}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}'
+            | '\u{8e2}' | '\u{1806}' | '\u{fff9}'..='\u{fffc}' | '\u{110bd}' | '\u{110cd}'
+            | '\u{13430}'..='\u{1343f}')
 }
 
 /// `Default_Ignorable_Code_Point` of DerivedCoreProperties.txt, with what is reserved for further ones.
@@ -146,6 +156,9 @@ mod tests {
             ("alice", "\u{24b6}lice"),
             ("alice", "\u{1d41a}\u{1d425}\u{1d422}\u{1d41c}\u{1d41e}"), // mathematical bold
             ("alice", "\u{1d400}\u{1d4c1}\u{1d5c2}\u{1d68c}\u{1d58a}"),
+            ("alice", "al\u{80}ice"),   // a control character
+            ("alice", "al\u{1806}ice"), // a Mongolian hyphen
+            ("alice", "al\u{fffc}ice"), // stands for an object
             ("alice", "al\u{ad}ice"),   // soft hyphen
             ("alice", "al\u{200d}ice"), // zero-width joiner
             ("alice", "\u{feff}alice\u{200b}"),

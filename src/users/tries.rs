@@ -16,15 +16,32 @@ use super::journal::read_as_far_as_possible;
 use super::lock::LockedFile;
 use crate::throttle::Bytes;
 
-/// Who holds the lock for longer has been stopped.
-const PATIENCE: Duration = Duration::from_millis(100);
-const PAUSE: Duration = Duration::from_micros(50);
+/// Who holds the lock for longer, while all others together hold it for less, has been stopped.
+const PATIENCE: Duration = Duration::from_secs(1);
+const SHORTEST: Duration = Duration::from_micros(50);
+const LONGEST: Duration = Duration::from_millis(2);
 /// For so long rights that were changed may go unnoticed.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const REMEDY: &str = "run `otpgate check --fix`; until then each process of the server counts for itself";
 
 /// After that it isn't waited for again for a while: every login would wait.
 const GIVEN_UP: Duration = Duration::from_secs(1);
+
+/// Why it can't be counted there.
+pub enum Failure {
+    /// The file can't be had, or not by this user.
+    Unusable(Fault),
+    /// Somebody holds its lock: what stands there counts, but isn't to be had now.
+    Held(Fault),
+}
+
+impl From<Failure> for Fault {
+    fn from(failure: Failure) -> Fault {
+        match failure {
+            Failure::Unusable(fault) | Failure::Held(fault) => fault,
+        }
+    }
+}
 
 /// The file, kept open by this process.
 #[derive(Default)]
@@ -50,11 +67,11 @@ impl TriesFile {
         users: &Path,
         path: &Path,
         work: impl FnOnce(&mut dyn Bytes) -> io::Result<R>,
-    ) -> Result<R, Fault> {
+    ) -> Result<R, Failure> {
         // Threads exclude each other by this, processes by the lock.
-        let mut state = self.0.lock();
+        let Some(mut state) = self.0.try_lock_for(PATIENCE) else { return Err(Failure::Held(held(path))) };
         if state.given_up.is_some_and(|since| since.elapsed() < GIVEN_UP) {
-            return Err(held(path));
+            return Err(Failure::Held(held(path)));
         }
         let State { open, given_up } = &mut *state;
         let is_usable = |open: &Open| {
@@ -64,16 +81,16 @@ impl TriesFile {
         };
         if !open.as_ref().is_some_and(is_usable) {
             *open = None;
-            let file = open_anew(users, path)?;
+            let file = open_anew(users, path).map_err(Failure::Unusable)?;
             let (process, since) = (rustix::process::getpid(), Instant::now());
             *open = Some(Open { file, process, since });
         }
         let file = &open.as_ref().expect("it was just opened").file;
-        let Some(_locked) = lock(file).map_err(|error| fault("lock", path, error))? else {
+        let Some(_locked) = lock(file).map_err(|error| Failure::Unusable(fault("lock", path, error)))? else {
             *given_up = Some(Instant::now());
-            return Err(held(path));
+            return Err(Failure::Held(held(path)));
         };
-        work(&mut OfFile(file)).map_err(|error| fault("count tries in", path, error))
+        work(&mut OfFile(file)).map_err(|error| Failure::Unusable(fault("count tries in", path, error)))
     }
 
     /// Closes it.
@@ -94,18 +111,19 @@ fn fault(operation: &'static str, path: &Path, error: io::Error) -> Fault {
 }
 
 fn held(path: &Path) -> Fault {
-    let cause = "another process has held it for 100 ms";
+    let cause = "another process has held it for a second";
     Fault::of("lock", path, cause, "end that process, or let it go on (see `lslocks`)")
 }
 
 /// `None`: somebody holds it.
 fn lock(file: &File) -> io::Result<Option<LockedFile<'_>>> {
-    let begun = Instant::now();
+    let (begun, mut pause) = (Instant::now(), SHORTEST);
     loop {
         match LockedFile::try_lock(file)? {
-            None if begun.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
+            None if begun.elapsed() < PATIENCE => std::thread::sleep(pause),
             locked => return Ok(locked),
         }
+        pause = (pause * 2).min(LONGEST);
     }
 }
 
