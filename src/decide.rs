@@ -1,7 +1,8 @@
 //! The rules of a login. Pure: no I/O, no clock, no logging, no randomness.
 //!
 //! [`login`] takes the settings, what the store holds under a name, one attempt and a time, and says what to
-//! answer and what to write. The rules stand in the order and under the numbers of the specification:
+//! answer and what to write. The rules stand in the order and under the numbers of `docs/specification.md`,
+//! section 4:
 //!
 //! 1. the name, 2. lock-out, 3. forget request, 4. splitting PIN and code, 5. PIN, 6. reuse, 7. fresh code,
 //! 8. no match.

@@ -3,7 +3,7 @@
 //! A pure decision in the middle ([`decide`]), one place that changes state ([`gate`]), thin adapters
 //! outside ([`ffi`] for the servers' C modules, the `otpgate` command). Read them in this order:
 //!
-//! - [`decide`]: the rules of a login, in the order and under the numbers of the specification.
+//! - [`decide`]: the rules of a login, in the order and under the numbers of `docs/specification.md`.
 //! - [`gate`]: reads, decides, locks, decides again, saves.
 //! - [`resync`]: finding out where a token stands, beside it.
 //! - [`throttle`]: how often something may be tried; [`refusals`]: when it is answered that something was wrong.

@@ -582,7 +582,7 @@ impl<'a> Settings<'a> {
     }
 }
 
-/// Who hasn't asked for a limit gets none on Apache: configurations of the ancestor mean what they did.
+/// Who hasn't asked for a limit gets none on Apache: configurations of mod_authn_otp mean what they did.
 fn default_throttle(server: Server, max_failures: u32) -> Option<Throttle> {
     (server == Server::Nginx || max_failures > 0).then_some(DEFAULT_THROTTLE)
 }

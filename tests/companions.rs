@@ -315,7 +315,7 @@ enum Afterwards {
     NarrowedAndBack,
     /// By one step: to be read by the group, or written.
     Widened,
-    /// The ancestor's: a new file of the server's own, mode 0600; then an admin makes it what it was.
+    /// mod_authn_otp's: a new file of the server's own, mode 0600; then an admin makes it what it was.
     RewrittenAndBack,
 }
 
@@ -384,7 +384,7 @@ impl Cell {
     fn prepare(&self, root: &Root, token: &Token) -> PathBuf {
         let users = root.write(format!("{}/users", self.name()), token.line());
         let directory = users.parent().expect("its directory");
-        // The server's user, or its group, may make files there: the ancestor rewrites so.
+        // The server's user, or its group, may make files there: mod_authn_otp rewrites so.
         let is_groups = self.group == SHARED;
         root::set_owner(directory, Some(self.owner), Some(if is_groups { SHARED } else { HTTPDS }));
         root::set_mode(directory, 0o770);

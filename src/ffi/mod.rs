@@ -120,7 +120,7 @@ impl Log for HostLog<'_> {
             return;
         };
         let mut line = String::with_capacity(160);
-        // A path or a cause may hold anything; the contract says printable ASCII.
+        // A path or a cause may hold anything; `otpgate.h` promises printable ASCII.
         let _ = write!(Printable(&mut line), "{message}");
         // SAFETY: the host promises a callable `log` for as long as the gate lives, and `request` is the pointer it
         // gave for this very call.

@@ -1,7 +1,7 @@
 //! Who may write: exclusive locks on the lock files and on the users file itself.
 //!
-//! Three kinds of parties share the file. Ours take all locks below, in this order; builds of the ancestor
-//! lock `<path>.lock` by `flock` or by a record lock, and its shell tool does too:
+//! Three kinds of parties share the file. Ours take all locks below, in this order; builds of mod_authn_otp
+//! lock `<path>.lock` by `flock` or by a record lock, and its `otplock` does too:
 //!
 //! 1. `<resolved path>.lock`, 2. `<configured path>.lock` if that differs, each by `flock` and then by an
 //!    open-file-description lock; 3. the users file itself by an open-file-description lock.
@@ -118,7 +118,7 @@ impl Locked {
         Locked::acquire_within(configured, &[], Some(PATIENCE))
     }
 
-    /// The same for a file that this process knows by other names as well: builds of the ancestor that know it by one of
+    /// The same for a file that this process knows by other names as well: builds of mod_authn_otp that know it by one of
     /// them lock beside that name.
     pub(super) fn acquire_by_all_names(configured: &Path, names: &[PathBuf]) -> Result<Locked, Fault> {
         Locked::acquire_within(configured, names, Some(PATIENCE))

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Mutex;
 
-/// The words of the contract for how a login ended.
+/// The words for how a login ended; `docs/results.md` explains them.
 pub const RESULTS: [&str; 12] = [
     "granted-fresh",
     "granted-reuse",

@@ -521,7 +521,7 @@ impl Reply {
         self.shows_the_page_only_if_granted()
     }
 
-    /// Insists on the status alone, where the contract leaves the word open.
+    /// Insists on the status alone, where `docs/results.md` leaves the word open.
     #[track_caller]
     pub fn is_status(&self, status: u16) -> &Reply {
         assert_eq!(self.status(), status, "{self:?}");

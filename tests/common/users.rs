@@ -36,7 +36,7 @@ impl UsersFile {
             .collect()
     }
 
-    /// A field of the user's only line, counted from 1 as the specification does. Empty if it isn't there.
+    /// A field of the user's only line, counted from 1 as `docs/users-file.md` does. Empty if it isn't there.
     #[track_caller]
     pub fn field(&self, user: impl AsRef<[u8]>, number: usize) -> String {
         let mut records = self.records(user);
