@@ -306,7 +306,7 @@ static int may_judge(request_rec *r, otp_request *state, authn_status *refusal)
     state->refusal_time = otpgate_settings_refusal_time(&dir_conf(r)->settings);
     /* The settings of an <AuthnProviderAlias> are merged only now, after the access checks. */
     if (tls_is_missing(r)) {
-        ap_log_rerror(APLOG_MARK, APLOG_NOTICE, 0, r, "OTPAuthRequireTLS: login without TLS refused");
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "OTPAuthRequireTLS: login without TLS refused");
         record_result(r, state, "error", 0);
         *refusal = AUTH_DENIED;
         return 0;
@@ -500,7 +500,7 @@ static int require_tls(request_rec *r)
     if (!tls_is_missing(r)) {
         return DECLINED;
     }
-    ap_log_rerror(APLOG_MARK, APLOG_NOTICE, 0, r, "OTPAuthRequireTLS: request without TLS refused");
+    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "OTPAuthRequireTLS: request without TLS refused");
     return HTTP_FORBIDDEN;
 }
 

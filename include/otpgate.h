@@ -78,8 +78,9 @@ typedef struct otpgate_host {
     /* Directory that relative file names in settings start from. Copied. */
     otpgate_str root;
 
-    /* Writes one line to the server's log. `message` is printable ASCII without a line end; it must be
-     * passed on as an argument, never as a format. Called from the thread of the causing call. */
+    /* Writes one line to the server's log. `message` is printable ASCII without a line end, and for OTPGATE_APACHE also
+     * has the bytes that httpd shows as \xHH by itself; it must be passed on as an argument, never as a format. `level`
+     * is the server's own for such lines. Called from the thread of the causing call. */
     void (*log)(void *request, int level, otpgate_str message);
 
     /* Asks the section's PIN providers, in order, about a PIN marked `+`. Called from the thread of the
@@ -326,6 +327,12 @@ int otpgate_basic_now(otpgate_gate *gate, const otpgate_login *login, otpgate_an
  * What the server finds out between this and otpgate_basic() comes as an answer of the latter.
  */
 int otpgate_admit(otpgate_gate *gate, const otpgate_login *login, otpgate_answer *answer);
+
+/*
+ * For a server that finds an Authorization header, but none to judge by what it asks for here: another scheme, or no user
+ * name. Writes one log line. To be called once per client request, and not where there is no such header.
+ */
+void otpgate_unfit(otpgate_gate *gate, const otpgate_settings *settings, otpgate_str authorization, void *request);
 
 /*
  * First half of a Digest login (MD5), before the server has checked nonce and nc: finds out which acceptable

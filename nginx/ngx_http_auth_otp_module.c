@@ -99,6 +99,7 @@ typedef struct {
     unsigned is_granted:1;
     unsigned is_digest:1;    /* the last attempt was one of Digest */
     unsigned has_waited:1;   /* a refusal of this request has */
+    unsigned is_unfit:1;     /* its credentials can't be judged, and the log says so */
     otpgate_answer *waiting; /* a refusal that isn't to go out yet */
     ngx_http_auth_otp_errand_t errand;
     ngx_str_t replaced;      /* the Digest header in whose place auth_otp_pin_fake_basic has put another */
@@ -829,14 +830,18 @@ ngx_http_auth_otp_access(ngx_http_request_t *r)
     state->is_granted = 0;
     call.log = r->connection->log;
     rc = ngx_http_auth_otp_read(r, state, &realm, &state->memory, &call, &attempt);
+    mcf = ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module);
     if (rc == NGX_DECLINED) {
+        if (r->headers_in.authorization && !state->is_unfit) {
+            state->is_unfit = 1;
+            otpgate_unfit(mcf->gate, &conf->settings, ngx_http_auth_otp_str(&r->headers_in.authorization->value), &call);
+        }
         return ngx_http_auth_otp_challenge(r, state, &realm, 0);
     }
     if (rc != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
     state->is_digest = attempt.is_digest;
-    mcf = ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module);
     if (ngx_http_auth_otp_decide_now(mcf->gate, &attempt, &answer) == OTPGATE_WOULD_BLOCK) {
         return ngx_http_auth_otp_post(r, &state->errand, &attempt, mcf->gate);
     }
@@ -950,7 +955,7 @@ ngx_http_auth_otp_preaccess(ngx_http_request_t *r)
         return NGX_DECLINED;
     }
 #endif
-    ngx_log_error(NGX_LOG_NOTICE, r->connection->log, 0, "auth_otp_require_tls: request without TLS refused");
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "auth_otp_require_tls: request without TLS refused");
     return NGX_HTTP_FORBIDDEN;
 }
 

@@ -252,7 +252,7 @@ pub unsafe extern "C" fn otpgate_settings_check(
     let (Some(gate), Some(identity)) = (unsafe { gate.as_ref() }, unsafe { identity.as_ref() }) else {
         return 1;
     };
-    let log = HostLog { host: &gate.host, request: sink, level: 0 };
+    let log = HostLog { gate, request: sink, level: 0 };
     let failed = || {
         log.log(Level::Error, format_args!("an internal fault of otpgate; please report it"));
         1
@@ -281,7 +281,7 @@ pub unsafe extern "C" fn otpgate_places_check(
         || {
             // SAFETY: null is caught, else the caller's promise.
             let Some(gate) = (unsafe { gate.as_ref() }) else { return };
-            let log = HostLog { host: &gate.host, request: sink, level: 0 };
+            let log = HostLog { gate, request: sink, level: 0 };
             let mut said = HashSet::new();
             for i in 0..count {
                 // SAFETY: the caller promises `count` places; its strings and settings outlive this call.

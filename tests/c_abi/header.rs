@@ -216,6 +216,7 @@ fn every_function_of_the_header_has_its_signature_in_rust() {
         fn otpgate_basic(*mut otpgate_gate, *const otpgate_login, *mut otpgate_answer) -> c_int;
         fn otpgate_basic_now(*mut otpgate_gate, *const otpgate_login, *mut otpgate_answer) -> c_int;
         fn otpgate_admit(*mut otpgate_gate, *const otpgate_login, *mut otpgate_answer) -> c_int;
+        fn otpgate_unfit(*mut otpgate_gate, *const otpgate_settings, otpgate_str, *mut c_void);
         fn otpgate_digest_match(*mut otpgate_gate, *const otpgate_digest, *mut otpgate_answer, *mut c_char) -> c_int;
         fn otpgate_digest_spend(*mut otpgate_gate, *const otpgate_digest, *mut otpgate_answer) -> c_int;
         fn otpgate_zone_init(*const otpgate_zone) -> c_int;

@@ -343,10 +343,11 @@ impl Kind for Httpd {
         };
         match source.strip_prefix("authn_otp:") {
             Some(level) if level == "debug" || level.starts_with("trace") => true,
-            Some(level) => log::decision(&self.message(line)).is_some_and(|(result, _)| {
-                let granted = result.starts_with("granted");
+            Some(level) => log::decision(&self.message(line)).is_some_and(|(result, _)| match result {
                 // A fault is never harmless: a test has to expect it.
-                level == if granted { "info" } else { "notice" } && result != "error"
+                "error" => false,
+                "granted-fresh" | "granted-reuse" | "denied-expired" | "unknown" => level == "info",
+                _ => level == "warn",
             }),
             None => LIFE.iter().any(|code| line.contains(code)),
         }

@@ -279,11 +279,16 @@ impl Kind for Nginx {
 
     fn is_harmless(&self, line: &str) -> bool {
         let Some((level, rest)) = level(line) else { return false };
+        // What httpd says by codes of its own.
+        if rest.contains("auth_otp: nothing decided: ") && rest.contains("; a challenge is sent, user ") {
+            return level == "error";
+        }
         if rest.contains("auth_otp: ") {
-            return log::decision(&self.message(line)).is_some_and(|(result, _)| {
-                let granted = result.starts_with("granted");
+            return log::decision(&self.message(line)).is_some_and(|(result, _)| match result {
                 // A fault is never harmless: a test has to expect it.
-                level == if granted { "info" } else { "notice" } && result != "error"
+                "error" => false,
+                "granted-fresh" | "granted-reuse" | "denied-expired" => level == "info",
+                _ => level == "error",
             });
         }
         // What nginx says of its own life, and of clients who leave.
