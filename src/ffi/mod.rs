@@ -8,6 +8,7 @@
 
 pub mod identity;
 
+mod check;
 mod digest;
 mod guard;
 mod login;
@@ -25,6 +26,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::RwLock;
 
+pub use check::*;
 pub use digest::*;
 pub use login::*;
 pub use refusals::*;

@@ -27,6 +27,7 @@ pub struct Nginx {
     whole: Option<String>,
     without_locations: bool,
     under: Vec<String>,
+    error_level: String,
 }
 
 impl Nginx {
@@ -41,7 +42,14 @@ impl Nginx {
             whole: None,
             without_locations: false,
             under: Vec::new(),
+            error_level: "info".to_owned(),
         }
+    }
+
+    /// With an error log of that level; a server to be started needs at least notices.
+    pub fn error_level(mut self, level: &str) -> Nginx {
+        self.error_level = level.to_owned();
+        self
     }
 
     /// Started by a command that runs what is appended to it.
@@ -204,10 +212,11 @@ impl Kind for Nginx {
              daemon off;\n\
              worker_processes {};\n\
              pid \"{root}/nginx.pid\";\n\
-             error_log \"{root}/{ERROR_LOG}\" info;\n\
+             error_log \"{root}/{ERROR_LOG}\" {};\n\
              events {{ worker_connections 1024; }}\n",
             module.display(),
             self.workers,
+            self.error_level,
             root = root.path().display(),
         );
         if is_root() {
