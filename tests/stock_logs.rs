@@ -68,6 +68,30 @@ fn apache_shows_refusals_and_leaves_unlisted_names_to_whoever_refuses_them() {
     assert!(ours(&log).iter().all(|line| line.contains("[authn_otp:warn]")), "{log}");
 }
 
+/// What docs/apache.md says about fail2ban: our lines tell an old code from a wrong one, those of mod_auth_basic don't.
+#[test]
+fn apache_repeats_old_codes_as_mismatches_where_we_say_nothing() {
+    let server = apache();
+    let at = server.at("area");
+    at.login("alice", alice().password(0)).is(200, "granted-fresh");
+    at.login("alice", alice().password(1)).is(200, "granted-fresh");
+    at.login("alice", alice().password(0)).is(401, "denied-expired");
+    let log = server.error_log();
+    assert_eq!(log.matches("AH01617").count(), 1, "{log}");
+    assert!(ours(&log).is_empty(), "{log}");
+}
+
+#[test]
+fn what_another_provider_is_asked_about_is_no_refusal_of_ours() {
+    let area = area().second_provider("bob", "opendoor").set(Setting::FallThrough, "On");
+    let server = Server::start(Httpd::event().directives("LogLevel warn"), vec![area]);
+    let at = server.at("area");
+    at.login("bob", "opendoor").is(200, "unknown");
+    at.login("alice", "wrong-pin755224").is(401, "denied-pin");
+    let log = server.error_log();
+    assert!(ours(&log).is_empty() && log.matches("AH01618").count() == 1, "{log}");
+}
+
 #[test]
 fn nginx_shows_refusals() {
     let server = nginx();
