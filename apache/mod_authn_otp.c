@@ -9,7 +9,7 @@
  *   pre_config      after the configuration was read (so ServerRoot is known) and before directives are
  *                   processed; twice at start, once per restart:             a new gate
  *   directives      then, and once more per request for .htaccess files:     otpgate_settings_set()
- *   check_config    after the directives, in a configuration test as well:   otpgate_settings_check()
+ *   check_config    after the directives, in a configuration test as well:   otpgate_places_check()
  *   access checks   per request, before anything looks at credentials:       OTPAuthRequireTLS, otpgate_admit()
  *   the provider    per request and again for each sub-request or redirect
  *                   into a section with other settings:                      otpgate_basic(), or for Digest
@@ -63,7 +63,7 @@ APLOG_USE_MODULE(authn_otp); /* for `LogLevel authn_otp:debug` */
 /* One section's configuration. */
 typedef struct {
     otpgate_settings settings;
-    int listed;      /* already in `sections` */
+    int listed;      /* already in `places` */
     int has_basic;   /* the providers of Basic are named here or above */
     int basic_asks;  /* we are one of them */
 } otp_dir_conf;
@@ -98,7 +98,7 @@ typedef struct {
  * is read, and children of older generations keep their own copies.
  */
 static otpgate_gate *gate;
-static apr_array_header_t *sections; /* of otp_dir_conf *: all that some directive of ours was seen in */
+static apr_array_header_t *places; /* of otpgate_place: each section that some directive was seen in */
 static APR_OPTIONAL_FN_TYPE(ap_authn_cache_store) *store_in_cache;
 
 static ap_filter_rec_t *refusal_filter;
@@ -171,12 +171,13 @@ static void log_line(void *request, int level, otpgate_str message)
     const otp_call *call = request;
 
     /* httpd's levels have syslog's numbers, too. Without a server, httpd logs to stderr, which is where
-     * somebody who runs `apachectl -t` looks; "startup" lines come without time stamp and process id. */
+     * somebody who runs `apachectl -t` looks; "startup" lines come without level, time stamp and process id, and notices
+     * whatever level the command line asks for. */
     if (call && call->r) {
         ap_log_rerror(APLOG_MARK, level, 0, call->r, "%.*s", (int)message.len, (const char *)message.data);
     }
     else {
-        ap_log_error(APLOG_MARK, APLOG_STARTUP | level, 0, NULL, "%.*s", (int)message.len,
+        ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_NOTICE, 0, NULL, "%.*s", (int)message.len,
                      (const char *)message.data);
     }
 }
@@ -311,7 +312,7 @@ static int may_judge(request_rec *r, otp_request *state, authn_status *refusal)
     }
     /* The settings of an <AuthnProviderAlias> are merged only now, after the access checks. */
     if (tls_is_missing(r)) {
-        ap_log_rerror(APLOG_MARK, APLOG_NOTICE, 0, r, "OTPAuthRequireTLS: login without TLS refused");
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "OTPAuthRequireTLS: login without TLS refused");
         record_result(r, state, "error", 0);
         *refusal = AUTH_DENIED;
         return 0;
@@ -505,7 +506,7 @@ static int require_tls(request_rec *r)
     if (!tls_is_missing(r)) {
         return DECLINED;
     }
-    ap_log_rerror(APLOG_MARK, APLOG_NOTICE, 0, r, "OTPAuthRequireTLS: request without TLS refused");
+    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "OTPAuthRequireTLS: request without TLS refused");
     return HTTP_FORBIDDEN;
 }
 
@@ -603,6 +604,19 @@ static void *merge_dir_conf(apr_pool_t *p, void *base, void *child)
     return out;
 }
 
+/* The blocks that a directive stands in, for the configuration test. */
+static otpgate_str blocks_of(cmd_parms *cmd)
+{
+    const ap_directive_t *block;
+    const char *text = "";
+
+    for (block = cmd->directive->parent; block; block = block->parent) {
+        text = apr_psprintf(cmd->pool, "%s:%d %s %s\n%s", block->filename, block->line_num, block->directive,
+                            block->args, text);
+    }
+    return str(text);
+}
+
 static const char *set_directive(cmd_parms *cmd, void *dconf, int argc, char *const argv[])
 {
     otp_dir_conf *conf = dconf;
@@ -622,7 +636,11 @@ static const char *set_directive(cmd_parms *cmd, void *dconf, int argc, char *co
     /* An .htaccess file is read while requests are served, by several threads and into a request's memory:
      * no business of the configuration test's list. */
     if (!conf->listed && !ap_check_cmd_context(cmd, NOT_IN_HTACCESS)) {
-        APR_ARRAY_PUSH(sections, otp_dir_conf *) = conf;
+        otpgate_place *listed = apr_array_push(places);
+
+        memset(listed, 0, sizeof(*listed));
+        listed->settings = &conf->settings;
+        listed->section = blocks_of(cmd);
         conf->listed = 1;
     }
     return NULL;
@@ -651,21 +669,28 @@ static const char *set_pin_providers(cmd_parms *cmd, void *dconf, int argc, char
 }
 
 /*
- * mod_auth_basic's own directive, which httpd hands to every module that knows it: nothing else says which places ask
- * us. It doesn't see what stands within an <AuthnProviderAlias>.
+ * Other modules' own directives, which httpd hands to every module that knows them: nothing else says which places ask
+ * us. What stands within an <AuthnProviderAlias> isn't seen. A directive without its module stays unknown.
  */
+static const char *note_directive(cmd_parms *cmd, void *dconf, const char *word)
+{
+    char *const words[] = { (char *)word };
+
+    if (!ap_find_linked_module(cmd->info)) {
+        return apr_pstrcat(cmd->pool, cmd->cmd->name, " needs ", cmd->info, NULL);
+    }
+    return set_directive(cmd, dconf, 1, words);
+}
+
 static const char *note_basic_provider(cmd_parms *cmd, void *dconf, const char *name)
 {
     otp_dir_conf *conf = dconf;
 
-    if (!ap_find_linked_module("mod_auth_basic.c")) {
-        return apr_pstrcat(cmd->pool, cmd->cmd->name, " needs mod_auth_basic", NULL);
-    }
     conf->has_basic = 1;
     if (ap_lookup_provider(AUTHN_PROVIDER_GROUP, name, AUTHN_PROVIDER_VERSION) == &otp_provider) {
         conf->basic_asks = 1;
     }
-    return NULL;
+    return note_directive(cmd, dconf, name);
 }
 
 #define DIRECTIVE(name, help) AP_INIT_TAKE_ARGV(name, set_directive, NULL, OR_AUTHCFG, help)
@@ -688,7 +713,11 @@ static const command_rec directives[] = {
     DIRECTIVE("PINFakeBasicAuth", "On: pass the PIN without the code on as the Basic password"),
     DIRECTIVE("OTPAuthAllowHex", "On: take hexadecimal codes of HOTP tokens"),
     DIRECTIVE("OTPAuthRequireTLS", "On: answer 403 to requests without TLS"),
-    AP_INIT_ITERATE("AuthBasicProvider", note_basic_provider, NULL, OR_AUTHCFG, "see mod_auth_basic"),
+    AP_INIT_ITERATE("AuthBasicProvider", note_basic_provider, "mod_auth_basic.c", OR_AUTHCFG, "see mod_auth_basic"),
+    AP_INIT_ITERATE("AuthDigestProvider", note_directive, "mod_auth_digest.c", OR_AUTHCFG, "see mod_auth_digest"),
+    AP_INIT_ITERATE("AuthFormProvider", note_directive, "mod_auth_form.c", OR_AUTHCFG, "see mod_auth_form"),
+    AP_INIT_TAKE1("AuthBasicUseDigestAlgorithm", note_directive, "mod_auth_basic.c", OR_AUTHCFG, "see mod_auth_basic"),
+    AP_INIT_TAKE1("AuthType", note_directive, "mod_authn_core.c", OR_AUTHCFG, "see mod_authn_core"),
     { NULL }
 };
 
@@ -697,7 +726,7 @@ static apr_status_t end_cycle(void *data)
     (void)data;
     otpgate_gate_free(gate);
     gate = NULL;
-    sections = NULL;
+    places = NULL;
     store_in_cache = NULL;
     return APR_SUCCESS;
 }
@@ -722,7 +751,7 @@ static int start_cycle(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
                      otpgate_version());
         return HTTP_INTERNAL_SERVER_ERROR;
     }
-    sections = apr_array_make(pconf, 16, sizeof(otp_dir_conf *));
+    places = apr_array_make(pconf, 16, sizeof(otpgate_place));
 
     /* Only the parent ever ends pconf, in its main loop. Children destroy no more than the sub-pool they made
      * of it (prefork: in a signal handler) and leave by exit(); a program they start runs no clean-up. So
@@ -738,37 +767,32 @@ static int start_cycle(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
     return OK;
 }
 
-/* A real start goes on with a broken users file: its own section answers 500, all others work. */
-static int test_sections(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
+/* What is found is told and stops nothing: a broken users file has its own sections answer 500, all others work. */
+static int test_places(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
 {
-    const otpgate_settings **named;
+    apr_array_header_t *roots = apr_array_make(ptemp, 4, sizeof(otpgate_str));
     otpgate_identity identity;
     otp_call call = { NULL, NULL };
-    size_t count = 0;
-    int i;
 
     (void)pconf;
     (void)plog;
-    (void)s;
 
     if (ap_state_query(AP_SQ_RUN_MODE) != AP_SQ_RM_CONFIG_TEST) {
         return DECLINED;
     }
+    for (; s; s = s->next) {
+        const core_server_config *core = ap_get_core_module_config(s->module_config);
 
-    named = apr_palloc(ptemp, (sections->nelts + 1) * sizeof(*named));
-    for (i = 0; i < sections->nelts; i++) {
-        const otp_dir_conf *conf = APR_ARRAY_IDX(sections, i, otp_dir_conf *);
-
-        if (otpgate_settings_has_users_file(&conf->settings)) {
-            named[count++] = &conf->settings;
-        }
+        APR_ARRAY_PUSH(roots, otpgate_str) = str(core->ap_document_root);
     }
 
     /* A server that isn't started by root stays who it is, whatever `User` says. */
     identity.uid = geteuid() ? geteuid() : ap_unixd_config.user_id;
     identity.gid = geteuid() ? getegid() : ap_unixd_config.group_id;
 
-    return otpgate_settings_check(gate, named, count, &identity, &call) ? HTTP_INTERNAL_SERVER_ERROR : OK;
+    otpgate_places_check(gate, (const otpgate_place *)places->elts, places->nelts, (const otpgate_str *)roots->elts,
+                         roots->nelts, &identity, &call);
+    return OK;
 }
 
 /* How many threads there are is known only now. Children inherit the memory. */
@@ -801,7 +825,7 @@ static void register_hooks(apr_pool_t *p)
     ap_register_auth_provider(p, AUTHN_PROVIDER_GROUP, PROVIDER_NAME, AUTHN_PROVIDER_VERSION, &otp_provider,
                               AP_AUTH_INTERNAL_PER_CONF);
     ap_hook_pre_config(start_cycle, NULL, NULL, APR_HOOK_MIDDLE);
-    ap_hook_check_config(test_sections, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_check_config(test_places, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_check_access(veto_satisfy_any, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
     ap_hook_check_access_ex(require_tls, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
     ap_hook_check_access_ex(refuse_beforehand, NULL, NULL, APR_HOOK_REALLY_LAST, AP_AUTH_INTERNAL_PER_CONF);

@@ -4,7 +4,7 @@
  * Shape of a server module that uses it:
  *   1. once per configuration:  otpgate_gate_new()
  *   2. per directive:           otpgate_settings_set(), per section: otpgate_settings_merge()
- *   3. in a configuration test: otpgate_settings_check(), on nginx otpgate_places_check() as well
+ *   3. in a configuration test: otpgate_places_check()
  *   4. per request:             otpgate_basic(); on an event loop otpgate_basic_now() first.
  *                               Digest: otpgate_digest_match() and then otpgate_digest_spend() where the server
  *                               looks after nonces; else otpgate_digest_login(), or otpgate_digest_login_now() first,
@@ -70,7 +70,7 @@ typedef struct otpgate_str {
  * What the server lends the library; copied by otpgate_gate_new().
  *
  * `request` is the pointer of the call that caused the callback (otpgate_login.request, or the `sink`
- * of otpgate_settings_check()); the library only passes it through.
+ * of otpgate_places_check()); the library only passes it through.
  */
 typedef struct otpgate_host {
     uint32_t api_version; /* OTPGATE_API_VERSION */
@@ -79,8 +79,9 @@ typedef struct otpgate_host {
     /* Directory that relative file names in settings start from. Copied. */
     otpgate_str root;
 
-    /* Writes one line to the server's log. `message` is printable ASCII without a line end; it must be
-     * passed on as an argument, never as a format. Called from the thread of the causing call. */
+    /* Writes one line to the server's log. `message` is printable ASCII without a line end, and for OTPGATE_APACHE also
+     * has the bytes that httpd shows as \xHH by itself; it must be passed on as an argument, never as a format. `level`
+     * is the server's own for such lines. Called from the thread of the causing call. */
     void (*log)(void *request, int level, otpgate_str message);
 
     /* Asks the section's PIN providers, in order, about a PIN marked `+`. Called from the thread of the
@@ -212,18 +213,26 @@ typedef struct otpgate_answer {
     char upstream[OTPGATE_UPSTREAM_MAX];
 } otpgate_answer;
 
-/* The user whose access to files otpgate_settings_check() tries out. */
+/* The user whose access to files otpgate_places_check() tries out. */
 typedef struct otpgate_identity {
     uint32_t uid;
     uint32_t gid;
 } otpgate_identity;
 
-/* A place of an nginx configuration where logins are asked for. */
+/*
+ * What a configuration test tells of one place: nginx, of each where logins are asked for; Apache, of each section in
+ * which otpgate_settings_set() was called, merged or not. Strings that don't apply are empty.
+ */
 typedef struct otpgate_place {
-    const otpgate_settings *settings; /* merged */
-    otpgate_str place;                /* as in otpgate_settings_set() */
-    otpgate_str realm;                /* as it is written there, variables and all */
-    int is_on_unix_socket;            /* 1 if its server listens on one, else 0 */
+    const otpgate_settings *settings; /* nginx: merged; Apache: the section's own */
+    otpgate_str place;       /* nginx: of auth_otp; as in otpgate_settings_set() */
+    otpgate_str realm;       /* nginx: as it is written there, variables and all */
+    otpgate_str other_realm; /* nginx: the same of auth_basic in that place */
+    /* Apache: the directives that begin the blocks around it, from the outside, each as "file:line <Location /private>"
+     * and ended by a line end. */
+    otpgate_str section;
+    int is_on_unix_socket;   /* nginx: 1 if its server listens on one, else 0 */
+    int is_any_enough;       /* nginx: 1 if any of several access checks lets in, else 0 */
 } otpgate_place;
 
 /* "major.minor.patch" of the library; static, NUL-terminated. */
@@ -242,7 +251,8 @@ const char *otpgate_setting_name(int server, size_t index);
 const char *otpgate_setting_usage(int server, size_t index);
 
 /*
- * Takes one directive. `name` as in the server's configuration, `args` its words, `place` what to call
+ * Takes one directive. On Apache also the server's own AuthType, AuthBasicProvider, AuthDigestProvider, AuthFormProvider and
+ * AuthBasicUseDigestAlgorithm, which otpgate_places_check() looks at. `name` as in the server's configuration, `args` its words, `place` what to call
  * this spot in messages ("file:line"). Pointers reachable from `args` and `place`, the array included,
  * are kept in the settings.
  * 0: taken. Else the value is refused and `error` holds the reason, NUL-terminated, cut to error_size.
@@ -290,20 +300,14 @@ void otpgate_lend_refusal_memory(otpgate_gate *gate, void *memory, size_t thread
 const otpgate_str *otpgate_settings_pin_providers(const otpgate_settings *settings, size_t *count);
 
 /*
- * Checks sections for a configuration test: values against each other, and the users and PIN files they name,
- * with the access that `identity` has (tried as that user when run by root). One log line per finding,
- * at OTPGATE_LOG_ERROR or OTPGATE_LOG_WARNING, starting with the place. Returns the number of errors.
- * May be called from a single-threaded process only.
+ * Looks at places for a configuration test: settings against each other and against what else asks for passwords there, and
+ * the users and PIN files they name, with the access that `identity` has (tried as that user when run by root). `roots` are
+ * directories whose files are served. One log line per finding, at OTPGATE_LOG_ERROR (logins are refused, or secrets may be
+ * served) or OTPGATE_LOG_WARNING, which begins with the place and the word `error` or `warning`. Returns the number of errors;
+ * they are no reason to fail the test, which servers run before every start. May be called from a single-threaded process only.
  */
-size_t otpgate_settings_check(otpgate_gate *gate, const otpgate_settings *const *sections, size_t count,
-                              const otpgate_identity *identity, void *sink);
-
-/*
- * Looks at places for a configuration test of nginx: whether a client could switch the login off by what it makes of the
- * realm, and whether clients without address can use a code twice. One log line per finding, at OTPGATE_LOG_WARNING,
- * starting with the place.
- */
-void otpgate_places_check(otpgate_gate *gate, const otpgate_place *places, size_t count, void *sink);
+size_t otpgate_places_check(otpgate_gate *gate, const otpgate_place *places, size_t count, const otpgate_str *roots,
+                            size_t root_count, const otpgate_identity *identity, void *sink);
 
 /*
  * Decides one Basic login. Writes one log line. `answer` is always filled; the verdict is also returned.
@@ -327,6 +331,12 @@ int otpgate_basic_now(otpgate_gate *gate, const otpgate_login *login, otpgate_an
  * What the server finds out between this and otpgate_basic() comes as an answer of the latter.
  */
 int otpgate_admit(otpgate_gate *gate, const otpgate_login *login, otpgate_answer *answer);
+
+/*
+ * For a server that finds an Authorization header, but none to judge by what it asks for here: another scheme, or no user
+ * name. Writes one log line. To be called once per client request, and not where there is no such header.
+ */
+void otpgate_unfit(otpgate_gate *gate, const otpgate_settings *settings, otpgate_str authorization, void *request);
 
 /*
  * First half of a Digest login (MD5), before the server has checked nonce and nc: finds out which acceptable

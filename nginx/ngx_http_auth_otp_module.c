@@ -9,7 +9,6 @@
  *   directives       at start, at each reload, and in a configuration test:   otpgate_settings_set()
  *   merging          afterwards, from http to server to location:             otpgate_settings_merge()
  *   init_module      once the user directive is known; in a test:             otpgate_places_check()
- *                                                                             otpgate_settings_check()
  *   PREACCESS        per request, before anything looks at credentials:       auth_otp_require_tls
  *   ACCESS           per request and again for each internal redirect, not
  *                    for sub-requests; last of its phase, so that allow and
@@ -49,9 +48,8 @@ typedef char ngx_http_auth_otp_str_is_otpgate_str[
 
 typedef struct {
     otpgate_gate *gate;
-    ngx_array_t sections;  /* of ngx_http_auth_otp_loc_conf_t *: switched on, with a users file */
-    ngx_array_t fileless;  /* of ngx_http_auth_otp_loc_conf_t *: switched on, and without users file */
     ngx_array_t places;    /* of otpgate_place: switched on; in a configuration test only */
+    ngx_array_t roots;     /* of otpgate_str: directories whose files are served; in a configuration test only */
     ngx_shm_zone_t *zone;  /* for nonces; its data is an otpgate_zone. NULL: nobody asks for Digest */
 } ngx_http_auth_otp_main_conf_t;
 
@@ -77,6 +75,7 @@ struct ngx_http_auth_otp_line_s {
 /* Travels through the library as its `request`. */
 typedef struct {
     ngx_log_t *log;  /* NULL on threads of the pool: `lines` are kept instead */
+    ngx_uint_t is_test;  /* a configuration test, whose lines are for who has called it */
     ngx_http_auth_otp_line_t *lines;
     ngx_http_auth_otp_line_t **last;
 } ngx_http_auth_otp_call_t;
@@ -100,6 +99,7 @@ typedef struct {
     unsigned is_digest:1;    /* the last attempt was one of Digest */
     ngx_time_t arrival;      /* when we were first asked; not when the request began, which a slow client chooses */
     unsigned has_waited:1;   /* a refusal of this request has */
+    unsigned is_unfit:1;     /* its credentials can't be judged, and the log says so */
     otpgate_answer *waiting; /* a refusal that isn't to go out yet */
     ngx_http_auth_otp_errand_t errand;
     ngx_str_t replaced;      /* the Digest header in whose place auth_otp_pin_fake_basic has put another */
@@ -273,8 +273,15 @@ ngx_http_auth_otp_log(void *request, int level, otpgate_str message)
 {
     ngx_http_auth_otp_call_t *call = request;
     ngx_http_auth_otp_line_t *line;
+    ngx_uint_t is_error;
 
     if (call->log) {
+        /* What the log takes, nginx writes to stderr as well. */
+        is_error = level == OTPGATE_LOG_ERROR;
+        if (call->is_test && call->log->log_level < (ngx_uint_t)(is_error ? NGX_LOG_ERR : NGX_LOG_WARN)) {
+            ngx_log_stderr(0, "[%s] auth_otp: %*s", is_error ? "error" : "warn", message.len, message.data);
+            return;
+        }
         ngx_http_auth_otp_write(call->log, level, message.len, message.data);
         return;
     }
@@ -481,6 +488,7 @@ ngx_http_auth_otp_challenge(ngx_http_request_t *r, ngx_http_auth_otp_state_t *st
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
     call.log = r->connection->log;
+    call.is_test = 0;
     count = otpgate_challenges(mcf->gate, &conf->settings, ngx_http_auth_otp_str(realm),
                                ngx_http_auth_otp_zone(mcf), stale, challenges, buffer, OTPGATE_CHALLENGES_SIZE,
                                &call);
@@ -712,6 +720,7 @@ ngx_http_auth_otp_post(ngx_http_request_t *r, ngx_http_auth_otp_errand_t *errand
     ctx->errand = errand;
     ctx->gate = gate;
     ctx->call.log = NULL;
+    ctx->call.is_test = 0;
     ctx->call.lines = NULL;
     ctx->call.last = &ctx->call.lines;
     ctx->attempt = *attempt;
@@ -833,15 +842,20 @@ ngx_http_auth_otp_access(ngx_http_request_t *r)
 
     state->is_granted = 0;
     call.log = r->connection->log;
+    call.is_test = 0;
     rc = ngx_http_auth_otp_read(r, state, &realm, &state->memory, &call, &attempt);
+    mcf = ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module);
     if (rc == NGX_DECLINED) {
+        if (r->headers_in.authorization && !state->is_unfit) {
+            state->is_unfit = 1;
+            otpgate_unfit(mcf->gate, &conf->settings, ngx_http_auth_otp_str(&r->headers_in.authorization->value), &call);
+        }
         return ngx_http_auth_otp_challenge(r, state, &realm, 0);
     }
     if (rc != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
     state->is_digest = attempt.is_digest;
-    mcf = ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module);
     if (ngx_http_auth_otp_decide_now(mcf->gate, &attempt, &answer) == OTPGATE_WOULD_BLOCK) {
         return ngx_http_auth_otp_post(r, &state->errand, &attempt, mcf->gate);
     }
@@ -965,7 +979,7 @@ ngx_http_auth_otp_preaccess(ngx_http_request_t *r)
         return NGX_DECLINED;
     }
 #endif
-    ngx_log_error(NGX_LOG_NOTICE, r->connection->log, 0, "auth_otp_require_tls: request without TLS refused");
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "auth_otp_require_tls: request without TLS refused");
     return NGX_HTTP_FORBIDDEN;
 }
 
@@ -992,6 +1006,7 @@ ngx_http_auth_otp_ask_part(ngx_http_request_t *r, ngx_http_auth_otp_state_t *sta
         return task->answer.verdict == OTPGATE_GRANTED ? NGX_OK : NGX_HTTP_FORBIDDEN;
     }
     call.log = r->connection->log;
+    call.is_test = 0;
     memory = state->memory;
     if (ngx_http_auth_otp_read(r, state, realm, &memory, &call, &attempt) != NGX_OK) {
         return NGX_HTTP_FORBIDDEN;
@@ -1169,9 +1184,8 @@ ngx_http_auth_otp_create_main_conf(ngx_conf_t *cf)
     otpgate_host host;
 
     if (mcf == NULL || cln == NULL
-        || ngx_array_init(&mcf->sections, cf->pool, 4, sizeof(ngx_http_auth_otp_loc_conf_t *)) != NGX_OK
-        || ngx_array_init(&mcf->fileless, cf->pool, 4, sizeof(ngx_http_auth_otp_loc_conf_t *)) != NGX_OK
-        || ngx_array_init(&mcf->places, cf->pool, 4, sizeof(otpgate_place)) != NGX_OK)
+        || ngx_array_init(&mcf->places, cf->pool, 4, sizeof(otpgate_place)) != NGX_OK
+        || ngx_array_init(&mcf->roots, cf->pool, 4, sizeof(otpgate_str)) != NGX_OK)
     {
         return NULL;
     }
@@ -1275,9 +1289,39 @@ ngx_http_auth_otp_is_on_unix_socket(ngx_conf_t *cf)
     return 0;
 }
 
+/* What auth_basic, merged before us, asks for in the same place. Its table of directives says where it keeps that. */
+static otpgate_str
+ngx_http_auth_otp_basic_realm(ngx_conf_t *cf)
+{
+    otpgate_str none = { 0, NULL };
+    ngx_http_complex_value_t *realm;
+    ngx_command_t *cmd;
+    ngx_module_t *module;
+    ngx_uint_t i;
+    u_char *conf;
+
+    for (i = 0; cf->cycle->modules[i]; i++) {
+        module = cf->cycle->modules[i];
+        if (ngx_strcmp(module->name, "ngx_http_auth_basic_module") != 0) {
+            continue;
+        }
+        for (cmd = module->commands; cmd->name.len; cmd++) {
+            if (cmd->set == ngx_http_set_complex_value_slot && cmd->name.len == sizeof("auth_basic") - 1
+                && ngx_strncmp(cmd->name.data, "auth_basic", cmd->name.len) == 0)
+            {
+                conf = ((ngx_http_conf_ctx_t *)cf->ctx)->loc_conf[module->ctx_index];
+                realm = *(ngx_http_complex_value_t **)(conf + cmd->offset);
+                return realm && realm != NGX_CONF_UNSET_PTR ? ngx_http_auth_otp_str(&realm->value) : none;
+            }
+        }
+    }
+    return none;
+}
+
 static ngx_int_t
 ngx_http_auth_otp_note_place(ngx_conf_t *cf, ngx_http_auth_otp_main_conf_t *mcf, ngx_http_auth_otp_loc_conf_t *conf)
 {
+    ngx_http_core_loc_conf_t *clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
     otpgate_place *place;
 
     if (!ngx_test_config) {
@@ -1287,10 +1331,30 @@ ngx_http_auth_otp_note_place(ngx_conf_t *cf, ngx_http_auth_otp_main_conf_t *mcf,
     if (place == NULL) {
         return NGX_ERROR;
     }
+    ngx_memzero(place, sizeof(*place));
     place->settings = &conf->settings;
     place->place = ngx_http_auth_otp_str(&conf->place);
     place->realm = ngx_http_auth_otp_str(&conf->realm.value);
     place->is_on_unix_socket = ngx_http_auth_otp_is_on_unix_socket(cf);
+    place->is_any_enough = clcf->satisfy == NGX_HTTP_SATISFY_ANY;
+    place->other_realm = ngx_http_auth_otp_basic_realm(cf);
+    return NGX_OK;
+}
+
+static ngx_int_t
+ngx_http_auth_otp_note_root(ngx_conf_t *cf, ngx_http_auth_otp_main_conf_t *mcf)
+{
+    ngx_http_core_loc_conf_t *clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    otpgate_str *root;
+
+    if (!ngx_test_config || clcf->root_lengths) {
+        return NGX_OK;
+    }
+    root = ngx_array_push(&mcf->roots);
+    if (root == NULL) {
+        return NGX_ERROR;
+    }
+    *root = ngx_http_auth_otp_str(&clcf->root);
     return NGX_OK;
 }
 
@@ -1299,10 +1363,12 @@ ngx_http_auth_otp_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 {
     ngx_http_auth_otp_loc_conf_t *prev = parent;
     ngx_http_auth_otp_loc_conf_t *conf = child;
-    ngx_http_auth_otp_loc_conf_t **section;
-    ngx_http_auth_otp_main_conf_t *mcf;
+    ngx_http_auth_otp_main_conf_t *mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_auth_otp_module);
     ngx_str_t zone_name = ngx_string(NGX_HTTP_AUTH_OTP_ZONE_NAME);
 
+    if (ngx_http_auth_otp_note_root(cf, mcf) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
     otpgate_settings_merge(&conf->settings, OTPGATE_NGINX, &prev->settings, &conf->settings);
     if (conf->is_on == NGX_CONF_UNSET) {
         conf->is_on = prev->is_on;
@@ -1322,7 +1388,6 @@ ngx_http_auth_otp_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
             return NGX_CONF_ERROR;
         }
     }
-    mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_auth_otp_module);
     if (ngx_http_auth_otp_note_place(cf, mcf, conf) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
@@ -1332,11 +1397,6 @@ ngx_http_auth_otp_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
             return NGX_CONF_ERROR;
         }
     }
-    section = ngx_array_push(otpgate_settings_has_users_file(&conf->settings) ? &mcf->sections : &mcf->fileless);
-    if (section == NULL) {
-        return NGX_CONF_ERROR;
-    }
-    *section = conf;
     return NGX_CONF_OK;
 }
 
@@ -1510,19 +1570,16 @@ ngx_http_auth_otp_init(ngx_conf_t *cf)
 }
 
 /*
- * The earliest moment at which the `user` directive is known wherever it stands. A real start goes on with a
- * broken users file: its own locations answer 500, all others work.
+ * The earliest moment at which the `user` directive is known wherever it stands. What is found is told and stops nothing:
+ * a broken users file has its own locations answer 500, all others work.
  */
 static ngx_int_t
 ngx_http_auth_otp_init_module(ngx_cycle_t *cycle)
 {
     ngx_core_conf_t *ccf = (ngx_core_conf_t *)ngx_get_conf(cycle->conf_ctx, ngx_core_module);
     ngx_http_auth_otp_main_conf_t *mcf;
-    ngx_http_auth_otp_loc_conf_t **confs;
     ngx_http_auth_otp_call_t call;
-    const otpgate_settings **named;
     otpgate_identity identity;
-    ngx_uint_t i;
 
     if (!ngx_test_config) {
         return NGX_OK;
@@ -1532,31 +1589,13 @@ ngx_http_auth_otp_init_module(ngx_cycle_t *cycle)
         return NGX_OK; /* no http block */
     }
 
-    confs = mcf->fileless.elts;
-    for (i = 0; i < mcf->fileless.nelts; i++) {
-        ngx_log_error(NGX_LOG_WARN, cycle->log, 0,
-                      "auth_otp: %V: auth_otp is on, but no auth_otp_users_file is set here or above: requests get "
-                      "500", &confs[i]->place);
-    }
-
-    named = ngx_palloc(cycle->pool, (mcf->sections.nelts + 1) * sizeof(*named));
-    if (named == NULL) {
-        return NGX_ERROR;
-    }
-    confs = mcf->sections.elts;
-    for (i = 0; i < mcf->sections.nelts; i++) {
-        named[i] = &confs[i]->settings;
-    }
-
     /* A server that isn't started by root stays who it is, whatever `user` says. */
     identity.uid = geteuid() ? geteuid() : ccf->user;
     identity.gid = geteuid() ? getegid() : ccf->group;
 
     call.log = cycle->log;
-    otpgate_places_check(mcf->gate, mcf->places.elts, mcf->places.nelts, &call);
-    if (otpgate_settings_check(mcf->gate, named, mcf->sections.nelts, &identity, &call)) {
-        ngx_log_stderr(0, "configuration file %s test failed", cycle->conf_file.data);
-        return NGX_ERROR;
-    }
+    call.is_test = 1;
+    otpgate_places_check(mcf->gate, mcf->places.elts, mcf->places.nelts, mcf->roots.elts, mcf->roots.nelts, &identity,
+                         &call);
     return NGX_OK;
 }

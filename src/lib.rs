@@ -26,6 +26,7 @@ pub mod policy;
 pub mod refusals;
 pub mod resync;
 pub mod secret;
+pub mod site;
 pub mod throttle;
 pub mod token;
 pub mod users;

@@ -2,20 +2,34 @@
 
 use std::fmt;
 
-/// How grave a line is; numbered as in syslog(3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(i32)]
+use crate::policy::Server;
+
+/// How grave a line is. What number that is for a server, [`Level::number`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     /// Something is broken and logins suffer.
-    Error = 3,
+    Error,
     /// Something is likely to be a mistake.
-    Warning = 4,
+    Warning,
     /// A refused login.
-    Notice = 5,
-    /// A granted login.
-    Info = 6,
-    /// For whoever looks into a problem.
-    Debug = 7,
+    Refusal,
+    /// A name that is left to whoever decides next, if there is anybody.
+    PassedOn,
+    /// A granted login, and a code sent again by a browser that has remembered it.
+    Info,
+}
+
+impl Level {
+    /// The level of syslog(3) at which a server logs such lines. A refusal stands where the server's own password check
+    /// puts its refusals, so that the configuration it comes with shows it.
+    pub fn number(self, server: Server) -> i32 {
+        match (self, server) {
+            (Level::Error, _) | (Level::Refusal | Level::PassedOn, Server::Nginx) => 3,
+            (Level::Warning, _) | (Level::Refusal, Server::Apache) => 4,
+            // If nobody knows the name, httpd says so itself.
+            (Level::Info, _) | (Level::PassedOn, Server::Apache) => 6,
+        }
+    }
 }
 
 /// Where log lines go.

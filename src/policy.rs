@@ -8,10 +8,12 @@ use std::ffi::CStr;
 use std::fmt;
 use std::num::NonZeroU32;
 
+pub use self::asked::Asked;
 pub use self::limits::Limits;
 pub use self::realm::is_for_clients_to_switch_off;
 use crate::http::digest::Algorithm;
 
+mod asked;
 mod limits;
 mod realm;
 
@@ -245,6 +247,8 @@ pub struct Settings<'a> {
     pub scheme: Option<Given<'a, Scheme>>,
     pub digest_algorithms: Option<Given<'a, Algorithms>>,
     pub nonce_lifetime: Option<Given<'a, u32>>,
+    /// What Apache's own directives say.
+    pub asked: Asked<'a>,
 }
 
 /// Why a directive is refused.
@@ -458,6 +462,9 @@ impl<'a> Settings<'a> {
                 Server::Nginx => known.to_bytes() == name,
             })
         };
+        if server == Server::Apache && self.asked.note(name, words, place) {
+            return Ok(());
+        }
         let Some(setting) = SETTINGS.iter().find(known) else {
             return Err(BadSetting(format!("{} is no setting of otpgate", name.escape_ascii())));
         };
@@ -494,6 +501,7 @@ impl<'a> Settings<'a> {
             scheme: child.scheme.or(self.scheme),
             digest_algorithms: child.digest_algorithms.or(self.digest_algorithms),
             nonce_lifetime: child.nonce_lifetime.or(self.nonce_lifetime),
+            asked: self.asked.merged_with(&child.asked),
         }
     }
 
@@ -554,6 +562,15 @@ impl<'a> Settings<'a> {
     /// How credentials are asked for where that is ours to say.
     pub fn scheme(&self) -> Scheme {
         self.scheme.map_or(Scheme::Basic, |given| given.value)
+    }
+
+    /// The same where the server itself knows: what its own directives say.
+    pub fn asked_scheme(&self, server: Server) -> Scheme {
+        match server {
+            Server::Apache if self.asked.is_of_type("Digest") => Scheme::Digest,
+            Server::Apache => Scheme::Basic,
+            Server::Nginx => self.scheme(),
+        }
     }
 
     /// The hashes that Digest offers, in order.

@@ -63,7 +63,7 @@ fn good_configuration_raises_no_word() {
                     .set(Setting::MaxOffset, 10000)
                     .set(Setting::MaxLinger, 0)
                     .set(Setting::MaxIdle, 16)
-                    .set(Setting::MaxFailures, "None")
+                    .set(Setting::MaxFailures, 5)
                     .set(Setting::LockoutTime, "60 3600")
                     .set(Setting::LogoutOnIpChange, "on")
                     .set(Setting::Forget, "OFF")
@@ -75,36 +75,40 @@ fn good_configuration_raises_no_word() {
     tested.is_accepted(true);
 }
 
-/// Name, what is wrong, whether the server may start all the same, and what has to be said.
-type Spoilt = (&'static str, fn(&Root), bool, &'static str);
+/// Name, what is wrong, how grave it is, and what has to be said. Nothing of it keeps the server from starting.
+type Spoilt = (&'static str, fn(&Root), &'static str, &'static str);
 
 fn users(root: &Root) -> std::path::PathBuf {
     root.join("users/area/users")
 }
 
 const SPOILT_FILES: [Spoilt; 6] = [
-    ("missing", |root| std::fs::remove_file(users(root)).unwrap(), false, "users/area/users"),
+    ("missing", |root| std::fs::remove_file(users(root)).unwrap(), "error", "users/area/users"),
     (
         "a directory",
         |root| {
             std::fs::remove_file(users(root)).unwrap();
             root::make_directory(&users(root));
         },
-        false,
+        "error",
         "users/area/users",
     ),
-    ("without access for the server", |root| root::set_mode(&users(root), 0), false, "users/area/users"),
-    ("read-only for the server", |root| root::set_mode(&users(root), 0o400), false, "users/area/users"),
-    ("writable by others", |root| root::set_mode(&users(root), 0o666), false, "users/area/users"),
-    ("readable by others", |root| root::set_mode(&users(root), 0o644), true, "users/area/users"),
+    ("without access for the server", |root| root::set_mode(&users(root), 0), "error", "users/area/users"),
+    ("read-only for the server", |root| root::set_mode(&users(root), 0o400), "error", "users/area/users"),
+    ("writable by others", |root| root::set_mode(&users(root), 0o666), "error", "users/area/users"),
+    ("readable by others", |root| root::set_mode(&users(root), 0o644), "warning", "users/area/users"),
 ];
 
 #[test]
 fn faulty_users_files_are_reported_where_they_are_named() {
-    for (fault, spoil, accepted, message) in SPOILT_FILES {
+    for (fault, spoil, severity, message) in SPOILT_FILES {
         eprintln!("the users file is {fault}");
         let tested = Httpd::event().test(vec![area()], spoil);
-        tested.is_accepted(accepted).names_the_line_of("OTPAuthUsersFile").says(message);
+        tested
+            .is_accepted(true)
+            .names_the_line_of("OTPAuthUsersFile")
+            .says(message)
+            .says(&format!(": {severity}: "));
     }
 }
 
@@ -205,7 +209,7 @@ fn different_limits_on_one_users_file_are_warned_of() {
 fn unreadable_line_of_the_users_file_is_reported_without_its_secrets() {
     let scope = area().text("HOTP eve opendoor 31323334zz\n").secret("opendoor").secret("31323334zz");
     let tested = Httpd::event().test(vec![scope], |_| {});
-    tested.says("users/area/users");
+    tested.is_accepted(true).says(": error: ").says("users/area/users line 2: ");
 }
 
 #[test]
@@ -228,4 +232,178 @@ fn start_with_a_broken_users_file_breaks_its_own_scope_only() {
     root::give_to_server(&path);
     root::give_to_server(path.parent().expect("its directory"));
     place.login("alice", alice.password(0)).is(200, "granted-fresh");
+}
+
+// ---- What sections say against each other ----------------------------------------------------------------
+
+/// A section of its own, over the users file of [`area`].
+fn section(directives: &str) -> Scope {
+    Scope::bare("second").directives(&format!("AuthName second\nRequire valid-user\n{directives}"))
+}
+
+const USERS: &str = "OTPAuthUsersFile {root}/users/area/users";
+
+/// A mistake in a section: its directives, how grave it is, at which of them it is named, and what is said.
+type Mistake = (&'static str, &'static str, &'static str, &'static str);
+
+const MISTAKES: [Mistake; 8] = [
+    (
+        "AuthType Digest\nAuthBasicProvider OTP",
+        "error",
+        "AuthBasicProvider OTP",
+        "AuthType Digest asks the providers of AuthDigestProvider, but OTP is named in AuthBasicProvider",
+    ),
+    (
+        "AuthType Basic\nAuthDigestProvider OTP",
+        "error",
+        "AuthDigestProvider OTP",
+        "AuthType Basic asks the providers of AuthBasicProvider, but OTP is named in AuthDigestProvider",
+    ),
+    (
+        "AuthType Basic\nAuthBasicProvider OTP\nOTPAuthLockoutTime 77",
+        "warning",
+        "OTPAuthLockoutTime 77",
+        "OTPAuthLockoutTime has no effect: without OTPAuthMaxOTPFailure",
+    ),
+    (
+        "AuthType Basic\nAuthBasicProvider OTP\nAuthBasicUseDigestAlgorithm MD5",
+        "error",
+        "AuthBasicUseDigestAlgorithm MD5",
+        "AuthBasicUseDigestAlgorithm can't work with one-time passwords",
+    ),
+    (
+        "AuthType form\nAuthFormProvider OTP\nOTPAuthMaxLinger 0\nSession On",
+        "error",
+        "AuthFormProvider OTP",
+        "the session of mod_auth_form sends the code again",
+    ),
+    (
+        "AuthType Digest\nAuthDigestProvider OTP",
+        "warning",
+        "OTPAuthUsersFile {root}",
+        "line 2: Digest can't check a PIN that is hashed or marked +: its user is refused here",
+    ),
+    (
+        "AuthType Basic\nAuthBasicProvider OTP\nOTPAuthUsersFile {root}/htdocs/users",
+        "error",
+        "/htdocs/users",
+        "/htdocs, whose files the server hands out: move it elsewhere",
+    ),
+    (
+        "AuthType Basic\nAuthBasicProvider OTP\nOTPAuthUsersFile {root}/users/area/../../htdocs/users",
+        "error",
+        "/htdocs/users",
+        "/htdocs, whose files the server hands out: move it elsewhere",
+    ),
+];
+
+fn with_all_schemes() -> Httpd {
+    Httpd::event()
+        .module("auth_digest")
+        .module("auth_form")
+        .module("request")
+        .module("session")
+        .file("htdocs/users", alice().line())
+}
+
+#[test]
+fn contradictions_are_told_once_and_stop_nothing() {
+    let hashed = Token::hotp("hashed")
+        .hashed_pin("inside77", "$2y$05$lXGQBDT09PU0BUoTBUSbRuqQMwTF958HkK/qn25O6j6VbzgsXsYyO");
+    // The section that comes with the users file asks nobody.
+    let users = || Scope::new("area").token(&alice()).token(&hashed);
+    let users = || {
+        let mut scope = users();
+        scope.bare = true;
+        scope
+    };
+    for (directives, severity, at, message) in MISTAKES {
+        let file = if directives.contains("OTPAuthUsersFile") { "" } else { USERS };
+        let second = section(&format!("{directives}\n{file}"));
+        let tested = with_all_schemes().test(vec![users(), second], |root| {
+            let path = root.join("htdocs/users");
+            root::set_mode(&path, 0o600);
+            root::give_to_server(&path);
+        });
+        eprintln!("{directives}\n{}", tested.output);
+        let at = at.replace("{root}", &tested.path.parent().unwrap().display().to_string());
+        tested.is_accepted(true).names_the_line_of(&at).says(&format!(": {severity}: ")).says(message);
+        assert_eq!(tested.output.matches(message).count(), 1, "{}", tested.output);
+    }
+}
+
+#[test]
+fn otp_that_is_asked_without_a_users_file_is_told() {
+    const SAID: &str =
+        "error: OTP is asked here, but no OTPAuthUsersFile is set here or above: requests get 500";
+    let asks = "AuthType Basic\nAuthBasicProvider OTP";
+    let of = |httpd: Httpd, scope: Scope| httpd.test(vec![scope], |_| {}).output;
+    Httpd::event()
+        .test(vec![section(asks)], |_| {})
+        .is_accepted(true)
+        .names_the_line_of("AuthBasicProvider OTP")
+        .says(SAID);
+    // Set around it, or in a section that may lie around it.
+    let users = "{root}/users/area/users";
+    for elsewhere in [
+        format!("OTPAuthUsersFile {users}"),
+        format!("<Directory {{root}}/htdocs>\nOTPAuthUsersFile {users}\n</Directory>"),
+        format!("<Location /second>\nOTPAuthUsersFile {users}\n</Location>"),
+        format!("<Files page.txt>\nOTPAuthUsersFile {users}\n</Files>"),
+    ] {
+        let httpd = Httpd::event().directives(&elsewhere);
+        assert!(!of(httpd, section(asks)).contains("OTP is asked here"), "{elsewhere}");
+    }
+    // Of another virtual host, or of another place.
+    for elsewhere in [
+        format!(
+            "<VirtualHost 127.0.0.1:1>\n<Location /second>\nOTPAuthUsersFile {users}\n</Location>\n</VirtualHost>"
+        ),
+        format!("<Directory {{root}}/htdocs/sec>\nOTPAuthUsersFile {users}\n</Directory>"),
+    ] {
+        let httpd = Httpd::event().directives(&elsewhere);
+        assert!(of(httpd, section(asks)).contains(SAID), "{elsewhere}");
+    }
+}
+
+#[test]
+fn sections_that_are_right_together_raise_no_word() {
+    for (outside, inside) in [
+        ("AuthType Digest", "AuthDigestProvider OTP"),
+        ("AuthType Basic\nAuthBasicProvider OTP\nAuthDigestProvider OTP", "AuthType Digest"),
+        ("AuthDigestProvider OTP\nAuthBasicProvider file", "AuthType Basic"),
+        ("OTPAuthMaxOTPFailure 5", "AuthType Basic\nAuthBasicProvider OTP\nOTPAuthLockoutTime 60"),
+        ("AuthBasicUseDigestAlgorithm Off", "AuthType Basic\nAuthBasicProvider OTP"),
+        ("AuthBasicUseDigestAlgorithm MD5", "AuthType Basic\nAuthBasicProvider file"),
+        ("OTPAuthMaxLinger 0", "AuthType form\nAuthFormProvider OTP\nOTPAuthMaxLinger 60\nSession On"),
+    ] {
+        let users = if outside.contains("AuthBasicProvider OTP") { USERS } else { "" };
+        let outside = format!("<Directory {{root}}/htdocs>\n{users}\n{outside}\n</Directory>");
+        let mut users = area();
+        users.bare = true;
+        let second = section(&format!("{USERS}\n{inside}"));
+        let tested = with_all_schemes().directives(&outside).test(vec![users, second], |_| {});
+        assert_eq!(tested.output.trim(), "Syntax OK", "{inside}");
+    }
+}
+
+#[test]
+fn no_level_keeps_the_configuration_test_from_telling() {
+    let httpd = Httpd::event().directives("LogLevel crit").options(&["-e", "crit"]);
+    httpd
+        .test(vec![area()], |root| root::set_mode(&users(root), 0o644))
+        .is_accepted(true)
+        .says(": warning: ")
+        .says("readable by everybody");
+}
+
+#[test]
+fn directives_of_modules_that_are_not_there_stay_unknown() {
+    for directive in ["AuthDigestProvider OTP", "AuthFormProvider OTP"] {
+        Httpd::event()
+            .test(vec![area().directives(directive)], |_| {})
+            .is_accepted(false)
+            .names_the_line_of(directive)
+            .says("needs mod_auth_");
+    }
 }

@@ -81,15 +81,23 @@ fn configuration_tests_tell_lines_at_fault_and_what_the_file_settles() {
         );
         vec![scope(line).set(Setting::MaxFailures, 7), second]
     };
-    for (line, is_accepted, message) in [
-        ("#@ limits max_offset=x", false, "users/area/users line 1: #@ limits: max_offset takes a number"),
-        ("#@ allow all", false, "users/area/users line 1: #@ allow: \"all\" is none of"),
-        ("#@ later x", true, "users/area/users line 1: #@ later: this version doesn't know such lines"),
-        ("# nothing", true, "is used with other limits on wrong codes"),
-        ("#@ limits max_failures=10", true, "is used with other limits on wrong codes"),
+    for (line, severity, message) in [
+        (
+            "#@ limits max_offset=x",
+            ": error: ",
+            "users/area/users line 1: #@ limits: max_offset takes a number",
+        ),
+        ("#@ allow all", ": error: ", "users/area/users line 1: #@ allow: \"all\" is none of"),
+        (
+            "#@ later x",
+            ": warning: ",
+            "users/area/users line 1: #@ later: this version doesn't know such lines",
+        ),
+        ("# nothing", ": warning: ", "is used with other limits on wrong codes"),
+        ("#@ limits max_failures=10", ": warning: ", "is used with other limits on wrong codes"),
     ] {
         eprintln!("{line}");
-        Httpd::event().test(two(line), |_| {}).is_accepted(is_accepted).says(message);
+        Httpd::event().test(two(line), |_| {}).is_accepted(true).says(severity).says(message);
     }
     let tested = Httpd::event().test(two("#@ limits max_failures=5"), |_| {});
     assert_eq!(tested.output.trim(), "Syntax OK", "both are locked after 5");

@@ -154,7 +154,7 @@ fn good_configuration_raises_no_word() {
                 .set(Setting::MaxOffset, 10000)
                 .set(Setting::MaxLinger, 0)
                 .set(Setting::MaxIdle, 16)
-                .set(Setting::MaxFailures, "None")
+                .set(Setting::MaxFailures, 5)
                 .set(Setting::LockoutTime, "60 3600")
                 .set(Setting::LogoutOnIpChange, "on")
                 .set(Setting::Forget, "OFF"),
@@ -169,7 +169,7 @@ fn good_configuration_raises_no_word() {
 type Spoilt = (fn(&Path), &'static str);
 
 #[test]
-fn faults_of_a_users_file_fail_the_test_where_it_is_named() {
+fn faults_of_a_users_file_are_told_where_it_is_named_and_stop_nothing() {
     common::require_root("files of other accounts");
     let faults: [Spoilt; 4] = [
         (|users| std::fs::remove_file(users).expect("the users file"), "cannot find"),
@@ -181,21 +181,23 @@ fn faults_of_a_users_file_fail_the_test_where_it_is_named() {
         let spoil = |root: &Root| spoil(&root.join("users/area/users"));
         let tested = Nginx::one().test(vec![area()], spoil);
         eprintln!("{}", tested.output);
-        tested.names_the_line_of("auth_otp_users_file").says(message);
-        if message != "line 2" {
-            tested.is_accepted(false).says("test failed");
-        }
+        tested
+            .is_accepted(true)
+            .names_the_line_of("auth_otp_users_file")
+            .says("[error]")
+            .says(": error: ")
+            .says(message);
     }
 }
 
 #[test]
-fn a_login_without_users_file_is_warned_of() {
+fn a_login_without_users_file_is_told_as_an_error() {
     let directive = "auth_otp fileless;";
     Nginx::one()
         .test(vec![Scope::bare("area").directives(directive)], |_| {})
         .is_accepted(true)
         .names_the_line_of(directive)
-        .says("no auth_otp_users_file");
+        .says(": error: auth_otp is on, but no auth_otp_users_file is set here or above: requests get 500");
 }
 
 #[test]
@@ -276,7 +278,7 @@ fn pin_file_that_has_every_pin_raises_no_word() {
 }
 
 #[test]
-fn faults_of_a_pin_file_fail_the_test_where_it_is_named() {
+fn faults_of_a_pin_file_are_told_where_it_is_named_and_stop_nothing() {
     common::require_root("files of other accounts");
     let faults: [Spoilt; 4] = [
         (|pins| std::fs::remove_file(pins).expect("the PIN file"), "make it with `htpasswd -c -B`"),
@@ -293,7 +295,7 @@ fn faults_of_a_pin_file_fail_the_test_where_it_is_named() {
     for (spoil, message) in faults {
         let tested = Nginx::one().test(vec![with_pin_file()], |root| spoil(&root.join("pins/area")));
         eprintln!("{}", tested.output);
-        tested.is_accepted(false).names_the_line_of("auth_otp_pin_file").says(message).says("test failed");
+        tested.is_accepted(true).names_the_line_of("auth_otp_pin_file").says(": error: ").says(message);
     }
 }
 
@@ -368,7 +370,7 @@ fn pin_file_of_an_inner_block_is_looked_at() {
     let tested = nginx().test(vec![inner("one"), inner("two"), users()], |root| {
         std::fs::remove_file(root.join("pins/area")).expect("the PIN file");
     });
-    tested.is_accepted(false).names_the_line_of("auth_otp_pin_file").says("cannot open");
+    tested.is_accepted(true).names_the_line_of("auth_otp_pin_file").says("cannot open");
     assert_eq!(tested.output.matches("has no auth_otp_pin_file").count(), 1, "{}", tested.output);
     // Where nobody is asked to log in, nothing is missing.
     let off = "auth_otp_users_file \"{root}/users/area/users\";";
@@ -395,4 +397,100 @@ fn blocks_inherit_their_pin_file() {
     server.at("other").login("dave", dave.password(0)).is(401, "denied-pin");
     server.at("other").login("dave", other.password(0)).is(200, "granted-reuse");
     server.at("inside").login("dave", other.password(0)).is(401, "denied-pin");
+}
+
+// ---- What blocks say against each other ------------------------------------------------------------------
+
+#[test]
+fn no_level_keeps_the_configuration_test_from_telling_once() {
+    let spoil = |root: &Root| {
+        root::set_mode(&root.join("users/area/users"), 0o604);
+        UsersFile::at(root.join("users/area/users")).append("HOTP/X carol - 00\n");
+    };
+    for level in ["debug", "info", "warn", "error", "crit", "emerg"] {
+        let nginx = Nginx::one().error_level(level);
+        let tested = nginx.test(vec![area()], spoil);
+        eprintln!("{level}: {}", tested.output);
+        tested.is_accepted(true).names_the_line_of("auth_otp_users_file");
+        for said in
+            ["nginx: [error] auth_otp: ", "nginx: [warn] auth_otp: ", "line 2", "readable by everybody"]
+        {
+            assert_eq!(tested.output.matches(said).count(), 1, "{said}: {}", tested.output);
+        }
+    }
+}
+
+/// Directives of a location, how grave it is, at which of them it is named, and what is said.
+const MISTAKES: [(&str, &str, &str, &str); 7] = [
+    (
+        "auth_otp on; auth_otp_users_file \"{users}\";",
+        "warning",
+        "auth_otp on;",
+        "auth_otp takes a realm, the text that browsers show, and \"on\" is one",
+    ),
+    (
+        "auth_otp area; auth_otp_users_file \"{users}\"; auth_basic area; auth_basic_user_file other;",
+        "error",
+        "auth_otp area;",
+        "auth_basic asks here, too, and one request can't have a password for both",
+    ),
+    (
+        "auth_otp area; auth_otp_users_file \"{users}\"; auth_basic $host; satisfy any;",
+        "warning",
+        "auth_otp area;",
+        "with `satisfy any` its password alone lets in",
+    ),
+    (
+        "auth_otp area; auth_otp_users_file \"{users}\"; auth_otp_max_failures none; auth_otp_lockout_time 60;",
+        "warning",
+        "auth_otp_lockout_time",
+        "auth_otp_lockout_time has no effect: without auth_otp_max_failures",
+    ),
+    (
+        "auth_otp area; auth_otp_users_file \"{root}/htdocs/users\";",
+        "error",
+        "htdocs/users",
+        "/htdocs, whose files the server hands out: move it elsewhere",
+    ),
+    (
+        "auth_otp area; auth_otp_users_file \"{users}\"; location /area/alias/ { alias \"{root}/users/\"; }",
+        "error",
+        "auth_otp_users_file",
+        "/users, whose files the server hands out: move it elsewhere",
+    ),
+    (
+        "auth_otp area; auth_otp_users_file \"{users}\"; auth_otp_pin_file htdocs/users;",
+        "error",
+        "auth_otp_pin_file",
+        "/htdocs, whose files the server hands out: move it elsewhere",
+    ),
+];
+
+#[test]
+fn contradictions_are_told_once_and_stop_nothing() {
+    for (directives, severity, at, message) in MISTAKES {
+        let nginx = Nginx::one().file("htdocs/users", alice().line());
+        let tested = nginx.test(vec![Scope::bare("area").token(&alice()).directives(directives)], |root| {
+            let path = root.join("htdocs/users");
+            root::set_mode(&path, 0o600);
+            root::give_to_server(&path);
+        });
+        eprintln!("{directives}\n{}", tested.output);
+        tested.is_accepted(true).names_the_line_of(at).says(&format!(": {severity}: ")).says(message);
+        assert_eq!(tested.output.matches(message).count(), 1, "{}", tested.output);
+    }
+}
+
+#[test]
+fn blocks_that_are_right_together_raise_no_word() {
+    for directives in [
+        "auth_otp area; auth_otp_users_file \"{users}\"; auth_basic off;",
+        "auth_otp area; auth_otp_users_file \"{users}\"; auth_otp_max_failures 5; auth_otp_lockout_time 60;",
+        "auth_otp area; auth_otp_users_file \"{users}\"; location /area/plain/ { auth_otp off; auth_basic area; }",
+    ] {
+        let tested =
+            Nginx::one().test(vec![Scope::bare("area").token(&alice()).directives(directives)], |_| {});
+        tested.is_accepted(true);
+        assert!(!tested.output.contains('['), "{}", tested.output);
+    }
 }

@@ -138,6 +138,9 @@ fn what_a_right_client_does_not_send_is_refused_and_not_counted() {
         assert!(!Challenge::in_answer(&reply).stale, "{what}");
     }
     // Another realm's credentials are what browsers try first in a new place: nothing is decided.
+    server.expect_log(
+        "nothing decided: the Digest login is for another realm; a challenge is sent, user \"alice\"",
+    );
     let reply = send(right.header().replace("realm=\"area\"", "realm=\"other\""));
     reply.is(401, "");
     assert!(!Challenge::in_answer(&reply).stale);

@@ -301,7 +301,7 @@ pub unsafe extern "C" fn otpgate_challenges(
     if challenges.is_null() || buffer.is_null() {
         return 0;
     }
-    let log = HostLog { host: &gate.host, request, level: 0 };
+    let log = HostLog { gate, request, level: 0 };
     guarded(
         || 0,
         || {

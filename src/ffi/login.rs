@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::num::NonZeroU64;
 
 use super::guard::guarded;
-use super::settings::settings_in_place;
+use super::settings::{settings_in_place, settings_of};
 use super::types::*;
 use super::{HostLog, otpgate_gate};
 use crate::decide::{PinAnswer, Reason, Verdict, Word};
 use crate::gate::{Answer, Gate, Judged, Login, Moment, PinSource};
-use crate::http::basic;
+use crate::http::{basic, unfit};
 use crate::log::{Level, Log, Quoted};
 use crate::pin::file::PinFile;
 use crate::policy::{self, Settings};
@@ -122,7 +122,7 @@ pub(super) unsafe fn enter_now(
         return refuse_null(answer);
     };
     out.set(&Answer::error(), b"");
-    let log = HostLog { host: &gate.host, request: given.request, level: given.log_level };
+    let log = HostLog { gate, request: given.request, level: given.log_level };
     let failed = || {
         log.log(
             Level::Error,
@@ -293,13 +293,41 @@ pub unsafe extern "C" fn otpgate_admit(
     }
 }
 
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otpgate_unfit(
+    gate: *mut otpgate_gate,
+    settings: *const otpgate_settings,
+    authorization: otpgate_str,
+    request: *mut c_void,
+) {
+    guarded(
+        || (),
+        || {
+            // SAFETY: null is caught, else the caller's promises.
+            let (gate, header) = unsafe { (gate.as_ref(), authorization.as_bytes()) };
+            let Some(gate) = gate else { return };
+            // SAFETY: the caller's promise.
+            let scheme = unsafe { settings_of(settings) }.scheme();
+            let (reason, user) = unfit::reason(header, scheme);
+            HostLog { gate, request, level: 0 }.log(
+                Level::Refusal,
+                format_args!("nothing decided: {reason}; a challenge is sent, user {}", Quoted(&user)),
+            );
+        },
+    );
+}
+
 /// A password that the server has only up to a NUL is none to judge.
 fn refuse_hidden_nul(header: &[u8], call: &Call<'_>) -> Option<Answer> {
     if !basic::hides_a_nul(header) {
         return None;
     }
     let reason = Reason::Malformed.text();
-    call.log.log(Level::Notice, format_args!("denied-code: {reason}, user {}", Quoted(call.user)));
+    call.log.log(Level::Refusal, format_args!("denied-code: {reason}, user {}", Quoted(call.user)));
     Some(Answer::plain(Verdict::Denied, Word::DeniedCode))
 }
 

@@ -8,6 +8,7 @@
 
 pub mod identity;
 
+mod check;
 mod digest;
 mod guard;
 mod login;
@@ -25,6 +26,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::RwLock;
 
+pub use check::*;
 pub use digest::*;
 pub use login::*;
 pub use refusals::*;
@@ -108,7 +110,7 @@ fn now() -> UnixTime {
 
 /// The server's log, for one call.
 struct HostLog<'a> {
-    host: &'a otpgate_host,
+    gate: &'a otpgate_gate,
     request: *mut c_void,
     /// The highest level that the server writes; 0: it hasn't said.
     level: c_int,
@@ -116,15 +118,21 @@ struct HostLog<'a> {
 
 impl Log for HostLog<'_> {
     fn log(&self, level: Level, message: std::fmt::Arguments<'_>) {
-        let Some(log) = self.host.log.filter(|_| self.level == 0 || level as c_int <= self.level) else {
+        let server = self.gate.server;
+        let level = level.number(server);
+        let Some(log) = self.gate.host.log.filter(|_| self.level == 0 || level <= self.level) else {
             return;
         };
         let mut line = String::with_capacity(160);
         // A path or a cause may hold anything; `otpgate.h` promises printable ASCII.
         let _ = write!(Printable(&mut line), "{message}");
+        let line = match server {
+            Server::Apache => unescaped_for_httpd(line.into_bytes()),
+            Server::Nginx => line.into_bytes(),
+        };
         // SAFETY: the host promises a callable `log` for as long as the gate lives, and `request` is the pointer it
         // gave for this very call.
-        unsafe { log(self.request, level as c_int, otpgate_str::of(line.as_bytes())) };
+        unsafe { log(self.request, level, otpgate_str::of(&line)) };
     }
 }
 
@@ -142,6 +150,43 @@ impl std::fmt::Write for Printable<'_> {
         Ok(())
     }
 }
+
+/// httpd doubles each backslash that it is told to log, and shows bytes that aren't printable ASCII as `\xHH` itself: what
+/// comes out that way is given to it as it is. Stays as it stands: what httpd would show otherwise (`\n`), a NUL, at which
+/// it would stop, and quotes and backslashes.
+fn unescaped_for_httpd(line: Vec<u8>) -> Vec<u8> {
+    if !line.contains(&b'\\') {
+        return line;
+    }
+    let mut out = Vec::with_capacity(line.len());
+    let mut rest = &line[..];
+    while let Some((&first, after)) = rest.split_first() {
+        match escaped_byte(rest) {
+            Some(byte) => {
+                out.push(byte);
+                rest = &rest[4..];
+            }
+            None => {
+                out.push(first);
+                rest = after;
+            }
+        }
+    }
+    out
+}
+
+fn escaped_byte(text: &[u8]) -> Option<u8> {
+    let [b'\\', b'x', high, low, ..] = *text else { return None };
+    let digit = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let byte = digit(high)? << 4 | digit(low)?;
+    let has_a_letter = matches!(byte, 0 | 8..=11 | 13);
+    (!has_a_letter && !matches!(byte, b' '..=b'~')).then_some(byte)
+}
+
 /// See the header.
 #[unsafe(no_mangle)]
 pub extern "C" fn otpgate_version() -> *const c_char {
@@ -199,5 +244,19 @@ fn server_of(server: c_int) -> Option<Server> {
         OTPGATE_APACHE => Some(Server::Apache),
         OTPGATE_NGINX => Some(Server::Nginx),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unescaped_for_httpd;
+
+    #[test]
+    fn httpd_gets_what_it_shows_escaped_and_nothing_else() {
+        let given = |line: &str| unescaped_for_httpd(line.as_bytes().to_vec());
+        assert_eq!(given(r#"user "Jos\xc3\xa9 \x1b[2J\x7f""#), b"user \"Jos\xc3\xa9 \x1b[2J\x7f\"");
+        for same in [r"\x0a\x0d\x09\x00\x08\x0b", r"\x22\x5c\x41", r"\xC3 \xg0 \x", "plain"] {
+            assert_eq!(given(same), same.as_bytes());
+        }
     }
 }

@@ -207,7 +207,7 @@ pub struct otpgate_answer {
     pub upstream: [c_char; OTPGATE_UPSTREAM_MAX],
 }
 
-/// A place of an nginx configuration where logins are asked for.
+/// What a configuration test tells of one place.
 #[repr(C)]
 #[derive(Clone, Copy)]
 #[allow(missing_docs)] // see the header
@@ -215,7 +215,10 @@ pub struct otpgate_place {
     pub settings: *const otpgate_settings,
     pub place: otpgate_str,
     pub realm: otpgate_str,
+    pub other_realm: otpgate_str,
+    pub section: otpgate_str,
     pub is_on_unix_socket: c_int,
+    pub is_any_enough: c_int,
 }
 
 /// The user whose access to files is tried out.

@@ -98,7 +98,7 @@ struct WellFormed {
 /// Why credentials can't be judged.
 enum Unfit {
     /// They are those of another realm, which browsers try where they have nothing better.
-    OtherRealm,
+    OtherRealm(Vec<u8>),
     /// What a right client doesn't send.
     Malformed(&'static str, Vec<u8>),
 }
@@ -109,7 +109,7 @@ impl DigestRequest<'_> {
             return Err(Unfit::Malformed("the Digest header is not well formed", Vec::new()));
         };
         if sent.realm != self.realm {
-            return Err(Unfit::OtherRealm);
+            return Err(Unfit::OtherRealm(sent.username));
         }
         let algorithm = sent.algorithm.as_deref().map_or(Some(Algorithm::Md5), Algorithm::named);
         let algorithm = algorithm.filter(|algorithm| self.algorithms.as_slice().contains(algorithm));
@@ -227,10 +227,19 @@ impl<S: Store> Gate<S> {
         log: &dyn Log,
     ) -> Result<(WellFormed, Nonce), Option<DigestAnswer>> {
         let presented = request.well_formed().map_err(|unfit| match unfit {
-            Unfit::OtherRealm => DigestAnswer::Challenge { stale: false },
+            Unfit::OtherRealm(user) => {
+                log.log(
+                    Level::Refusal,
+                    format_args!(
+                        "nothing decided: the Digest login is for another realm; a challenge is sent, user {}",
+                        Quoted(&user)
+                    ),
+                );
+                DigestAnswer::Challenge { stale: false }
+            }
             Unfit::Malformed(fault, user) => {
                 log.log(
-                    Level::Notice,
+                    Level::Refusal,
                     format_args!("{}: {fault}, user {}", Word::DeniedCode.as_str(), Quoted(&user)),
                 );
                 DigestAnswer::Decided { answer: Answer::plain(Verdict::Denied, Word::DeniedCode), user }
@@ -425,7 +434,7 @@ fn refused_nonce(unusable: Option<Unusable>, user: &[u8], log: &dyn Log) -> Dige
         None => (Level::Info, "the nonce has expired or is from before a restart"),
         Some(Unusable::Evicted) => (Level::Info, "the nonce has been evicted by newer ones"),
         // By a client that counts wrong, or by somebody who has listened.
-        Some(Unusable::Replayed) => (Level::Notice, "the nonce was used with this count before"),
+        Some(Unusable::Replayed) => (Level::Refusal, "the nonce was used with this count before"),
     };
     log.log(level, format_args!("nothing decided: {reason}; a new one is sent, user {}", Quoted(user)));
     DigestAnswer::Challenge { stale: true }

@@ -750,7 +750,10 @@ impl<S: Store> Gate<S> {
             _ if reason.is_fault() => Level::Error,
             Verdict::Error => Level::Error,
             Verdict::Granted => Level::Info,
-            Verdict::Denied | Verdict::Unknown | Verdict::Throttled | Verdict::Busy => Level::Notice,
+            // A browser's doing, and nobody's attack.
+            Verdict::Denied if word == Word::DeniedExpired => Level::Info,
+            Verdict::Unknown => Level::PassedOn,
+            Verdict::Denied | Verdict::Throttled | Verdict::Busy => Level::Refusal,
         };
         log.log(level, format_args!("{}: {}, user {}", word.as_str(), reason.text(), Quoted(user)));
     }

@@ -257,7 +257,7 @@ impl<S: Store> Gate<S> {
         if over.is_news {
             let (word, reason) = (decision.word.as_str(), decision.reason.text());
             log.log(
-                Level::Warning,
+                Level::Refusal,
                 format_args!("{word}: {reason}; the next try is in {} s, user {}", over.rest, Quoted(user)),
             );
         }

@@ -3,6 +3,7 @@
 pub mod basic;
 pub mod digest;
 pub mod nonce;
+pub mod unfit;
 
 /// A quoted string (RFC 9110 section 5.6.4). `None`: it isn't UTF-8 or holds a control character.
 pub fn quoted(text: &[u8]) -> Option<String> {

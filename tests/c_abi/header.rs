@@ -147,7 +147,10 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
             settings: *const otpgate_settings,
             place: otpgate_str,
             realm: otpgate_str,
-            is_on_unix_socket: c_int
+            other_realm: otpgate_str,
+            section: otpgate_str,
+            is_on_unix_socket: c_int,
+            is_any_enough: c_int
         }
     };
     let text: String = HEADER.concat();
@@ -211,11 +214,11 @@ fn every_function_of_the_header_has_its_signature_in_rust() {
         fn otpgate_refusal_memory(usize) -> usize;
         fn otpgate_lend_refusal_memory(*mut otpgate_gate, *mut c_void, usize);
         fn otpgate_settings_pin_providers(*const otpgate_settings, *mut usize) -> *const otpgate_str;
-        fn otpgate_places_check(*mut otpgate_gate, *const otpgate_place, usize, *mut c_void);
-        fn otpgate_settings_check(*mut otpgate_gate, *const *const otpgate_settings, usize, *const otpgate_identity, *mut c_void) -> usize;
+        fn otpgate_places_check(*mut otpgate_gate, *const otpgate_place, usize, *const otpgate_str, usize, *const otpgate_identity, *mut c_void) -> usize;
         fn otpgate_basic(*mut otpgate_gate, *const otpgate_login, *mut otpgate_answer) -> c_int;
         fn otpgate_basic_now(*mut otpgate_gate, *const otpgate_login, *mut otpgate_answer) -> c_int;
         fn otpgate_admit(*mut otpgate_gate, *const otpgate_login, *mut otpgate_answer) -> c_int;
+        fn otpgate_unfit(*mut otpgate_gate, *const otpgate_settings, otpgate_str, *mut c_void);
         fn otpgate_digest_match(*mut otpgate_gate, *const otpgate_digest, *mut otpgate_answer, *mut c_char) -> c_int;
         fn otpgate_digest_spend(*mut otpgate_gate, *const otpgate_digest, *mut otpgate_answer) -> c_int;
         fn otpgate_zone_init(*const otpgate_zone) -> c_int;

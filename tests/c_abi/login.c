@@ -34,15 +34,15 @@ static void refusals_have_their_words(void)
         const char *result;
         int level;
     } table[] = {
-        {"alice", PIN "000000", OTPGATE_DENIED, "denied-code", OTPGATE_LOG_NOTICE},
-        {"alice", "sesam755224", OTPGATE_DENIED, "denied-pin", OTPGATE_LOG_NOTICE},
-        {"alice", "", OTPGATE_DENIED, "denied-code", OTPGATE_LOG_NOTICE},
-        {"alice", PIN "\n755224", OTPGATE_DENIED, "denied-code", OTPGATE_LOG_NOTICE},
-        {"mallory", PIN "755224", OTPGATE_UNKNOWN, "unknown", OTPGATE_LOG_NOTICE},
-        {"", "", OTPGATE_UNKNOWN, "unknown", OTPGATE_LOG_NOTICE},
-        {"Alice", PIN "755224", OTPGATE_DENIED, "unknown", OTPGATE_LOG_NOTICE},
+        {"alice", PIN "000000", OTPGATE_DENIED, "denied-code", OTPGATE_LOG_WARNING},
+        {"alice", "sesam755224", OTPGATE_DENIED, "denied-pin", OTPGATE_LOG_WARNING},
+        {"alice", "", OTPGATE_DENIED, "denied-code", OTPGATE_LOG_WARNING},
+        {"alice", PIN "\n755224", OTPGATE_DENIED, "denied-code", OTPGATE_LOG_WARNING},
+        {"mallory", PIN "755224", OTPGATE_UNKNOWN, "unknown", OTPGATE_LOG_INFO},
+        {"", "", OTPGATE_UNKNOWN, "unknown", OTPGATE_LOG_INFO},
+        {"Alice", PIN "755224", OTPGATE_DENIED, "unknown", OTPGATE_LOG_WARNING},
         {"carol", PIN "755224", OTPGATE_DENIED, "error", OTPGATE_LOG_ERROR},
-        {"dave", "755224", OTPGATE_DENIED, "denied-locked", OTPGATE_LOG_NOTICE},
+        {"dave", "755224", OTPGATE_DENIED, "denied-locked", OTPGATE_LOG_WARNING},
     };
     otpgate_gate *gate = new_gate(OTPGATE_APACHE);
     otpgate_settings settings = apache_settings();
@@ -467,10 +467,11 @@ static void an_external_pin_without_anybody_to_ask_is_refused_with_a_log_line(vo
 static void log_lines_are_printable_whatever_names_and_paths_hold(void)
 {
     /* The log callback itself insists on printable ASCII. */
-    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
-    otpgate_settings settings = apache_settings(), odd = {{0}};
+    otpgate_gate *gate = new_gate(OTPGATE_NGINX);
+    otpgate_settings settings = {{0}}, odd = {{0}};
     static const char user[] = "al\nice\"\\\0\x7f\x80\xff";
     otpgate_login login = login_of(&settings, "", "755224");
+    set(&settings, OTPGATE_NGINX, "auth_otp_users_file", "users", NULL);
     write_users("HOTP J\xe4s\xf8n - " KEY "\n");
     login.user.data = (const unsigned char *)user;
     login.user.len = sizeof user - 1;
@@ -485,7 +486,7 @@ static void log_lines_are_printable_whatever_names_and_paths_hold(void)
     EXPECT_TEXT(log_in(gate, &login), "unknown");
     EXPECT(strstr(lines[2].text, "\"%s%n%s\"") != NULL);
 
-    set(&odd, OTPGATE_APACHE, "OTPAuthUsersFile", "caf\xc3\xa9\x1b[2J\n", NULL);
+    set(&odd, OTPGATE_NGINX, "auth_otp_users_file", "caf\xc3\xa9\x1b[2J\n", NULL);
     login.settings = &odd;
     EXPECT_TEXT(log_in(gate, &login), "error");
     EXPECT(strstr(lines[3].text, "caf\\xc3\\xa9\\x1b[2J\\x0a") != NULL);

@@ -256,7 +256,7 @@ static void the_configuration_test_counts_errors_and_logs_each_with_its_place(vo
 {
     otpgate_gate *gate = new_gate(OTPGATE_APACHE);
     otpgate_settings good = {{0}}, missing = {{0}}, nothing = {{0}};
-    const otpgate_settings *sections[3];
+    otpgate_place places[3];
     otpgate_identity identity = myself();
     int sink;
     otpgate_str there = str("users"), gone = str("gone");
@@ -266,27 +266,28 @@ static void the_configuration_test_counts_errors_and_logs_each_with_its_place(vo
                                 0) == 0);
     EXPECT(otpgate_settings_set(&missing, OTPGATE_APACHE, str("OTPAuthUsersFile"), &gone, 1, str("bad.conf:3"), NULL,
                                 0) == 0);
-    sections[0] = &good;
-    sections[1] = &missing;
-    sections[2] = &nothing;
+    memset(places, 0, sizeof places);
+    places[0].settings = &good;
+    places[1].settings = &missing;
+    places[2].settings = &nothing;
 
-    EXPECT_NUMBER(otpgate_settings_check(gate, sections, 0, &identity, &sink), 0);
-    EXPECT_NUMBER(otpgate_settings_check(gate, sections, 1, &identity, &sink), 0);
+    EXPECT_NUMBER(otpgate_places_check(gate, places, 0, NULL, 0, &identity, &sink), 0);
+    EXPECT_NUMBER(otpgate_places_check(gate, places, 1, NULL, 0, &identity, &sink), 0);
     EXPECT_NUMBER(line_count, 0);
-    EXPECT_NUMBER(otpgate_settings_check(gate, sections, 3, &identity, &sink), 1);
+    EXPECT_NUMBER(otpgate_places_check(gate, places, 3, NULL, 0, &identity, &sink), 1);
     EXPECT_NUMBER(line_count, 1);
     EXPECT_NUMBER(lines[0].level, OTPGATE_LOG_ERROR);
     EXPECT(lines[0].request == &sink);
-    EXPECT(strncmp(lines[0].text, "bad.conf:3: ", 12) == 0);
+    EXPECT(strncmp(lines[0].text, "bad.conf:3: error: ", 19) == 0);
     EXPECT(strstr(lines[0].text, "gone") != NULL);
 
     /* A warning is no error. */
     line_count = 0;
     EXPECT(chmod("users", 0644) == 0);
-    EXPECT_NUMBER(otpgate_settings_check(gate, sections, 1, &identity, &sink), 0);
+    EXPECT_NUMBER(otpgate_places_check(gate, places, 1, NULL, 0, &identity, &sink), 0);
     EXPECT_NUMBER(line_count, 1);
     EXPECT_NUMBER(lines[0].level, OTPGATE_LOG_WARNING);
-    EXPECT(strncmp(lines[0].text, "good.conf:2: ", 13) == 0);
+    EXPECT(strncmp(lines[0].text, "good.conf:2: warning: ", 22) == 0);
     otpgate_gate_free(gate);
 }
 
@@ -294,13 +295,15 @@ static void the_configuration_test_reports_lines_without_pin_or_key(void)
 {
     otpgate_gate *gate = new_gate(OTPGATE_APACHE);
     otpgate_settings settings = apache_settings();
-    const otpgate_settings *section = &settings;
+    otpgate_place place;
     otpgate_identity identity = myself();
     /* The log callback fails if PIN or key come through. */
     write_users("HOTP/X alice " PIN " " KEY "\nHOTP bob " PIN " " KEY "0\nHOTP carol $6$" PIN " " KEY "\n"
                 "HOTP dave " PIN " " KEY " -5\n");
     EXPECT(chmod("users", 0600) == 0);
-    EXPECT_NUMBER(otpgate_settings_check(gate, &section, 1, &identity, NULL), 4);
+    memset(&place, 0, sizeof place);
+    place.settings = &settings;
+    EXPECT_NUMBER(otpgate_places_check(gate, &place, 1, NULL, 0, &identity, NULL), 4);
     EXPECT_NUMBER(line_count, 4);
     EXPECT(strstr(lines[0].text, "line 1") != NULL);
     EXPECT(strstr(lines[3].text, "line 4") != NULL);

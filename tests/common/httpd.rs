@@ -58,6 +58,7 @@ pub struct Httpd {
     files: Vec<(String, Vec<u8>)>,
     otp_module: PathBuf,
     under: Vec<String>,
+    options: Vec<String>,
 }
 
 impl Httpd {
@@ -79,7 +80,14 @@ impl Httpd {
             files: Vec::new(),
             otp_module: module_path(),
             under: Vec::new(),
+            options: Vec::new(),
         }
+    }
+
+    /// With more words on the command line.
+    pub fn options(mut self, options: &[&str]) -> Httpd {
+        self.options.extend(options.iter().map(|option| (*option).to_owned()));
+        self
     }
 
     /// Started by a command that runs what is appended to it.
@@ -304,7 +312,7 @@ impl Kind for Httpd {
         let directory = root.path().to_string_lossy().into_owned();
         let file = root.join(CONFIGURATION).to_string_lossy().into_owned();
         let httpd = [PROGRAM, "-d", &directory, "-f", &file, "-D", "FOREGROUND"].map(str::to_owned);
-        self.under.iter().cloned().chain(httpd).collect()
+        self.under.iter().cloned().chain(httpd).chain(self.options.iter().cloned()).collect()
     }
 
     fn times_ready(&self, log: &str) -> usize {
@@ -343,10 +351,11 @@ impl Kind for Httpd {
         };
         match source.strip_prefix("authn_otp:") {
             Some(level) if level == "debug" || level.starts_with("trace") => true,
-            Some(level) => log::decision(&self.message(line)).is_some_and(|(result, _)| {
-                let granted = result.starts_with("granted");
+            Some(level) => log::decision(&self.message(line)).is_some_and(|(result, _)| match result {
                 // A fault is never harmless: a test has to expect it.
-                level == if granted { "info" } else { "notice" } && result != "error"
+                "error" => false,
+                "granted-fresh" | "granted-reuse" | "denied-expired" | "unknown" => level == "info",
+                _ => level == "warn",
             }),
             None => LIFE.iter().any(|code| line.contains(code)),
         }

@@ -1,0 +1,76 @@
+//! Directives of httpd itself that say who is asked for a password. They decide nothing here: the configuration test
+//! compares them with what is set of ours.
+
+use super::Given;
+
+/// What one section says, or several merged.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs)] // named as in httpd
+pub struct Asked<'a> {
+    pub auth_type: Option<Given<'a, &'a [u8]>>,
+    /// Whether `AuthBasicProvider` names us.
+    pub basic: Option<Given<'a, bool>>,
+    /// Whether `AuthDigestProvider` names us.
+    pub digest: Option<Given<'a, bool>>,
+    /// Whether `AuthFormProvider` names us.
+    pub form: Option<Given<'a, bool>>,
+    /// Whether `AuthBasicUseDigestAlgorithm` is on.
+    pub by_hash: Option<Given<'a, bool>>,
+}
+
+impl<'a> Asked<'a> {
+    /// The name under which httpd knows us as a provider.
+    const PROVIDER: &'static [u8] = b"OTP";
+
+    /// Notes a directive. `false`: it is none of these.
+    pub fn note(&mut self, name: &[u8], words: &[&'a [u8]], place: &'a [u8]) -> bool {
+        let word = words.first().copied().unwrap_or_default();
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        if is("AuthType") {
+            self.auth_type = Some(Given { value: word, place });
+            return true;
+        }
+        if is("AuthBasicUseDigestAlgorithm") {
+            self.by_hash = Some(Given { value: !word.eq_ignore_ascii_case(b"off"), place });
+            return true;
+        }
+        let asked = match () {
+            () if is("AuthBasicProvider") => &mut self.basic,
+            () if is("AuthDigestProvider") => &mut self.digest,
+            () if is("AuthFormProvider") => &mut self.form,
+            () => return false,
+        };
+        // Each further word and directive is one provider more.
+        let before = asked.is_some_and(|given| given.value);
+        *asked = Some(Given { value: before || words.contains(&Self::PROVIDER), place });
+        true
+    }
+
+    /// These overlaid by those of a section inside.
+    pub fn merged_with(&self, child: &Asked<'a>) -> Asked<'a> {
+        Asked {
+            auth_type: child.auth_type.or(self.auth_type),
+            basic: child.basic.or(self.basic),
+            digest: child.digest.or(self.digest),
+            form: child.form.or(self.form),
+            by_hash: child.by_hash.or(self.by_hash),
+        }
+    }
+
+    /// Whether `AuthType` has that value.
+    pub fn is_of_type(&self, name: &str) -> bool {
+        self.auth_type.is_some_and(|given| given.value.eq_ignore_ascii_case(name.as_bytes()))
+    }
+
+    /// Whether we are one of those whom `AuthType` has asked.
+    pub fn is_asked(&self) -> bool {
+        let lists = [("Basic", self.basic), ("Digest", self.digest), ("form", self.form)];
+        lists.into_iter().any(|(name, list)| self.is_of_type(name) && list.is_some_and(|given| given.value))
+    }
+
+    /// Where we are named, if we are.
+    pub fn place(&self) -> Option<&'a [u8]> {
+        let named = [self.basic, self.digest, self.form].into_iter().flatten().find(|given| given.value);
+        named.map(|given| given.place)
+    }
+}

@@ -1,0 +1,271 @@
+//! What sections of a configuration say against each other, for the configuration test. Files aren't looked at here.
+
+use crate::policy::{Asked, Given, Server, Settings, is_for_clients_to_switch_off, users_file_setting};
+use crate::users::check::{Finding, Severity};
+
+/// A part of a configuration that has rules of its own for logins.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place<'a> {
+    /// On nginx, all that holds there; on Apache, what the section itself says.
+    pub settings: Settings<'a>,
+    /// nginx: where it is switched on.
+    pub place: &'a [u8],
+    /// nginx: as it is written there, variables and all.
+    pub realm: &'a [u8],
+    /// nginx: the realm of `auth_basic` in the same place; empty: none.
+    pub other_realm: &'a [u8],
+    /// Apache: the blocks that it lies in and is, from the outside, one a line.
+    pub section: &'a [u8],
+    /// nginx: its server listens on a unix socket.
+    pub is_on_unix_socket: bool,
+    /// nginx: `satisfy any`.
+    pub is_any_enough: bool,
+}
+
+/// A finding and where it is.
+pub type Placed<'a> = (&'a [u8], Finding);
+
+fn error<'a>(place: &'a [u8], text: impl Into<String>) -> Placed<'a> {
+    (place, Finding { severity: Severity::Error, text: text.into() })
+}
+
+fn warning<'a>(place: &'a [u8], text: impl Into<String>) -> Placed<'a> {
+    (place, Finding { severity: Severity::Warning, text: text.into() })
+}
+
+/// Whether what one section says holds in another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Above {
+    No,
+    /// httpd knows when a request is there.
+    Perhaps,
+    Surely,
+}
+
+/// What holds in a section.
+#[derive(Clone, Debug)]
+pub struct Held<'a> {
+    /// What surely does.
+    pub settings: Settings<'a>,
+    /// What may, by sections that may lie around it.
+    perhaps: Vec<Settings<'a>>,
+}
+
+impl<'a> Held<'a> {
+    /// Whether something is said for sure, or perhaps.
+    pub fn may_have(&self, has: impl Fn(&Settings<'a>) -> bool) -> bool {
+        has(&self.settings) || self.perhaps.iter().any(has)
+    }
+}
+
+/// What holds in each of the places, in their order.
+pub fn held<'a>(server: Server, places: &[Place<'a>]) -> Vec<Held<'a>> {
+    let of = |(number, place): (usize, &Place<'a>)| {
+        if server == Server::Nginx {
+            return Held { settings: place.settings, perhaps: Vec::new() };
+        }
+        let mut surely: Vec<&Place<'a>> = Vec::new();
+        let mut perhaps = Vec::new();
+        for (_, other) in places.iter().enumerate().filter(|(other, _)| *other != number) {
+            match above(other.section, place.section) {
+                Above::No => {}
+                Above::Perhaps => perhaps.push(other.settings),
+                Above::Surely => surely.push(other),
+            }
+        }
+        surely.sort_by_key(|place| place.section.len());
+        let merged = surely
+            .into_iter()
+            .chain([place])
+            .fold(Settings::default(), |outer, inner| outer.merged_with(&inner.settings, server));
+        Held { settings: merged, perhaps }
+    };
+    places.iter().enumerate().map(of).collect()
+}
+
+/// A block as httpd's configuration begins it.
+#[derive(PartialEq, Eq)]
+struct Block<'a> {
+    kind: Vec<u8>,
+    path: &'a [u8],
+}
+
+/// The blocks of a section without that of its virtual host, and the latter as it stands.
+fn blocks(section: &[u8]) -> (&[u8], Vec<Block<'_>>) {
+    let (mut host, mut blocks) = (&b""[..], Vec::new());
+    for line in section.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
+        // "file:line <Kind "path">"
+        let begin = line.iter().position(|&b| b == b'<').unwrap_or(0);
+        let text = line[begin..].trim_ascii().strip_suffix(b">").unwrap_or(&line[begin..]);
+        let (kind, path) = text.split_at(text.iter().position(|&b| b == b' ').unwrap_or(text.len()));
+        let kind = kind.to_ascii_lowercase();
+        if kind == b"<virtualhost" {
+            host = line;
+            continue;
+        }
+        let path = path.trim_ascii();
+        let path = path.strip_prefix(b"\"").and_then(|path| path.strip_suffix(b"\"")).unwrap_or(path);
+        blocks.push(Block { kind, path: path.strip_suffix(b"/").unwrap_or(path) });
+    }
+    (host, blocks)
+}
+
+fn above(outer: &[u8], inner: &[u8]) -> Above {
+    let ((outer_host, outer), (inner_host, inner)) = (blocks(outer), blocks(inner));
+    if !outer_host.is_empty() && outer_host != inner_host {
+        return Above::No;
+    }
+    let ([outer], [inner]) = (&outer[..], &inner[..]) else {
+        return if outer.is_empty() { Above::Surely } else { Above::Perhaps };
+    };
+    let is_plain = |block: &Block<'_>| {
+        matches!(&block.kind[..], b"<directory" | b"<location")
+            && !block.path.iter().any(|b| b"*?[~".contains(b))
+    };
+    if !(is_plain(outer) && is_plain(inner) && outer.kind == inner.kind) {
+        return Above::Perhaps;
+    }
+    match inner.path.strip_prefix(outer.path) {
+        Some([] | [b'/', ..]) => Above::Surely,
+        _ => Above::No,
+    }
+}
+
+/// What the places say against each other and in themselves; `held` as [`held`] makes it of them.
+pub fn contradictions<'a>(server: Server, places: &[Place<'a>], held: &[Held<'a>]) -> Vec<Placed<'a>> {
+    let mut found = Vec::new();
+    for (place, held) in places.iter().zip(held) {
+        match server {
+            Server::Apache => found.extend(of_section(&place.settings, held)),
+            Server::Nginx => found.extend(of_location(place)),
+        }
+    }
+    found
+}
+
+fn of_section<'a>(own: &Settings<'a>, held: &Held<'a>) -> Vec<Placed<'a>> {
+    let (asked, mut found) = (&held.settings.asked, Vec::new());
+    let place = own.asked.place().or(own.asked.auth_type.map(|given| given.place));
+    if let Some(place) = place
+        && asked.is_asked()
+        && !held.may_have(|settings| settings.users_file.is_some())
+    {
+        let name = users_file_setting(Server::Apache);
+        found.push(error(
+            place,
+            format!("OTP is asked here, but no {name} is set here or above: requests get 500"),
+        ));
+    }
+    if let Some(place) = place
+        && !held.is_asked_by_its_type()
+    {
+        let (auth_type, provider, other) = match asked.is_of_type("Digest") {
+            true => ("Digest", "AuthDigestProvider", "AuthBasicProvider"),
+            false => ("Basic", "AuthBasicProvider", "AuthDigestProvider"),
+        };
+        found.push(error(
+            place,
+            format!("AuthType {auth_type} asks the providers of {provider}, but OTP is named in {other}: no one-time password is good here"),
+        ));
+    }
+    if let Some(by_hash) = asked.by_hash.filter(|given| given.value)
+        && (own.asked.by_hash.is_some() || own.asked.basic.is_some())
+        && asked.basic.is_some_and(|given| given.value)
+    {
+        let text = "AuthBasicUseDigestAlgorithm can't work with one-time passwords, every login is refused: remove it";
+        found.push(error(by_hash.place, text));
+    }
+    if let Some(form) = own.asked.form.filter(|given| given.value)
+        && held.settings.policy(Server::Apache).max_linger == Some(0)
+    {
+        let text = "the session of mod_auth_form sends the code again with each request, and with OTPAuthMaxLinger 0 each code is good for one";
+        found.push(error(form.place, text));
+    }
+    found
+}
+
+impl Held<'_> {
+    /// Whether the providers that `AuthType` has asked may be meant: no other list names us while theirs isn't set.
+    fn is_asked_by_its_type(&self) -> bool {
+        let Asked { basic, digest, .. } = self.settings.asked;
+        let is_ours = |given: Option<Given<'_, bool>>| given.is_some_and(|given| given.value);
+        let (theirs, other): (fn(&Asked<'_>) -> bool, bool) = match () {
+            () if self.settings.asked.is_of_type("Basic") => (|asked| asked.basic.is_some(), is_ours(digest)),
+            () if self.settings.asked.is_of_type("Digest") => {
+                (|asked| asked.digest.is_some(), is_ours(basic))
+            }
+            () => return true,
+        };
+        !other || self.may_have(|settings| theirs(&settings.asked))
+    }
+}
+
+fn of_location<'a>(place: &Place<'a>) -> Vec<Placed<'a>> {
+    let mut found = Vec::new();
+    if place.settings.users_file.is_none() {
+        found.push(error(
+            place.place,
+            "auth_otp is on, but no auth_otp_users_file is set here or above: requests get 500",
+        ));
+    }
+    if is_for_clients_to_switch_off(place.realm) {
+        found.push(warning(
+            place.place,
+            format!(
+                "the realm \"{}\" comes out as \"off\" if a client wants it to, and then everybody is let in: put a word beside the variable",
+                place.realm.escape_ascii()
+            ),
+        ));
+    }
+    if place.realm.eq_ignore_ascii_case(b"on") {
+        let text = "auth_otp takes a realm, the text that browsers show, and \"on\" is one: give it a name that your users know";
+        found.push(warning(place.place, text));
+    }
+    if !place.other_realm.is_empty() && place.other_realm != b"off" {
+        found.push(match place.is_any_enough {
+            true => warning(
+                place.place,
+                "auth_basic asks here, too, and with `satisfy any` its password alone lets in: `auth_basic off`, if that isn't meant",
+            ),
+            false => error(
+                place.place,
+                "auth_basic asks here, too, and one request can't have a password for both: `auth_basic off`",
+            ),
+        });
+    }
+    if place.is_on_unix_socket && place.settings.policy(Server::Nginx).logout_on_ip_change {
+        found.push(warning(
+            place.place,
+            "this server listens on a unix socket, whose clients have no address of their own: with auth_otp_logout_on_ip_change on, their codes are good for a single request; see that nginx is told their addresses (set_real_ip_from unix: with real_ip_header, or proxy_protocol), or set it off",
+        ));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_lie_in_each_other_by_host_kind_and_path() {
+        let host = "a:1 <VirtualHost *:80>\n";
+        let location = |host: &str, path: &str| format!("{host}a:3 <Location {path}>\n");
+        let directory = |path: &str| format!("a:4 <Directory \"{path}\">\n");
+        for (outer, inner, expected) in [
+            (String::new(), location(host, "/a"), Above::Surely),
+            (host.to_owned(), location(host, "/a"), Above::Surely),
+            (host.to_owned(), location("a:9 <VirtualHost *:80>\n", "/a"), Above::No),
+            (location("", "/a"), location(host, "/a/b"), Above::Surely),
+            (location("", "\"/a/\""), location("", "/a"), Above::Surely),
+            (location("", "/a"), location("", "/ab"), Above::No),
+            (location("", "/a/b"), location("", "/a"), Above::No),
+            (location("", "/"), location("", "/a"), Above::Surely),
+            (directory("/srv"), location("", "/a"), Above::Perhaps),
+            (directory("/srv/*"), directory("/srv/a"), Above::Perhaps),
+            (directory("~ ^/srv"), directory("/srv/a"), Above::Perhaps),
+            (directory("/srv"), directory("/srv/a") + "a:5 <Files x>\n", Above::Perhaps),
+        ] {
+            assert!(above(outer.as_bytes(), inner.as_bytes()) == expected, "{outer} {inner}");
+        }
+    }
+}
