@@ -363,7 +363,11 @@ pub const SETTINGS: &[Setting] = &[
         nginx: None,
         limit: None,
         usage: c"names of the authn providers that check a PIN marked +",
-        take: |settings, words| words.put(&mut settings.pin_providers, words.providers()),
+        take: |settings, words| {
+            // A second directive of the same section adds to the first, as with mod_authn_otp.
+            let before = settings.pin_providers.map(|given| given.value).unwrap_or_default();
+            words.put(&mut settings.pin_providers, words.providers(before))
+        },
     },
     Setting {
         apache: None,
@@ -736,15 +740,16 @@ impl<'a> Words<'_, 'a> {
         Ok(Algorithms { algorithms, count: self.words.len() })
     }
 
-    fn providers(self) -> Result<Names<'a>, String> {
-        if self.words.is_empty() || self.words.len() > PIN_PROVIDERS_MAX {
+    fn providers(self, before: Names<'a>) -> Result<Names<'a>, String> {
+        let count = before.count + self.words.len();
+        if self.words.is_empty() || count > PIN_PROVIDERS_MAX {
             return Err(format!("takes 1 to {PIN_PROVIDERS_MAX} provider names"));
         }
         if self.words.iter().any(|name| name.eq_ignore_ascii_case(b"otp")) {
             return Err("can't name OTP itself: a PIN has to be checked by another provider".to_owned());
         }
-        let mut names = Names { count: self.words.len(), ..Names::default() };
-        names.names[..self.words.len()].copy_from_slice(self.words);
+        let mut names = Names { count, ..before };
+        names.names[before.count..count].copy_from_slice(self.words);
         Ok(names)
     }
 }
@@ -926,6 +931,17 @@ mod tests {
             nginx("auth_otp_nonce_lifetime", &["0"]).map(|_| ()),
             Err("auth_otp_nonce_lifetime takes a number from 1 to 86400, not \"0\"".to_owned())
         );
+    }
+
+    #[test]
+    fn pin_providers_of_several_lines_of_one_section_are_asked_in_turn() {
+        let parent =
+            apache(&[("OTPAuthPINAuthProvider", &["file", "dbm"]), ("OTPAuthPINAuthProvider", &["ldap"])])
+                .unwrap();
+        assert_eq!(parent.pin_provider_names(), [&b"file"[..], b"dbm", b"ldap"]);
+        let child = apache(&[("OTPAuthPINAuthProvider", &["socache"])]).unwrap();
+        let names = parent.merged_with(&child, Server::Apache);
+        assert_eq!(names.pin_provider_names(), [b"socache"]);
     }
 
     #[test]
