@@ -12,6 +12,7 @@ use otpgate::token::{Address, State};
 use otpgate::users::edit;
 use otpgate::users::fault::Fault;
 use otpgate::users::file::UsersFile;
+use otpgate::users::lock::Paths;
 
 use crate::tokens::{self, Numbered};
 use crate::{Result, owner, print};
@@ -66,12 +67,17 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         forgotten.dedup_by_key(|(number, _)| *number);
         forgotten.reverse();
         let mut responses = 0;
-        store
-            .tries(&mut |bytes| {
+        // Where nothing is counted, there is nothing to forget.
+        if Paths::resolve(file)?.throttle().exists() {
+            let forgiven = store.tries(&mut |bytes| {
                 responses = throttle::forgive(bytes, user, &before, tokens::now())?;
                 Ok(())
-            })
-            .map_err(Fault::from)?;
+            });
+            if let Err(failure) = forgiven {
+                let fault = Fault::from(failure);
+                eprintln!("otpgate: warning: the time after wrong tries isn't ended: {fault}");
+            }
+        }
         Ok((forgotten, responses))
     })?;
     for (number, failures) in forgotten {
