@@ -304,7 +304,10 @@ impl Kind for Httpd {
         let directory = root.path().to_string_lossy().into_owned();
         let file = root.join(CONFIGURATION).to_string_lossy().into_owned();
         let httpd = [PROGRAM, "-d", &directory, "-f", &file, "-D", "FOREGROUND"].map(str::to_owned);
-        self.under.iter().cloned().chain(httpd).collect()
+        // `make sanitize` preloads a library by it.
+        let under = std::env::var("OTPGATE_HTTPD_UNDER").unwrap_or_default();
+        let under = under.split_whitespace().map(str::to_owned);
+        self.under.iter().cloned().chain(under).chain(httpd).collect()
     }
 
     fn times_ready(&self, log: &str) -> usize {
