@@ -110,7 +110,7 @@ $(NGINX_MODULE): $(BUILD)/nginx-ngx_http_auth_otp_module.o $(BUILD)/nginx-module
 
 # ---- test, demo, bench, deps ---------------------------------------------------------------------------
 
-.PHONY: deps demo-deps test torture rebuild memcheck demo bench soak
+.PHONY: deps demo-deps test torture rebuild memcheck analyze sanitize demo bench soak
 
 # Debian's names. apache2-bin is the server without the package that starts it on port 80.
 BUILD_DEPS = gcc libc6-dev apache2-bin apache2-dev nginx-dev
@@ -152,6 +152,32 @@ memcheck:
 		--test-threads=2 --skip every_case --skip one_of_many --skip full_zone
 	@! find $(MEMCHECK) -type f -size +0 -print -exec cat {} + | grep . || { echo 'memcheck: see above' >&2; exit 1; }
 	@echo "memcheck: $$(find $(MEMCHECK) -type f | wc -l) processes without a fault"
+
+# GCC's static analyzer over the C of both modules.
+analyze: need-apxs need-nginx $(NGINX_OBJS)/ngx_auto_config.h
+	$(CC) $(SHIM_CFLAGS) -fanalyzer -c -o /dev/null apache/mod_authn_otp.c
+	for file in nginx/ngx_http_auth_otp_module.c nginx/modules.c; do \
+		$(CC) $(NGINX_CFLAGS) -fanalyzer -c -o /dev/null $$file || exit 1; done
+	@echo 'analyze: nothing found'
+
+# The C parts under AddressSanitizer and UndefinedBehaviorSanitizer: the programs of the C interface, then both modules in
+# real servers. The library is the ordinary one; what it allocates is watched all the same. Servers and test programs leave
+# their pools at exit, so leaks aren't looked for.
+SANITIZE := $(abspath $(BUILD))/sanitize
+SANITIZERS = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+SANITIZED_SERVER = /usr/bin/env LD_PRELOAD=$(shell $(CC) -print-file-name=libasan.so) \
+	ASAN_OPTIONS=detect_leaks=0:log_path=$(SANITIZE)/log/asan UBSAN_OPTIONS=print_stacktrace=1:log_path=$(SANITIZE)/log/ubsan
+sanitize:
+	@.ci/deps $(TEST_DEPS)
+	+$(MAKE) --no-print-directory build
+	+$(MAKE) --no-print-directory apache nginx BUILD=$(SANITIZE) CFLAGS='$(SANITIZERS) $(CFLAGS)' LDFLAGS='$(SANITIZERS) $(LDFLAGS)'
+	rm -rf $(SANITIZE)/log && mkdir -p $(SANITIZE)/log && chmod 777 $(SANITIZE)/log
+	ASAN_OPTIONS=detect_leaks=0 OTPGATE_C_ABI_CFLAGS='$(SANITIZERS)' $(CARGO) test --release --workspace --test c_abi $(CARGO_FLAGS)
+	OTPGATE_MODULE=$(SANITIZE)/mod_authn_otp.so OTPGATE_HTTPD_UNDER='$(SANITIZED_SERVER)' \
+	OTPGATE_NGINX_MODULE=$(SANITIZE)/ngx_http_auth_otp_module.so OTPGATE_NGINX_UNDER='$(SANITIZED_SERVER)' \
+		$(CARGO) test --release --workspace --test httpd_requests --test nginx_requests $(CARGO_FLAGS) -- --test-threads=2
+	@! find $(SANITIZE)/log -type f -size +0 -print -exec cat {} + | grep . || { echo 'sanitize: see above' >&2; exit 1; }
+	@echo 'sanitize: nothing found'
 
 demo: demo-deps
 	+@$(MAKE) --no-print-directory build

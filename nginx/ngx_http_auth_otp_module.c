@@ -679,7 +679,10 @@ ngx_http_auth_otp_copy(ngx_pool_t *pool, otpgate_str *s)
     if (data == NULL) {
         return NGX_ERROR;
     }
-    ngx_memcpy(data, s->data, s->len);
+    /* A client without an address has no bytes at all. */
+    if (s->len > 0) {
+        ngx_memcpy(data, s->data, s->len);
+    }
     s->data = data;
     return NGX_OK;
 }

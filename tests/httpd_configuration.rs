@@ -116,7 +116,7 @@ fn faulty_users_files_are_reported_where_they_are_named() {
 fn unwritable_directory_is_reported_only_where_it_is_needed() {
     let directory = |root: &Root| root.join("users/area");
     let tested = Httpd::event().test(vec![area()], |root| root::set_mode(&directory(root), 0o555));
-    tested.is_accepted(true).names_the_line_of("OTPAuthUsersFile").says("users/area");
+    tested.is_accepted(false).names_the_line_of("OTPAuthUsersFile").says("users/area");
     // With lock and journal there, nothing has to be made in it.
     let tested = Httpd::event().test(vec![area()], |root| {
         for name in ["users.lock", "users.journal"] {
@@ -154,16 +154,17 @@ fn a_cache_time_for_what_providers_check_is_warned_of() {
 
 #[test]
 fn doubtful_tokens_and_settings_are_warned_of() {
-    let dave = Token::hotp("dave").external_pin(PIN);
+    let dave = Token::hotp("dave").external_pin(PIN).key(b"a key of dave's alone");
     let carol = Token::motp("carol").external_pin(PIN);
     let provider = "OTPAuthPINAuthProvider file\nAuthUserFile pins.txt";
-    for (scope, message) in [
-        (area().token(&dave), "OTPAuthPINAuthProvider"),
-        (area().token(&carol).directives(provider), "Mobile-OTP"),
+    for (scope, accepted, message) in [
+        (area().token(&dave), true, "OTPAuthPINAuthProvider"),
+        // Her logins are refused, whatever else is configured.
+        (area().token(&carol).directives(provider), false, "Mobile-OTP"),
     ] {
         Httpd::event()
             .test(vec![scope], |_| {})
-            .is_accepted(true)
+            .is_accepted(accepted)
             .names_the_line_of("OTPAuthUsersFile")
             .says(message)
             .says("users/area/users");

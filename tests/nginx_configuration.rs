@@ -263,7 +263,7 @@ fn the_short_example_of_the_reference_works() {
 // ---- PIN files --------------------------------------------------------------------------------------------
 
 fn dave() -> Token {
-    Token::hotp("dave").external_pin(PIN)
+    Token::hotp("dave").external_pin(PIN).key(b"a key of dave's alone")
 }
 
 fn with_pin_file() -> Scope {

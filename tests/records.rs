@@ -1,9 +1,13 @@
 //! Lines of the users file: what each field may be, what becomes of odd ones, and the slot that state is written in.
 
+#[path = "common/proptest.rs"]
+mod config;
+
 use std::fmt::Debug;
 use std::io::Write;
 use std::net::IpAddr;
 
+use config::cases;
 use data_encoding::{BASE32, HEXLOWER, HEXUPPER};
 use jiff::tz::TimeZone;
 use otpgate::gate::Store;
@@ -16,7 +20,6 @@ use otpgate::users::record::{self, Record, RecordError};
 use otpgate::users::{index, localtime, slot};
 use proptest::prelude::*;
 use proptest::sample::select;
-use proptest::test_runner::RngSeed;
 
 /// The key of RFC 4226 appendix D.
 const KEY: &str = "3132333435363738393031323334353637383930";
@@ -790,15 +793,6 @@ fn mutations() -> impl Strategy<Value = Vec<Mutation>> {
     proptest::collection::vec(one, 0..4)
 }
 
-fn cases(cases: u32) -> ProptestConfig {
-    ProptestConfig {
-        cases,
-        failure_persistence: None,
-        rng_seed: RngSeed::Fixed(6238),
-        ..ProptestConfig::default()
-    }
-}
-
 #[test]
 fn the_search_for_secrets_finds_them_in_every_form() {
     let key = HEXLOWER.decode(SECRET_KEY.as_bytes()).unwrap();
@@ -953,6 +947,101 @@ proptest! {
         if let Ok(Record { state, .. }) = parse(&line) {
             prop_assert!(!state.intact || state == before || state == after, "{}", line.escape_ascii());
         }
+    }
+
+    #[test]
+    fn what_was_written_and_read_is_written_the_same_again(
+        (head, state) in heads_with_states(),
+        zone in select(vec![TimeZone::UTC, berlin()]),
+    ) {
+        let line = with_slot(head, &state, &zone);
+        let again = with_slot(head, &record::parse(&line, &zone).unwrap().state, &zone);
+        prop_assert_eq!(&again, &line);
+    }
+
+    #[test]
+    fn a_reader_of_the_ancestors_fields_reads_what_we_write(
+        (kind, is_event) in select(vec![("HOTP", true), ("HOTP/T30/8", false), ("MOTP", false)]),
+        user in "[!-~]{1,255}",
+        pin in select(vec!["-", "+", "1234"]),
+        key in proptest::collection::vec(any::<u8>(), 1..=64),
+        state in prop_oneof![states(true), states(false)],
+    ) {
+        let state = if is_event { State { counter: state.counter & i64::MAX, ..state } } else { state };
+        let key = data_encoding::HEXLOWER.encode(&key);
+        let head = [kind, &user, pin, &key].join(" ");
+        prop_assume!(!user.starts_with('#'));
+        let line = with_slot(&head, &state, &TimeZone::UTC);
+        let ancestor = Ancestor::read(&line).expect("a line of the ancestor's");
+        prop_assert_eq!(&ancestor.head, &[kind, &user, pin, &key].map(str::to_owned));
+        prop_assert_eq!(ancestor.counter, state.counter);
+        prop_assert_eq!(ancestor.failures, state.failures);
+        let code = state.last_otp.as_ref().map(|code| String::from_utf8_lossy(code.as_bytes()).into_owned());
+        prop_assert_eq!(ancestor.last_otp, code);
+        let last = match state.used { Used::At { last, .. } => last, _ => 0 };
+        // Four digits have room for no later year.
+        prop_assert_eq!(ancestor.time, if last < 253_402_300_800 { last } else { 0 });
+        let address = match &state.address {
+            Address::Unknown => None,
+            Address::Ip(ip) => Some(ip.to_string()),
+            Address::Other(text) => Some(String::from_utf8_lossy(text).into_owned()),
+        };
+        prop_assert_eq!(ancestor.ip, address);
+    }
+}
+
+/// What older software makes of a line, by the format's description alone: fields by blanks, 0 to 4 of them after the
+/// counter, anything further ignored, lines of at most 1,000 bytes.
+struct Ancestor {
+    head: [String; 4],
+    counter: i64,
+    failures: u32,
+    last_otp: Option<String>,
+    /// Seconds since 1970, if local time is UTC.
+    time: i64,
+    ip: Option<String>,
+}
+
+impl Ancestor {
+    fn read(line: &[u8]) -> Option<Ancestor> {
+        if line.len() > 1_000 {
+            return None;
+        }
+        let text = std::str::from_utf8(line).ok()?;
+        let mut fields = text.split([' ', '\t', '\r', '\x0b']).filter(|field| !field.is_empty());
+        let mut field = || fields.next().map(str::to_owned);
+        let head = [field()?, field()?, field()?, field()?];
+        let counter = field()?.parse().ok()?;
+        let rest: Vec<String> = fields.map(str::to_owned).take(4).collect();
+        let (failures, last_otp, time, ip) = match &rest[..] {
+            [] => ("0", "-", "1970-01-01T00:00:00L", "-"),
+            [failures] => (&failures[..], "-", "1970-01-01T00:00:00L", "-"),
+            [last_otp, time] => ("0", &last_otp[..], &time[..], "-"),
+            [last_otp, time, ip] => ("0", &last_otp[..], &time[..], &ip[..]),
+            [failures, last_otp, time, ip, ..] => (&failures[..], &last_otp[..], &time[..], &ip[..]),
+        };
+        let known = |field: &str| Some(field.to_owned()).filter(|field| field != "-");
+        Some(Ancestor {
+            head,
+            counter,
+            failures: failures.parse().ok()?,
+            last_otp: known(last_otp),
+            time: Ancestor::seconds(time)?,
+            ip: known(ip),
+        })
+    }
+
+    /// Days by counting years and months.
+    fn seconds(time: &str) -> Option<i64> {
+        let number = |range: std::ops::Range<usize>| time.get(range)?.parse::<i64>().ok();
+        let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+        let is_leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let lengths = [31, if is_leap(year) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+        let years: i64 = (1970..year).map(|year| if is_leap(year) { 366 } else { 365 }).sum();
+        let months: i64 = lengths.iter().take(month as usize - 1).sum();
+        let days = years + months + day - 1;
+        (time.ends_with('L') && time.len() == 20)
+            .then_some(days * 86_400 + number(11..13)? * 3_600 + number(14..16)? * 60 + number(17..19)?)
     }
 }
 

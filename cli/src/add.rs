@@ -23,6 +23,7 @@ use otpgate::users::fault::Fault;
 use otpgate::users::file::UsersFile;
 use otpgate::users::journal::Journal;
 use otpgate::users::lock::Locked;
+use otpgate::users::mistakes::{self, NameError};
 use otpgate::users::record;
 use otpgate::users::rewrite::{self, NewLine};
 use zeroize::Zeroizing;
@@ -35,8 +36,6 @@ use crate::{Failure, Result, fill_with_random, may_colour, owner, print, secret_
 
 /// Bytes of a new key: 160 bits, what RFC 4226 recommends.
 const KEY_LEN: usize = 20;
-/// Bytes below which RFC 4226 calls a key too short.
-const KEY_LEN_LEAST: usize = 16;
 /// How often a code may be wrong with --confirm.
 const TRIES: u32 = 3;
 
@@ -126,9 +125,12 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let issuer = issuer(arguments.issuer.as_deref())?;
     let qr_kind = arguments.qr.as_deref().map(qr::ImageKind::of).transpose()?;
     let key = match &arguments.key_file {
-        Some(path) => key_from_file(path)?,
+        Some(path) => key_from_file(path, kind(arguments).algorithm)?,
         None => random_key()?,
     };
+    if let Some(fault @ NameError::NotUtf8) = mistakes::of_name(user) {
+        eprintln!("otpgate: warning: {}", fault.as_str());
+    }
     // Before anybody thinks up a PIN; what counts is the second look, under the lock.
     let (found, twin) = owner::acting(file, || {
         check_left_over(arguments, file)?;
@@ -136,6 +138,9 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         Ok((UsersFile::new(file).find(user)?, twin))
     })?;
     check_duplicates(arguments, &found, &key)?;
+    if arguments.key_file.is_some() {
+        warn_of_shared_key(file, user, &key)?;
+    }
     warn_of_apps(arguments);
 
     let Kind { algorithm, factor, digits } = kind(arguments);
@@ -182,6 +187,21 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         eprintln!("Added {}.", Quoted(user));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Only a key that was made elsewhere can be another user's, too.
+pub fn warn_of_shared_key(file: &Path, user: &[u8], key: &Secret) -> Result<()> {
+    let other = owner::acting(file, || {
+        let users = edit::open_users(file)?;
+        Ok(edit::first_with_key(&users, key, user).map_err(|error| Fault::new("read", file, error))?)
+    })?;
+    if let Some((other, line)) = other {
+        eprintln!(
+            "otpgate: warning: that key is the key of {} in line {line}, too: whoever has one token has both",
+            Quoted(&other)
+        );
+    }
+    Ok(())
 }
 
 /// The QR code of a token that isn't saved yet: without the token it would only mislead.
@@ -379,7 +399,7 @@ pub fn random_key() -> Result<Secret> {
     Ok(Secret::new(key))
 }
 
-pub fn key_from_file(path: &Path) -> Result<Secret> {
+pub fn key_from_file(path: &Path, algorithm: Algorithm) -> Result<Secret> {
     let (name, text) = if path == Path::new("-") {
         ("standard input".to_owned(), pin::ask_secret("The key: ")?)
     } else {
@@ -394,10 +414,16 @@ pub fn key_from_file(path: &Path) -> Result<Secret> {
     }
     // The users file's own rule of what a key is.
     let line = Zeroizing::new([&b"HOTP - - "[..], field].concat());
-    let key = record::parse(&line, &TimeZone::UTC).map_err(|_| refuse())?.token.key;
-    if key.expose().len() < KEY_LEN_LEAST {
-        let bits = 8 * key.expose().len();
-        eprintln!("otpgate: warning: a key of {bits} bits can be guessed; RFC 4226 asks for at least 128");
+    let key = match record::parse(&line, &TimeZone::UTC) {
+        Ok(record) => record.token.key,
+        Err(_) if mistakes::is_base32_without_its_prefix(field) => {
+            let text = format!("{name}: the key looks like base 32: write `base32:` before it");
+            return Err(Failure::new(text));
+        }
+        Err(_) => return Err(refuse()),
+    };
+    if let Some(doubt) = mistakes::of_key(key.expose(), algorithm) {
+        eprintln!("otpgate: warning: {doubt}");
     }
     Ok(key)
 }

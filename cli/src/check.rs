@@ -12,15 +12,19 @@ use otpgate::users::fault::Fault;
 use rustix::fs::Mode;
 use serde_json::{Value, json};
 
+use crate::account::Account;
 use crate::owner::Opened;
 use crate::{Result, account, owner, print, tokens};
 
 /// Report every problem of the users file, with line numbers
 ///
-/// With --fix, what can be mended is mended first: lock and journal are made and given the users file's owner and mode, state
-/// brought into the fixed columns in which logins overwrite it, and wrong checksums (of lines edited by hand) made right; what
-/// a crash has left is finished, wiped and removed. Lines that can't be read are
-/// for you to correct: `otpgate edit`. Status 1 if a problem is left that refuses logins; warnings alone leave it at 0.
+/// An error refuses logins, some or all, or makes them unsafe; a warning works, but is likely to be a mistake. Status 1 if there
+/// is an error, 0 if there are none or warnings alone.
+///
+/// With --fix, what can be mended is mended first: lock and journal are made and given the users file's owner and mode, a
+/// byte order mark is taken out, state brought into the fixed columns in which logins overwrite it, and wrong checksums (of lines
+/// edited by hand) made right; what a crash has left is finished, wiped and removed. Who owns the users file, and lines that can't
+/// be read, are for you to correct, as the findings say.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Mend what can be mended, and say what was done
@@ -49,14 +53,21 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         return Err(failure);
     }
     let mut findings = owner::acting_as(&server, || check::access(file))?;
-    findings.extend(owner::acting(file, || {
+    findings.extend(tried_as_somebody_else(&server, &findings));
+    let read = owner::acting(file, || {
         let mut findings = check::all_lines(file)?.findings;
         findings.extend(check::repetitions(file)?);
         if arguments.for_mod_authn_otp {
             findings.extend(check::unknown_to_mod_authn_otp(file)?);
         }
         Ok(findings)
-    })?);
+    });
+    match read {
+        Ok(found) => findings.extend(found),
+        // It has been found before.
+        Err(failure) if findings.iter().any(|finding| finding.text == failure.to_string()) => {}
+        Err(failure) => return Err(failure),
+    }
     let is_grave = is_grave(&findings);
     if arguments.json {
         let object = json!({
@@ -79,6 +90,17 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         }
     }
     Ok(if is_grave { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Who isn't root has tried nobody's access but their own.
+fn tried_as_somebody_else(server: &Account, findings: &[Finding]) -> Option<Finding> {
+    let own = rustix::process::geteuid();
+    let is_own = own.is_root() || own.as_raw() == server.uid && !is_grave(findings);
+    (!is_own).then(|| Finding {
+        severity: Severity::Warning,
+        text: "access was tried as whoever runs this; run as root, `otpgate check` tries that of the server's user"
+            .to_owned(),
+    })
 }
 
 fn as_json(file: &Path, finding: &Finding) -> Value {
@@ -146,6 +168,9 @@ fn fix(file: &Path, done: &mut Vec<String>) -> Result<()> {
     }
     done.extend(tidied.removed.iter().map(|path| format!("removed {}", path.display())));
     let mended = owner::acting(file, || Ok(edit::mend(file, tokens::now())?))?;
+    if mended.is_mark_removed {
+        done.push(format!("{}: the byte order mark is gone", file.display()));
+    }
     for (count, what) in [(mended.slots, "got their fixed columns"), (mended.sums, "got a right checksum")] {
         if count > 0 {
             let lines = if count == 1 { "line" } else { "lines" };

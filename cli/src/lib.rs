@@ -159,6 +159,12 @@ impl fmt::Display for Failure {
 
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Failure {
+        // Here it isn't the server that is kept from it, but whoever runs this.
+        if fault.is_for_want_of_rights() && !rustix::process::geteuid().is_root() {
+            let Fault { operation, path, cause, .. } = &fault;
+            let remedy = "run this as root, or as a user who has the users file";
+            return Failure(format!("cannot {operation} {}: {cause}; {remedy}", path.display()));
+        }
         Failure(fault.to_string())
     }
 }

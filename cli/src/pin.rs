@@ -5,6 +5,7 @@ use std::io::{BufRead, IsTerminal, Read, Write};
 use argon2::{Argon2, PasswordHasher};
 use nix::sys::termios::{LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr};
 use otpgate::pin::HashedPin;
+use otpgate::users::mistakes;
 use zeroize::Zeroizing;
 
 use crate::{Failure, Result, fill_with_random};
@@ -21,6 +22,14 @@ pub struct Pin(Zeroizing<Vec<u8>>);
 impl Pin {
     /// From the terminal, twice and without echo, or else the first line of standard input.
     pub fn ask(user: &str) -> Result<Pin> {
+        let pin = Pin::asked_for(user)?;
+        if let Some(doubt) = mistakes::of_pin(&pin.0) {
+            eprintln!("otpgate: warning: {doubt}");
+        }
+        Ok(pin)
+    }
+
+    fn asked_for(user: &str) -> Result<Pin> {
         if !std::io::stdin().is_terminal() {
             return Pin::checked(read_line()?);
         }
@@ -41,6 +50,9 @@ impl Pin {
             text if text.iter().any(is_blank) => refuse("the PIN holds a blank"),
             text if text.iter().any(u8::is_ascii_control) => refuse("the PIN holds a control character"),
             text if text.len() > MAX => refuse("the PIN is longer than 255 bytes"),
+            text if mistakes::is_other_dash(text) => refuse(
+                "the PIN looks like - and is another character (for a token without one, say --no-pin)",
+            ),
             _ => Ok(Pin(text)),
         }
     }
@@ -186,7 +198,7 @@ mod tests {
 
     #[test]
     fn pins_that_would_mean_something_else_are_refused() {
-        for pin in ["", "-", "+", "$5$x", "1 2", "1\t2", "1\u{1}", &"9".repeat(256)] {
+        for pin in ["", "-", "+", "$5$x", "1 2", "1\t2", "1\u{1}", "–", "−", &"9".repeat(256)] {
             assert!(refusal(pin).is_some(), "{pin:?}");
         }
         for pin in ["1234", "--", "+1", "p$n", "pässe", &"9".repeat(255)] {

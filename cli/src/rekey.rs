@@ -8,8 +8,9 @@ use std::process::ExitCode;
 use data_encoding::HEXLOWER;
 use jiff::tz::TimeZone;
 use otpgate::log::Quoted;
+use otpgate::otp::Hash;
 use otpgate::secret::Secret;
-use otpgate::token::{State, Token};
+use otpgate::token::{Algorithm, State, Token};
 use otpgate::users::edit::{self, Change};
 use otpgate::users::{record, rewrite};
 use zeroize::Zeroizing;
@@ -44,9 +45,12 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let user = arguments.user.as_bytes();
     let issuer = add::issuer(arguments.issuer.as_deref())?;
     let key = match &arguments.key_file {
-        Some(path) => add::key_from_file(path)?,
+        Some(path) => add::key_from_file(path, Algorithm::Hotp(Hash::Sha1))?,
         None => add::random_key()?,
     };
+    if arguments.key_file.is_some() {
+        add::warn_of_shared_key(file, user, &key)?;
+    }
     let mut rekeyed: Option<(usize, Token)> = None;
     owner::acting(file, || {
         edit::change(file, |content| {

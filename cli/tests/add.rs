@@ -260,3 +260,52 @@ fn a_terminal_shows_the_address_in_black_on_white_whatever_its_colours() {
     let plain = on_a_terminal(&site, "bob", "1");
     assert!(plain.contains('█') && !plain.contains('\u{1b}'), "{plain}");
 }
+
+#[test]
+fn a_key_from_elsewhere_that_is_doubtful_is_warned_of_or_refused() {
+    let site = Site::ready();
+    let key = "e0f1d2c3b4a5968778695a4b3c2d1e0fffeeddcc";
+    let add = |user: &str, key: &str| site.run(&["add", user, "--no-pin", "-q", "--key-file", "-"], key);
+    add("alice", key).is(0);
+    let shared = add("bob", key);
+    shared.is(0);
+    assert!(shared.err.contains("that key is the key of \"alice\" in line 1, too"), "{}", shared.err);
+    let alike = add("carol", &"7".repeat(40));
+    alike.is(0);
+    assert!(alike.err.contains("all bytes of the key are alike"), "{}", alike.err);
+    add("dave", "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ")
+        .complains_of("looks like base 32: write `base32:` before it");
+    let rekeyed = site.run(&["rekey", "carol", "-q", "--key-file", "-"], key);
+    rekeyed.is(0);
+    assert!(rekeyed.err.contains("that key is the key of \"alice\""), "{}", rekeyed.err);
+    for secret in [key, "GEZDGNBV"] {
+        assert!(!shared.err.contains(secret) && !rekeyed.err.contains(secret));
+    }
+}
+
+#[test]
+fn a_doubtful_pin_is_warned_of_and_a_dash_of_another_kind_refused() {
+    let site = Site::ready();
+    let short = site.run(&["add", "alice", "-q"], "x1z\n");
+    short.is(0);
+    assert!(
+        short.err.contains("a PIN of fewer than 4 characters") && !short.err.contains("x1z"),
+        "{}",
+        short.err
+    );
+    site.run(&["add", "bob", "-q"], "–\n").complains_of("say --no-pin");
+    let fine = site.run(&["set-pin", "alice"], "x1zz\n");
+    fine.is(0);
+    assert_eq!(fine.err, "");
+}
+
+#[test]
+fn a_name_that_is_no_utf8_is_warned_of() {
+    use std::os::unix::ffi::OsStrExt;
+    let site = Site::ready();
+    let mut command = std::process::Command::new(common::PROGRAM);
+    command.args(["add", "--no-pin", "-q"]).arg(std::ffi::OsStr::from_bytes(b"jos\xe9"));
+    let ran = common::ran(command.env("OTPGATE_USERS_FILE", site.users()), "");
+    ran.is(0);
+    assert!(ran.err.contains("the name isn't UTF-8"), "{}", ran.err);
+}

@@ -245,7 +245,7 @@ fn pins_that_mean_something_else_are_refused() {
     };
     refuses(&site, &["set-pin", "carol"], "99\n", &motp("can't have a hashed PIN"));
     refuses(&site, &["set-pin", "carol", "--pin-external"], "", &motp("can't have an external PIN"));
-    does(&site, &["set-pin", "carol", "--plain-pin"], "99\n", "token 1 of \"carol\" has another PIN now\n");
+    does(&site, &["set-pin", "carol", "--plain-pin"], "9999\n", "token 1 of \"carol\" has another PIN now\n");
     does(&site, &["set-pin", "carol", "--no-pin"], "", "token 1 of \"carol\" has another PIN now\n");
     site.run(&["set-pin", "alice", "--plain-pin", "--no-pin"], "").is(2);
 }
@@ -253,7 +253,7 @@ fn pins_that_mean_something_else_are_refused() {
 #[test]
 fn set_pin_mends_a_line_whose_pin_was_its_only_fault() {
     let site = site("HOTP alice $5$x KEY\nHOTP bob - nokey\n");
-    does(&site, &["set-pin", "alice", "--plain-pin"], "99\n", "token 1 of \"alice\" has another PIN now\n");
+    does(&site, &["set-pin", "alice", "--plain-pin"], "9999\n", "token 1 of \"alice\" has another PIN now\n");
     let found = UsersFile::new(&site.users()).find(b"alice").unwrap();
     assert!(matches!(found.entry.lines[0].token.pin, Pin::Literal(_)));
     refuses(
@@ -681,7 +681,7 @@ fn check_fix_mends_what_it_can_and_says_so() {
 
 #[test]
 fn check_warns_of_repetitions_and_speaks_json() {
-    let site = site("HOTP alice - KEY\nHOTP Alice - OTHER\nHOTP alice 12 KEY\nHOTP/E/9 bob - nokey\n");
+    let site = site("HOTP alice - KEY\nHOTP Alice - OTHER\nHOTP alice 1234 KEY\nHOTP/E/9 bob - nokey\n");
     let own_name = own_name();
     let ran = site.run(&["check", "--json", "--as", &own_name], "");
     ran.is(1);
@@ -697,20 +697,27 @@ fn check_warns_of_repetitions_and_speaks_json() {
             ],
         })
     );
-    fs::write(site.users(), "HOTP alice - 00\n").unwrap();
+    fs::write(site.users(), format!("HOTP alice - {KEY}\n")).unwrap();
     let fine = json_of(&site.run(&["check", "--json", "--as", &own_name], ""));
     assert_eq!((&fine["ok"], &fine["findings"]), (&json!(true), &json!([])));
 }
 
 #[test]
 fn check_warns_of_what_mod_authn_otp_doesnt_know_if_asked() {
+    // A key of its own for each line.
+    let key = |number: u8| format!("{number:02x}{}", &KEY[2..]);
+    let long: String = (0..256).map(|byte| format!("{byte:02x}")).collect();
     let site = site(&format!(
-        "# {}\nHOTP alice 1234 KEY\nOFF:HOTP bob - 00\nHOTP-SHA256 carol - 00\n\
-         HOTP dora $5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5 00\nT eve - base32:gezdgnbv\nT eve - 00\n\
-         T fred - {}\nT george {} 00\n",
+        "# {}\nHOTP alice 1234 KEY\nOFF:HOTP bob - {}\nHOTP-SHA256 carol - {}\n\
+         HOTP dora $5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5 {}\n\
+         T eve - base32:gezdgnbvgy3tqojqgezdgnbvgy\nT eve - {}\nT fred - {long}\nT george {} {}\n",
         "x".repeat(2000),
-        "00".repeat(256),
-        "x".repeat(1000)
+        key(3),
+        key(4),
+        key(5),
+        key(7),
+        "x".repeat(1000),
+        key(9)
     ));
     let own_name = own_name();
     let file = site.users().display().to_string();

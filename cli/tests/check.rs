@@ -74,8 +74,8 @@ fn a_journal_that_is_none_is_an_error_and_is_left_alone() {
 #[test]
 fn an_index_that_is_none_is_a_warning() {
     let site = site();
-    let line = |number| format!("HOTP user{number:05} - {KEY}{:0<160}\n", "");
-    fs::write(site.users(), (0..6_000).map(line).collect::<String>()).unwrap();
+    let line = |number| format!("HOTP user{number:05} - {number:040x}{:0<160}\n", "");
+    fs::write(site.users(), (1..6_001).map(line).collect::<String>()).unwrap();
     check(&site, &["--fix"]).is(0);
     fs::write(beside(&site, ".index"), "something else").unwrap();
     finds(&site, 0, "warning: ", "users.index");
@@ -92,11 +92,15 @@ fn what_killed_processes_have_left_is_a_warning_and_goes() {
 }
 
 #[test]
-fn a_rewrite_that_was_cut_short_is_an_error_and_is_finished() {
+fn a_rewrite_that_was_cut_short_is_a_warning_since_the_next_login_finishes_it() {
     let site = site();
+    write_at(&beside(&site, ".journal"), 2048, b"REPLACES");
+    finds(&site, 0, "warning: ", "users.journal holds a rewrite of the users file that was cut short");
+    assert_eq!(site.login("alice", "secret7755224"), "granted-fresh");
+    assert!(check(&site, &[]).out.contains(": no problems,"));
+
     let before = site.content();
     write_at(&beside(&site, ".journal"), 2048, b"REPLACES");
-    finds(&site, 1, "error: ", "users.journal holds a rewrite of the users file that was cut short");
     fixes(&site, "a rewrite that was cut short is finished");
     assert_eq!(site.content(), before);
 }
@@ -159,7 +163,7 @@ fn keys_left_in_the_journal_are_a_warning_and_are_wiped() {
 fn more_than_a_hundred_lines_of_one_name_are_an_error_and_a_hundred_are_none() {
     let site = site();
     let lines = |count: usize| {
-        let lines: String = (0..count).map(|i| format!("HOTP crowd - 00{i:04x}\n")).collect();
+        let lines: String = (1..=count).map(|i| format!("HOTP crowd - {i:032x}\n")).collect();
         fs::write(site.users(), lines).unwrap();
     };
     lines(100);
@@ -168,4 +172,88 @@ fn more_than_a_hundred_lines_of_one_name_are_an_error_and_a_hundred_are_none() {
     assert!(ran.err.contains("has 100 lines already"), "{}", ran.err);
     lines(101);
     finds(&site, 1, "error: ", "line 1: the first of 101 lines of \"crowd\", more than 100");
+}
+
+/// A line of a users file, and what is said of it after its number.
+#[track_caller]
+fn says(lines: &[u8], status: i32, finding: &str) {
+    let site = site();
+    fs::write(site.users(), lines).unwrap();
+    let ran = check(&site, &[]);
+    ran.is(status);
+    let told: Vec<&str> = ran.out.lines().filter(|told| told.contains(finding)).collect();
+    assert_eq!(told.len(), 1, "{finding:?} once in {}", ran.out);
+    assert_eq!(ran.out.lines().count(), 1, "{}", ran.out);
+    for secret in ["secret7", KEY, "GEZDGNBVGY3TQOJQ", "x1z", "0102030405"] {
+        assert!(!ran.out.contains(secret), "{}", ran.out);
+    }
+}
+
+#[test]
+fn what_people_get_wrong_is_told_once_with_its_line_and_without_its_secret() {
+    let line =
+        |text: &str| format!("# a file\nHOTP bob secret7 {}\n{text}\n", "ab".repeat(20)).replace("KEY", KEY);
+    for (text, status, finding) in [
+        (
+            "HOTP alice secret7 GEZDGNBVGY3TQOJQ",
+            1,
+            "line 3: field 4 (key) is not 1 to 256 bytes in hexadecimal or base32:; it looks like base 32: write `base32:` before it",
+        ),
+        ("TOTP alice secret7 KEY", 1, "; write `HOTP/T30/6`"),
+        ("HOTP/T alice secret7 KEY", 1, "; write `HOTP/T30/6`"),
+        ("HOTP/30 alice secret7 KEY", 1, "; write `HOTP/T30/6`"),
+        ("hotp-sha-256 alice secret7 KEY", 1, "; write `HOTP-SHA256/E/6`"),
+        ("HOTP al:ice secret7 KEY", 1, "line 3: the name holds a colon"),
+        ("MOTP alice + KEY", 1, "line 3: a Mobile-OTP token can't have an external PIN"),
+        ("HOTP alice – KEY", 0, "line 3: the PIN looks like - and is another character"),
+        ("HOTP alice x1z KEY", 0, "line 3: a PIN of fewer than 4 characters"),
+        ("HOTP alice secret7 0102030405", 0, "line 3: a key of 40 bits can be guessed"),
+        ("HOTP alice secret7 00000000000000000000000000000000", 0, "line 3: all bytes of the key are alike"),
+        ("OFF:HOTP al:ice 1 0102030405", 0, ": no problems,"),
+        (
+            "HOTP/T30 bob secret7 KEY\nHOTP alice secret7 KEY\nHOTP carol secret7 KEY",
+            0,
+            "line 3: the key of \"bob\" is the key of \"alice\" in line 4, \"carol\" in line 5: ",
+        ),
+        ("HOTP/T30 bob secret7 KEY\nHOTP/E/8 bob secret7 KEY", 0, ": no problems,"),
+    ] {
+        // Of two things about that key, this is about the other.
+        let lines = line(text).replace(&"ab".repeat(20), "e0f1d2c3b4a5968778695a4b3c2d1e0fffeeddcc");
+        says(lines.as_bytes(), status, finding);
+    }
+    says(format!("HOTP jos\u{e9} secret7 {KEY}\n").as_bytes(), 0, ": no problems,");
+    says(&[b"HOTP jos\xe9 secret7 ", KEY.as_bytes(), b"\n"].concat(), 0, "line 1: the name isn't UTF-8");
+}
+
+#[test]
+fn a_byte_order_mark_is_named_and_goes() {
+    let site = site();
+    for (begin, status) in [
+        (format!("HOTP alice secret7 {KEY}"), 1),
+        ("#@ limits max_failures=5".into(), 1),
+        ("# mine".into(), 0),
+    ] {
+        fs::write(site.users(), format!("\u{feff}{begin}\nHOTP bob - {}\n", "0f".repeat(19) + "aa")).unwrap();
+        let severity = if status == 1 { "error: " } else { "warning: " };
+        finds(&site, status, severity, "line 1: the file begins with a byte order mark");
+        fixes(&site, "the byte order mark is gone");
+        assert!(site.content().starts_with(&begin[..6]), "{}", site.content());
+    }
+}
+
+#[test]
+fn the_servers_test_tells_of_errors_even_behind_many_warnings() {
+    use otpgate::users::check::{Severity, lines};
+    let site = site();
+    let weak: String = (0..50).map(|i| format!("HOTP user{i} - {i:010x}\n")).collect();
+    fs::write(site.users(), format!("{weak}HOTP alice - zz\n")).unwrap();
+    let findings = lines(&site.users()).unwrap().findings;
+    assert_eq!(findings.len(), 22, "20 warnings, the error, and how many more");
+    assert!(findings.iter().any(|it| it.severity == Severity::Error && it.text.contains("line 51: ")));
+    let last = findings.last().unwrap();
+    assert!(
+        last.severity == Severity::Warning && last.text.contains("30 more findings about lines"),
+        "{}",
+        last.text
+    );
 }

@@ -249,7 +249,7 @@ fn a_missing_file_is_named_with_what_to_do() {
 fn check_tells_every_problem_with_its_line() {
     let site = Site::ready();
     let broken = "HOTP/X alice - 00\n".repeat(30);
-    fs::write(site.users(), format!("# fine\nHOTP bob - 00\n{broken}")).unwrap();
+    fs::write(site.users(), format!("# fine\nHOTP bob - {:040x}\n{broken}", 7)).unwrap();
     let ran = site.run(&["check", "--as", &own_name()], "");
     ran.is(1);
     for number in 3..=32 {

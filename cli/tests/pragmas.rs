@@ -41,7 +41,7 @@ fn a_new_file_allows_nothing_and_says_so() {
 #[test]
 fn check_tells_of_names_that_others_may_have_though_they_are_twins() {
     let site = site(
-        "#@ apart Jos%C3%A9\nHOTP jose - KEY\n#@ apart jose\n#@ apart nobody\nHOTP JOSE - 01\nHOTP Jose - 02\nHOTP Jose - 03\n",
+        "#@ apart Jos%C3%A9\nHOTP jose - KEY\n#@ apart jose\n#@ apart nobody\nHOTP JOSE - 01KEY\nHOTP Jose - 02KEY\nHOTP Jose - 03KEY\n",
     );
     let ran = site.run(&["check", "--as", &own_name()], "");
     ran.is(0);

@@ -59,6 +59,30 @@ pub fn file_uid() -> u32 {
     uid as u32
 }
 
+/// The calling thread's groups for access to files.
+pub fn file_groups() -> Vec<u32> {
+    // SAFETY: as in `file_uid`.
+    let gid = unsafe { libc::setfsgid(libc::gid_t::MAX) };
+    let further = rustix::process::getgroups().unwrap_or_default();
+    further.into_iter().map(Gid::as_raw).chain([gid as u32]).collect()
+}
+
+/// A user's name by the system's user file, or the number.
+pub fn user_name(uid: u32) -> String {
+    name_in("/etc/passwd", uid)
+}
+
+/// A group's name by the system's group file, or the number.
+pub fn group_name(gid: u32) -> String {
+    name_in("/etc/group", gid)
+}
+
+fn name_in(file: &str, number: u32) -> String {
+    let number = number.to_string();
+    let entry = entries(file).find(|entry| entry.get(2) == Some(&number));
+    entry.and_then(|entry| entry.into_iter().next()).unwrap_or(number)
+}
+
 /// The users of a group by the system's user and group files.
 pub fn members_of(gid: u32) -> Vec<u32> {
     let gid = gid.to_string();

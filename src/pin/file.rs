@@ -130,12 +130,11 @@ fn stamp(file: &File, path: &Path) -> Result<Stamp, Fault> {
 pub fn fault(operation: &'static str, path: &Path, cause: io::Error) -> Fault {
     let kind = cause.kind();
     let fault = Fault::new(operation, path, cause);
-    let remedy = match kind {
+    match kind {
         io::ErrorKind::NotFound => {
-            "make it with `htpasswd -c -B`, or correct the path in the server's configuration"
+            fault.or("make it with `htpasswd -c -B`, or correct the path in the server's configuration")
         }
-        io::ErrorKind::PermissionDenied => "let the server's user read it",
-        _ => fault.remedy,
-    };
-    Fault { remedy, ..fault }
+        io::ErrorKind::PermissionDenied => fault.or("let the server's user read it"),
+        _ => fault,
+    }
 }

@@ -137,6 +137,30 @@ impl Access {
         }
     }
 
+    /// Whether somebody has all of these rights, as acl(5) has it. Root has them all.
+    pub(super) fn allows(&self, uid: u32, groups: &[u32], wanted: u32) -> bool {
+        let has = |rights: u32| rights & wanted == wanted;
+        if uid == 0 {
+            return true;
+        }
+        if uid == self.uid {
+            return has(self.mode >> 6);
+        }
+        if let Some(rights) = self.named(Who::User(uid)) {
+            return has(rights);
+        }
+        let named = self.named.iter().filter_map(|&(who, rights)| match who {
+            Who::Group(gid) => Some((gid, rights)),
+            _ => None,
+        });
+        let mut of_groups =
+            named.chain([(self.gid, self.group)]).filter(|(gid, _)| groups.contains(gid)).peekable();
+        match of_groups.peek() {
+            Some(_) => of_groups.any(|(_, rights)| has(rights)),
+            None => has(self.mode),
+        }
+    }
+
     /// What this file gives to anybody who doesn't have it on `users`, its owner aside.
     pub(super) fn beyond(&self, users: &Access) -> Beyond {
         let groups = self.group & !users.rights_of(Who::Group(self.gid));

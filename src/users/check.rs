@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, Metadata};
+use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
@@ -15,9 +17,11 @@ use super::companion::{self, Inspected, can_create_beside};
 use super::fault::Fault;
 use super::journal::{self, Safety};
 use super::lock::{self, Paths};
+use super::mistakes::{self, BYTE_ORDER_MARK, NameError};
 use super::pragma::{self, Pragma};
+use super::record::{self, RecordError};
 use super::shared_index::{self, SHARED_FROM};
-use super::{index, leftovers, line, name, record};
+use super::{index, leftovers, line, name, obstacle};
 use crate::files::named;
 use crate::files::open::{Link, Refusal, To, open};
 use crate::log::Quoted;
@@ -25,14 +29,15 @@ use crate::otp::Hash;
 use crate::pin::entry::{Entry, EntryError};
 use crate::pin::file as pin_file;
 use crate::policy::Limits;
+use crate::secret::Secret;
 use crate::token::{Algorithm, LINES_MAX, Pin, Token};
 
 /// How grave a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
-    /// Logins will be refused.
+    /// Logins are refused, or somebody could get in who shouldn't: some of them, or all.
     Error,
-    /// Likely to be a mistake.
+    /// Logins work, but something is likely to be a mistake, costs more than it has to, or weakens them.
     Warning,
 }
 
@@ -73,6 +78,7 @@ pub fn access(configured: &Path) -> Vec<Finding> {
         return vec![error(fault.to_string())];
     }
     let path = &paths.resolved;
+    let (mut given_with_it, mut kept_from) = (Vec::new(), None);
     match open(path, To::Write, Link::Refuse) {
         Ok(file) => match file.metadata() {
             Ok(metadata) => {
@@ -85,7 +91,20 @@ pub fn access(configured: &Path) -> Vec<Finding> {
         Err(refusal @ (Refusal::NotRegular(_) | Refusal::TooLarge)) => {
             return vec![error(refusal.into_fault(path).to_string())];
         }
-        Err(refusal) => findings.push(error(refusal.into_fault(path).to_string())),
+        Err(refusal) => {
+            let fault = refusal.into_fault(path);
+            if fault.is_for_want_of_rights() {
+                // Those beside it that are like it are given with it.
+                let companions = paths.companions().into_iter().map(|(path, _)| path);
+                let (alike, _): (Vec<_>, Vec<_>) =
+                    companions.partition(|companion| obstacle::are_alike(companion, path));
+                findings.push(error(fault.also_of(&alike).to_string()));
+                given_with_it = alike;
+            } else {
+                findings.push(error(fault.to_string()));
+                kept_from = Some(fault);
+            }
+        }
     }
     let users = match Access::at(path) {
         Ok(users) => users,
@@ -98,19 +117,29 @@ pub fn access(configured: &Path) -> Vec<Finding> {
         findings.extend(index_access(&paths.index(), &users));
     }
     for lock in paths.lock_files() {
-        findings.extend(companion_access(&lock, &users));
+        if !given_with_it.contains(&lock) {
+            findings.extend(companion_access(&lock, &users, kept_from.as_ref()));
+        }
         if let Ok(file) = open(&lock, To::Write, Link::Refuse)
             && let Some(cause) = lock::cannot_be_locked(&file)
         {
             let remedy = "put the users file on a file system that has locks";
-            findings.push(error(Fault { remedy, ..Fault::new("lock", &lock, cause) }.to_string()));
+            findings.push(error(Fault::new("lock", &lock, cause).or(remedy).to_string()));
         }
     }
-    findings.extend(companion_access(&paths.journal(), &users));
+    if !given_with_it.contains(&paths.journal()) {
+        findings.extend(companion_access(&paths.journal(), &users, kept_from.as_ref()));
+    }
     findings.extend(journal_content(&paths.journal()));
-    for left in leftovers::find(&paths) {
+    findings.extend(tries_access(&paths.throttle(), &users));
+    for left in leftovers::find(&paths).iter().filter(|left| !leftovers::may_be_in_use(&paths, left)) {
+        let remedy = if leftovers::can_be_removed(left, &users) {
+            "`otpgate check --fix` removes it".to_owned()
+        } else {
+            format!("look at it, and remove it (`shred -u {}`)", obstacle::in_shell(left))
+        };
         findings.push(warning(format!(
-            "{} was left by a process that was killed, and may hold PINs and keys; `otpgate check --fix` removes it",
+            "{} was left by a process that was killed, and may hold PINs and keys; {remedy}",
             left.display()
         )));
     }
@@ -153,8 +182,8 @@ fn journal_content(path: &Path) -> Option<Finding> {
         )));
     }
     if inspected.is_pending {
-        return Some(error(format!(
-            "{path} holds a rewrite of the users file that was cut short: `otpgate check --fix` finishes it"
+        return Some(warning(format!(
+            "{path} holds a rewrite of the users file that was cut short: the next login finishes it, or `otpgate check --fix`"
         )));
     }
     inspected.has_remains.then(|| {
@@ -164,18 +193,24 @@ fn journal_content(path: &Path) -> Option<Finding> {
     })
 }
 
-/// A lock or journal file must be there and usable, or the server must be able to make it.
-fn companion_access(path: &Path, users: &Access) -> Option<Finding> {
+/// A lock or journal file must be there and usable, or the server must be able to make it. What keeps the server from the
+/// users file, too, has been told.
+fn companion_access(path: &Path, users: &Access, told: Option<&Fault>) -> Option<Finding> {
     let shown = path.display();
+    let unmade = companion::try_to_create_beside(path);
     match companion::inspect(path, users) {
+        Err(fault) if told.is_some_and(|told| told.is_alike(&fault)) => None,
         Err(fault) => Some(error(fault.to_string())),
         Ok(Inspected::Right) => None,
         Ok(Inspected::TooWide(mode)) => Some(warning(format!(
             "{shown} has mode {mode:04o} and could be used by others than the users file; the next login narrows it, or `otpgate check --fix`"
         ))),
-        Ok(Inspected::Missing) if !can_create_beside(path) => Some(warning(format!(
-            "{shown} is not there and the server's user can't make it, the directory is not writable: logins are refused until `otpgate init` has made it"
-        ))),
+        // Every login takes the lock and writes to the journal.
+        Ok(Inspected::Missing) if unmade.is_err() => unmade.err().map(|Fault { cause, remedy, .. }| {
+            error(format!(
+                "{shown} is not there, and logins are refused until it is: the server's user can't make it: {cause}; {remedy}"
+            ))
+        }),
         Ok(Inspected::Missing) if !companion::can_be_made_right(path, users) => Some(warning(format!(
             "{shown} is not there, and one that the server's user makes can't be told from a stranger's by others who use the users file, since strangers may write the directory: make it with `otpgate init` as root"
         ))),
@@ -204,19 +239,36 @@ fn index_access(path: &Path, users: &Access) -> Option<Finding> {
     })
 }
 
+/// Without a place where wrong tries are counted for all, each process counts for itself.
+fn tries_access(path: &Path, users: &Access) -> Option<Finding> {
+    let usable = match companion::inspect(path, users) {
+        Ok(Inspected::Right | Inspected::TooWide(_)) => true,
+        Ok(Inspected::Missing) => can_create_beside(path),
+        Err(_) => false,
+    };
+    (!usable).then(|| {
+        warning(format!(
+            "the server's user can't make or use {}: each server process counts wrong PINs and codes for itself; `otpgate init` makes the file",
+            path.display()
+        ))
+    })
+}
+
 /// `power`: what somebody could do who may write it.
 fn mode(path: &Path, metadata: &Metadata, power: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     if metadata.mode() & 0o002 != 0 {
         findings.push(error(format!(
-            "{} is writable by everybody, who could {power}; `chmod o-w` it",
-            path.display()
+            "{} is writable by everybody, who could {power}; `chmod o-w {}`",
+            path.display(),
+            obstacle::in_shell(path)
         )));
     }
     if metadata.mode() & 0o004 != 0 {
         findings.push(warning(format!(
-            "{} is readable by everybody, with the secrets in it; `chmod o-r` it",
-            path.display()
+            "{} is readable by everybody, with the secrets in it; `chmod o-r {}`",
+            path.display(),
+            obstacle::in_shell(path)
         )));
     }
     findings
@@ -263,52 +315,230 @@ fn first_findings(configured: &Path, max: usize) -> Result<Lines, Fault> {
         first_without_plain_pin: None,
         limits: Limits::default(),
     };
+    let mut told = Told::new(configured, max);
+    let mut keys = Keys::default();
     let mut number = 0;
-    let mut more = 0u64;
     let zone = TimeZone::UTC;
     let read = index::for_each_line(&file, |_, line| {
         number += 1;
-        if line::is_ignored(line) && !pragma::is_pragma(line) {
+        let line = match line.strip_prefix(BYTE_ORDER_MARK) {
+            Some(rest) if number == 1 => {
+                told.byte_order_mark(rest);
+                rest
+            }
+            _ => line,
+        };
+        if pragma::is_pragma(line) {
+            lines.limits = pragma::limits_with(lines.limits, line).unwrap_or(lines.limits);
+            told.extend(of_pragma(line, &format!("{} line {number}", configured.display())), number);
             return;
         }
-        let finding = match record::parse_one_of_many(line, &zone) {
-            _ if pragma::is_pragma(line) => {
-                lines.limits = pragma::limits_with(lines.limits, line).unwrap_or(lines.limits);
-                of_pragma(line, &format!("{} line {number}", configured.display()))
-            }
-            Err(reason) => Some(error(format!("{} line {number}: {reason}", configured.display()))),
-            Ok(record) => match (record.token.algorithm, record.token.pin) {
-                (Algorithm::Hotp(_), Pin::Hashed(_)) => {
-                    lines.first_without_plain_pin.get_or_insert(number);
-                    None
-                }
-                (Algorithm::Motp, Pin::External) => Some(warning(format!(
-                    "{} line {number}: a Mobile-OTP token can't have an external PIN (+): its user is refused",
-                    configured.display()
-                ))),
-                (_, Pin::External) => {
-                    lines.first_without_plain_pin.get_or_insert(number);
-                    let user = line[record.layout.head[1].clone()].to_vec();
-                    lines.external_pins.push(ExternalPin { number, user });
-                    None
-                }
-                _ => None,
-            },
+        if line::is_ignored(line) {
+            return;
+        }
+        let record = match record::parse_one_of_many(line, &zone) {
+            Ok(record) => record,
+            Err(reason) => return told.error(number, &format!("{reason}{}", meant(line, reason))),
         };
-        match finding {
-            Some(finding) if lines.findings.len() < max => lines.findings.push(finding),
-            Some(_) => more += 1,
-            None => {}
+        let (token, user) = (&record.token, &line[record.layout.head[1].clone()]);
+        keys.add(token.key.expose());
+        match (token.algorithm, &token.pin) {
+            (Algorithm::Hotp(_), Pin::Hashed(_)) => {
+                lines.first_without_plain_pin.get_or_insert(number);
+            }
+            (Algorithm::Motp, Pin::External) => told.error(
+                number,
+                "a Mobile-OTP token can't have an external PIN (+): its user is refused; replace it by the PIN",
+            ),
+            (_, Pin::External) => {
+                lines.first_without_plain_pin.get_or_insert(number);
+                lines.external_pins.push(ExternalPin { number, user: user.to_vec() });
+            }
+            _ => {}
+        }
+        if !token.disabled {
+            told.doubts(number, user, token);
         }
     });
     read.map_err(|cause| Fault::new("read", configured, cause))?;
-    if more > 0 {
-        lines.findings.push(error(format!(
-            "{}: {more} more lines with findings; see `otpgate check`",
-            configured.display()
-        )));
-    }
+    keys.tell_shared(&file, &mut told).map_err(|cause| Fault::new("read", configured, cause))?;
+    lines.findings = told.into_findings();
     Ok(lines)
+}
+
+/// How a line that can't be read is to be written, if that can be guessed.
+fn meant(line: &[u8], reason: RecordError) -> String {
+    let mut words = line::words(line).map(|word| &line[word]);
+    let meant = match reason {
+        RecordError::Type => words.next().and_then(mistakes::type_meant),
+        RecordError::Key => {
+            let is_base32 = words.nth(3).is_some_and(mistakes::is_base32_without_its_prefix);
+            return if is_base32 { "; it looks like base 32: write `base32:` before it" } else { "" }
+                .to_owned();
+        }
+        _ => None,
+    };
+    meant.map_or(String::new(), |meant| format!("; write `{meant}`"))
+}
+
+/// Findings about lines: the first errors, and the first warnings.
+struct Told<'a> {
+    file: &'a Path,
+    max: usize,
+    errors: Vec<(u64, Finding)>,
+    warnings: Vec<(u64, Finding)>,
+    /// Further ones.
+    more: [usize; 2],
+}
+
+impl<'a> Told<'a> {
+    fn new(file: &'a Path, max: usize) -> Told<'a> {
+        Told { file, max, errors: Vec::new(), warnings: Vec::new(), more: [0; 2] }
+    }
+
+    /// A finding that names its line.
+    fn extend(&mut self, finding: Option<Finding>, number: u64) {
+        let Some(finding) = finding else { return };
+        let (told, more) = match finding.severity {
+            Severity::Error => (&mut self.errors, &mut self.more[0]),
+            Severity::Warning => (&mut self.warnings, &mut self.more[1]),
+        };
+        if told.len() < self.max { told.push((number, finding)) } else { *more += 1 }
+    }
+
+    fn error(&mut self, number: u64, text: &str) {
+        self.extend(Some(error(format!("{} line {number}: {text}", self.file.display()))), number);
+    }
+
+    fn warning(&mut self, number: u64, text: &str) {
+        self.extend(Some(warning(format!("{} line {number}: {text}", self.file.display()))), number);
+    }
+
+    fn byte_order_mark(&mut self, rest: &[u8]) {
+        let what = "the file begins with a byte order mark, which belongs to no field";
+        let remedy = "`otpgate check --fix` takes it out; save as UTF-8 without it";
+        if pragma::is_pragma(rest) {
+            self.error(1, &format!("{what}: the line has no effect; {remedy}"));
+        } else if line::is_ignored(rest) {
+            self.warning(1, &format!("{what}; {remedy}"));
+        } else {
+            self.error(1, &format!("{what}: the line can't be read; {remedy}"));
+        }
+    }
+
+    /// What is hardly meant, though it can be read.
+    fn doubts(&mut self, number: u64, user: &[u8], token: &Token) {
+        match mistakes::of_name(user) {
+            Some(fault @ NameError::Colon) => {
+                self.error(number, &format!("{}; `otpgate rename` it", fault.as_str()));
+            }
+            Some(fault @ NameError::NotUtf8) => {
+                self.warning(number, &format!("{}; `otpgate rename` it", fault.as_str()));
+            }
+            None => {}
+        }
+        if let Pin::Literal(pin) = &token.pin
+            && let Some(doubt) = mistakes::of_pin(pin.expose())
+        {
+            let plain = if token.algorithm == Algorithm::Motp { " --plain-pin" } else { "" };
+            self.warning(number, &format!("{doubt}; `otpgate set-pin {}{plain}`", Quoted(user)));
+        }
+        if let Some(doubt) = mistakes::of_key(token.key.expose(), token.algorithm) {
+            self.warning(number, &format!("{doubt}; `otpgate rekey {}`", Quoted(user)));
+        }
+    }
+
+    /// In the order of the file.
+    fn into_findings(mut self) -> Vec<Finding> {
+        let mut all = self.errors;
+        all.append(&mut self.warnings);
+        all.sort_by_key(|(number, _)| *number);
+        let mut findings: Vec<Finding> = all.into_iter().map(|(_, finding)| finding).collect();
+        let more: usize = self.more.iter().sum();
+        if more > 0 {
+            let text =
+                format!("{}: {more} more findings about lines; see `otpgate check`", self.file.display());
+            findings.push(if self.more[0] > 0 { error(text) } else { warning(text) });
+        }
+        findings
+    }
+}
+
+/// Which keys stand in several lines. Of each its keyed hash is kept: a file has a million.
+#[derive(Default)]
+struct Keys {
+    random: RandomState,
+    hashes: Vec<u64>,
+}
+
+/// A key that has been seen before.
+struct SharedKey {
+    key: Secret,
+    first: (Vec<u8>, u64),
+    /// Other names, and where each stands first.
+    others: Vec<(Vec<u8>, u64)>,
+    more: usize,
+}
+
+impl Keys {
+    fn add(&mut self, key: &[u8]) {
+        self.hashes.push(self.random.hash_one(key));
+    }
+
+    /// Tells of keys under several names: whoever has one of these tokens has them all.
+    fn tell_shared(mut self, file: &File, told: &mut Told<'_>) -> io::Result<()> {
+        self.hashes.sort_unstable();
+        let repeated: HashSet<u64> =
+            self.hashes.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+        if repeated.is_empty() {
+            return Ok(());
+        }
+        let mut shared: HashMap<u64, Vec<SharedKey>> = HashMap::new();
+        let mut number = 0;
+        index::for_each_line(file, |_, line| {
+            number += 1;
+            if line::is_ignored(line) {
+                return;
+            }
+            let Ok(record) = record::parse_one_of_many(line, &TimeZone::UTC) else { return };
+            let (key, user) = (record.token.key, &line[record.layout.head[1].clone()]);
+            let hash = self.random.hash_one(key.expose());
+            if !repeated.contains(&hash) {
+                return;
+            }
+            let known = shared.entry(hash).or_default();
+            let Some(known) = known.iter_mut().find(|known| known.key == key) else {
+                known.push(SharedKey { key, first: (user.to_vec(), number), others: Vec::new(), more: 0 });
+                return;
+            };
+            if known.first.0 == user || known.others.iter().any(|(other, _)| other == user) {
+                return;
+            }
+            if known.others.len() < SPELLINGS_MAX {
+                known.others.push((user.to_vec(), number));
+            } else {
+                known.more += 1;
+            }
+        })?;
+        let mut shared: Vec<SharedKey> = shared.into_values().flatten().collect();
+        shared.sort_by_key(|shared| shared.first.1);
+        for SharedKey { first: (user, number), others, more, .. } in shared {
+            let Some((last, _)) = others.last() else { continue };
+            let names: Vec<String> =
+                others.iter().map(|(other, line)| format!("{} in line {line}", Quoted(other))).collect();
+            let more = if more > 0 { format!(" and {more} more lines") } else { String::new() };
+            told.warning(
+                number,
+                &format!(
+                    "the key of {} is the key of {}{more}: whoever has one token has all of them; `otpgate rekey {}`",
+                    Quoted(&user),
+                    names.join(", "),
+                    Quoted(last)
+                ),
+            );
+        }
+        Ok(())
+    }
 }
 
 /// What is wrong with a line for us alone.

@@ -20,7 +20,7 @@ use super::access::{Access, LIST};
 use super::fault::Fault;
 use super::leftovers;
 use super::lock::with_suffix;
-use crate::ffi::identity::file_uid;
+use crate::ffi::identity::{file_groups, file_uid};
 use crate::files::open::{self, Link, Refusal, To};
 
 /// While another process makes or replaces one, it has two names or none for a moment.
@@ -267,7 +267,11 @@ fn holds(file: &File, content: Content) -> io::Result<bool> {
 fn refused(refusal: Refusal, path: &Path) -> Fault {
     let is_of_no_use = matches!(refusal, Refusal::NotRegular(_) | Refusal::TooLarge);
     let fault = refusal.into_fault(path);
-    if is_of_no_use { Fault { remedy: "remove it, then run `otpgate init`", ..fault } } else { fault }
+    if is_of_no_use {
+        return fault.with_remedy("remove it, then run `otpgate init`");
+    }
+    // They follow the users file.
+    if fault.is_for_want_of_rights() { fault.or(WIDE_REMEDY) } else { fault }
 }
 
 fn open_for_update(path: &Path) -> Result<File, Refusal> {
@@ -327,12 +331,7 @@ fn is_owned_by_one_of_us(access: &Access, users: &Access, directory: impl Fn() -
 /// Ourselves, whose groups the system knows.
 fn can_write_users(uid: u32, users: &Access) -> bool {
     users.may_be_written_by(super::access::Who::User(uid))
-        || groups_of_this_thread().any(|gid| users.may_be_written_by(super::access::Who::Group(gid)))
-}
-
-fn groups_of_this_thread() -> impl Iterator<Item = u32> {
-    let own = rustix::process::getegid();
-    rustix::process::getgroups().unwrap_or_default().into_iter().chain([own]).map(Gid::as_raw)
+        || file_groups().into_iter().any(|gid| users.may_be_written_by(super::access::Who::Group(gid)))
 }
 
 /// The directory in which a path's last name is.
@@ -342,9 +341,15 @@ pub fn directory_of(path: &Path) -> &Path {
 
 /// Whether this user can make a file there.
 pub(super) fn can_create_beside(path: &Path) -> bool {
+    try_to_create_beside(path).is_ok()
+}
+
+/// What would become of it if this user made a file there.
+pub(super) fn try_to_create_beside(path: &Path) -> Result<(), Fault> {
     // EACCESS: with the identity for files, not the process's own.
     let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-    rustix::fs::accessat(CWD, directory_of(path), access, AtFlags::EACCESS).is_ok()
+    rustix::fs::accessat(CWD, directory_of(path), access, AtFlags::EACCESS)
+        .map_err(|error| Fault::new("create", path, error).or(MAKE_REMEDY))
 }
 
 /// Whether one that this user makes would be taken for ours by everybody who has the users file.
@@ -435,7 +440,7 @@ fn make(path: &Path, users: &Access) -> io::Result<(PathBuf, File)> {
 
 /// Under a temporary name first, so that nobody meets it with the wrong rights.
 fn create(path: &Path, users: &Access) -> Result<(), Fault> {
-    let fault = |error: io::Error| Fault { remedy: MAKE_REMEDY, ..Fault::new("create", path, error) };
+    let fault = |error: io::Error| Fault::new("create", path, error).or(MAKE_REMEDY);
     let (temporary, _) = make(path, users).map_err(fault)?;
     let named = name(&temporary, path);
     let _ = rustix::fs::unlink(&temporary);

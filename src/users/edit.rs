@@ -11,6 +11,7 @@ use super::fault::Fault;
 use super::journal::{self, Journal};
 use super::leftovers;
 use super::lock::{Locked, Paths};
+use super::mistakes::BYTE_ORDER_MARK;
 use super::pragma::{self, PragmaError};
 use super::record::{self, Record, RecordError};
 use super::rewrite::{self, HeadError};
@@ -20,6 +21,7 @@ use super::{index, line, name};
 use crate::files::named;
 use crate::files::open::{Link, To, open};
 use crate::policy::{Limits, Server, Settings};
+use crate::secret::Secret;
 use crate::token::Line;
 use crate::{UnixTime, decide};
 
@@ -179,6 +181,21 @@ pub fn first_twin_of(file: &File, user: &[u8]) -> std::io::Result<Option<(Vec<u8
     Ok(first)
 }
 
+/// The first other name under which this key is listed, and the number of its line.
+pub fn first_with_key(file: &File, key: &Secret, user: &[u8]) -> std::io::Result<Option<(Vec<u8>, u64)>> {
+    let (mut number, mut first) = (0, None);
+    index::for_each_line(file, |_, line| {
+        number += 1;
+        if first.is_none()
+            && let Some(listed) = line::user_of(line).filter(|&listed| listed != user)
+            && record::parse_one_of_many(line, &TimeZone::UTC).is_ok_and(|record| record.token.key == *key)
+        {
+            first = Some((listed.to_vec(), number));
+        }
+    })?;
+    Ok(first)
+}
+
 /// Runs `work` on the content, alone among all who use the lock; what it returns becomes the content, durably:
 /// when this returns, no crash can undo it, and a crash before leaves the file as it was. With `None` nothing
 /// changes.
@@ -246,18 +263,24 @@ pub struct Mended {
     pub slots: u64,
     /// Whose checksum was wrong.
     pub sums: u64,
+    /// The byte order mark before the first is gone.
+    pub is_mark_removed: bool,
 }
 
-/// Gives a slot and a right checksum to every readable line that lacks one. What only the visible fields say is made
+/// Takes out a byte order mark, and gives a slot and a right checksum to every readable line that lacks one. What only the visible fields say is made
 /// exact as logins do it, so that no code becomes good again by it.
 pub fn mend(configured: &Path, now: UnixTime) -> Result<Mended, Fault> {
     let (zone, policy) = (TimeZone::system(), Settings::default().policy(Server::Apache));
     let mut mended = Mended::default();
     change(configured, |content| {
         Ok::<_, Fault>(Some(content.with(|line| {
-            let Record { token, state, layout } = line.record(&zone)?.ok()?;
+            let marked = (line.number == 1).then(|| line.text.strip_prefix(BYTE_ORDER_MARK)).flatten();
+            mended.is_mark_removed |= marked.is_some();
+            let line = ContentLine { text: marked.unwrap_or(line.text), ..*line };
+            let unchanged = || marked.map(|text| Change::Replace(Zeroizing::new(text.to_vec())));
+            let Some(Ok(Record { token, state, layout })) = line.record(&zone) else { return unchanged() };
             match layout.slot {
-                Some(_) if state.intact => return None,
+                Some(_) if state.intact => return unchanged(),
                 Some(_) => mended.sums += 1,
                 None => mended.slots += 1,
             }

@@ -13,6 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use super::access::Access;
 use super::companion;
 use super::lock::{Paths, with_suffix};
+use crate::files::open::{Link, To, open};
 
 /// A companion is made under a temporary name without the lock: one as young as this may be in use.
 const MAY_BE_IN_USE: Duration = Duration::from_secs(60);
@@ -77,6 +78,20 @@ pub(super) fn remove_other_name(companion: &Path, metadata: &std::fs::Metadata) 
             let _ = rustix::fs::unlink(entry.path());
         }
     }
+}
+
+/// Whether somebody may just be making it.
+pub(super) fn may_be_in_use(paths: &Paths, path: &Path) -> bool {
+    let (Some(name), Some(entry)) = (paths.resolved.file_name(), path.file_name()) else { return false };
+    matches!(kind_of(entry.as_bytes(), name.as_bytes()), Some(Kind::Companion))
+        && path.symlink_metadata().is_ok_and(|metadata| !is_old(&metadata))
+}
+
+/// Whether [`remove`] removes it, as this user.
+pub(super) fn can_be_removed(path: &Path, users: &Access) -> bool {
+    companion::can_create_beside(path)
+        && open(path, To::Write, Link::Refuse)
+            .is_ok_and(|file| companion::was_left_by_one_of_us(&file, path, users))
 }
 
 /// Wipes and removes them. Under the lock.

@@ -20,6 +20,8 @@
 //! - [`tries`]: where wrong PINs and codes are counted.
 //! - [`mod@file`]: all of these together: the store behind [`crate::gate`].
 //! - [`edit`]: what people change: fields 1 to 4, lines, the whole content.
+//! - [`fault`] and `obstacle`: what goes wrong with the files, and why.
+//! - [`mistakes`]: what people get wrong in fields 1 to 4.
 //! - [`check`]: what a configuration test says about a file.
 
 pub mod access;
@@ -35,7 +37,9 @@ mod limits;
 pub mod line;
 pub mod localtime;
 pub mod lock;
+pub mod mistakes;
 pub mod name;
+mod obstacle;
 pub mod open_files;
 pub mod pragma;
 mod progress;

@@ -196,6 +196,16 @@ fn parse_type(field: &[u8]) -> Option<(Algorithm, MovingFactor, Digits, bool)> {
     parts.next().is_none().then_some((algorithm, factor, digits, disabled))
 }
 
+/// Whether it is a field 1.
+pub(super) fn is_type(field: &[u8]) -> bool {
+    parse_type(field).is_some()
+}
+
+/// Whether it is a field 4.
+pub(super) fn is_key(field: &[u8]) -> bool {
+    parse_key(field).is_some()
+}
+
 fn parse_pin(field: &[u8]) -> Result<Pin, RecordError> {
     Ok(match field {
         b"-" => Pin::None,

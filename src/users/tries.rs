@@ -107,7 +107,7 @@ fn open_anew(users: &Path, path: &Path) -> Result<File, Fault> {
 }
 
 fn fault(operation: &'static str, path: &Path, error: io::Error) -> Fault {
-    Fault { remedy: REMEDY, ..Fault::new(operation, path, error) }
+    Fault::new(operation, path, error).or(REMEDY)
 }
 
 fn held(path: &Path) -> Fault {

@@ -37,7 +37,14 @@ fn succeeds(command: &mut Command) -> Output {
 /// A compiler that finds the header and the C files here.
 fn compile(compiler: &[&str]) -> Command {
     let mut command = Command::new(compiler[0]);
-    command.args(&compiler[1..]).args(WARNINGS).arg("-I").arg(header_path().parent().unwrap());
+    // `make sanitize` has the programs watched.
+    let flags = std::env::var("OTPGATE_C_ABI_CFLAGS").unwrap_or_default();
+    command
+        .args(&compiler[1..])
+        .args(flags.split_whitespace())
+        .args(WARNINGS)
+        .arg("-I")
+        .arg(header_path().parent().unwrap());
     command.arg(format!("-DPACKAGE_VERSION=\"{}\"", env!("CARGO_PKG_VERSION")));
     command.current_dir(sources());
     command

@@ -312,7 +312,11 @@ impl Kind for Httpd {
         let directory = root.path().to_string_lossy().into_owned();
         let file = root.join(CONFIGURATION).to_string_lossy().into_owned();
         let httpd = [PROGRAM, "-d", &directory, "-f", &file, "-D", "FOREGROUND"].map(str::to_owned);
-        self.under.iter().cloned().chain(httpd).chain(self.options.iter().cloned()).collect()
+        // `make sanitize` preloads a library by it.
+        let under = std::env::var("OTPGATE_HTTPD_UNDER").unwrap_or_default();
+        let under = under.split_whitespace().map(str::to_owned);
+        let options = self.options.iter().cloned();
+        self.under.iter().cloned().chain(under).chain(httpd).chain(options).collect()
     }
 
     fn times_ready(&self, log: &str) -> usize {

@@ -268,7 +268,7 @@ impl Kind for Nginx {
         let directory = root.path().to_string_lossy().into_owned();
         let file = root.join(CONFIGURATION).to_string_lossy().into_owned();
         let nginx = [PROGRAM, "-p", &directory, "-c", &file, "-e", "stderr"].map(str::to_owned);
-        // `make memcheck` puts valgrind there.
+        // `make memcheck` puts valgrind there, `make sanitize` a library to be preloaded.
         let under = std::env::var("OTPGATE_NGINX_UNDER").unwrap_or_default();
         let under = under.split_whitespace().map(str::to_owned);
         self.under.iter().cloned().chain(under).chain(nginx).collect()

@@ -140,6 +140,9 @@ impl Stage {
                     .map(|locked| Journal::open(&locked, &mut None).map(drop))
                     .expect("a lock"),
             );
+            let tries = root.write("state/users.throttle", "");
+            root::set_mode(&tries, 0o600);
+            root::give_to_server(&tries);
             root::set_owner(&root.join("state"), Some(rustix::process::geteuid().as_raw()), None);
             root::set_mode(&root.join("state"), 0o555);
         }

@@ -72,22 +72,7 @@ impl Site {
 
     /// Under another name, which the link has.
     pub fn run_as(&self, program: &Path, args: &[&str], input: &str) -> Ran {
-        let mut child = Command::new(program)
-            .args(args)
-            .env("OTPGATE_USERS_FILE", self.users())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // A command that needs no input may be gone by now.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        let output = child.wait_with_output().unwrap();
-        Ran {
-            status: output.status.code().expect("an exit status"),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
+        ran(Command::new(program).args(args).env("OTPGATE_USERS_FILE", self.users()), input)
     }
 
     /// A link to the command, of one of its other names.
@@ -104,6 +89,20 @@ impl Site {
     pub fn first_words(&self) -> Vec<Vec<String>> {
         let words = |line: &str| line.split_ascii_whitespace().take(4).map(str::to_owned).collect();
         self.content().lines().map(words).collect()
+    }
+}
+
+/// Runs a command to its end.
+pub fn ran(command: &mut Command, input: &str) -> Ran {
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // A command that needs no input may be gone by now.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    Ran {
+        status: output.status.code().expect("an exit status"),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
     }
 }
 
