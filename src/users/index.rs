@@ -510,8 +510,9 @@ mod tests {
         let index = Index::build(&file_of(content.as_bytes())).unwrap();
         for (name, offset) in names.iter().zip(offsets) {
             let near = index.near(name.as_bytes()).unwrap().unwrap();
-            assert_eq!(near.own, [offset]);
-            assert!(near.twins.len() <= 1);
+            // Another one's 24 bits may be the same by chance.
+            assert!(near.own.contains(&offset) && near.own.len() <= 2, "{near:?}");
+            assert!(near.twins.len() <= 2, "{near:?}");
         }
         let Place::Memory(buckets) = &index.place else { unreachable!() };
         assert!(buckets.iter().all(|bucket| !count_of(bucket).1), "no bucket is full");
