@@ -116,10 +116,10 @@ fn faulty_users_files_are_reported_where_they_are_named() {
 fn unwritable_directory_is_reported_only_where_it_is_needed() {
     let directory = |root: &Root| root.join("users/area");
     let tested = Httpd::event().test(vec![area()], |root| root::set_mode(&directory(root), 0o555));
-    tested.is_accepted(false).names_the_line_of("OTPAuthUsersFile").says("users/area");
-    // With lock and journal there, nothing has to be made in it.
+    tested.is_accepted(true).names_the_line_of("OTPAuthUsersFile").says(": error: ").says("users/area");
+    // With lock, journal and throttle file there, nothing has to be made in it.
     let tested = Httpd::event().test(vec![area()], |root| {
-        for name in ["users.lock", "users.journal"] {
+        for name in ["users.lock", "users.journal", "users.throttle"] {
             let path = root.write(directory(root).join(name), "");
             root::set_mode(&path, 0o600);
             root::give_to_server(&path);
@@ -131,7 +131,7 @@ fn unwritable_directory_is_reported_only_where_it_is_needed() {
     // A large file has an index beside it.
     let filler = "# nobody\n".repeat(200_000);
     let tested = Httpd::event().test(vec![area().text(filler)], |root| {
-        for name in ["users.lock", "users.journal"] {
+        for name in ["users.lock", "users.journal", "users.throttle"] {
             root::give_to_server(&root.write(directory(root).join(name), ""));
         }
         root::set_mode(&directory(root), 0o555);
@@ -157,16 +157,17 @@ fn doubtful_tokens_and_settings_are_warned_of() {
     let dave = Token::hotp("dave").external_pin(PIN).key(b"a key of dave's alone");
     let carol = Token::motp("carol").external_pin(PIN);
     let provider = "OTPAuthPINAuthProvider file\nAuthUserFile pins.txt";
-    for (scope, accepted, message) in [
-        (area().token(&dave), true, "OTPAuthPINAuthProvider"),
+    for (scope, severity, message) in [
+        (area().token(&dave), ": warning: ", "OTPAuthPINAuthProvider"),
         // Her logins are refused, whatever else is configured.
-        (area().token(&carol).directives(provider), false, "Mobile-OTP"),
+        (area().token(&carol).directives(provider), ": error: ", "Mobile-OTP"),
     ] {
         Httpd::event()
             .test(vec![scope], |_| {})
-            .is_accepted(accepted)
+            .is_accepted(true)
             .names_the_line_of("OTPAuthUsersFile")
             .says(message)
+            .says(severity)
             .says("users/area/users");
     }
     // The wanted provider is there: nothing to say.
