@@ -200,7 +200,7 @@ pub unsafe extern "C" fn otpgate_basic(
     // SAFETY: the caller's promise.
     let (password, header) = unsafe { (login.password.as_bytes(), login.authorization.as_bytes()) };
     let decide = |call: Call<'_>| {
-        if let Some(refused) = refuse_hidden_nul(header, &call) {
+        if let Some(refused) = refuse_hidden_nul((header, password), &call) {
             return Reply::Decided(refused);
         }
         let attempt = Login { user: call.user, password, address: call.address };
@@ -243,7 +243,7 @@ pub unsafe extern "C" fn otpgate_basic_now(
     // SAFETY: the caller's promise.
     let (password, header) = unsafe { (login.password.as_bytes(), login.authorization.as_bytes()) };
     let decide = |call: Call<'_>| {
-        if let Some(refused) = refuse_hidden_nul(header, &call) {
+        if let Some(refused) = refuse_hidden_nul((header, password), &call) {
             return Some(Reply::Decided(refused));
         }
         let attempt = Login { user: call.user, password, address: call.address };
@@ -322,8 +322,8 @@ pub unsafe extern "C" fn otpgate_unfit(
 }
 
 /// A password that the server has only up to a NUL is none to judge.
-fn refuse_hidden_nul(header: &[u8], call: &Call<'_>) -> Option<Answer> {
-    if !basic::hides_a_nul(header) {
+fn refuse_hidden_nul((header, password): (&[u8], &[u8]), call: &Call<'_>) -> Option<Answer> {
+    if basic::is_of_length(header, call.user.len() + 1 + password.len()) || !basic::hides_a_nul(header) {
         return None;
     }
     let reason = Reason::Malformed.text();

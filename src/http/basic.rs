@@ -23,6 +23,20 @@ pub fn hides_a_nul(header: &[u8]) -> bool {
     pair(header).is_some_and(|pair| pair.contains(&0))
 }
 
+/// Whether the header is one of Basic whose user, colon and password are so many bytes. Where that is what a server has read
+/// from it up to a NUL, there is none; it is told without a look at any of them.
+pub fn is_of_length(header: &[u8], len: usize) -> bool {
+    let Some((scheme, rest)) = header.split_at_checked(6) else { return false };
+    if !scheme.eq_ignore_ascii_case(b"Basic ") {
+        return false;
+    }
+    let text = match rest {
+        [text @ .., b'=', b'='] | [text @ .., b'='] => text,
+        text => text,
+    };
+    text.len() * 3 / 4 == len
+}
+
 /// User and password of the header. `None`: it is none of Basic, or hides something.
 pub fn credentials(header: &[u8]) -> Option<(Vec<u8>, Zeroizing<Vec<u8>>)> {
     let pair = pair(header).filter(|pair| !pair.contains(&0))?;
@@ -53,7 +67,7 @@ static LENIENT: LazyLock<Encoding> = LazyLock::new(|| {
 
 #[cfg(test)]
 mod tests {
-    use super::{authorization, credentials, hides_a_nul};
+    use super::{authorization, credentials, hides_a_nul, is_of_length};
 
     #[test]
     fn the_examples_of_rfc_7617() {
@@ -83,6 +97,8 @@ mod tests {
         ] {
             let header = authorization(b"alice", password);
             assert_eq!(hides_a_nul(header.as_bytes()), hidden, "{}", password.escape_ascii());
+            let read = password.iter().position(|&b| b == 0).unwrap_or(password.len());
+            assert_eq!(is_of_length(header.as_bytes(), "alice:".len() + read), !hidden);
             assert_eq!(hides_a_nul(header.trim_end_matches('=').as_bytes()), hidden, "without padding");
             assert_eq!(hides_a_nul(header.replace("Basic ", "bAsIc   ").as_bytes()), hidden);
         }
