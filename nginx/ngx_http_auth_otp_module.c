@@ -777,11 +777,9 @@ ngx_http_auth_otp_waited(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_auth_otp_wait(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, otpgate_answer *answer)
 {
-    ngx_http_auth_otp_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
-    ngx_time_t *now = ngx_timeofday();
-    ngx_time_t *arrival = &state->arrival;
-    ngx_msec_int_t elapsed = (ngx_msec_int_t)((now->sec - arrival->sec) * 1000)
-                             + ((ngx_msec_int_t)now->msec - (ngx_msec_int_t)arrival->msec);
+    ngx_http_auth_otp_loc_conf_t *conf;
+    ngx_time_t *now, *arrival;
+    ngx_msec_int_t elapsed;
     uint64_t rest;
 
     if ((answer->verdict != OTPGATE_DENIED && answer->verdict != OTPGATE_UNKNOWN) || answer->result[0] == '\0'
@@ -789,6 +787,11 @@ ngx_http_auth_otp_wait(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, 
     {
         return NGX_OK;
     }
+    conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
+    now = ngx_timeofday();
+    arrival = &state->arrival;
+    elapsed = (ngx_msec_int_t)((now->sec - arrival->sec) * 1000)
+              + ((ngx_msec_int_t)now->msec - (ngx_msec_int_t)arrival->msec);
     rest = otpgate_refusal_rest(otpgate_settings_refusal_time(&conf->settings), ngx_max(elapsed, 0));
     if (rest == 0) {
         return NGX_OK;
