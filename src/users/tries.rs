@@ -93,9 +93,11 @@ impl TriesFile {
         work(&mut OfFile(file)).map_err(|error| Failure::Unusable(fault("count tries in", path, error)))
     }
 
-    /// Closes it.
+    /// Closes it, unless somebody is just using it.
     pub fn close(&self) {
-        self.0.lock().open = None;
+        if let Some(mut state) = self.0.try_lock() {
+            state.open = None;
+        }
     }
 }
 
