@@ -62,11 +62,8 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     owner::acting(file, || Ok(()))?;
     let password = pin::ask_secret(&format!("PIN and code of {}: ", Quoted(user)))?;
     let login = Login { user, password: &password, address: arguments.flags.address() };
-    let store = UsersFile::new(file);
-    let decided = owner::acting(file, || match arguments.dry_run {
-        true => decided(DryRun(store), &policy, &login, &arguments.external),
-        false => decided(Uncounted(store), &policy, &login, &arguments.external),
-    })?;
+    let store = Uncounted { users: UsersFile::new(file), is_dry_run: arguments.dry_run };
+    let decided = owner::acting(file, || decided(store, &policy, &login, &arguments.external))?;
     let is_granted = decided.verdict == Verdict::Granted;
     if arguments.json {
         let object = json!({
@@ -114,7 +111,8 @@ pub fn decided(
 
 /// How a login would be decided, changing nothing.
 pub fn foreseen(file: &Path, policy: &Policy, login: &Login<'_>, external: &ExternalPins) -> Result<Decided> {
-    decided(DryRun(UsersFile::new(file)), policy, login, external)
+    let store = Uncounted { users: UsersFile::new(file), is_dry_run: true };
+    decided(store, policy, login, external)
 }
 
 /// The last log line is the decision; those before it are about the file, and go to standard error.
@@ -144,77 +142,47 @@ impl PinSource for Assumed {
     }
 }
 
-/// A store whose changes are thrown away.
-struct DryRun(UsersFile);
-
-impl Store for DryRun {
-    fn name(&self) -> String {
-        self.0.name()
-    }
-
-    fn find(&self, user: &[u8]) -> std::result::Result<Arc<Found>, Fault> {
-        self.0.find(user)
-    }
-
-    fn find_now(&self, user: &[u8], moment: Moment) -> Option<Arc<Found>> {
-        self.0.find_now(user, moment)
-    }
-
-    fn update(
-        &self,
-        work: &mut dyn FnMut(&mut dyn Transaction) -> std::result::Result<(), Fault>,
-    ) -> std::result::Result<(), Fault> {
-        work(&mut Forgetful(&self.0))
-    }
-
-    fn tries(
-        &self,
-        work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>,
-    ) -> std::result::Result<(), tries::Failure> {
-        uncounted(work)
-    }
+/// The users file without a count of wrong tries: whoever may run this command may read the PINs.
+struct Uncounted {
+    users: UsersFile,
+    /// Changes are thrown away.
+    is_dry_run: bool,
 }
-
-/// Whoever may run this command may read the PINs: what they try isn't counted.
-struct Uncounted(UsersFile);
 
 impl Store for Uncounted {
     fn name(&self) -> String {
-        self.0.name()
+        self.users.name()
     }
 
     fn find(&self, user: &[u8]) -> std::result::Result<Arc<Found>, Fault> {
-        self.0.find(user)
+        self.users.find(user)
     }
 
     fn find_now(&self, user: &[u8], moment: Moment) -> Option<Arc<Found>> {
-        self.0.find_now(user, moment)
+        self.users.find_now(user, moment)
     }
 
     fn update(
         &self,
         work: &mut dyn FnMut(&mut dyn Transaction) -> std::result::Result<(), Fault>,
     ) -> std::result::Result<(), Fault> {
-        self.0.update(work)
+        match self.is_dry_run {
+            true => work(&mut Forgetful(&self.users)),
+            false => self.users.update(work),
+        }
     }
 
     fn tries(
         &self,
         work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>,
     ) -> std::result::Result<(), tries::Failure> {
-        uncounted(work)
+        let failure = |error| tries::Failure::Unusable(Fault::new("count in", Path::new("memory"), error));
+        work(&mut Vec::new()).map_err(failure)
     }
 
     fn notices(&self) -> Vec<String> {
-        self.0.notices()
+        if self.is_dry_run { Vec::new() } else { self.users.notices() }
     }
-}
-
-fn uncounted(
-    work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>,
-) -> std::result::Result<(), tries::Failure> {
-    let failure = |error| tries::Failure::Unusable(Fault::new("count in", Path::new("memory"), error));
-    work(&mut Vec::new()).map_err(failure)
 }
 
 struct Forgetful<'a>(&'a UsersFile);

@@ -407,7 +407,10 @@ impl<S: Store> Gate<S> {
     pub fn refuse_beforehand(&self, policy: &Policy, login: &Login<'_>, log: &dyn Log) -> Option<Answer> {
         let found = self.store.find(login.user).ok()?;
         let refused = self.over(policy, &found, (login.user, login.password, &login.address), log)?;
-        let Decision { verdict, word, retry_after, .. } = refused;
+        let Decision { verdict, word, reason, retry_after, .. } = refused;
+        if verdict == Verdict::Busy && self.is_busy_line_due() {
+            self.log_decision(verdict, word, reason, login.user, log);
+        }
         Some(Answer { retry_after, ..Answer::plain(verdict, word) })
     }
 

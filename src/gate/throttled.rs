@@ -185,15 +185,15 @@ impl<S: Store> Gate<S> {
         let over = self
             .count(log, |bytes| throttle::digest(bytes, &who.client(), policy.throttle, told, &mut change));
         match over {
+            // Its response was answered under the budgets when it was matched, and by now its code is spent.
+            _ if is_granted && is_final => {
+                mark.into_iter().for_each(|mark| self.note_granted(mark));
+                Decision { wrong_responses: (before.number, before.last), ..decision }
+            }
             None => Decision::busy(),
             Some(Some(over)) => self.refuse(over, user, log),
             Some(None) if is_locked => Decision::locked(),
-            Some(None) => {
-                if let Some(mark) = mark.filter(|_| is_granted && is_final) {
-                    self.note_granted(mark);
-                }
-                Decision { wrong_responses: (before.number, before.last), ..decision }
-            }
+            Some(None) => Decision { wrong_responses: (before.number, before.last), ..decision },
         }
     }
 

@@ -264,7 +264,7 @@ impl<'b, 'c> Rows<'b, 'c> {
                 for (address, at) in client.before {
                     let networks = networks_of(Some(*address));
                     let address = address_of(&table, &networks[0].0);
-                    is_changed |= now.saturating_sub(*at) < 30 * 86_400 && known.note(address, *at, now);
+                    is_changed |= known.note(address, *at, now);
                 }
             }
             user = Some((place, known));
