@@ -16,6 +16,7 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::UnixTime;
 use crate::otp::Code;
+pub use crate::pin::PinAnswer;
 use crate::policy::{FORGET_WORD, Forget, Policy};
 use crate::token::{
     Address, Algorithm, Codes, Entry, Fingerprint, Line, MovingFactor, Pin, State, Token, Used,
@@ -234,21 +235,6 @@ pub enum Proof<'a> {
     /// Digest: tells whether the client's response was computed from a password, given in parts. PIN and code
     /// can't be told apart in it, so it is held against every password that would be accepted.
     Response(&'a dyn Fn(&[&[u8]]) -> Choice),
-}
-
-/// What a PIN source said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PinAnswer {
-    /// This is the PIN.
-    Right,
-    /// It isn't.
-    Wrong,
-    /// No source knows the user.
-    Unknown,
-    /// The source couldn't say.
-    Failed,
-    /// There is no source.
-    NoSource,
 }
 
 /// Answers got so far about slow PINs of the user: what the PIN field says, which PIN bytes. Several tokens with one hash

@@ -31,7 +31,7 @@ fn example_records() -> Vec<Record> {
 #[test]
 fn users_example_lets_nobody_in_when_copied_as_it_is() {
     for line in file("users.example").lines() {
-        assert!(line::is_ignored(line.as_bytes()), "{line}");
+        assert!(lines::is_ignored(line.as_bytes()), "{line}");
     }
 }
 

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use config::cases;
 use data_encoding::{BASE32, HEXLOWER, HEXUPPER};
 use jiff::tz::TimeZone;
+use otpgate::files::lines;
 use otpgate::gate::Store;
 use otpgate::otp::{Code, Digits, Hash};
 use otpgate::pin::HashedPinError;
@@ -606,10 +607,10 @@ fn ext_is_the_tenth_field_and_no_other() {
 #[test]
 fn blank_lines_and_comments_are_nobodys() {
     for line in ["", " ", "\t", "\r", "\x0b", " \t\r\x0b ", "#", "# HOTP alice - 00", "#HOTP alice - 00\r"] {
-        assert!(line::is_ignored(line.as_bytes()), "{line:?}");
+        assert!(lines::is_ignored(line.as_bytes()), "{line:?}");
         assert_eq!(line::user_of(line.as_bytes()), None, "{line:?}");
     }
-    assert!(!line::is_ignored(b"HOTP alice - 00 # no comment"));
+    assert!(!lines::is_ignored(b"HOTP alice - 00 # no comment"));
 }
 
 #[test]
@@ -698,7 +699,7 @@ fn the_last_line_counts_without_a_line_end_and_a_cr_belongs_to_no_field() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(content.as_bytes()).unwrap();
         let mut seen = Vec::new();
-        index::for_each_line(&file, |_, line| {
+        lines::for_each_line(&file, |_, line| {
             let key = parse(line).map(|record| record.token.key.expose().to_vec());
             seen.push((line::user_of(line).map(<[u8]>::to_vec), key));
         })

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use otpgate::UnixTime;
 use otpgate::decide::{PinAnswer, Verdict, Word};
+use otpgate::files::fault::Fault;
 use otpgate::gate::{Found, Gate, Login, Moment, PinSource, Store, Transaction};
 use otpgate::log::{Level, Log};
 use otpgate::policy::{Policy, Server, Settings};
 use otpgate::throttle::Bytes;
 use otpgate::token::{Address, State};
-use otpgate::users::fault::Fault;
 use otpgate::users::file::UsersFile;
 use otpgate::users::shared_index::SHARED_FROM;
 use otpgate::users::slot;

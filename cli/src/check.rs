@@ -4,11 +4,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use otpgate::users::access::Access;
+use otpgate::files::access::Access;
+use otpgate::files::directory_of;
+use otpgate::files::fault::Fault;
 use otpgate::users::check::{self, Finding, Severity};
 use otpgate::users::companion::{self, Mended};
 use otpgate::users::edit;
-use otpgate::users::fault::Fault;
 use rustix::fs::Mode;
 use serde_json::{Value, json};
 
@@ -185,7 +186,7 @@ fn fix(file: &Path, done: &mut Vec<String>) -> Result<()> {
 pub fn companions(opened: &Opened, users: &Access) -> Result<Vec<(PathBuf, Mended)>> {
     let mut all = Vec::new();
     for (path, content) in opened.paths.companions() {
-        let directory = companion::directory_of(&path);
+        let directory = directory_of(&path);
         let as_maker = |make: &mut dyn FnMut() -> std::result::Result<(), Fault>| {
             let made = owner::making_in(opened.place.as_ref(), directory, make);
             made.map_err(|failure| Fault::of("make", &path, &failure.to_string(), "see the cause"))?

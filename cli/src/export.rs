@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{ValueEnum, ValueHint};
 use jiff::tz::TimeZone;
+use otpgate::files::lines;
 use otpgate::log::Quoted;
 use otpgate::token::Pin;
 use otpgate::users::journal::Journal;
@@ -170,7 +171,7 @@ fn read(file: &Path, arguments: &Arguments) -> Result<(Vec<(Token, Pin)>, LeftOu
     let zone = TimeZone::system();
     let (mut found, mut left_out) = (Vec::new(), Vec::new());
     let mut place = 0;
-    index::for_each_line(&locked.users, |_, text| {
+    lines::for_each_line(&locked.users, |_, text| {
         place += 1;
         let Some(user) = line::user_of(text) else { return };
         if !wanted.is_empty() && !wanted.contains(user) {

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::{ValueEnum, ValueHint};
 use jiff::tz::TimeZone;
+use otpgate::files::lines;
 use otpgate::log::Quoted;
 use otpgate::token::Algorithm;
 use otpgate::users::journal::Journal;
@@ -364,7 +365,7 @@ fn listed(locked: &Locked, lines: &[Line]) -> Result<Vec<Listed>> {
         earlier.push(i);
     }
     let path = &locked.paths.resolved;
-    index::for_each_line(&locked.users, |_, text| {
+    lines::for_each_line(&locked.users, |_, text| {
         if let Some(new) = pragma::user_of(text).and_then(|user| by_user.get(&user[..])) {
             for &i in new {
                 if listed[i] == Listed::No {

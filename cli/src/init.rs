@@ -7,11 +7,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use otpgate::ffi::identity;
+use otpgate::files::access::Access;
+use otpgate::files::directory_of;
+use otpgate::files::fault::Fault;
 use otpgate::files::open;
-use otpgate::users::access::Access;
 use otpgate::users::check as findings;
-use otpgate::users::companion::{self, directory_of};
-use otpgate::users::fault::Fault;
+use otpgate::users::companion;
 use otpgate::users::journal::Journal;
 use otpgate::users::lock::Locked;
 use rustix::fs::{Gid, Mode, OFlags, Uid};

@@ -43,7 +43,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use otpgate::users::fault::Fault;
+use otpgate::files::fault::Fault;
 
 use crate::getopt::Tool;
 

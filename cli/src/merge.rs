@@ -10,6 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 use jiff::tz::TimeZone;
 use otpgate::UnixTime;
 use otpgate::decide;
+use otpgate::files::lines;
 use otpgate::log::Quoted;
 use otpgate::policy::{Server, Settings};
 use otpgate::token::{Line, MovingFactor, State};
@@ -101,8 +102,8 @@ impl<'a> Read<'a> {
 }
 
 fn trimmed(text: &[u8]) -> &[u8] {
-    let start = text.iter().position(|&b| !line::is_blank(b)).unwrap_or(text.len());
-    let end = text.iter().rposition(|&b| !line::is_blank(b)).map_or(start, |last| last + 1);
+    let start = text.iter().position(|&b| !lines::is_blank(b)).unwrap_or(text.len());
+    let end = text.iter().rposition(|&b| !lines::is_blank(b)).map_or(start, |last| last + 1);
     &text[start..end]
 }
 

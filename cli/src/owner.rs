@@ -13,11 +13,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use otpgate::ffi::identity::{as_user, groups_of, members_of};
+use otpgate::files::access::{Access, Who};
+use otpgate::files::directory_of;
+use otpgate::files::fault::Fault;
 use otpgate::files::open::{self, Link, To};
-use otpgate::users::access::{Access, Who};
-use otpgate::users::companion::directory_of;
 use otpgate::users::edit;
-use otpgate::users::fault::Fault;
 use otpgate::users::lock::Paths;
 use rustix::fs::{Gid, Uid};
 

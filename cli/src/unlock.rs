@@ -5,12 +5,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
 
+use otpgate::files::fault::Fault;
 use otpgate::gate::Store;
 use otpgate::log::Quoted;
 use otpgate::throttle;
 use otpgate::token::{Address, State};
 use otpgate::users::edit;
-use otpgate::users::fault::Fault;
 use otpgate::users::file::UsersFile;
 use otpgate::users::lock::Paths;
 

@@ -9,13 +9,13 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use otpgate::decide::{PinAnswer, Verdict, Word};
+use otpgate::files::fault::Fault;
 use otpgate::gate::{Found, Gate, Login, Moment, PinSource, Store, Transaction, UnreadableLine};
 use otpgate::log::{Level, Log, Quoted};
 use otpgate::pin::file::PinFile;
 use otpgate::policy::Policy;
 use otpgate::throttle::Bytes;
 use otpgate::token::State;
-use otpgate::users::fault::Fault;
 use otpgate::users::file::UsersFile;
 use otpgate::users::tries;
 use serde_json::json;

@@ -1,7 +1,23 @@
-//! What all files have in common that are read at the word of a configuration.
+//! What all files have in common that are read or written at the word of a configuration or an admin.
 //!
 //! - [`mod@open`]: the one way in which they are opened.
 //! - [`named`]: whether a name still leads to what it is meant for.
+//! - [`stamp`]: what tells one state of a file from another.
+//! - [`lines`]: text files line by line.
+//! - [`access`]: who may do what with a file.
+//! - [`fault`] and `obstacle`: what goes wrong with files, and why.
 
+pub mod access;
+pub mod fault;
+pub mod lines;
 pub mod named;
+pub(crate) mod obstacle;
 pub mod open;
+pub mod stamp;
+
+use std::path::Path;
+
+/// The directory in which a path's last name is.
+pub fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}

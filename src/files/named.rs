@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 
-use crate::users::fault::Fault;
+use crate::files::fault::Fault;
 
 /// While a file takes another one's name, the old one may be seen there without a link. That takes no longer than this.
 const TRIES: u32 = 100;

@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use crate::users::fault::Fault;
+use crate::files::fault::Fault;
 
 /// Larger files are refused: 4 GiB.
 pub const SIZE_MAX: u64 = 4 << 30;

@@ -11,11 +11,12 @@ use zeroize::Zeroizing;
 
 use super::judged::{Judged, Mark, Recalled, Slot};
 use super::nonces::{Nonces, Unusable};
-use super::{Answer, Credentials, Found, Gate, Job, Moment, PinSource, Presented, Request, Store, Turn};
-use crate::decide::{Decision, PinAnswer, Reason, Verdict, Word};
+use super::{Answer, Credentials, Found, Gate, Job, Moment, Presented, Request, Store, Turn};
+use crate::decide::{Decision, Reason, Verdict, Word};
 use crate::http::digest::{self, Algorithm, Exchange, Ha1};
 use crate::http::nonce::{self, Nonce};
 use crate::log::{Level, Log, Quoted};
+use crate::pin::{PinAnswer, PinSource};
 use crate::policy::{Algorithms, Policy};
 use crate::token::{Address, Algorithm as TokenAlgorithm, Pin};
 

@@ -40,15 +40,16 @@ use self::queue::{Queue, Round};
 pub use self::repeat::LastRepeat;
 use crate::UnixTime;
 use crate::decide::{
-    self, Attempt, Decision, Outcome, PinAnswer, PinAnswers, PinQuestion, Proof, Reason, Verdict, Word,
+    self, Attempt, Decision, Outcome, PinAnswers, PinQuestion, Proof, Reason, Verdict, Word,
 };
+use crate::files::fault::Fault;
 use crate::http::digest::{Exchange, Ha1};
 use crate::log::{Level, Log, Quoted};
 use crate::pin::turns::Busy;
+pub use crate::pin::{PinAnswer, PinSource};
 use crate::policy::{Limits, Policy};
 use crate::throttle::Bytes;
 use crate::token::{Address, Entry, LINES_MAX, Pin, State, Token};
-use crate::users::fault::Fault;
 use crate::users::tries::Failure;
 
 /// What a store finds under a name.
@@ -118,27 +119,6 @@ pub trait Transaction {
 
     /// Notes the new state of one of the lines that [`Transaction::find`] has found for the user.
     fn save(&mut self, user: &[u8], line: usize, state: State);
-}
-
-/// Checks PINs marked `+`.
-pub trait PinSource {
-    /// Tells one source from another within a configuration; empty: there is none.
-    fn identity(&self) -> Vec<u8>;
-
-    /// Whether the identity says all about it: where it is the same, the same is answered. If not, nothing is
-    /// remembered, and it is asked each time.
-    fn is_known_by_identity(&self) -> bool {
-        true
-    }
-
-    /// What its answers rest on: a right answer is remembered for as long as this stays the same. `None`: not at
-    /// all, it may be changing. Asked on event loops, too.
-    fn state(&self) -> Option<Vec<u8>> {
-        Some(Vec::new())
-    }
-
-    /// Asks it. Called without any lock held.
-    fn check(&self, user: &[u8], pin: &[u8]) -> PinAnswer;
 }
 
 /// One login as a server presents it.

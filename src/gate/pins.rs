@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{Asked, Gate, Mac, PinSource, Store, ask};
+use super::{Asked, Gate, Mac, Store, ask};
 use crate::UnixTime;
-use crate::decide::PinAnswer;
 use crate::pin::turns::{self, Asker, Busy};
+use crate::pin::{PinAnswer, PinSource};
 use crate::token::{Pin, Token};
 
 /// More right PINs than this at once, and the memory starts anew.

@@ -4,9 +4,10 @@
 use parking_lot::Mutex;
 
 use super::judged::{Judged, Mark, Slot};
-use super::{Found, Gate, Login, Moment, PinSource, Store};
+use super::{Found, Gate, Login, Moment, Store};
 use crate::UnixTime;
 use crate::decide::{Accepted, Decision};
+use crate::pin::PinSource;
 use crate::policy::Policy;
 use crate::token::Pin;
 

@@ -9,14 +9,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::entry::{Entry, EntryError};
-use crate::decide::PinAnswer;
+use super::{PinAnswer, PinSource};
+use crate::files::fault::Fault;
+use crate::files::lines;
 use crate::files::open::{self, Link, Refusal, To};
-use crate::gate::PinSource;
+use crate::files::stamp::Stamp;
 use crate::log::{Level, Log, Quoted};
-use crate::users::fault::Fault;
-use crate::users::index;
-use crate::users::line;
-use crate::users::stamp::Stamp;
 
 /// What to do about an entry that is of no use.
 pub const REMEDY: &str = "set the PIN anew with `htpasswd -B`";
@@ -103,9 +101,9 @@ pub fn entry_of(path: &Path, user: &[u8]) -> Result<Option<Numbered>, Fault> {
 /// next one or the line's end.
 pub fn for_each_entry(file: &File, mut each: impl FnMut(u64, &[u8], Option<&[u8]>)) -> io::Result<()> {
     let mut number = 0;
-    index::for_each_line(file, |_, line| {
+    lines::for_each_line(file, |_, line| {
         number += 1;
-        if line::is_ignored(line) {
+        if lines::is_ignored(line) {
             return;
         }
         let line = line.strip_suffix(b"\r").unwrap_or(line);

@@ -5,6 +5,7 @@
 mod apr1;
 pub mod entry;
 pub mod file;
+mod source;
 pub mod turns;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use std::fmt;
 use argon2::{Argon2, PasswordHash, PasswordVerifier};
 use sha_crypt::{PasswordHashRef, ShaCrypt};
 
+pub use self::source::{PinAnswer, PinSource};
 use crate::secret::Secret;
 
 /// A well-formed hash of a PIN within the cost limits.

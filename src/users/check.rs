@@ -12,18 +12,19 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use super::access::Access;
 use super::companion::{self, Inspected, can_create_beside};
-use super::fault::Fault;
 use super::journal::{self, Safety};
 use super::lock::{self, Paths};
 use super::mistakes::{self, BYTE_ORDER_MARK, NameError};
 use super::pragma::{self, Pragma};
 use super::record::{self, RecordError};
 use super::shared_index::{self, SHARED_FROM};
-use super::{index, leftovers, line, name, obstacle};
+use super::{leftovers, line, name};
+use crate::files::access::Access;
+use crate::files::fault::Fault;
 use crate::files::named;
 use crate::files::open::{Link, Refusal, To, open};
+use crate::files::{lines, obstacle};
 use crate::log::Quoted;
 use crate::otp::Hash;
 use crate::pin::entry::{Entry, EntryError};
@@ -319,7 +320,7 @@ fn first_findings(configured: &Path, max: usize) -> Result<Lines, Fault> {
     let mut keys = Keys::default();
     let mut number = 0;
     let zone = TimeZone::UTC;
-    let read = index::for_each_line(&file, |_, line| {
+    let read = lines::for_each_line(&file, |_, line| {
         number += 1;
         let line = match line.strip_prefix(BYTE_ORDER_MARK) {
             Some(rest) if number == 1 => {
@@ -333,7 +334,7 @@ fn first_findings(configured: &Path, max: usize) -> Result<Lines, Fault> {
             told.extend(of_pragma(line, &format!("{} line {number}", configured.display())), number);
             return;
         }
-        if line::is_ignored(line) {
+        if lines::is_ignored(line) {
             return;
         }
         let record = match record::parse_one_of_many(line, &zone) {
@@ -419,7 +420,7 @@ impl<'a> Told<'a> {
         let remedy = "`otpgate check --fix` takes it out; save as UTF-8 without it";
         if pragma::is_pragma(rest) {
             self.error(1, &format!("{what}: the line has no effect; {remedy}"));
-        } else if line::is_ignored(rest) {
+        } else if lines::is_ignored(rest) {
             self.warning(1, &format!("{what}; {remedy}"));
         } else {
             self.error(1, &format!("{what}: the line can't be read; {remedy}"));
@@ -495,9 +496,9 @@ impl Keys {
         }
         let mut shared: HashMap<u64, Vec<SharedKey>> = HashMap::new();
         let mut number = 0;
-        index::for_each_line(file, |_, line| {
+        lines::for_each_line(file, |_, line| {
             number += 1;
-            if line::is_ignored(line) {
+            if lines::is_ignored(line) {
                 return;
             }
             let Ok(record) = record::parse_one_of_many(line, &TimeZone::UTC) else { return };

@@ -16,11 +16,13 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::access::{Access, LIST};
-use super::fault::Fault;
 use super::leftovers;
 use super::lock::with_suffix;
 use crate::ffi::identity::{file_groups, file_uid};
+use crate::files::access::{Access, LIST, Who};
+use crate::files::directory_of;
+use crate::files::fault::Fault;
+use crate::files::lines::read_as_far_as_possible;
 use crate::files::open::{self, Link, Refusal, To};
 
 /// While another process makes or replaces one, it has two names or none for a moment.
@@ -259,7 +261,7 @@ fn holds(file: &File, content: Content) -> io::Result<bool> {
         return Ok(file.metadata()?.len() == 0);
     };
     let mut bytes = vec![0; start.len()];
-    let len = super::journal::read_as_far_as_possible(file, &mut bytes, 0)?;
+    let len = read_as_far_as_possible(file, &mut bytes, 0)?;
     // Made and never written, or just cleared.
     Ok(bytes.iter().zip(start).take(len).all(|(&byte, &ours)| byte == 0 || byte == ours))
 }
@@ -330,13 +332,8 @@ fn is_owned_by_one_of_us(access: &Access, users: &Access, directory: impl Fn() -
 
 /// Ourselves, whose groups the system knows.
 fn can_write_users(uid: u32, users: &Access) -> bool {
-    users.may_be_written_by(super::access::Who::User(uid))
-        || file_groups().into_iter().any(|gid| users.may_be_written_by(super::access::Who::Group(gid)))
-}
-
-/// The directory in which a path's last name is.
-pub fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    users.may_be_written_by(Who::User(uid))
+        || file_groups().into_iter().any(|gid| users.may_be_written_by(Who::Group(gid)))
 }
 
 /// Whether this user can make a file there.

@@ -7,7 +7,6 @@ use std::path::Path;
 use jiff::tz::TimeZone;
 use zeroize::Zeroizing;
 
-use super::fault::Fault;
 use super::journal::{self, Journal};
 use super::leftovers;
 use super::lock::{Locked, Paths};
@@ -16,10 +15,12 @@ use super::pragma::{self, PragmaError};
 use super::record::{self, Record, RecordError};
 use super::rewrite::{self, HeadError};
 use super::slot::Extension;
-use super::stamp::Stamp;
-use super::{index, line, name};
+use super::{line, name};
+use crate::files::fault::Fault;
+use crate::files::lines;
 use crate::files::named;
 use crate::files::open::{Link, To, open};
+use crate::files::stamp::Stamp;
 use crate::policy::{Limits, Server, Settings};
 use crate::secret::Secret;
 use crate::token::Line;
@@ -110,7 +111,7 @@ impl<'a> ContentLine<'a> {
 
     /// What it says; `None` for blank lines and comments.
     pub fn record(&self, zone: &TimeZone) -> Option<Result<Record, RecordError>> {
-        (!line::is_ignored(self.text)).then(|| record::parse(self.text, zone))
+        (!lines::is_ignored(self.text)).then(|| record::parse(self.text, zone))
     }
 }
 
@@ -158,7 +159,7 @@ fn read_standing(configured: &Path) -> Result<Option<Content>, Fault> {
 /// removed by hand.
 pub fn first_pragma_of(file: &File, user: &[u8]) -> std::io::Result<Option<u64>> {
     let (mut number, mut first) = (0, None);
-    index::for_each_line(file, |_, line| {
+    lines::for_each_line(file, |_, line| {
         number += 1;
         if first.is_none() && pragma::user_of(line).is_some_and(|about| about == user) {
             first = Some(number);
@@ -171,7 +172,7 @@ pub fn first_pragma_of(file: &File, user: &[u8]) -> std::io::Result<Option<u64>>
 pub fn first_twin_of(file: &File, user: &[u8]) -> std::io::Result<Option<(Vec<u8>, u64)>> {
     let key = name::key(user);
     let (mut number, mut first) = (0, None);
-    index::for_each_line(file, |_, line| {
+    lines::for_each_line(file, |_, line| {
         number += 1;
         if first.is_none() {
             let twin = line::user_of(line).filter(|&listed| listed != user && name::key(listed) == key);
@@ -184,7 +185,7 @@ pub fn first_twin_of(file: &File, user: &[u8]) -> std::io::Result<Option<(Vec<u8
 /// The first other name under which this key is listed, and the number of its line.
 pub fn first_with_key(file: &File, key: &Secret, user: &[u8]) -> std::io::Result<Option<(Vec<u8>, u64)>> {
     let (mut number, mut first) = (0, None);
-    index::for_each_line(file, |_, line| {
+    lines::for_each_line(file, |_, line| {
         number += 1;
         if first.is_none()
             && let Some(listed) = line::user_of(line).filter(|&listed| listed != user)

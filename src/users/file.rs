@@ -13,25 +13,24 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 use parking_lot::{Mutex, RwLock};
 
-use super::access::Access;
 use super::companion;
-use super::fault::Fault;
 use super::index::{Index, Near, Table};
-use super::journal::{
-    self, Basis, Header, Journal, JournalId, Safety, SlotWrite, is_replacing, read_as_far_as_possible,
-};
+use super::journal::{self, Basis, Header, Journal, JournalId, Safety, SlotWrite, is_replacing};
 use super::lock::{Locked, Paths};
 use super::open_files::OpenFiles;
 use super::pragma::Pragma;
 use super::progress::{Device, Seen};
 use super::record::{self, Layout, RecordError};
 use super::shared_index::{self, SHARED_FROM, SharedIndex};
-use super::stamp::Stamp;
 use super::tries::{Failure, TriesFile};
 use super::watch::{Sight, Watch};
 use super::{limits, line, lock, name, pragma, rewrite, slot};
+use crate::files::access::Access;
+use crate::files::fault::Fault;
+use crate::files::lines::read_as_far_as_possible;
 use crate::files::named;
 use crate::files::open::{Link, To, open};
+use crate::files::stamp::Stamp;
 use crate::gate::{Found, Moment, Store, Transaction, UnreadableLine};
 use crate::policy::Limits;
 use crate::throttle::Bytes;

@@ -25,19 +25,17 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use memchr::memchr;
 use siphasher::sip::SipHasher13;
 
-use super::journal::read_as_far_as_possible;
 use super::pragma::{Kind, Pragma};
 use super::{line, name, pragma};
+use crate::files::lines::{for_each_line, read_as_far_as_possible};
 use crate::token::LINES_MAX;
 
 /// Offsets up to 1 TiB, beside 24 bits of the hash.
 const OFFSET_BITS: u32 = 40;
 /// The bits of a hash that stand in an entry.
 const TAG: u64 = !0 << OFFSET_BITS;
-const CHUNK: usize = 1 << 18;
 
 /// Bytes of a bucket: a sector, and an eighth of a page.
 pub(super) const BUCKET_LEN: usize = 512;
@@ -408,44 +406,6 @@ fn count_entries(file: &File) -> io::Result<u64> {
     Ok(entries)
 }
 
-/// Calls back for each line, with its offset and without its line end. Lines beyond the record limit are cut:
-/// enough to see whose they are.
-pub fn for_each_line(file: &File, mut each: impl FnMut(u64, &[u8])) -> io::Result<()> {
-    let mut buffer = vec![0; CHUNK];
-    // Bytes of `buffer` that are filled, from file offset `base` on.
-    let (mut filled, mut base) = (0, 0u64);
-    let mut in_cut_line = false;
-    loop {
-        let read = read_as_far_as_possible(file, &mut buffer[filled..], base + filled as u64)?;
-        let at_end = read < buffer.len() - filled;
-        filled += read;
-        let mut start = 0;
-        while let Some(len) = memchr(b'\n', &buffer[start..filled]) {
-            if !in_cut_line {
-                each(base + start as u64, &buffer[start..start + len]);
-            }
-            in_cut_line = false;
-            start += len + 1;
-        }
-        if at_end {
-            if start < filled && !in_cut_line {
-                each(base + start as u64, &buffer[start..filled]);
-            }
-            return Ok(());
-        }
-        if start == 0 {
-            if !in_cut_line {
-                each(base, &buffer[..filled]);
-            }
-            in_cut_line = true;
-            start = filled;
-        }
-        buffer.copy_within(start..filled, 0);
-        base += start as u64;
-        filled -= start;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -561,16 +521,6 @@ mod tests {
             let moved = file_of(content.replace(limits, other).as_bytes());
             assert!(read(&moved).is_none(), "{other}");
         }
-    }
-
-    #[test]
-    fn lines_longer_than_any_buffer_are_passed_over_whole() {
-        let mut content = b"HOTP long ".to_vec();
-        content.resize(3 * CHUNK + 17, b'x');
-        content.extend_from_slice(b"\nHOTP bob - 00\n");
-        let mut seen = Vec::new();
-        for_each_line(&file_of(&content), |offset, line| seen.push((offset, line.len()))).unwrap();
-        assert_eq!(seen, [(0, CHUNK), (3 * CHUNK as u64 + 18, 13)]);
     }
 
     #[test]

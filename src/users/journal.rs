@@ -32,17 +32,18 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
 use zeroize::Zeroizing;
 
-pub use self::disk::{Disk, read_as_far_as_possible};
+pub use self::disk::Disk;
 pub use self::frame::SlotWrite;
 use self::frame::{Entry, FrameAt};
 pub use self::header::{Basis, Header, Place};
 use super::companion;
-use super::fault::Fault;
 use super::lock::Locked;
 use super::record;
 use super::slot::{self, Slot};
-use super::stamp::Stamp;
 use super::{leftovers, line};
+use crate::files::fault::Fault;
+use crate::files::lines;
+use crate::files::stamp::Stamp;
 
 /// Bytes kept ready, so that a login needs no space.
 const CAPACITY: u64 = 1 << 20;
@@ -215,7 +216,7 @@ pub fn inspect(journal: &File) -> io::Result<Contents> {
     Disk::read_at(journal, &mut rest, tail)?;
     let has_remains = !is_pending
         && rest.split(|&byte| byte == b'\n' || byte == 0).any(|text| {
-            !line::is_ignored(text) && record::parse_one_of_many(text, &jiff::tz::TimeZone::UTC).is_ok()
+            !lines::is_ignored(text) && record::parse_one_of_many(text, &jiff::tz::TimeZone::UTC).is_ok()
         });
     Ok(Contents { is_foreign, is_pending, has_remains })
 }

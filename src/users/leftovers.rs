@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Mode, OFlags};
 
-use super::access::Access;
 use super::companion;
 use super::lock::{Paths, with_suffix};
+use crate::files::access::Access;
 use crate::files::open::{Link, To, open};
 
 /// A companion is made under a temporary name without the lock: one as young as this may be in use.

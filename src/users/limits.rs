@@ -4,11 +4,11 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use super::fault::Fault;
 use super::file::read_line;
 use super::index::Index;
 use super::pragma::Kind;
 use super::{pragma, rewrite};
+use crate::files::fault::Fault;
 use crate::policy::Limits;
 
 /// Reads them where the index has them. `None`: the index is out of date. A line at fault is a fault of the whole file:

@@ -2,13 +2,10 @@
 
 use std::ops::Range;
 
+use crate::files::lines::{is_blank, is_ignored};
+
 /// Longest line that is looked into, in bytes. A longer one is unreadable.
 pub const LINE_MAX: usize = 64 * 1024;
-
-/// Blanks separate fields: space, tab, CR, VT.
-pub fn is_blank(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | 0x0b)
-}
 
 /// The words of a line, as ranges into it.
 pub fn words(line: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
@@ -38,11 +35,6 @@ pub fn number(text: &[u8]) -> Option<u64> {
         let digit = b.is_ascii_digit().then(|| u64::from(b - b'0'))?;
         number.checked_mul(10)?.checked_add(digit)
     })
-}
-
-/// A blank line or a comment.
-pub fn is_ignored(line: &[u8]) -> bool {
-    line.first() == Some(&b'#') || line.iter().all(|&b| is_blank(b))
 }
 
 /// The user a line is about, even if the rest of it can't be read.

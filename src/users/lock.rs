@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 
-use super::access::Access;
 use super::companion::{self, Content};
-use super::fault::Fault;
+use crate::files::access::Access;
+use crate::files::fault::Fault;
 use crate::files::named;
 use crate::files::open::{Link, To, open};
 use crate::throttle;

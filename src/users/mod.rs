@@ -6,10 +6,9 @@
 //! - [`slot`]: the fixed-width form in which state is written.
 //! - [`localtime`]: the time field.
 //! - [`lock`]: who may write.
-//! - [`access`]: who may do what with a file.
 //! - [`companion`]: what stands beside it, guarded like it.
 //! - [`journal`]: what makes a write whole and durable.
-//! - [`stamp`] and [`watch`]: how readers notice changes.
+//! - [`watch`]: how readers notice changes.
 //! - [`open_files`]: which files a process has open.
 //! - `progress`: noticing that the file was replaced by an older state.
 //! - [`leftovers`]: what killed processes have left.
@@ -20,15 +19,12 @@
 //! - [`tries`]: where wrong PINs and codes are counted.
 //! - [`mod@file`]: all of these together: the store behind [`crate::gate`].
 //! - [`edit`]: what people change: fields 1 to 4, lines, the whole content.
-//! - [`fault`] and `obstacle`: what goes wrong with the files, and why.
 //! - [`mistakes`]: what people get wrong in fields 1 to 4.
 //! - [`check`]: what a configuration test says about a file.
 
-pub mod access;
 pub mod check;
 pub mod companion;
 pub mod edit;
-pub mod fault;
 pub mod file;
 pub mod index;
 pub mod journal;
@@ -39,7 +35,6 @@ pub mod localtime;
 pub mod lock;
 pub mod mistakes;
 pub mod name;
-mod obstacle;
 pub mod open_files;
 pub mod pragma;
 mod progress;
@@ -47,6 +42,5 @@ pub mod record;
 pub mod rewrite;
 pub mod shared_index;
 pub mod slot;
-pub mod stamp;
 pub mod tries;
 pub mod watch;

@@ -17,6 +17,7 @@ use std::ops::Range;
 
 use super::line;
 use super::record::USER_MAX;
+use crate::files::lines;
 use crate::policy::Limits;
 
 /// A line is shorter, so that mod_authn_otp reads it whole.
@@ -145,7 +146,7 @@ fn parse_as(kind: Kind, line: &[u8]) -> Result<Pragma, String> {
     if line.len() >= LEN_END {
         return Err(format!("the line is not shorter than {LEN_END} bytes"));
     }
-    if let Some(odd) = line.iter().find(|&&b| !b.is_ascii_graphic() && !line::is_blank(b)) {
+    if let Some(odd) = line.iter().find(|&&b| !b.is_ascii_graphic() && !lines::is_blank(b)) {
         return Err(format!(
             "a byte is no printable ASCII character; %{odd:02X} is how to write it in a name"
         ));

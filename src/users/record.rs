@@ -104,7 +104,7 @@ impl fmt::Display for RecordError {
 
 impl std::error::Error for RecordError {}
 
-/// Parses a line that is not [`super::line::is_ignored`], without its line end. `zone` is the zone of the time field.
+/// Parses a line that is not [`crate::files::lines::is_ignored`], without its line end. `zone` is the zone of the time field.
 pub fn parse(line: &[u8], zone: &TimeZone) -> Result<Record, RecordError> {
     let mut record = parse_one_of_many(line, zone)?;
     record.token.fingerprint = fingerprint(record.layout.head.clone().map(|word| &line[word]));

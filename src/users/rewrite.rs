@@ -9,15 +9,15 @@ use std::path::Path;
 use jiff::tz::TimeZone;
 use rustix::fs::{Gid, Mode, OFlags, Uid, XattrFlags};
 
-use super::access::LIST;
-use super::fault::Fault;
-use super::index;
 use super::journal::Journal;
 use super::leftovers;
 use super::lock::Locked;
 use super::record::{Layout, RecordError};
-use super::stamp::Stamp;
-use super::{line, record, slot};
+use super::{record, slot};
+use crate::files::access::LIST;
+use crate::files::fault::Fault;
+use crate::files::lines;
+use crate::files::stamp::Stamp;
 use crate::token::State;
 
 /// Rewrites the file with every readable line's state in a slot. `new_state` gives the state of lines that
@@ -63,7 +63,7 @@ fn write_with_slots(
             _ => (&line[..], &b""[..]),
         };
         match record::parse_one_of_many(text, zone) {
-            Ok(record) if !line::is_ignored(text) => {
+            Ok(record) if !lines::is_ignored(text) => {
                 let layout = &record.layout;
                 let new = new_state(offset);
                 match layout.slot {
@@ -124,8 +124,9 @@ impl std::error::Error for HeadError {}
 
 /// Whether `text`, which has fields 1 to 4 from `head`, is a line.
 pub(super) fn check_head(text: &[u8], head: [&[u8]; 4]) -> Result<(), HeadError> {
-    let is_word = |field: &[u8]| !field.is_empty() && !field.iter().any(|&b| line::is_blank(b) || b == b'\n');
-    if !head.into_iter().all(is_word) || line::is_ignored(text) {
+    let is_word =
+        |field: &[u8]| !field.is_empty() && !field.iter().any(|&b| lines::is_blank(b) || b == b'\n');
+    if !head.into_iter().all(is_word) || lines::is_ignored(text) {
         return Err(HeadError::Blank);
     }
     // The zone of the time field has no part in it.
@@ -285,7 +286,7 @@ pub(super) fn inspect(file: &File, path: &Path) -> Result<Metadata, Fault> {
 /// Number of the line that begins at an offset, from 1.
 pub fn line_number(file: &File, offset: u64) -> u64 {
     let mut number = 1;
-    let counted = index::for_each_line(file, |at, _| {
+    let counted = lines::for_each_line(file, |at, _| {
         if at < offset {
             number += 1;
         }

@@ -35,13 +35,14 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::access::Access;
 use super::companion;
 use super::index::{BUCKET_LEN, Bucket, Index, Shape, Table};
-use super::journal::{Basis, boot, read_as_far_as_possible};
+use super::journal::{Basis, boot};
 use super::lock::{LockedFile, kind_of_file_system};
 use super::name;
-use super::stamp::Stamp;
+use crate::files::access::Access;
+use crate::files::lines::read_as_far_as_possible;
+use crate::files::stamp::Stamp;
 
 /// Users files below this size have no such file: a table of each process's own is small, and quick to build.
 pub const SHARED_FROM: u64 = 1 << 20;

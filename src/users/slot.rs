@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 
 use super::{line, localtime};
 use crate::UnixTime;
+use crate::files::lines;
 use crate::token::{Address, State, Used};
 
 /// Longest address field; the longest text form of an IPv6 address.
@@ -50,7 +51,7 @@ const COLUMNS: [usize; 6] = {
 pub fn find(line: &[u8], head_end: usize) -> Option<usize> {
     let start = head_end + 1;
     let slot = line.get(start..start + LEN)?;
-    if line.get(start + LEN).is_some_and(|&b| !line::is_blank(b)) {
+    if line.get(start + LEN).is_some_and(|&b| !lines::is_blank(b)) {
         return None;
     }
     for (column, width) in COLUMNS.into_iter().zip(WIDTHS) {

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::access::Access;
 use super::companion;
-use super::fault::Fault;
-use super::journal::read_as_far_as_possible;
 use super::lock::LockedFile;
+use crate::files::access::Access;
+use crate::files::fault::Fault;
+use crate::files::lines::read_as_far_as_possible;
 use crate::throttle::Bytes;
 
 /// Who holds the lock for longer, while all others together hold it for less, has been stopped.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::journal::{Basis, Header, Place};
-use super::stamp::Stamp;
+use crate::files::stamp::Stamp;
 
 /// What a look at the file has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

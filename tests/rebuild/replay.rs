@@ -411,7 +411,7 @@ impl Case<'_> {
                 ));
             }
             // Who is refused at first sight has no state recovered; the command has.
-            if let Err(fault) = edit::change(&path, |_| Ok::<_, users::fault::Fault>(None))
+            if let Err(fault) = edit::change(&path, |_| Ok::<_, files::fault::Fault>(None))
                 && !is_spoilt
             {
                 faults.push((Fault::WrongLine, format!("no recovery: {fault}")));

@@ -8,7 +8,8 @@ use std::path::Path;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
-use crate::users::stamp::Stamp;
+use crate::files::lines::read_as_far_as_possible;
+use crate::files::stamp::Stamp;
 
 /// A file as the journal uses it.
 pub trait Disk {
@@ -73,18 +74,4 @@ impl Disk for File {
     fn stamp(&self) -> io::Result<Stamp> {
         self.metadata().map(|metadata| Stamp::of(&metadata))
     }
-}
-
-/// Fills the buffer as far as the file goes.
-pub fn read_as_far_as_possible(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match FileExt::read_at(file, &mut buffer[filled..], at + filled as u64) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }

@@ -2,7 +2,7 @@
 
 use super::disk::Disk;
 use super::frame;
-use crate::users::stamp::Stamp;
+use crate::files::stamp::Stamp;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"OTPGATE1");
 

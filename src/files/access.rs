@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use crate::ffi::identity;
 
 /// The extended attribute with the list.
-pub(super) const LIST: &str = "system.posix_acl_access";
+pub(crate) const LIST: &str = "system.posix_acl_access";
 
 /// In a set of three bits.
 const WRITE: u32 = 2;
@@ -101,7 +101,7 @@ impl Access {
     }
 
     /// The same rights, for a file that is made for those who have this one: without those to execute.
-    pub(super) fn of_companion(&self, uid: u32, gid: u32) -> Access {
+    pub(crate) fn of_companion(&self, uid: u32, gid: u32) -> Access {
         let owners = if uid == self.uid { self.mode & 0o600 } else { 0o600 };
         let mode = if gid == self.gid { owners | self.mode & 0o066 } else { owners };
         let mut made = Access::plain(uid, gid, mode);
@@ -114,11 +114,11 @@ impl Access {
     }
 
     /// Whether owner aside, everybody has the same rights.
-    pub(super) fn is_like(&self, other: &Access) -> bool {
+    pub(crate) fn is_like(&self, other: &Access) -> bool {
         (self.gid, self.mode, self.group, &self.named) == (other.gid, other.mode, other.group, &other.named)
     }
 
-    pub(super) fn list(&self) -> Option<&[u8]> {
+    pub(crate) fn list(&self) -> Option<&[u8]> {
         self.list.as_deref()
     }
 
@@ -138,7 +138,7 @@ impl Access {
     }
 
     /// Whether somebody has all of these rights, as acl(5) has it. Root has them all.
-    pub(super) fn allows(&self, uid: u32, groups: &[u32], wanted: u32) -> bool {
+    pub(crate) fn allows(&self, uid: u32, groups: &[u32], wanted: u32) -> bool {
         let has = |rights: u32| rights & wanted == wanted;
         if uid == 0 {
             return true;
@@ -162,7 +162,7 @@ impl Access {
     }
 
     /// What this file gives to anybody who doesn't have it on `users`, its owner aside.
-    pub(super) fn beyond(&self, users: &Access) -> Beyond {
+    pub(crate) fn beyond(&self, users: &Access) -> Beyond {
         let groups = self.group & !users.rights_of(Who::Group(self.gid));
         let mut more = self.mode & 7 & !users.mode;
         for &(who, rights) in &self.named {
@@ -220,7 +220,7 @@ impl Access {
 
 /// What a file gives more than another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Beyond {
+pub(crate) struct Beyond {
     pub anything: bool,
     pub write: bool,
     /// It is the users file's own group, and nobody else, that can write it.

@@ -35,27 +35,27 @@ impl Stamp {
     }
 
     /// As it is stored.
-    pub(super) fn words(&self) -> [u64; 7] {
+    pub(crate) fn words(&self) -> [u64; 7] {
         self.words
     }
 
     /// The opposite of [`Stamp::words`].
-    pub(super) fn from_words(words: [u64; 7]) -> Stamp {
+    pub(crate) fn from_words(words: [u64; 7]) -> Stamp {
         Stamp { words }
     }
 
-    pub(super) fn inode(&self) -> u64 {
+    pub(crate) fn inode(&self) -> u64 {
         self.words[1]
     }
 
-    pub(super) fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.words[2]
     }
 
     /// For how long after a change another one may get the same stamp: a tick of the clock that the file system keeps
     /// its times by. How coarse that is shows in the time itself. Some file systems keep whole seconds (ext4 with small
     /// inodes); a finer time that happens to look like one is only trusted later than it could be.
-    pub(super) fn tick(&self) -> Duration {
+    pub(crate) fn tick(&self) -> Duration {
         let kept = match self.words[6] {
             0 => Duration::from_secs(1),
             nanoseconds if nanoseconds % 100_000_000 == 0 => Duration::from_millis(100),

@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, CWD, StatVfsMountFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use super::access::Access;
-use super::companion::directory_of;
+use super::directory_of;
 use crate::ffi::identity;
 
 /// As many as the kernel follows.
@@ -20,7 +20,7 @@ const ENTER: u32 = 1;
 
 /// What was to be done with a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(crate) enum Wanted {
     /// To look at it.
     Reach,
     /// To read it.
@@ -47,13 +47,13 @@ impl Wanted {
 }
 
 /// What is in the way.
-pub(super) struct Obstacle {
+pub(crate) struct Obstacle {
     pub cause: String,
     pub remedy: Remedy,
 }
 
 /// What an admin can do about it.
-pub(super) enum Remedy {
+pub(crate) enum Remedy {
     /// These, each with the path after it: the rights of one file are too few.
     Rights(Vec<String>),
     /// The rights of something else are too few.
@@ -62,7 +62,7 @@ pub(super) enum Remedy {
 }
 
 /// Finds what keeps the calling thread's user from a path. `None`: nothing that can be seen.
-pub(super) fn find(path: &Path, wanted: Wanted, error: &io::Error) -> Option<Obstacle> {
+pub(crate) fn find(path: &Path, wanted: Wanted, error: &io::Error) -> Option<Obstacle> {
     let is_read_only = error.kind() == io::ErrorKind::ReadOnlyFilesystem;
     if !is_read_only && error.kind() != io::ErrorKind::PermissionDenied {
         return None;
@@ -264,14 +264,14 @@ fn security_module() -> Option<&'static str> {
 }
 
 /// A path as a word that a shell takes for it.
-pub(super) fn in_shell(path: &Path) -> String {
+pub(crate) fn in_shell(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:,".contains(c);
     if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// Whether two files have the same owner, group and mode.
-pub(super) fn are_alike(one: &Path, other: &Path) -> bool {
+pub(crate) fn are_alike(one: &Path, other: &Path) -> bool {
     let of = |path: &Path| path.metadata().map(|found| (found.uid(), found.gid(), found.mode() & 0o777)).ok();
     of(one).is_some_and(|found| of(other) == Some(found))
 }

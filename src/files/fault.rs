@@ -91,7 +91,7 @@ impl Fault {
     }
 
     /// With another remedy, whatever the cause is.
-    pub(super) fn with_remedy(self, remedy: &'static str) -> Fault {
+    pub(crate) fn with_remedy(self, remedy: &'static str) -> Fault {
         Fault { remedy: remedy.into(), ..self }
     }
 
@@ -101,12 +101,12 @@ impl Fault {
     }
 
     /// Whether the other one has the same cause and goes with it.
-    pub(super) fn is_alike(&self, other: &Fault) -> bool {
+    pub(crate) fn is_alike(&self, other: &Fault) -> bool {
         (&self.cause, &self.remedy) == (&other.cause, &other.remedy)
     }
 
     /// The same for files that are in the same state: what gives rights is for all of them.
-    pub(super) fn also_of(self, others: &[PathBuf]) -> Fault {
+    pub(crate) fn also_of(self, others: &[PathBuf]) -> Fault {
         match &self.why {
             Why::Rights(commands) => {
                 let paths: Vec<&Path> =
