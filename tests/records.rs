@@ -18,7 +18,7 @@ use otpgate::token::{Address, Algorithm, MovingFactor, Pin, State, Token, Used};
 use otpgate::users::file::UsersFile;
 use otpgate::users::line::{self, LINE_MAX};
 use otpgate::users::record::{self, Record, RecordError};
-use otpgate::users::{index, localtime, slot};
+use otpgate::users::{localtime, slot};
 use proptest::prelude::*;
 use proptest::sample::select;
 

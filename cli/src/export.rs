@@ -13,7 +13,7 @@ use otpgate::log::Quoted;
 use otpgate::token::Pin;
 use otpgate::users::journal::Journal;
 use otpgate::users::lock::Locked;
-use otpgate::users::{index, line, record};
+use otpgate::users::{line, record};
 use zeroize::Zeroizing;
 
 use crate::add::issuer;

@@ -17,7 +17,7 @@ use otpgate::token::Algorithm;
 use otpgate::users::journal::Journal;
 use otpgate::users::lock::Locked;
 use otpgate::users::rewrite::{self, NewLine};
-use otpgate::users::{check as findings, index, line, pragma, record};
+use otpgate::users::{check as findings, line, pragma, record};
 use zeroize::Zeroizing;
 
 use crate::add::check_user;

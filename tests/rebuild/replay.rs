@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use otpgate::decide::{PinAnswer, Word};
+use otpgate::files::fault::Fault;
 use otpgate::gate::{Gate, Login, PinSource};
 use otpgate::log::{Level, Log};
 use otpgate::policy::{Policy, Server, Settings};
 use otpgate::token::Address;
 use otpgate::users::file::UsersFile;
-use otpgate::users::{self, edit, slot};
+use otpgate::users::{edit, slot};
 
 use super::common::codes::now;
 use super::disk::{Event, Image, Random};
@@ -411,7 +412,7 @@ impl Case<'_> {
                 ));
             }
             // Who is refused at first sight has no state recovered; the command has.
-            if let Err(fault) = edit::change(&path, |_| Ok::<_, files::fault::Fault>(None))
+            if let Err(fault) = edit::change(&path, |_| Ok::<_, Fault>(None))
                 && !is_spoilt
             {
                 faults.push((Fault::WrongLine, format!("no recovery: {fault}")));
