@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 use otpgate::decide::Word;
+use otpgate::files::lines;
 use otpgate::otp::Hash;
 use otpgate::policy::{SETTINGS, Server};
 use otpgate::token::{Algorithm, MovingFactor, Pin};
-use otpgate::users::line;
 use otpgate::users::pragma::{self, Pragma};
 use otpgate::users::record::{self, Record};
 
