@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use otpgate::decide::{PinAnswer, Word};
-use otpgate::files::fault::Fault;
 use otpgate::gate::{Gate, Login, PinSource};
 use otpgate::log::{Level, Log};
 use otpgate::policy::{Policy, Server, Settings};
@@ -412,7 +411,7 @@ impl Case<'_> {
                 ));
             }
             // Who is refused at first sight has no state recovered; the command has.
-            if let Err(fault) = edit::change(&path, |_| Ok::<_, Fault>(None))
+            if let Err(fault) = edit::change(&path, |_| Ok::<_, otpgate::files::fault::Fault>(None))
                 && !is_spoilt
             {
                 faults.push((Fault::WrongLine, format!("no recovery: {fault}")));
