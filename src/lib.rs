@@ -6,6 +6,7 @@
 //! - [`decide`]: the rules of a login, in the order and under the numbers of `docs/specification.md`.
 //! - [`gate`]: reads, decides, locks, decides again, saves.
 //! - [`resync`]: finding out where a token stands, beside it.
+//! - [`store`]: what they ask of the place where tokens are kept.
 //! - [`throttle`]: how often something may be tried; [`refusals`]: when it is answered that something was wrong.
 //! - [`users`]: the users file as a small database: records, slots, locks, journal, index.
 //! - [`files`]: how files are opened.
@@ -27,6 +28,7 @@ pub mod refusals;
 pub mod resync;
 pub mod secret;
 pub mod site;
+pub mod store;
 pub mod throttle;
 pub mod token;
 pub mod users;

@@ -10,16 +10,15 @@ use std::time::Duration;
 
 use otpgate::UnixTime;
 use otpgate::decide::{PinAnswer, Verdict, Word};
-use otpgate::files::fault::Fault;
-use otpgate::gate::{Found, Gate, Login, Moment, PinSource, Store, Transaction};
+use otpgate::gate::{Gate, Login, PinSource};
 use otpgate::log::{Level, Log};
 use otpgate::policy::{Policy, Server, Settings};
+use otpgate::store::{Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError};
 use otpgate::throttle::Bytes;
 use otpgate::token::{Address, State};
 use otpgate::users::file::UsersFile;
 use otpgate::users::shared_index::SHARED_FROM;
 use otpgate::users::slot;
-use otpgate::users::tries::Failure;
 
 const KEY: &str = "3132333435363738393031323334353637383930";
 const CODES: [&str; 6] = ["755224", "287082", "359152", "969429", "338314", "254676"];
@@ -226,18 +225,25 @@ impl Store for SlowDisk {
         self.users.name()
     }
 
-    fn find(&self, user: &[u8]) -> Result<Arc<Found>, Fault> {
+    fn find(&self, user: &[u8]) -> Result<Arc<Found>, StoreError> {
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.users.find(user)
     }
 
-    fn find_now(&self, user: &[u8], moment: Moment) -> Option<Arc<Found>> {
-        self.users.find_now(user, moment)
+    fn find_now(&self, user: &[u8], turn: LoopTurn) -> Option<Arc<Found>> {
+        self.users.find_now(user, turn)
     }
 
-    fn update(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Fault>) -> Result<(), Fault> {
+    fn reach(&self) -> Reach {
+        self.users.reach()
+    }
+
+    fn update(
+        &self,
+        step: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         self.rounds.fetch_add(1, Ordering::Relaxed);
-        self.users.update(work)?;
+        self.users.update(step)?;
         while self.begun.load(Ordering::Relaxed) < 20 {
             std::thread::yield_now();
         }
@@ -245,7 +251,7 @@ impl Store for SlowDisk {
         Ok(())
     }
 
-    fn tries(&self, work: &mut dyn FnMut(&mut dyn Bytes) -> std::io::Result<()>) -> Result<(), Failure> {
+    fn tries(&self, work: &mut dyn FnMut(&mut dyn Bytes) -> std::io::Result<()>) -> Result<(), TriesError> {
         self.users.tries(work)
     }
 }

@@ -44,6 +44,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use otpgate::files::fault::Fault;
+use otpgate::store::StoreError;
 
 use crate::getopt::Tool;
 
@@ -159,13 +160,19 @@ impl fmt::Display for Failure {
 
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Failure {
+        Failure::from(StoreError::from(fault))
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
         // Here it isn't the server that is kept from it, but whoever runs this.
-        if fault.is_for_want_of_rights() && !rustix::process::geteuid().is_root() {
-            let Fault { operation, path, cause, .. } = &fault;
+        if error.is_for_want_of_rights && !rustix::process::geteuid().is_root() {
+            let StoreError { operation, place, cause, .. } = &error;
             let remedy = "run this as root, or as a user who has the users file";
-            return Failure(format!("cannot {operation} {}: {cause}; {remedy}", path.display()));
+            return Failure(format!("cannot {operation} {place}: {cause}; {remedy}"));
         }
-        Failure(fault.to_string())
+        Failure(error.to_string())
     }
 }
 

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use otpgate::decide;
-use otpgate::gate::Store;
 use otpgate::log::Quoted;
 use otpgate::otp::Code;
 use otpgate::policy::{Server, Settings};
 use otpgate::resync::{NotFound, Resynchronised, resynchronise};
+use otpgate::store::Store;
 use otpgate::token::{Entry, MovingFactor, Token};
 use otpgate::users::edit;
 use otpgate::users::file::UsersFile;

@@ -5,9 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
 
-use otpgate::files::fault::Fault;
-use otpgate::gate::Store;
 use otpgate::log::Quoted;
+use otpgate::store::{Store, StoreError};
 use otpgate::throttle;
 use otpgate::token::{Address, State};
 use otpgate::users::edit;
@@ -74,8 +73,8 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
                 Ok(())
             });
             if let Err(failure) = forgiven {
-                let fault = Fault::from(failure);
-                eprintln!("otpgate: warning: the time after wrong tries isn't ended: {fault}");
+                let error = StoreError::from(failure);
+                eprintln!("otpgate: warning: the time after wrong tries isn't ended: {error}");
             }
         }
         Ok((forgotten, responses))

@@ -9,15 +9,14 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use otpgate::decide::{PinAnswer, Verdict, Word};
-use otpgate::files::fault::Fault;
-use otpgate::gate::{Found, Gate, Login, Moment, PinSource, Store, Transaction, UnreadableLine};
+use otpgate::gate::{Gate, Login, PinSource};
 use otpgate::log::{Level, Log, Quoted};
 use otpgate::pin::file::PinFile;
 use otpgate::policy::Policy;
+use otpgate::store::{Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError};
 use otpgate::throttle::Bytes;
 use otpgate::token::State;
 use otpgate::users::file::UsersFile;
-use otpgate::users::tries;
 use serde_json::json;
 
 use crate::list::user_text;
@@ -154,30 +153,37 @@ impl Store for Uncounted {
         self.users.name()
     }
 
-    fn find(&self, user: &[u8]) -> std::result::Result<Arc<Found>, Fault> {
+    fn find(&self, user: &[u8]) -> std::result::Result<Arc<Found>, StoreError> {
         self.users.find(user)
     }
 
-    fn find_now(&self, user: &[u8], moment: Moment) -> Option<Arc<Found>> {
-        self.users.find_now(user, moment)
+    fn find_now(&self, user: &[u8], turn: LoopTurn) -> Option<Arc<Found>> {
+        self.users.find_now(user, turn)
+    }
+
+    fn reach(&self) -> Reach {
+        self.users.reach()
     }
 
     fn update(
         &self,
-        work: &mut dyn FnMut(&mut dyn Transaction) -> std::result::Result<(), Fault>,
-    ) -> std::result::Result<(), Fault> {
+        step: &mut dyn FnMut(&mut dyn Transaction) -> std::result::Result<(), StoreError>,
+    ) -> std::result::Result<(), StoreError> {
         match self.is_dry_run {
-            true => work(&mut Forgetful(&self.users)),
-            false => self.users.update(work),
+            true => step(&mut Forgetful(&self.users)),
+            false => self.users.update(step),
         }
     }
 
     fn tries(
         &self,
         work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>,
-    ) -> std::result::Result<(), tries::Failure> {
-        let failure = |error| tries::Failure::Unusable(Fault::new("count in", Path::new("memory"), error));
-        work(&mut Vec::new()).map_err(failure)
+    ) -> std::result::Result<(), TriesError> {
+        let unusable = |error: io::Error| {
+            let memory = "memory".to_owned();
+            TriesError::Unusable(StoreError::new("count in", memory, &error.to_string(), "try again"))
+        };
+        work(&mut Vec::new()).map_err(unusable)
     }
 
     fn notices(&self) -> Vec<String> {
@@ -188,15 +194,11 @@ impl Store for Uncounted {
 struct Forgetful<'a>(&'a UsersFile);
 
 impl Transaction for Forgetful<'_> {
-    fn find(&mut self, user: &[u8]) -> std::result::Result<Found, Fault> {
+    fn find(&mut self, user: &[u8]) -> std::result::Result<Found, StoreError> {
         let found = self.0.find(user)?;
-        let unreadable = found
-            .unreadable
-            .iter()
-            .map(|line| UnreadableLine { number: line.number, reason: line.reason.clone() });
         Ok(Found {
             entry: found.entry.clone(),
-            unreadable: unreadable.collect(),
+            unreadable: found.unreadable.clone(),
             limits: found.limits,
             ..Found::default()
         })

@@ -9,11 +9,12 @@ use super::settings::{settings_in_place, settings_of};
 use super::types::*;
 use super::{HostLog, otpgate_gate};
 use crate::decide::{PinAnswer, Reason, Verdict, Word};
-use crate::gate::{Answer, Gate, Judged, Login, Moment, PinSource};
+use crate::gate::{Answer, Gate, Judged, Login, PinSource};
 use crate::http::{basic, unfit};
 use crate::log::{Level, Log, Quoted};
 use crate::pin::file::PinFile;
 use crate::policy::{self, Settings};
+use crate::store::LoopTurn;
 use crate::token::Address;
 use crate::users::file::UsersFile;
 
@@ -67,7 +68,7 @@ pub(super) struct Call<'a> {
     pub settings: &'a Settings<'static>,
     pub user: &'a [u8],
     pub address: Address,
-    pub moment: Moment,
+    pub moment: LoopTurn,
     pub judged: Option<&'a mut Judged>,
     pub log: &'a HostLog<'a>,
 }

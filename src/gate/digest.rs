@@ -9,15 +9,19 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::judged::{Judged, Mark, Recalled, Slot};
+use super::answer::Turn;
+use super::attempt::{Credentials, Job, Presented, Request};
+use super::judged::{Judged, Recalled, Slot};
+use super::marks::Mark;
 use super::nonces::{Nonces, Unusable};
-use super::{Answer, Credentials, Found, Gate, Job, Moment, Presented, Request, Store, Turn};
+use super::{Answer, Gate};
 use crate::decide::{Decision, Reason, Verdict, Word};
 use crate::http::digest::{self, Algorithm, Exchange, Ha1};
 use crate::http::nonce::{self, Nonce};
 use crate::log::{Level, Log, Quoted};
 use crate::pin::{PinAnswer, PinSource};
 use crate::policy::{Algorithms, Policy};
+use crate::store::{Found, LoopTurn, Store};
 use crate::token::{Address, Algorithm as TokenAlgorithm, Pin};
 
 /// One Digest login as a server presents it.
@@ -179,12 +183,12 @@ impl<S: Store> Gate<S> {
         &self,
         policy: &Policy,
         request: &DigestRequest<'_>,
-        moment: Moment,
+        turn: LoopTurn,
         judged: Option<&mut Judged>,
         log: &dyn Log,
     ) -> Option<DigestAnswer> {
-        let turn = Turn::AtOnce(moment);
-        let (presented, nonce) = match self.begin(policy, request, judged.as_deref(), turn, log) {
+        let (presented, nonce) = match self.begin(policy, request, judged.as_deref(), Turn::AtOnce(turn), log)
+        {
             Ok(begun) => begun,
             Err(answer) => return answer,
         };
@@ -195,7 +199,7 @@ impl<S: Store> Gate<S> {
             credentials: Presented::Digest(login.exchange),
             address: &login.address,
         };
-        let found = self.store.find_now(login.user, moment)?;
+        let found = self.store.find_now(login.user, turn)?;
         let (decision, ha1) = self.decide_now(asked, &NoPinSource, &found)?;
         if !self.is_digest_free(policy, &found, (login.user, &login.address), (&decision, ha1.as_ref())) {
             return None;

@@ -4,15 +4,13 @@
 
 use std::net::IpAddr;
 
+use super::marks::Mark;
 use crate::UnixTime;
 use crate::decide::{Accepted, Basis, Verdict, Word};
 use crate::http::digest::Ha1;
 use crate::otp::{Code, Digits};
 use crate::policy::Policy;
 use crate::token::{Address, Fingerprint, MovingFactor, State, Token, Used};
-
-/// A keyed hash (SipHash of 128 bits): tells whether somebody comes with the same again, without keeping it.
-pub(super) type Mark = [u64; 2];
 
 /// The memory of one request. All zero: nothing was decided yet.
 #[derive(Clone, Copy, Debug, Default)]

@@ -9,10 +9,12 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{Asked, Gate, Mac, Store, ask};
+use super::Gate;
+use super::questions::{Asked, Mac, ask};
 use crate::UnixTime;
 use crate::pin::turns::{self, Asker, Busy};
 use crate::pin::{PinAnswer, PinSource};
+use crate::store::Store;
 use crate::token::{Pin, Token};
 
 /// More right PINs than this at once, and the memory starts anew.

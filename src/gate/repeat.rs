@@ -1,21 +1,18 @@
 //! The repeat login: a browser sends the same password with every request, and is granted by the same rule each time.
 //! What was decided last is kept with the lines it was decided on, and goes when they do.
 
-use parking_lot::Mutex;
-
-use super::judged::{Judged, Mark, Slot};
-use super::{Found, Gate, Login, Moment, Store};
+use super::Gate;
+use super::attempt::Login;
+use super::judged::{Judged, Slot};
+use super::marks::Mark;
 use crate::UnixTime;
 use crate::decide::{Accepted, Decision};
 use crate::pin::PinSource;
 use crate::policy::Policy;
+use crate::store::{Found, LoopTurn, Store};
 use crate::token::Pin;
 
-/// The last repeat login of a user, if there was any.
-#[derive(Debug, Default)]
-pub struct LastRepeat(Mutex<Option<Repeat>>);
-
-#[derive(Debug)]
+/// The last repeat login of a user; kept with what was found ([`crate::store::Memory`]).
 struct Repeat {
     /// What a request remembers of it: all that it was decided on, besides the lines.
     slot: Slot,
@@ -26,23 +23,22 @@ struct Repeat {
     pin_source: Option<PinSourceState>,
 }
 
-#[derive(Debug)]
 struct PinSourceState {
     identity: Vec<u8>,
     state: Vec<u8>,
     /// When it was last found to be the same.
-    looked: Moment,
+    looked: LoopTurn,
 }
 
 impl PinSourceState {
     /// Whether the source is the same and would still say the same.
-    fn holds(&mut self, source: &dyn PinSource, moment: Moment) -> bool {
-        if moment.is_some() && self.looked == moment {
+    fn holds(&mut self, source: &dyn PinSource, turn: LoopTurn) -> bool {
+        if turn.is_some() && self.looked == turn {
             return source.identity() == self.identity;
         }
         let holds = source.identity() == self.identity && source.state().as_deref() == Some(&self.state);
         if holds {
-            self.looked = moment;
+            self.looked = turn;
         }
         holds
     }
@@ -56,16 +52,16 @@ impl<S: Store> Gate<S> {
         policy: &Policy,
         login: &Login<'_>,
         credentials: Mark,
-        (source, moment): (&dyn PinSource, Moment),
+        (source, turn): (&dyn PinSource, LoopTurn),
         judged: Option<&mut Judged>,
         found: &Found,
     ) -> Option<Decision> {
-        let mut last = found.repeat.0.try_lock()?;
-        let last = last.as_mut()?;
+        let mut memory = found.memory.try_lock()?;
+        let last = memory.as_mut()?.downcast_mut::<Repeat>()?;
         let now = (self.clock)();
         let holds = last.slot.is_of(&credentials, &login.address, policy)
             && (last.from..=last.until).contains(&now)
-            && last.pin_source.as_mut().is_none_or(|known| known.holds(source, moment));
+            && last.pin_source.as_mut().is_none_or(|known| known.holds(source, turn));
         if !holds {
             return None;
         }
@@ -110,8 +106,8 @@ impl<S: Store> Gate<S> {
         };
         let until = until.min(remembered.saturating_sub(1));
         let repeat = Repeat { slot: *slot, accepted, from: (self.clock)(), until, pin_source };
-        if let Some(mut last) = found.repeat.0.try_lock() {
-            *last = Some(repeat);
+        if let Some(mut memory) = found.memory.try_lock() {
+            *memory = Some(Box::new(repeat));
         }
     }
 }

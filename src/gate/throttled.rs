@@ -7,16 +7,17 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::judged::Mark;
-use super::{Credentials, Found, Gate, Job, Store};
+use super::Gate;
+use super::attempt::{Credentials, Job};
+use super::marks::Mark;
 use crate::UnixTime;
 use crate::decide::{self, Decision, Reason, Verdict};
 use crate::http::digest::Ha1;
 use crate::log::{Level, Log, Quoted};
 use crate::policy::{Policy, Throttle};
+use crate::store::{Found, Store, TriesError};
 use crate::throttle::{self, Bytes, Client, Failures, Look, Outcome, Over, Reserved};
 use crate::token::{Address, Entry, Pin};
-use crate::users::tries::Failure;
 
 /// More granted credentials than this at once, and the memory starts anew.
 const GRANTED_MAX: usize = 100_000;
@@ -275,11 +276,11 @@ impl<S: Store> Gate<S> {
         match lent {
             Ok(()) => result,
             // What is counted there counts: another table would give everybody all tries anew.
-            Err(Failure::Held(fault)) => {
+            Err(TriesError::Held(fault)) => {
                 self.warn(format_args!("logins are refused for a moment: {fault}"), log);
                 None
             }
-            Err(Failure::Unusable(fault)) => {
+            Err(TriesError::Unusable(fault)) => {
                 self.warn(format_args!("wrong tries are counted by each process alone: {fault}"), log);
                 work(&mut *self.memory.own.lock()).ok()
             }

@@ -22,7 +22,7 @@ use super::pragma::Pragma;
 use super::progress::{Device, Seen};
 use super::record::{self, Layout, RecordError};
 use super::shared_index::{self, SHARED_FROM, SharedIndex};
-use super::tries::{Failure, TriesFile};
+use super::tries::TriesFile;
 use super::watch::{Sight, Watch};
 use super::{limits, line, lock, name, pragma, rewrite, slot};
 use crate::files::access::Access;
@@ -31,8 +31,9 @@ use crate::files::lines::read_as_far_as_possible;
 use crate::files::named;
 use crate::files::open::{Link, To, open};
 use crate::files::stamp::Stamp;
-use crate::gate::{Found, Moment, Store, Transaction, UnreadableLine};
+
 use crate::policy::Limits;
+use crate::store::{Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError, Unreadable};
 use crate::throttle::Bytes;
 use crate::token::{Entry, LINES_MAX, Line, State};
 
@@ -458,13 +459,13 @@ impl View {
         let Some(listing) = listing.map_err(|error| Fault::new("read", path, error))? else {
             return Ok(None);
         };
-        let found = Arc::new(listing.into_found(&self.file, limits));
+        let found = Arc::new(listing.into_found(&self.file, path, limits));
         self.remember(user, &found);
         Ok(Some(found))
     }
 
     /// The same without reading more than the user's lines.
-    fn find_now(&self, user: &[u8]) -> Option<Arc<Found>> {
+    fn find_now(&self, user: &[u8], path: &Path) -> Option<Arc<Found>> {
         if let Some(known) = self.records.lock().get(user) {
             return Some(known.clone());
         }
@@ -473,7 +474,7 @@ impl View {
         if !listing.unreadable.is_empty() {
             return None;
         }
-        let found = Arc::new(listing.into_found(&self.file, limits));
+        let found = Arc::new(listing.into_found(&self.file, path, limits));
         self.remember(user, &found);
         Some(found)
     }
@@ -525,9 +526,9 @@ struct Listing {
 
 impl Listing {
     /// Counts the lines before those that can't be read, which takes reading the file so far.
-    fn into_found(self, file: &File, limits: Limits) -> Found {
-        let numbered = self.unreadable.into_iter().map(|(offset, error)| UnreadableLine {
-            number: rewrite::line_number(file, offset),
+    fn into_found(self, file: &File, path: &Path, limits: Limits) -> Found {
+        let numbered = self.unreadable.into_iter().map(|(offset, error)| Unreadable {
+            place: format!("{} line {}", path.display(), rewrite::line_number(file, offset)),
             reason: error.to_string(),
         });
         Found { unreadable: numbered.collect(), entry: self.entry, limits, ..Found::default() }
@@ -639,36 +640,44 @@ pub(super) fn read_line(file: &File, offset: u64) -> io::Result<Option<zeroize::
     }
 }
 
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> StoreError {
+        let is_for_want_of_rights = fault.is_for_want_of_rights();
+        let Fault { operation, path, cause, remedy, .. } = fault;
+        StoreError { operation, place: path.display().to_string(), cause, remedy, is_for_want_of_rights }
+    }
+}
+
 impl Store for UsersFile {
     fn name(&self) -> String {
         self.configured.display().to_string()
     }
 
-    fn find(&self, user: &[u8]) -> Result<Arc<Found>, Fault> {
+    fn find(&self, user: &[u8]) -> Result<Arc<Found>, StoreError> {
         for _ in 0..REBUILD_TRIES {
             match self.with_view(None, |view| view.find(user, &self.configured))? {
                 Some(found) => return Ok(found),
                 None => self.look_anew(),
             }
         }
-        Err(self.keeps_moving())
+        Err(self.keeps_moving().into())
     }
 
-    fn find_now(&self, user: &[u8], moment: Moment) -> Option<Arc<Found>> {
+    fn find_now(&self, user: &[u8], turn: LoopTurn) -> Option<Arc<Found>> {
         let looked = &self.looked;
         let shared = self.shared.get()?;
         if let Some(view) = &*shared.view.try_read()?
-            && moment.is_some_and(|moment| looked.load(Ordering::Relaxed) == moment.get())
+            && turn.is_some_and(|turn| looked.load(Ordering::Relaxed) == turn.get())
         {
-            return view.find_now(user);
+            return view.find_now(user, &self.configured);
         }
         let stamp = self.stat_now()?;
-        let looked_now = || looked.store(moment.map_or(0, NonZeroU64::get), Ordering::Relaxed);
+        let looked_now = || looked.store(turn.map_or(0, NonZeroU64::get), Ordering::Relaxed);
         if let Some(view) = &*shared.view.try_read()?
             && shared.is_current(view, stamp)
         {
             looked_now();
-            return view.find_now(user);
+            return view.find_now(user, &self.configured);
         }
         let mut view = shared.view.try_write()?;
         let view = view.as_mut()?;
@@ -677,16 +686,24 @@ impl Store for UsersFile {
             return None;
         }
         looked_now();
-        view.find_now(user)
+        view.find_now(user, &self.configured)
     }
 
-    fn update(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), Fault>) -> Result<(), Fault> {
+    fn reach(&self) -> Reach {
+        Reach::AllUsers
+    }
+
+    /// Nobody else changes anything meanwhile, so the step runs once.
+    fn update(
+        &self,
+        step: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let shared = self.shared()?;
         let _changing = shared.changing.read();
         let locked = self.lock(shared)?;
         if locked.paths.resolved != shared.resolved {
             drop(locked);
-            return self.elsewhere().update(work);
+            return self.elsewhere().update(step);
         }
         let mut journal = self.open_journal(shared, &locked)?;
         let mut update = Update {
@@ -696,7 +713,7 @@ impl Store for UsersFile {
             staged: Vec::new(),
             seen: HashMap::new(),
         };
-        work(&mut update)?;
+        step(&mut update)?;
         let Update { staged, zone, .. } = update;
         let progress: Vec<(Spot, State)> = staged.clone();
         commit(&locked, &mut journal, staged, &zone).inspect_err(|_| distrust(shared))?;
@@ -708,8 +725,8 @@ impl Store for UsersFile {
         Ok(())
     }
 
-    fn tries(&self, work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>) -> Result<(), Failure> {
-        let shared = self.shared().map_err(Failure::Unusable)?;
+    fn tries(&self, work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>) -> Result<(), TriesError> {
+        let shared = self.shared().map_err(|fault| TriesError::Unusable(fault.into()))?;
         let paths = Paths { configured: self.configured.clone(), resolved: shared.resolved.clone() };
         shared.tries.with(&shared.resolved, &paths.throttle(), work)
     }
@@ -731,7 +748,7 @@ struct Update<'a> {
 }
 
 impl Transaction for Update<'_> {
-    fn find(&mut self, user: &[u8]) -> Result<Found, Fault> {
+    fn find(&mut self, user: &[u8]) -> Result<Found, StoreError> {
         let path = &self.locked.paths.resolved;
         for _ in 0..REBUILD_TRIES {
             let find = |view: &View| {
@@ -751,9 +768,9 @@ impl Transaction for Update<'_> {
                 }
             }
             self.seen.insert(user.to_vec(), std::mem::take(&mut listing.spots));
-            return Ok(listing.into_found(&self.locked.users, limits));
+            return Ok(listing.into_found(&self.locked.users, &self.store.configured, limits));
         }
-        Err(self.store.keeps_moving())
+        Err(self.store.keeps_moving().into())
     }
 
     fn save(&mut self, user: &[u8], line: usize, state: State) {

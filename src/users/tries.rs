@@ -14,6 +14,7 @@ use super::lock::LockedFile;
 use crate::files::access::Access;
 use crate::files::fault::Fault;
 use crate::files::lines::read_as_far_as_possible;
+use crate::store::{StoreError, TriesError};
 use crate::throttle::Bytes;
 
 /// Who holds the lock for longer, while all others together hold it for less, has been stopped.
@@ -26,22 +27,6 @@ const REMEDY: &str = "run `otpgate check --fix`; until then each process of the 
 
 /// After that it isn't waited for again for a while: every login would wait.
 const GIVEN_UP: Duration = Duration::from_secs(1);
-
-/// Why it can't be counted there.
-pub enum Failure {
-    /// The file can't be had, or not by this user.
-    Unusable(Fault),
-    /// Somebody holds its lock: what stands there counts, but isn't to be had now.
-    Held(Fault),
-}
-
-impl From<Failure> for Fault {
-    fn from(failure: Failure) -> Fault {
-        match failure {
-            Failure::Unusable(fault) | Failure::Held(fault) => fault,
-        }
-    }
-}
 
 /// The file, kept open by this process.
 #[derive(Default)]
@@ -67,11 +52,11 @@ impl TriesFile {
         users: &Path,
         path: &Path,
         work: impl FnOnce(&mut dyn Bytes) -> io::Result<R>,
-    ) -> Result<R, Failure> {
+    ) -> Result<R, TriesError> {
         // Threads exclude each other by this, processes by the lock.
-        let Some(mut state) = self.0.try_lock_for(PATIENCE) else { return Err(Failure::Held(held(path))) };
+        let Some(mut state) = self.0.try_lock_for(PATIENCE) else { return Err(TriesError::Held(held(path))) };
         if state.given_up.is_some_and(|since| since.elapsed() < GIVEN_UP) {
-            return Err(Failure::Held(held(path)));
+            return Err(TriesError::Held(held(path)));
         }
         let State { open, given_up } = &mut *state;
         let is_usable = |open: &Open| {
@@ -81,16 +66,19 @@ impl TriesFile {
         };
         if !open.as_ref().is_some_and(is_usable) {
             *open = None;
-            let file = open_anew(users, path).map_err(Failure::Unusable)?;
+            let file = open_anew(users, path).map_err(|fault| TriesError::Unusable(fault.into()))?;
             let (process, since) = (rustix::process::getpid(), Instant::now());
             *open = Some(Open { file, process, since });
         }
         let file = &open.as_ref().expect("it was just opened").file;
-        let Some(_locked) = lock(file).map_err(|error| Failure::Unusable(fault("lock", path, error)))? else {
+        let Some(_locked) =
+            lock(file).map_err(|error| TriesError::Unusable(fault("lock", path, error).into()))?
+        else {
             *given_up = Some(Instant::now());
-            return Err(Failure::Held(held(path)));
+            return Err(TriesError::Held(held(path)));
         };
-        work(&mut OfFile(file)).map_err(|error| Failure::Unusable(fault("count tries in", path, error)))
+        work(&mut OfFile(file))
+            .map_err(|error| TriesError::Unusable(fault("count tries in", path, error).into()))
     }
 
     /// Closes it, unless somebody is just using it.
@@ -112,9 +100,14 @@ fn fault(operation: &'static str, path: &Path, error: io::Error) -> Fault {
     Fault::new(operation, path, error).or(REMEDY)
 }
 
-fn held(path: &Path) -> Fault {
+fn held(path: &Path) -> StoreError {
     let cause = "another process has held it for a second";
-    Fault::of("lock", path, cause, "end that process, or let it go on (see `lslocks`)")
+    StoreError::new(
+        "lock",
+        path.display().to_string(),
+        cause,
+        "end that process, or let it go on (see `lslocks`)",
+    )
 }
 
 /// `None`: somebody holds it.

@@ -1,0 +1,204 @@
+//! Basic logins.
+
+use zeroize::Zeroizing;
+
+use super::Gate;
+use super::answer::{Answer, Turn};
+use super::attempt::{Login, basic_job, basic_request};
+use super::judged::{Again, Judged, Recalled, Slot};
+use super::marks::Mark;
+use crate::decide::{Decision, Verdict, Word};
+use crate::log::Log;
+use crate::pin::PinSource;
+use crate::policy::Policy;
+use crate::store::{Found, LoopTurn, Store};
+
+impl<S: Store> Gate<S> {
+    /// Decides a Basic login and writes one log line.
+    pub fn basic(
+        &self,
+        policy: &Policy,
+        login: &Login<'_>,
+        source: &dyn PinSource,
+        judged: Option<&mut Judged>,
+        log: &dyn Log,
+    ) -> Answer {
+        let credentials = self.mark(&[b"basic", login.user, login.password]);
+        let mut judged = judged;
+        if let Some(judged) = judged.as_deref_mut()
+            && let Some(recalled) = judged.recall(&credentials, &login.address)
+            && let Some(answer) = self.recall(policy, login, source, &recalled, Turn::MayBlock, log)
+        {
+            return self.replaced(login, (judged, credentials), answer);
+        }
+
+        if let Ok(found) = self.store.find(login.user)
+            && let Some(decision) =
+                self.repeated(policy, login, credentials, (source, None), judged.as_deref_mut(), &found)
+        {
+            self.log_outcome(&decision, &found, login.user, log);
+            return self.basic_answer(policy, login, (judged, credentials), &decision);
+        }
+        let (decision, found, _) = self.decide(basic_job(policy, login), source, log);
+        let slot = self.basic_slot(policy, login, credentials, source, &decision, &found);
+        self.note_repeat(policy, login, source, &decision, (&found, &slot));
+        if let Some(judged) = &mut judged {
+            judged.remember(&slot);
+        }
+        self.basic_answer(policy, login, (judged, credentials), &decision)
+    }
+
+    /// [`Gate::basic`], if it can be decided at once: without a change, a slow PIN check, a search for the code, or
+    /// another look at a file that has changed. `None`: it can't, and nothing has been changed or logged.
+    pub fn basic_now(
+        &self,
+        policy: &Policy,
+        login: &Login<'_>,
+        source: &dyn PinSource,
+        turn: LoopTurn,
+        judged: Option<&mut Judged>,
+        log: &dyn Log,
+    ) -> Option<Answer> {
+        let credentials = self.mark(&[b"basic", login.user, login.password]);
+        let mut judged = judged;
+        if let Some(judged) = judged.as_deref_mut()
+            && let Some(recalled) = judged.recall(&credentials, &login.address)
+        {
+            let answer = self.recall(policy, login, source, &recalled, Turn::AtOnce(turn), log)?;
+            return Some(self.replaced(login, (judged, credentials), answer));
+        }
+
+        let found = self.store.find_now(login.user, turn)?;
+        let repeated =
+            self.repeated(policy, login, credentials, (source, turn), judged.as_deref_mut(), &found);
+        let decision = match repeated {
+            Some(decision) => decision,
+            None => {
+                let request = basic_request(policy, login, login.password);
+                if !self.is_free(policy, &found, (login.user, login.password, &login.address)) {
+                    return None;
+                }
+                let (decision, _) = self.decide_now(request, source, &found)?;
+                let slot = self.basic_slot(policy, login, credentials, source, &decision, &found);
+                self.note_repeat(policy, login, source, &decision, (&found, &slot));
+                if let Some(judged) = &mut judged {
+                    judged.remember(&slot);
+                }
+                decision
+            }
+        };
+        self.log_outcome(&decision, &found, login.user, log);
+        Some(self.basic_answer(policy, login, (judged, credentials), &decision))
+    }
+
+    /// What is to be answered to a Basic login before anybody looks at its PIN, for a server that asks for PINs itself
+    /// and can't answer so afterwards. `None`: it may be looked at.
+    pub fn refuse_beforehand(&self, policy: &Policy, login: &Login<'_>, log: &dyn Log) -> Option<Answer> {
+        let found = self.store.find(login.user).ok()?;
+        let refused = self.over(policy, &found, (login.user, login.password, &login.address), log)?;
+        let Decision { verdict, word, reason, retry_after, .. } = refused;
+        if verdict == Verdict::Busy && self.is_busy_line_due() {
+            self.log_decision(verdict, word, reason, login.user, log);
+        }
+        Some(Answer { retry_after, ..Answer::plain(verdict, word) })
+    }
+
+    /// Whether a request of the same credentials was granted, if not by the rules of all places.
+    pub fn has_granted(&self, login: &Login<'_>, judged: Option<&Judged>) -> bool {
+        let credentials = self.mark(&[b"basic", login.user, login.password]);
+        let recalled = judged.and_then(|judged| judged.recall(&credentials, &login.address));
+        recalled.is_some_and(|recalled| recalled.verdict == Verdict::Granted)
+    }
+
+    /// What the request remembers.
+    pub(super) fn basic_slot(
+        &self,
+        policy: &Policy,
+        login: &Login<'_>,
+        credentials: Mark,
+        source: &dyn PinSource,
+        decision: &Decision,
+        found: &Found,
+    ) -> Slot {
+        // What falls through counts nowhere, and is for each place to say.
+        if decision.verdict == Verdict::Unknown && decision.word != Word::Unknown {
+            return Slot::default();
+        }
+        let grant = self.grant(policy, source, decision, found);
+        let slot = Slot::new(decision.verdict, decision.word, (credentials, &login.address), policy, grant);
+        slot.with_retry_after(decision.retry_after)
+    }
+
+    /// What the server is told.
+    pub(super) fn basic_answer(
+        &self,
+        policy: &Policy,
+        login: &Login<'_>,
+        (judged, credentials): (Option<&mut Judged>, Mark),
+        decision: &Decision,
+    ) -> Answer {
+        let accepted = decision.accepted.filter(|_| decision.verdict == Verdict::Granted);
+        let pin = accepted.map(|accepted| &login.password[..accepted.pin_len]);
+        let upstream_pin = pin.filter(|_| policy.pin_fake_basic).map(|pin| Zeroizing::new(pin.to_vec()));
+        let Decision { verdict, word, retry_after, .. } = *decision;
+        let answer = Answer { verdict, word, retry_after, upstream_pin };
+        match judged {
+            Some(judged) => self.replaced(login, (judged, credentials), answer),
+            None => answer,
+        }
+    }
+
+    /// The same request again: what was decided holds where the rules are the same; elsewhere a grant is one by the
+    /// rules of that place, too. `None`: not to be found out in this turn.
+    pub(super) fn recall(
+        &self,
+        policy: &Policy,
+        login: &Login<'_>,
+        source: &dyn PinSource,
+        recalled: &Recalled<'_>,
+        turn: Turn,
+        log: &dyn Log,
+    ) -> Option<Answer> {
+        let Recalled { verdict, word, again, .. } = *recalled;
+        if verdict != Verdict::Granted {
+            return Some(Answer { retry_after: recalled.retry_after(), ..Answer::plain(verdict, word) });
+        }
+        let Some((grant, code)) = recalled.grant().and_then(|grant| Some((grant, grant.code()?))) else {
+            return Some(Answer::error());
+        };
+        let whole;
+        let password = match again {
+            Again::Same => login.password,
+            Again::Upstream => {
+                whole = Zeroizing::new([login.password, code.as_bytes()].concat());
+                &whole
+            }
+        };
+        let pin = password.get(..grant.accepted.pin_len).unwrap_or_default();
+        let is_checked = !grant.pin_is_external
+            || (source.is_known_by_identity() && grant.pin_source == Some(self.mark(&[&source.identity()])));
+        if !(is_checked && recalled.was_decided_by(policy)) {
+            let request = basic_request(policy, login, password);
+            let checked = is_checked.then_some(pin);
+            let refused = self.elsewhere(request, (grant, checked), source, turn, log)?;
+            if let Err((verdict, word)) = refused {
+                return Some(Answer::plain(verdict, word));
+            }
+        }
+        let upstream_pin = policy.pin_fake_basic.then(|| Zeroizing::new(pin.to_vec()));
+        Some(Answer { verdict, word, retry_after: None, upstream_pin })
+    }
+
+    /// Notes the header that the server will put in the place of these credentials.
+    pub(super) fn replaced(
+        &self,
+        login: &Login<'_>,
+        (judged, credentials): (&mut Judged, Mark),
+        answer: Answer,
+    ) -> Answer {
+        if let Some(pin) = &answer.upstream_pin {
+            judged.replaced(&credentials, self.mark(&[b"basic", login.user, pin]));
+        }
+        answer
+    }
+}

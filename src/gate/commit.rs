@@ -1,0 +1,137 @@
+//! A decision that changes something: made again under the lock, and saved.
+
+use std::sync::Arc;
+
+use super::Gate;
+use super::attempt::Job;
+use super::digest::is_to_be_carried_out;
+use super::queue::Round;
+use crate::UnixTime;
+use crate::decide::{Decision, Outcome};
+use crate::http::digest::Ha1;
+use crate::store::{Found, Reach, Store, StoreError, Transaction};
+use crate::token::Entry;
+
+/// What was decided about a job, and on what.
+#[derive(Clone)]
+pub(super) struct Decided {
+    pub(super) outcome: Outcome,
+    pub(super) found: Arc<Found>,
+    /// The HA1 that a Digest response was found to be of.
+    pub(super) ha1: Option<Ha1>,
+}
+
+pub(super) type JobResult = Result<Box<Decided>, Arc<StoreError>>;
+
+/// What was decided without the lock. Searching for a code takes a while: on the same lines at the same time it would
+/// come to the same.
+#[derive(Clone)]
+pub(super) struct Snapshot {
+    pub(super) decided: Decided,
+    pub(super) now: UnixTime,
+}
+
+impl Snapshot {
+    pub(super) fn holds_for(&self, found: &Found, now: UnixTime) -> bool {
+        let Snapshot { decided: Decided { found: seen, .. }, now: then } = self;
+        let rest = |found: &Found| {
+            let Entry { lines, unreadable, is_twin, too_many_lines } = &found.entry;
+            (lines.len(), *unreadable, *is_twin, *too_many_lines, found.limits)
+        };
+        let mut lines = seen.entry.lines.iter().zip(&found.entry.lines);
+        now == *then
+            && rest(seen) == rest(found)
+            && lines.all(|(a, b)| a.token.fingerprint == b.token.fingerprint && a.state == b.state)
+    }
+}
+
+/// Whether a decision on a snapshot stands: nothing is to be written and the state it rests on is whole.
+pub(super) fn is_settled(snapshot: &Decision, found: &Found) -> bool {
+    snapshot.changes.is_empty() && (is_exact(found) || !snapshot.depends_on_state)
+}
+
+/// Whether no state may be half-written.
+pub(super) fn is_exact(found: &Found) -> bool {
+    found.entry.lines.iter().all(|line| line.state.intact)
+}
+
+impl<S: Store> Gate<S> {
+    /// Has a login decided and saved under the lock, together with others that wait for it.
+    pub(super) fn commit(&self, job: &Job, snapshot: Snapshot) -> JobResult {
+        let job = Job {
+            user: job.user.clone(),
+            credentials: job.credentials.clone(),
+            address: job.address.clone(),
+            pins: job.pins.clone(),
+            snapshot: Some(snapshot),
+            ..*job
+        };
+        let abandoned = || {
+            Err(Arc::new(StoreError::new(
+                "decide with",
+                self.store.name(),
+                "an internal fault",
+                "see the message before this one, and report it",
+            )))
+        };
+        let busy = || {
+            let outcome = Outcome::Decided(Decision::busy());
+            Ok(Box::new(Decided { outcome, found: Arc::default(), ha1: None }))
+        };
+        match self.store.reach() {
+            Reach::AllUsers => self.queue.run(job, |round| self.lead(round), abandoned, busy),
+            Reach::OneUser => self.alone(&job),
+        }
+    }
+
+    /// Takes the lock, decides everybody who waits by then, saves once.
+    fn lead(&self, round: &mut Round<'_, Job, JobResult>) -> Result<Vec<JobResult>, JobResult> {
+        // A step may run again: those whom it has taken on stay in it.
+        let (mut jobs, mut results) = (Vec::new(), Vec::new());
+        let saved = self.store.update(&mut |transaction| {
+            jobs.extend(round.take());
+            results.clear();
+            for job in &jobs {
+                results.push(Ok(self.decide_and_save(job, transaction)?));
+            }
+            Ok(())
+        });
+        match saved {
+            Ok(()) => Ok(results),
+            Err(error) => Err(Err(Arc::new(error))),
+        }
+    }
+
+    fn alone(&self, job: &Job) -> JobResult {
+        let mut result = None;
+        self.store
+            .update(&mut |transaction| {
+                result = Some(self.decide_and_save(job, transaction)?);
+                Ok(())
+            })
+            .map_err(Arc::new)?;
+        Ok(result.expect("a step that was saved has run"))
+    }
+
+    fn decide_and_save(
+        &self,
+        job: &Job,
+        transaction: &mut dyn Transaction,
+    ) -> Result<Box<Decided>, StoreError> {
+        let found = Arc::new(transaction.find(&job.user)?);
+        let now = (self.clock)();
+        let snapshot = job.snapshot.as_ref().filter(|snapshot| snapshot.holds_for(&found, now));
+        let decided = match snapshot {
+            Some(snapshot) => Decided { found, ..snapshot.decided.clone() },
+            None => self.decide_on(job, found, now),
+        };
+        if let Outcome::Decided(decision) = &decided.outcome
+            && !(job.is_match_only && is_to_be_carried_out(decision))
+        {
+            for change in &decision.changes {
+                transaction.save(&job.user, change.line, change.state.clone());
+            }
+        }
+        Ok(Box::new(decided))
+    }
+}

@@ -1,0 +1,127 @@
+//! A request that was granted in another place.
+
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::Gate;
+use super::answer::Turn;
+use super::attempt::Request;
+use super::commit::is_exact;
+use super::judged::Grant;
+use super::questions::PinKnown;
+use crate::decide::{self, Decision, Outcome, Verdict, Word};
+use crate::log::{Level, Log, Quoted};
+use crate::pin::turns::Busy;
+use crate::pin::{PinAnswer, PinSource};
+use crate::policy::Policy;
+use crate::store::{Found, Store, StoreError};
+use crate::token::Pin;
+
+impl<S: Store> Gate<S> {
+    /// What a grant was decided on.
+    pub(super) fn grant(
+        &self,
+        policy: &Policy,
+        source: &dyn PinSource,
+        decision: &Decision,
+        found: &Found,
+    ) -> Option<Grant> {
+        let accepted = decision.accepted.filter(|_| decision.verdict == Verdict::Granted)?;
+        let token = &found.entry.lines.get(accepted.line)?.token;
+        let policy = policy.restricted_by(&found.limits);
+        let before = decide::state_decided_on(&policy, &found.entry, accepted.line, accepted.at);
+        let spent = decision.changes.iter().find(|change| change.line == accepted.line);
+        let after = spent.map_or(&before, |change| &change.state);
+        let is_fresh = decision.word == Word::GrantedFresh;
+        let mut grant = Grant::new(accepted, is_fresh, token, &before, after)?;
+        grant.wrong_responses = decision.wrong_responses;
+        if !matches!(token.pin, Pin::External) {
+            return Some(grant);
+        }
+        let pin_source = source.is_known_by_identity().then(|| self.mark(&[&source.identity()]));
+        Some(grant.with_external_pin(pin_source))
+    }
+
+    /// Whether a grant is one by the rules of this place, too. If not, that is logged. `None`: not to be found out in
+    /// this turn. `checked` is a PIN that was found right and needn't be checked again.
+    pub(super) fn elsewhere(
+        &self,
+        request: Request<'_>,
+        (grant, checked): (&Grant, Option<&[u8]>),
+        source: &dyn PinSource,
+        turn: Turn,
+        log: &dyn Log,
+    ) -> Option<Result<(), (Verdict, Word)>> {
+        let found = match turn {
+            Turn::AtOnce(turn) => self.store.find_now(request.user, turn).filter(|found| is_exact(found))?,
+            Turn::MayBlock => match self.find_exact(request.user) {
+                Ok(found) => found,
+                Err(fault) => {
+                    log.log(Level::Error, format_args!("error: {fault}, user {}", Quoted(request.user)));
+                    return Some(Err((Verdict::Error, Word::Error)));
+                }
+            },
+        };
+        let basis = grant.basis()?;
+        let policy = request.policy.restricted_by(&found.limits);
+        let (wrong, last) = grant.wrong_responses;
+        if decide::is_locked_out(&policy.of_digest_failures(), wrong, last, basis.at) {
+            let Decision { verdict, word, reason, .. } = Decision::locked();
+            self.log_decision(verdict, word, reason, request.user, log);
+            return Some(Err((verdict, word)));
+        }
+        // Fields 1 to 4 are the same, so the PIN is, too.
+        let mut tokens = found.entry.lines.iter().map(|line| &line.token);
+        let field = tokens.find(|token| token.fingerprint == grant.fingerprint()).map(|token| &token.pin);
+        let known = |(pin, field): (&[u8], &Pin)| PinKnown {
+            field: field.clone(),
+            pin: Zeroizing::new(pin.to_vec()),
+            answer: PinAnswer::Right,
+        };
+        let mut pins: Vec<PinKnown> = checked.zip(field).map(known).into_iter().collect();
+        loop {
+            let (outcome, _) = self.with_proof(request, &pins, |attempt, pins| {
+                decide::elsewhere(&policy, &found.entry, &basis, attempt, pins, (self.clock)())
+            });
+            match outcome {
+                Outcome::Decided(decision) if decision.verdict == Verdict::Granted => return Some(Ok(())),
+                Outcome::Decided(decision) => {
+                    self.log_outcome(&decision, &found, request.user, log);
+                    return Some(Err((decision.verdict, decision.word)));
+                }
+                // Each PIN is asked about once: there is one line, and its PIN is of one length.
+                Outcome::NeedPin(question) => {
+                    let asked = self.asked(request, &found.entry, question, source);
+                    let Some(asked) = asked.filter(|_| pins.len() < 2) else {
+                        return Some(Err((Verdict::Error, Word::Error)));
+                    };
+                    let answer = match turn {
+                        Turn::AtOnce(_) => self.pins.known(&asked)?,
+                        Turn::MayBlock => {
+                            let token = &found.entry.lines[question.line].token;
+                            // They were let in for this request already.
+                            match self.answer_to(&asked, token, (request.user, true), source) {
+                                Ok(answer) => answer,
+                                Err(Busy) => return Some(Err((Verdict::Busy, Word::DeniedBusy))),
+                            }
+                        }
+                    };
+                    pins.push(asked.known(answer));
+                }
+            }
+        }
+    }
+
+    /// A user whose state isn't half-written.
+    pub(super) fn find_exact(&self, user: &[u8]) -> Result<Arc<Found>, StoreError> {
+        let mut found = self.store.find(user)?;
+        if !is_exact(&found) {
+            self.store.update(&mut |transaction| {
+                found = Arc::new(transaction.find(user)?);
+                Ok(())
+            })?;
+        }
+        Ok(found)
+    }
+}

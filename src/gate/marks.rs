@@ -1,0 +1,45 @@
+//! Marks: keyed hashes that tell whether somebody comes with the same again.
+
+use std::hash::Hasher as _;
+
+use siphasher::sip128::{Hash128, Hasher128 as _, SipHasher13};
+use zeroize::Zeroizing;
+
+use super::Gate;
+use crate::store::Store;
+
+/// A keyed hash (SipHash of 128 bits): tells whether somebody comes with the same again, without keeping it.
+pub(super) type Mark = [u64; 2];
+
+/// Keyed with random bytes: makes marks that nobody else can make.
+#[derive(Clone, Copy)]
+pub struct Marks(SipHasher13);
+
+impl Marks {
+    /// `None`: the system has no random bytes.
+    pub fn new() -> Option<Marks> {
+        let mut key = Zeroizing::new([0; 16]);
+        getrandom::fill(&mut *key).ok()?;
+        Some(Marks(SipHasher13::new_with_key(&key)))
+    }
+
+    /// Those of one store: they say nothing about another.
+    pub fn of(&self, store: &[u8]) -> Marks {
+        let mut hash = self.0;
+        hash.write(&store.len().to_le_bytes());
+        hash.write(store);
+        Marks(hash)
+    }
+}
+
+impl<S: Store> Gate<S> {
+    pub(super) fn mark(&self, parts: &[&[u8]]) -> Mark {
+        let Marks(mut hash) = self.marks;
+        for part in parts {
+            hash.write(&part.len().to_le_bytes());
+            hash.write(part);
+        }
+        let Hash128 { h1, h2 } = hash.finish128();
+        [h1, h2]
+    }
+}
