@@ -501,8 +501,8 @@ pub fn is_locked(policy: &Policy, line: &Line, now: UnixTime) -> bool {
     device.locked
 }
 
-/// A line's state with what only its visible fields say made exact: the floor of a time token stands in `at`. What
-/// can be written with a checksum without forgetting anything.
+/// A line's state with what only its visible fields say made exact: the replay floor of a time token is filled
+/// in. What can be written with a checksum without forgetting anything.
 pub fn exact_state(policy: &Policy, line: &Line, now: UnixTime) -> State {
     State { intact: true, ..with_floor(policy, line, now) }
 }
@@ -892,7 +892,7 @@ fn rule_7_fresh_code(
         let found = search(policy, &token.codes(), codes.among(device.window.steps()), &presented.shown);
         let Some((counter, code)) = found else { continue };
         let accepted = device.change();
-        (accepted.counter, accepted.at) = match token.factor {
+        (accepted.counter, accepted.replay_floor) = match token.factor {
             MovingFactor::Event => (counter as i64 + 1, Some(counter as i64)),
             MovingFactor::Time(period) => {
                 let period = i64::from(period.get());
@@ -949,7 +949,7 @@ fn rule_8_no_match(
         let failures = device.state.failures.saturating_add(1);
         let state = device.change();
         state.failures = failures;
-        state.failed = Some(now);
+        state.last_failure = Some(now);
     }
     let all_exhausted = candidates.iter().all(|&device| devices.all[device].window.exhausted);
     let reason = if all_exhausted { Reason::CounterExhausted } else { Reason::WrongCode };
@@ -1177,15 +1177,17 @@ impl Device {
         let other = with_floor(policy, line, now);
         let progress = |state: &State| match line.token.factor {
             MovingFactor::Event => (state.counter, state.used.as_of(now).map(|(_, last)| last)),
-            MovingFactor::Time(_) => (state.at.unwrap_or(0), state.used.as_of(now).map(|(_, last)| last)),
+            MovingFactor::Time(_) => {
+                (state.replay_floor.unwrap_or(0), state.used.as_of(now).map(|(_, last)| last))
+            }
         };
         let failures = self.state.failures.max(other.failures);
-        let failed = self.state.failed.max(other.failed);
+        let failed = self.state.last_failure.max(other.last_failure);
         if progress(&other) > progress(&self.state) {
             self.state = other;
         }
         self.state.failures = failures;
-        self.state.failed = failed;
+        self.state.last_failure = failed;
     }
 
     fn change(&mut self) -> &mut State {
@@ -1205,8 +1207,8 @@ impl Device {
     /// What a clock that was ahead has left in the file must not count until that day comes. A failure counts as
     /// one of now. A use ends: its code would be accepted again on that day.
     fn mend_times(&mut self, now: UnixTime) {
-        if self.state.failed.is_some_and(|failed| failed > now) {
-            self.change().failed = Some(now);
+        if self.state.last_failure.is_some_and(|failed| failed > now) {
+            self.change().last_failure = Some(now);
         }
         let last_use = self.state.used.as_of(now).map(|(first, last)| first.max(last));
         if last_use.is_some_and(|last| last.saturating_sub(now) > CLOCK_ACCIDENT) {
@@ -1223,9 +1225,9 @@ impl Device {
             self.locked = true;
             return;
         }
-        let failed = match self.state.failed {
+        let failed = match self.state.last_failure {
             Some(failed) => failed,
-            None => *self.change().failed.insert(now),
+            None => *self.change().last_failure.insert(now),
         };
         self.locked = is_locked_out(policy, self.state.failures, failed, now);
     }
@@ -1240,12 +1242,12 @@ impl Device {
     }
 }
 
-/// The line's state, with the floor of a time token in `at`.
+/// The line's state, with the replay floor of a time token filled in.
 fn with_floor(policy: &Policy, line: &Line, now: UnixTime) -> State {
     let mut state = line.state.clone();
     let MovingFactor::Time(period) = line.token.factor else { return state };
     let period = i64::from(period.get());
-    if state.intact && state.at.is_some() {
+    if state.intact && state.replay_floor.is_some() {
         return state;
     }
     // Only the visible fields say which step was accepted last: the latest one with that code around the time
@@ -1262,7 +1264,7 @@ fn with_floor(policy: &Policy, line: &Line, now: UnixTime) -> State {
                 || hexadecimal.is_some_and(|code| bool::from(code.is(&last_otp)))
         };
         let step = around.rev().find(is_last_otp).map_or(middle, |step| step as i64);
-        state.at = state.at.max(step.checked_mul(period)).filter(|&at| at > 0);
+        state.replay_floor = state.replay_floor.max(step.checked_mul(period)).filter(|&at| at > 0);
     }
     state
 }
@@ -1305,7 +1307,7 @@ impl Window {
                 let around_now = clamp_steps(step, policy.max_offset, period);
                 let around_offset =
                     clamp_steps(step.saturating_add(state.counter), policy.max_offset, period);
-                let floor = state.at.filter(|&at| at > 0).map(|at| (at / period) as u64);
+                let floor = state.replay_floor.filter(|&at| at > 0).map(|at| (at / period) as u64);
                 let ranges = union(around_now, around_offset);
                 let top = ranges.iter().filter(|range| !range.is_empty()).map(|range| *range.end()).max();
                 Window { floor_in_future: floor > top, ..Window::above(ranges, floor) }

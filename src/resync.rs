@@ -122,8 +122,8 @@ fn state_after(token: &Token, position: u64, code: &Code, now: UnixTime) -> Stat
         last_otp: Some(code.clone().into_lower_case()),
         used: Used::Never,
         address: Address::Unknown,
-        at: Some(at),
-        failed: None,
+        replay_floor: Some(at),
+        last_failure: None,
         intact: true,
     }
 }
@@ -184,8 +184,11 @@ mod tests {
         let line = "HOTP/T30 a - KEY 2 3 123456 2033-05-18T03:33:20L 192.0.2.7 @2000000000,2000000000,2000000000,5,x";
         let found = resync(&[line], [STEP + 3, STEP + 4]).unwrap();
         let state = &found.changes[0].state;
-        assert_eq!((found.position, state.counter, state.at), (STEP + 4, 4, Some((STEP as i64 + 4) * 30)));
-        assert_eq!((state.failures, state.failed, state.used), (0, None, Used::Never));
+        assert_eq!(
+            (found.position, state.counter, state.replay_floor),
+            (STEP + 4, 4, Some((STEP as i64 + 4) * 30))
+        );
+        assert_eq!((state.failures, state.last_failure, state.used), (0, None, Used::Never));
     }
 
     #[test]

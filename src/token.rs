@@ -222,10 +222,11 @@ pub struct State {
     /// From where it was used.
     pub address: Address,
     /// The last accepted counter, or the Unix second at which the last accepted step began.
-    pub at: Option<i64>,
+    pub replay_floor: Option<i64>,
     /// When the last wrong code was counted.
-    pub failed: Option<UnixTime>,
-    /// Whether the `ext` word was there with the right checksum: `at`, `failed` and `used` are then exact.
+    pub last_failure: Option<UnixTime>,
+    /// Whether the `ext` word was there with the right checksum: `replay_floor`, `last_failure` and `used` are
+    /// then exact.
     pub intact: bool,
 }
 
@@ -238,8 +239,8 @@ impl State {
             last_otp: None,
             used: Used::Never,
             address: Address::Unknown,
-            at: None,
-            failed: None,
+            replay_floor: None,
+            last_failure: None,
             intact: false,
         }
     }

@@ -212,10 +212,10 @@ fn rule_2_lock_out() {
         });
         login.lines = vec![format!("HOTP alice - {KEY} 0 {failures}")];
         let mut entry = login.entry();
-        entry.lines[0].state.failed = (failed != 0).then_some(failed);
+        entry.lines[0].state.last_failure = (failed != 0).then_some(failed);
         entry.lines[0].state.intact = true;
         let decision = login.try_entry(&entry, b"755224");
-        (decision.word, decision.changes.first().and_then(|change| change.state.failed))
+        (decision.word, decision.changes.first().and_then(|change| change.state.last_failure))
     };
     for (what, failures, failed, lockout, max, now, word) in [
         ("below the limit", 4, NOW, 60, 3600, NOW, GrantedFresh),
@@ -244,7 +244,7 @@ fn entry_of_times(login: &Login, used: Option<(UnixTime, UnixTime)>, failed: Opt
     state.last_otp = otp::Code::new(totp(NOW).as_bytes());
     state.used = used.map_or(Used::Never, |(first, last)| Used::At { first, last });
     state.address = Address::Ip("192.0.2.7".parse().unwrap());
-    (state.at, state.failed, state.intact) = (Some(NOW - NOW % 30), failed, true);
+    (state.replay_floor, state.last_failure, state.intact) = (Some(NOW - NOW % 30), failed, true);
     entry
 }
 
@@ -288,7 +288,7 @@ fn times_that_a_clock_ahead_has_left_are_mended_by_whoever_has_the_pin() {
                 Used::At { first, last } => Some((first, last)),
                 _ => None,
             };
-            (used, change.state.failed.unwrap())
+            (used, change.state.last_failure.unwrap())
         });
         assert_eq!(changed, mended, "{what}");
         assert!(
@@ -650,7 +650,7 @@ fn rule_7_event_tokens_look_ahead_and_resynchronise() {
         assert_eq!(login(counter).tries(password).word, word, "{counter} {password}");
     }
     let accepted = &login(0).tries("969429").changes[0].state;
-    assert_eq!((accepted.counter, accepted.at, accepted.failures), (4, Some(3), 0));
+    assert_eq!((accepted.counter, accepted.replay_floor, accepted.failures), (4, Some(3), 0));
     assert_eq!(accepted.used, Used::At { first: NOW, last: NOW });
     assert_eq!(accepted.last_otp.as_ref().unwrap().as_bytes(), b"969429");
     assert_eq!(accepted.address, Address::Ip("192.0.2.7".parse().unwrap()));
@@ -712,7 +712,7 @@ fn rule_7_time_tokens_follow_a_drifting_clock_in_two_windows() {
         if word == GrantedFresh {
             let state = &decision.changes[0].state;
             assert_eq!(state.counter, ahead);
-            assert_eq!(state.at, Some((NOW / 30 + ahead) * 30));
+            assert_eq!(state.replay_floor, Some((NOW / 30 + ahead) * 30));
         }
     }
 }
@@ -756,7 +756,7 @@ fn rule_8_wrong_codes_count_and_re_sent_ones_do_not() {
     let time = user(&["HOTP/T30 alice - KEY"]);
     let wrong = time.tries("000000");
     assert_eq!(
-        (wrong.word, wrong.changes[0].state.failures, wrong.changes[0].state.failed),
+        (wrong.word, wrong.changes[0].state.failures, wrong.changes[0].state.last_failure),
         (DeniedCode, 1, Some(NOW))
     );
     let mut event = user(&[]);
@@ -785,7 +785,7 @@ fn rule_8_wrong_codes_count_and_re_sent_ones_do_not() {
 fn rule_8_a_floor_in_the_future_is_refused_uncounted_and_says_so() {
     let mut login = user(&["HOTP/T30 alice - KEY"]);
     let mut entry = login.entry();
-    entry.lines[0].state.at = Some(NOW - NOW % 30 + 30 * 86_400);
+    entry.lines[0].state.replay_floor = Some(NOW - NOW % 30 + 30 * 86_400);
     entry.lines[0].state.intact = true;
     for password in [totp(NOW), "000000".to_owned()] {
         let decision = login.try_entry(&entry, password.as_bytes());
@@ -795,7 +795,7 @@ fn rule_8_a_floor_in_the_future_is_refused_uncounted_and_says_so() {
     assert!(Reason::FloorInFuture.text().contains("resync"));
     // The floor at the top of the window is nothing strange: with window 0, any code just accepted is there.
     login.policy.max_offset = 0;
-    entry.lines[0].state.at = Some(NOW - NOW % 30);
+    entry.lines[0].state.replay_floor = Some(NOW - NOW % 30);
     assert_eq!(login.try_entry(&entry, b"000000").word, DeniedCode);
 }
 

@@ -384,9 +384,9 @@ fn some_line(kind: &'static str) -> impl Strategy<Value = Line> {
                 _ => NOW as u64 / 30 - used,
             };
             state.last_otp = Code::new(record.token.code(step).as_bytes());
-            state.at = Some(if kind == "HOTP" { step as i64 } else { step as i64 * 30 });
+            state.replay_floor = Some(if kind == "HOTP" { step as i64 } else { step as i64 * 30 });
             state.used = Used::At { first: NOW - first.max(last), last: NOW - last };
-            (state.failures, state.failed, state.intact) = (failures, Some(NOW - failed), true);
+            (state.failures, state.last_failure, state.intact) = (failures, Some(NOW - failed), true);
             Line { token: record.token, state }
         },
     )
@@ -405,7 +405,7 @@ proptest! {
     ) {
         let entry = Entry { lines, ..Entry::default() };
         let line = &entry.lines[of % entry.lines.len()];
-        let middle = if line.state.at > Some(100) { NOW / 30 } else { line.state.counter };
+        let middle = if line.state.replay_floor > Some(100) { NOW / 30 } else { line.state.counter };
         let code = line.token.code((middle + position).max(0) as u64);
         let attempt = Attempt { user: b"alice", proof: Proof::Password(code.as_bytes()), address: Address::Unknown };
         let verdict = |policy: &Policy| match decide::login(policy, &entry, &attempt, &|_, _| None, NOW) {

@@ -180,7 +180,7 @@ fn address(step: &Step) -> Address {
 fn event(session: &Session, line: usize) -> (String, i64) {
     let Line { token, state } = &session.entry.lines[line];
     let device = format!("{:?} {:?} {:?}", token.algorithm, token.factor, token.key.expose());
-    (device, state.at.expect("a grant says what was accepted"))
+    (device, state.replay_floor.expect("a grant says what was accepted"))
 }
 
 proptest! {
@@ -224,7 +224,7 @@ proptest! {
                 if line.token.factor == MovingFactor::Event {
                     prop_assert!(line.state.counter >= before.counter, "{:?}: {:?}", before, decision);
                 }
-                prop_assert!(line.state.at >= before.at, "{:?}: {:?}", before, decision);
+                prop_assert!(line.state.replay_floor >= before.replay_floor, "{:?}: {:?}", before, decision);
             }
         }
     }

@@ -525,8 +525,8 @@ fn an_intact_ext_says_exactly_what_the_visible_fields_only_hint_at() {
             last_otp: code("755224"),
             used: Used::At { first: 1_704_164_645, last: 1_704_164_700 },
             address: ip("192.0.2.7"),
-            at: Some(1_704_164_640),
-            failed: Some(1_704_160_000),
+            replay_floor: Some(1_704_164_640),
+            last_failure: Some(1_704_160_000),
             intact: true,
         };
         assert_eq!(state, expected);
@@ -563,8 +563,8 @@ fn without_an_intact_ext_the_visible_fields_rule_and_at_alone_is_kept() {
             last_otp: code("755224"),
             used: at(USED),
             address: ip("192.0.2.7"),
-            at: at_kept,
-            failed: None,
+            replay_floor: at_kept,
+            last_failure: None,
             intact: false,
         };
         assert_eq!(state, expected, "{ext}");
@@ -859,8 +859,8 @@ fn busy(is_event: bool) -> State {
         last_otp: code("755224"),
         used: Used::At { first: USED - 40, last: USED },
         address: ip("2001:db8::7"),
-        at: Some(if is_event { 1_234_566 } else { 1_704_164_640 }),
-        failed: Some(USED - 4_000),
+        replay_floor: Some(if is_event { 1_234_566 } else { 1_704_164_640 }),
+        last_failure: Some(USED - 4_000),
         intact: true,
     }
 }
@@ -898,8 +898,8 @@ fn states(is_event: bool) -> impl Strategy<Value = State> {
             last_otp,
             used,
             address,
-            at,
-            failed,
+            replay_floor: at,
+            last_failure: failed,
             intact: true,
         })
 }
@@ -932,7 +932,7 @@ proptest! {
             Used::At { first, last } => (first, last),
             _ => (0, 0),
         };
-        prop_assert_eq!(word, ext(visible, [known(state.at), first, last, known(state.failed)]));
+        prop_assert_eq!(word, ext(visible, [known(state.replay_floor), first, last, known(state.last_failure)]));
     }
 
     #[test]
@@ -1190,8 +1190,8 @@ fn written_lines_with_ordinary_fields_stay_within_what_the_ancestor_reads() {
         last_otp: code("2147483647"),
         used: Used::At { first: i64::MAX, last: i64::MAX },
         address: Address::Other([b'x'; slot::ADDRESS_MAX].into()),
-        at: Some(i64::MAX),
-        failed: Some(i64::MAX),
+        replay_floor: Some(i64::MAX),
+        last_failure: Some(i64::MAX),
         intact: true,
     };
     for (kind, user, pin, key) in [
@@ -1215,9 +1215,9 @@ fn numbers_of_any_size_in_an_ext_that_is_not_ours_are_read_as_one_that_was_chang
         "HOTP alice - 00 5 0 - 1970-01-01T00:00:00L - @{biggest},{biggest},{biggest},{biggest},00000000"
     );
     let state = parse(&line).unwrap().state;
-    assert_eq!((state.at, state.intact), (Some(biggest), false));
+    assert_eq!((state.replay_floor, state.intact), (Some(biggest), false));
     for number in ["9223372036854775808", "18446744073709551616", "-1", "", "1e3"] {
         let state = parse(line.replace(biggest_text, number)).unwrap().state;
-        assert_eq!((state.at, state.intact), (None, false), "{number}");
+        assert_eq!((state.replay_floor, state.intact), (None, false), "{number}");
     }
 }

@@ -740,7 +740,7 @@ fn what_the_journal_restores_what_admins_lower_and_plain_edits_are_no_older_stat
     let state = State {
         counter: 2,
         last_otp: otpgate::otp::Code::new(CODES[1].as_bytes()),
-        at: Some(1),
+        replay_floor: Some(1),
         intact: true,
         ..State::fresh()
     };

@@ -89,13 +89,13 @@ fn advanced(token: &Token, state: &State, by: u32, max_offset: u32, now: UnixTim
         MovingFactor::Event => {
             // A counter must leave room for the one after it.
             let counter = state.counter.saturating_add(by.into()).min(i64::MAX - 1);
-            State { counter, at: Some(counter - 1), ..state }
+            State { counter, replay_floor: Some(counter - 1), ..state }
         }
         MovingFactor::Time(period) => {
             let period = i64::from(period.get());
             let early = state.counter.max(0).saturating_add(max_offset.into());
             let step = now.div_euclid(period).saturating_add(early).min(i64::MAX / period);
-            State { at: state.at.max(Some(step * period)), ..state }
+            State { replay_floor: state.replay_floor.max(Some(step * period)), ..state }
         }
     }
 }
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn a_floor_further_ahead_stays_and_a_counter_stops_at_its_end() {
         let ahead = "HOTP/T30 a - KEY 0 0 - - - @2000000010,0,0,0,x";
-        assert_eq!(advanced_line(ahead).state.at, Some(2_000_000_010));
+        assert_eq!(advanced_line(ahead).state.replay_floor, Some(2_000_000_010));
         let last = advanced_line("HOTP a - KEY 9223372036854775806");
         assert_eq!(last.state.counter, i64::MAX - 1);
     }

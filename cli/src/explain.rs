@@ -110,7 +110,7 @@ fn furthest(tokens: Vec<Numbered<'_>>, policy: &Policy, now: UnixTime) -> Vec<(u
         let state = decide::exact_state(policy, &line, now);
         let progress = |state: &State| match record.token.factor {
             MovingFactor::Event => Some(state.counter),
-            MovingFactor::Time(_) => state.at,
+            MovingFactor::Time(_) => state.replay_floor,
         };
         match lines.iter_mut().find(|(number, _, _)| *number == token.number) {
             Some(known) if progress(&state) > progress(&known.2) => *known = (token.number, record, state),
@@ -165,7 +165,7 @@ impl Finding {
             MovingFactor::Event => (state.counter, Some(state.counter - 1), 0),
             MovingFactor::Time(period) => {
                 let period = i64::from(period.get());
-                (now.div_euclid(period), state.at.map(|at| at / period), state.counter)
+                (now.div_euclid(period), state.replay_floor.map(|at| at / period), state.counter)
             }
         };
         let line = Line { token: token.clone(), state: state.clone() };
@@ -181,7 +181,7 @@ impl Finding {
         let (Some(position), Some(steps)) = (position, steps) else { return base };
         let code = match steps {
             _ if floor.is_some_and(|floor| position as i64 <= floor) => {
-                Meaning::Passed(state.at.filter(|_| token.factor != MovingFactor::Event))
+                Meaning::Passed(state.replay_floor.filter(|_| token.factor != MovingFactor::Event))
             }
             0 => Meaning::Current,
             ..0 => Meaning::Behind,

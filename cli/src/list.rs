@@ -182,7 +182,7 @@ fn paragraph(token: &Numbered<'_>, policy: Option<&Policy>) -> String {
     say("state", state_words(record, policy));
     let from = tokens::address(record).map(|address| format!(" from {address}")).unwrap_or_default();
     say("last login", tokens::last_login(record) + &from);
-    let when = state.failed.filter(|_| state.failures > 0);
+    let when = state.last_failure.filter(|_| state.failures > 0);
     let when = when.map(|failed| format!(", the last at {}", tokens::local_time(failed))).unwrap_or_default();
     say("failures", format!("{}{when}", state.failures));
     match record.token.factor {
@@ -236,7 +236,7 @@ fn as_json(user: &[u8], token: &Numbered<'_>, policy: Option<&Policy>) -> Value 
                 "enabled": !record.token.disabled,
                 "counter": state.counter,
                 "failures": state.failures,
-                "last_failure": state.failed.filter(|_| state.failures > 0).map(tokens::stamp),
+                "last_failure": state.last_failure.filter(|_| state.failures > 0).map(tokens::stamp),
                 "locked": is_locked(record, policy),
                 "last_login": last,
                 "last_address": tokens::address(record),

@@ -277,7 +277,7 @@ fn both(edited: &Record, base: &State, live: State, now: UnixTime, note: &mut dy
                 merged.failures
             ));
         }
-        merged.failed = merged.failed.filter(|_| merged.failures > 0);
+        merged.last_failure = merged.last_failure.filter(|_| merged.failures > 0);
     }
     let same_use = |a: &State, b: &State| is_same_use(a, b, now);
     if !same_use(ours, base) && !same_use(ours, &live) {
@@ -287,7 +287,8 @@ fn both(edited: &Record, base: &State, live: State, now: UnixTime, note: &mut dy
             merged.used = ours.used;
             merged.address = ours.address.clone();
         }
-        merged.at = if is_ours { ours.at } else { ours.at.max(live.at) };
+        merged.replay_floor =
+            if is_ours { ours.replay_floor } else { ours.replay_floor.max(live.replay_floor) };
         if !is_ours {
             note("a login has changed the last code that you changed: the later one is kept".to_owned());
         }
@@ -301,7 +302,7 @@ fn last_use(state: &State, now: UnixTime) -> Option<UnixTime> {
 
 fn is_same_use(a: &State, b: &State, now: UnixTime) -> bool {
     let same_time = last_use(a, now) == last_use(b, now);
-    same_time && a.last_otp == b.last_otp && a.address == b.address && a.at == b.at
+    same_time && a.last_otp == b.last_otp && a.address == b.address && a.replay_floor == b.replay_floor
 }
 
 fn is_used(base: &State, live: &State, now: UnixTime) -> bool {

@@ -123,7 +123,7 @@ fn told(user: &[u8], entry: &Entry, found: &Resynchronised, chosen: &[(Token, us
             // Of a line written by hand or by mod_authn_otp, only the visible fields say it.
             let before =
                 decide::exact_state(&Settings::default().policy(Server::Apache), line, tokens::now());
-            if before.at > state.at {
+            if before.replay_floor > state.replay_floor {
                 text += "the last accepted time step lay ahead of that, and is set back\n";
             }
             text

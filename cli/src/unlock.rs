@@ -47,7 +47,11 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
                 let Some(token) = chosen.iter().find(is_it) else { continue };
                 forgotten.push((token.number, now.state.failures));
                 if now.state.failures != 0 {
-                    transaction.save(user, line, State { failures: 0, failed: None, ..now.state.clone() });
+                    transaction.save(
+                        user,
+                        line,
+                        State { failures: 0, last_failure: None, ..now.state.clone() },
+                    );
                 }
             }
             Ok(())

@@ -195,7 +195,7 @@ fn unlock_forgets_wrong_codes_and_nothing_else() {
     let before = states(&site, "alice");
     does(&site, &["unlock", "alice"], "", "token 1 of \"alice\": 2 wrong codes are forgotten\n");
     does(&site, &["unlock", "alice"], "", "token 1 of \"alice\": had no wrong codes\n");
-    assert_eq!(states(&site, "alice"), [State { failures: 0, failed: None, ..before[0].clone() }]);
+    assert_eq!(states(&site, "alice"), [State { failures: 0, last_failure: None, ..before[0].clone() }]);
     let spent = site.run(&["verify", "alice", "--max-linger", "0"], &code(3));
     assert_eq!(spent.out, "denied-expired: the last accepted code, which has expired\n");
     site.run(&["verify", "alice", "--max-failures", "2"], &code(4)).is(0);

@@ -72,8 +72,8 @@ struct PlainState {
     used: Used,
     /// What is no IP address equals no client's.
     address: Option<IpAddr>,
-    at: Option<i64>,
-    failed: Option<UnixTime>,
+    replay_floor: Option<i64>,
+    last_failure: Option<UnixTime>,
     intact: bool,
 }
 
@@ -257,7 +257,7 @@ impl Grant {
         before: &State,
         after: &State,
     ) -> Option<Grant> {
-        let position = after.at.filter(|_| is_fresh).map(|at| match token.factor {
+        let position = after.replay_floor.filter(|_| is_fresh).map(|at| match token.factor {
             MovingFactor::Event => at as u64,
             MovingFactor::Time(period) => (at / i64::from(period.get())) as u64,
         });
@@ -332,8 +332,8 @@ impl PlainState {
             last_otp: state.last_otp.as_ref().map(PlainCode::of),
             used: state.used,
             address: ip_of(&state.address),
-            at: state.at,
-            failed: state.failed,
+            replay_floor: state.replay_floor,
+            last_failure: state.last_failure,
             intact: state.intact,
         }
     }
@@ -345,8 +345,8 @@ impl PlainState {
             last_otp: self.last_otp.and_then(|code| code.code()),
             used: self.used,
             address: self.address.map_or(Address::Unknown, Address::Ip),
-            at: self.at,
-            failed: self.failed,
+            replay_floor: self.replay_floor,
+            last_failure: self.last_failure,
             intact: self.intact,
         }
     }

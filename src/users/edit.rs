@@ -342,8 +342,8 @@ mod tests {
             last_otp: crate::otp::Code::new(b"123456"),
             used: Used::At { first: 1_700_000_000, last: 1_700_000_060 },
             address: Address::of_client(Some("192.0.2.7".parse().unwrap())),
-            at: Some(6),
-            failed: Some(1_700_000_100),
+            replay_floor: Some(6),
+            last_failure: Some(1_700_000_100),
             intact: true,
         }
     }

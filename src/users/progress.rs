@@ -42,7 +42,7 @@ impl Device {
             Used::At { last, .. } => Some(last),
             _ => None,
         };
-        if self.is_event { Some(state.counter) } else { state.at.or(last) }
+        if self.is_event { Some(state.counter) } else { state.replay_floor.or(last) }
     }
 
     /// In words: from where it was seen to where it is found.

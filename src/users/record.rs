@@ -298,13 +298,13 @@ fn parse_state(
     match extension {
         Some(Some(extension)) if extension.intact => {
             state.intact = true;
-            state.at = extension.at();
-            state.failed = extension.failed();
+            state.replay_floor = extension.at();
+            state.last_failure = extension.failed();
             state.used = extension.used();
             // The checksum vouches for the time field, too: no calendar on the hot path.
         }
         other => {
-            state.at = other.flatten().and_then(|extension| extension.at());
+            state.replay_floor = other.flatten().and_then(|extension| extension.at());
             state.used = parse_time(text(time), zone)?;
         }
     }

@@ -89,10 +89,10 @@ pub fn write(head: [&[u8]; 4], state: &State, zone: &TimeZone) -> Slot {
     let [counter, failures, last_otp, time, ip] = visible;
     let extension = Extension {
         numbers: [
-            state.at.unwrap_or(0).max(0),
+            state.replay_floor.unwrap_or(0).max(0),
             first.clamp(0, TIME_MAX),
             last.clamp(0, TIME_MAX),
-            state.failed.unwrap_or(0).clamp(0, TIME_MAX),
+            state.last_failure.unwrap_or(0).clamp(0, TIME_MAX),
         ],
         intact: true,
     }

@@ -71,7 +71,7 @@ pub fn read(text: &[u8]) -> Outcome {
     let factor = if by_counter { MovingFactor::Event } else { MovingFactor::Time(period) };
     if let (MovingFactor::Time(period), Some(step)) = (factor, used_steps.into_iter().max()) {
         // A step that was accepted there isn't accepted here.
-        state.at = step.checked_mul(period.get().into());
+        state.replay_floor = step.checked_mul(period.get().into());
     }
     let mut notes = Vec::new();
     if scratch_codes > 0 {
@@ -106,7 +106,7 @@ pub fn file(token: &Token) -> Result<Zeroizing<String>, Unfit> {
         MovingFactor::Event => format!("\" HOTP_COUNTER {}\n", token.state.counter),
         MovingFactor::Time(period) => {
             let mut options = String::new();
-            if let Some(at) = token.state.at {
+            if let Some(at) = token.state.replay_floor {
                 options += &format!("\" DISALLOW_REUSE {}\n", at / i64::from(period.get()));
             }
             if period != PERIOD {
@@ -143,7 +143,7 @@ mod tests {
         let read = read(text.as_bytes()).ok().unwrap();
         let token = &read.tokens[0];
         assert_eq!(token.kind.field(), "HOTP/T60/6");
-        assert_eq!((token.state.counter, token.state.at), (-2, Some(28_333_335 * 60)));
+        assert_eq!((token.state.counter, token.state.replay_floor), (-2, Some(28_333_335 * 60)));
         assert_eq!(read.notes.len(), 2);
         assert!(
             read.notes[0].starts_with("scratch codes left out") && read.notes[0].ends_with(": 2"),

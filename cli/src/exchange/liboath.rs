@@ -18,16 +18,22 @@ pub fn read(text: &[u8], zone: &TimeZone) -> Outcome {
         let pin = &text[record.layout.head[2].clone()];
         // The last code doesn't linger: it was used elsewhere.
         let used = record.state.used.as_of(i64::MAX).map(|(_, last)| last);
-        let mut state = State { used: Used::Never, at: None, failed: None, intact: false, ..record.state };
+        let mut state = State {
+            used: Used::Never,
+            replay_floor: None,
+            last_failure: None,
+            intact: false,
+            ..record.state
+        };
         match token.factor {
             MovingFactor::Time(period) => {
                 let period = i64::from(period.get());
-                state.at = used.map(|last| last.div_euclid(period) * period).filter(|&at| at > 0);
+                state.replay_floor = used.map(|last| last.div_euclid(period) * period).filter(|&at| at > 0);
                 zeroed += usize::from(state.counter != 0);
                 state.counter = 0;
             }
             MovingFactor::Event if state.last_otp.is_some() => {
-                state.at = Some(state.counter);
+                state.replay_floor = Some(state.counter);
                 let next = state.counter.checked_add(1);
                 state.counter = next.ok_or_else(|| Flaw::at(place, "its last counter is used up"))?;
             }

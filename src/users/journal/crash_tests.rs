@@ -59,8 +59,8 @@ fn slot_of(user: usize, number: i64) -> Slot {
         } else {
             Address::Ip(address.parse().expect("an address"))
         },
-        at: Some(of(3, 1_700_000_000_000_000_000 + number, number)),
-        failed: (shape & 8 == 0).then_some(1_700_000_000 + number),
+        replay_floor: Some(of(3, 1_700_000_000_000_000_000 + number, number)),
+        last_failure: (shape & 8 == 0).then_some(1_700_000_000 + number),
         intact: true,
     };
     slot::write([words[0], words[1], words[2], words[3]], &state, &TimeZone::UTC)
