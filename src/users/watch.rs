@@ -8,7 +8,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::journal::{Basis, Header, Place};
+use super::journal::{Basis, Header, JournalPlace};
 use crate::files::stamp::Stamp;
 
 /// What a look at the file has shown.
@@ -25,7 +25,7 @@ pub enum Sight {
 /// A state of the users file, as a reader has met it.
 pub struct Watch {
     basis: Basis,
-    place: Place,
+    place: JournalPlace,
     /// By a clock that nobody sets.
     since: Duration,
     /// The stamp alone tells.
@@ -85,7 +85,7 @@ impl Watch {
 mod tests {
     use super::*;
 
-    fn header(place: Place, epoch: u64, stamp: Stamp) -> Header {
+    fn header(place: JournalPlace, epoch: u64, stamp: Stamp) -> Header {
         Header { place, epoch, stamp, ..Header::default() }
     }
 
@@ -93,8 +93,8 @@ mod tests {
     fn within_a_tick_the_sequence_tells_and_later_the_stamp_alone() {
         // A file system that keeps whole seconds.
         let stamp = Stamp::from_words([1, 2, 3, 4, 0, 4, 0]);
-        let before = header(Place::default(), 5, stamp);
-        let after = header(Place::next_of(Place::default()), 5, stamp);
+        let before = header(JournalPlace::default(), 5, stamp);
+        let after = header(JournalPlace::next_of(JournalPlace::default()), 5, stamp);
         let at = Duration::from_millis;
         let mut watch = Watch::new(stamp, &before, at(0));
         assert_eq!(watch.look(stamp, || at(500), || Some(before)), Sight::Same);
@@ -119,9 +119,10 @@ mod tests {
     #[test]
     fn lines_that_moved_within_a_tick_are_not_followed() {
         let stamp = Stamp::from_words([1, 2, 3, 4, 0, 4, 0]);
-        let before = header(Place::default(), 5, stamp);
+        let before = header(JournalPlace::default(), 5, stamp);
         let mut watch = Watch::new(stamp, &before, Duration::ZERO);
-        let rewritten = Header { base: stamp, ..header(Place::next_of(Place::default()), 6, stamp) };
+        let rewritten =
+            Header { base: stamp, ..header(JournalPlace::next_of(JournalPlace::default()), 6, stamp) };
         assert!(!watch.follow(stamp, Some(&rewritten), Duration::ZERO));
     }
 }

@@ -17,6 +17,7 @@ mod onlooker;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::rc::Rc;
 
 use jiff::tz::TimeZone;
@@ -25,6 +26,8 @@ use self::machine::{Machine, SimDisk, crashed, draw};
 use self::onlooker::Onlooker;
 use super::*;
 use crate::token::{Address, State, Used};
+use crate::users::record;
+use crate::users::slot::{self, Slot};
 
 const INODE: u64 = 7;
 const USERS: usize = 7;

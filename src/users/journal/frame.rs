@@ -9,7 +9,7 @@ use std::io;
 
 use super::FRAMES_START;
 use super::disk::Disk;
-use super::header::Place;
+use super::header::JournalPlace;
 use crate::token::Fingerprint;
 use crate::users::slot::{self, Slot};
 
@@ -37,7 +37,7 @@ pub struct SlotWrite {
     pub after: Slot,
 }
 
-pub(super) enum Entry {
+pub(super) enum FrameEntry {
     Slot {
         inode: u64,
         write: Box<SlotWrite>,
@@ -49,10 +49,10 @@ pub(super) enum Entry {
     },
 }
 
-impl Entry {
+impl FrameEntry {
     fn append_to(&self, out: &mut Vec<u8>) {
         match self {
-            Entry::Slot { inode, write } => {
+            FrameEntry::Slot { inode, write } => {
                 out.push(SLOT);
                 for word in [*inode, write.line, write.slot] {
                     out.extend_from_slice(&word.to_le_bytes());
@@ -61,7 +61,7 @@ impl Entry {
                 out.extend_from_slice(&write.before);
                 out.extend_from_slice(&write.after);
             }
-            Entry::Image { inode, content } => {
+            FrameEntry::Image { inode, content } => {
                 out.push(IMAGE);
                 out.extend_from_slice(&inode.to_le_bytes());
                 out.extend_from_slice(content);
@@ -70,14 +70,14 @@ impl Entry {
     }
 
     /// Entries of a frame's body. `None`: written by a version we don't know.
-    pub(super) fn parse_all(mut body: &[u8]) -> Option<Vec<Entry>> {
+    pub(super) fn parse_all(mut body: &[u8]) -> Option<Vec<FrameEntry>> {
         let word = |bytes: &[u8]| Some(u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?));
         let mut entries = Vec::new();
         while let Some((&kind, rest)) = body.split_first() {
             match kind {
                 SLOT => {
                     let (entry, after) = rest.split_at_checked(SLOT_ENTRY_LEN - 1)?;
-                    entries.push(Entry::Slot {
+                    entries.push(FrameEntry::Slot {
                         inode: word(entry)?,
                         write: Box::new(SlotWrite {
                             line: word(&entry[8..])?,
@@ -91,7 +91,7 @@ impl Entry {
                 }
                 IMAGE => {
                     let content = rest.get(8..)?.to_vec().into();
-                    entries.push(Entry::Image { inode: word(rest)?, content });
+                    entries.push(FrameEntry::Image { inode: word(rest)?, content });
                     body = &[];
                 }
                 _ => return None,
@@ -104,7 +104,7 @@ impl Entry {
 /// A frame's first words.
 #[derive(Clone, Copy)]
 struct Head {
-    place: Place,
+    place: JournalPlace,
     body_len: u64,
     sum: u64,
 }
@@ -115,14 +115,14 @@ pub(super) enum FrameAt {
     /// The head of a frame whose body isn't whole: it was cut short, or is being wiped.
     Broken,
     Whole {
-        place: Place,
+        place: JournalPlace,
         body: zeroize::Zeroizing<Vec<u8>>,
         end: u64,
     },
 }
 
 /// The bytes of a frame.
-pub(super) fn encode(place: Place, entries: &[Entry]) -> zeroize::Zeroizing<Vec<u8>> {
+pub(super) fn encode(place: JournalPlace, entries: &[FrameEntry]) -> zeroize::Zeroizing<Vec<u8>> {
     let mut body = zeroize::Zeroizing::new(Vec::new());
     for entry in entries {
         entry.append_to(&mut body);
@@ -146,12 +146,12 @@ fn sum_of(head: &[u8], body: &[u8]) -> u64 {
 
 fn parse_head(bytes: &[u8; HEAD_LEN]) -> Option<Head> {
     let word = |i: usize| u64::from_le_bytes(bytes[i * 8..i * 8 + 8].try_into().expect("eight bytes"));
-    let place = Place { generation: word(1), sequence: word(2) };
+    let place = JournalPlace { generation: word(1), sequence: word(2) };
     (word(0) == MAGIC).then(|| Head { place, body_len: word(3), sum: word(4) })
 }
 
 /// The place of a frame that begins at an offset, whole or not.
-pub(super) fn begun_at(journal: &impl Disk, at: u64) -> io::Result<Option<Place>> {
+pub(super) fn begun_at(journal: &impl Disk, at: u64) -> io::Result<Option<JournalPlace>> {
     let mut bytes = [0; HEAD_LEN];
     let read = journal.read_at(&mut bytes, at)?;
     Ok(parse_head(&bytes).filter(|_| read == HEAD_LEN).map(|head| head.place))

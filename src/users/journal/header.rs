@@ -10,7 +10,7 @@ const MAGIC: u64 = u64::from_le_bytes(*b"OTPGATE1");
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     /// Where in the journal we are: how often it has started over, and how many frames it has had since.
-    pub place: Place,
+    pub place: JournalPlace,
     /// Where the next frame begins.
     pub(in crate::users) tail: u64,
     /// Changes whenever the users file changed in a way that may have moved lines. Drawn at random: a header that
@@ -24,17 +24,17 @@ pub struct Header {
 
 /// Changes with every frame. Unlike a time, it never stays the same over a change of ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct JournalPlace {
     /// Drawn at random when the journal starts over.
     pub(super) generation: u64,
     /// Frames of this generation.
     pub(super) sequence: u64,
 }
 
-impl Place {
+impl JournalPlace {
     /// The place after one more frame.
-    pub(crate) fn next_of(place: Place) -> Place {
-        Place { sequence: place.sequence + 1, ..place }
+    pub(crate) fn next_of(place: JournalPlace) -> JournalPlace {
+        JournalPlace { sequence: place.sequence + 1, ..place }
     }
 }
 
@@ -43,7 +43,7 @@ impl Header {
     pub(super) const LEN: usize = Self::WORDS * 8 + 4;
 
     pub(super) fn to_bytes(self) -> [u8; Self::LEN] {
-        let Place { generation, sequence } = self.place;
+        let JournalPlace { generation, sequence } = self.place;
         let mut words = [0; Self::WORDS];
         words[..5].copy_from_slice(&[MAGIC, generation, sequence, self.tail, self.epoch]);
         words[5..12].copy_from_slice(&self.base.words());
@@ -69,7 +69,7 @@ impl Header {
         let [magic, generation, sequence, tail, epoch] = words[..5] else { return None };
         let stamp = |words: &[u64]| Stamp::from_words(words.try_into().expect("seven words"));
         (magic == MAGIC).then(|| Header {
-            place: Place { generation, sequence },
+            place: JournalPlace { generation, sequence },
             tail,
             epoch,
             base: stamp(&words[5..12]),

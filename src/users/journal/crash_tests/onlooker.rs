@@ -4,9 +4,11 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::super::{Disk, Header, Slot, is_replacing, is_whole_slot, quiet_header};
+use super::super::recover::is_whole_slot;
+use super::super::{Disk, Header, is_replacing, quiet_header};
 use super::machine::SimDisk;
-use super::{Crash, Expected, USERS, head, life_of, slot, slot_in};
+use super::{Crash, Expected, USERS, head, life_of, slot_in};
+use crate::users::slot::{self, Slot};
 use crate::users::watch::{Sight, Watch};
 
 pub struct Onlooker {
