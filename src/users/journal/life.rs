@@ -19,11 +19,11 @@ pub fn id_of(journal: &File) -> io::Result<JournalId> {
 /// A run of a machine, and the journal in it, as mounted: between two looks in one such life, no power was cut.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Life {
-    boot: u128,
-    mount: u64,
+    pub(super) boot: u128,
+    pub(super) mount: u64,
     /// No other mount is ever given that number. Not a part of what is stored.
     pub(super) is_unique: bool,
-    journal: JournalId,
+    pub(super) journal: JournalId,
 }
 
 impl Life {
