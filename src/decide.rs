@@ -18,7 +18,8 @@ use crate::UnixTime;
 use crate::otp::Code;
 use crate::policy::{FORGET_WORD, Forget, Policy};
 use crate::token::{
-    Address, Algorithm, Codes, Entry, Fingerprint, Line, MovingFactor, Pin, State, Token, Used,
+    Address, Algorithm, Codes, Counter, Entry, Fingerprint, Line, MovingFactor, Pin, Reading, State,
+    TimeStep, Token, Used,
 };
 
 /// Longest password looked at, in bytes.
@@ -518,7 +519,7 @@ pub fn is_locked(policy: &Policy, line: &Line, now: UnixTime) -> bool {
 /// A line's state with what only its visible fields say made exact: the replay floor of a time token is filled
 /// in. What can be written with a checksum without forgetting anything.
 pub fn exact_state(policy: &Policy, line: &Line, now: UnixTime) -> State {
-    State { intact: true, ..with_floor(policy, line, now) }
+    State { intact: true, ..line.state_with_floor(policy.max_offset, now) }
 }
 
 /// What rules 1 to 6 come to.
@@ -729,7 +730,7 @@ impl<'a> Shown<'a> {
     /// What is shown of a token whatever its PIN; `None` if the password is too short or the PIN isn't known.
     fn of(token: &'a Token, proof: Proof<'a>) -> Option<Shown<'a>> {
         match proof {
-            Proof::Password(password) => split(token, password).map(|(_, code)| Shown::Code(code)),
+            Proof::Password(password) => token.split(password).map(|(_, code)| Shown::Code(code)),
             Proof::Response(matches) => match digest_pin(token, matches) {
                 PinCheck::Passed(_, shown) => Some(shown),
                 _ => None,
@@ -782,16 +783,9 @@ fn digest_pin<'a>(token: &'a Token, matches: &'a dyn Fn(&[&[u8]]) -> Choice) -> 
     PinCheck::Passed(0, Shown::Response { pin, matches })
 }
 
-/// The last characters are the code, what stands before is the PIN. `None`: too short.
-fn split<'a>(token: &Token, password: &'a [u8]) -> Option<(&'a [u8], Code)> {
-    let pin_len = password.len().checked_sub(token.digits.count())?;
-    let (pin, code) = password.split_at(pin_len);
-    Some((pin, Code::new(code)?.into_lower_case()))
-}
-
 /// Rules 4 and 5. Nothing about the code is computed here.
 fn rules_4_and_5_pin<'a>(token: &Token, password: &[u8], pins: PinAnswers<'_>) -> PinCheck<'a> {
-    let Some((pin, code)) = split(token, password) else { return PinCheck::Refused(Reason::TooShort) };
+    let Some((pin, code)) = token.split(password) else { return PinCheck::Refused(Reason::TooShort) };
     let passed = |code| PinCheck::Passed(pin.len(), Shown::Code(code));
     match (token.algorithm, &token.pin) {
         (Algorithm::Motp, Pin::External | Pin::Hashed(_)) => PinCheck::Refused(Reason::MotpWithExternalPin),
@@ -906,13 +900,7 @@ fn rule_7_fresh_code(
         let found = search(policy, &token.codes(), codes.among(device.window.steps()), &presented.shown);
         let Some((counter, code)) = found else { continue };
         let accepted = device.change();
-        (accepted.counter, accepted.replay_floor) = match token.factor {
-            MovingFactor::Event => (counter as i64 + 1, Some(counter as i64)),
-            MovingFactor::Time(period) => {
-                let period = i64::from(period.get());
-                (counter as i64 - now.div_euclid(period), Some(counter as i64 * period))
-            }
-        };
+        accepted.stand_after(token.factor, counter, now);
         accepted.last_otp = Some(code);
         accepted.used = Used::At { first: now, last: now };
         accepted.address = attempt.address.clone();
@@ -1177,7 +1165,7 @@ impl Device {
     fn of(index: usize, line: &Line, policy: &Policy, now: UnixTime) -> Device {
         Device {
             lines: vec![index],
-            state: with_floor(policy, line, now),
+            state: line.state_with_floor(policy.max_offset, now),
             changed: false,
             locked: false,
             spent: false,
@@ -1188,16 +1176,10 @@ impl Device {
     /// Another line of the same token: its state is the furthest of them.
     fn join(&mut self, index: usize, line: &Line, policy: &Policy, now: UnixTime) {
         self.lines.push(index);
-        let other = with_floor(policy, line, now);
-        let progress = |state: &State| match line.token.factor {
-            MovingFactor::Event => (state.counter, state.used.as_of(now).map(|(_, last)| last)),
-            MovingFactor::Time(_) => {
-                (state.replay_floor.unwrap_or(0), state.used.as_of(now).map(|(_, last)| last))
-            }
-        };
+        let other = line.state_with_floor(policy.max_offset, now);
         let failures = self.state.failures.max(other.failures);
         let failed = self.state.last_failure.max(other.last_failure);
-        if progress(&other) > progress(&self.state) {
+        if other.is_further_than(&self.state, line.token.factor, now) {
             self.state = other;
         }
         self.state.failures = failures;
@@ -1256,43 +1238,6 @@ impl Device {
     }
 }
 
-/// The line's state, with the replay floor of a time token filled in.
-fn with_floor(policy: &Policy, line: &Line, now: UnixTime) -> State {
-    let mut state = line.state.clone();
-    let MovingFactor::Time(period) = line.token.factor else { return state };
-    let period = i64::from(period.get());
-    if state.intact && state.replay_floor.is_some() {
-        return state;
-    }
-    // Only the visible fields say which step was accepted last: the latest one with that code around the time
-    // of use; if none has it, the step of that time itself.
-    if let Some((_, used)) = state.used.as_of(now) {
-        let middle = used.div_euclid(period).saturating_add(state.counter);
-        let around = clamp_steps(middle, policy.max_offset, period);
-        let codes = line.token.codes();
-        let is_last_otp = |step: &u64| {
-            let Some(last_otp) = &state.last_otp else { return false };
-            let (decimal, hexadecimal) = codes.of(*step);
-            let last_otp = last_otp.clone().into_lower_case();
-            bool::from(decimal.is(&last_otp))
-                || hexadecimal.is_some_and(|code| bool::from(code.is(&last_otp)))
-        };
-        let step = around.rev().find(is_last_otp).map_or(middle, |step| step as i64);
-        state.replay_floor = state.replay_floor.max(step.checked_mul(period)).filter(|&at| at > 0);
-    }
-    state
-}
-
-/// Steps around a middle, those that exist: from 0, and such that their time fits 63 bits.
-fn clamp_steps(middle: i64, offset: u32, period: i64) -> RangeInclusive<u64> {
-    let (low, high) = (middle.saturating_sub(i64::from(offset)), middle.saturating_add(i64::from(offset)));
-    if high < 0 {
-        #[allow(clippy::reversed_empty_ranges)]
-        return 1..=0;
-    }
-    low.max(0) as u64..=high.min(i64::MAX / period) as u64
-}
-
 /// The counters or steps whose codes are acceptable: one or two ranges above the floor.
 #[derive(Default)]
 struct Window {
@@ -1307,21 +1252,19 @@ struct Window {
 
 impl Window {
     fn of(policy: &Policy, token: &Token, state: &State, now: UnixTime) -> Window {
-        match token.factor {
-            MovingFactor::Event => {
-                let next = state.counter.max(0) as u64;
-                // An accepted counter must leave room for the next expected one.
-                let last = next.saturating_add(u64::from(policy.max_offset)).min(i64::MAX as u64 - 1);
-                let window = Window::above(vec![next..=last], next.checked_sub(1));
+        match state.reading(token.factor) {
+            Reading::Event { next } => {
+                let window = Window::above(
+                    vec![next.and_ahead(policy.max_offset)],
+                    next.previous().map(Counter::position),
+                );
                 Window { exhausted: window.ranges.is_empty(), ..window }
             }
-            MovingFactor::Time(period) => {
-                let period = i64::from(period.get());
-                let step = now.div_euclid(period);
-                let around_now = clamp_steps(step, policy.max_offset, period);
-                let around_offset =
-                    clamp_steps(step.saturating_add(state.counter), policy.max_offset, period);
-                let floor = state.replay_floor.filter(|&at| at > 0).map(|at| (at / period) as u64);
+            Reading::Time { period, offset, floor } => {
+                let step = TimeStep::at(now, period);
+                let around_now = step.and_around(policy.max_offset, period);
+                let around_offset = step.shifted_by(offset).and_around(policy.max_offset, period);
+                let floor = floor.map(TimeStep::position);
                 let ranges = union(around_now, around_offset);
                 let top = ranges.iter().filter(|range| !range.is_empty()).map(|range| *range.end()).max();
                 Window { floor_in_future: floor > top, ..Window::above(ranges, floor) }
