@@ -5,7 +5,7 @@
 use std::ops::RangeInclusive;
 
 use crate::UnixTime;
-use crate::decide::Change;
+use crate::decide::StateChange;
 use crate::otp::Code;
 use crate::token::{Codes, Entry, Line, Reading, State, TimeStep, Token};
 
@@ -45,7 +45,7 @@ pub struct Resynchronised {
     /// The counter or step of the second code.
     pub position: u64,
     /// New state for each line of the token.
-    pub changes: Vec<Change>,
+    pub changes: Vec<StateChange>,
 }
 
 /// Why no token is.
@@ -93,7 +93,7 @@ pub fn resynchronise(
             let token = &entry.lines[line].token;
             let state = state_after(token, position, second, now);
             let same = entry.lines.iter().enumerate().filter(|(_, other)| other.token.is_same_device(token));
-            let changes = same.map(|(line, _)| Change { line, state: state.clone() }).collect();
+            let changes = same.map(|(line, _)| StateChange { line, state: state.clone() }).collect();
             Ok(Resynchronised { line, position, changes })
         }
         [] if in_other_order => Err(NotFound::OtherOrder),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use jiff::tz::TimeZone;
 use otpgate::UnixTime;
 use otpgate::decide::{
-    self, Attempt, Change, Decision, Outcome, PinAnswer, PinAnswers, Proof, Reason, Verdict, Word,
+    self, Attempt, Decision, Outcome, PinAnswer, PinAnswers, Proof, Reason, StateChange, Verdict, Word,
 };
 use otpgate::otp::{self, Digits, Hash};
 use otpgate::policy::{Forget, Policy, Server, Settings};
@@ -125,7 +125,7 @@ impl Login {
     }
 }
 
-fn apply(entry: &mut Entry, changes: &[Change]) {
+fn apply(entry: &mut Entry, changes: &[StateChange]) {
     for change in changes {
         entry.lines[change.line].state = State { intact: true, ..change.state.clone() };
     }

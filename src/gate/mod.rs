@@ -1046,7 +1046,7 @@ mod tests {
     use std::sync::atomic::{AtomicI64, Ordering};
 
     use super::*;
-    use crate::decide::tests::COMPUTED;
+    use crate::decide::COMPUTED;
     use crate::policy::{Server, Settings};
     use crate::users::file::UsersFile;
 
