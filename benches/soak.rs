@@ -137,7 +137,11 @@ fn check(path: &Path, grants: &mut HashMap<usize, Vec<u64>>) {
         seen += 1;
         if grants.contains_key(&user) {
             let found = store.find(format!("user{user}").as_bytes()).expect("readable");
-            assert_eq!(found.entry.lines[0].state.counter, counter, "user{user}: counter by the index");
+            assert_eq!(
+                found.entry.lines[0].state.counter.as_written(),
+                counter,
+                "user{user}: counter by the index"
+            );
         }
     }
     assert_eq!(seen, users());
@@ -191,7 +195,7 @@ fn process(path: &Path, seed: usize) {
     };
     let counter_of = |name: &str| -> u64 {
         let found = gate.store().find(name.as_bytes()).expect("readable");
-        found.entry.lines[0].state.counter as u64
+        found.entry.lines[0].state.counter.as_written() as u64
     };
     // Codes don't depend on the user: they have one key.
     let codes: Vec<String> = (0..2_000).map(|counter| token(0).code(counter)).collect();

@@ -5,9 +5,9 @@
 use std::ops::RangeInclusive;
 
 use crate::UnixTime;
-use crate::decide::Change;
+use crate::decide::StateChange;
 use crate::otp::Code;
-use crate::token::{Address, Codes, Entry, Line, MovingFactor, State, Token, Used};
+use crate::token::{Codes, Entry, Line, Reading, State, TimeStep, Token};
 
 /// Counters of an event token looked at on both sides of the next expected one.
 pub const EVENT_WIDTH: u32 = 1000;
@@ -16,17 +16,13 @@ const TIME_WIDTH: u32 = 86_400;
 
 /// The counters or time steps to look at: `width` on both sides of the next expected counter or of now.
 pub fn window(line: &Line, width: Option<u32>, now: UnixTime) -> RangeInclusive<u64> {
-    let (middle, width, most) = match line.token.factor {
-        // An accepted counter must leave room for the next expected one.
-        MovingFactor::Event => (line.state.counter.max(0), width.unwrap_or(EVENT_WIDTH), i64::MAX - 1),
-        MovingFactor::Time(period) => {
+    match line.state.reading(line.token.factor) {
+        Reading::Event { next } => next.and_around(width.unwrap_or(EVENT_WIDTH)),
+        Reading::Time { period, .. } => {
             let width = width.unwrap_or((TIME_WIDTH / period).max(1));
-            let period = i64::from(period.get());
-            (now.div_euclid(period), width, i64::MAX / period)
+            TimeStep::at(now, period).and_around(width, period)
         }
-    };
-    let low = middle.saturating_sub(width.into()).max(0);
-    low as u64..=middle.saturating_add(width.into()).clamp(0, most) as u64
+    }
 }
 
 /// The counters or steps in a range that show a code, in decimal or hexadecimal of either case.
@@ -49,7 +45,7 @@ pub struct Resynchronised {
     /// The counter or step of the second code.
     pub position: u64,
     /// New state for each line of the token.
-    pub changes: Vec<Change>,
+    pub changes: Vec<StateChange>,
 }
 
 /// Why no token is.
@@ -97,7 +93,7 @@ pub fn resynchronise(
             let token = &entry.lines[line].token;
             let state = state_after(token, position, second, now);
             let same = entry.lines.iter().enumerate().filter(|(_, other)| other.token.is_same_device(token));
-            let changes = same.map(|(line, _)| Change { line, state: state.clone() }).collect();
+            let changes = same.map(|(line, _)| StateChange { line, state: state.clone() }).collect();
             Ok(Resynchronised { line, position, changes })
         }
         [] if in_other_order => Err(NotFound::OtherOrder),
@@ -108,24 +104,9 @@ pub fn resynchronise(
 
 /// The code of `position` is spent, and was no login: it doesn't linger.
 fn state_after(token: &Token, position: u64, code: &Code, now: UnixTime) -> State {
-    let position = position as i64;
-    let (counter, at) = match token.factor {
-        MovingFactor::Event => (position + 1, position),
-        MovingFactor::Time(period) => {
-            let period = i64::from(period.get());
-            (position - now.div_euclid(period), position * period)
-        }
-    };
-    State {
-        counter,
-        failures: 0,
-        last_otp: Some(code.clone().into_lower_case()),
-        used: Used::Never,
-        address: Address::Unknown,
-        replay_floor: Some(at),
-        last_failure: None,
-        intact: true,
-    }
+    let mut state = State { last_otp: Some(code.clone().into_lower_case()), intact: true, ..State::fresh() };
+    state.stand_after(token.factor, position, now);
+    state
 }
 
 #[cfg(test)]
@@ -133,6 +114,7 @@ mod tests {
     use jiff::tz::TimeZone;
 
     use super::*;
+    use crate::token::{MovingFactor, ReplayFloor, Used};
     use crate::users::record;
 
     const KEY: &str = "3132333435363738393031323334353637383930";
@@ -174,7 +156,7 @@ mod tests {
             (time, [STEP + 2880, STEP + 2881], Err(NotFound::NoMatch)),
             (time, [STEP - 2880, STEP - 2879], Ok(-2879)),
         ] {
-            let found = resync(&[line], positions).map(|found| found.changes[0].state.counter);
+            let found = resync(&[line], positions).map(|found| found.changes[0].state.counter.as_written());
             assert_eq!(found, expected, "{line} {positions:?}");
         }
     }
@@ -185,7 +167,7 @@ mod tests {
         let found = resync(&[line], [STEP + 3, STEP + 4]).unwrap();
         let state = &found.changes[0].state;
         assert_eq!(
-            (found.position, state.counter, state.replay_floor),
+            (found.position, state.counter.as_written(), state.replay_floor.map(ReplayFloor::as_written)),
             (STEP + 4, 4, Some((STEP as i64 + 4) * 30))
         );
         assert_eq!((state.failures, state.last_failure, state.used), (0, None, Used::Never));

@@ -147,7 +147,8 @@ fn journal_that_sets_back(users: &UsersFile) -> Vec<u8> {
     let parsed = record::parse(&line, &jiff::tz::TimeZone::UTC).expect("a line");
     let at = parsed.layout.slot.expect("a slot");
     let head = parsed.layout.head.clone().map(|word| &line[word]);
-    let fresh = otpgate::token::State { counter: 0, replay_floor: None, ..parsed.state.clone() };
+    let fresh =
+        otpgate::token::State { counter: Default::default(), replay_floor: None, ..parsed.state.clone() };
     journal
         .write_slots(vec![SlotWrite {
             line: 0,

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use jiff::tz::TimeZone;
 use otpgate::UnixTime;
 use otpgate::decide::{
-    self, Attempt, Change, Decision, Outcome, PinAnswer, PinAnswers, Proof, Reason, Verdict, Word,
+    self, Attempt, Decision, Outcome, PinAnswer, PinAnswers, Proof, Reason, StateChange, Verdict, Word,
 };
 use otpgate::otp::{self, Digits, Hash};
 use otpgate::policy::{Forget, Policy, Server, Settings};
-use otpgate::token::{Address, Entry, Line, Pin, State, Used};
+use otpgate::token::{Address, CounterField, Entry, Line, Pin, ReplayFloor, State, Used};
 use otpgate::users::record;
 
 /// The key of RFC 4226's test values: counter 0 gives 755224, 1 287082, 2 359152, 3 969429, 4 338314, 5 254676.
@@ -125,7 +125,7 @@ impl Login {
     }
 }
 
-fn apply(entry: &mut Entry, changes: &[Change]) {
+fn apply(entry: &mut Entry, changes: &[StateChange]) {
     for change in changes {
         entry.lines[change.line].state = State { intact: true, ..change.state.clone() };
     }
@@ -244,7 +244,8 @@ fn entry_of_times(login: &Login, used: Option<(UnixTime, UnixTime)>, failed: Opt
     state.last_otp = otp::Code::new(totp(NOW).as_bytes());
     state.used = used.map_or(Used::Never, |(first, last)| Used::At { first, last });
     state.address = Address::Ip("192.0.2.7".parse().unwrap());
-    (state.replay_floor, state.last_failure, state.intact) = (Some(NOW - NOW % 30), failed, true);
+    (state.replay_floor, state.last_failure, state.intact) =
+        (Some(ReplayFloor::from_written(NOW - NOW % 30)), failed, true);
     entry
 }
 
@@ -650,7 +651,10 @@ fn rule_7_event_tokens_look_ahead_and_resynchronise() {
         assert_eq!(login(counter).tries(password).word, word, "{counter} {password}");
     }
     let accepted = &login(0).tries("969429").changes[0].state;
-    assert_eq!((accepted.counter, accepted.replay_floor, accepted.failures), (4, Some(3), 0));
+    assert_eq!(
+        (accepted.counter, accepted.replay_floor, accepted.failures),
+        (CounterField::from_written(4), Some(ReplayFloor::from_written(3)), 0)
+    );
     assert_eq!(accepted.used, Used::At { first: NOW, last: NOW });
     assert_eq!(accepted.last_otp.as_ref().unwrap().as_bytes(), b"969429");
     assert_eq!(accepted.address, Address::Ip("192.0.2.7".parse().unwrap()));
@@ -661,7 +665,7 @@ fn rule_7_the_last_counters_never_overflow() {
     let mut login = user(&[]);
     login.lines = vec![format!("HOTP alice - {KEY} {}", i64::MAX - 1)];
     let accepted = login.tries(&code_of(KEY, i64::MAX as u64 - 1));
-    assert_eq!((accepted.word, accepted.changes[0].state.counter), (GrantedFresh, i64::MAX));
+    assert_eq!((accepted.word, accepted.changes[0].state.counter.as_written()), (GrantedFresh, i64::MAX));
     login.lines = vec![format!("HOTP alice - {KEY} {}", i64::MAX)];
     assert_eq!(login.gets(&code_of(KEY, i64::MAX as u64)), (DeniedCode, Reason::CounterExhausted));
 }
@@ -711,8 +715,8 @@ fn rule_7_time_tokens_follow_a_drifting_clock_in_two_windows() {
         assert_eq!(decision.word, word, "offset {offset}, code {ahead} ahead");
         if word == GrantedFresh {
             let state = &decision.changes[0].state;
-            assert_eq!(state.counter, ahead);
-            assert_eq!(state.replay_floor, Some((NOW / 30 + ahead) * 30));
+            assert_eq!(state.counter.as_written(), ahead);
+            assert_eq!(state.replay_floor, Some(ReplayFloor::from_written((NOW / 30 + ahead) * 30)));
         }
     }
 }
@@ -785,7 +789,7 @@ fn rule_8_wrong_codes_count_and_re_sent_ones_do_not() {
 fn rule_8_a_floor_in_the_future_is_refused_uncounted_and_says_so() {
     let mut login = user(&["HOTP/T30 alice - KEY"]);
     let mut entry = login.entry();
-    entry.lines[0].state.replay_floor = Some(NOW - NOW % 30 + 30 * 86_400);
+    entry.lines[0].state.replay_floor = Some(ReplayFloor::from_written(NOW - NOW % 30 + 30 * 86_400));
     entry.lines[0].state.intact = true;
     for password in [totp(NOW), "000000".to_owned()] {
         let decision = login.try_entry(&entry, password.as_bytes());
@@ -795,7 +799,7 @@ fn rule_8_a_floor_in_the_future_is_refused_uncounted_and_says_so() {
     assert!(Reason::FloorInFuture.text().contains("resync"));
     // The floor at the top of the window is nothing strange: with window 0, any code just accepted is there.
     login.policy.max_offset = 0;
-    entry.lines[0].state.replay_floor = Some(NOW - NOW % 30);
+    entry.lines[0].state.replay_floor = Some(ReplayFloor::from_written(NOW - NOW % 30));
     assert_eq!(login.try_entry(&entry, b"000000").word, DeniedCode);
 }
 

@@ -66,7 +66,7 @@ fn users_example_has_a_readable_line_of_every_kind() {
     has("no PIN", &|record| record.token.pin == Pin::None);
     has("an external PIN", &|record| record.token.pin == Pin::External);
     has("a literal PIN", &|record| matches!(record.token.pin, Pin::Literal(_)));
-    has("a counter", &|record| record.state.counter > 0);
+    has("a counter", &|record| record.state.counter.as_written() > 0);
     has("state of the older module", &|record| record.state.last_otp.is_some());
     let hashed = |record: &&Record| match &record.token.pin {
         Pin::Hashed(hash) => hash.is_hash_of(b"4711"),

@@ -14,7 +14,7 @@ use otpgate::gate::{Gate, Login, PinSource, Store};
 use otpgate::log::{Level, Log};
 use otpgate::otp::Code;
 use otpgate::policy::{Limits, Policy, Server, Settings};
-use otpgate::token::{Address, Entry, Line, Used};
+use otpgate::token::{Address, Entry, Line, ReplayFloor, Used};
 use otpgate::users::file::UsersFile;
 use otpgate::users::record;
 use otpgate::users::shared_index::SHARED_FROM;
@@ -384,7 +384,8 @@ fn some_line(kind: &'static str) -> impl Strategy<Value = Line> {
                 _ => NOW as u64 / 30 - used,
             };
             state.last_otp = Code::new(record.token.code(step).as_bytes());
-            state.replay_floor = Some(if kind == "HOTP" { step as i64 } else { step as i64 * 30 });
+            state.replay_floor =
+                Some(ReplayFloor::from_written(if kind == "HOTP" { step as i64 } else { step as i64 * 30 }));
             state.used = Used::At { first: NOW - first.max(last), last: NOW - last };
             (state.failures, state.last_failure, state.intact) = (failures, Some(NOW - failed), true);
             Line { token: record.token, state }
@@ -405,7 +406,8 @@ proptest! {
     ) {
         let entry = Entry { lines, ..Entry::default() };
         let line = &entry.lines[of % entry.lines.len()];
-        let middle = if line.state.replay_floor > Some(100) { NOW / 30 } else { line.state.counter };
+        let is_time = line.state.replay_floor > Some(ReplayFloor::from_written(100));
+        let middle = if is_time { NOW / 30 } else { line.state.counter.as_written() };
         let code = line.token.code((middle + position).max(0) as u64);
         let attempt = Attempt { user: b"alice", proof: Proof::Password(code.as_bytes()), address: Address::Unknown };
         let verdict = |policy: &Policy| match decide::login(policy, &entry, &attempt, &|_, _| None, NOW) {

@@ -14,7 +14,7 @@ use otpgate::files::lines;
 use otpgate::gate::Store;
 use otpgate::otp::{Code, Digits, Hash};
 use otpgate::pin::HashedPinError;
-use otpgate::token::{Address, Algorithm, MovingFactor, Pin, State, Token, Used};
+use otpgate::token::{Address, Algorithm, CounterField, MovingFactor, Pin, ReplayFloor, State, Token, Used};
 use otpgate::users::file::UsersFile;
 use otpgate::users::line::{self, LINE_MAX};
 use otpgate::users::record::{self, Record, RecordError};
@@ -329,7 +329,7 @@ fn lines_with_the_same_algorithm_and_key_are_one_token() {
 fn all_older_numbers_of_state_fields_are_read() {
     let fresh = State::fresh();
     let used = |failures, address| State {
-        counter: 5,
+        counter: CounterField::from_written(5),
         failures,
         last_otp: code("755224"),
         used: at(USED),
@@ -338,12 +338,15 @@ fn all_older_numbers_of_state_fields_are_read() {
     };
     for (fields, expected) in [
         ("", fresh.clone()),
-        ("5", State { counter: 5, ..fresh.clone() }),
-        ("5 2", State { counter: 5, failures: 2, ..fresh.clone() }),
+        ("5", State { counter: CounterField::from_written(5), ..fresh.clone() }),
+        ("5 2", State { counter: CounterField::from_written(5), failures: 2, ..fresh.clone() }),
         ("5 755224 2024-01-02T03:05:00L", used(0, Address::Unknown)),
         ("5 755224 2024-01-02T03:05:00L 192.0.2.7", used(0, ip("192.0.2.7"))),
         ("5 2 755224 2024-01-02T03:05:00L 192.0.2.7", used(2, ip("192.0.2.7"))),
-        ("5 2 - 1970-01-01T00:00:00L -", State { counter: 5, failures: 2, ..fresh }),
+        (
+            "5 2 - 1970-01-01T00:00:00L -",
+            State { counter: CounterField::from_written(5), failures: 2, ..fresh },
+        ),
         (
             "5 2 755224 1970-01-01T00:00:00L 192.0.2.7",
             State { used: Used::Never, ..used(2, ip("192.0.2.7")) },
@@ -375,7 +378,8 @@ fn counters_of_event_tokens_and_offsets_of_time_tokens_have_their_ranges() {
         ("HOTP/T30", "--3", None),
         ("HOTP/T30", "-", None),
     ] {
-        let read = parse(format!("{kind} alice - {KEY} {field}")).map(|record| record.state.counter);
+        let read =
+            parse(format!("{kind} alice - {KEY} {field}")).map(|record| record.state.counter.as_written());
         assert_eq!(read, counter.ok_or(RecordError::Counter), "{kind} {field}");
     }
 }
@@ -520,12 +524,12 @@ fn an_intact_ext_says_exactly_what_the_visible_fields_only_hint_at() {
     for zone in [TimeZone::UTC, berlin()] {
         let state = record::parse(format!("{fields} {word}").as_bytes(), &zone).unwrap().state;
         let expected = State {
-            counter: -1,
+            counter: CounterField::from_written(-1),
             failures: 2,
             last_otp: code("755224"),
             used: Used::At { first: 1_704_164_645, last: 1_704_164_700 },
             address: ip("192.0.2.7"),
-            replay_floor: Some(1_704_164_640),
+            replay_floor: Some(ReplayFloor::from_written(1_704_164_640)),
             last_failure: Some(1_704_160_000),
             intact: true,
         };
@@ -558,12 +562,12 @@ fn without_an_intact_ext_the_visible_fields_rule_and_at_alone_is_kept() {
     ] {
         let state = parse(format!("{fields} {ext}")).unwrap_or_else(|error| panic!("{ext}: {error}")).state;
         let expected = State {
-            counter: -1,
+            counter: CounterField::from_written(-1),
             failures: 2,
             last_otp: code("755224"),
             used: at(USED),
             address: ip("192.0.2.7"),
-            replay_floor: at_kept,
+            replay_floor: at_kept.map(ReplayFloor::from_written),
             last_failure: None,
             intact: false,
         };
@@ -655,7 +659,7 @@ fn long_lines_are_read_whole_up_to_64_kib() {
         assert_eq!(line.len(), len);
         let record = parse(&line).unwrap();
         assert!(matches!(&record.token.pin, Pin::Literal(read) if read.expose() == pin.as_bytes()), "{len}");
-        assert_eq!((record.state.counter, record.state.failures), (5, 2), "{len}");
+        assert_eq!((record.state.counter.as_written(), record.state.failures), (5, 2), "{len}");
     }
     for len in [LINE_MAX + 1, 3 * LINE_MAX] {
         assert_eq!(error_of(pin_of(len).1), Some(RecordError::LineTooLong), "{len}");
@@ -854,12 +858,12 @@ fn with_slot(head: &str, state: &State, zone: &TimeZone) -> Vec<u8> {
 
 fn busy(is_event: bool) -> State {
     State {
-        counter: if is_event { 1_234_567 } else { -12 },
+        counter: CounterField::from_written(if is_event { 1_234_567 } else { -12 }),
         failures: 3,
         last_otp: code("755224"),
         used: Used::At { first: USED - 40, last: USED },
         address: ip("2001:db8::7"),
-        replay_floor: Some(if is_event { 1_234_566 } else { 1_704_164_640 }),
+        replay_floor: Some(ReplayFloor::from_written(if is_event { 1_234_566 } else { 1_704_164_640 })),
         last_failure: Some(USED - 4_000),
         intact: true,
     }
@@ -893,12 +897,12 @@ fn states(is_event: bool) -> impl Strategy<Value = State> {
         proptest::option::of(prop_oneof![1_600_000_000..1_800_000_000i64, 1..=TIME_MAX]),
     )
         .prop_map(|(counter, failures, last_otp, used, address, at, failed)| State {
-            counter,
+            counter: CounterField::from_written(counter),
             failures,
             last_otp,
             used,
             address,
-            replay_floor: at,
+            replay_floor: at.map(ReplayFloor::from_written),
             last_failure: failed,
             intact: true,
         })
@@ -932,7 +936,7 @@ proptest! {
             Used::At { first, last } => (first, last),
             _ => (0, 0),
         };
-        prop_assert_eq!(word, ext(visible, [known(state.replay_floor), first, last, known(state.last_failure)]));
+        prop_assert_eq!(word, ext(visible, [known(state.replay_floor.map(ReplayFloor::as_written)), first, last, known(state.last_failure)]));
     }
 
     #[test]
@@ -968,14 +972,16 @@ proptest! {
         key in proptest::collection::vec(any::<u8>(), 1..=64),
         state in prop_oneof![states(true), states(false)],
     ) {
-        let state = if is_event { State { counter: state.counter & i64::MAX, ..state } } else { state };
+        let counter = state.counter.as_written();
+        let counter = CounterField::from_written(if is_event { counter & i64::MAX } else { counter });
+        let state = State { counter, ..state };
         let key = data_encoding::HEXLOWER.encode(&key);
         let head = [kind, &user, pin, &key].join(" ");
         prop_assume!(!user.starts_with('#'));
         let line = with_slot(&head, &state, &TimeZone::UTC);
         let ancestor = Ancestor::read(&line).expect("a line of the ancestor's");
         prop_assert_eq!(&ancestor.head, &[kind, &user, pin, &key].map(str::to_owned));
-        prop_assert_eq!(ancestor.counter, state.counter);
+        prop_assert_eq!(ancestor.counter, state.counter.as_written());
         prop_assert_eq!(ancestor.failures, state.failures);
         let code = state.last_otp.as_ref().map(|code| String::from_utf8_lossy(code.as_bytes()).into_owned());
         prop_assert_eq!(ancestor.last_otp, code);
@@ -1185,12 +1191,12 @@ fn fields_that_stand_elsewhere_than_in_their_columns_are_no_slot() {
 #[test]
 fn written_lines_with_ordinary_fields_stay_within_what_the_ancestor_reads() {
     let longest_state = State {
-        counter: i64::MAX,
+        counter: CounterField::from_written(i64::MAX),
         failures: u32::MAX,
         last_otp: code("2147483647"),
         used: Used::At { first: i64::MAX, last: i64::MAX },
         address: Address::Other([b'x'; slot::ADDRESS_MAX].into()),
-        replay_floor: Some(i64::MAX),
+        replay_floor: Some(ReplayFloor::from_written(i64::MAX)),
         last_failure: Some(i64::MAX),
         intact: true,
     };
@@ -1215,7 +1221,7 @@ fn numbers_of_any_size_in_an_ext_that_is_not_ours_are_read_as_one_that_was_chang
         "HOTP alice - 00 5 0 - 1970-01-01T00:00:00L - @{biggest},{biggest},{biggest},{biggest},00000000"
     );
     let state = parse(&line).unwrap().state;
-    assert_eq!((state.replay_floor, state.intact), (Some(biggest), false));
+    assert_eq!((state.replay_floor, state.intact), (Some(ReplayFloor::from_written(biggest)), false));
     for number in ["9223372036854775808", "18446744073709551616", "-1", "", "1e3"] {
         let state = parse(line.replace(biggest_text, number)).unwrap().state;
         assert_eq!((state.replay_floor, state.intact), (None, false), "{number}");

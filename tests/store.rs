@@ -15,7 +15,7 @@ use otpgate::log::{Level, Log};
 use otpgate::policy::{Policy, Server, Settings};
 use otpgate::store::{Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError};
 use otpgate::throttle::Bytes;
-use otpgate::token::{Address, State};
+use otpgate::token::{Address, CounterField, ReplayFloor, State};
 use otpgate::users::file::UsersFile;
 use otpgate::users::shared_index::SHARED_FROM;
 use otpgate::users::slot;
@@ -738,9 +738,9 @@ fn what_the_journal_restores_what_admins_lower_and_plain_edits_are_no_older_stat
 
     word(&gate, "alice", CODES[4]);
     let state = State {
-        counter: 2,
+        counter: CounterField::from_written(2),
         last_otp: otpgate::otp::Code::new(CODES[1].as_bytes()),
-        replay_floor: Some(1),
+        replay_floor: Some(ReplayFloor::from_written(1)),
         intact: true,
         ..State::fresh()
     };

@@ -6,8 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use jiff::tz::TimeZone;
-use otpgate::UnixTime;
-use otpgate::token::{MovingFactor, State, Token, Used};
+use otpgate::token::MovingFactor;
 use otpgate::users::edit::{self, Change};
 use otpgate::users::rewrite;
 use zeroize::Zeroizing;
@@ -65,7 +64,8 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
                     MovingFactor::Event => moved.event += 1,
                     MovingFactor::Time(_) => moved.time += 1,
                 }
-                let state = advanced(&record.token, &record.state, arguments.by, arguments.max_offset, now);
+                let Arguments { by, max_offset, .. } = *arguments;
+                let state = record.state.advanced(record.token.factor, by, max_offset, now);
                 let text = rewrite::with_state(line.text, &record.layout, &state, &zone);
                 Some(Change::Replace(Zeroizing::new(text)))
             })))
@@ -81,30 +81,12 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A token's state beyond everything that may have been accepted by now.
-fn advanced(token: &Token, state: &State, by: u32, max_offset: u32, now: UnixTime) -> State {
-    // The last code could linger, though it was forgotten since the backup.
-    let state = State { used: Used::Never, intact: true, ..state.clone() };
-    match token.factor {
-        MovingFactor::Event => {
-            // A counter must leave room for the one after it.
-            let counter = state.counter.saturating_add(by.into()).min(i64::MAX - 1);
-            State { counter, replay_floor: Some(counter - 1), ..state }
-        }
-        MovingFactor::Time(period) => {
-            let period = i64::from(period.get());
-            let early = state.counter.max(0).saturating_add(max_offset.into());
-            let step = now.div_euclid(period).saturating_add(early).min(i64::MAX / period);
-            State { replay_floor: state.replay_floor.max(Some(step * period)), ..state }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use otpgate::UnixTime;
     use otpgate::decide::{self, Attempt, Outcome, Proof, Word};
     use otpgate::policy::{Policy, Server, Settings};
-    use otpgate::token::{Address, Entry, Line};
+    use otpgate::token::{Address, Entry, Line, ReplayFloor};
     use otpgate::users::record;
 
     use super::*;
@@ -132,7 +114,7 @@ mod tests {
 
     fn advanced_line(text: &str) -> Line {
         let line = line(text);
-        let state = advanced(&line.token, &line.state, 100, 4, NOW);
+        let state = line.state.advanced(line.token.factor, 100, 4, NOW);
         Line { state, ..line }
     }
 
@@ -164,8 +146,9 @@ mod tests {
     #[test]
     fn a_floor_further_ahead_stays_and_a_counter_stops_at_its_end() {
         let ahead = "HOTP/T30 a - KEY 0 0 - - - @2000000010,0,0,0,x";
-        assert_eq!(advanced_line(ahead).state.replay_floor, Some(2_000_000_010));
+        let floor = Some(ReplayFloor::from_written(2_000_000_010));
+        assert_eq!(advanced_line(ahead).state.replay_floor, floor);
         let last = advanced_line("HOTP a - KEY 9223372036854775806");
-        assert_eq!(last.state.counter, i64::MAX - 1);
+        assert_eq!(last.state.counter.as_written(), i64::MAX - 1);
     }
 }

@@ -10,10 +10,9 @@ use otpgate::UnixTime;
 use otpgate::decide;
 use otpgate::gate::Login;
 use otpgate::log::Quoted;
-use otpgate::otp::Code;
 use otpgate::policy::Policy;
 use otpgate::resync;
-use otpgate::token::{Algorithm, Line, MovingFactor, Pin, State, Token};
+use otpgate::token::{Algorithm, Line, MovingFactor, Pin, Reading, ReplayFloor, State, TimeStep, Token};
 use otpgate::users::edit::{self, Content};
 use otpgate::users::record::Record;
 use serde_json::{Value, json};
@@ -61,20 +60,22 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let now = tokens::now();
 
     let lines = furthest(tokens::of_user(file, &content, user)?, &policy, now);
-    let findings: Vec<(usize, &Record, Finding)> = lines
+    let explanations: Vec<(usize, &Record, Explanation)> = lines
         .iter()
         .map(|(number, record, state)| {
-            (*number, record, Finding::of(&record.token, state, &text, arguments.window, &policy, now))
+            (*number, record, Explanation::of(&record.token, state, &text, arguments.window, &policy, now))
         })
         .collect();
-    let is_theirs = findings.iter().any(|(_, _, finding)| finding.is_theirs());
+    let is_theirs = explanations.iter().any(|(_, _, explanation)| explanation.is_theirs());
     let other = if is_theirs { None } else { whose(&content, user, &text, &policy, now) };
     let login = Login { user, password: &text, address: arguments.flags.address() };
     let server = owner::acting(file, || foreseen(file, &policy, &login, &arguments.external))?;
 
     if arguments.json {
-        let tokens: Vec<Value> =
-            findings.iter().map(|(number, record, finding)| finding.as_json(*number, record)).collect();
+        let tokens: Vec<Value> = explanations
+            .iter()
+            .map(|(number, record, explanation)| explanation.as_json(*number, record))
+            .collect();
         let object = json!({
             "user": user_text(user),
             "tokens": tokens,
@@ -83,11 +84,11 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         });
         print(format_args!("{object:#}\n"))?;
     } else {
-        for (number, record, finding) in &findings {
+        for (number, record, explanation) in &explanations {
             print(format_args!(
                 "token {number} ({}): {}\n",
                 tokens::kind(&record.token),
-                finding.text(record)
+                explanation.text(record)
             ))?;
         }
         if let Some((other, number)) = &other {
@@ -108,12 +109,10 @@ fn furthest(tokens: Vec<Numbered<'_>>, policy: &Policy, now: UnixTime) -> Vec<(u
         };
         let line = Line { token: record.token.clone(), state: record.state.clone() };
         let state = decide::exact_state(policy, &line, now);
-        let progress = |state: &State| match record.token.factor {
-            MovingFactor::Event => Some(state.counter),
-            MovingFactor::Time(_) => state.replay_floor,
-        };
         match lines.iter_mut().find(|(number, _, _)| *number == token.number) {
-            Some(known) if progress(&state) > progress(&known.2) => *known = (token.number, record, state),
+            Some(known) if state.is_further_than(&known.2, record.token.factor, now) => {
+                *known = (token.number, record, state);
+            }
             Some(_) => {}
             None => lines.push((token.number, record, state)),
         }
@@ -122,7 +121,7 @@ fn furthest(tokens: Vec<Numbered<'_>>, policy: &Policy, now: UnixTime) -> Vec<(u
 }
 
 /// What a code is to one token.
-struct Finding {
+struct Explanation {
     code: Meaning,
     /// Counters or steps from the one expected next, or from the one of now; below 0: before it.
     steps: Option<i64>,
@@ -145,7 +144,7 @@ enum Meaning {
     Behind,
 }
 
-impl Finding {
+impl Explanation {
     fn of(
         token: &Token,
         state: &State,
@@ -153,19 +152,23 @@ impl Finding {
         width: Option<u32>,
         policy: &Policy,
         now: UnixTime,
-    ) -> Finding {
-        let nothing =
-            Finding { code: Meaning::TooShort, steps: None, pin_is_missing: false, is_beyond_window: false };
-        let Some((pin, code)) = split(token, text) else { return nothing };
+    ) -> Explanation {
+        let nothing = Explanation {
+            code: Meaning::TooShort,
+            steps: None,
+            pin_is_missing: false,
+            is_beyond_window: false,
+        };
+        let Some((pin, code)) = token.split(text) else { return nothing };
         let is_pin_needed = token.algorithm != Algorithm::Motp && token.pin != Pin::None;
         let base =
-            Finding { code: Meaning::None, pin_is_missing: pin.is_empty() && is_pin_needed, ..nothing };
+            Explanation { code: Meaning::None, pin_is_missing: pin.is_empty() && is_pin_needed, ..nothing };
         // The counter or step that is on, the last one not accepted any more, and the clock's known offset.
-        let (middle, floor, offset) = match token.factor {
-            MovingFactor::Event => (state.counter, Some(state.counter - 1), 0),
-            MovingFactor::Time(period) => {
-                let period = i64::from(period.get());
-                (now.div_euclid(period), state.replay_floor.map(|at| at / period), state.counter)
+        let (middle, floor, offset) = match state.reading(token.factor) {
+            Reading::Event { next } => (next.number(), Some(next.number() - 1), 0),
+            Reading::Time { period, offset, floor } => {
+                let now = TimeStep::at(now, period);
+                (now.number(), floor.map(TimeStep::number), offset.steps())
             }
         };
         let line = Line { token: token.clone(), state: state.clone() };
@@ -176,12 +179,13 @@ impl Finding {
         let is_last = state.last_otp.as_ref().is_some_and(|last| bool::from(last.is_in_any_case(&code)));
         if is_last {
             let used = state.used.as_of(now).map(|(first, _)| first);
-            return Finding { code: Meaning::Used(used), steps, ..base };
+            return Explanation { code: Meaning::Used(used), steps, ..base };
         }
         let (Some(position), Some(steps)) = (position, steps) else { return base };
         let code = match steps {
             _ if floor.is_some_and(|floor| position as i64 <= floor) => {
-                Meaning::Passed(state.replay_floor.filter(|_| token.factor != MovingFactor::Event))
+                let second = state.replay_floor.map(ReplayFloor::as_written);
+                Meaning::Passed(second.filter(|_| token.factor != MovingFactor::Event))
             }
             0 => Meaning::Current,
             ..0 => Meaning::Behind,
@@ -189,7 +193,7 @@ impl Finding {
         };
         let from_window = steps.unsigned_abs().min(steps.abs_diff(offset));
         let is_beyond_window = from_window > u64::from(policy.max_offset);
-        Finding { code, steps: Some(steps), is_beyond_window, ..base }
+        Explanation { code, steps: Some(steps), is_beyond_window, ..base }
     }
 
     fn is_theirs(&self) -> bool {
@@ -282,12 +286,6 @@ fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-/// The last characters are the code; nothing here says whether the PIN is right.
-fn split<'a>(token: &Token, text: &'a [u8]) -> Option<(&'a [u8], Code)> {
-    let (pin, code) = text.split_at(text.len().checked_sub(token.digits.count())?);
-    Some((pin, Code::new(code)?))
-}
-
 /// Whose code it is among the other users, if a server would take it from them.
 fn whose(
     content: &Content,
@@ -301,9 +299,9 @@ fn whose(
     }
     let zone = TimeZone::system();
     let is_theirs = |record: &Record| {
-        let finding =
-            Finding::of(&record.token, &record.state, text, Some(policy.max_offset.max(1)), policy, now);
-        finding.is_theirs()
+        let explanation =
+            Explanation::of(&record.token, &record.state, text, Some(policy.max_offset.max(1)), policy, now);
+        explanation.is_theirs()
     };
     let found = content.lines().find(|line| {
         line.user().is_some_and(|other| other != user)
@@ -333,7 +331,7 @@ mod tests {
         let policy = Settings::default().policy(Server::Apache);
         let line = Line { token: record.token.clone(), state: record.state.clone() };
         let state = decide::exact_state(&policy, &line, NOW);
-        Finding::of(&record.token, &state, &text, None, &policy, NOW).text(&record)
+        Explanation::of(&record.token, &state, &text, None, &policy, NOW).text(&record)
     }
 
     #[test]

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use otpgate::decide;
 use otpgate::log::Quoted;
 use otpgate::policy::{Limits, Policy};
-use otpgate::token::{Line, MovingFactor};
+use otpgate::token::{Line, MovingFactor, Reading};
 use otpgate::users::edit::{self, Content, ContentLine};
 use otpgate::users::record::Record;
 use serde_json::{Value, json};
@@ -185,9 +185,9 @@ fn paragraph(token: &Numbered<'_>, policy: Option<&Policy>) -> String {
     let when = state.last_failure.filter(|_| state.failures > 0);
     let when = when.map(|failed| format!(", the last at {}", tokens::local_time(failed))).unwrap_or_default();
     say("failures", format!("{}{when}", state.failures));
-    match record.token.factor {
-        MovingFactor::Event => say("counter", format!("{} is expected next", state.counter)),
-        MovingFactor::Time(period) => say("clock", clock(state.counter, period.get())),
+    match state.reading(record.token.factor) {
+        Reading::Event { next } => say("counter", format!("{next} is expected next")),
+        Reading::Time { period, offset, .. } => say("clock", clock(offset.steps(), period.get())),
     }
     text
 }
@@ -234,7 +234,7 @@ fn as_json(user: &[u8], token: &Numbered<'_>, policy: Option<&Policy>) -> Value 
                 "pin": tokens::pin_word(&record.token.pin),
                 "key_bytes": record.token.key.expose().len(),
                 "enabled": !record.token.disabled,
-                "counter": state.counter,
+                "counter": state.counter.as_written(),
                 "failures": state.failures,
                 "last_failure": state.last_failure.filter(|_| state.failures > 0).map(tokens::stamp),
                 "locked": is_locked(record, policy),

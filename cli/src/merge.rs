@@ -261,8 +261,10 @@ fn both(edited: &Record, base: &State, live: State, now: UnixTime, note: &mut dy
         if live.counter == base.counter {
             merged.counter = ours.counter;
         } else if ours.counter != live.counter {
-            if edited.token.factor == MovingFactor::Event {
-                merged.counter = ours.counter.max(live.counter);
+            if edited.token.factor == MovingFactor::Event
+                && ours.counter.as_written() > live.counter.as_written()
+            {
+                merged.counter = ours.counter;
             }
             note(format!("a login has moved the counter that you changed: it is {} now", merged.counter));
         }
@@ -467,7 +469,7 @@ mod tests {
         let state = |record: Record| {
             let code = record.state.last_otp.as_ref();
             let code = code.map(|code| String::from_utf8(code.as_bytes().to_vec()).unwrap());
-            (record.state.counter, record.state.failures, code, record.state.intact)
+            (record.state.counter.as_written(), record.state.failures, code, record.state.intact)
         };
         records.map(|record| state(record.unwrap())).collect()
     }

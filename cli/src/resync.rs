@@ -11,7 +11,7 @@ use otpgate::otp::Code;
 use otpgate::policy::{Server, Settings};
 use otpgate::resync::{NotFound, Resynchronised, resynchronise};
 use otpgate::store::Store;
-use otpgate::token::{Entry, MovingFactor, Token};
+use otpgate::token::{Entry, Reading, Token};
 use otpgate::users::edit;
 use otpgate::users::file::UsersFile;
 
@@ -106,9 +106,9 @@ fn told(user: &[u8], entry: &Entry, found: &Resynchronised, chosen: &[(Token, us
     let number = chosen.iter().find(|(token, _)| *token == line.token).map_or(1, |(_, number)| *number);
     let state = &found.changes[0].state;
     let who = format!("token {number} of {}", Quoted(user));
-    match line.token.factor {
-        MovingFactor::Event => {
-            let (old, new) = (line.state.counter, state.counter);
+    match state.reading(line.token.factor) {
+        Reading::Event { next } => {
+            let (old, new) = (line.state.counter.as_written(), next.number());
             let mut text = format!("{who}: the next expected counter is {new}, it was {old}\n");
             if new < old {
                 text += &format!(
@@ -118,8 +118,8 @@ fn told(user: &[u8], entry: &Entry, found: &Resynchronised, chosen: &[(Token, us
             }
             text
         }
-        MovingFactor::Time(period) => {
-            let mut text = format!("{who}: its clock is {}\n", clock(state.counter, period.get()));
+        Reading::Time { period, offset, .. } => {
+            let mut text = format!("{who}: its clock is {}\n", clock(offset.steps(), period.get()));
             // Of a line written by hand or by mod_authn_otp, only the visible fields say it.
             let before =
                 decide::exact_state(&Settings::default().policy(Server::Apache), line, tokens::now());

@@ -102,7 +102,7 @@ fn put<'a>(settings: &mut Settings<'a>, option: &str, words: &'a [String]) {
     let directive = format!("auth_otp_{}", option.trim_start_matches('-').replace('-', "_"));
     let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
     if let Err(error) = settings.set(Server::Nginx, directive.as_bytes(), &words, b"") {
-        let text = error.to_string().replacen(&directive, option, 1);
+        let text = format!("{option} {}", error.problem);
         crate::Arguments::command().error(ErrorKind::ValueValidation, text).exit();
     }
 }

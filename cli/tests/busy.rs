@@ -217,7 +217,7 @@ fn logins_and_every_change_at_once_lose_no_update() {
     for (user, counter) in ended {
         let found = store.find(user.as_bytes()).unwrap();
         assert_eq!(found.entry.lines.len(), 1, "{user}");
-        assert_eq!(found.entry.lines[0].state.counter as u64, counter, "{user}");
+        assert_eq!(found.entry.lines[0].state.counter.as_written() as u64, counter, "{user}");
         assert!(!found.entry.lines[0].token.disabled);
     }
     let pin_of = |user: &str| match &store.find(user.as_bytes()).unwrap().entry.lines[0].token.pin {

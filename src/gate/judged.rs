@@ -10,7 +10,7 @@ use crate::decide::{Accepted, Basis, Verdict, Word};
 use crate::http::digest::Ha1;
 use crate::otp::{Code, Digits};
 use crate::policy::Policy;
-use crate::token::{Address, Fingerprint, MovingFactor, State, Token, Used};
+use crate::token::{Address, CounterField, Fingerprint, ReplayFloor, State, Token, Used};
 
 /// The memory of one request. All zero: nothing was decided yet.
 #[derive(Clone, Copy, Debug, Default)]
@@ -66,13 +66,13 @@ struct PlainCode {
 
 #[derive(Clone, Copy, Debug)]
 struct PlainState {
-    counter: i64,
+    counter: CounterField,
     failures: u32,
     last_otp: Option<PlainCode>,
     used: Used,
     /// What is no IP address equals no client's.
     address: Option<IpAddr>,
-    replay_floor: Option<i64>,
+    replay_floor: Option<ReplayFloor>,
     last_failure: Option<UnixTime>,
     intact: bool,
 }
@@ -257,10 +257,7 @@ impl Grant {
         before: &State,
         after: &State,
     ) -> Option<Grant> {
-        let position = after.replay_floor.filter(|_| is_fresh).map(|at| match token.factor {
-            MovingFactor::Event => at as u64,
-            MovingFactor::Time(period) => (at / i64::from(period.get())) as u64,
-        });
+        let position = after.last_accepted(token.factor).filter(|_| is_fresh);
         Some(Grant {
             accepted,
             pin_is_external: false,

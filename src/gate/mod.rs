@@ -88,8 +88,8 @@ mod tests {
     use std::sync::atomic::{AtomicI64, Ordering};
 
     use super::*;
+    use crate::decide::COMPUTED;
     use crate::decide::Word;
-    use crate::decide::tests::COMPUTED;
     use crate::log::{Level, Log};
     use crate::policy::{Server, Settings};
     use crate::token::Address;

@@ -2,8 +2,10 @@
 
 use std::num::NonZeroU32;
 
+use super::words::Words;
 use super::{
-    BadSetting, DEFAULT_THROTTLE, FailureLimit, Lockout, Policy, SETTINGS, Settings, Throttle, Unset, Words,
+    BadSetting, DEFAULT_THROTTLE, FailureLimit, Lockout, Policy, SETTINGS, SettingProblem, Settings,
+    Throttle, Unset,
 };
 
 /// The laxest that any policy may be. `None`: as lax as it likes.
@@ -29,21 +31,20 @@ impl Limits {
             let known = |limit: &&str| limit.as_bytes() == name;
             let found =
                 SETTINGS.iter().find_map(|setting| Some((setting, setting.limit.filter(|l| known(l))?)));
+            let bad = |setting: String, problem| BadSetting { setting, problem };
             let Some((setting, name)) = found else {
-                let names: Vec<&str> = SETTINGS.iter().filter_map(|setting| setting.limit).collect();
-                let text = format!("\"{}\" is none of {}", name.escape_ascii(), names.join(", "));
-                return Err(BadSetting(text));
+                return Err(bad(name.escape_ascii().to_string(), SettingProblem::NoLimit));
             };
             if equals.is_none() {
-                return Err(BadSetting(format!("{name} lacks its value: {name}=VALUE")));
+                return Err(bad(name.to_owned(), SettingProblem::NoValue));
             }
             if seen.contains(&name) {
-                return Err(BadSetting(format!("{name} is given twice")));
+                return Err(bad(name.to_owned(), SettingProblem::GivenTwice));
             }
             seen.push(name);
             let values: Vec<&[u8]> = value[1..].split(|&b| b == b',').collect();
             (setting.take)(&mut settings, Words { words: &values, place: b"" })
-                .map_err(|reason| BadSetting(format!("{name} {reason}")))?;
+                .map_err(|problem| bad(name.to_owned(), problem))?;
         }
         let max_failures = settings.max_failures.and_then(|given| match given.value {
             FailureLimit::None => None,

@@ -330,19 +330,19 @@ pub fn head_of(text: &[u8]) -> Option<[&[u8]; 4]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::{Address, State, Used};
+    use crate::token::{Address, CounterField, ReplayFloor, State, Used};
     use crate::users::slot;
 
     const HEAD: [&[u8]; 4] = [b"HOTP/E/6", b"alice", b"1234", b"00ff"];
 
     fn used() -> State {
         State {
-            counter: 7,
+            counter: CounterField::from_written(7),
             failures: 2,
             last_otp: crate::otp::Code::new(b"123456"),
             used: Used::At { first: 1_700_000_000, last: 1_700_000_060 },
             address: Address::of_client(Some("192.0.2.7".parse().unwrap())),
-            replay_floor: Some(6),
+            replay_floor: Some(ReplayFloor::from_written(6)),
             last_failure: Some(1_700_000_100),
             intact: true,
         }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use siphasher::sip::SipHasher13;
 
 use crate::log::Quoted;
-use crate::token::{Line, MovingFactor, State, Token, Used};
+use crate::token::{Line, MovingFactor, ReplayFloor, State, Token, Used};
 
 /// More tokens than this, and the memory of them starts anew.
 const TOKENS_MAX: usize = 1024;
@@ -42,7 +42,11 @@ impl Device {
             Used::At { last, .. } => Some(last),
             _ => None,
         };
-        if self.is_event { Some(state.counter) } else { state.replay_floor.or(last) }
+        if self.is_event {
+            Some(state.counter.as_written())
+        } else {
+            state.replay_floor.map(ReplayFloor::as_written).or(last)
+        }
     }
 
     /// In words: from where it was seen to where it is found.

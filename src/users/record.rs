@@ -15,7 +15,7 @@ use super::slot::{self, Extension};
 use crate::otp::{Code, Digits, Hash};
 use crate::pin::{HashedPin, HashedPinError};
 use crate::secret::Secret;
-use crate::token::{Address, Algorithm, Fingerprint, MovingFactor, Pin, State, Token, Used};
+use crate::token::{Address, Algorithm, CounterField, Fingerprint, MovingFactor, Pin, State, Token, Used};
 
 /// Longest user name, in bytes.
 pub const USER_MAX: usize = 255;
@@ -318,11 +318,11 @@ fn parse_time(field: Option<&[u8]>, zone: &TimeZone) -> Result<Used, RecordError
     }
 }
 
-fn parse_counter(field: &[u8], factor: MovingFactor) -> Option<i64> {
+fn parse_counter(field: &[u8], factor: MovingFactor) -> Option<CounterField> {
     let digits = field.strip_prefix(b"-");
     let amount = number(digits.unwrap_or(field))?;
     let value = if digits.is_some() { 0i64.checked_sub_unsigned(amount) } else { amount.try_into().ok() }?;
-    (factor != MovingFactor::Event || value >= 0).then_some(value)
+    (factor != MovingFactor::Event || value >= 0).then_some(CounterField::from_written(value))
 }
 
 fn parse_address(field: &[u8]) -> Option<Address> {

@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 use super::{line, localtime};
 use crate::UnixTime;
 use crate::files::lines;
-use crate::token::{Address, State, Used};
+use crate::token::{Address, ReplayFloor, State, Used};
 
 /// Longest address field; the longest text form of an IPv6 address.
 pub const ADDRESS_MAX: usize = 45;
@@ -76,7 +76,7 @@ pub fn write(head: [&[u8]; 4], state: &State, zone: &TimeZone) -> Slot {
     };
     let time = if last == 0 { *localtime::NEVER } else { localtime::format(last, zone) };
 
-    let counter = Decimal::of(state.counter);
+    let counter = Decimal::of(state.counter.as_written());
     let failures = Decimal::of(state.failures.into());
     let last_otp = state.last_otp.as_ref().map_or(&b"-"[..], |code| code.as_bytes());
     let address = match &state.address {
@@ -89,7 +89,7 @@ pub fn write(head: [&[u8]; 4], state: &State, zone: &TimeZone) -> Slot {
     let [counter, failures, last_otp, time, ip] = visible;
     let extension = Extension {
         numbers: [
-            state.replay_floor.unwrap_or(0).max(0),
+            state.replay_floor.map_or(0, ReplayFloor::as_written).max(0),
             first.clamp(0, TIME_MAX),
             last.clamp(0, TIME_MAX),
             state.last_failure.unwrap_or(0).clamp(0, TIME_MAX),
@@ -224,8 +224,8 @@ impl Extension {
     }
 
     /// The last accepted counter or the second its step began.
-    pub fn at(&self) -> Option<i64> {
-        Some(self.numbers[0]).filter(|&at| at != 0)
+    pub fn at(&self) -> Option<ReplayFloor> {
+        Some(self.numbers[0]).filter(|&at| at != 0).map(ReplayFloor::from_written)
     }
 
     /// First and last use.

@@ -6,7 +6,7 @@
 use std::num::NonZeroU32;
 
 use otpgate::otp::{Digits, Hash};
-use otpgate::token::{Algorithm, MovingFactor, State};
+use otpgate::token::{Algorithm, CounterField, MovingFactor, State};
 use zeroize::Zeroizing;
 
 use super::{
@@ -60,7 +60,8 @@ fn token(fields: &[Zeroizing<Vec<u8>>], place: usize) -> Result<Token, &'static 
     let (algorithm, factor) = match &kind[..] {
         b"hotp" => {
             let counter = number_field.map_or(Some(0), number);
-            state.counter = counter.ok_or("field 5 (counter) is no number from 0 to 9223372036854775807")?;
+            let counter = counter.ok_or("field 5 (counter) is no number from 0 to 9223372036854775807")?;
+            state.counter = CounterField::from_written(counter);
             (Algorithm::Hotp(hash), MovingFactor::Event)
         }
         b"totp" => (Algorithm::Hotp(hash), period(30)?),
@@ -121,7 +122,7 @@ pub fn line(token: &Token) -> Result<Zeroizing<Vec<u8>>, Unfit> {
         Kind { algorithm: Algorithm::Hotp(hash), factor: MovingFactor::Time(_), .. } => ("totp", hash),
     };
     let number = match token.kind.factor {
-        MovingFactor::Event => token.state.counter,
+        MovingFactor::Event => token.state.counter.as_written(),
         MovingFactor::Time(period) => period.get().into(),
     };
     let mut line = Zeroizing::new(Vec::with_capacity(1024));

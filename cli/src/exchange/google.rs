@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use otpgate::otp::{Digits, Hash};
 use otpgate::secret::Secret;
-use otpgate::token::{Algorithm, MovingFactor, State};
+use otpgate::token::{Algorithm, CounterField, MovingFactor, ReplayFloor, State, TimeStep};
 use zeroize::Zeroizing;
 
 use super::{Flaw, Kind, Outcome, Read, Token, Unfit, base32, number};
@@ -41,7 +41,7 @@ pub fn read(text: &[u8]) -> Outcome {
             b"HOTP_COUNTER" => {
                 factor = Some(true);
                 match words.next().and_then(number) {
-                    Some(counter) => state.counter = counter,
+                    Some(counter) => state.counter = CounterField::from_written(counter),
                     None => wrong("HOTP_COUNTER is no number from 0 to 9223372036854775807"),
                 }
             }
@@ -50,7 +50,7 @@ pub fn read(text: &[u8]) -> Outcome {
                 None => wrong("STEP_SIZE is no number from 1 to 4294967295"),
             },
             b"TIME_SKEW" => match words.next().and_then(signed) {
-                Some(offset) => state.counter = offset,
+                Some(offset) => state.counter = CounterField::from_written(offset),
                 None => wrong("TIME_SKEW is no number"),
             },
             b"DISALLOW_REUSE" => used_steps.extend(words.filter_map(number::<i64>)),
@@ -71,7 +71,7 @@ pub fn read(text: &[u8]) -> Outcome {
     let factor = if by_counter { MovingFactor::Event } else { MovingFactor::Time(period) };
     if let (MovingFactor::Time(period), Some(step)) = (factor, used_steps.into_iter().max()) {
         // A step that was accepted there isn't accepted here.
-        state.replay_floor = step.checked_mul(period.get().into());
+        state.replay_floor = ReplayFloor::of_step(TimeStep::new(step), period);
     }
     let mut notes = Vec::new();
     if scratch_codes > 0 {
@@ -106,13 +106,13 @@ pub fn file(token: &Token) -> Result<Zeroizing<String>, Unfit> {
         MovingFactor::Event => format!("\" HOTP_COUNTER {}\n", token.state.counter),
         MovingFactor::Time(period) => {
             let mut options = String::new();
-            if let Some(at) = token.state.replay_floor {
-                options += &format!("\" DISALLOW_REUSE {}\n", at / i64::from(period.get()));
+            if let Some(step) = token.state.last_accepted(token.kind.factor) {
+                options += &format!("\" DISALLOW_REUSE {step}\n");
             }
             if period != PERIOD {
                 options += &format!("\" STEP_SIZE {period}\n");
             }
-            if token.state.counter != 0 {
+            if token.state.counter != CounterField::default() {
                 options += &format!("\" TIME_SKEW {}\n", token.state.counter);
             }
             options + "\" TOTP_AUTH\n"
@@ -143,7 +143,8 @@ mod tests {
         let read = read(text.as_bytes()).ok().unwrap();
         let token = &read.tokens[0];
         assert_eq!(token.kind.field(), "HOTP/T60/6");
-        assert_eq!((token.state.counter, token.state.replay_floor), (-2, Some(28_333_335 * 60)));
+        let floor = token.state.replay_floor.map(ReplayFloor::as_written);
+        assert_eq!((token.state.counter.as_written(), floor), (-2, Some(28_333_335 * 60)));
         assert_eq!(read.notes.len(), 2);
         assert!(
             read.notes[0].starts_with("scratch codes left out") && read.notes[0].ends_with(": 2"),

@@ -4,7 +4,9 @@
 
 use jiff::tz::TimeZone;
 use otpgate::otp::Hash;
-use otpgate::token::{Algorithm, MovingFactor, Pin, State, Used};
+use otpgate::token::{
+    Algorithm, ClockOffset, Counter, MovingFactor, Pin, Reading, ReplayFloor, State, TimeStep, Used,
+};
 use otpgate::users::{line, localtime, record};
 use zeroize::Zeroizing;
 
@@ -25,19 +27,19 @@ pub fn read(text: &[u8], zone: &TimeZone) -> Outcome {
             intact: false,
             ..record.state
         };
-        match token.factor {
-            MovingFactor::Time(period) => {
-                let period = i64::from(period.get());
-                state.replay_floor = used.map(|last| last.div_euclid(period) * period).filter(|&at| at > 0);
-                zeroed += usize::from(state.counter != 0);
-                state.counter = 0;
+        match state.reading(token.factor) {
+            Reading::Time { period, offset, .. } => {
+                let floor = used.and_then(|last| ReplayFloor::of_step(TimeStep::at(last, period), period));
+                state.replay_floor = floor.filter(|floor| floor.can_be_written());
+                zeroed += usize::from(offset != ClockOffset::ZERO);
+                state.counter = ClockOffset::ZERO.into();
             }
-            MovingFactor::Event if state.last_otp.is_some() => {
-                state.replay_floor = Some(state.counter);
-                let next = state.counter.checked_add(1);
-                state.counter = next.ok_or_else(|| Flaw::at(place, "its last counter is used up"))?;
+            Reading::Event { next: last } if state.last_otp.is_some() => {
+                state.replay_floor = Some(last.into());
+                let next = last.next();
+                state.counter = next.ok_or_else(|| Flaw::at(place, "its last counter is used up"))?.into();
             }
-            MovingFactor::Event => {}
+            Reading::Event { .. } => {}
         }
         if token.disabled {
             return Err(Flaw::at(place, "it is switched off (OFF:), which liboath doesn't know"));
@@ -81,10 +83,10 @@ pub fn line(token: &Token, pin: &Pin, zone: &TimeZone) -> Result<Zeroizing<Vec<u
         Pin::Hashed(_) => return Err(Unfit("liboath knows no hashed PINs")),
     };
     let state = &token.state;
-    let counter = match (token.kind.factor, &state.last_otp) {
-        (MovingFactor::Time(_), _) => 0,
-        (MovingFactor::Event, None) => state.counter,
-        (MovingFactor::Event, Some(_)) => (state.counter - 1).max(0),
+    let counter = match (state.reading(token.kind.factor), &state.last_otp) {
+        (Reading::Time { .. }, _) => 0,
+        (Reading::Event { next }, None) => next.number(),
+        (Reading::Event { next }, Some(_)) => next.previous().map_or(0, Counter::number),
     };
     let mut line = Zeroizing::new(Vec::with_capacity(2048));
     for field in [token.kind.field().as_bytes(), &token.user, pin, to_hexadecimal(&token.key).as_bytes()] {

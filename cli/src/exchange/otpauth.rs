@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use otpgate::otp::{Digits, Hash};
-use otpgate::token::{Algorithm, MovingFactor, State};
+use otpgate::token::{Algorithm, CounterField, MovingFactor, State};
 use zeroize::Zeroizing;
 
 use super::{Flaw, Kind, Outcome, Read, Token, Unfit, base32, collect, hash, lines, number};
@@ -69,7 +69,8 @@ fn token(line: &[u8], place: usize) -> Result<Token, &'static str> {
         MovingFactor::Time(period.ok_or("period is no number from 1 to 4294967295")?)
     } else {
         let counter = counter.ok_or("the counter is missing")?;
-        state.counter = number(&counter).ok_or("counter is no number from 0 to 9223372036854775807")?;
+        let counter = number(&counter).ok_or("counter is no number from 0 to 9223372036854775807")?;
+        state.counter = CounterField::from_written(counter);
         MovingFactor::Event
     };
     let kind = Kind { algorithm: Algorithm::Hotp(algorithm), factor, digits };
@@ -111,7 +112,7 @@ pub fn line(token: &Token, issuer: &str) -> Result<Zeroizing<String>, Unfit> {
         hash,
         digits: token.kind.digits,
         factor: token.kind.factor,
-        counter: token.state.counter,
+        counter: token.state.counter.as_written(),
     };
     Ok(uri.text())
 }

@@ -11,7 +11,7 @@ use data_encoding::BASE64;
 use hmac::{Hmac, Mac as _};
 use otpgate::otp::{Digits, Hash};
 use otpgate::secret::Secret;
-use otpgate::token::{Algorithm, MovingFactor, State};
+use otpgate::token::{Algorithm, ClockOffset, Counter, MovingFactor, State};
 use otpgate::users::record::KEY_MAX;
 use roxmltree::{Document, Node, ParsingOptions};
 use sha1::Sha1;
@@ -180,13 +180,11 @@ fn token(package: Node<'_, '_>, key: Node<'_, '_>, ciphers: Option<&Ciphers>, pl
     let factor = if by_time {
         let period = integer("TimeInterval")?.unwrap_or(30);
         let period = u32::try_from(period).ok().and_then(NonZeroU32::new);
-        state.counter = integer("TimeDrift")?.unwrap_or(0);
+        state.counter = ClockOffset::new(integer("TimeDrift")?.unwrap_or(0)).into();
         MovingFactor::Time(period.ok_or("its time interval is no number from 1 to 4294967295")?)
     } else {
-        state.counter = integer("Counter")?.unwrap_or(0);
-        if state.counter < 0 {
-            return Err("its counter is negative");
-        }
+        let counter = Counter::new(integer("Counter")?.unwrap_or(0));
+        state.counter = counter.ok_or("its counter is negative")?.into();
         MovingFactor::Event
     };
     let user = [
@@ -505,8 +503,7 @@ impl Writer {
                 ("hotp", format!("<Counter><PlainValue>{}</PlainValue></Counter>", token.state.counter))
             }
             MovingFactor::Time(period) => {
-                let drift = token.state.counter;
-                let drift = match i32::try_from(drift) {
+                let drift = match i32::try_from(token.state.counter.as_written()) {
                     Ok(0) | Err(_) => String::new(),
                     Ok(drift) => format!("<TimeDrift><PlainValue>{drift}</PlainValue></TimeDrift>"),
                 };

@@ -25,7 +25,7 @@ use jiff::tz::TimeZone;
 use self::machine::{Machine, SimDisk, crashed, draw};
 use self::onlooker::Onlooker;
 use super::*;
-use crate::token::{Address, State, Used};
+use crate::token::{Address, CounterField, ReplayFloor, State, Used};
 use crate::users::record;
 use crate::users::slot::{self, Slot};
 
@@ -50,7 +50,7 @@ fn slot_of(user: usize, number: i64) -> Slot {
         _ => "::1",
     };
     let state = State {
-        counter: number,
+        counter: CounterField::from_written(number),
         failures: of(0, 4_000_000_000, number % 7) as u32,
         last_otp: crate::otp::Code::new(if shape & 2 == 0 { b"1234567890" } else { b"000000" }),
         used: match shape >> 4 & 1 {
@@ -62,7 +62,7 @@ fn slot_of(user: usize, number: i64) -> Slot {
         } else {
             Address::Ip(address.parse().expect("an address"))
         },
-        replay_floor: Some(of(3, 1_700_000_000_000_000_000 + number, number)),
+        replay_floor: Some(ReplayFloor::from_written(of(3, 1_700_000_000_000_000_000 + number, number))),
         last_failure: (shape & 8 == 0).then_some(1_700_000_000 + number),
         intact: true,
     };

@@ -1,0 +1,304 @@
+//! What comes of a login: verdict, word, reason, and what is to be written.
+
+use super::devices::Devices;
+use super::pin::PinQuestion;
+use crate::UnixTime;
+use crate::token::State;
+
+/// By then, most of those who wait have been answered.
+const BUSY_SECONDS: u32 = 2;
+
+/// What the server is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Let in.
+    Granted,
+    /// Refuse, and let nobody else decide.
+    Denied,
+    /// Another provider may decide.
+    Unknown,
+    /// Nothing could be decided.
+    Error,
+    /// Refuse for a while, without having looked at what was given.
+    Throttled,
+    /// The same, because too many others are being looked at.
+    Busy,
+}
+
+/// The word for logs: which rule decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // the names are the words
+pub enum Word {
+    GrantedFresh,
+    GrantedReuse,
+    DeniedPin,
+    DeniedCode,
+    DeniedExpired,
+    DeniedIp,
+    DeniedLocked,
+    DeniedThrottled,
+    DeniedBusy,
+    Forgotten,
+    Unknown,
+    Error,
+}
+
+impl Word {
+    /// All of them.
+    pub const ALL: [Word; 12] = [
+        Word::GrantedFresh,
+        Word::GrantedReuse,
+        Word::DeniedPin,
+        Word::DeniedCode,
+        Word::DeniedExpired,
+        Word::DeniedIp,
+        Word::DeniedLocked,
+        Word::DeniedThrottled,
+        Word::DeniedBusy,
+        Word::Forgotten,
+        Word::Unknown,
+        Word::Error,
+    ];
+
+    /// As logged; one of a closed list that scripts may rely on.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Word::GrantedFresh => "granted-fresh",
+            Word::GrantedReuse => "granted-reuse",
+            Word::DeniedPin => "denied-pin",
+            Word::DeniedCode => "denied-code",
+            Word::DeniedExpired => "denied-expired",
+            Word::DeniedIp => "denied-ip",
+            Word::DeniedLocked => "denied-locked",
+            Word::DeniedThrottled => "denied-throttled",
+            Word::DeniedBusy => "denied-busy",
+            Word::Forgotten => "forgotten",
+            Word::Unknown => "unknown",
+            Word::Error => "error",
+        }
+    }
+}
+
+/// Why, in more detail than the word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // `text` says it
+pub enum Reason {
+    Malformed,
+    NotListed,
+    Twin,
+    Unreadable,
+    TooManyLines,
+    AllTokensOff,
+    Locked,
+    Throttled,
+    Busy,
+    Forgotten,
+    NothingToForget,
+    TooShort,
+    WrongPin,
+    NoPinExpected,
+    PinUnknown,
+    PinSourceFailed,
+    NoPinSource,
+    MotpWithExternalPin,
+    DigestNeedsPlainPin,
+    Reused,
+    Expired,
+    AddressChanged,
+    NoAddress,
+    Fresh,
+    Spent,
+    FloorInFuture,
+    CounterExhausted,
+    WrongCode,
+    TokenChanged,
+    StoreFailed,
+}
+
+impl Reason {
+    /// Whether an admin has something to mend.
+    pub fn is_fault(self) -> bool {
+        matches!(
+            self,
+            Reason::Unreadable
+                | Reason::TooManyLines
+                | Reason::PinSourceFailed
+                | Reason::NoPinSource
+                | Reason::MotpWithExternalPin
+                | Reason::DigestNeedsPlainPin
+                | Reason::NoAddress
+                | Reason::FloorInFuture
+                | Reason::CounterExhausted
+                | Reason::StoreFailed
+        )
+    }
+
+    /// For the log, after the word.
+    pub fn text(self) -> &'static str {
+        match self {
+            Reason::Malformed => "the user name or password holds control characters or is too long",
+            Reason::NotListed => "not listed",
+            Reason::Twin => {
+                "another spelling of a listed name; if they are two people, add `#@ apart NAME` to the users file"
+            }
+            Reason::Unreadable => "a line of the user can't be read",
+            Reason::TooManyLines => "too many lines of the user; see the message before",
+            Reason::AllTokensOff => "all tokens of the user are switched off",
+            Reason::Busy => "too many logins wait at this moment; the next try is in 2 s",
+            Reason::Throttled => "too many wrong PINs or codes in a while",
+            Reason::Locked => "too many wrong codes; unlock with `otpgate unlock`",
+            Reason::Forgotten => "the code is forgotten as asked",
+            Reason::NothingToForget => "asked to forget, and no code lingers",
+            Reason::TooShort => "shorter than a code",
+            Reason::WrongPin => "wrong PIN",
+            Reason::NoPinExpected => "something stands before the code of a token without PIN",
+            Reason::PinUnknown => "no PIN provider or PIN file knows the user",
+            Reason::PinSourceFailed => "the PIN provider or PIN file can't be used; see the message before",
+            Reason::NoPinSource => {
+                "the PIN is to be checked elsewhere (+), but no PIN provider or PIN file is configured"
+            }
+            Reason::MotpWithExternalPin => "a Mobile-OTP token can't have an external PIN",
+            Reason::DigestNeedsPlainPin => {
+                "Digest can't check a hashed or external PIN (+); use Basic here, or a PIN in the clear"
+            }
+            Reason::Reused => "the lingering code",
+            Reason::Expired => "the last accepted code, which has expired",
+            Reason::AddressChanged => "the last accepted code, but from another address",
+            Reason::NoAddress => {
+                "the last accepted code, but the client has no address, as on a unix socket: have the server told it (set_real_ip_from unix: with real_ip_header, or proxy_protocol), or set auth_otp_logout_on_ip_change off"
+            }
+            Reason::Fresh => "a new code",
+            Reason::Spent => "an older or skipped code",
+            Reason::FloorInFuture => {
+                "the last accepted time step lies in the future, from a wrong clock; correct it with `otpgate resync`"
+            }
+            Reason::CounterExhausted => {
+                "the token's counter has reached its end; give it a new key with `otpgate rekey`"
+            }
+            Reason::WrongCode => "wrong code",
+            Reason::TokenChanged => {
+                "the token was changed or switched off since this request was let in elsewhere"
+            }
+            Reason::StoreFailed => "the users file can't be used",
+        }
+    }
+}
+
+/// What [`login`](super::login) comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Get this answered, then ask again.
+    NeedPin(PinQuestion),
+    /// Decided.
+    Decided(Decision),
+}
+
+/// The decision on one attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What the server is to do.
+    pub verdict: Verdict,
+    /// Which rule decided.
+    pub word: Word,
+    /// Why.
+    pub reason: Reason,
+    /// What must be written.
+    pub changes: Vec<StateChange>,
+    /// The answer holds even if `changes` can't be saved (a refreshed idle time).
+    pub changes_are_optional: bool,
+    /// Whether fields 5 to 10 had a part in it. If not, no lock can change the decision.
+    pub depends_on_state: bool,
+    /// On a grant: by what.
+    pub accepted: Option<Accepted>,
+    /// On a grant of the lingering code that needs nothing written: until then, the same attempt on the same lines comes to
+    /// the same.
+    pub stands_until: Option<UnixTime>,
+    /// Of [`Verdict::Throttled`] and [`Verdict::Busy`]: seconds until it may be tried again.
+    pub retry_after: Option<u32>,
+    /// A PIN or a code was looked at and isn't right, whatever else is to be said.
+    pub is_wrong_guess: bool,
+    /// Of Digest: how many wrong responses there were before, and when the last of them.
+    pub wrong_responses: (u32, UnixTime),
+}
+
+/// What a grant rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Which of the entry's lines.
+    pub line: usize,
+    /// How many bytes of the password were the PIN.
+    pub pin_len: usize,
+    /// When.
+    pub at: UnixTime,
+}
+
+/// New state for one of the entry's lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateChange {
+    /// Which of the entry's lines.
+    pub line: usize,
+    /// What it becomes.
+    pub state: State,
+}
+
+impl Decision {
+    pub(super) fn new(verdict: Verdict, word: Word, reason: Reason) -> Decision {
+        Decision {
+            verdict,
+            word,
+            reason,
+            changes: Vec::new(),
+            changes_are_optional: false,
+            depends_on_state: true,
+            accepted: None,
+            stands_until: None,
+            retry_after: None,
+            is_wrong_guess: false,
+            wrong_responses: (0, 0),
+        }
+    }
+
+    /// When nothing could be decided.
+    pub fn error() -> Decision {
+        Decision::new(Verdict::Error, Word::Error, Reason::StoreFailed)
+    }
+
+    /// Too many wrong ones; the next is looked at after so many seconds.
+    pub(crate) fn throttled(seconds: u32) -> Decision {
+        let decision = Decision::new(Verdict::Throttled, Word::DeniedThrottled, Reason::Throttled);
+        Decision { retry_after: Some(seconds), ..decision }.whatever_the_state()
+    }
+
+    /// Too many wait.
+    pub(crate) fn busy() -> Decision {
+        let decision = Decision::new(Verdict::Busy, Word::DeniedBusy, Reason::Busy);
+        Decision { retry_after: Some(BUSY_SECONDS), ..decision }.whatever_the_state()
+    }
+
+    /// Too many wrong Digest responses.
+    pub(crate) fn locked() -> Decision {
+        Decision::denied(Word::DeniedLocked, Reason::Locked).whatever_the_state()
+    }
+
+    /// The lingering code once more, accepted as before.
+    pub(crate) fn repeat_of(accepted: Accepted) -> Decision {
+        let decision = Decision::new(Verdict::Granted, Word::GrantedReuse, Reason::Reused);
+        Decision { accepted: Some(accepted), ..decision }
+    }
+
+    pub(super) fn denied(word: Word, reason: Reason) -> Decision {
+        Decision::new(Verdict::Denied, word, reason)
+    }
+
+    pub(super) fn after_a_wrong_guess(self) -> Decision {
+        Decision { is_wrong_guess: true, ..self }
+    }
+
+    pub(super) fn whatever_the_state(self) -> Decision {
+        Decision { depends_on_state: false, ..self }
+    }
+
+    pub(super) fn with_changes_of(self, devices: Devices) -> Decision {
+        Decision { changes: devices.into_changes(), ..self }
+    }
+}

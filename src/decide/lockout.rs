@@ -1,0 +1,61 @@
+//! Rule 2: lock-out.
+
+use super::devices::{Device, Devices};
+use super::{Decision, Inputs, Reason, Word};
+use crate::UnixTime;
+use crate::policy::Policy;
+use crate::token::Line;
+
+/// Rule 2: tokens with too many wrong codes grant nothing. The refusal if no other is left.
+pub(super) fn rule_2_lockout(inputs: Inputs<'_>, devices: &mut Devices) -> Option<Decision> {
+    let mut active = 0;
+    for device in &mut devices.all {
+        if device.lines.iter().any(|&line| !inputs.entry.lines[line].token.disabled) {
+            active += 1;
+            device.mend_times(inputs.now);
+            device.check_lockout(inputs.policy, inputs.now);
+        }
+    }
+    let locked = devices.all.iter().filter(|device| device.locked).count();
+    (locked > 0 && locked == active).then(|| Decision::denied(Word::DeniedLocked, Reason::Locked))
+}
+
+/// Whether so many failures, the last of them at `failed`, are too many now.
+pub fn is_locked_out(policy: &Policy, failures: u32, failed: UnixTime, now: UnixTime) -> bool {
+    if policy.max_failures == 0 || failures < policy.max_failures {
+        return false;
+    }
+    if policy.lockout_time == 0 {
+        return true;
+    }
+    let doublings = (failures - policy.max_failures).min(32);
+    let duration = (u64::from(policy.lockout_time) << doublings)
+        .min(u64::from(policy.lockout_max.max(policy.lockout_time)));
+    now < failed.saturating_add(duration as i64)
+}
+
+/// Whether rule 2 keeps a token from granting anything now.
+pub fn is_locked(policy: &Policy, line: &Line, now: UnixTime) -> bool {
+    let mut device = Device::of(0, line, policy, now);
+    device.mend_times(now);
+    device.check_lockout(policy, now);
+    device.locked
+}
+
+impl Device {
+    /// A lock-out whose beginning isn't known begins now.
+    pub(super) fn check_lockout(&mut self, policy: &Policy, now: UnixTime) {
+        if policy.max_failures == 0 || self.state.failures < policy.max_failures {
+            return;
+        }
+        if policy.lockout_time == 0 {
+            self.locked = true;
+            return;
+        }
+        let failed = match self.state.last_failure {
+            Some(failed) => failed,
+            None => *self.change().last_failure.insert(now),
+        };
+        self.locked = is_locked_out(policy, self.state.failures, failed, now);
+    }
+}

@@ -1,0 +1,226 @@
+//! The rules of a login. Pure: no I/O, no clock, no logging, no randomness.
+//!
+//! [`login`] takes the settings, what the store holds under a name, one attempt and a time, and says what to
+//! answer and what to write. The rules have the order and the numbers of `docs/specification.md`, section 4; each is a
+//! function named after its number, in a file of its own:
+//!
+//! 1. the name (`name`), 2. lock-out (`lockout`), 3. forget request (`forget`), 4. splitting PIN and code (`split`),
+//!    5. PIN and falling through (`pin`), 6. reuse (`reuse`), 7. fresh code (`fresh`, `window`), 8. no match
+//!    (`no_match`).
+//!
+//! Whatever isn't granted by one of them is denied.
+
+mod decision;
+mod devices;
+mod forget;
+mod fresh;
+mod lockout;
+mod name;
+mod no_match;
+mod pin;
+mod reuse;
+mod split;
+mod window;
+
+use subtle::Choice;
+
+pub use self::decision::{Accepted, Decision, Outcome, Reason, StateChange, Verdict, Word};
+use self::devices::Devices;
+use self::forget::rule_3_forget;
+#[cfg(test)]
+pub(crate) use self::fresh::COMPUTED;
+use self::fresh::{Positions, rule_7_fresh_code};
+use self::lockout::rule_2_lockout;
+pub use self::lockout::{is_locked, is_locked_out};
+pub use self::name::PASSWORD_MAX;
+use self::name::rule_1_name;
+use self::no_match::rule_8_no_match;
+use self::pin::{CheckedPins, NoPin, PinPassed, rule_5_pin};
+pub use self::pin::{PinAnswers, PinQuestion};
+use self::reuse::rule_6_reuse;
+use crate::UnixTime;
+use crate::otp::Code;
+pub use crate::pin::PinAnswer;
+use crate::policy::Policy;
+use crate::token::{Address, Entry, Fingerprint, Line, State, Used};
+
+/// One attempt to log in.
+pub struct Attempt<'a> {
+    /// The name the client gave.
+    pub user: &'a [u8],
+    /// What shows that the client knows PIN and code.
+    pub proof: Proof<'a>,
+    /// Where the client is.
+    pub address: Address,
+}
+
+/// What shows that the client knows PIN and code.
+#[derive(Clone, Copy)]
+pub enum Proof<'a> {
+    /// Basic: PIN then code; Mobile-OTP: the code alone.
+    Password(&'a [u8]),
+    /// Digest: tells whether the client's response was computed from a password, given in parts. PIN and code
+    /// can't be told apart in it, so it is held against every password that would be accepted.
+    Response(&'a dyn Fn(&[&[u8]]) -> Choice),
+}
+
+/// What the grant of a request was decided on.
+#[derive(Clone, Debug)]
+pub struct Basis {
+    /// Of the token that accepted the code.
+    pub fingerprint: Fingerprint,
+    /// The token's state as it was read.
+    pub before: State,
+    /// When it was decided.
+    pub at: UnixTime,
+    /// The code, as a state keeps it.
+    pub code: Code,
+    /// The counter or time step that it was found at, if it was a fresh one.
+    pub position: Option<u64>,
+}
+
+/// What a decision depends on, and nothing else.
+#[derive(Clone, Copy)]
+struct Inputs<'a> {
+    policy: &'a Policy,
+    entry: &'a Entry,
+    attempt: &'a Attempt<'a>,
+    pins: PinAnswers<'a>,
+    now: UnixTime,
+}
+
+/// Decides a login.
+pub fn login(
+    policy: &Policy,
+    entry: &Entry,
+    attempt: &Attempt<'_>,
+    pins: PinAnswers<'_>,
+    now: UnixTime,
+) -> Outcome {
+    decide(Inputs { policy, entry, attempt, pins, now }, Positions::All)
+}
+
+/// The same as far as no code has to be searched for: computing the candidates of rules 7 and 8 takes a while
+/// with a wide window. `None`: it would have to be.
+pub fn without_search(
+    policy: &Policy,
+    entry: &Entry,
+    attempt: &Attempt<'_>,
+    pins: PinAnswers<'_>,
+    now: UnixTime,
+) -> Option<Outcome> {
+    rules_1_to_6(Inputs { policy, entry, attempt, pins, now }).err()
+}
+
+fn decide(inputs: Inputs<'_>, codes: Positions) -> Outcome {
+    match rules_1_to_6(inputs) {
+        Ok(open) => Outcome::Decided(rules_7_and_8(inputs, codes, open)),
+        Err(ended) => ended,
+    }
+}
+
+/// What rules 1 to 6 leave open: whether the code is a fresh one.
+struct NotReused<'a> {
+    devices: Devices,
+    passed: Vec<PinPassed<'a>>,
+    /// The refusal if no other token accepts the code as a fresh one.
+    denied: Option<Decision>,
+    pin_source_failed: bool,
+}
+
+/// `Err`: one of them has decided, or has to know about a PIN.
+fn rules_1_to_6(inputs: Inputs<'_>) -> Result<NotReused<'_>, Outcome> {
+    if let Some(decision) = rule_1_name(inputs.entry, inputs.attempt) {
+        return Err(Outcome::Decided(decision.whatever_the_state()));
+    }
+    let mut devices = Devices::of(inputs.policy, inputs.entry, inputs.now);
+    if let Some(decision) = rule_2_lockout(inputs, &mut devices) {
+        return Err(Outcome::Decided(decision.with_changes_of(devices)));
+    }
+    if let Some(decision) = rule_3_forget(inputs, &mut devices).map_err(Outcome::NeedPin)? {
+        return Err(Outcome::Decided(decision.with_changes_of(devices)));
+    }
+    // Rule 4 within it: each token splits for itself.
+    let CheckedPins { passed, source_failed } = rule_5_pin(inputs, &devices).map_err(|none| match none {
+        NoPin::Ask(question) => Outcome::NeedPin(question),
+        NoPin::Refused(decision) => Outcome::Decided(decision.whatever_the_state()),
+    })?;
+    match rule_6_reuse(inputs, &mut devices, &passed) {
+        Ok(granted) => Err(Outcome::Decided(conclude(granted, devices, source_failed))),
+        Err(denied) => Ok(NotReused { devices, passed, denied, pin_source_failed: source_failed }),
+    }
+}
+
+fn rules_7_and_8(inputs: Inputs<'_>, codes: Positions, open: NotReused<'_>) -> Decision {
+    let NotReused { mut devices, passed, denied, pin_source_failed } = open;
+    devices.open_windows(inputs.policy, inputs.entry, inputs.now);
+    let decision = rule_7_fresh_code(inputs, codes, &mut devices, &passed)
+        .or(denied)
+        .unwrap_or_else(|| rule_8_no_match(inputs, codes, &mut devices, &passed));
+    conclude(decision, devices, pin_source_failed)
+}
+
+/// A refusal that a failed PIN source may be to blame for is an error; and what is to be written.
+fn conclude(decision: Decision, devices: Devices, pin_source_failed: bool) -> Decision {
+    let decision = if pin_source_failed && decision.verdict != Verdict::Granted {
+        Decision { verdict: Verdict::Error, word: Word::Error, reason: Reason::PinSourceFailed, ..decision }
+    } else {
+        decision
+    };
+    decision.with_changes_of(devices)
+}
+
+/// Decides a login that was granted elsewhere, for the same request, by the rules of this place: on what the grant was
+/// decided on, so that the code it spent is no spent one. What an admin or the user has done since counts. `entry` and
+/// `now` are as they are now. Nothing is to be written.
+pub fn elsewhere(
+    policy: &Policy,
+    entry: &Entry,
+    basis: &Basis,
+    attempt: &Attempt<'_>,
+    pins: PinAnswers<'_>,
+    now: UnixTime,
+) -> Outcome {
+    if let Some(decision) = rule_1_name(entry, attempt) {
+        return Outcome::Decided(decision);
+    }
+    let is_it = |line: &Line| line.token.fingerprint == basis.fingerprint && !line.token.disabled;
+    let Some(index) = entry.lines.iter().position(is_it) else {
+        return Outcome::Decided(Decision::denied(Word::DeniedCode, Reason::TokenChanged));
+    };
+    let mut devices = Devices::of(policy, entry, now);
+    let device = devices.of_line_mut(index);
+    device.mend_times(now);
+    device.check_lockout(policy, now);
+    if device.locked {
+        return Outcome::Decided(Decision::denied(Word::DeniedLocked, Reason::Locked));
+    }
+    let is_last =
+        device.state.last_otp.as_ref().is_some_and(|last| bool::from(last.is_in_any_case(&basis.code)));
+    if is_last && device.state.used == Used::Never {
+        return Outcome::Decided(Decision::denied(Word::DeniedExpired, Reason::Expired));
+    }
+
+    let line = Line { token: entry.lines[index].token.clone(), state: basis.before.clone() };
+    let then = Entry { lines: vec![line], unreadable: entry.unreadable, ..Entry::default() };
+    match decide(Inputs { policy, entry: &then, attempt, pins, now: basis.at }, Positions::Of(basis.position))
+    {
+        Outcome::NeedPin(question) => Outcome::NeedPin(PinQuestion { line: index, ..question }),
+        Outcome::Decided(decision) => Outcome::Decided(Decision {
+            changes: Vec::new(),
+            accepted: decision.accepted.map(|accepted| Accepted { line: index, ..accepted }),
+            ..decision
+        }),
+    }
+}
+
+/// The state that a line's token was decided on: the furthest of all lines of the same token.
+pub fn state_decided_on(policy: &Policy, entry: &Entry, line: usize, now: UnixTime) -> State {
+    Devices::of(policy, entry, now).of_line(line).state.clone()
+}
+
+/// A line's state with what only its visible fields say made exact: the replay floor of a time token is filled
+/// in. What can be written with a checksum without forgetting anything.
+pub fn exact_state(policy: &Policy, line: &Line, now: UnixTime) -> State {
+    State { intact: true, ..line.state_with_floor(policy.max_offset, now) }
+}

@@ -1,0 +1,37 @@
+//! Rule 1: the name.
+
+use super::{Attempt, Decision, Proof, Reason, Verdict, Word};
+use crate::token::Entry;
+
+/// Longest password looked at, in bytes.
+pub const PASSWORD_MAX: usize = 1024;
+
+/// Rule 1: a name nobody has is for others to decide; another spelling of a listed one is not.
+pub(super) fn rule_1_name(entry: &Entry, attempt: &Attempt<'_>) -> Option<Decision> {
+    let is_plain = |text: &[u8]| !text.iter().any(|&b| b < 0x20 || b == 0x7f);
+    let is_plain_proof = match attempt.proof {
+        Proof::Password(password) => is_plain(password) && password.len() <= PASSWORD_MAX,
+        Proof::Response(_) => true,
+    };
+    if !is_plain(attempt.user) || !is_plain_proof {
+        return Some(Decision::denied(Word::DeniedCode, Reason::Malformed));
+    }
+    if entry.too_many_lines {
+        return Some(Decision::new(Verdict::Error, Word::Error, Reason::TooManyLines));
+    }
+    if entry.lines.is_empty() && !entry.unreadable {
+        return Some(if entry.is_twin {
+            Decision::denied(Word::Unknown, Reason::Twin).after_a_wrong_guess()
+        } else {
+            Decision::new(Verdict::Unknown, Word::Unknown, Reason::NotListed)
+        });
+    }
+    if entry.lines.iter().all(|line| line.token.disabled) {
+        return Some(if entry.unreadable {
+            Decision::denied(Word::Error, Reason::Unreadable)
+        } else {
+            Decision::denied(Word::DeniedLocked, Reason::AllTokensOff)
+        });
+    }
+    None
+}

@@ -1,0 +1,154 @@
+//! Rule 5: the PIN, and falling through where it is wrong.
+
+use subtle::{Choice, ConstantTimeEq};
+
+use super::devices::Devices;
+use super::split::{Shown, rule_4_split};
+use super::{Accepted, Decision, Inputs, Proof, Reason, Verdict, Word};
+use crate::UnixTime;
+use crate::pin::PinAnswer;
+use crate::token::{Algorithm, Pin, Token};
+
+/// Answers got so far about slow PINs of the user: what the PIN field says, which PIN bytes. Several tokens with one hash
+/// have one answer.
+pub type PinAnswers<'a> = &'a dyn Fn(&Pin, &[u8]) -> Option<PinAnswer>;
+
+/// A PIN to be checked outside any lock before this can be decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PinQuestion {
+    /// Which of the entry's lines.
+    pub line: usize,
+    /// How many bytes of the password are the PIN.
+    pub pin_len: usize,
+}
+
+/// A line whose PIN is right: what is left to be checked of it.
+pub(super) struct PinPassed<'a> {
+    pub(super) line: usize,
+    pub(super) pin_len: usize,
+    pub(super) shown: Shown<'a>,
+}
+
+impl PinPassed<'_> {
+    pub(super) fn accepted(&self, at: UnixTime) -> Option<Accepted> {
+        Some(Accepted { line: self.line, pin_len: self.pin_len, at })
+    }
+}
+
+/// What rule 5 comes to.
+pub(super) struct CheckedPins<'a> {
+    /// At least one.
+    pub(super) passed: Vec<PinPassed<'a>>,
+    /// A source couldn't say whether another PIN is right.
+    pub(super) source_failed: bool,
+}
+
+/// Why rule 5 doesn't come to that.
+pub(super) enum NoPin {
+    Ask(PinQuestion),
+    Refused(Decision),
+}
+
+/// Rule 5, and rule 4 before it, for each token that may grant. Nothing about codes is computed here.
+pub(super) fn rule_5_pin<'a>(inputs: Inputs<'a>, devices: &Devices) -> Result<CheckedPins<'a>, NoPin> {
+    let mut passed = Vec::new();
+    let mut refused = Vec::new();
+    for (index, line) in devices.open_lines(inputs.entry) {
+        let check = match inputs.attempt.proof {
+            Proof::Password(password) => match rule_4_split(&line.token, password) {
+                Some((pin, shown)) => check(&line.token, pin, shown, inputs.pins),
+                None => PinCheck::Refused(Reason::TooShort),
+            },
+            Proof::Response(matches) => check_of_digest(&line.token, matches),
+        };
+        match check {
+            PinCheck::Ask(pin_len) => return Err(NoPin::Ask(PinQuestion { line: index, pin_len })),
+            PinCheck::Passed(pin_len, shown) => passed.push(PinPassed { line: index, pin_len, shown }),
+            PinCheck::Refused(reason) => refused.push(reason),
+        }
+    }
+    if passed.is_empty() {
+        return Err(NoPin::Refused(refuse_before_code(inputs, devices, &refused)));
+    }
+    Ok(CheckedPins { passed, source_failed: refused.contains(&Reason::PinSourceFailed) })
+}
+
+enum PinCheck<'a> {
+    Ask(usize),
+    Passed(usize, Shown<'a>),
+    Refused(Reason),
+}
+
+fn check<'a>(token: &Token, pin: &[u8], shown: Shown<'a>, pins: PinAnswers<'_>) -> PinCheck<'a> {
+    match (token.algorithm, &token.pin) {
+        (Algorithm::Motp, Pin::External | Pin::Hashed(_)) => PinCheck::Refused(Reason::MotpWithExternalPin),
+        (Algorithm::Motp, _) | (_, Pin::None) if pin.is_empty() => PinCheck::Passed(pin.len(), shown),
+        (Algorithm::Motp, _) | (_, Pin::None) => PinCheck::Refused(Reason::NoPinExpected),
+        (_, Pin::Literal(expected)) => {
+            if bool::from(expected.expose().ct_eq(pin)) {
+                PinCheck::Passed(pin.len(), shown)
+            } else {
+                PinCheck::Refused(Reason::WrongPin)
+            }
+        }
+        (_, Pin::Hashed(_) | Pin::External) => match pins(&token.pin, pin) {
+            None => PinCheck::Ask(pin.len()),
+            Some(PinAnswer::Right) => PinCheck::Passed(pin.len(), shown),
+            Some(PinAnswer::Wrong) => PinCheck::Refused(Reason::WrongPin),
+            Some(PinAnswer::Unknown) => PinCheck::Refused(Reason::PinUnknown),
+            Some(PinAnswer::Failed) => PinCheck::Refused(Reason::PinSourceFailed),
+            Some(PinAnswer::NoSource) => PinCheck::Refused(Reason::NoPinSource),
+        },
+    }
+}
+
+fn check_of_digest<'a>(token: &'a Token, matches: &'a dyn Fn(&[&[u8]]) -> Choice) -> PinCheck<'a> {
+    match plain_pin(token) {
+        Some(pin) => PinCheck::Passed(0, Shown::Response { pin, matches }),
+        None => PinCheck::Refused(Reason::DigestNeedsPlainPin),
+    }
+}
+
+/// In Digest, a PIN in the clear is part of every password tried; `None`: one that isn't at hand can't be.
+pub(super) fn plain_pin(token: &Token) -> Option<&[u8]> {
+    match (token.algorithm, &token.pin) {
+        (_, Pin::External | Pin::Hashed(_)) => None,
+        (Algorithm::Motp, _) | (_, Pin::None) => Some(b""),
+        (_, Pin::Literal(pin)) => Some(pin.expose()),
+    }
+}
+
+/// No token's PIN was right, so nothing about codes is known or told.
+fn refuse_before_code(inputs: Inputs<'_>, devices: &Devices, refused: &[Reason]) -> Decision {
+    // In the order in which an admin wants to hear of them.
+    const ORDER: [Reason; 8] = [
+        Reason::PinSourceFailed,
+        Reason::DigestNeedsPlainPin,
+        Reason::NoPinSource,
+        Reason::MotpWithExternalPin,
+        Reason::WrongPin,
+        Reason::NoPinExpected,
+        Reason::PinUnknown,
+        Reason::TooShort,
+    ];
+    const GUESSES: [Reason; 3] = [Reason::WrongPin, Reason::NoPinExpected, Reason::PinUnknown];
+    let reason = ORDER.into_iter().find(|reason| refused.contains(reason)).unwrap_or(Reason::WrongPin);
+    let is_wrong_guess = refused.iter().any(|reason| GUESSES.contains(reason));
+    if reason == Reason::PinSourceFailed {
+        return Decision { is_wrong_guess, ..Decision::new(Verdict::Error, Word::Error, reason) };
+    }
+    if inputs.entry.unreadable {
+        return Decision { is_wrong_guess, ..Decision::denied(Word::Error, Reason::Unreadable) };
+    }
+    let word = if reason == Reason::TooShort { Word::DeniedCode } else { Word::DeniedPin };
+    let verdict =
+        if rule_5_fall_through(inputs, devices, reason) { Verdict::Unknown } else { Verdict::Denied };
+    Decision { is_wrong_guess, ..Decision::new(verdict, word, reason) }
+}
+
+/// Rule 5, its point 7: whether another provider may decide about a password that is refused for this reason.
+fn rule_5_fall_through(inputs: Inputs<'_>, devices: &Devices, reason: Reason) -> bool {
+    inputs.policy.fall_through
+        && !devices.all.iter().any(|device| device.locked)
+        && matches!(reason, Reason::WrongPin | Reason::NoPinExpected | Reason::PinUnknown | Reason::TooShort)
+}

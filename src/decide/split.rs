@@ -1,0 +1,46 @@
+//! Rule 4: splitting PIN and code.
+
+use subtle::Choice;
+
+use super::Proof;
+use super::pin::plain_pin;
+use crate::otp::Code;
+use crate::token::Token;
+
+/// Rule 4: the last characters are the code, what stands before is the PIN. `None`: too short.
+pub(super) fn rule_4_split<'p, 's>(token: &Token, password: &'p [u8]) -> Option<(&'p [u8], Shown<'s>)> {
+    token.split(password).map(|(pin, code)| (pin, Shown::Code(code)))
+}
+
+/// What a client shows of a token after its PIN.
+pub(super) enum Shown<'a> {
+    /// A code, in lower case, whose PIN was right.
+    Code(Code),
+    /// A response to be held against PIN and code.
+    Response { pin: &'a [u8], matches: &'a dyn Fn(&[&[u8]]) -> Choice },
+}
+
+impl<'a> Shown<'a> {
+    /// What is shown of a token whatever its PIN; `None` if the password is too short or the PIN isn't known.
+    pub(super) fn of(token: &'a Token, proof: Proof<'a>) -> Option<Shown<'a>> {
+        match proof {
+            Proof::Password(password) => rule_4_split(token, password).map(|(_, shown)| shown),
+            Proof::Response(matches) => plain_pin(token).map(|pin| Shown::Response { pin, matches }),
+        }
+    }
+
+    /// Whether it shows this code, letters in either case. `code` is in lower case.
+    pub(super) fn is(&self, code: &Code) -> Choice {
+        match self {
+            Shown::Code(shown) => shown.is(code),
+            Shown::Response { pin, matches } => {
+                let lower = matches(&[pin, code.as_bytes()]);
+                if code.as_bytes().iter().any(u8::is_ascii_lowercase) {
+                    lower | matches(&[pin, code.clone().into_upper_case().as_bytes()])
+                } else {
+                    lower
+                }
+            }
+        }
+    }
+}

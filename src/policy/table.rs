@@ -1,0 +1,193 @@
+//! The one table of settings: what each is called on both servers, and how its words are read.
+
+use std::ffi::CStr;
+
+use super::words::{MAX_NONCE_LIFETIME, MAX_OFFSET, MAX_SECONDS, MIN_IDLE, SettingProblem, Words};
+use super::{Server, Settings};
+
+/// One row of the table.
+pub struct Setting {
+    /// The directive's name on Apache, if it exists there.
+    pub apache: Option<&'static CStr>,
+    /// The directive's name on nginx, if it exists there.
+    pub nginx: Option<&'static CStr>,
+    /// What it is called in a `#@ limits` line of the users file, if it can be limited there.
+    pub limit: Option<&'static str>,
+    /// What it takes and means, for the server's own help.
+    pub usage: &'static CStr,
+    pub(super) take: for<'a> fn(&mut Settings<'a>, Words<'_, 'a>) -> Result<(), SettingProblem>,
+}
+
+impl Setting {
+    /// Its name on a server.
+    pub fn name(&self, server: Server) -> Option<&'static CStr> {
+        match server {
+            Server::Apache => self.apache,
+            Server::Nginx => self.nginx,
+        }
+    }
+}
+
+/// The table.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        apache: Some(c"OTPAuthUsersFile"),
+        nginx: Some(c"auth_otp_users_file"),
+        limit: None,
+        usage: c"path of the users file; a relative one starts from the server's root",
+        take: |settings, words| words.put(&mut settings.users_file, words.path()),
+    },
+    Setting {
+        apache: Some(c"OTPAuthMaxOffset"),
+        nginx: Some(c"auth_otp_max_offset"),
+        limit: Some("max_offset"),
+        usage: c"look-ahead window in counters or time steps, 0 to 10000",
+        take: |settings, words| words.put(&mut settings.max_offset, words.number(0, MAX_OFFSET)),
+    },
+    Setting {
+        apache: Some(c"OTPAuthMaxLinger"),
+        nginx: Some(c"auth_otp_max_linger"),
+        limit: Some("max_linger"),
+        usage: c"seconds from its first use for which a code may be used again; 0: never",
+        take: |settings, words| words.put(&mut settings.max_linger, words.number(0, MAX_SECONDS)),
+    },
+    Setting {
+        apache: Some(c"OTPAuthMaxIdle"),
+        nginx: Some(c"auth_otp_max_idle"),
+        limit: Some("max_idle"),
+        usage: c"seconds from its last use for which a code may be used again, at least 16",
+        take: |settings, words| words.put(&mut settings.max_idle, words.number(MIN_IDLE, MAX_SECONDS)),
+    },
+    Setting {
+        apache: Some(c"OTPAuthMaxOTPFailure"),
+        nginx: Some(c"auth_otp_max_failures"),
+        limit: Some("max_failures"),
+        usage: c"consecutive wrong codes that lock a token, or None",
+        take: |settings, words| words.put(&mut settings.max_failures, words.failure_limit()),
+    },
+    Setting {
+        apache: Some(c"OTPAuthLockoutTime"),
+        nginx: Some(c"auth_otp_lockout_time"),
+        limit: Some("lockout"),
+        usage: c"seconds a lock-out lasts, 0: until unlocked; then the seconds up to which it doubles",
+        take: |settings, words| words.put(&mut settings.lockout_time, words.lockout()),
+    },
+    Setting {
+        apache: Some(c"OTPAuthThrottle"),
+        nginx: Some(c"auth_otp_throttle"),
+        limit: Some("throttle"),
+        usage: c"wrong tries of a client at one user, and the seconds in which it has so many; or Off",
+        take: |settings, words| words.put(&mut settings.throttle, words.throttle()),
+    },
+    Setting {
+        apache: Some(c"OTPAuthRefusalTime"),
+        nginx: Some(c"auth_otp_refusal_time"),
+        limit: None,
+        usage: c"milliseconds: a refusal goes out at a multiple of them after its request came; or Off",
+        take: |settings, words| words.put(&mut settings.refusal_time, words.refusal_time()),
+    },
+    Setting {
+        apache: Some(c"OTPAuthLogoutOnIPChange"),
+        nginx: Some(c"auth_otp_logout_on_ip_change"),
+        limit: None,
+        usage: c"On or Off: a code may be used again only from the address it was first used from",
+        take: |settings, words| words.put(&mut settings.logout_on_ip_change, words.flag()),
+    },
+    Setting {
+        apache: Some(c"OTPAuthForget"),
+        nginx: Some(c"auth_otp_forget"),
+        limit: None,
+        usage: c"On, Word or Off: an empty password, or PIN and the word logout, ends the use of the last code",
+        take: |settings, words| words.put(&mut settings.forget, words.forget()),
+    },
+    Setting {
+        apache: Some(c"OTPAuthPINAuthProvider"),
+        nginx: None,
+        limit: None,
+        usage: c"names of the authn providers that check a PIN marked +",
+        take: |settings, words| {
+            // A second directive of the same section adds to the first, as with mod_authn_otp.
+            let before = settings.pin_providers.map(|given| given.value).unwrap_or_default();
+            words.put(&mut settings.pin_providers, words.providers(before))
+        },
+    },
+    Setting {
+        apache: None,
+        nginx: Some(c"auth_otp_pin_file"),
+        limit: None,
+        usage: c"path of an htpasswd file that checks a PIN marked +; a relative one starts from the server's root",
+        take: |settings, words| words.put(&mut settings.pin_file, words.path()),
+    },
+    Setting {
+        apache: Some(c"OTPAuthPINCache"),
+        nginx: Some(c"auth_otp_pin_cache"),
+        limit: None,
+        usage: c"seconds for which a PIN that we have found right (a hash, a PIN file) is remembered, 0: not at all",
+        take: |settings, words| words.put(&mut settings.pin_cache, words.number(0, MAX_SECONDS)),
+    },
+    Setting {
+        apache: Some(c"OTPAuthFallThrough"),
+        nginx: None,
+        limit: None,
+        usage: c"On or Off: a refused PIN is passed on to the next authn provider",
+        take: |settings, words| words.put(&mut settings.fall_through, words.flag()),
+    },
+    Setting {
+        apache: Some(c"PINFakeBasicAuth"),
+        nginx: Some(c"auth_otp_pin_fake_basic"),
+        limit: None,
+        usage: c"On or Off: after a grant, what stands behind the server sees user and PIN",
+        take: |settings, words| words.put(&mut settings.pin_fake_basic, words.flag()),
+    },
+    Setting {
+        apache: Some(c"OTPAuthAllowHex"),
+        nginx: Some(c"auth_otp_allow_hex"),
+        limit: None,
+        usage: c"On or Off: HOTP codes may be given in hexadecimal",
+        take: |settings, words| words.put(&mut settings.allow_hex, words.flag()),
+    },
+    Setting {
+        apache: Some(c"OTPAuthRequireTLS"),
+        nginx: Some(c"auth_otp_require_tls"),
+        limit: None,
+        usage: c"On or Off: requests without TLS are refused before credentials are looked at",
+        take: |settings, words| words.put(&mut settings.require_tls, words.flag()),
+    },
+    Setting {
+        apache: None,
+        nginx: Some(c"auth_otp_scheme"),
+        limit: None,
+        usage: c"basic, digest or both: how credentials are asked for",
+        take: |settings, words| words.put(&mut settings.scheme, words.scheme()),
+    },
+    Setting {
+        apache: None,
+        nginx: Some(c"auth_otp_digest_algorithms"),
+        limit: None,
+        usage: c"SHA-256 and MD5, or one of them: the hashes that Digest offers, in this order",
+        take: |settings, words| words.put(&mut settings.digest_algorithms, words.algorithms()),
+    },
+    Setting {
+        apache: None,
+        nginx: Some(c"auth_otp_nonce_lifetime"),
+        limit: None,
+        usage: c"seconds for which a Digest nonce may be used, 1 to 86400",
+        take: |settings, words| words.put(&mut settings.nonce_lifetime, words.number(1, MAX_NONCE_LIFETIME)),
+    },
+];
+
+/// The name of the setting that says who checks PINs marked `+`.
+pub fn pin_source_setting(server: Server) -> &'static str {
+    match server {
+        Server::Apache => "OTPAuthPINAuthProvider",
+        Server::Nginx => "auth_otp_pin_file",
+    }
+}
+
+/// The name of the one setting that has no default.
+pub fn users_file_setting(server: Server) -> &'static str {
+    match server {
+        Server::Apache => "OTPAuthUsersFile",
+        Server::Nginx => "auth_otp_users_file",
+    }
+}

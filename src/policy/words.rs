@@ -1,0 +1,369 @@
+//! The words of a directive: reading them, and why they are refused.
+
+use std::fmt;
+use std::num::NonZeroU32;
+
+use super::table::SETTINGS;
+use super::{
+    Algorithms, DEFAULT_LOCKOUT_MAX, FailureLimit, Forget, Given, Lockout, Names, PIN_PROVIDERS_MAX, Scheme,
+    Throttle,
+};
+use crate::http::digest::Algorithm;
+
+pub(super) const MAX_OFFSET: u32 = 10_000;
+pub(super) const MIN_IDLE: u32 = 16;
+pub(super) const MAX_SECONDS: u32 = i32::MAX as u32;
+pub(super) const MAX_NONCE_LIFETIME: u32 = 86_400;
+/// What `refusals` can keep.
+const MAX_REFUSAL_TIME: u32 = 10_000;
+/// A lock-out that doubles is of no use with a limit beyond this.
+const MAX_LOCKOUT: u32 = 366 * 86_400;
+/// A window of tries that lasts longer is a lock-out.
+const MAX_THROTTLE: u32 = 86_400;
+
+/// A directive or limit that is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadSetting {
+    /// Its name, as it is called where it was given; what isn't printable is escaped.
+    pub setting: String,
+    /// Why.
+    pub problem: SettingProblem,
+}
+
+/// Why a setting is refused. As text, it follows the name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettingProblem {
+    /// There is no setting of this name.
+    NoSetting,
+    /// There is none that a users file can limit.
+    NoLimit,
+    /// A limit stands without `=` and a value.
+    NoValue,
+    /// A limit stands twice in one line.
+    GivenTwice,
+    /// So many words don't make a value.
+    Count {
+        /// What would be one.
+        wanted: ValueKind,
+        /// How many there are.
+        words: usize,
+    },
+    /// This word is no value, or none in its range.
+    Word {
+        /// What would be one.
+        wanted: ValueKind,
+        /// As given.
+        word: Box<[u8]>,
+    },
+    /// A path has at least one character.
+    EmptyPath,
+    /// The second number of a lock-out is smaller than the first.
+    MaximumBelow {
+        /// The first, in seconds.
+        time: u32,
+    },
+    /// A hash is named twice.
+    AlgorithmTwice(Algorithm),
+    /// No PIN provider, or more than [`PIN_PROVIDERS_MAX`].
+    ProviderCount,
+    /// We can't be our own PIN provider.
+    ProviderIsOtp,
+}
+
+/// What settings take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // its text says it
+pub enum ValueKind {
+    Path,
+    Number { min: u32, max: u32 },
+    Milliseconds,
+    Flag,
+    Forget,
+    FailureLimit,
+    Lockout,
+    Throttle,
+    Scheme,
+    Algorithms,
+}
+
+impl ValueKind {
+    fn is_not(self, word: &[u8]) -> SettingProblem {
+        SettingProblem::Word { wanted: self, word: word.into() }
+    }
+}
+
+impl fmt::Display for BadSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BadSetting { setting, problem } = self;
+        match problem {
+            SettingProblem::NoLimit => write!(f, "\"{setting}\" {problem}"),
+            SettingProblem::NoValue => write!(f, "{setting} {problem}: {setting}=VALUE"),
+            _ => write!(f, "{setting} {problem}"),
+        }
+    }
+}
+
+impl std::error::Error for BadSetting {}
+
+impl fmt::Display for SettingProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SettingProblem::NoSetting => f.write_str("is no setting of otpgate"),
+            SettingProblem::NoLimit => {
+                let names: Vec<&str> = SETTINGS.iter().filter_map(|setting| setting.limit).collect();
+                write!(f, "is none of {}", names.join(", "))
+            }
+            SettingProblem::NoValue => f.write_str("lacks its value"),
+            SettingProblem::GivenTwice => f.write_str("is given twice"),
+            SettingProblem::Count { wanted, words } => write!(f, "takes {wanted}, not {words} words"),
+            SettingProblem::Word { wanted, word } => {
+                write!(f, "takes {wanted}, not \"{}\"", word.escape_ascii())
+            }
+            SettingProblem::EmptyPath => f.write_str("takes a path, not an empty word"),
+            SettingProblem::MaximumBelow { time } => {
+                write!(f, "takes a maximum of at least the time itself, {time}")
+            }
+            SettingProblem::AlgorithmTwice(algorithm) => {
+                write!(f, "takes {}, not {} twice", ValueKind::Algorithms, algorithm.name())
+            }
+            SettingProblem::ProviderCount => write!(f, "takes 1 to {PIN_PROVIDERS_MAX} provider names"),
+            SettingProblem::ProviderIsOtp => {
+                f.write_str("can't name OTP itself: a PIN has to be checked by another provider")
+            }
+        }
+    }
+}
+
+impl fmt::Display for ValueKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ValueKind::Path => f.write_str("one path"),
+            ValueKind::Number { min, max } => write!(f, "a number from {min} to {max}"),
+            ValueKind::Milliseconds => {
+                write!(f, "a number of milliseconds from 1 to {MAX_REFUSAL_TIME}, or Off")
+            }
+            ValueKind::Flag => f.write_str("On or Off"),
+            ValueKind::Forget => f.write_str("On, Word or Off"),
+            ValueKind::FailureLimit => write!(f, "a number from 0 to {MAX_SECONDS} or None"),
+            ValueKind::Lockout => write!(f, "one or two numbers of seconds from 0 to {MAX_LOCKOUT}"),
+            ValueKind::Throttle => write!(
+                f,
+                "a number of tries from 1 to {MAX_SECONDS} and one of seconds up to {MAX_THROTTLE}, or Off"
+            ),
+            ValueKind::Scheme => f.write_str("basic, digest or both"),
+            ValueKind::Algorithms => f.write_str("SHA-256 and MD5, or one of them"),
+        }
+    }
+}
+
+/// The words of a directive, to be read in one of these ways.
+#[derive(Clone, Copy)]
+pub(super) struct Words<'w, 'a> {
+    pub(super) words: &'w [&'a [u8]],
+    pub(super) place: &'a [u8],
+}
+
+impl<'a> Words<'_, 'a> {
+    pub(super) fn put<T>(
+        self,
+        setting: &mut Option<Given<'a, T>>,
+        value: Result<T, SettingProblem>,
+    ) -> Result<(), SettingProblem> {
+        *setting = Some(Given { value: value?, place: self.place });
+        Ok(())
+    }
+
+    fn one(self, wanted: ValueKind) -> Result<&'a [u8], SettingProblem> {
+        match self.words {
+            [word] => Ok(word),
+            _ => Err(self.miscounted(wanted)),
+        }
+    }
+
+    fn miscounted(self, wanted: ValueKind) -> SettingProblem {
+        SettingProblem::Count { wanted, words: self.words.len() }
+    }
+
+    pub(super) fn path(self) -> Result<&'a [u8], SettingProblem> {
+        match self.one(ValueKind::Path)? {
+            b"" => Err(SettingProblem::EmptyPath),
+            path => Ok(path),
+        }
+    }
+
+    pub(super) fn number(self, min: u32, max: u32) -> Result<u32, SettingProblem> {
+        let wanted = ValueKind::Number { min, max };
+        number(self.one(wanted)?, min, max, wanted)
+    }
+
+    pub(super) fn refusal_time(self) -> Result<Option<NonZeroU32>, SettingProblem> {
+        let wanted = ValueKind::Milliseconds;
+        let word = self.one(wanted)?;
+        if word.eq_ignore_ascii_case(b"off") {
+            return Ok(None);
+        }
+        number(word, 1, MAX_REFUSAL_TIME, wanted).map(NonZeroU32::new)
+    }
+
+    pub(super) fn flag(self) -> Result<bool, SettingProblem> {
+        let word = self.one(ValueKind::Flag)?;
+        match () {
+            () if word.eq_ignore_ascii_case(b"on") => Ok(true),
+            () if word.eq_ignore_ascii_case(b"off") => Ok(false),
+            () => Err(ValueKind::Flag.is_not(word)),
+        }
+    }
+
+    pub(super) fn forget(self) -> Result<Forget, SettingProblem> {
+        let word = self.one(ValueKind::Forget)?;
+        let choices = [(&b"on"[..], Forget::On), (b"word", Forget::Word), (b"off", Forget::Off)];
+        let chosen = choices.into_iter().find(|(name, _)| word.eq_ignore_ascii_case(name));
+        chosen.map(|(_, forget)| forget).ok_or_else(|| ValueKind::Forget.is_not(word))
+    }
+
+    pub(super) fn failure_limit(self) -> Result<FailureLimit, SettingProblem> {
+        let wanted = ValueKind::FailureLimit;
+        let word = self.one(wanted)?;
+        if word.eq_ignore_ascii_case(b"none") {
+            return Ok(FailureLimit::None);
+        }
+        number(word, 0, MAX_SECONDS, wanted).map(FailureLimit::Number)
+    }
+
+    pub(super) fn lockout(self) -> Result<Lockout, SettingProblem> {
+        let wanted = ValueKind::Lockout;
+        let seconds = |word| number(word, 0, MAX_LOCKOUT, wanted);
+        let lockout = match self.words {
+            [time] => {
+                let time = seconds(time)?;
+                Lockout { time, max: time.max(DEFAULT_LOCKOUT_MAX) }
+            }
+            [time, max] => Lockout { time: seconds(time)?, max: seconds(max)? },
+            _ => return Err(self.miscounted(wanted)),
+        };
+        if lockout.max < lockout.time {
+            return Err(SettingProblem::MaximumBelow { time: lockout.time });
+        }
+        Ok(lockout)
+    }
+
+    pub(super) fn throttle(self) -> Result<Option<Throttle>, SettingProblem> {
+        let wanted = ValueKind::Throttle;
+        match self.words {
+            [off] if off.eq_ignore_ascii_case(b"off") => Ok(None),
+            [tries, seconds] => {
+                let number = |word, max| {
+                    let number = number(word, 1, max, wanted)?;
+                    Ok::<_, SettingProblem>(NonZeroU32::new(number).expect("at least 1"))
+                };
+                Ok(Some(Throttle {
+                    tries: number(tries, MAX_SECONDS)?,
+                    seconds: number(seconds, MAX_THROTTLE)?,
+                }))
+            }
+            _ => Err(self.miscounted(wanted)),
+        }
+    }
+
+    pub(super) fn scheme(self) -> Result<Scheme, SettingProblem> {
+        match self.one(ValueKind::Scheme)? {
+            b"basic" => Ok(Scheme::Basic),
+            b"digest" => Ok(Scheme::Digest),
+            b"both" => Ok(Scheme::Both),
+            word => Err(ValueKind::Scheme.is_not(word)),
+        }
+    }
+
+    pub(super) fn algorithms(self) -> Result<Algorithms, SettingProblem> {
+        let wanted = ValueKind::Algorithms;
+        let named = |word: &'a [u8]| Algorithm::named(word).ok_or_else(|| wanted.is_not(word));
+        let algorithms = match self.words {
+            [one] => [named(one)?; 2],
+            [first, second] => [named(first)?, named(second)?],
+            _ => return Err(self.miscounted(wanted)),
+        };
+        if self.words.len() == 2 && algorithms[0] == algorithms[1] {
+            return Err(SettingProblem::AlgorithmTwice(algorithms[0]));
+        }
+        Ok(Algorithms { algorithms, count: self.words.len() })
+    }
+
+    pub(super) fn providers(self, before: Names<'a>) -> Result<Names<'a>, SettingProblem> {
+        let count = before.count + self.words.len();
+        if self.words.is_empty() || count > PIN_PROVIDERS_MAX {
+            return Err(SettingProblem::ProviderCount);
+        }
+        if self.words.iter().any(|name| name.eq_ignore_ascii_case(b"otp")) {
+            return Err(SettingProblem::ProviderIsOtp);
+        }
+        let mut names = Names { count, ..before };
+        names.names[before.count..count].copy_from_slice(self.words);
+        Ok(names)
+    }
+}
+
+fn number(word: &[u8], min: u32, max: u32, wanted: ValueKind) -> Result<u32, SettingProblem> {
+    let digits = !word.is_empty() && word.iter().all(u8::is_ascii_digit);
+    let value = str::from_utf8(word).ok().filter(|_| digits).and_then(|text| text.parse().ok());
+    value.filter(|value| (min..=max).contains(value)).ok_or_else(|| wanted.is_not(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Server;
+    use super::super::tests::apache;
+    use super::*;
+
+    #[test]
+    fn forget_takes_three_words_in_any_case() {
+        for (word, forget) in
+            [("On", Forget::On), ("off", Forget::Off), ("WORD", Forget::Word), ("word", Forget::Word)]
+        {
+            assert_eq!(apache(&[("OTPAuthForget", &[word])]).unwrap().policy(Server::Apache).forget, forget);
+        }
+        assert_eq!(
+            apache(&[("OTPAuthForget", &["logout"])]).map(|_| ()),
+            Err("OTPAuthForget takes On, Word or Off, not \"logout\"".to_owned())
+        );
+    }
+
+    #[test]
+    fn bad_values_are_refused_with_what_is_wanted() {
+        for (name, words, message) in [
+            ("OTPAuthUsersFile", &[][..], "OTPAuthUsersFile takes one path, not 0 words"),
+            ("OTPAuthUsersFile", &[""], "OTPAuthUsersFile takes a path, not an empty word"),
+            (
+                "OTPAuthMaxOffset",
+                &["10001"],
+                "OTPAuthMaxOffset takes a number from 0 to 10000, not \"10001\"",
+            ),
+            ("OTPAuthMaxOffset", &["-1"], "OTPAuthMaxOffset takes a number from 0 to 10000, not \"-1\""),
+            ("OTPAuthMaxOffset", &["4", "5"], "OTPAuthMaxOffset takes a number from 0 to 10000, not 2 words"),
+            (
+                "OTPAuthMaxLinger",
+                &["ten"],
+                "OTPAuthMaxLinger takes a number from 0 to 2147483647, not \"ten\"",
+            ),
+            ("OTPAuthMaxIdle", &["15"], "OTPAuthMaxIdle takes a number from 16 to 2147483647, not \"15\""),
+            (
+                "OTPAuthMaxOTPFailure",
+                &["no"],
+                "OTPAuthMaxOTPFailure takes a number from 0 to 2147483647 or None, not \"no\"",
+            ),
+            (
+                "OTPAuthLockoutTime",
+                &["60", "30"],
+                "OTPAuthLockoutTime takes a maximum of at least the time itself, 60",
+            ),
+            ("OTPAuthForget", &["maybe"], "OTPAuthForget takes On, Word or Off, not \"maybe\""),
+            (
+                "OTPAuthPINAuthProvider",
+                &["file", "otp"],
+                "OTPAuthPINAuthProvider can't name OTP itself: a PIN has to be checked by another provider",
+            ),
+            ("OTPAuthNoSuch", &["1"], "OTPAuthNoSuch is no setting of otpgate"),
+        ] {
+            assert_eq!(apache(&[(name, words)]).map(|_| ()), Err(message.to_owned()));
+        }
+    }
+}

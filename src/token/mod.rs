@@ -1,0 +1,129 @@
+//! A user's token: what it is (fixed) and how far it has come (state). Pure.
+//!
+//! [`position`] has all arithmetic between a state and counters or time steps.
+
+mod codes;
+pub mod position;
+mod state;
+
+use std::num::NonZeroU32;
+
+pub use self::codes::Codes;
+pub use self::position::{ClockOffset, Counter, CounterField, Reading, ReplayFloor, TimeStep};
+pub use self::state::{Address, State, Used};
+use crate::otp::{self, Code, Digits};
+use crate::pin::HashedPin;
+use crate::secret::Secret;
+
+/// How a code is computed from key and counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// RFC 4226 and RFC 6238.
+    Hotp(otp::Hash),
+    /// Mobile-OTP; the PIN goes into the code.
+    Motp,
+}
+
+/// What moves a token on (RFC 4226 calls it the moving factor).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MovingFactor {
+    /// A counter that the token's button moves.
+    Event,
+    /// Time, in steps of this many seconds.
+    Time(NonZeroU32),
+}
+
+/// The PIN field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pin {
+    /// `-`: the code alone.
+    None,
+    /// Compared byte for byte; for Mobile-OTP, hashed into the code.
+    Literal(Secret),
+    /// A slow hash of the PIN.
+    Hashed(HashedPin),
+    /// `+`: asked of the server's PIN provider.
+    External,
+}
+
+/// Fields 1 to 4 of a record: what never changes in a login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// How codes are made.
+    pub algorithm: Algorithm,
+    /// What counts them.
+    pub factor: MovingFactor,
+    /// How long they are.
+    pub digits: Digits,
+    /// `OFF:` stands before the type.
+    pub disabled: bool,
+    /// What has to stand before the code.
+    pub pin: Pin,
+    /// The shared secret, 1 to 256 bytes.
+    pub key: Secret,
+    /// Tells this version of fields 1 to 4 from any other: an edit changes it.
+    pub fingerprint: Fingerprint,
+}
+
+/// A hash of fields 1 to 4 as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub [u8; 16]);
+
+impl Token {
+    /// The decimal (Mobile-OTP: hexadecimal) code of a counter or time step.
+    pub fn code(&self, position: u64) -> Code {
+        self.codes().of(position).0
+    }
+
+    /// The PIN and the code of a password: its last characters are the code, in lower case, what stands before is
+    /// the PIN. `None`: it is too short.
+    pub fn split<'p>(&self, password: &'p [u8]) -> Option<(&'p [u8], Code)> {
+        let pin_len = password.len().checked_sub(self.digits.count())?;
+        let (pin, code) = password.split_at(pin_len);
+        Some((pin, Code::new(code)?.into_lower_case()))
+    }
+
+    /// Two lines of one user with this in common are one token: they accept the same codes. A counter and a time
+    /// step of one key have no order between them, so event and time lines, or other periods, are apart.
+    pub fn is_same_device(&self, other: &Token) -> bool {
+        self.device() == other.device()
+    }
+
+    /// What [`Token::is_same_device`] goes by.
+    pub(crate) fn device(&self) -> (Algorithm, MovingFactor, &[u8]) {
+        (self.algorithm, self.factor, self.key.expose())
+    }
+
+    fn motp_pin(&self) -> &[u8] {
+        match &self.pin {
+            Pin::Literal(pin) => pin.expose(),
+            Pin::None | Pin::Hashed(_) | Pin::External => b"",
+        }
+    }
+}
+
+/// One line of a user: a token and its state.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// What it is.
+    pub token: Token,
+    /// How far it has come.
+    pub state: State,
+}
+
+/// More lines of one user, or of names that differ only in case or blanks, than anybody has tokens.
+pub const LINES_MAX: usize = 100;
+
+/// All that a store holds under one user name.
+#[derive(Clone, Debug, Default)]
+pub struct Entry {
+    /// The user's lines that can be read, in file order.
+    pub lines: Vec<Line>,
+    /// Whether another line names the user but can't be read.
+    pub unreadable: bool,
+    /// There are more than [`LINES_MAX`] lines; none of them was read.
+    pub too_many_lines: bool,
+    /// No line has this name, but one has a twin of it ([`crate::users::name`]), and the store doesn't say that they are two
+    /// people's.
+    pub is_twin: bool,
+}
