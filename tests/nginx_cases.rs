@@ -1,9 +1,12 @@
-//! What a login does, on nginx.
+//! What a login does, on nginx: `cargo test --test nginx_cases wrong_pin` runs the cases with that in their name.
 
 #[path = "common/cases.rs"]
 mod cases;
 mod common;
 
+use std::process::ExitCode;
+
+use cases::{Case, Run};
 use common::{Nginx, Server};
 
 /// What can't happen where there is no next provider, and where realip takes no interface with an address.
@@ -15,18 +18,19 @@ const NOT_ON_NGINX: [&str; 5] = [
     "fall_through_passes_no_wrong_code_on",
 ];
 
-fn every_case_of_the_table(nginx: Nginx) {
+fn cases() -> Vec<Case> {
     let (cases, others) = cases::on_a_server_with(&[]);
     assert_eq!(others, NOT_ON_NGINX);
-    cases::run(cases, |scopes| Server::start(nginx, scopes));
+    cases
 }
 
-#[test]
-fn every_case_of_the_table_on_nginx_with_one_worker() {
-    every_case_of_the_table(Nginx::one());
-}
-
-#[test]
-fn every_case_of_the_table_on_nginx_with_four_workers() {
-    every_case_of_the_table(Nginx::four());
+fn main() -> ExitCode {
+    cases::run(vec![
+        Run { prefix: "one_worker::", cases: cases(), start: |scopes| Server::start(Nginx::one(), scopes) },
+        Run {
+            prefix: "four_workers::",
+            cases: cases(),
+            start: |scopes| Server::start(Nginx::four(), scopes),
+        },
+    ])
 }
