@@ -1,17 +1,20 @@
-//! What a login does, on Apache httpd: `cargo test --test httpd_cases wrong_pin` runs the cases with that in their name.
+//! What a login does, on Apache httpd.
 
 #[path = "common/cases.rs"]
 mod cases;
 mod common;
+#[path = "common/trials.rs"]
+mod trials;
 
 use std::process::ExitCode;
 
-use cases::{Capability, Run};
+use cases::Capability;
 use common::{Httpd, Server};
+use trials::Run;
 
 fn main() -> ExitCode {
-    let (cases, others) =
+    let (situations, others) =
         cases::on_a_server_with(&[Capability::NextProvider, Capability::InterfaceInAddress]);
     assert!(others.is_empty(), "httpd offers everything: {others:?}");
-    cases::run(vec![Run { prefix: "", cases, start: |scopes| Server::start(Httpd::event(), scopes) }])
+    trials::run(vec![Run { prefix: "", situations, start: |scopes| Server::start(Httpd::event(), scopes) }])
 }

@@ -1,13 +1,15 @@
-//! What a login does, on nginx: `cargo test --test nginx_cases wrong_pin` runs the cases with that in their name.
+//! What a login does, on nginx.
 
 #[path = "common/cases.rs"]
 mod cases;
 mod common;
+#[path = "common/trials.rs"]
+mod trials;
 
 use std::process::ExitCode;
 
-use cases::{Case, Run};
 use common::{Nginx, Server};
+use trials::{Run, Situation};
 
 /// What can't happen where there is no next provider, and where realip takes no interface with an address.
 const NOT_ON_NGINX: [&str; 5] = [
@@ -18,18 +20,22 @@ const NOT_ON_NGINX: [&str; 5] = [
     "fall_through_passes_no_wrong_code_on",
 ];
 
-fn cases() -> Vec<Case> {
-    let (cases, others) = cases::on_a_server_with(&[]);
+fn situations() -> Vec<Situation> {
+    let (situations, others) = cases::on_a_server_with(&[]);
     assert_eq!(others, NOT_ON_NGINX);
-    cases
+    situations
 }
 
 fn main() -> ExitCode {
-    cases::run(vec![
-        Run { prefix: "one_worker::", cases: cases(), start: |scopes| Server::start(Nginx::one(), scopes) },
+    trials::run(vec![
+        Run {
+            prefix: "one_worker::",
+            situations: situations(),
+            start: |scopes| Server::start(Nginx::one(), scopes),
+        },
         Run {
             prefix: "four_workers::",
-            cases: cases(),
+            situations: situations(),
             start: |scopes| Server::start(Nginx::four(), scopes),
         },
     ])

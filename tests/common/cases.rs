@@ -1,14 +1,11 @@
 //! What a login does on any server: a table of situations, each with a scope of its own, so that all of them
 //! fit one running server.
 
-use std::process::ExitCode;
-use std::sync::{Arc, Condvar, Mutex};
-
-use libtest_mimic::{Arguments, Failed, Trial};
 use otpgate::otp::Hash;
 
 use super::common::scope::htpasswd_line;
-use super::common::{Place, Reply, Request, Scope, Server, Setting, Token, wait_until};
+use super::common::{Place, Reply, Request, Scope, Setting, Token, wait_until};
+use super::trials::Situation;
 
 /// Why six characters and more: the logs are searched for it.
 const PIN: &str = "sesame9";
@@ -28,8 +25,8 @@ pub enum Capability {
 }
 
 /// A situation, and what has to happen in it.
-pub struct Case {
-    pub name: &'static str,
+struct Case {
+    name: &'static str,
     scope: Scope,
     run: Box<dyn Fn(&Place<'_>) + Send + Sync>,
     needs: Option<Capability>,
@@ -178,96 +175,13 @@ fn all() -> Vec<Case> {
 }
 
 /// Those that say something about a server with these capabilities, and the names of the others.
-pub fn on_a_server_with(capabilities: &[Capability]) -> (Vec<Case>, Vec<&'static str>) {
+pub fn on_a_server_with(capabilities: &[Capability]) -> (Vec<Situation>, Vec<&'static str>) {
     let is_offered = |case: &Case| case.needs.is_none_or(|need| capabilities.contains(&need));
     let (cases, others): (Vec<Case>, Vec<Case>) = all().into_iter().partition(is_offered);
     let has_next = capabilities.contains(&Capability::NextProvider);
-    let cases =
-        cases.into_iter().map(|case| if has_next { case } else { case.without_next_provider() }).collect();
+    let cases = cases.into_iter().map(|case| if has_next { case } else { case.without_next_provider() });
+    let cases = cases.map(|Case { scope, run, .. }| Situation { scope, run }).collect();
     (cases, others.iter().map(|case| case.name).collect())
-}
-
-/// A server that goes through cases, all of them at the same time.
-pub struct Run {
-    /// What the names of its tests begin with, where there are several.
-    pub prefix: &'static str,
-    pub cases: Vec<Case>,
-    pub start: fn(Vec<Scope>) -> Server,
-}
-
-/// The test that a server adds to those of its cases.
-const LOG: &str = "the_log_holds_what_the_cases_expect_and_nothing_else";
-
-/// Some cases wait for a time to pass; the others needn't wait for them.
-const AT_ONCE: usize = 8;
-
-/// The tests' `main`: each case is a test with a name of its own, for the arguments that `cargo test` passes on. One
-/// server runs for all that are asked for.
-pub fn run(runs: Vec<Run>) -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(AT_ONCE * runs.len());
-    let filter = std::mem::take(&mut arguments.filter);
-    let skip = std::mem::take(&mut arguments.skip);
-    let exact = arguments.exact;
-    let fits = |name: &str, pattern: &String| if exact { name == pattern } else { name.contains(pattern) };
-    let is_wanted = |name: &str| {
-        filter.as_ref().is_none_or(|filter| fits(name, filter)) && !skip.iter().any(|skip| fits(name, skip))
-    };
-    let mut trials = Vec::new();
-    for Run { prefix, cases, start } in runs {
-        let wanted: Vec<Case> =
-            cases.into_iter().filter(|case| is_wanted(&format!("{prefix}{}", case.name))).collect();
-        if wanted.is_empty() {
-            continue;
-        }
-        if arguments.list {
-            let names = wanted.iter().map(|case| case.name).chain([LOG]);
-            trials.extend(names.map(|name| Trial::test(format!("{prefix}{name}"), || Ok(()))));
-            continue;
-        }
-        // By this thread: a server ends with the one that has started it.
-        let server = start(wanted.iter().map(|case| case.scope.clone()).collect());
-        let shared = Arc::new(Shared { server, left: Mutex::new(wanted.len()), all_done: Condvar::new() });
-        for case in wanted {
-            let (name, shared) = (case.name, Arc::clone(&shared));
-            trials.push(Trial::test(format!("{prefix}{name}"), move || shared.go_through(&case)));
-        }
-        // The last one, so that with a single thread, too, it comes when the others are over.
-        trials.push(Trial::test(format!("{prefix}{LOG}"), move || {
-            let mut left = shared.left.lock().expect("no panic inside");
-            while *left > 0 {
-                left = shared.all_done.wait(left).expect("no panic inside");
-            }
-            drop(left);
-            shared.server.stop_and_check().map_err(Failed::from)
-        }));
-    }
-    libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-struct Shared {
-    server: Server,
-    /// Cases that aren't over.
-    left: Mutex<usize>,
-    all_done: Condvar,
-}
-
-impl Shared {
-    fn go_through(&self, case: &Case) -> Result<(), Failed> {
-        /// Also if the case panics.
-        struct Over<'a>(&'a Shared);
-        impl Drop for Over<'_> {
-            fn drop(&mut self) {
-                *self.0.left.lock().expect("no panic inside") -= 1;
-                self.0.all_done.notify_all();
-            }
-        }
-        let _over = Over(self);
-        let before = self.server.log_length();
-        (case.run)(&self.server.at(case.name));
-        let faults = self.server.faults_since(before, case.name);
-        if faults.is_empty() { Ok(()) } else { Err(faults.join("\n").into()) }
-    }
 }
 
 fn alice() -> Token {
