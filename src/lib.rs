@@ -12,6 +12,36 @@
 //! - [`files`]: how files are opened.
 //! - [`policy`]: the one table of settings for all servers.
 //! - [`otp`] and [`http`]: codes and credentials, pure.
+//!
+//! A login, from a line of the users file to the verdict and the state that has to be saved:
+//!
+//! ```
+//! use jiff::tz::TimeZone;
+//! use otpgate::decide::{self, Attempt, Outcome, Proof, Verdict};
+//! use otpgate::policy::{Server, Settings};
+//! use otpgate::token::{Address, Entry, Line};
+//! use otpgate::users::record;
+//!
+//! // The key and the first code of RFC 4226 appendix D, and a PIN.
+//! let line = b"HOTP alice 4711 3132333435363738393031323334353637383930";
+//! let record = record::parse(line, &TimeZone::UTC)?;
+//! let entry = Entry {
+//!     lines: vec![Line { token: record.token, state: record.state }],
+//!     ..Entry::default()
+//! };
+//! let attempt = Attempt {
+//!     user: b"alice",
+//!     proof: Proof::Password(b"4711755224"),
+//!     address: Address::of_client(Some("192.0.2.7".parse()?)),
+//! };
+//! let policy = Settings::default().policy(Server::Nginx);
+//! // Nobody is asked about a PIN that the line itself has.
+//! let outcome = decide::login(&policy, &entry, &attempt, &|_, _| None, 1_700_000_000);
+//! let Outcome::Decided(decision) = outcome else { panic!("it has all it needs") };
+//! assert_eq!(decision.verdict, Verdict::Granted);
+//! assert_eq!(decision.changes[0].state.counter, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 

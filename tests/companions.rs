@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::root::{self, Root};
-use common::{Httpd, Nginx, Place, Scope, Server, Setting, Token, UsersFile};
+use common::{Httpd, Nginx, Place, Scope, Server, Setting, Start, Token, UsersFile};
 use otpgate::ffi::identity::as_user;
 use otpgate::users::journal::{Journal, SlotWrite};
 use otpgate::users::lock::Locked;
@@ -20,21 +20,7 @@ use rustix::fs::{Gid, Uid};
 const PIN: &str = "sesame9";
 const STRANGER: u32 = 65534;
 
-/// Starts the server that a test is run on.
-type Start = fn(Vec<Scope>) -> Server;
-
-macro_rules! on_both_servers {
-    ($($name:ident)*) => {
-        mod on_httpd {
-            $(#[test] fn $name() { super::$name(|scopes| super::Server::start(super::Httpd::event(), scopes)) })*
-        }
-        mod on_nginx {
-            $(#[test] fn $name() { super::$name(|scopes| super::Server::start(super::Nginx::four(), scopes)) })*
-        }
-    };
-}
-
-on_both_servers! {
+common::on_both_servers! {
     what_a_stranger_has_made_lets_nobody_in_and_is_not_touched
     a_companion_that_is_another_files_name_lets_nobody_in_and_is_not_touched
     a_journal_that_others_could_write_brings_no_code_back

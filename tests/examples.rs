@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use otpgate::decide::Word;
 use otpgate::files::lines;
 use otpgate::otp::Hash;
-use otpgate::policy::{SETTINGS, Server};
+use otpgate::policy::{Policy, SETTINGS, Server, Settings, Unset};
 use otpgate::token::{Algorithm, MovingFactor, Pin};
 use otpgate::users::pragma::{self, Pragma};
 use otpgate::users::record::{self, Record};
@@ -140,6 +140,111 @@ fn the_reference_for_nginx_has_every_directive_with_its_default_and_no_other() {
         assert!(entry.contains("Default: "), "{entry}");
     }
     assert_eq!(entries.len(), nginx_directives().count());
+}
+
+/// All that settings come to on a server, whether somebody has set them or not.
+fn effect(settings: &Settings<'_>, server: Server) -> String {
+    let policy = Policy { unset: Unset::default(), ..settings.policy(server) };
+    let value = |given: Option<&[u8]>| given.map(|bytes| bytes.escape_ascii().to_string());
+    let users_file = value(settings.users_file.map(|given| given.value));
+    let pin_file = value(settings.pin_file.map(|given| given.value));
+    format!(
+        "{policy:?} {users_file:?} {pin_file:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        settings.refusal_time(),
+        settings.scheme(),
+        settings.digest_algorithms(),
+        settings.nonce_lifetime(),
+        settings.requires_tls(),
+        settings.pin_provider_names(),
+    )
+}
+
+/// What a directive with these words comes to.
+fn effect_of(server: Server, name: &str, words: &str) -> String {
+    let words: Vec<&[u8]> = words.split_whitespace().map(str::as_bytes).collect();
+    let mut settings = Settings::default();
+    let taken = settings.set(server, name.as_bytes(), &words, b"here");
+    taken.unwrap_or_else(|error| panic!("{name} {words:?}: {error}"));
+    effect(&settings, server)
+}
+
+/// What is needed or asked of the admin, and has no default.
+const WITHOUT_DEFAULT: [&str; 6] = [
+    "OTPAuthUsersFile",
+    "OTPAuthMaxIdle",
+    "OTPAuthPINAuthProvider",
+    "auth_otp_users_file",
+    "auth_otp_max_idle",
+    "auth_otp_pin_file",
+];
+
+#[test]
+fn documented_defaults_are_those_of_the_library() {
+    for (server, name) in [(Server::Apache, "docs/apache.md"), (Server::Nginx, "docs/nginx.md")] {
+        let text = file(name);
+        let default = effect(&Settings::default(), server);
+        for directive in directives(server) {
+            let entry = text.lines().find(|line| line.starts_with(&format!("**{directive}**")));
+            let (_, said) =
+                entry.and_then(|entry| entry.split_once("Default: ")).expect("see the tests above");
+            // What follows are conditions and reasons.
+            let said = said.split([',', ';']).next().unwrap_or_default().trim_end_matches('.');
+            if WITHOUT_DEFAULT.contains(&directive) {
+                assert!(["none", "not set"].contains(&said), "{directive}: {said}");
+                continue;
+            }
+            assert_eq!(effect_of(server, directive, said), default, "{name}: {directive} {said}");
+        }
+    }
+}
+
+#[test]
+fn conditional_defaults_are_as_documented() {
+    let text = file("docs/apache.md");
+    assert!(text.contains("Default: off; 20 600 where a limit on wrong codes is set"));
+    assert!(text.contains("for wrong Digest responses, 900."));
+    let mut limited = Settings::default();
+    limited.set(Server::Apache, b"OTPAuthMaxOTPFailure", &[b"5"], b"here").expect("a good value");
+    let mut throttled = limited;
+    throttled.set(Server::Apache, b"OTPAuthThrottle", &[b"20", b"600"], b"here").expect("a good value");
+    assert_eq!(effect(&limited, Server::Apache), effect(&throttled, Server::Apache));
+    assert_eq!(Settings::default().policy(Server::Apache).of_digest_failures().lockout_time, 900);
+    for (server, name, idle) in [
+        (Server::Apache, "docs/apache.md", "OTPAuthMaxIdle"),
+        (Server::Nginx, "docs/nginx.md", "auth_otp_max_idle"),
+    ] {
+        assert!(file(name).contains(&format!("Default: 600, or no such limit if `{idle}` is set.")));
+        let mut settings = Settings::default();
+        settings.set(server, idle.as_bytes(), &[b"300"], b"here").expect("a good value");
+        assert_eq!(settings.policy(server).max_linger, None);
+    }
+}
+
+#[test]
+fn example_configurations_show_the_defaults_but_for_what_they_say() {
+    // Their first lines say so of the one for Apache; what has no default is an example.
+    let set_besides = ["OTPAuthMaxOTPFailure", "OTPAuthLockoutTime"];
+    for (server, name) in [(Server::Apache, "apache/example.conf"), (Server::Nginx, "nginx/example.conf")] {
+        let default = effect(&Settings::default(), server);
+        let text = file(name);
+        let mut shown = 0;
+        for line in text.lines().map(str::trim_start) {
+            let (line, is_set) = match line.strip_prefix('#') {
+                Some(rest) => (rest, false),
+                None => (line, true),
+            };
+            let (directive, words) = line.split_once(' ').unwrap_or((line, ""));
+            let is_example = WITHOUT_DEFAULT.contains(&directive) || set_besides.contains(&directive);
+            // A default that depends on others is commented out.
+            if is_example || !is_set || !directives(server).any(|name| name == directive) {
+                continue;
+            }
+            let words = words.trim_end_matches(';');
+            assert_eq!(effect_of(server, directive, words), default, "{name}: {line}");
+            shown += 1;
+        }
+        assert!(shown > 8, "{name}: the test looks for directives in vain");
+    }
 }
 
 /// nginx knows a module's directives only from the table in its C code.

@@ -12,57 +12,20 @@ use std::time::Instant;
 use rustix::fs::{FlockOperation, flock};
 
 use common::root::{self, Root};
-use common::{Httpd, Mpm, Nginx, Place, Scope, Server, Setting, Token, UsersFile, beside};
+use common::{Httpd, Mpm, Nginx, Place, Scope, Setting, Start, Token, UsersFile, beside};
 
 const PIN: &str = "sesame9";
 
-/// Starts the server that a test is run on.
-type Start = fn(Vec<Scope>) -> Server;
-
-macro_rules! on_both_servers {
-    ($($name:ident)*) => {
-        mod on_httpd {
-            $(#[test] fn $name() { super::$name(|scopes| super::Server::start(super::Httpd::event(), scopes)) })*
-        }
-        mod on_nginx {
-            $(#[test] fn $name() { super::$name(|scopes| super::Server::start(super::Nginx::four(), scopes)) })*
-        }
-    };
+common::on_each_server! {
+    // Told by the process that has seen more.
+    on_httpd_with_one_process: Httpd::event().in_one_process() => an_older_state_of_the_file_is_told;
+    on_nginx_with_one_worker: Nginx::one() => an_older_state_of_the_file_is_told;
+    on_httpd_with_many_processes: Httpd::new(Mpm::Prefork) =>
+        processes_share_the_index_of_a_large_file_and_edits_are_noticed;
+    on_nginx_with_many_workers: Nginx::four() => processes_share_the_index_of_a_large_file_and_edits_are_noticed;
 }
 
-/// Told by the process that has seen more.
-mod an_older_state_of_the_file {
-    #[test]
-    fn is_told_by_httpd_with_what_to_do() {
-        super::an_older_state_of_the_file_is_told(|scopes| {
-            super::Server::start(super::Httpd::event().in_one_process(), scopes)
-        });
-    }
-
-    #[test]
-    fn is_told_by_nginx_with_what_to_do() {
-        super::an_older_state_of_the_file_is_told(|scopes| super::Server::start(super::Nginx::one(), scopes));
-    }
-}
-
-/// With many processes.
-mod processes {
-    #[test]
-    fn of_httpd_share_the_index_of_a_large_file_and_edits_are_noticed() {
-        super::processes_share_the_index_of_a_large_file_and_edits_are_noticed(|scopes| {
-            super::Server::start(super::Httpd::new(super::Mpm::Prefork), scopes)
-        });
-    }
-
-    #[test]
-    fn of_nginx_share_the_index_of_a_large_file_and_edits_are_noticed() {
-        super::processes_share_the_index_of_a_large_file_and_edits_are_noticed(|scopes| {
-            super::Server::start(super::Nginx::four(), scopes)
-        });
-    }
-}
-
-on_both_servers! {
+common::on_both_servers! {
     without_a_way_to_save_nothing_is_granted
     login_waits_for_the_lock_but_not_for_ever
     on_a_full_disk_nothing_is_granted_that_is_not_saved

@@ -3,14 +3,18 @@
 #[path = "common/cases.rs"]
 mod cases;
 mod common;
+#[path = "common/trials.rs"]
+mod trials;
+
+use std::process::ExitCode;
 
 use cases::Capability;
 use common::{Httpd, Server};
+use trials::Run;
 
-#[test]
-fn every_case_of_the_table_on_httpd() {
-    let (cases, others) =
+fn main() -> ExitCode {
+    let (situations, others) =
         cases::on_a_server_with(&[Capability::NextProvider, Capability::InterfaceInAddress]);
     assert!(others.is_empty(), "httpd offers everything: {others:?}");
-    cases::run(cases, |scopes| Server::start(Httpd::event(), scopes));
+    trials::run(vec![Run { prefix: "", situations, start: |scopes| Server::start(Httpd::event(), scopes) }])
 }

@@ -2,8 +2,10 @@
 
 mod common;
 
+use std::path::Path;
+
 use common::root::{self, Root};
-use common::{Httpd, Scope, Server, Setting, Token};
+use common::{Httpd, Request, Scope, Server, Setting, Token};
 
 const PIN: &str = "sesame9";
 
@@ -234,6 +236,47 @@ fn start_with_a_broken_users_file_breaks_its_own_scope_only() {
     root::give_to_server(&path);
     root::give_to_server(path.parent().expect("its directory"));
     place.login("alice", alice.password(0)).is(200, "granted-fresh");
+}
+
+// ---- What we give people to copy -------------------------------------------------------------------------
+
+/// A configuration that protects /private with the users file that `otpgate init` makes.
+fn lets_in_by_pin_and_code(text: &str) {
+    let users = "/var/lib/otpgate/users\"";
+    assert!(text.contains(users), "{text}");
+    let httpd = Httpd::event().directives(&text.replace(users, "{root}/users/private/users\""));
+    let alice = alice();
+    // Gives the users file and the page; what protects them is the example's.
+    let scope = || Scope::bare("private").token(&alice);
+    let tested = httpd.test(vec![scope()], |_| {});
+    tested.is_accepted(true);
+    assert_eq!(tested.output.trim(), "Syntax OK");
+    let server = Server::start(httpd, vec![scope()]);
+    let place = server.at("private");
+    server.send(&Request::get(place.path("page.txt"))).is_status(401);
+    place.login("alice", alice.with(&alice.wrong_code())).is(401, "denied-code");
+    place.login("alice", alice.password(0)).is(200, "granted-fresh");
+}
+
+fn file(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn the_example_configuration_works() {
+    lets_in_by_pin_and_code(&file("apache/example.conf"));
+}
+
+#[test]
+fn the_short_examples_of_the_readme_and_the_reference_work() {
+    for name in ["README.md", "docs/apache.md"] {
+        let text = file(name);
+        let lines = text.lines().map(str::trim_start).skip_while(|line| !line.starts_with("<Location"));
+        let section: Vec<&str> = lines.take_while(|line| !line.starts_with("</Location>")).collect();
+        assert!(section.len() > 5, "{name}: {section:?}");
+        lets_in_by_pin_and_code(&format!("{}\n</Location>", section.join("\n")));
+    }
 }
 
 // ---- What sections say against each other ----------------------------------------------------------------

@@ -23,21 +23,9 @@ fn start(mpm: Mpm, scopes: Vec<Scope>) -> Server {
     Server::start(Httpd::new(mpm).module("auth_digest"), scopes)
 }
 
-#[test]
-fn every_case_of_the_table_on_event() {
-    digest_cases::run(&|scopes| Server::start(Httpd::event(), scopes));
-}
-
-#[test]
-fn every_case_of_the_table_on_prefork() {
-    digest_cases::run(&|scopes| Server::start(Httpd::new(Mpm::Prefork), scopes));
-}
-
-#[test]
-fn one_of_many_gets_a_fresh_code() {
-    for mpm in [Mpm::Event, Mpm::Prefork] {
-        digest_cases::one_of_many_gets_a_fresh_code(&|scopes| Server::start(Httpd::new(mpm), scopes));
-    }
+digest_cases::on_each_server! {
+    mpm_event: Httpd::event();
+    mpm_prefork: Httpd::new(Mpm::Prefork);
 }
 
 #[test]

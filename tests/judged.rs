@@ -1,20 +1,21 @@
 //! One HTTP request is judged once, and a grant earned in one place is none in another whose rules refuse it.
 
+#[path = "common/scene.rs"]
+mod scene;
+
 use std::cell::RefCell;
 use std::fs;
-use std::path::PathBuf;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use otpgate::UnixTime;
 use otpgate::decide::{PinAnswer, Verdict, Word};
 use otpgate::gate::{Answer, Gate, Judged, Login, PinSource};
-use otpgate::log::{Level, Log};
 use otpgate::policy::{Policy, Server, Settings};
 use otpgate::token::Address;
 use otpgate::users::file::UsersFile;
+use scene::{KEY, Lines, NoPins};
 
-const KEY: &str = "3132333435363738393031323334353637383930";
 const CODES: [&str; 6] = ["755224", "287082", "359152", "969429", "338314", "254676"];
 const BEGIN: UnixTime = 1_700_000_000;
 const HOME: &str = "192.0.2.7";
@@ -35,49 +36,26 @@ fn wait(seconds: i64) {
     NOW.with(|now| now.fetch_add(seconds, Ordering::Relaxed));
 }
 
-struct NoPins;
-
-impl PinSource for NoPins {
-    fn identity(&self) -> Vec<u8> {
-        Vec::new()
-    }
-    fn check(&self, _: &[u8], _: &[u8]) -> PinAnswer {
-        unreachable!("there is no source")
-    }
-}
-
-#[derive(Default)]
-struct Lines(RefCell<Vec<String>>);
-
-impl Log for Lines {
-    fn log(&self, _: Level, message: std::fmt::Arguments<'_>) {
-        self.0.borrow_mut().push(message.to_string());
-    }
-}
-
 struct Scene {
-    _directory: tempfile::TempDir,
-    path: PathBuf,
+    file: scene::Scene,
     gate: Gate<UsersFile>,
 }
 
 fn scene(lines: &str) -> Scene {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("users");
-    fs::write(&path, lines.replace("KEY", KEY)).unwrap();
-    let gate = Gate::new(UsersFile::new(&path), now).unwrap();
-    Scene { _directory: directory, path, gate }
+    let file = scene::Scene::new(lines);
+    let gate = Gate::new(UsersFile::new(&file.path), now).unwrap();
+    Scene { file, gate }
 }
 
 impl Scene {
     fn read(&self) -> String {
-        fs::read_to_string(&self.path).unwrap()
+        fs::read_to_string(&self.file.path).unwrap()
     }
 
     fn edit(&self, from: &str, to: &str) {
         let before = self.read();
         assert!(before.contains(from));
-        fs::write(&self.path, before.replace(from, to)).unwrap();
+        fs::write(&self.file.path, before.replace(from, to)).unwrap();
     }
 
     fn failures(&self) -> String {
@@ -92,7 +70,7 @@ impl Scene {
         let log = Lines::default();
         let memory = Some(&mut request.judged);
         let answer = self.gate.basic(policy, &request.login, source, memory, &log);
-        request.lines += log.0.into_inner().len();
+        request.lines += log.texts().len();
         answer
     }
 }
@@ -274,7 +252,7 @@ fn what_was_done_since_to_user_or_token_ends_the_grant_in_other_places() {
             Verdict::Denied,
             Word::DeniedLocked,
         ),
-        ("file gone", |scene| fs::remove_file(&scene.path).unwrap(), other, Verdict::Error, Word::Error),
+        ("file gone", |scene| fs::remove_file(&scene.file.path).unwrap(), other, Verdict::Error, Word::Error),
         ("another code", next_code, other, Verdict::Granted, Word::GrantedFresh),
     ] {
         let scene = scene(EVENT);
@@ -292,7 +270,7 @@ fn what_was_done_since_to_user_or_token_ends_the_grant_in_other_places() {
 fn of_two_requests_with_one_code_one_gets_from_a_lax_into_a_strict_place() {
     let once = Policy { max_linger: Some(0), ..lax() };
     let scene = scene("HOTP alice - KEY\n");
-    let gates: Vec<_> = (0..2).map(|_| Gate::new(UsersFile::new(&scene.path), now).unwrap()).collect();
+    let gates: Vec<_> = (0..2).map(|_| Gate::new(UsersFile::new(&scene.file.path), now).unwrap()).collect();
     for code in CODES {
         let barrier = Barrier::new(8);
         let words: Vec<[Word; 2]> = std::thread::scope(|threads| {

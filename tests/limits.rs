@@ -1,17 +1,18 @@
 //! `#@ limits` lines of the users file, through the gate: whom they bind, and how soon.
 
+#[path = "common/scene.rs"]
+mod scene;
+
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use otpgate::UnixTime;
-use otpgate::decide::{self, Attempt, Outcome, PinAnswer, Proof, Verdict, Word};
-use otpgate::gate::{Gate, Login, PinSource, Store};
-use otpgate::log::{Level, Log};
+use otpgate::decide::{self, Attempt, Outcome, Proof, Verdict, Word};
+use otpgate::gate::{Gate, Login, Store};
 use otpgate::otp::Code;
 use otpgate::policy::{Limits, Policy, Server, Settings};
 use otpgate::token::{Address, Entry, Line, ReplayFloor, Used};
@@ -20,46 +21,14 @@ use otpgate::users::record;
 use otpgate::users::shared_index::SHARED_FROM;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
+use scene::{KEY, Lines, NoPins, Scene};
 
-const KEY: &str = "3132333435363738393031323334353637383930";
 /// Counters 0 to 9.
 const CODES: [&str; 10] =
     ["755224", "287082", "359152", "969429", "338314", "254676", "287922", "162583", "399871", "520489"];
 const NOW: UnixTime = 1_700_000_000;
 
-struct NoPins;
-
-impl PinSource for NoPins {
-    fn identity(&self) -> Vec<u8> {
-        Vec::new()
-    }
-    fn check(&self, _: &[u8], _: &[u8]) -> PinAnswer {
-        unreachable!("there is no source")
-    }
-}
-
-#[derive(Default)]
-struct Logged(Mutex<Vec<String>>);
-
-impl Log for Logged {
-    fn log(&self, _: Level, message: std::fmt::Arguments<'_>) {
-        self.0.lock().unwrap().push(message.to_string());
-    }
-}
-
-struct Scene {
-    _directory: tempfile::TempDir,
-    path: PathBuf,
-}
-
 impl Scene {
-    fn new(content: &str) -> Scene {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("users");
-        fs::write(&path, content.replace("KEY", KEY)).unwrap();
-        Scene { _directory: directory, path }
-    }
-
     /// Long enough for an index that processes share, with the lines in the middle.
     fn large(lines: &str) -> Scene {
         let other = |i: usize| format!("HOTP other-user-{i:05} - {KEY}\n");
@@ -112,10 +81,10 @@ fn answered(gate: &Gate<UsersFile>, policy: &Policy, user: &str, password: &str)
         password: password.as_bytes(),
         address: Address::of_client(Some("192.0.2.7".parse().unwrap())),
     };
-    let log = Logged::default();
+    let log = Lines::default();
     let now = gate.basic_now(policy, &login, &NoPins, None, None, &log);
     let answer = now.unwrap_or_else(|| gate.basic(policy, &login, &NoPins, None, &log));
-    (answer.verdict, answer.word, log.0.into_inner().unwrap().join("\n"))
+    (answer.verdict, answer.word, log.texts().join("\n"))
 }
 
 fn word(gate: &Gate<UsersFile>, policy: &Policy, password: &str) -> Word {

@@ -14,28 +14,17 @@ const PIN: &str = "sesame9";
 /// Starts the server that a test is run on: with one process that answers, and under a command.
 type Start = fn(Vec<Scope>, Vec<String>) -> Server;
 
-macro_rules! on_both_servers {
-    ($($name:ident)*) => {
-        mod on_httpd {
-            $(#[test] fn $name() {
-                super::$name(|scopes, under| {
-                    super::Server::start(super::Httpd::event().in_one_process().under(under), scopes)
-                })
-            })*
-        }
-        mod on_nginx {
-            $(#[test] fn $name() {
-                super::$name(|scopes, under| super::Server::start(super::Nginx::one().under(under), scopes))
-            })*
-        }
-    };
-}
-
-on_both_servers! {
-    a_thousand_sections_on_one_file_have_it_open_once
-    more_files_than_descriptors_are_all_answered_for
-    a_link_that_is_given_to_another_file_leads_there_at_once_and_the_first_keeps_its_users
-    a_lock_by_one_name_of_a_file_holds_up_logins_by_another
+common::on_servers_started_by! {
+    on_httpd: |scopes, under| Server::start(Httpd::event().in_one_process().under(under), scopes) =>
+        a_thousand_sections_on_one_file_have_it_open_once
+        more_files_than_descriptors_are_all_answered_for
+        a_link_that_is_given_to_another_file_leads_there_at_once_and_the_first_keeps_its_users
+        a_lock_by_one_name_of_a_file_holds_up_logins_by_another;
+    on_nginx: |scopes, under| Server::start(Nginx::one().under(under), scopes) =>
+        a_thousand_sections_on_one_file_have_it_open_once
+        more_files_than_descriptors_are_all_answered_for
+        a_link_that_is_given_to_another_file_leads_there_at_once_and_the_first_keeps_its_users
+        a_lock_by_one_name_of_a_file_holds_up_logins_by_another;
 }
 
 fn alice() -> Token {

@@ -3,8 +3,13 @@
 #[path = "common/cases.rs"]
 mod cases;
 mod common;
+#[path = "common/trials.rs"]
+mod trials;
+
+use std::process::ExitCode;
 
 use common::{Nginx, Server};
+use trials::{Run, Situation};
 
 /// What can't happen where there is no next provider, and where realip takes no interface with an address.
 const NOT_ON_NGINX: [&str; 5] = [
@@ -15,18 +20,23 @@ const NOT_ON_NGINX: [&str; 5] = [
     "fall_through_passes_no_wrong_code_on",
 ];
 
-fn every_case_of_the_table(nginx: Nginx) {
-    let (cases, others) = cases::on_a_server_with(&[]);
+fn situations() -> Vec<Situation> {
+    let (situations, others) = cases::on_a_server_with(&[]);
     assert_eq!(others, NOT_ON_NGINX);
-    cases::run(cases, |scopes| Server::start(nginx, scopes));
+    situations
 }
 
-#[test]
-fn every_case_of_the_table_on_nginx_with_one_worker() {
-    every_case_of_the_table(Nginx::one());
-}
-
-#[test]
-fn every_case_of_the_table_on_nginx_with_four_workers() {
-    every_case_of_the_table(Nginx::four());
+fn main() -> ExitCode {
+    trials::run(vec![
+        Run {
+            prefix: "one_worker::",
+            situations: situations(),
+            start: |scopes| Server::start(Nginx::one(), scopes),
+        },
+        Run {
+            prefix: "four_workers::",
+            situations: situations(),
+            start: |scopes| Server::start(Nginx::four(), scopes),
+        },
+    ])
 }

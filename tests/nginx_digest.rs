@@ -16,21 +16,9 @@ fn scope(name: &str, directives: &str) -> Scope {
     Scope::new(name).digest().directives(directives)
 }
 
-#[test]
-fn every_case_of_the_table_with_one_worker() {
-    digest_cases::run(&|scopes| Server::start(Nginx::one(), scopes));
-}
-
-#[test]
-fn every_case_of_the_table_with_four_workers() {
-    digest_cases::run(&|scopes| Server::start(Nginx::four(), scopes));
-}
-
-#[test]
-fn one_of_many_gets_a_fresh_code() {
-    for nginx in [Nginx::one(), Nginx::four()] {
-        digest_cases::one_of_many_gets_a_fresh_code(&|scopes| Server::start(nginx.clone(), scopes));
-    }
+digest_cases::on_each_server! {
+    one_worker: Nginx::one();
+    four_workers: Nginx::four();
 }
 
 /// The challenges of a location, without their nonces.

@@ -1,22 +1,25 @@
 //! PIN files: every form of an entry, against the programs that make them; what is read of a file, and what is
 //! said about it; when a right PIN may be remembered.
 
+#[path = "common/scene.rs"]
+mod scene;
+
 use std::cell::Cell;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::Mutex;
 
 use otpgate::UnixTime;
 use otpgate::decide::{PinAnswer, Word};
 use otpgate::gate::{Gate, Judged, Login, PinSource};
-use otpgate::log::{Level, Log};
+use otpgate::log::Level;
 use otpgate::pin::HashedPinError::{Malformed, TooCostly};
 use otpgate::pin::entry::{Entry, EntryError};
 use otpgate::pin::file::PinFile;
 use otpgate::policy::{Policy, Server, Settings};
 use otpgate::token::Address;
 use otpgate::users::file::UsersFile;
+use scene::{Lines, Scene};
 
 const PIN: &str = "sesame9";
 const WRONG_PIN: &str = "simsim8";
@@ -63,7 +66,10 @@ fn known_entries_accept_their_pin_and_no_other() {
 }
 
 fn output_of(program: &str, args: &[&str]) -> String {
-    assert!(Path::new(program).exists(), "{program} is missing: `make deps` installs what the tests need");
+    assert!(
+        Path::new(program).exists(),
+        "{program} is missing: `make test-deps` installs what the tests need"
+    );
     let output =
         Command::new(program).args(args).output().unwrap_or_else(|error| panic!("{program}: {error}"));
     assert!(output.status.success(), "{program}: {output:?}");
@@ -134,32 +140,15 @@ fn other_entries_are_refused_with_their_reason() {
 
 // ---- The file -------------------------------------------------------------------------------------------------
 
-#[derive(Default)]
-struct Lines(Mutex<Vec<(Level, String)>>);
-
-impl Log for Lines {
-    fn log(&self, level: Level, message: std::fmt::Arguments<'_>) {
-        self.0.lock().unwrap().push((level, message.to_string()));
-    }
-}
-
-struct Scene {
-    _directory: tempfile::TempDir,
-    path: PathBuf,
-}
-
 fn scene(content: &str) -> Scene {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("pins");
-    fs::write(&path, content).unwrap();
-    Scene { _directory: directory, path }
+    Scene::with_file("pins", content)
 }
 
 impl Scene {
     fn check(&self, user: &str, pin: &str) -> (PinAnswer, Vec<String>) {
         let log = Lines::default();
         let answer = PinFile::new(self.path.clone(), &log).check(user.as_bytes(), pin.as_bytes());
-        let lines = log.0.into_inner().unwrap();
+        let lines = log.with_levels();
         assert!(lines.iter().all(|(level, _)| *level == Level::Error), "{lines:?}");
         (answer, lines.into_iter().map(|(_, line)| line).collect())
     }

@@ -5,7 +5,7 @@ mod common;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Held, Httpd, Nginx, Request, Scope, Server, Setting, Token};
+use common::{Held, Httpd, Nginx, Request, Scope, Setting, Start, Token};
 
 const PIN: &str = "sesame9";
 /// By bcrypt at cost 10, some 50 ms and more.
@@ -13,23 +13,15 @@ const SLOW: &str = "$2y$10$JZrmUxnGvj2Fbag4cGyXV.mlHKgs74DDcaSYs.ic9WsdxrKmNfxR6
 /// What strangers and stopped programs hold up for seconds takes longer.
 const SOON: Duration = Duration::from_secs(4);
 
-type Start = fn(Vec<Scope>) -> Server;
-
-macro_rules! on_both_servers {
-    ($($name:ident)*) => {
-        mod on_httpd {
-            $(#[test] fn $name() { super::$name(|scopes| super::Server::start(super::Httpd::event(), scopes)) })*
-        }
-        mod on_nginx {
-            $(#[test] fn $name() { super::$name(|scopes| super::Server::start(super::Nginx::one(), scopes)) })*
-        }
-    };
-}
-
-on_both_servers! {
-    wrong_pins_of_one_user_hold_up_nobody_else
-    a_held_lock_of_one_file_holds_up_no_login_on_another
-    sixty_four_requests_of_a_new_process_with_one_right_password_are_all_let_in
+common::on_each_server! {
+    on_httpd: Httpd::event() =>
+        wrong_pins_of_one_user_hold_up_nobody_else
+        a_held_lock_of_one_file_holds_up_no_login_on_another
+        sixty_four_requests_of_a_new_process_with_one_right_password_are_all_let_in;
+    on_nginx: Nginx::one() =>
+        wrong_pins_of_one_user_hold_up_nobody_else
+        a_held_lock_of_one_file_holds_up_no_login_on_another
+        sixty_four_requests_of_a_new_process_with_one_right_password_are_all_let_in;
 }
 
 fn hashed(user: &str) -> Token {

@@ -5,29 +5,12 @@ mod common;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use common::server::Reply;
-use common::{Connection, Httpd, Mpm, Nginx, Request, Scope, Server, Setting, Token};
+use common::{Connection, Httpd, Mpm, Nginx, Request, Scope, Setting, Start, Token};
 
 const PIN: &str = "sesame9";
 const CLIENTS: usize = 32;
 
-/// Starts the server that a test is run on.
-type Start = fn(Vec<Scope>) -> Server;
-
-/// Each test on each of these servers.
-macro_rules! on_each_server {
-    ($($server:ident: $kind:expr => $($name:ident)*;)*) => {
-        $(mod $server {
-            use super::*;
-
-            $(#[test]
-            fn $name() {
-                super::$name(|scopes| Server::start($kind, scopes));
-            })*
-        })*
-    };
-}
-
-on_each_server! {
+common::on_each_server! {
     mpm_event: Httpd::event() =>
         one_of_many_gets_a_fresh_code limit_of_five_lets_five_codes_be_tried
         users_who_log_in_at_once_are_all_granted reloads_under_load_lose_no_login;

@@ -4,27 +4,14 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Httpd, Nginx, Place, Scope, Server, Setting, Token};
+use common::{Httpd, Nginx, Place, Scope, Server, Setting, Start, Token};
 
 const PIN: &str = "sesame9";
 /// By bcrypt at cost 10, some 50 ms and more.
 const SLOW: &str = "$2y$10$JZrmUxnGvj2Fbag4cGyXV.mlHKgs74DDcaSYs.ic9WsdxrKmNfxR6";
 const TIME: Duration = Duration::from_millis(400);
 
-type Start = fn(Vec<Scope>) -> Server;
-
-macro_rules! on_both_servers {
-    ($($name:ident)*) => {
-        mod on_httpd {
-            $(#[test] fn $name() { super::$name(|scopes| super::Server::start(super::Httpd::event(), scopes)) })*
-        }
-        mod on_nginx {
-            $(#[test] fn $name() { super::$name(|scopes| super::Server::start(super::Nginx::four(), scopes)) })*
-        }
-    };
-}
-
-on_both_servers! {
+common::on_both_servers! {
     refusals_of_every_kind_go_out_at_a_multiple_of_the_time
     grants_and_first_questions_go_out_at_once
     switched_off_nothing_waits

@@ -1,5 +1,8 @@
 //! The repeat login is decided once and then known: and every time that it is, deciding anew comes to the same.
 
+#[path = "common/scene.rs"]
+mod scene;
+
 use std::fs;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -10,20 +13,9 @@ use otpgate::log::{Level, Log};
 use otpgate::policy::{Policy, Server, Settings};
 use otpgate::token::Address;
 use otpgate::users::file::UsersFile;
+use scene::{KEY, NoPins};
 
-const KEY: &str = "3132333435363738393031323334353637383930";
 const BEGIN: UnixTime = 1_700_000_000;
-
-struct NoPins;
-
-impl PinSource for NoPins {
-    fn identity(&self) -> Vec<u8> {
-        Vec::new()
-    }
-    fn check(&self, _: &[u8], _: &[u8]) -> PinAnswer {
-        unreachable!("there is no source")
-    }
-}
 
 struct Quiet;
 

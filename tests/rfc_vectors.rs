@@ -166,7 +166,7 @@ fn a_code_changes_case_only_in_its_letters() {
 fn oathtool(arguments: &[String], key: &[u8]) -> Vec<String> {
     let output =
         Command::new("oathtool").args(arguments).arg(HEXLOWER.encode(key)).output().unwrap_or_else(|error| {
-            panic!("oathtool: {error}; install what the tests need with `make deps`")
+            panic!("oathtool: {error}; install what the tests need with `make test-deps`")
         });
     assert!(output.status.success(), "oathtool {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()

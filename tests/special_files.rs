@@ -10,26 +10,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::root::{self, Root};
-use common::{Httpd, Nginx, Scope, Server, Setting, Token, beside};
+use common::{Nginx, Scope, Server, Setting, Start, Token, beside};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
 const PIN: &str = "sesame9";
 
-/// Starts the server that a test is run on.
-type Start = fn(Vec<Scope>) -> Server;
-
-macro_rules! on_both_servers {
-    ($($name:ident)*) => {
-        mod on_httpd {
-            $(#[test] fn $name() { super::$name(|scopes| super::Server::start(super::Httpd::event(), scopes)) })*
-        }
-        mod on_nginx {
-            $(#[test] fn $name() { super::$name(|scopes| super::Server::start(super::Nginx::four(), scopes)) })*
-        }
-    };
-}
-
-on_both_servers! {
+common::on_both_servers! {
     a_special_file_costs_its_own_place_an_error_and_no_other_place_anything
     a_users_file_that_is_replaced_behind_its_mount_lets_nobody_in
 }

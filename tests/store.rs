@@ -1,17 +1,19 @@
 //! The users file as a store, through the gate: what is written, what is noticed, what survives a crash.
 //! Several gates on one file stand for several processes: each opens its locks for itself.
 
+#[path = "common/scene.rs"]
+mod scene;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use otpgate::UnixTime;
-use otpgate::decide::{PinAnswer, Verdict, Word};
-use otpgate::gate::{Gate, Login, PinSource};
-use otpgate::log::{Level, Log};
+use otpgate::decide::{Verdict, Word};
+use otpgate::gate::{Gate, Login};
 use otpgate::policy::{Policy, Server, Settings};
 use otpgate::store::{Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError};
 use otpgate::throttle::Bytes;
@@ -19,42 +21,10 @@ use otpgate::token::{Address, CounterField, ReplayFloor, State};
 use otpgate::users::file::UsersFile;
 use otpgate::users::shared_index::SHARED_FROM;
 use otpgate::users::slot;
+use scene::{KEY, Lines, NoPins, Scene};
 
-const KEY: &str = "3132333435363738393031323334353637383930";
 const CODES: [&str; 6] = ["755224", "287082", "359152", "969429", "338314", "254676"];
 const NOW: UnixTime = 1_700_000_000;
-
-struct Scene {
-    directory: tempfile::TempDir,
-    path: PathBuf,
-}
-
-struct NoPins;
-
-impl PinSource for NoPins {
-    fn identity(&self) -> Vec<u8> {
-        Vec::new()
-    }
-    fn check(&self, _: &[u8], _: &[u8]) -> PinAnswer {
-        unreachable!("there is no source")
-    }
-}
-
-#[derive(Default)]
-struct Lines(Mutex<Vec<(Level, String)>>);
-
-impl Log for Lines {
-    fn log(&self, level: Level, message: std::fmt::Arguments<'_>) {
-        self.0.lock().unwrap().push((level, message.to_string()));
-    }
-}
-
-fn scene(content: &str) -> Scene {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("users");
-    fs::write(&path, content.replace("KEY", KEY)).unwrap();
-    Scene { directory, path }
-}
 
 fn policy() -> Policy {
     Policy { max_linger: Some(0), ..Settings::default().policy(Server::Apache) }
@@ -72,8 +42,7 @@ fn login(gate: &Gate<UsersFile>, policy: &Policy, user: &str, password: &str) ->
     };
     let log = Lines::default();
     let answer = gate.basic(policy, &login, &NoPins, None, &log);
-    let lines = log.0.into_inner().unwrap();
-    (answer.verdict, answer.word, lines.into_iter().map(|(_, line)| line + "\n").collect())
+    (answer.verdict, answer.word, log.texts().into_iter().map(|line| line + "\n").collect())
 }
 
 fn word(gate: &Gate<UsersFile>, user: &str, password: &str) -> Word {
@@ -120,7 +89,7 @@ const MIXED: &str = "# the users\r\n\n  \nHOTP alice 1234 KEY\nhotp/e/6\tbob\t-\
 
 #[test]
 fn the_first_write_gives_every_line_a_slot_and_changes_no_other_byte() {
-    let scene = scene(MIXED);
+    let scene = Scene::new(MIXED);
     assert_eq!(word(&scene.gate(), "alice", "1234755224"), Word::GrantedFresh);
     let after = scene.read();
     let lines: Vec<&str> = after.split('\n').collect();
@@ -139,7 +108,7 @@ fn the_first_write_gives_every_line_a_slot_and_changes_no_other_byte() {
 
 #[test]
 fn later_writes_touch_the_slot_alone() {
-    let scene = scene(MIXED);
+    let scene = Scene::new(MIXED);
     let gate = scene.gate();
     word(&gate, "alice", "1234755224");
     let (before, inode) = (scene.read(), fs::metadata(&scene.path).unwrap().ino());
@@ -153,7 +122,7 @@ fn later_writes_touch_the_slot_alone() {
 
 #[test]
 fn mode_owner_and_symlink_stay() {
-    let scene = scene("HOTP alice - KEY\n");
+    let scene = Scene::new("HOTP alice - KEY\n");
     fs::set_permissions(&scene.path, fs::Permissions::from_mode(0o640)).unwrap();
     let link = scene.directory.path().join("link");
     symlink(&scene.path, &link).unwrap();
@@ -173,7 +142,7 @@ fn mode_owner_and_symlink_stay() {
 
 #[test]
 fn a_file_with_a_second_name_grants_nobody_and_the_log_says_what_to_do() {
-    let scene = scene(MIXED);
+    let scene = Scene::new(MIXED);
     let other = scene.directory.path().join("other-name");
     fs::hard_link(&scene.path, &other).unwrap();
     let before = scene.read();
@@ -188,7 +157,7 @@ fn a_file_with_a_second_name_grants_nobody_and_the_log_says_what_to_do() {
 
 #[test]
 fn one_fresh_grant_among_threads_and_gates() {
-    let scene = scene("HOTP alice - KEY\nHOTP bob - KEY\n");
+    let scene = Scene::new("HOTP alice - KEY\nHOTP bob - KEY\n");
     let gates: Vec<_> = (0..4).map(|_| Arc::new(scene.gate())).collect();
     for code in CODES {
         let barrier = Arc::new(Barrier::new(32));
@@ -259,7 +228,7 @@ impl Store for SlowDisk {
 #[test]
 fn logins_that_wait_together_share_a_sync() {
     let users: String = (0..20).map(|i| format!("HOTP user{i} - KEY\n")).collect();
-    let scene = scene(&users);
+    let scene = Scene::new(&users);
     word(&scene.gate(), "user0", CODES[0]);
     let store = SlowDisk {
         users: UsersFile::new(&scene.path),
@@ -288,7 +257,7 @@ fn logins_that_wait_together_share_a_sync() {
 
 #[test]
 fn a_limit_of_five_lets_five_be_tried() {
-    let scene = scene("HOTP alice - KEY\n");
+    let scene = Scene::new("HOTP alice - KEY\n");
     let policy = Policy { max_failures: 5, ..policy() };
     let gates: Vec<_> = (0..4).map(|_| Arc::new(scene.gate())).collect();
     let threads: Vec<_> = (0..64)
@@ -304,7 +273,7 @@ fn a_limit_of_five_lets_five_be_tried() {
 }
 
 fn every_kind_of_edit_is_noticed_at_once(others: &str) {
-    let scene = scene(&format!("HOTP alice - KEY\n{others}"));
+    let scene = Scene::new(&format!("HOTP alice - KEY\n{others}"));
     let gate = scene.gate();
     assert_eq!(word(&gate, "alice", CODES[0]), Word::GrantedFresh);
     assert_eq!(word(&gate, "bob", CODES[0]), Word::Unknown);
@@ -360,7 +329,7 @@ fn other_users() -> String {
 #[test]
 fn edits_in_the_same_tick_are_noticed() {
     for others in [String::new(), other_users()] {
-        let scene = scene(&format!("HOTP alice - KEY\n{others}"));
+        let scene = Scene::new(&format!("HOTP alice - KEY\n{others}"));
         let gates = [scene.gate(), scene.gate()];
         let names = ["alice", "carol"];
         for round in 0..20 {
@@ -378,7 +347,7 @@ fn edits_in_the_same_tick_are_noticed() {
 
 /// A large file, and a place to keep copies of its index.
 fn large_scene() -> (Scene, PathBuf) {
-    let scene = scene(&format!("HOTP alice - KEY\n{}HOTP bob - KEY\n", other_users()));
+    let scene = Scene::new(&format!("HOTP alice - KEY\n{}HOTP bob - KEY\n", other_users()));
     let index = scene.directory.path().join("users.index");
     (scene, index)
 }
@@ -416,7 +385,7 @@ fn an_index_is_built_once_for_all_processes_and_for_as_long_as_no_line_moves() {
 
 #[test]
 fn small_files_have_no_index_beside_them() {
-    let scene = scene("HOTP alice - KEY\n");
+    let scene = Scene::new("HOTP alice - KEY\n");
     word(&scene.gate(), "alice", CODES[0]);
     assert!(!scene.directory.path().join("users.index").exists());
 }
@@ -529,7 +498,7 @@ fn many_processes_that_start_together_build_one_index() {
 
 #[test]
 fn slot_writes_of_other_processes_keep_the_index() {
-    let scene = scene("HOTP alice - KEY\nHOTP bob - KEY\n");
+    let scene = Scene::new("HOTP alice - KEY\nHOTP bob - KEY\n");
     let (one, two) = (scene.gate(), scene.gate());
     for (i, code) in CODES.iter().enumerate() {
         let (writer, reader) = if i % 2 == 0 { (&one, &two) } else { (&two, &one) };
@@ -541,7 +510,7 @@ fn slot_writes_of_other_processes_keep_the_index() {
 
 #[test]
 fn an_unlock_by_hand_counts_though_the_checksum_is_wrong_then() {
-    let scene = scene("HOTP alice - KEY\n");
+    let scene = Scene::new("HOTP alice - KEY\n");
     let policy = Policy { max_failures: 1, ..policy() };
     let gate = scene.gate();
     assert_eq!(login(&gate, &policy, "alice", "000000").1, Word::DeniedCode);
@@ -555,7 +524,7 @@ fn an_unlock_by_hand_counts_though_the_checksum_is_wrong_then() {
 
 #[test]
 fn a_lock_out_counted_by_a_clock_ahead_is_saved_as_one_of_now() {
-    let scene = scene("HOTP alice - KEY\n");
+    let scene = Scene::new("HOTP alice - KEY\n");
     let policy = Policy { max_failures: 1, lockout_time: 60, ..policy() };
     let ahead = Gate::new(UsersFile::new(&scene.path), || NOW + 30 * 86_400).unwrap();
     assert_eq!(login(&ahead, &policy, "alice", "000000").1, Word::DeniedCode);
@@ -573,7 +542,7 @@ fn a_lock_out_counted_by_a_clock_ahead_is_saved_as_one_of_now() {
 
 #[test]
 fn a_code_used_by_a_clock_ahead_does_not_come_back_on_that_day() {
-    let scene = scene("HOTP alice - KEY\n");
+    let scene = Scene::new("HOTP alice - KEY\n");
     let lingering = Policy { max_linger: Some(600), ..policy() };
     let ahead: fn() -> UnixTime = || NOW + 86_400;
     let gate = |clock| Gate::new(UsersFile::new(&scene.path), clock).unwrap();
@@ -588,7 +557,7 @@ fn a_code_used_by_a_clock_ahead_does_not_come_back_on_that_day() {
 #[test]
 fn a_journalled_grant_survives_the_loss_of_its_slot_write() {
     for keep in [0, 1, 5, 40, 100, slot::LEN - 1] {
-        let scene = scene("HOTP alice - KEY\n");
+        let scene = Scene::new("HOTP alice - KEY\n");
         let gate = scene.gate();
         word(&gate, "alice", CODES[0]);
         let slot = scene.slot_range("alice");
@@ -625,7 +594,7 @@ fn overwrite(path: &Path, content: &str) {
 
 #[test]
 fn a_torn_last_frame_is_no_frame() {
-    let scene = scene("HOTP alice - KEY\n");
+    let scene = Scene::new("HOTP alice - KEY\n");
     let gate = scene.gate();
     word(&gate, "alice", CODES[0]);
     let (users, journal) = (scene.read(), scene.directory.path().join("users.journal"));
@@ -641,7 +610,7 @@ fn a_torn_last_frame_is_no_frame() {
 
 #[test]
 fn what_others_wrote_after_the_journal_stays() {
-    let scene = scene("HOTP alice - KEY\n");
+    let scene = Scene::new("HOTP alice - KEY\n");
     let gate = scene.gate();
     word(&gate, "alice", CODES[0]);
     word(&gate, "alice", CODES[1]);
@@ -668,7 +637,7 @@ fn told_by(logins: &[(&Gate<UsersFile>, &str, &str, Word)]) -> Vec<String> {
 
 #[test]
 fn an_older_state_beyond_the_journal_is_told_once_by_who_has_seen_better() {
-    let scene = scene("HOTP alice - KEY\nHOTP bob - KEY\nHOTP carol - KEY\n");
+    let scene = Scene::new("HOTP alice - KEY\nHOTP bob - KEY\nHOTP carol - KEY\n");
     let gate = scene.gate();
     word(&gate, "alice", CODES[0]);
     let old = scene.read();
@@ -702,7 +671,7 @@ fn an_older_state_beyond_the_journal_is_told_once_by_who_has_seen_better() {
 #[test]
 fn an_older_time_token_with_another_pin_is_told_too() {
     // RFC 6238's key at NOW, in steps of 30 seconds.
-    let scene = scene("HOTP/T30 alice 12 KEY\n");
+    let scene = Scene::new("HOTP/T30 alice 12 KEY\n");
     let code = |at: i64| {
         let key = b"12345678901234567890";
         let code =
@@ -723,7 +692,7 @@ fn an_older_time_token_with_another_pin_is_told_too() {
 
 #[test]
 fn what_the_journal_restores_what_admins_lower_and_plain_edits_are_no_older_states() {
-    let scene = scene("HOTP alice - KEY\nHOTP bob - KEY\n");
+    let scene = Scene::new("HOTP alice - KEY\nHOTP bob - KEY\n");
     let gate = scene.gate();
     word(&gate, "alice", CODES[0]);
     let old = scene.read();
@@ -760,7 +729,7 @@ fn what_the_journal_restores_what_admins_lower_and_plain_edits_are_no_older_stat
 
 #[test]
 fn the_journal_starts_over_when_it_is_full() {
-    let scene = scene("HOTP/E/6 alice - KEY\n");
+    let scene = Scene::new("HOTP/E/6 alice - KEY\n");
     let gate = scene.gate();
     let policy = Policy { max_failures: 0, ..policy() };
     word(&gate, "alice", CODES[0]);
@@ -776,7 +745,7 @@ fn the_journal_starts_over_when_it_is_full() {
 #[test]
 fn without_lock_or_journal_nothing_is_granted_and_the_log_says_what_to_do() {
     for companion in ["users.lock", "users.journal"] {
-        let scene = scene("HOTP alice - KEY\n");
+        let scene = Scene::new("HOTP alice - KEY\n");
         fs::create_dir(scene.directory.path().join(companion)).unwrap();
         for password in [CODES[0], "000000"] {
             let (verdict, word, log) = login(&scene.gate(), &policy(), "alice", password);
@@ -792,7 +761,7 @@ fn without_lock_or_journal_nothing_is_granted_and_the_log_says_what_to_do() {
 
 #[test]
 fn unreadable_lines_are_told_with_their_number_and_without_secrets() {
-    let scene = scene("# one\nHOTP alice secretpin 0ghost-of-a-key\n");
+    let scene = Scene::new("# one\nHOTP alice secretpin 0ghost-of-a-key\n");
     let (verdict, _, log) = login(&scene.gate(), &policy(), "alice", "secretpin755224");
     assert_eq!(verdict, Verdict::Denied);
     assert!(log.contains("users line 2: field 4 (key)"), "{log}");
@@ -808,7 +777,7 @@ fn a_name_set_apart_is_unknown_from_the_edit_on_and_its_other_spellings_stay_den
         for lines in
             [&lines, &lines.replace("HOTP jose - KEY\n", ""), &lines.replace("HOTP Jos\u{e9} - KEY\n", "")]
         {
-            let scene = scene(lines);
+            let scene = Scene::new(lines);
             let gate = scene.gate();
             let verdict = |user: &str| login(&gate, &policy(), user, "whatever").0;
             let others = ["JOSE", "jos\u{e8}", "jose@", "\u{ff4a}ose"];
@@ -842,7 +811,7 @@ fn a_name_set_apart_is_unknown_from_the_edit_on_and_its_other_spellings_stay_den
 
 #[test]
 fn names_that_differ_in_case_or_blanks_are_denied() {
-    let scene = scene("HOTP Alice - KEY\nHOTP \u{c4}nne - KEY\n");
+    let scene = Scene::new("HOTP Alice - KEY\nHOTP \u{c4}nne - KEY\n");
     for (user, verdict) in [
         ("Alice", Verdict::Granted),
         ("alice", Verdict::Denied),

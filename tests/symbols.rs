@@ -1,5 +1,7 @@
-//! What the servers load holds the library and nothing of the command, and shows the server no more than it looks up.
+//! What the servers load holds the library and nothing of the command, with no feature of a crate that nobody has looked
+//! at, and shows the server no more than it looks up.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -32,7 +34,64 @@ fn nginx_module() -> PathBuf {
 fn static_library() -> PathBuf {
     let test = std::env::current_exe().expect("our own path");
     let target = test.ancestors().nth(3).expect("target/profile/deps/test");
-    target.join("release/libotpgate.a")
+    target.join("server/libotpgate.a")
+}
+
+/// Which crates are in what servers load, and with which features: one a line, `name: feature feature`.
+const CRATES: &str = include_str!("server_crates.txt");
+
+#[test]
+fn the_servers_library_has_the_crates_and_features_that_are_listed_and_no_others() {
+    let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
+    let mut tree = Command::new(cargo);
+    tree.current_dir(env!("CARGO_MANIFEST_DIR"));
+    tree.args([
+        "tree",
+        "--offline",
+        "--package",
+        "otpgate",
+        "--edges",
+        "normal",
+        "--prefix",
+        "none",
+        "--no-dedupe",
+    ]);
+    let output = tree.args(["--format", "{p}|{f}"]).output().expect("cargo");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let crates: BTreeSet<String> = text
+        .lines()
+        .filter_map(|line| line.split_once('|'))
+        .map(|(package, features)| {
+            let name = package.split(' ').next().unwrap_or_default();
+            format!("{name}: {}", features.replace(',', " ")).trim_end().to_owned()
+        })
+        .filter(|line| !line.starts_with("otpgate:"))
+        .collect();
+    let listed: BTreeSet<String> = CRATES.lines().map(str::to_owned).collect();
+    let new: Vec<&String> = crates.difference(&listed).collect();
+    let gone: Vec<&String> = listed.difference(&crates).collect();
+    assert!(
+        new.is_empty() && gone.is_empty(),
+        "if that is wanted, change tests/server_crates.txt\nnew: {new:#?}\ngone: {gone:#?}"
+    );
+}
+
+/// Cargo gives a crate the features that anybody asks for who is built in the same go.
+#[test]
+fn the_servers_library_was_built_by_itself() {
+    let library = static_library();
+    let directory = library.with_file_name("deps");
+    let entries = std::fs::read_dir(&directory).unwrap_or_else(|error| {
+        panic!("{}: {error}: run `make build`", directory.display());
+    });
+    let names: Vec<String> =
+        entries.map(|entry| entry.expect("a file").file_name().to_string_lossy().into_owned()).collect();
+    assert!(names.iter().any(|name| name.starts_with("libjiff-")), "no crates in {}", directory.display());
+    for name in ["clap", "otpgate_cli", "bindgen", "tempfile"] {
+        let file = names.iter().find(|file| file.starts_with(&format!("lib{name}-")));
+        assert_eq!(file, None, "built along with the command or the tests");
+    }
 }
 
 /// In both of Rust's manglings a crate's name stands behind its length.

@@ -7,26 +7,13 @@ use std::path::Path;
 use std::process::Command;
 
 use common::server::PAGE_TEXT;
-use common::{Httpd, Nginx, Place, Reply, Request, Scope, Server, Setting, Token, beside, root};
+use common::{Httpd, Nginx, Place, Reply, Request, Scope, Server, Setting, Start, Token, beside, root};
 
 const PIN: &str = "sesame9";
 const HOME: &str = "192.0.2.7";
 const CAFE: &str = "198.51.100.23";
 
-type Start = fn(Vec<Scope>) -> Server;
-
-macro_rules! on_both_servers {
-    ($($name:ident)*) => {
-        mod on_httpd {
-            $(#[test] fn $name() { super::$name(|scopes| super::Server::start(super::Httpd::event(), scopes)) })*
-        }
-        mod on_nginx {
-            $(#[test] fn $name() { super::$name(|scopes| super::Server::start(super::Nginx::four(), scopes)) })*
-        }
-    };
-}
-
-on_both_servers! {
+common::on_both_servers! {
     after_twenty_wrong_pins_nothing_is_looked_at_until_the_window_is_over
     the_same_wrong_pin_again_and_again_is_one_try
     of_many_at_once_so_many_are_looked_at_as_there_are_tries

@@ -54,6 +54,14 @@ pub fn truncated_hmac(hash: Hash, key: &[u8], counter: u64) -> u32 {
 }
 
 /// The decimal code. Ten digits show the whole 31-bit number, with leading zeros.
+///
+/// ```
+/// use otpgate::otp::{Digits, Hash, hotp};
+///
+/// // RFC 4226 appendix D, counter 1.
+/// let code = hotp(Hash::Sha1, b"12345678901234567890", 1, Digits::SIX);
+/// assert_eq!(code.as_bytes(), b"287082");
+/// ```
 pub fn hotp(hash: Hash, key: &[u8], counter: u64, digits: Digits) -> Code {
     decimal(truncated_hmac(hash, key, counter), digits)
 }

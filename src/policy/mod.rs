@@ -4,6 +4,21 @@
 //! [`Settings`] is what one section of a configuration says, with the place of each statement.
 //! [`Policy`] is what holds once all sections are merged and defaults filled in. [`Limits`] are what the users file
 //! itself demands of every policy.
+//!
+//! ```
+//! use otpgate::policy::{Server, Settings};
+//!
+//! let mut outer = Settings::default();
+//! outer.set(Server::Nginx, b"auth_otp_max_failures", &[b"5"], b"nginx.conf:10")?;
+//! let mut inner = Settings::default();
+//! inner.set(Server::Nginx, b"auth_otp_max_linger", &[b"0"], b"nginx.conf:12")?;
+//! let policy = outer.merged_with(&inner, Server::Nginx).policy(Server::Nginx);
+//! assert_eq!((policy.max_failures, policy.max_linger, policy.max_offset), (5, Some(0), 4));
+//!
+//! let refused = inner.set(Server::Nginx, b"auth_otp_max_idle", &[b"15"], b"nginx.conf:13");
+//! assert!(refused.unwrap_err().to_string().contains("16"));
+//! # Ok::<(), otpgate::policy::BadSetting>(())
+//! ```
 
 use std::num::NonZeroU32;
 

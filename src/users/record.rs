@@ -105,6 +105,19 @@ impl fmt::Display for RecordError {
 impl std::error::Error for RecordError {}
 
 /// Parses a line that is not [`crate::files::lines::is_ignored`], without its line end. `zone` is the zone of the time field.
+///
+/// ```
+/// use jiff::tz::TimeZone;
+/// use otpgate::token::{CounterField, MovingFactor, Pin};
+/// use otpgate::users::record::{self, RecordError};
+///
+/// let line = b"HOTP/E/8 alice - 3132333435363738393031323334353637383930 42";
+/// let record = record::parse(line, &TimeZone::UTC)?;
+/// assert_eq!(record.token.factor, MovingFactor::Event);
+/// assert_eq!(record.token.pin, Pin::None);
+/// assert_eq!(record.state.counter, CounterField::from_written(42));
+/// # Ok::<(), RecordError>(())
+/// ```
 pub fn parse(line: &[u8], zone: &TimeZone) -> Result<Record, RecordError> {
     let mut record = parse_one_of_many(line, zone)?;
     record.token.fingerprint = fingerprint(record.layout.head.clone().map(|word| &line[word]));

@@ -247,7 +247,7 @@ fn the_static_library_exports_the_functions_of_the_header_and_no_other_of_that_n
         .args(["--extern-only", "--defined-only", "--format=posix"])
         .arg(static_library())
         .output()
-        .unwrap_or_else(|error| panic!("nm: {error}; install what the tests need with `make deps`"));
+        .unwrap_or_else(|error| panic!("nm: {error}; install what the tests need with `make test-deps`"));
     let listing = String::from_utf8_lossy(&output.stdout);
     let exported: BTreeSet<&str> = listing
         .lines()

@@ -1,15 +1,14 @@
 //! Builds the C programs and runs each of their cases.
 
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::LazyLock;
 
 use super::{header_path, static_library};
-
-/// What Rust's standard library needs of the system, as the Makefile has it for the servers' modules.
-const SYSTEM_LIBRARIES: [&str; 7] = ["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"];
-
-const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-pedantic", "-Werror"];
 
 fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c_abi")
@@ -17,7 +16,10 @@ fn sources() -> PathBuf {
 
 fn output_of(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| {
-        panic!("{}: {error}; install what the tests need with `make deps`", command.get_program().display())
+        panic!(
+            "{}: {error}; install what the tests need with `make test-deps`",
+            command.get_program().display()
+        )
     })
 }
 
@@ -34,28 +36,45 @@ fn succeeds(command: &mut Command) -> Output {
     output
 }
 
-/// A compiler that finds the header and the C files here.
-fn compile(compiler: &[&str]) -> Command {
-    let mut command = Command::new(compiler[0]);
+/// The compiler for C, or for C++, that finds the header and the C files here and takes no doubtful line.
+fn compiler(is_cpp: bool, standard: Option<&str>) -> cc::Build {
+    let machine = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let mut build = cc::Build::new();
+    build.host(&machine).target(&machine).out_dir(env!("CARGO_TARGET_TMPDIR")).opt_level(0).debug(true);
+    build.cargo_metadata(false).cpp(is_cpp).include(header_path().parent().unwrap());
+    build.extra_warnings(true).warnings_into_errors(true).flag("-pedantic");
+    build.define("PACKAGE_VERSION", concat!("\"", env!("CARGO_PKG_VERSION"), "\""));
+    if let Some(standard) = standard {
+        build.std(standard);
+    }
     // `make sanitize` has the programs watched.
     let flags = std::env::var("OTPGATE_C_ABI_CFLAGS").unwrap_or_default();
-    command
-        .args(&compiler[1..])
-        .args(flags.split_whitespace())
-        .args(WARNINGS)
-        .arg("-I")
-        .arg(header_path().parent().unwrap());
-    command.arg(format!("-DPACKAGE_VERSION=\"{}\"", env!("CARGO_PKG_VERSION")));
+    build.flags(flags.split_whitespace());
+    build
+}
+
+fn command_of(build: &cc::Build) -> Command {
+    let mut command = build.try_get_compiler().expect("a compiler: `make deps` installs one").to_command();
     command.current_dir(sources());
     command
 }
 
+/// What is linked with the library, as the Makefile has it for the servers' modules.
+fn system_libraries() -> Vec<String> {
+    let mut make = Command::new("make");
+    make.args(["--silent", "--no-print-directory", "-C", env!("CARGO_MANIFEST_DIR"), "rust-libs"]);
+    // Of a `make test` around it.
+    make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
+    let listed = String::from_utf8(succeeds(&mut make).stdout).expect("names in UTF-8");
+    listed.split_whitespace().map(str::to_owned).collect()
+}
+
 /// Compiles and links against a static library of ours.
 #[track_caller]
-fn build(name: &str, compiler: &[&str], files: &[&str], library: &Path) -> PathBuf {
+fn build(name: &str, compiler: &cc::Build, files: &[&str], library: &Path) -> PathBuf {
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let mut command = compile(compiler);
-    command.args(files).args(["-x", "none"]).arg(library).args(SYSTEM_LIBRARIES);
+    let mut command = command_of(compiler);
+    command.args(files).args(["-x", "none"]).arg(library).args(system_libraries());
     succeeds(command.arg("-o").arg(&program));
     program
 }
@@ -63,7 +82,8 @@ fn build(name: &str, compiler: &[&str], files: &[&str], library: &Path) -> PathB
 fn build_cases(name: &str, library: &Path) -> PathBuf {
     let files =
         ["main.c", "harness.c", "gate.c", "settings.c", "login.c", "digest.c", "processes.c", "panic.c"];
-    build(name, &["cc", "-std=c99", "-D_POSIX_C_SOURCE=200809L", "-g"], &files, library)
+    let mut compiler = compiler(false, Some("c99"));
+    build(name, compiler.define("_POSIX_C_SOURCE", "200809L"), &files, library)
 }
 
 static CASES: LazyLock<PathBuf> = LazyLock::new(|| build_cases("c_abi_cases", &static_library()));
@@ -155,8 +175,8 @@ fn no_case_of_the_c_programs_is_left_out() {
     assert_eq!(listed, run);
 }
 
-#[test]
-fn a_panic_ends_in_the_library_and_what_it_says_of_it_holds_no_data() {
+/// The library once more, in which a login can be made to panic, and what cargo said meanwhile.
+static PANICKING: LazyLock<(PathBuf, String)> = LazyLock::new(|| {
     // Beside the ordinary build: the same file names would take its place.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("panic");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
@@ -171,9 +191,14 @@ fn a_panic_ends_in_the_library_and_what_it_says_of_it_holds_no_data() {
         "--features",
         "deliberate-panic",
     ]);
-    succeeds(cargo.arg("--target-dir").arg(&target));
+    cargo.arg("--target-dir").arg(&target).args(["--", "--print", "native-static-libs"]);
+    let said = succeeds(&mut cargo).stderr;
+    (target.join("debug/libotpgate.a"), String::from_utf8_lossy(&said).into_owned())
+});
 
-    let program = build_cases("c_abi_panic", &target.join("debug/libotpgate.a"));
+#[test]
+fn a_panic_ends_in_the_library_and_what_it_says_of_it_holds_no_data() {
+    let program = build_cases("c_abi_panic", &PANICKING.0);
     let output = run(&program, PANIC);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("internal fault at") && said.contains(".rs:"), "{said}");
@@ -183,16 +208,127 @@ fn a_panic_ends_in_the_library_and_what_it_says_of_it_holds_no_data() {
 }
 
 #[test]
+fn the_makefile_links_what_rustc_says_and_no_more() {
+    let said = &PANICKING.1;
+    let needed = said.lines().find_map(|line| line.split_once("native-static-libs: "));
+    let needed = needed.unwrap_or_else(|| panic!("rustc doesn't say what is to be linked:\n{said}")).1;
+    let sorted = |names: &mut dyn Iterator<Item = String>| names.collect::<BTreeSet<String>>();
+    assert_eq!(
+        sorted(&mut system_libraries().into_iter()),
+        sorted(&mut needed.split_whitespace().map(str::to_owned)),
+        "RUST_LIBS in the Makefile, and what rustc says"
+    );
+}
+
+#[test]
 fn the_header_is_plain_c_and_plain_cpp() {
-    for compiler in ["cc -std=c99", "cc -std=c11", "cc", "c++ -std=c++11 -x c++", "c++ -std=c++17 -x c++"] {
-        let compiler: Vec<&str> = compiler.split(' ').collect();
-        let mut command = compile(&compiler);
-        succeeds(command.args(["-fsyntax-only", "header.c"]));
+    let standards = [
+        (false, Some("c99")),
+        (false, Some("c11")),
+        (false, None),
+        (true, Some("c++11")),
+        (true, Some("c++17")),
+    ];
+    for (is_cpp, standard) in standards {
+        let mut compiler = compiler(is_cpp, standard);
+        if is_cpp {
+            compiler.flag("-x").flag("c++");
+        }
+        succeeds(command_of(&compiler).args(["-fsyntax-only", "header.c"]));
+    }
+}
+
+/// A running `examples/module.c`, with the port that it says.
+struct Example {
+    server: Child,
+    port: u16,
+    /// Its users file is in it.
+    directory: tempfile::TempDir,
+}
+
+impl Example {
+    fn start(users: &str) -> Example {
+        let root = env!("CARGO_MANIFEST_DIR");
+        let mut compiler = compiler(false, Some("c99"));
+        compiler.opt_level(1);
+        let program =
+            build("c_abi_example", &compiler, &[&format!("{root}/examples/module.c")], &static_library());
+        let directory = tempfile::tempdir().expect("a directory for the example");
+        std::fs::write(directory.path().join("users"), users).expect("a users file");
+        let mut server = Command::new(program)
+            .args(["users", "0"])
+            .current_dir(directory.path())
+            .stdout(Stdio::piped())
+            .stderr(File::create(directory.path().join("log")).expect("a log"))
+            .spawn()
+            .expect("the example runs");
+        let mut line = String::new();
+        BufReader::new(server.stdout.take().expect("its output")).read_line(&mut line).expect("its port");
+        let port = line.trim().strip_prefix("http://127.0.0.1:").and_then(|rest| rest.strip_suffix('/'));
+        let port = port.unwrap_or_else(|| panic!("no port in {line:?}")).parse().expect("a port");
+        Example { server, port, directory }
+    }
+
+    /// The whole answer to a request with that value as its Authorization.
+    fn ask(&self, authorization: Option<&str>) -> String {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).expect("a connection");
+        let header = authorization.map(|value| format!("Authorization: {value}\r\n")).unwrap_or_default();
+        write!(stream, "GET / HTTP/1.1\r\nHost: localhost\r\n{header}\r\n").expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+
+    fn log_in(&self, user: &str, password: &str) -> String {
+        let credentials = data_encoding::BASE64.encode(format!("{user}:{password}").as_bytes());
+        self.ask(Some(&format!("Basic {credentials}")))
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).expect("the log")
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        // It serves until somebody ends it.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+/// The key and codes of RFC 4226 appendix D.
+#[test]
+fn the_example_lets_in_by_pin_and_code_and_asks_everybody_else() {
+    let example = Example::start("HOTP alice 4711 3132333435363738393031323334353637383930\n");
+    let asked = "WWW-Authenticate: Basic realm=\"One-time password\", charset=\"UTF-8\"";
+    let is_asked = |answer: String| {
+        assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains(asked), "{answer}");
+        assert!(!answer.contains("Come in."), "{answer}");
+    };
+    is_asked(example.ask(None));
+    is_asked(example.ask(Some("Digest username=\"alice\"")));
+    is_asked(example.ask(Some("Basic !")));
+    is_asked(example.log_in("alice", "4711000000"));
+    is_asked(example.log_in("alice", "4712755224"));
+    is_asked(example.log_in("nobody", "4711755224"));
+    let answer = example.log_in("alice", "4711755224");
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("Come in.\n"), "{answer}");
+    // The next code ends the first; then that is an old one.
+    assert!(example.log_in("alice", "4711287082").starts_with("HTTP/1.1 200 "));
+    is_asked(example.log_in("alice", "4711755224"));
+    let log = example.log();
+    for word in ["granted-fresh", "denied-code", "denied-pin", "denied-expired", "unknown"] {
+        assert!(log.contains(word), "{word} isn't in the log:\n{log}");
+    }
+    for secret in ["4711", "755224", "287082", "000000"] {
+        assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
     }
 }
 
 #[test]
 fn a_cpp_program_links_with_the_library() {
-    let program = build("c_abi_cpp", &["c++", "-x", "c++"], &["header.c"], &static_library());
+    let mut compiler = compiler(true, None);
+    let program = build("c_abi_cpp", compiler.flag("-x").flag("c++"), &["header.c"], &static_library());
     succeeds(&mut Command::new(program));
 }

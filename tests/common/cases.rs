@@ -1,13 +1,11 @@
 //! What a login does on any server: a table of situations, each with a scope of its own, so that all of them
 //! fit one running server.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
-
 use otpgate::otp::Hash;
 
 use super::common::scope::htpasswd_line;
-use super::common::{Place, Reply, Request, Scope, Server, Setting, Token, wait_until};
+use super::common::{Place, Reply, Request, Scope, Setting, Token, wait_until};
+use super::trials::Situation;
 
 /// Why six characters and more: the logs are searched for it.
 const PIN: &str = "sesame9";
@@ -27,8 +25,8 @@ pub enum Capability {
 }
 
 /// A situation, and what has to happen in it.
-pub struct Case {
-    pub name: &'static str,
+struct Case {
+    name: &'static str,
     scope: Scope,
     run: Box<dyn Fn(&Place<'_>) + Send + Sync>,
     needs: Option<Capability>,
@@ -177,45 +175,13 @@ fn all() -> Vec<Case> {
 }
 
 /// Those that say something about a server with these capabilities, and the names of the others.
-pub fn on_a_server_with(capabilities: &[Capability]) -> (Vec<Case>, Vec<&'static str>) {
+pub fn on_a_server_with(capabilities: &[Capability]) -> (Vec<Situation>, Vec<&'static str>) {
     let is_offered = |case: &Case| case.needs.is_none_or(|need| capabilities.contains(&need));
     let (cases, others): (Vec<Case>, Vec<Case>) = all().into_iter().partition(is_offered);
     let has_next = capabilities.contains(&Capability::NextProvider);
-    let cases =
-        cases.into_iter().map(|case| if has_next { case } else { case.without_next_provider() }).collect();
+    let cases = cases.into_iter().map(|case| if has_next { case } else { case.without_next_provider() });
+    let cases = cases.map(|Case { scope, run, .. }| Situation { scope, run }).collect();
     (cases, others.iter().map(|case| case.name).collect())
-}
-
-/// Runs them on one server. Panics with all failures at the end, so that one fault hides no other.
-pub fn run(cases: Vec<Case>, start: impl FnOnce(Vec<Scope>) -> Server) {
-    let server = start(cases.iter().map(|case| case.scope.clone()).collect());
-    let queue = Mutex::new(cases.iter());
-    let failures = Mutex::new(Vec::new());
-    // Some cases wait for a time to pass; the others needn't wait for them.
-    std::thread::scope(|threads| {
-        for _ in 0..8 {
-            threads.spawn(|| {
-                loop {
-                    let Some(case) = queue.lock().expect("no panic inside").next() else {
-                        return;
-                    };
-                    let place = server.at(case.name);
-                    let run = AssertUnwindSafe(|| (case.run)(&place));
-                    if catch_unwind(run).is_err() {
-                        failures.lock().expect("no panic inside").push(case.name);
-                    }
-                }
-            });
-        }
-    });
-    let failures = failures.into_inner().expect("no panic inside");
-    assert!(
-        failures.is_empty(),
-        "{} of {} cases failed, each with its own message above: {failures:?}",
-        failures.len(),
-        cases.len()
-    );
-    server.finish();
 }
 
 fn alice() -> Token {

@@ -6,15 +6,12 @@ use std::time::{Duration, Instant};
 
 use super::common::server::{NonceFault, PAGE_TEXT};
 use super::common::{
-    Connection, Place, Request, Scope, Server, Setting, Token, from_environment, require, wait_until,
+    Connection, Place, Request, Scope, Setting, Start, Token, from_environment, require, wait_until,
 };
 use super::digest::{Answer, Challenge, login};
 
 const PIN: &str = "sesame9";
 const CLIENTS: usize = 32;
-
-/// Starts a server with these scopes.
-pub type Start<'a> = &'a dyn Fn(Vec<Scope>) -> Server;
 
 /// A scope with Digest, and with nothing left to a server's own defaults.
 fn scope(name: &str) -> Scope {
@@ -26,18 +23,31 @@ fn scope(name: &str) -> Scope {
         .set(Setting::LogoutOnIpChange, "Off")
 }
 
-/// All situations but the race, which `torture` runs longer.
-pub fn run(start: Start<'_>) {
-    what_is_accepted(start);
-    made_up_responses_are_counted_apart_and_lock_nobody_out_of_basic(start);
-    wrong_responses_use_up_the_tries_of_their_client(start);
-    a_nonce_that_is_refused_costs_no_code(start);
-    a_replayed_response_is_refused_and_costs_no_code(start);
-    what_digest_cannot_do_is_refused_and_said(start);
-    curl_wget_and_requests_log_in(start);
-    parallel_logins_of_many_users(start);
-    upstream_sees_the_pin_if_asked_for(start);
+/// Each situation as a test on each of these servers.
+macro_rules! on_each_server {
+    ($($server:ident: $kind:expr;)*) => {
+        mod cases {
+            use super::digest_cases::*;
+            #[allow(unused_imports)]
+            use super::*;
+
+            crate::common::on_each_server! {
+                $($server: $kind =>
+                    what_is_accepted
+                    made_up_responses_are_counted_apart_and_lock_nobody_out_of_basic
+                    wrong_responses_use_up_the_tries_of_their_client
+                    a_nonce_that_is_refused_costs_no_code
+                    a_replayed_response_is_refused_and_costs_no_code
+                    what_digest_cannot_do_is_refused_and_said
+                    curl_wget_and_requests_log_in
+                    parallel_logins_of_many_users
+                    upstream_sees_the_pin_if_asked_for
+                    one_of_many_gets_a_fresh_code;)*
+            }
+        }
+    };
 }
+pub(crate) use on_each_server;
 
 fn replies_at_once(port: u16, requests: &[Request]) -> Vec<u16> {
     let barrier = Barrier::new(requests.len());
@@ -57,7 +67,7 @@ fn replies_at_once(port: u16, requests: &[Request]) -> Vec<u16> {
     })
 }
 
-fn what_is_accepted(start: Start<'_>) {
+pub fn what_is_accepted(start: Start) {
     let alice = Token::hotp("alice").pin(PIN);
     let bob = Token::totp("bob");
     let carol = Token::motp("carol").pin("1234");
@@ -127,7 +137,7 @@ fn what_is_accepted(start: Start<'_>) {
     login(&once, "alice", alice.password(0)).is(200, "granted-fresh");
 }
 
-fn made_up_responses_are_counted_apart_and_lock_nobody_out_of_basic(start: Start<'_>) {
+pub fn made_up_responses_are_counted_apart_and_lock_nobody_out_of_basic(start: Start) {
     let alice = Token::hotp("alice").pin(PIN);
     let bob = Token::totp("bob");
     let limited = Scope::new("limited").digest().set(Setting::MaxFailures, 5).token(&alice).token(&bob);
@@ -160,7 +170,7 @@ fn made_up_responses_are_counted_apart_and_lock_nobody_out_of_basic(start: Start
     login(&server.at("bound"), "alice", alice.password(0)).is(401, "denied-locked");
 }
 
-fn wrong_responses_use_up_the_tries_of_their_client(start: Start<'_>) {
+pub fn wrong_responses_use_up_the_tries_of_their_client(start: Start) {
     let alice = Token::hotp("alice").pin(PIN);
     let throttled = Scope::new("throttled").digest().set(Setting::Throttle, "5 600").token(&alice);
     let server = start(vec![throttled.set(Setting::MaxFailures, "None").set(Setting::MaxLinger, 600)]);
@@ -187,7 +197,7 @@ fn wrong_responses_use_up_the_tries_of_their_client(start: Start<'_>) {
     from("192.0.2.7", alice.password(1), 31).is(200, "granted-fresh");
 }
 
-fn a_nonce_that_is_refused_costs_no_code(start: Start<'_>) {
+pub fn a_nonce_that_is_refused_costs_no_code(start: Start) {
     let alice = Token::hotp("alice").pin(PIN);
     let short = scope("short").set(Setting::MaxLinger, 0).set(Setting::NonceLifetime, 2).token(&alice);
     let server = start(vec![short]);
@@ -218,7 +228,7 @@ fn a_nonce_that_is_refused_costs_no_code(start: Start<'_>) {
     assert_eq!(place.users().failures("alice"), 0);
 }
 
-fn a_replayed_response_is_refused_and_costs_no_code(start: Start<'_>) {
+pub fn a_replayed_response_is_refused_and_costs_no_code(start: Start) {
     let alice = Token::hotp("alice").pin(PIN);
     let counted = scope("counted").set(Setting::MaxLinger, 600).set(Setting::NonceCountCheck, "On");
     let server = start(vec![counted.token(&alice)]);
@@ -241,7 +251,7 @@ fn a_replayed_response_is_refused_and_costs_no_code(start: Start<'_>) {
     place.send(answer.request()).is(200, "granted-fresh");
 }
 
-fn what_digest_cannot_do_is_refused_and_said(start: Start<'_>) {
+pub fn what_digest_cannot_do_is_refused_and_said(start: Start) {
     let external = Token::hotp("external").external_pin("outside7");
     let hashed = Token::hotp("hashed")
         .hashed_pin("inside77", "$2y$05$lXGQBDT09PU0BUoTBUSbRuqQMwTF958HkK/qn25O6j6VbzgsXsYyO");
@@ -255,7 +265,7 @@ fn what_digest_cannot_do_is_refused_and_said(start: Start<'_>) {
 }
 
 /// Clients that people use, each with its own idea of the protocol.
-fn curl_wget_and_requests_log_in(start: Start<'_>) {
+pub fn curl_wget_and_requests_log_in(start: Start) {
     let alice = Token::hotp("alice").pin(PIN);
     let server = start(vec![scope("area").set(Setting::MaxLinger, 0).token(&alice)]);
     let place = server.at("area");
@@ -279,7 +289,7 @@ fn curl_wget_and_requests_log_in(start: Start<'_>) {
     assert_eq!(place.users().counter("alice"), 3);
 }
 
-fn parallel_logins_of_many_users(start: Start<'_>) {
+pub fn parallel_logins_of_many_users(start: Start) {
     let tokens: Vec<Token> = (0..8).map(|i| Token::hotp(format!("user{i}")).pin(PIN)).collect();
     let area = scope("area").set(Setting::MaxLinger, 0);
     let server = start(vec![tokens.iter().fold(area, |scope, token| scope.token(token))]);
@@ -297,7 +307,7 @@ fn parallel_logins_of_many_users(start: Start<'_>) {
 }
 
 /// The nonce isn't used up again, and nothing is decided again, where the request is looked at a second time.
-fn upstream_sees_the_pin_if_asked_for(start: Start<'_>) {
+pub fn upstream_sees_the_pin_if_asked_for(start: Start) {
     let alice = Token::hotp("alice").pin(PIN);
     let area = scope("area").set(Setting::MaxLinger, 0).set(Setting::PinFakeBasic, "On").token(&alice);
     let server = start(vec![area]);
@@ -306,7 +316,7 @@ fn upstream_sees_the_pin_if_asked_for(start: Start<'_>) {
 }
 
 /// Of many clients with a nonce of their own, one gets a fresh code.
-pub fn one_of_many_gets_a_fresh_code(start: Start<'_>) {
+pub fn one_of_many_gets_a_fresh_code(start: Start) {
     let alice = Token::hotp("alice").pin(PIN);
     let once = scope("once").set(Setting::MaxLinger, 0).set(Setting::MaxOffset, 200).token(&alice);
     let server = start(vec![once]);

@@ -40,6 +40,50 @@ pub use self::{
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// Starts the server that a test is run on.
+pub type Start = fn(Vec<Scope>) -> Server;
+
+/// Each of these functions as a test on each of these servers, in a module of the server's name. It is given the closure
+/// that starts the server.
+#[allow(unused_macros)]
+macro_rules! on_servers_started_by {
+    ($($server:ident: $start:expr => $($name:ident)*;)*) => {
+        $(mod $server {
+            #[allow(unused_imports)]
+            use super::*;
+
+            $(#[test]
+            fn $name() {
+                super::$name($start);
+            })*
+        })*
+    };
+}
+
+/// The same where each server is started as it is.
+#[allow(unused_macros)]
+macro_rules! on_each_server {
+    ($($server:ident: $kind:expr => $($name:ident)*;)*) => {
+        crate::common::on_servers_started_by! {
+            $($server: |scopes| crate::common::Server::start($kind, scopes) => $($name)*;)*
+        }
+    };
+}
+
+/// The same on an httpd and on an nginx with several processes each.
+#[allow(unused_macros)]
+macro_rules! on_both_servers {
+    ($($name:ident)*) => {
+        crate::common::on_each_server! {
+            on_httpd: crate::common::Httpd::event() => $($name)*;
+            on_nginx: crate::common::Nginx::four() => $($name)*;
+        }
+    };
+}
+
+#[allow(unused_imports)]
+pub(crate) use {on_both_servers, on_each_server, on_servers_started_by};
+
 /// How long a condition may take to come true. Long, because a loaded machine is no fault of the server;
 /// a test that passes never waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -60,7 +104,10 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 /// A test never skips itself for want of a program: a skipped test reads like a passed one.
 #[track_caller]
 pub fn require(program: &str) {
-    assert!(Path::new(program).exists(), "{program} is missing: `make deps` installs what the tests need");
+    assert!(
+        Path::new(program).exists(),
+        "{program} is missing: `make test-deps` installs what the tests need"
+    );
 }
 
 /// The command, built with the tests.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
 
 use super::client::{self, Connection, Request, Response};
@@ -89,8 +90,9 @@ pub struct Server {
     daemon: Mutex<Option<Daemon>>,
     scopes: Vec<Scope>,
     secrets: Secrets,
-    expected: Mutex<Vec<String>>,
+    expected: Mutex<Vec<Expected>>,
     tolerated: Mutex<Vec<String>>,
+    is_checked: AtomicBool,
 }
 
 impl Server {
@@ -132,6 +134,7 @@ impl Server {
                 secrets,
                 expected: Mutex::default(),
                 tolerated: Mutex::default(),
+                is_checked: AtomicBool::default(),
             };
         }
         panic!("20 free ports in a row were taken by somebody else");
@@ -189,7 +192,7 @@ impl Server {
 
     /// Such a line must be in the error log in the end, and is no fault.
     pub fn expect_log(&self, substring: &str) {
-        lock(&self.expected).push(substring.to_owned());
+        lock(&self.expected).push(Expected { scope: None, substring: substring.to_owned() });
     }
 
     /// A nonce will be refused for that reason, and the error log must say so.
@@ -272,10 +275,31 @@ impl Server {
         lock(&self.daemon)
     }
 
-    fn faults(&self, log: &str, lines_before_stopping: usize) -> Vec<String> {
-        let tolerated = lock(&self.tolerated);
+    /// Bytes of the error log so far.
+    pub fn log_length(&self) -> usize {
+        error_log(&self.root).len()
+    }
+
+    /// What is wrong with the error log behind so many bytes, as far as it is about that scope or doesn't say what it
+    /// is about, and with what was expected of that scope.
+    pub fn faults_since(&self, length: usize, scope: &str) -> Vec<String> {
+        let log = self.error_log();
+        let others: Vec<String> = self.scopes.iter().map(|scope| format!("/{}/", scope.name)).collect();
+        let own = format!("/{scope}/");
+        let is_ours =
+            |line: &str| line.contains(&own) || !others.iter().any(|other| line.contains(other.as_str()));
+        let unexpected = self.unexpected(log.get(length..).unwrap_or_default(), usize::MAX);
+        let unexpected = unexpected.into_iter().filter(|(line, _)| is_ours(line)).map(|(_, fault)| fault);
+        let expected = lock(&self.expected);
+        let of_scope = expected.iter().filter(|expected| expected.scope.as_deref() == Some(scope));
+        unexpected.chain(of_scope.filter_map(|expected| expected.missing_in(&log))).collect()
+    }
+
+    /// Each line of the error log that may not be there, and why. From a line on the server was stopping.
+    fn unexpected<'a>(&self, log: &'a str, lines_before_stopping: usize) -> Vec<(&'a str, String)> {
+        let (tolerated, expected) = (lock(&self.tolerated), lock(&self.expected));
         let mut number = 0;
-        let mut faults = log::check(
+        log::faults(
             log,
             self.root.path(),
             |line| self.kind.message(line),
@@ -286,10 +310,16 @@ impl Server {
                     || log::is_decision(&self.kind.message(line))
                     || stopping && self.kind.is_harmless_when_stopping(line)
                     || tolerated.iter().any(|substring| line.contains(substring.as_str()))
+                    || expected.iter().any(|expected| line.contains(expected.substring.as_str()))
             },
-            &lock(&self.expected),
             &self.secrets,
-        );
+        )
+    }
+
+    fn faults(&self, log: &str, lines_before_stopping: usize) -> Vec<String> {
+        let unexpected = self.unexpected(log, lines_before_stopping);
+        let mut faults: Vec<String> = unexpected.into_iter().map(|(_, fault)| fault).collect();
+        faults.extend(lock(&self.expected).iter().filter_map(|expected| expected.missing_in(log)));
         for line in self.access_log() {
             if let Some(secret) = self.secrets.found_in(&line) {
                 faults.push(format!("{secret:?} is shown by the access log: {line}"));
@@ -297,26 +327,52 @@ impl Server {
         }
         faults
     }
-}
 
-impl Drop for Server {
-    fn drop(&mut self) {
+    /// Stops the server, unless that has been done, and says what was wrong with that or with its logs. Once.
+    pub fn stop_and_check(&self) -> Result<(), String> {
+        let is_checked = self.is_checked.swap(true, Ordering::SeqCst);
+        if is_checked {
+            return Ok(());
+        }
         let lines_before_stopping = self.error_log().lines().count();
         let stopped = match self.daemon().take() {
             Some(mut daemon) => daemon.stop(),
             None => Ok(()),
         };
         let log = self.error_log();
-        if std::thread::panicking() {
-            // Shown by the test runner together with the panic that brought us here.
-            let stopped = stopped.err().unwrap_or_default();
-            eprintln!("{stopped}\nthe end of the server's log:\n{}", end_of(&log));
-            return;
-        }
         let mut faults = self.faults(&log, lines_before_stopping);
         faults.extend(stopped.err());
-        let faults = faults.join("\n");
-        assert!(faults.is_empty(), "{faults}\nthe end of the server's log:\n{}", end_of(&log));
+        if faults.is_empty() {
+            return Ok(());
+        }
+        Err(format!("{}\nthe end of the server's log:\n{}", faults.join("\n"), end_of(&log)))
+    }
+}
+
+/// A line that has to be in the error log.
+struct Expected {
+    /// Who expects it, if that is known.
+    scope: Option<String>,
+    substring: String,
+}
+
+impl Expected {
+    fn missing_in(&self, log: &str) -> Option<String> {
+        let Expected { substring, .. } = self;
+        let is_there = log.lines().any(|line| line.contains(substring.as_str()));
+        (!is_there).then(|| format!("no line of the log has {substring:?}"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let is_panicking = std::thread::panicking();
+        match self.stop_and_check() {
+            // Shown by the test runner together with the panic that brought us here.
+            Err(faults) if is_panicking => eprintln!("{faults}"),
+            Err(faults) => panic!("{faults}"),
+            Ok(()) => {}
+        }
     }
 }
 
@@ -467,7 +523,8 @@ impl Place<'_> {
 
     /// Such a line must be in the error log in the end, and is no fault.
     pub fn expect_log(&self, substring: &str) {
-        self.server.expect_log(substring);
+        let expected = Expected { scope: Some(self.name.clone()), substring: substring.to_owned() };
+        lock(&self.server.expected).push(expected);
     }
 }
 
