@@ -57,8 +57,8 @@ fn is_asked_by_word(inputs: Inputs<'_>, index: usize, token: &Token) -> Result<b
     let password = match (inputs.attempt.proof, &token.pin) {
         (_, Pin::None) => return Ok(false),
         (Proof::Password(password), _) => password,
-        (Proof::Response(matches), Pin::Literal(pin)) => {
-            return Ok(bool::from(matches(&[pin.expose(), FORGET_WORD])));
+        (Proof::Response(response), Pin::Literal(pin)) => {
+            return Ok(bool::from(response.is_of(&[pin.expose(), FORGET_WORD])));
         }
         (Proof::Response(_), _) => return Ok(false),
     };
@@ -77,7 +77,7 @@ impl Proof<'_> {
     fn is_empty_password(self) -> bool {
         match self {
             Proof::Password(password) => password.is_empty(),
-            Proof::Response(matches) => bool::from(matches(&[])),
+            Proof::Response(response) => bool::from(response.is_of(&[])),
         }
     }
 }

@@ -22,8 +22,6 @@ mod reuse;
 mod split;
 mod window;
 
-use subtle::Choice;
-
 pub use self::decision::{Accepted, Decision, Outcome, Reason, StateChange, Verdict, Word};
 use self::devices::Devices;
 use self::forget::rule_3_forget;
@@ -39,12 +37,14 @@ use self::pin::{CheckedPins, NoPin, PinPassed, rule_5_pin};
 pub use self::pin::{PinAnswers, PinQuestion};
 use self::reuse::rule_6_reuse;
 use crate::UnixTime;
+use crate::http::digest::{Ha1, Response};
 use crate::otp::Code;
 pub use crate::pin::PinAnswer;
 use crate::policy::Policy;
 use crate::token::{Address, Entry, Fingerprint, Line, State, Used};
 
 /// One attempt to log in.
+#[derive(Clone)]
 pub struct Attempt<'a> {
     /// The name the client gave.
     pub user: &'a [u8],
@@ -59,9 +59,19 @@ pub struct Attempt<'a> {
 pub enum Proof<'a> {
     /// Basic: PIN then code; Mobile-OTP: the code alone.
     Password(&'a [u8]),
-    /// Digest: tells whether the client's response was computed from a password, given in parts. PIN and code
-    /// can't be told apart in it, so it is held against every password that would be accepted.
-    Response(&'a dyn Fn(&[&[u8]]) -> Choice),
+    /// Digest: PIN and code can't be told apart in it, so it is held against every password that would be
+    /// accepted.
+    Response(&'a Response<'a>),
+}
+
+impl Proof<'_> {
+    /// The HA1 of the password that a Digest response was found to be of, if it was.
+    pub fn matched(&self) -> Option<Ha1> {
+        match self {
+            Proof::Password(_) => None,
+            Proof::Response(response) => response.matched(),
+        }
+    }
 }
 
 /// What the grant of a request was decided on.

@@ -122,15 +122,13 @@ fn shares(wanted: &[u64], total: u64) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use jiff::tz::TimeZone;
-    use subtle::Choice;
 
     use super::*;
     use crate::UnixTime;
     use crate::decide::fresh::COMPUTED;
     use crate::decide::{Attempt, Outcome, login};
+    use crate::http::digest::{Algorithm as DigestAlgorithm, Credentials, Response, TRIED};
     use crate::policy::{Server, Settings};
     use crate::token::Address;
     use crate::users::record;
@@ -149,18 +147,16 @@ mod tests {
     fn work(entry: &Entry, proof: Option<&[u8]>) -> (usize, usize) {
         let policy = Settings::default().policy(Server::Apache);
         COMPUTED.set(0);
-        let tried = Cell::new(0);
-        let nothing_matches = |_: &[&[u8]]| {
-            tried.set(tried.get() + 1);
-            Choice::from(0)
-        };
-        let proof = proof.map_or(Proof::Response(&nothing_matches), Proof::Password);
+        TRIED.set(0);
+        let sent = Credentials::default();
+        let of_nothing = Response::new(DigestAlgorithm::Md5, b"alice", b"realm", b"GET", &sent);
+        let proof = proof.map_or(Proof::Response(&of_nothing), Proof::Password);
         let attempt = Attempt { user: b"alice", proof, address: Address::Unknown };
         let Outcome::Decided(decision) = login(&policy, entry, &attempt, &|_, _| None, NOW) else {
             panic!("asks for a PIN");
         };
         assert_eq!(decision.reason, Reason::WrongCode);
-        (COMPUTED.get(), tried.get())
+        (COMPUTED.get(), TRIED.get())
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Rule 5: the PIN, and falling through where it is wrong.
 
-use subtle::{Choice, ConstantTimeEq};
+use subtle::ConstantTimeEq;
 
 use super::devices::Devices;
 use super::split::{Shown, rule_4_split};
 use super::{Accepted, Decision, Inputs, Proof, Reason, Verdict, Word};
 use crate::UnixTime;
+use crate::http::digest::Response;
 use crate::pin::PinAnswer;
 use crate::token::{Algorithm, Pin, Token};
 
@@ -59,7 +60,7 @@ pub(super) fn rule_5_pin<'a>(inputs: Inputs<'a>, devices: &Devices) -> Result<Ch
                 Some((pin, shown)) => check(&line.token, pin, shown, inputs.pins),
                 None => PinCheck::Refused(Reason::TooShort),
             },
-            Proof::Response(matches) => check_of_digest(&line.token, matches),
+            Proof::Response(response) => check_of_digest(&line.token, response),
         };
         match check {
             PinCheck::Ask(pin_len) => return Err(NoPin::Ask(PinQuestion { line: index, pin_len })),
@@ -102,9 +103,9 @@ fn check<'a>(token: &Token, pin: &[u8], shown: Shown<'a>, pins: PinAnswers<'_>) 
     }
 }
 
-fn check_of_digest<'a>(token: &'a Token, matches: &'a dyn Fn(&[&[u8]]) -> Choice) -> PinCheck<'a> {
+fn check_of_digest<'a>(token: &'a Token, response: &'a Response<'a>) -> PinCheck<'a> {
     match plain_pin(token) {
-        Some(pin) => PinCheck::Passed(0, Shown::Response { pin, matches }),
+        Some(pin) => PinCheck::Passed(0, Shown::Response { pin, response }),
         None => PinCheck::Refused(Reason::DigestNeedsPlainPin),
     }
 }

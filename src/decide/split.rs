@@ -4,6 +4,7 @@ use subtle::Choice;
 
 use super::Proof;
 use super::pin::plain_pin;
+use crate::http::digest::Response;
 use crate::otp::Code;
 use crate::token::Token;
 
@@ -17,7 +18,7 @@ pub(super) enum Shown<'a> {
     /// A code, in lower case, whose PIN was right.
     Code(Code),
     /// A response to be held against PIN and code.
-    Response { pin: &'a [u8], matches: &'a dyn Fn(&[&[u8]]) -> Choice },
+    Response { pin: &'a [u8], response: &'a Response<'a> },
 }
 
 impl<'a> Shown<'a> {
@@ -25,7 +26,7 @@ impl<'a> Shown<'a> {
     pub(super) fn of(token: &'a Token, proof: Proof<'a>) -> Option<Shown<'a>> {
         match proof {
             Proof::Password(password) => rule_4_split(token, password).map(|(_, shown)| shown),
-            Proof::Response(matches) => plain_pin(token).map(|pin| Shown::Response { pin, matches }),
+            Proof::Response(response) => plain_pin(token).map(|pin| Shown::Response { pin, response }),
         }
     }
 
@@ -33,10 +34,10 @@ impl<'a> Shown<'a> {
     pub(super) fn is(&self, code: &Code) -> Choice {
         match self {
             Shown::Code(shown) => shown.is(code),
-            Shown::Response { pin, matches } => {
-                let lower = matches(&[pin, code.as_bytes()]);
+            Shown::Response { pin, response } => {
+                let lower = response.is_of(&[pin, code.as_bytes()]);
                 if code.as_bytes().iter().any(u8::is_ascii_lowercase) {
-                    lower | matches(&[pin, code.clone().into_upper_case().as_bytes()])
+                    lower | response.is_of(&[pin, code.clone().into_upper_case().as_bytes()])
                 } else {
                     lower
                 }

@@ -1,4 +1,4 @@
-//! One login: as it is lent for a call, and as a thread owns it that waits for others.
+//! One login as a thread owns it that waits for others, or is decided by one of them.
 
 use std::sync::Arc;
 
@@ -6,26 +6,49 @@ use zeroize::Zeroizing;
 
 use super::commit::Snapshot;
 use super::questions::PinKnown;
+use crate::decide::{Attempt, Proof};
 use crate::http::digest::Exchange;
 use crate::policy::Policy;
 use crate::token::Address;
 
-/// One login as a server presents it.
-pub struct Login<'a> {
-    /// The name the client gave.
-    pub user: &'a [u8],
-    /// The password the client gave.
-    pub password: &'a [u8],
-    /// Where the client is.
-    pub address: Address,
+/// An [`Attempt`] that owns what it needs.
+#[derive(Clone)]
+pub(super) struct OwnedAttempt {
+    pub(super) user: Vec<u8>,
+    pub(super) proof: OwnedProof,
+    pub(super) address: Address,
 }
 
-/// A login; owns what it needs, because another thread may decide it.
+#[derive(Clone)]
+pub(super) enum OwnedProof {
+    Password(Zeroizing<Vec<u8>>),
+    Response(Arc<Exchange>),
+}
+
+impl OwnedAttempt {
+    /// Lends it.
+    pub(super) fn lend<R>(&self, work: impl FnOnce(&Attempt<'_>) -> R) -> R {
+        let attempt = |proof| Attempt { user: &self.user, proof, address: self.address.clone() };
+        match &self.proof {
+            OwnedProof::Password(password) => work(&attempt(Proof::Password(password))),
+            OwnedProof::Response(exchange) => work(&attempt(Proof::Response(&exchange.response(&self.user)))),
+        }
+    }
+
+    /// Of Basic.
+    pub(super) fn password(&self) -> Option<&[u8]> {
+        match &self.proof {
+            OwnedProof::Password(password) => Some(password),
+            OwnedProof::Response(_) => None,
+        }
+    }
+}
+
+/// A login on its way through the rounds.
+#[derive(Clone)]
 pub(super) struct Job {
     pub(super) policy: Policy,
-    pub(super) user: Vec<u8>,
-    pub(super) credentials: Credentials,
-    pub(super) address: Address,
+    pub(super) attempt: OwnedAttempt,
     pub(super) pins: Arc<Vec<PinKnown>>,
     /// A grant or a forget request is found out but not carried out.
     pub(super) is_match_only: bool,
@@ -35,37 +58,15 @@ pub(super) struct Job {
     pub(super) is_familiar: bool,
 }
 
-#[derive(Clone)]
-pub(super) enum Credentials {
-    Password(Zeroizing<Vec<u8>>),
-    Digest(Arc<Exchange>),
-}
-
-/// What a decision is asked for: a job without what it owns.
-#[derive(Clone, Copy)]
-pub(super) struct Request<'a> {
-    pub(super) policy: &'a Policy,
-    pub(super) user: &'a [u8],
-    pub(super) credentials: Presented<'a>,
-    pub(super) address: &'a Address,
-}
-
-#[derive(Clone, Copy)]
-pub(super) enum Presented<'a> {
-    Password(&'a [u8]),
-    Digest(&'a Exchange),
-}
-
 impl Job {
-    pub(super) fn request(&self) -> Request<'_> {
-        Request {
-            policy: &self.policy,
-            user: &self.user,
-            credentials: match &self.credentials {
-                Credentials::Password(password) => Presented::Password(password),
-                Credentials::Digest(exchange) => Presented::Digest(exchange),
-            },
-            address: &self.address,
+    pub(super) fn new(policy: &Policy, attempt: OwnedAttempt) -> Job {
+        Job {
+            policy: *policy,
+            attempt,
+            pins: Arc::default(),
+            is_match_only: false,
+            snapshot: None,
+            is_familiar: false,
         }
     }
 
@@ -75,22 +76,5 @@ impl Job {
             Some(pins) => pins.push(known),
             None => self.pins = Arc::new(vec![known]),
         }
-    }
-}
-
-pub(super) fn basic_request<'a>(policy: &'a Policy, login: &'a Login<'_>, password: &'a [u8]) -> Request<'a> {
-    Request { policy, user: login.user, credentials: Presented::Password(password), address: &login.address }
-}
-
-pub(super) fn basic_job(policy: &Policy, login: &Login<'_>) -> Job {
-    Job {
-        policy: *policy,
-        user: login.user.to_vec(),
-        credentials: Credentials::Password(Zeroizing::new(login.password.to_vec())),
-        address: login.address.clone(),
-        pins: Arc::default(),
-        is_match_only: false,
-        snapshot: None,
-        is_familiar: false,
     }
 }

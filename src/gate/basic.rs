@@ -4,14 +4,39 @@ use zeroize::Zeroizing;
 
 use super::Gate;
 use super::answer::{Answer, Turn};
-use super::attempt::{Login, basic_job, basic_request};
+use super::attempt::{Job, OwnedAttempt, OwnedProof};
 use super::judged::{Again, Judged, Recalled, Slot};
 use super::marks::Mark;
-use crate::decide::{Decision, Verdict, Word};
+use crate::decide::{Attempt, Decision, Proof, Verdict, Word};
 use crate::log::Log;
 use crate::pin::PinSource;
 use crate::policy::Policy;
 use crate::store::{Found, LoopTurn, Store};
+use crate::token::Address;
+
+/// One Basic login as a server presents it. [`Attempt`] is what is decided about it.
+pub struct Login<'a> {
+    /// The name the client gave.
+    pub user: &'a [u8],
+    /// The password the client gave.
+    pub password: &'a [u8],
+    /// Where the client is.
+    pub address: Address,
+}
+
+impl Login<'_> {
+    fn attempt<'a>(&'a self, password: &'a [u8]) -> Attempt<'a> {
+        Attempt { user: self.user, proof: Proof::Password(password), address: self.address.clone() }
+    }
+
+    fn owned(&self) -> OwnedAttempt {
+        OwnedAttempt {
+            user: self.user.to_vec(),
+            proof: OwnedProof::Password(Zeroizing::new(self.password.to_vec())),
+            address: self.address.clone(),
+        }
+    }
+}
 
 impl<S: Store> Gate<S> {
     /// Decides a Basic login and writes one log line.
@@ -39,7 +64,7 @@ impl<S: Store> Gate<S> {
             self.log_outcome(&decision, &found, login.user, log);
             return self.basic_answer(policy, login, (judged, credentials), &decision);
         }
-        let (decision, found, _) = self.decide(basic_job(policy, login), source, log);
+        let (decision, found, _) = self.decide(Job::new(policy, login.owned()), source, log);
         let slot = self.basic_slot(policy, login, credentials, source, &decision, &found);
         self.note_repeat(policy, login, source, &decision, (&found, &slot));
         if let Some(judged) = &mut judged {
@@ -74,11 +99,11 @@ impl<S: Store> Gate<S> {
         let decision = match repeated {
             Some(decision) => decision,
             None => {
-                let request = basic_request(policy, login, login.password);
                 if !self.is_free(policy, &found, (login.user, login.password, &login.address)) {
                     return None;
                 }
-                let (decision, _) = self.decide_now(request, source, &found)?;
+                let attempt = login.attempt(login.password);
+                let decision = self.decide_now(policy, &attempt, source, &found)?;
                 let slot = self.basic_slot(policy, login, credentials, source, &decision, &found);
                 self.note_repeat(policy, login, source, &decision, (&found, &slot));
                 if let Some(judged) = &mut judged {
@@ -178,9 +203,9 @@ impl<S: Store> Gate<S> {
         let is_checked = !grant.pin_is_external
             || (source.is_known_by_identity() && grant.pin_source == Some(self.mark(&[&source.identity()])));
         if !(is_checked && recalled.was_decided_by(policy)) {
-            let request = basic_request(policy, login, password);
             let checked = is_checked.then_some(pin);
-            let refused = self.elsewhere(request, (grant, checked), source, turn, log)?;
+            let refused =
+                self.elsewhere(policy, &login.attempt(password), (grant, checked), source, turn, log)?;
             if let Err((verdict, word)) = refused {
                 return Some(Answer::plain(verdict, word));
             }

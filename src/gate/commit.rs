@@ -58,14 +58,7 @@ pub(super) fn is_exact(found: &Found) -> bool {
 impl<S: Store> Gate<S> {
     /// Has a login decided and saved under the lock, together with others that wait for it.
     pub(super) fn commit(&self, job: &Job, snapshot: Snapshot) -> JobResult {
-        let job = Job {
-            user: job.user.clone(),
-            credentials: job.credentials.clone(),
-            address: job.address.clone(),
-            pins: job.pins.clone(),
-            snapshot: Some(snapshot),
-            ..*job
-        };
+        let job = Job { snapshot: Some(snapshot), ..job.clone() };
         let abandoned = || {
             Err(Arc::new(StoreError::new(
                 "decide with",
@@ -118,7 +111,7 @@ impl<S: Store> Gate<S> {
         job: &Job,
         transaction: &mut dyn Transaction,
     ) -> Result<Box<Decided>, StoreError> {
-        let found = Arc::new(transaction.find(&job.user)?);
+        let found = Arc::new(transaction.find(&job.attempt.user)?);
         let now = (self.clock)();
         let snapshot = job.snapshot.as_ref().filter(|snapshot| snapshot.holds_for(&found, now));
         let decided = match snapshot {
@@ -129,7 +122,7 @@ impl<S: Store> Gate<S> {
             && !(job.is_match_only && is_to_be_carried_out(decision))
         {
             for change in &decision.changes {
-                transaction.save(&job.user, change.line, change.state.clone());
+                transaction.save(&job.attempt.user, change.line, change.state.clone());
             }
         }
         Ok(Box::new(decided))

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::answer::Turn;
-use super::attempt::{Credentials, Job, Presented, Request};
+use super::attempt::{Job, OwnedAttempt, OwnedProof};
 use super::judged::{Judged, Recalled, Slot};
 use super::marks::Mark;
 use super::nonces::{Nonces, Unusable};
 use super::{Answer, Gate};
-use crate::decide::{Decision, Reason, Verdict, Word};
-use crate::http::digest::{self, Algorithm, Exchange, Ha1};
+use crate::decide::{Attempt, Decision, Proof, Reason, Verdict, Word};
+use crate::http::digest::{self, Algorithm, Exchange, Ha1, Response};
 use crate::http::nonce::{self, Nonce};
 use crate::log::{Level, Log, Quoted};
 use crate::pin::{PinAnswer, PinSource};
@@ -32,6 +32,20 @@ pub struct DigestLogin<'a> {
     pub exchange: &'a Arc<Exchange>,
     /// Where the client is.
     pub address: Address,
+}
+
+impl DigestLogin<'_> {
+    fn attempt<'a>(&'a self, response: &'a Response<'a>) -> Attempt<'a> {
+        Attempt { user: self.user, proof: Proof::Response(response), address: self.address.clone() }
+    }
+
+    fn owned(&self) -> OwnedAttempt {
+        OwnedAttempt {
+            user: self.user.to_vec(),
+            proof: OwnedProof::Response(self.exchange.clone()),
+            address: self.address.clone(),
+        }
+    }
 }
 
 /// Which password a Digest response is of.
@@ -193,14 +207,10 @@ impl<S: Store> Gate<S> {
             Err(answer) => return answer,
         };
         let login = presented.login(request);
-        let asked = Request {
-            policy,
-            user: login.user,
-            credentials: Presented::Digest(login.exchange),
-            address: &login.address,
-        };
         let found = self.store.find_now(login.user, turn)?;
-        let (decision, ha1) = self.decide_now(asked, &NoPinSource, &found)?;
+        let response = login.exchange.response(login.user);
+        let decision = self.decide_now(policy, &login.attempt(&response), &NoPinSource, &found)?;
+        let ha1 = response.matched();
         if !self.is_digest_free(policy, &found, (login.user, &login.address), (&decision, ha1.as_ref())) {
             return None;
         }
@@ -292,7 +302,8 @@ impl<S: Store> Gate<S> {
                 (None, _) => Match::Refused(Answer::error()),
             };
         }
-        let (decision, found, ha1) = self.decide(self.digest_job(policy, login, true), &NoPinSource, log);
+        let (decision, found, ha1) =
+            self.decide(Job { is_match_only: true, ..Job::new(policy, login.owned()) }, &NoPinSource, log);
         match ha1 {
             Some(ha1) if is_to_be_carried_out(&decision) => {
                 // The lingering code isn't spent by being used, so there is nothing to decide again.
@@ -332,7 +343,7 @@ impl<S: Store> Gate<S> {
             }
             return Answer::plain(verdict, word);
         }
-        let (decision, found, ha1) = self.decide(self.digest_job(policy, login, false), &NoPinSource, log);
+        let (decision, found, ha1) = self.decide(Job::new(policy, login.owned()), &NoPinSource, log);
         self.digest_answer(policy, login, judged, &decision, &found, ha1)
     }
 
@@ -389,27 +400,10 @@ impl<S: Store> Gate<S> {
             return Some(known);
         }
         let Some(grant) = recalled.grant() else { return Some((Verdict::Error, Word::Error)) };
-        let request = Request {
-            policy,
-            user: login.user,
-            credentials: Presented::Digest(login.exchange),
-            address: &login.address,
-        };
-        let decided = self.elsewhere(request, (grant, None), &NoPinSource, turn, log)?;
+        let response = login.exchange.response(login.user);
+        let attempt = login.attempt(&response);
+        let decided = self.elsewhere(policy, &attempt, (grant, None), &NoPinSource, turn, log)?;
         Some(decided.map_or_else(|refused| refused, |()| known))
-    }
-
-    fn digest_job(&self, policy: &Policy, login: &DigestLogin<'_>, is_match_only: bool) -> Job {
-        Job {
-            policy: *policy,
-            user: login.user.to_vec(),
-            credentials: Credentials::Digest(login.exchange.clone()),
-            address: login.address.clone(),
-            pins: Arc::default(),
-            is_match_only,
-            snapshot: None,
-            is_familiar: false,
-        }
     }
 
     fn digest_mark(&self, login: &DigestLogin<'_>) -> Mark {

@@ -6,11 +6,11 @@ use zeroize::Zeroizing;
 
 use super::Gate;
 use super::answer::Turn;
-use super::attempt::Request;
 use super::commit::is_exact;
 use super::judged::Grant;
 use super::questions::PinKnown;
-use crate::decide::{self, Decision, Outcome, Verdict, Word};
+use super::rounds::known_of;
+use crate::decide::{self, Attempt, Decision, Outcome, Verdict, Word};
 use crate::log::{Level, Log, Quoted};
 use crate::pin::turns::Busy;
 use crate::pin::{PinAnswer, PinSource};
@@ -47,28 +47,29 @@ impl<S: Store> Gate<S> {
     /// this turn. `checked` is a PIN that was found right and needn't be checked again.
     pub(super) fn elsewhere(
         &self,
-        request: Request<'_>,
+        policy: &Policy,
+        attempt: &Attempt<'_>,
         (grant, checked): (&Grant, Option<&[u8]>),
         source: &dyn PinSource,
         turn: Turn,
         log: &dyn Log,
     ) -> Option<Result<(), (Verdict, Word)>> {
         let found = match turn {
-            Turn::AtOnce(turn) => self.store.find_now(request.user, turn).filter(|found| is_exact(found))?,
-            Turn::MayBlock => match self.find_exact(request.user) {
+            Turn::AtOnce(turn) => self.store.find_now(attempt.user, turn).filter(|found| is_exact(found))?,
+            Turn::MayBlock => match self.find_exact(attempt.user) {
                 Ok(found) => found,
                 Err(fault) => {
-                    log.log(Level::Error, format_args!("error: {fault}, user {}", Quoted(request.user)));
+                    log.log(Level::Error, format_args!("error: {fault}, user {}", Quoted(attempt.user)));
                     return Some(Err((Verdict::Error, Word::Error)));
                 }
             },
         };
         let basis = grant.basis()?;
-        let policy = request.policy.restricted_by(&found.limits);
+        let restricted = policy.restricted_by(&found.limits);
         let (wrong, last) = grant.wrong_responses;
-        if decide::is_locked_out(&policy.of_digest_failures(), wrong, last, basis.at) {
+        if decide::is_locked_out(&restricted.of_digest_failures(), wrong, last, basis.at) {
             let Decision { verdict, word, reason, .. } = Decision::locked();
-            self.log_decision(verdict, word, reason, request.user, log);
+            self.log_decision(verdict, word, reason, attempt.user, log);
             return Some(Err((verdict, word)));
         }
         // Fields 1 to 4 are the same, so the PIN is, too.
@@ -81,18 +82,17 @@ impl<S: Store> Gate<S> {
         };
         let mut pins: Vec<PinKnown> = checked.zip(field).map(known).into_iter().collect();
         loop {
-            let (outcome, _) = self.with_proof(request, &pins, |attempt, pins| {
-                decide::elsewhere(&policy, &found.entry, &basis, attempt, pins, (self.clock)())
-            });
-            match outcome {
+            let known = |field: &Pin, pin: &[u8]| known_of(&pins, field, pin);
+            let now = (self.clock)();
+            match decide::elsewhere(&restricted, &found.entry, &basis, attempt, &known, now) {
                 Outcome::Decided(decision) if decision.verdict == Verdict::Granted => return Some(Ok(())),
                 Outcome::Decided(decision) => {
-                    self.log_outcome(&decision, &found, request.user, log);
+                    self.log_outcome(&decision, &found, attempt.user, log);
                     return Some(Err((decision.verdict, decision.word)));
                 }
                 // Each PIN is asked about once: there is one line, and its PIN is of one length.
                 Outcome::NeedPin(question) => {
-                    let asked = self.asked(request, &found.entry, question, source);
+                    let asked = self.asked(policy, attempt, &found.entry, question, source);
                     let Some(asked) = asked.filter(|_| pins.len() < 2) else {
                         return Some(Err((Verdict::Error, Word::Error)));
                     };
@@ -101,7 +101,7 @@ impl<S: Store> Gate<S> {
                         Turn::MayBlock => {
                             let token = &found.entry.lines[question.line].token;
                             // They were let in for this request already.
-                            match self.answer_to(&asked, token, (request.user, true), source) {
+                            match self.answer_to(&asked, token, (attempt.user, true), source) {
                                 Ok(answer) => answer,
                                 Err(Busy) => return Some(Err((Verdict::Busy, Word::DeniedBusy))),
                             }

@@ -34,7 +34,7 @@ use zeroize::Zeroizing;
 
 pub use self::answer::Answer;
 use self::attempt::Job;
-pub use self::attempt::Login;
+pub use self::basic::Login;
 use self::commit::JobResult;
 pub use self::digest::{DigestAnswer, DigestLogin, DigestRequest, Match};
 pub use self::judged::Judged;

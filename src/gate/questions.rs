@@ -4,11 +4,12 @@ use hmac::Mac as _;
 use zeroize::Zeroizing;
 
 use super::Gate;
-use super::attempt::{Job, Presented, Request};
+use super::attempt::Job;
 use crate::UnixTime;
-use crate::decide::PinQuestion;
+use crate::decide::{Attempt, PinQuestion, Proof};
 use crate::pin::turns::Busy;
 use crate::pin::{PinAnswer, PinSource};
+use crate::policy::Policy;
 use crate::store::Store;
 use crate::token::{Entry, Pin, Token};
 
@@ -53,9 +54,10 @@ impl<S: Store> Gate<S> {
         question: PinQuestion,
         source: &dyn PinSource,
     ) -> Result<(), Busy> {
-        let Some(asked) = self.asked(job.request(), entry, question, source) else { return Ok(()) };
+        let asked = job.attempt.lend(|attempt| self.asked(&job.policy, attempt, entry, question, source));
+        let Some(asked) = asked else { return Ok(()) };
         let token = &entry.lines[question.line].token;
-        let answer = self.answer_to(&asked, token, (&job.user, job.is_familiar), source)?;
+        let answer = self.answer_to(&asked, token, (&job.attempt.user, job.is_familiar), source)?;
         job.learn(asked.known(answer));
         Ok(())
     }
@@ -63,16 +65,17 @@ impl<S: Store> Gate<S> {
     /// What is asked by a question. `None`: a question nobody asks about these credentials.
     pub(super) fn asked(
         &self,
-        request: Request<'_>,
+        policy: &Policy,
+        attempt: &Attempt<'_>,
         entry: &Entry,
         question: PinQuestion,
         source: &dyn PinSource,
     ) -> Option<Asked> {
-        let Presented::Password(password) = request.credentials else { return None };
+        let Proof::Password(password) = attempt.proof else { return None };
         let token = &entry.lines[question.line].token;
         let pin = &password[..question.pin_len];
-        let (ttl, identity, state) = match (&token.pin, request.policy.pin_cache_external) {
-            (Pin::Hashed(_), _) => (request.policy.pin_cache_hashed, Vec::new(), Some(Vec::new())),
+        let (ttl, identity, state) = match (&token.pin, policy.pin_cache_external) {
+            (Pin::Hashed(_), _) => (policy.pin_cache_hashed, Vec::new(), Some(Vec::new())),
             (_, ttl) if ttl == 0 || !source.is_known_by_identity() => (0, source.identity(), None),
             (_, ttl) => (ttl, source.identity(), source.state()),
         };

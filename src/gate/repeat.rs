@@ -2,7 +2,7 @@
 //! What was decided last is kept with the lines it was decided on, and goes when they do.
 
 use super::Gate;
-use super::attempt::Login;
+use super::basic::Login;
 use super::judged::{Judged, Slot};
 use super::marks::Mark;
 use crate::UnixTime;

@@ -1,21 +1,19 @@
 //! Decide on a snapshot, get PINs checked, decide again: until it is decided.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
-use subtle::Choice;
-
 use super::Gate;
-use super::attempt::{Credentials, Job, Presented, Request};
+use super::attempt::Job;
 use super::commit::{Decided, Snapshot, is_exact, is_settled};
 use super::digest::is_to_be_carried_out;
 use super::questions::PinKnown;
 use crate::UnixTime;
-use crate::decide::{self, Attempt, Decision, Outcome, PinAnswers, Proof, Verdict};
+use crate::decide::{self, Attempt, Decision, Outcome, PinAnswer, Verdict};
 use crate::http::digest::Ha1;
 use crate::log::{Level, Log, Quoted};
 use crate::pin::PinSource;
 use crate::pin::turns::Busy;
+use crate::policy::Policy;
 use crate::store::{Found, Store, StoreError};
 use crate::token::{LINES_MAX, Pin};
 
@@ -29,7 +27,7 @@ impl<S: Store> Gate<S> {
         source: &dyn PinSource,
         log: &dyn Log,
     ) -> (Decision, Arc<Found>, Option<Ha1>) {
-        let user = job.user.clone();
+        let user = job.attempt.user.clone();
         let is_match_only = job.is_match_only;
         let decided = self.decide_in_turn(job, source, log);
         for notice in self.store.notices() {
@@ -63,29 +61,25 @@ impl<S: Store> Gate<S> {
         source: &dyn PinSource,
         log: &dyn Log,
     ) -> Result<(Decision, Arc<Found>, Option<Ha1>), Arc<StoreError>> {
-        let (user, address) = (job.user.clone(), job.address.clone());
-        match job.credentials.clone() {
-            Credentials::Password(password) => {
-                let found = self.store.find(&user)?;
-                let admitted = match self.admit(&job, &found, log) {
-                    Ok(admitted) => admitted,
-                    Err(over) => return Ok((over, found, None)),
-                };
-                let is_familiar = admitted.is_familiar;
-                let decided = self.try_decide(Job { is_familiar, ..job }, source, log);
-                let error = Decision::error();
-                let decision = decided.as_ref().map_or(&error, |(decision, ..)| decision);
-                self.settle((&user, &password, &address), &admitted, (decision, &found), log);
-                decided
-            }
-            Credentials::Digest(_) => {
-                let (policy, is_final) = (job.policy, !job.is_match_only);
-                let (decision, found, ha1) = self.try_decide(job, source, log)?;
-                let decided = (decision, &*found, ha1);
-                let decision = self.answer_digest((&policy, &user, &address), decided, is_final, log);
-                Ok((decision, found, ha1))
-            }
-        }
+        let attempt = job.attempt.clone();
+        let Some(password) = attempt.password() else {
+            let (policy, is_final) = (job.policy, !job.is_match_only);
+            let (decision, found, ha1) = self.try_decide(job, source, log)?;
+            let who = (&policy, &attempt.user[..], &attempt.address);
+            let decision = self.answer_digest(who, (decision, &*found, ha1), is_final, log);
+            return Ok((decision, found, ha1));
+        };
+        let found = self.store.find(&attempt.user)?;
+        let admitted = match self.admit(&job, &found, log) {
+            Ok(admitted) => admitted,
+            Err(over) => return Ok((over, found, None)),
+        };
+        let is_familiar = admitted.is_familiar;
+        let decided = self.try_decide(Job { is_familiar, ..job }, source, log);
+        let error = Decision::error();
+        let decision = decided.as_ref().map_or(&error, |(decision, ..)| decision);
+        self.settle((&attempt.user, password, &attempt.address), &admitted, (decision, &found), log);
+        decided
     }
 
     pub(super) fn try_decide(
@@ -96,7 +90,7 @@ impl<S: Store> Gate<S> {
     ) -> Result<(Decision, Arc<Found>, Option<Ha1>), Arc<StoreError>> {
         // Each line may have a PIN of its own to be asked about.
         for _ in 0..ROUNDS_MAX + LINES_MAX {
-            let found = self.store.find(&job.user)?;
+            let found = self.store.find(&job.attempt.user)?;
             let now = (self.clock)();
             let decided = self.decide_on(&job, found, now);
             let Decided { outcome, found, ha1 } = decided.clone();
@@ -126,7 +120,10 @@ impl<S: Store> Gate<S> {
                 Err(fault) if snapshot.changes_are_optional && is_exact => {
                     log.log(
                         Level::Error,
-                        format_args!("the time of use isn't saved: {fault}, user {}", Quoted(&job.user)),
+                        format_args!(
+                            "the time of use isn't saved: {fault}, user {}",
+                            Quoted(&job.attempt.user)
+                        ),
                     );
                     return Ok((snapshot, found, ha1));
                 }
@@ -141,25 +138,23 @@ impl<S: Store> Gate<S> {
         )))
     }
 
+    /// What is decided about a user without waiting for anything. `None`: that can't be.
     pub(super) fn decide_now(
         &self,
-        request: Request<'_>,
+        policy: &Policy,
+        attempt: &Attempt<'_>,
         source: &dyn PinSource,
         found: &Found,
-    ) -> Option<(Decision, Option<Ha1>)> {
-        let policy = request.policy.restricted_by(&found.limits);
+    ) -> Option<Decision> {
+        let restricted = policy.restricted_by(&found.limits);
         let mut pins = Vec::new();
         // Each round either ends or answers one more question about one of the lines.
         for _ in 0..=found.entry.lines.len() {
-            let (outcome, ha1) = self.with_proof(request, &pins, |attempt, pins| {
-                decide::without_search(&policy, &found.entry, attempt, pins, (self.clock)())
-            });
-            match outcome? {
-                Outcome::Decided(decision) => {
-                    return is_settled(&decision, found).then_some((decision, ha1));
-                }
+            let known = |field: &Pin, pin: &[u8]| known_of(&pins, field, pin);
+            match decide::without_search(&restricted, &found.entry, attempt, &known, (self.clock)())? {
+                Outcome::Decided(decision) => return is_settled(&decision, found).then_some(decision),
                 Outcome::NeedPin(question) => {
-                    let asked = self.asked(request, &found.entry, question, source)?;
+                    let asked = self.asked(policy, attempt, &found.entry, question, source)?;
                     pins.push(asked.known(self.pins.known(&asked)?));
                 }
             }
@@ -169,39 +164,17 @@ impl<S: Store> Gate<S> {
 
     pub(super) fn decide_on(&self, job: &Job, found: Arc<Found>, now: UnixTime) -> Decided {
         let policy = job.policy.restricted_by(&found.limits);
-        let (outcome, ha1) = self.with_proof(job.request(), &job.pins, |attempt, pins| {
-            decide::login(&policy, &found.entry, attempt, pins, now)
+        let known = |field: &Pin, pin: &[u8]| known_of(&job.pins, field, pin);
+        let (outcome, ha1) = job.attempt.lend(|attempt| {
+            let outcome = decide::login(&policy, &found.entry, attempt, &known, now);
+            (outcome, attempt.proof.matched())
         });
         Decided { outcome, found, ha1 }
     }
+}
 
-    /// What `decide` makes of the credentials, and the HA1 that a Digest response was found to be of.
-    pub(super) fn with_proof<R>(
-        &self,
-        request: Request<'_>,
-        known: &[PinKnown],
-        decide: impl FnOnce(&Attempt<'_>, PinAnswers<'_>) -> R,
-    ) -> (R, Option<Ha1>) {
-        let pins = |field: &Pin, pin: &[u8]| {
-            let is_it = |known: &&PinKnown| known.field == *field && known.pin[..] == *pin;
-            known.iter().find(is_it).map(|known| known.answer)
-        };
-        let Request { user, address, .. } = request;
-        let attempt = |proof| Attempt { user, proof, address: address.clone() };
-        match request.credentials {
-            Presented::Password(password) => (decide(&attempt(Proof::Password(password)), &pins), None),
-            Presented::Digest(exchange) => {
-                let response = exchange.response(user);
-                let matched = Cell::new(None);
-                let is_of = |password: &[&[u8]]| -> Choice {
-                    let (is_it, ha1) = response.is_of(password);
-                    if bool::from(is_it) {
-                        matched.set(Some(ha1));
-                    }
-                    is_it
-                };
-                (decide(&attempt(Proof::Response(&is_of)), &pins), matched.get())
-            }
-        }
-    }
+/// What is known of a PIN that was asked about.
+pub(super) fn known_of(known: &[PinKnown], field: &Pin, pin: &[u8]) -> Option<PinAnswer> {
+    let is_it = |known: &&PinKnown| known.field == *field && known.pin[..] == *pin;
+    known.iter().find(is_it).map(|known| known.answer)
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use parking_lot::Mutex;
 
 use super::Gate;
-use super::attempt::{Credentials, Job};
+use super::attempt::Job;
 use super::marks::Mark;
 use crate::UnixTime;
 use crate::decide::{self, Decision, Reason, Verdict};
@@ -93,12 +93,12 @@ impl<S: Store> Gate<S> {
     /// Takes a try for a Basic login, if one is needed.
     pub(super) fn admit(&self, job: &Job, found: &Found, log: &dyn Log) -> Result<Admitted, Decision> {
         let policy = job.policy.restricted_by(&found.limits);
-        let Credentials::Password(password) = &job.credentials else { return Ok(Admitted::default()) };
-        if self.is_granted(&job.user, password, &job.address) {
+        let Some(password) = job.attempt.password() else { return Ok(Admitted::default()) };
+        if self.is_granted(&job.attempt.user, password, &job.attempt.address) {
             return Ok(Admitted { is_familiar: true, ..Admitted::default() });
         }
-        let who = Who::of(&job.user, &job.address, found, (self.clock)());
-        match policy.throttle.filter(|_| counts(&policy, &job.address, found)) {
+        let who = Who::of(&job.attempt.user, &job.attempt.address, found, (self.clock)());
+        match policy.throttle.filter(|_| counts(&policy, &job.attempt.address, found)) {
             Some(throttle) => {
                 let reserve =
                     |bytes: &mut dyn Bytes| throttle::reserve(bytes, &who.client(), throttle, password);
@@ -106,7 +106,7 @@ impl<S: Store> Gate<S> {
                     Reserved::Taken { is_familiar } => {
                         Ok(Admitted { throttle: Some(throttle), is_familiar, is_noted: true })
                     }
-                    Reserved::Over(over) => Err(self.refuse(over, &job.user, log)),
+                    Reserved::Over(over) => Err(self.refuse(over, &job.attempt.user, log)),
                 }
             }
             // There are no budgets, but turns.

@@ -1,6 +1,8 @@
 //! Digest authentication, RFC 7616 (and RFC 2617, RFC 2069 for what old clients send): reading the client's
 //! header, and telling whether a password is the one it was computed from.
 
+use std::cell::Cell;
+
 use data_encoding::HEXLOWER;
 use md5::{Digest, Md5};
 use sha2::Sha256;
@@ -213,6 +215,7 @@ pub struct Response<'a> {
     /// All that is hashed after HA1: nonce, nc, cnonce, qop and HA2, as far as the client gave them.
     tail: Vec<u8>,
     expected: &'a [u8],
+    matched: Cell<Option<Ha1>>,
 }
 
 enum Begun {
@@ -238,16 +241,27 @@ impl<'a> Response<'a> {
             parts.extend([&nc[..], cnonce, qop]);
         }
         parts.push(ha2.as_bytes());
-        Response { ha1, tail: parts.join(&b':'), expected: &sent.response }
+        Response { ha1, tail: parts.join(&b':'), expected: &sent.response, matched: Cell::default() }
     }
 
-    /// Whether the response was computed from this password, given in parts; and the HA1 of that password.
-    /// Takes the same time for every password of one length.
-    pub fn is_of(&self, password: &[&[u8]]) -> (Choice, Ha1) {
-        match &self.ha1 {
+    /// Whether the response was computed from this password, given in parts. Takes the same time for every
+    /// password of one length that it wasn't computed from.
+    pub fn is_of(&self, password: &[&[u8]]) -> Choice {
+        #[cfg(test)]
+        TRIED.set(TRIED.get() + 1);
+        let (is_it, ha1) = match &self.ha1 {
             Begun::Md5(begun) => self.is_made_with(begun, password),
             Begun::Sha256(begun) => self.is_made_with(begun, password),
+        };
+        if bool::from(is_it) {
+            self.matched.set(Some(ha1));
         }
+        is_it
+    }
+
+    /// The HA1 of the password that it was found to be computed from, if it was.
+    pub fn matched(&self) -> Option<Ha1> {
+        self.matched.get()
     }
 
     fn is_made_with<H: Digest + Clone>(&self, begun: &H, password: &[&[u8]]) -> (Choice, Ha1) {
@@ -262,6 +276,12 @@ impl<'a> Response<'a> {
         kept[..ha1.len()].copy_from_slice(&ha1);
         (Hexadecimal::of(&response).as_bytes().ct_eq(self.expected), Ha1(kept))
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Passwords that responses were held against, on this thread.
+    pub(crate) static TRIED: Cell<usize> = const { Cell::new(0) };
 }
 
 fn begun<H: Digest>(user: &[u8], realm: &[u8]) -> H {
@@ -326,15 +346,15 @@ mod tests {
             let named = sent.algorithm.as_deref().map_or(Some(Algorithm::Md5), Algorithm::named);
             assert_eq!(named, Some(algorithm));
             let response = Response::new(algorithm, &sent.username, &sent.realm, b"GET", &sent);
-            let (right, ha1) = response.is_of(&[password.as_bytes()]);
-            assert!(bool::from(right));
-            let (in_parts, same) = response.is_of(&[&password.as_bytes()[..6], &password.as_bytes()[6..]]);
-            assert!(bool::from(in_parts) && ha1 == same);
             for wrong in ["Circle of Lies", "", "circle of life"] {
-                assert!(!bool::from(response.is_of(&[wrong.as_bytes()]).0));
+                assert!(!bool::from(response.is_of(&[wrong.as_bytes()])) && response.matched().is_none());
             }
+            assert!(bool::from(response.is_of(&[password.as_bytes()])));
+            let ha1 = response.matched().expect("it was matched");
+            assert!(bool::from(response.is_of(&[&password.as_bytes()[..6], &password.as_bytes()[6..]])));
+            assert!(response.matched() == Some(ha1));
             let other = Response::new(algorithm, &sent.username, &sent.realm, b"POST", &sent);
-            assert!(!bool::from(other.is_of(&[password.as_bytes()]).0));
+            assert!(!bool::from(other.is_of(&[password.as_bytes()])));
         }
     }
 
@@ -346,7 +366,7 @@ mod tests {
         let expected = hash(&format!("{}:n:{}", hash("a:r:secret"), hash("GET:/")));
         let sent = Credentials { response: expected.into_bytes(), ..sent };
         let response = Response::new(Algorithm::Md5, b"a", b"r", b"GET", &sent);
-        assert!(bool::from(response.is_of(&[b"secret"]).0));
+        assert!(bool::from(response.is_of(&[b"secret"])));
     }
 
     #[test]
