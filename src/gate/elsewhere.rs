@@ -54,15 +54,12 @@ impl<S: Store> Gate<S> {
         turn: Turn,
         log: &dyn Log,
     ) -> Option<Result<(), (Verdict, Word)>> {
-        let found = match turn {
-            Turn::AtOnce(turn) => self.store.find_now(attempt.user, turn).filter(|found| is_exact(found))?,
-            Turn::MayBlock => match self.find_exact(attempt.user) {
-                Ok(found) => found,
-                Err(fault) => {
-                    log.log(Level::Error, format_args!("error: {fault}, user {}", Quoted(attempt.user)));
-                    return Some(Err((Verdict::Error, Word::Error)));
-                }
-            },
+        let found = match self.find_in(turn, attempt.user)? {
+            Ok(found) => found,
+            Err(error) => {
+                log.log(Level::Error, format_args!("error: {error}, user {}", Quoted(attempt.user)));
+                return Some(Err((Verdict::Error, Word::Error)));
+            }
         };
         let basis = grant.basis()?;
         let restricted = policy.restricted_by(&found.limits);
@@ -96,24 +93,32 @@ impl<S: Store> Gate<S> {
                     let Some(asked) = asked.filter(|_| pins.len() < 2) else {
                         return Some(Err((Verdict::Error, Word::Error)));
                     };
+                    let token = &found.entry.lines[question.line].token;
                     let answer = match turn {
-                        Turn::AtOnce(_) => self.pins.known(&asked)?,
-                        Turn::MayBlock => {
-                            let token = &found.entry.lines[question.line].token;
-                            // They were let in for this request already.
-                            match self.answer_to(&asked, token, (attempt.user, true), source) {
-                                Ok(answer) => answer,
-                                Err(Busy) => return Some(Err((Verdict::Busy, Word::DeniedBusy))),
-                            }
-                        }
+                        Turn::AtOnce(_) => Ok(self.pins.known(&asked)?),
+                        // They were let in for this request already.
+                        Turn::MayBlock => self.answer_to(&asked, token, (attempt.user, true), source),
                     };
-                    pins.push(asked.known(answer));
+                    match answer {
+                        Ok(answer) => pins.push(asked.known(answer)),
+                        Err(Busy) => return Some(Err((Verdict::Busy, Word::DeniedBusy))),
+                    }
                 }
             }
         }
     }
 
-    /// A user whose state isn't half-written.
+    /// A user whose state isn't half-written. `None`: not to be found out in this turn.
+    fn find_in(&self, turn: Turn, user: &[u8]) -> Option<Result<Arc<Found>, StoreError>> {
+        match turn {
+            Turn::AtOnce(turn) => {
+                Some(Ok(self.store.find_now(user, turn).filter(|found| is_exact(found))?))
+            }
+            Turn::MayBlock => Some(self.find_exact(user)),
+        }
+    }
+
+    /// The same, however long it takes.
     pub(super) fn find_exact(&self, user: &[u8]) -> Result<Arc<Found>, StoreError> {
         let mut found = self.store.find(user)?;
         if !is_exact(&found) {

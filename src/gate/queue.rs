@@ -98,10 +98,21 @@ impl<J, R: Clone> Queue<J, R> {
             return result;
         }
 
+        self.lead_a_round(&mut state, ticket, lead, abandoned)
+    }
+
+    /// Does all jobs of a round for those who wait for them. The result of the leader's own job.
+    fn lead_a_round(
+        &self,
+        state: &mut MutexGuard<'_, State<J, R>>,
+        ticket: Ticket,
+        lead: impl FnOnce(&mut Round<'_, J, R>) -> Result<Vec<R>, R>,
+        abandoned: impl FnOnce() -> R,
+    ) -> R {
         state.has_leader = true;
         state.locking = Some(Instant::now());
         let mut round = Round { queue: self, tickets: Vec::new() };
-        let led = MutexGuard::unlocked(&mut state, || catch_unwind(AssertUnwindSafe(|| lead(&mut round))));
+        let led = MutexGuard::unlocked(state, || catch_unwind(AssertUnwindSafe(|| lead(&mut round))));
         state.has_leader = false;
         state.locking = None;
         if round.tickets.is_empty() {

@@ -3,16 +3,18 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::fs::{File, Metadata};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
 use super::companion::{self, Inspected, can_create_beside};
+use super::edit::ContentLine;
 use super::journal::{self, Safety};
 use super::lock::{self, Paths};
 use super::mistakes::{self, BYTE_ORDER_MARK, NameError};
@@ -107,6 +109,15 @@ pub fn access(configured: &Path) -> Vec<Finding> {
             }
         }
     }
+    findings.extend(beside(&paths, &given_with_it, kept_from.as_ref()));
+    findings
+}
+
+/// What there is to say about what stands beside a users file. Nothing is said of the rights of those in `given_with_it`,
+/// or of what has kept us from the users file itself.
+fn beside(paths: &Paths, given_with_it: &[PathBuf], kept_from: Option<&Fault>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let path = &paths.resolved;
     let users = match Access::at(path) {
         Ok(users) => users,
         Err(cause) => {
@@ -119,7 +130,7 @@ pub fn access(configured: &Path) -> Vec<Finding> {
     }
     for lock in paths.lock_files() {
         if !given_with_it.contains(&lock) {
-            findings.extend(companion_access(&lock, &users, kept_from.as_ref()));
+            findings.extend(companion_access(&lock, &users, kept_from));
         }
         if let Ok(file) = open(&lock, To::Write, Link::Refuse)
             && let Some(cause) = lock::cannot_be_locked(&file)
@@ -129,11 +140,11 @@ pub fn access(configured: &Path) -> Vec<Finding> {
         }
     }
     if !given_with_it.contains(&paths.journal()) {
-        findings.extend(companion_access(&paths.journal(), &users, kept_from.as_ref()));
+        findings.extend(companion_access(&paths.journal(), &users, kept_from));
     }
     findings.extend(journal_content(&paths.journal()));
     findings.extend(tries_access(&paths.throttle(), &users));
-    for left in leftovers::find(&paths).iter().filter(|left| !leftovers::may_be_in_use(&paths, left)) {
+    for left in leftovers::find(paths).iter().filter(|left| !leftovers::may_be_in_use(paths, left)) {
         let remedy = if leftovers::can_be_removed(left, &users) {
             "`otpgate check --fix` removes it".to_owned()
         } else {
@@ -562,91 +573,128 @@ fn of_pragma(line: &[u8], place: &str) -> Option<Finding> {
 /// ones.
 pub fn repetitions(configured: &Path) -> Result<Vec<Finding>, Fault> {
     let content = super::edit::as_it_stands(configured)?;
-    let zone = TimeZone::UTC;
-    let mut findings = Vec::new();
-    // The first line and how many there are.
-    let mut listed: HashMap<&[u8], (u64, usize)> = HashMap::new();
-    let mut spellings: HashMap<Cow<'_, [u8]>, Vec<Spelling<'_>>> = HashMap::new();
-    let mut aparts = Vec::new();
-    let mut tokens: HashMap<&[u8], Vec<(u64, Token)>> = HashMap::new();
-    let warn = |number: u64, text: String| {
-        (number, warning(format!("{} line {number}: {text}", configured.display())))
-    };
+    let mut seen = Repetitions { path: configured, ..Repetitions::default() };
     for line in content.lines() {
+        seen.look(line);
+    }
+    let mut findings = std::mem::take(&mut seen.of_tokens);
+    findings.extend(seen.too_many_lines());
+    findings.extend(seen.of_names());
+    findings.extend(seen.of_aparts());
+    findings.sort_by_key(|(number, _)| *number);
+    Ok(findings.into_iter().map(|(_, finding)| finding).collect())
+}
+
+/// Names and tokens of a file, and what is to be said of those that come again.
+struct Repetitions<'c> {
+    path: &'c Path,
+    /// The first line and how many there are.
+    listed: HashMap<&'c [u8], (u64, usize)>,
+    spellings: HashMap<Cow<'c, [u8]>, Vec<Spelling<'c>>>,
+    aparts: Vec<(Vec<u8>, u64)>,
+    tokens: HashMap<&'c [u8], Vec<(u64, Token)>>,
+    of_tokens: Vec<(u64, Finding)>,
+}
+
+impl Default for Repetitions<'_> {
+    fn default() -> Self {
+        Repetitions {
+            path: Path::new(""),
+            listed: HashMap::new(),
+            spellings: HashMap::new(),
+            aparts: Vec::new(),
+            tokens: HashMap::new(),
+            of_tokens: Vec::new(),
+        }
+    }
+}
+
+impl<'c> Repetitions<'c> {
+    fn warn(&self, number: u64, text: impl fmt::Display) -> (u64, Finding) {
+        (number, warning(format!("{} line {number}: {text}", self.path.display())))
+    }
+
+    fn look(&mut self, line: ContentLine<'c>) {
         let number = line.number;
         if let Some(Ok(Pragma::Apart(user))) = pragma::parse(line.text) {
-            aparts.push((user, number));
+            self.aparts.push((user, number));
         }
-        let Some(user) = line.user() else { continue };
-        let (_, count) = listed.entry(user).or_insert((number, 0));
+        let Some(user) = line.user() else { return };
+        let (_, count) = self.listed.entry(user).or_insert((number, 0));
         *count += 1;
         if *count == 1 {
-            spellings.entry(name::key(user)).or_default().push((user, number));
+            self.spellings.entry(name::key(user)).or_default().push((user, number));
         }
         // Nobody asks which of thousands of lines repeat each other.
         if *count > LINES_MAX {
-            continue;
+            return;
         }
-        let Some(Ok(record)) = line.record(&zone) else { continue };
-        let known = tokens.entry(user).or_default();
-        match known.iter().find(|(_, token)| token.is_same_device(&record.token)) {
-            Some((first, _)) => findings.push(warn(
-                number,
-                format!(
-                    "the same token as in line {first}, both are {}'s: they are kept in step; remove one with `otpgate edit`",
-                    Quoted(user)
-                ),
-            )),
-            None => known.push((number, record.token)),
-        }
-    }
-    findings.extend(listed.iter().filter(|(_, (_, count))| *count > LINES_MAX).map(|(user, (first, count))| {
+        let Some(Ok(record)) = line.record(&TimeZone::UTC) else { return };
+        let known = self.tokens.entry(user).or_default();
+        let Some((first, _)) = known.iter().find(|(_, token)| token.is_same_device(&record.token)) else {
+            known.push((number, record.token));
+            return;
+        };
         let text = format!(
-            "{} line {first}: the first of {count} lines of {}, more than {LINES_MAX}: logins under that name are an error; remove some with `otpgate edit`",
-            configured.display(),
+            "the same token as in line {first}, both are {}'s: they are kept in step; remove one with `otpgate edit`",
             Quoted(user)
         );
-        (*first, error(text))
-    }));
-    findings.extend(spellings.values().filter(|group| group.len() > 1).map(|group| {
-        let more = group.len().saturating_sub(SPELLINGS_MAX);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let others: Vec<String> = group[1..]
-            .iter()
-            .take(SPELLINGS_MAX - 1)
-            .map(|(user, number)| format!("{} in line {number}", Quoted(user)))
-            .collect();
-        let (user, number) = group[0];
-        warn(
-            number,
-            format!(
-                "the name {} is spelt otherwise as {}{more}, and others may take them for one; unless they are several people, \
-                 give one another name with `otpgate rename`",
-                Quoted(user),
-                others.join(", ")
-            ),
-        )
-    }));
-    findings.extend(aparts.iter().filter_map(|(user, number)| {
-        if let Some((line, _)) = listed.get(&user[..]) {
+        self.of_tokens.push(self.warn(number, text));
+    }
+
+    fn too_many_lines(&self) -> impl Iterator<Item = (u64, Finding)> {
+        self.listed.iter().filter(|(_, (_, count))| *count > LINES_MAX).map(|(user, (first, count))| {
             let text = format!(
-                "#@ apart: {} is listed, in line {line}: it has no effect; remove it with `otpgate edit`",
+                "{} line {first}: the first of {count} lines of {}, more than {LINES_MAX}: logins under that name are an error; remove some with `otpgate edit`",
+                self.path.display(),
                 Quoted(user)
             );
-            return Some(warn(*number, text));
-        }
-        let (twin, line) = spellings.get(&name::key(user))?[0];
-        Some(warn(
-            *number,
-            format!(
-                "#@ apart: {} goes to the next provider, though it is another spelling of {} in line {line}",
-                Quoted(user),
-                Quoted(twin)
-            ),
-        ))
-    }));
-    findings.sort_by_key(|(number, _)| *number);
-    Ok(findings.into_iter().map(|(_, finding)| finding).collect())
+            (*first, error(text))
+        })
+    }
+
+    fn of_names(&self) -> impl Iterator<Item = (u64, Finding)> {
+        self.spellings.values().filter(|group| group.len() > 1).map(|group| {
+            let more = group.len().saturating_sub(SPELLINGS_MAX);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let others: Vec<String> = group[1..]
+                .iter()
+                .take(SPELLINGS_MAX - 1)
+                .map(|(user, number)| format!("{} in line {number}", Quoted(user)))
+                .collect();
+            let (user, number) = group[0];
+            self.warn(
+                number,
+                format_args!(
+                    "the name {} is spelt otherwise as {}{more}, and others may take them for one; unless they are several people, \
+                     give one another name with `otpgate rename`",
+                    Quoted(user),
+                    others.join(", ")
+                ),
+            )
+        })
+    }
+
+    fn of_aparts(&self) -> impl Iterator<Item = (u64, Finding)> {
+        self.aparts.iter().filter_map(|(user, number)| {
+            if let Some((line, _)) = self.listed.get(&user[..]) {
+                let text = format!(
+                    "#@ apart: {} is listed, in line {line}: it has no effect; remove it with `otpgate edit`",
+                    Quoted(user)
+                );
+                return Some(self.warn(*number, text));
+            }
+            let (twin, line) = self.spellings.get(&name::key(user))?[0];
+            Some(self.warn(
+                *number,
+                format_args!(
+                    "#@ apart: {} goes to the next provider, though it is another spelling of {} in line {line}",
+                    Quoted(user),
+                    Quoted(twin)
+                ),
+            ))
+        })
+    }
 }
 
 /// A listed name, and the number of its first line.

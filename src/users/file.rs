@@ -419,14 +419,8 @@ impl View {
                 let stood_still = header_now.is_some() && basis.holds(stamp_now, header_now.as_ref());
                 Ok(stood_still.then(|| (table, Basis::now(stamp_now, header_now.as_ref()))))
             };
-            let shared = match file.metadata() {
-                Ok(users) if users.size() >= SHARED_FROM => SharedIndex::open(&paths.index(), &access),
-                _ => None,
-            };
-            let index = match shared {
-                Some(shared) => shared.find_or_build(|built| built.holds(stamp, Some(&header)), build),
-                None => build().map(|built| built.map(|(table, _)| Index::in_memory(table))),
-            };
+            let holds = |built: &Basis| built.holds(stamp, Some(&header));
+            let index = find_or_build_index(&file, &paths.index(), &access, holds, build);
             let Some(index) = index.map_err(fault)? else { continue };
             let Some(limits) = limits::read(&file, &index, path).map_err(fault)? else {
                 index.spoil();
@@ -495,6 +489,25 @@ impl View {
             }
             records.insert(user.to_vec(), found.clone());
         }
+    }
+}
+
+/// The index of a large file is one that processes share.
+fn find_or_build_index(
+    file: &File,
+    path: &Path,
+    access: &Access,
+    holds: impl Fn(&Basis) -> bool,
+    build: impl FnMut() -> io::Result<Option<(Table, Basis)>>,
+) -> io::Result<Option<Index>> {
+    let mut build = build;
+    let shared = match file.metadata() {
+        Ok(users) if users.size() >= SHARED_FROM => SharedIndex::open(path, access),
+        _ => None,
+    };
+    match shared {
+        Some(shared) => shared.find_or_build(holds, build),
+        None => Ok(build()?.map(|(table, _)| Index::in_memory(table))),
     }
 }
 

@@ -111,6 +111,11 @@ impl<D: Disk> Journal<'_, D> {
         if is_replacing(&self.file) {
             self.set_replacing(false)?;
         }
+        self.mark()
+    }
+
+    /// Says in which life this was done.
+    fn mark(&self) -> Result<(), Fault> {
         match self.life {
             Some(life) if !self.is_of_this_life()? => self
                 .file
