@@ -22,7 +22,7 @@ pub(super) fn rule_2_lockout(inputs: Inputs<'_>, devices: &mut Devices) -> Optio
 
 /// Whether so many failures, the last of them at `failed`, are too many now.
 pub fn is_locked_out(policy: &Policy, failures: u32, failed: UnixTime, now: UnixTime) -> bool {
-    if policy.max_failures == 0 || failures < policy.max_failures {
+    if !reaches_limit(policy, failures) {
         return false;
     }
     if policy.lockout_time == 0 {
@@ -32,6 +32,10 @@ pub fn is_locked_out(policy: &Policy, failures: u32, failed: UnixTime, now: Unix
     let duration = (u64::from(policy.lockout_time) << doublings)
         .min(u64::from(policy.lockout_max.max(policy.lockout_time)));
     now < failed.saturating_add(duration as i64)
+}
+
+fn reaches_limit(policy: &Policy, failures: u32) -> bool {
+    policy.max_failures != 0 && failures >= policy.max_failures
 }
 
 /// Whether rule 2 keeps a token from granting anything now.
@@ -45,17 +49,16 @@ pub fn is_locked(policy: &Policy, line: &Line, now: UnixTime) -> bool {
 impl Device {
     /// A lock-out whose beginning isn't known begins now.
     pub(super) fn check_lockout(&mut self, policy: &Policy, now: UnixTime) {
-        if policy.max_failures == 0 || self.state.failures < policy.max_failures {
-            return;
-        }
-        if policy.lockout_time == 0 {
-            self.locked = true;
+        let failures = self.state.failures;
+        if !reaches_limit(policy, failures) {
             return;
         }
         let failed = match self.state.last_failure {
             Some(failed) => failed,
+            // Without an end, the beginning doesn't matter.
+            None if policy.lockout_time == 0 => now,
             None => *self.change().last_failure.insert(now),
         };
-        self.locked = is_locked_out(policy, self.state.failures, failed, now);
+        self.locked = is_locked_out(policy, failures, failed, now);
     }
 }

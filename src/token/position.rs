@@ -313,3 +313,76 @@ impl Line {
         state
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THIRTY: NonZeroU32 = NonZeroU32::new(30).unwrap();
+    const EVENT: MovingFactor = MovingFactor::Event;
+    const TIME: MovingFactor = MovingFactor::Time(THIRTY);
+
+    fn state(counter: i64, floor: i64, last: UnixTime) -> State {
+        State {
+            counter: CounterField(counter),
+            replay_floor: Some(ReplayFloor(floor)),
+            used: Used::At { first: last, last },
+            ..State::fresh()
+        }
+    }
+
+    #[test]
+    fn the_same_fields_say_one_thing_of_an_event_token_and_another_of_a_time_token() {
+        let state = state(7, 95, 0);
+        assert_eq!(state.reading(EVENT), Reading::Event { next: Counter(7) });
+        let floor = Some(TimeStep(3));
+        assert_eq!(state.reading(TIME), Reading::Time { period: THIRTY, offset: ClockOffset(7), floor });
+    }
+
+    #[test]
+    fn what_was_accepted_is_found_in_the_state_again() {
+        let last = i64::MAX as u64 - 1;
+        for (factor, position, now, written) in [
+            (EVENT, 0, 0, (1, 0)),
+            (EVENT, last, 0, (i64::MAX, i64::MAX - 1)),
+            (TIME, 10, 299, (1, 300)),
+            (TIME, 10, 300, (0, 300)),
+            (TIME, 10, 345, (-1, 300)),
+        ] {
+            let mut state = State::fresh();
+            state.stand_after(factor, position, now);
+            let floor = state.replay_floor.map(ReplayFloor::as_written);
+            assert_eq!((state.counter.as_written(), floor), (written.0, Some(written.1)));
+            assert_eq!(state.last_accepted(factor), Some(position));
+        }
+    }
+
+    #[test]
+    fn positions_that_dont_exist_are_in_no_window() {
+        let last = i64::MAX as u64 - 1;
+        assert_eq!(Counter(2).and_around(3), 0..=5);
+        assert_eq!(Counter(i64::MAX - 2).and_ahead(5), last - 1..=last);
+        assert!(Counter(i64::MAX).and_ahead(5).is_empty());
+        assert_eq!(TimeStep(2).and_around(3, THIRTY), 0..=5);
+        assert_eq!(TimeStep(i64::MAX / 30).and_around(1, THIRTY).end(), &(i64::MAX as u64 / 30));
+        assert!(TimeStep(-4).and_around(3, THIRTY).is_empty());
+        for offset in [i64::MAX, i64::MIN] {
+            assert!(TimeStep(5).shifted_by(ClockOffset(offset)).and_around(4, THIRTY).is_empty(), "{offset}");
+        }
+    }
+
+    #[test]
+    fn of_two_states_the_further_one_counts_and_of_equal_ones_the_one_used_later() {
+        for (factor, one, other) in [
+            (EVENT, state(8, 7, 100), state(7, 6, 200)),
+            (EVENT, state(7, 6, 200), state(7, 6, 100)),
+            // A clock's offset says nothing of how far the token has come.
+            (TIME, state(-1, 60, 100), state(5, 30, 200)),
+            (TIME, state(-1, 60, 200), state(5, 60, 100)),
+        ] {
+            assert!(one.is_further_than(&other, factor, 1_000));
+            assert!(!other.is_further_than(&one, factor, 1_000));
+            assert!(!one.is_further_than(&one, factor, 1_000));
+        }
+    }
+}
