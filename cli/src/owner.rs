@@ -12,8 +12,9 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use otpgate::ffi::identity::{as_user, groups_of, members_of};
+use otpgate::files::accounts::{groups_of, members_of};
 use otpgate::files::open::{self, Link, To};
+use otpgate::files::system::as_user;
 use otpgate::users::access::{Access, Who};
 use otpgate::users::companion::directory_of;
 use otpgate::users::edit;

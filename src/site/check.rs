@@ -1,69 +1,39 @@
 //! The configuration test: what places say against each other, and the files they name.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::c_void;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Gid, Uid};
 
-use super::guard::guarded;
-use super::settings::settings_of;
-use super::types::*;
-use super::{HostLog, identity, otpgate_gate};
+use super::Site;
+use super::sections::{self, Held, Place};
+use crate::files::{accounts, system};
 use crate::log::{Level, Log};
 use crate::policy::{self, Limits, Policy, Scheme, Server};
-use crate::site::{self, Held, Place};
 use crate::users::check::{self, ExternalPin, Finding, Lines, Severity};
 
-/// See the header.
-///
-/// # Safety
-/// As the header says.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn otpgate_places_check(
-    gate: *mut otpgate_gate,
-    places: *const otpgate_place,
-    count: usize,
-    roots: *const otpgate_str,
-    root_count: usize,
-    identity: *const otpgate_identity,
-    sink: *mut c_void,
-) -> usize {
-    // SAFETY: null is caught, else the caller's promise.
-    let (Some(gate), Some(identity)) = (unsafe { gate.as_ref() }, unsafe { identity.as_ref() }) else {
-        return 1;
-    };
-    let log = HostLog { gate, request: sink, level: 0 };
-    let failed = || {
-        log.log(Level::Error, format_args!("an internal fault of otpgate; please report it"));
-        1
-    };
-    guarded(failed, || {
-        // SAFETY: the caller promises `count` places; its strings and settings outlive this call.
-        let places: Vec<Place<'static>> = (0..count).map(|i| unsafe { (*places.add(i)).place() }).collect();
-        // SAFETY: the caller promises as many strings.
-        let roots = (0..root_count).map(|i| unsafe { (*roots.add(i)).as_bytes() });
-        let roots = roots.filter(|root| !root.is_empty()).map(|root| resolved(&gate.path(root))).collect();
-        Test { gate, roots, identity, log: &log, said: HashSet::new(), errors: 0 }.run(&places)
-    })
+/// The user whose access to files is tried out, and the group.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)] // named as in the system
+pub struct Identity {
+    pub uid: u32,
+    pub gid: u32,
 }
 
-impl otpgate_place {
-    /// # Safety
-    /// Strings and settings outlive the use of what is returned.
-    unsafe fn place(&self) -> Place<'static> {
-        // SAFETY: the caller's promise.
-        unsafe {
-            Place {
-                settings: settings_of(self.settings),
-                place: self.place.as_bytes(),
-                realm: self.realm.as_bytes(),
-                other_realm: self.other_realm.as_bytes(),
-                section: self.section.as_bytes(),
-                is_on_unix_socket: self.is_on_unix_socket != 0,
-                is_any_enough: self.is_any_enough != 0,
-            }
-        }
+impl Site {
+    /// Looks at places, and at the users and PIN files they name, with the access that `identity` has. `roots` are
+    /// directories whose files are served. One log line per finding, each of which begins with its place. The number of
+    /// errors.
+    pub fn check_config(
+        &self,
+        places: &[Place<'_>],
+        roots: &[&[u8]],
+        identity: Identity,
+        log: &dyn Log,
+    ) -> usize {
+        let roots = roots.iter().filter(|root| !root.is_empty());
+        let roots = roots.map(|root| resolved(&self.gates.path(root))).collect();
+        Test { site: self, roots, identity, log, said: HashSet::new(), errors: 0 }.run(places)
     }
 }
 
@@ -79,10 +49,10 @@ struct Seen<'s> {
 }
 
 struct Test<'t> {
-    gate: &'t otpgate_gate,
+    site: &'t Site,
     /// Directories whose files are served.
     roots: Vec<PathBuf>,
-    identity: &'t otpgate_identity,
+    identity: Identity,
     log: &'t dyn Log,
     said: HashSet<String>,
     errors: usize,
@@ -91,10 +61,10 @@ struct Test<'t> {
 impl Test<'_> {
     /// Each file is looked at once, however many places name it, and by whatever path; and said once what is the same
     /// for several of them.
-    fn run(mut self, places: &[Place<'static>]) -> usize {
-        let server = self.gate.server;
-        let held = site::held(server, places);
-        for (place, finding) in site::contradictions(server, places, &held) {
+    fn run(mut self, places: &[Place<'_>]) -> usize {
+        let server = self.site.server;
+        let held = sections::held(server, places);
+        for (place, finding) in sections::contradictions(server, places, &held) {
             self.say(place, finding);
         }
         let mut seen = HashMap::new();
@@ -119,39 +89,28 @@ impl Test<'_> {
         }
     }
 
-    fn of_files(
+    fn of_files<'p>(
         &self,
-        place: &Place<'static>,
-        held: &Held<'static>,
-        seen: &mut HashMap<PathBuf, Seen<'static>>,
+        place: &Place<'p>,
+        held: &Held<'p>,
+        seen: &mut HashMap<PathBuf, Seen<'p>>,
         seen_pins: &mut HashSet<(PathBuf, PathBuf)>,
-    ) -> Vec<(&'static [u8], Finding)> {
-        let (gate, settings) = (self.gate, &held.settings);
+    ) -> Vec<(&'p [u8], Finding)> {
+        let (site, settings) = (self.site, &held.settings);
         // On Apache, what a section inherits is looked at where it is set, but for what it has to say itself.
         let own = &place.settings;
         let has_a_word =
             own.users_file.is_some() || own.lockout_time.is_some() || own.asked.auth_type.is_some();
         let Some(users_file) = settings.users_file.filter(|_| has_a_word) else { return Vec::new() };
-        let policy = settings.policy(gate.server);
-        let path = gate.path(users_file.value);
+        let policy = settings.policy(site.server);
+        let path = site.gates.path(users_file.value);
         let users = resolved(&path);
-        let mut findings = Vec::new();
-        match seen.get(&users) {
-            // A block that inherits the file and has limits of its own means them.
-            Some(first) if std::ptr::eq(first.place, users_file.place) => {}
-            Some(first) => findings.extend(differing_limits(&path, first, &policy)),
-            None => {
-                let (found, lines) = self.as_server(&|| look_at(&path));
-                findings = found;
-                findings.extend(self.served(&path, &users));
-                seen.insert(users.clone(), Seen { place: users_file.place, policy, lines });
-            }
-        }
+        let mut findings = self.of_users_file(users_file.place, (&path, &users), &policy, seen);
         let Looked { external_pins, first_without_plain_pin, limits } = &seen[&users].lines;
         if let Some(number) = first_without_plain_pin
-            && settings.asked_scheme(gate.server).has_digest()
+            && settings.asked_scheme(site.server).has_digest()
         {
-            findings.push(no_plain_pin(&path, *number, settings.asked_scheme(gate.server)));
+            findings.push(no_plain_pin(&path, *number, settings.asked_scheme(site.server)));
         }
         let has_source = |settings: &policy::Settings<'_>| {
             !settings.pin_provider_names().is_empty() || settings.pin_file.is_some()
@@ -159,22 +118,22 @@ impl Test<'_> {
         if let Some(pin) = external_pins.first()
             && !held.may_have(has_source)
         {
-            findings.push(no_pin_source(&path, pin.number, gate.server));
+            findings.push(no_pin_source(&path, pin.number, site.server));
         }
         let mut findings: Vec<(&[u8], Finding)> =
             findings.into_iter().map(|finding| (users_file.place, finding)).collect();
         if let Some(lockout) = place.settings.lockout_time
             && policy.lockout_time > 0
             && policy.restricted_by(limits).max_failures == 0
-            && !held.may_have(|settings| settings.policy(gate.server).max_failures > 0)
+            && !held.may_have(|settings| settings.policy(site.server).max_failures > 0)
         {
-            findings.push((lockout.place, no_limit(gate.server)));
+            findings.push((lockout.place, no_limit(site.server)));
         }
         if let (Some(cache), Some(_)) = (settings.pin_cache, settings.pin_providers) {
             findings.push((cache.place, no_cache_for_providers()));
         }
         if let Some(pin_file) = settings.pin_file {
-            let pins = gate.path(pin_file.value);
+            let pins = site.gates.path(pin_file.value);
             if seen_pins.insert((resolved(&pins), users)) {
                 let (mut found, _) = self.as_server(&|| look_at_pins(&pins, &path, external_pins));
                 found.extend(self.served(&pins, &resolved(&pins)));
@@ -184,9 +143,30 @@ impl Test<'_> {
         findings
     }
 
+    /// What there is to say about a users file by itself, or to those who name it again.
+    fn of_users_file<'p>(
+        &self,
+        place: &'p [u8],
+        (path, resolved): (&Path, &Path),
+        policy: &Policy,
+        seen: &mut HashMap<PathBuf, Seen<'p>>,
+    ) -> Vec<Finding> {
+        match seen.get(resolved) {
+            // A block that inherits the file and has limits of its own means them.
+            Some(first) if std::ptr::eq(first.place, place) => Vec::new(),
+            Some(first) => differing_limits(path, first, policy).into_iter().collect(),
+            None => {
+                let (mut findings, lines) = self.as_server(&|| look_at(path));
+                findings.extend(self.served(path, resolved));
+                seen.insert(resolved.to_owned(), Seen { place, policy: *policy, lines });
+                findings
+            }
+        }
+    }
+
     fn as_server(&self, look: &dyn Fn() -> Look) -> Look {
         let (uid, gid) = (Uid::from_raw(self.identity.uid), Gid::from_raw(self.identity.gid));
-        identity::as_user(uid, gid, &identity::groups_of(uid, gid), look).unwrap_or_else(|cause| {
+        system::as_user(uid, gid, &accounts::groups_of(uid, gid), look).unwrap_or_else(|cause| {
             let text = format!("cannot try the access of user number {}: {cause}", self.identity.uid);
             (vec![Finding { severity: Severity::Error, text }], Looked::default())
         })

@@ -20,8 +20,8 @@ use super::access::{Access, LIST};
 use super::fault::Fault;
 use super::leftovers;
 use super::lock::with_suffix;
-use crate::ffi::identity::{file_groups, file_uid};
 use crate::files::open::{self, Link, Refusal, To};
+use crate::files::system::{file_groups, file_uid};
 
 /// While another process makes or replaces one, it has two names or none for a moment.
 const TRIES: u32 = 20;
