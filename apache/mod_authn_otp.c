@@ -12,7 +12,7 @@
  *   check_config    after the directives, in a configuration test as well:   otpgate_places_check()
  *   access checks   per request, before anything looks at credentials:       OTPAuthRequireTLS, otpgate_admit()
  *   the provider    per request and again for each sub-request or redirect
- *                   into a section with other settings:                      otpgate_basic(), or for Digest
+ *                   into a section with other settings:                      otpgate_decide(), or for Digest
  *                                                                            otpgate_digest_match()
  *   auth_checker    after authentication, so once mod_auth_digest has accepted
  *                   response, nonce, nc and opaque:                          otpgate_digest_spend()
@@ -22,7 +22,6 @@
  */
 
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 #include "apr_optional.h"
@@ -63,9 +62,7 @@ APLOG_USE_MODULE(authn_otp); /* for `LogLevel authn_otp:debug` */
 /* One section's configuration. */
 typedef struct {
     otpgate_settings settings;
-    int listed;      /* already in `places` */
-    int has_basic;   /* the providers of Basic are named here or above */
-    int basic_asks;  /* we are one of them */
+    int listed; /* already in `places` */
 } otp_dir_conf;
 
 /* What all sub-requests and internal redirects of one client request share. */
@@ -81,21 +78,23 @@ typedef struct {
     int has_waited;
 
     /* The Digest login that mod_auth_digest is just checking, and for which request it does so. */
-    otpgate_digest digest;
+    otpgate_login digest;
     const request_rec *digest_of;
     const otp_dir_conf *digest_conf;
 } otp_request;
 
-/* Travels through the library as its `request`. Both members are NULL in the configuration test. */
+/* Travels through the library as its `request`. */
 typedef struct {
-    request_rec *r;
-    const otp_dir_conf *conf;
+    request_rec *r;           /* NULL: none, the server's own log */
+    const otp_dir_conf *conf; /* of its place */
+    const server_rec *server; /* NULL: the configuration test */
 } otp_call;
 
 /*
  * The current configuration cycle, made in pre_config and ended with pconf. Statics do here because httpd
  * never has more than one cycle alive per process: the old pconf is cleared before the next configuration
- * is read, and children of older generations keep their own copies.
+ * is read, and children of older generations keep their own copies. Between cycles there is no gate, and no request
+ * either; to one all the same, the library would answer with an error.
  */
 static otpgate_gate *gate;
 static apr_array_header_t *places; /* of otpgate_place: each section that some directive was seen in */
@@ -173,8 +172,11 @@ static void log_line(void *request, int level, otpgate_str message)
     /* httpd's levels have syslog's numbers, too. Without a server, httpd logs to stderr, which is where
      * somebody who runs `apachectl -t` looks; "startup" lines come without level, time stamp and process id, and notices
      * whatever level the command line asks for. */
-    if (call && call->r) {
+    if (call->r) {
         ap_log_rerror(APLOG_MARK, level, 0, call->r, "%.*s", (int)message.len, (const char *)message.data);
+    }
+    else if (call->server) {
+        ap_log_error(APLOG_MARK, level, 0, call->server, "%.*s", (int)message.len, (const char *)message.data);
     }
     else {
         ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_NOTICE, 0, NULL, "%.*s", (int)message.len,
@@ -204,7 +206,7 @@ static int check_pin(void *request, otpgate_str user, otpgate_str pin)
         const authn_provider *provider = ap_lookup_provider(AUTHN_PROVIDER_GROUP, name, AUTHN_PROVIDER_VERSION);
 
         if (!provider || !provider->check_password) {
-            ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "PIN provider '%s' has vanished", name);
+            otpgate_log_event(gate, OTPGATE_EVENT_PROVIDER_GONE, names[i], request);
             status = AUTH_GENERAL_ERROR;
             break;
         }
@@ -253,21 +255,20 @@ static void store_unless_pin(request_rec *r, const char *provider, const char *u
 
 /* ---- The provider ----------------------------------------------------------------------------------- */
 
-static int tls_is_missing(request_rec *r)
+static int has_tls(const request_rec *r)
 {
-#if !AP_MODULE_MAGIC_AT_LEAST(20120211, 102)
-    APR_OPTIONAL_FN_TYPE(ssl_is_https) *is_https;
-#endif
-
-    if (!otpgate_settings_require_tls(&dir_conf(r)->settings)) {
-        return 0;
-    }
 #if AP_MODULE_MAGIC_AT_LEAST(20120211, 102)
-    return !ap_ssl_conn_is_ssl(r->connection);
+    return ap_ssl_conn_is_ssl(r->connection);
 #else
-    is_https = APR_RETRIEVE_OPTIONAL_FN(ssl_is_https);
-    return !is_https || !is_https(r->connection);
+    APR_OPTIONAL_FN_TYPE(ssl_is_https) *is_https = APR_RETRIEVE_OPTIONAL_FN(ssl_is_https);
+
+    return is_https && is_https(r->connection);
 #endif
+}
+
+static int tls_is_missing(const request_rec *r)
+{
+    return otpgate_settings_require_tls(&dir_conf(r)->settings) && !has_tls(r);
 }
 
 static void record_result(request_rec *r, otp_request *state, const char *result, int granted)
@@ -290,47 +291,21 @@ static void record_result(request_rec *r, otp_request *state, const char *result
     }
 }
 
-/* Whether a login may be looked at at all; says why not. */
-static int may_judge(request_rec *r, otp_request *state, authn_status *refusal)
+static otpgate_address client_address(const request_rec *r)
 {
-    if (state->asking_pin) {
-        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "OTPAuthPINAuthProvider leads back to " PROVIDER_NAME
-                      ": a one-time password cannot be the PIN of a one-time password");
-        *refusal = AUTH_GENERAL_ERROR;
-        return 0;
-    }
-    if (!gate) {
-        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "otpgate was not initialised: login refused");
-        record_result(r, state, "error", 0);
-        *refusal = AUTH_GENERAL_ERROR;
-        return 0;
-    }
-    state->refusal_time = otpgate_settings_refusal_time(&dir_conf(r)->settings);
-    /* Not when the request began: a client that sends its headers slowly would choose that. */
-    if (!state->arrival) {
-        state->arrival = apr_time_now();
-    }
-    /* The settings of an <AuthnProviderAlias> are merged only now, after the access checks. */
-    if (tls_is_missing(r)) {
-        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "OTPAuthRequireTLS: login without TLS refused");
-        record_result(r, state, "error", 0);
-        *refusal = AUTH_DENIED;
-        return 0;
-    }
-    return 1;
-}
+    /* What mod_remoteip made of the connection's address. */
+    const apr_sockaddr_t *client = r->useragent_addr;
+    otpgate_address address = { 0, { 0 } };
 
-static otpgate_str client_address(const request_rec *r)
-{
-    /* useragent_* is what mod_remoteip made of the connection's address. */
-    if (r->useragent_addr && (r->useragent_addr->family == APR_INET
+    if (client && (client->family == APR_INET
 #if APR_HAVE_IPV6
-                              || r->useragent_addr->family == APR_INET6
+                   || client->family == APR_INET6
 #endif
-                              )) {
-        return str(r->useragent_ip);
+                   ) && (size_t)client->ipaddr_len <= sizeof(address.bytes)) {
+        address.len = (uint8_t)client->ipaddr_len;
+        memcpy(address.bytes, client->ipaddr_ptr, address.len);
     }
-    return str(NULL);
+    return address;
 }
 
 /* Goes out with the refusal, whoever makes it. */
@@ -365,8 +340,19 @@ static authn_status carry_out(request_rec *r, otp_request *state, otpgate_answer
     }
 }
 
-static void fill_login(otpgate_login *login, request_rec *r, otp_call *call)
+/* Where logins of either scheme begin. */
+static void fill_login(otpgate_login *login, otp_call *call)
 {
+    request_rec *r = call->r;
+
+    login->settings = &call->conf->settings;
+    login->address = client_address(r);
+    login->request = call;
+}
+
+static void fill_basic(otpgate_login *login, otp_call *call)
+{
+    request_rec *r = call->r;
     uint64_t *granted = ap_get_module_config(r->connection->conn_config, &authn_otp_module);
 
     if (!granted) {
@@ -374,30 +360,42 @@ static void fill_login(otpgate_login *login, request_rec *r, otp_call *call)
         ap_set_module_config(r->connection->conn_config, &authn_otp_module, granted);
     }
     memset(login, 0, sizeof(*login));
+    fill_login(login, call);
+    login->scheme = OTPGATE_BASIC;
     login->connection = granted;
-    login->settings = &call->conf->settings;
     login->authorization = str(apr_table_get(r->headers_in, authorization_header(r)));
-    login->address = client_address(r);
-    login->request = call;
+}
+
+/* A login is about to be judged. The settings of an <AuthnProviderAlias> are merged only now, after the access checks. */
+static void begin_login(otpgate_login *login, otp_call *call, otp_request *state)
+{
+    /* httpd asks all modules for it: only where it matters. */
+    login->has_tls = !tls_is_missing(call->r);
+    login->is_for_pin = state->asking_pin;
+    login->memory = &state->memory;
+    if (state->asking_pin) {
+        return;
+    }
+    state->refusal_time = otpgate_settings_refusal_time(&call->conf->settings);
+    /* Not when the request began: a client that sends its headers slowly would choose that. */
+    if (!state->arrival) {
+        state->arrival = apr_time_now();
+    }
 }
 
 static authn_status check_password(request_rec *r, const char *user, const char *password)
 {
     otp_request *state = request_state(r);
-    otp_call call = { r, dir_conf(r) };
+    otp_call call = { r, dir_conf(r), r->server };
     otpgate_login login;
     otpgate_answer answer;
-    authn_status refusal;
 
-    if (!may_judge(r, state, &refusal)) {
-        return refusal;
-    }
-    fill_login(&login, r, &call);
+    fill_basic(&login, &call);
+    begin_login(&login, &call, state);
     login.user = str(user);
     login.password = str(password);
-    login.memory = &state->memory;
 
-    otpgate_basic(gate, &login, &answer);
+    otpgate_decide(gate, &login, &answer);
     return carry_out(r, state, &answer);
 }
 
@@ -409,17 +407,13 @@ static authn_status check_password(request_rec *r, const char *user, const char 
 static authn_status get_realm_hash(request_rec *r, const char *user, const char *realm, char **rethash)
 {
     otp_request *state = request_state(r);
-    otp_call call = { r, dir_conf(r) };
+    otp_call call = { r, dir_conf(r), r->server };
     request_rec *first = first_request(r);
-    otpgate_digest *login = &state->digest;
+    otpgate_login *login = &state->digest;
     otpgate_answer answer;
-    authn_status refusal;
     char ha1[OTPGATE_HA1_LEN];
 
     state->digest_of = NULL;
-    if (!may_judge(r, state, &refusal)) {
-        return refusal;
-    }
     /* Header and method are those of the client's own request, as mod_auth_digest took them down before any
      * redirect; we have to, too, because PINFakeBasicAuth and ErrorDocument change them. */
     if (!login->authorization.data) {
@@ -427,21 +421,12 @@ static authn_status get_realm_hash(request_rec *r, const char *user, const char 
                                                                           authorization_header(r))));
         login->method = str(first->method);
     }
-    /* mod_auth_basic asks for a Digest hash of its own accord under AuthBasicUseDigestAlgorithm. */
-    if (login->authorization.len >= 5 && !strncasecmp((const char *)login->authorization.data, "Basic", 5)) {
-        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "AuthBasicUseDigestAlgorithm cannot work with one-time "
-                      "passwords: remove it from this section");
-        record_result(r, state, "error", 0);
-        return AUTH_DENIED;
-    }
-    login->settings = &call.conf->settings;
+    fill_login(login, &call);
+    begin_login(login, &call, state);
     login->user = str(apr_pstrdup(r->pool, user));
     login->realm = str(apr_pstrdup(r->pool, realm));
-    login->address = client_address(r);
-    login->memory = &state->memory;
-    login->request = &call;
 
-    if (otpgate_digest_match(gate, login, &answer, ha1) != OTPGATE_GRANTED) {
+    if (otpgate_digest_match(gate, login, &answer, &ha1) != OTPGATE_MATCHED) {
         return carry_out(r, state, &answer);
     }
     *rethash = apr_pstrmemdup(r->pool, ha1, sizeof(ha1));
@@ -471,6 +456,7 @@ static int spend_digest(request_rec *r)
     state->digest_of = NULL;
     call.r = r;
     call.conf = state->digest_conf;
+    call.server = r->server;
     state->digest.request = &call;
     otpgate_digest_spend(gate, &state->digest, &answer);
 
@@ -503,10 +489,12 @@ static int veto_satisfy_any(request_rec *r)
 
 static int require_tls(request_rec *r)
 {
+    otp_call call = { r, dir_conf(r), r->server };
+
     if (!tls_is_missing(r)) {
         return DECLINED;
     }
-    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "OTPAuthRequireTLS: request without TLS refused");
+    otpgate_log_event(gate, OTPGATE_EVENT_WITHOUT_TLS, str(NULL), &call);
     return HTTP_FORBIDDEN;
 }
 
@@ -516,16 +504,16 @@ static int require_tls(request_rec *r)
  */
 static int refuse_beforehand(request_rec *r)
 {
-    otp_call call = { r, dir_conf(r) };
+    otp_call call = { r, dir_conf(r), r->server };
     otpgate_login login;
     otpgate_answer answer;
     int verdict;
 
-    if (!gate || !call.conf->basic_asks || !otpgate_settings_has_users_file(&call.conf->settings)) {
+    if (!otpgate_settings_asked_by_basic(&call.conf->settings)) {
         return DECLINED;
     }
-    fill_login(&login, r, &call);
-    verdict = login.authorization.len ? otpgate_admit(gate, &login, &answer) : 0;
+    fill_basic(&login, &call);
+    verdict = otpgate_admit(gate, &login, &answer);
     if (verdict != OTPGATE_THROTTLED && verdict != OTPGATE_BUSY) {
         return DECLINED;
     }
@@ -543,6 +531,7 @@ static apr_status_t wait_as_a_refusal(ap_filter_t *f, apr_bucket_brigade *brigad
     request_rec *r = f->r;
     request_rec *first = first_request(r);
     otp_request *state = ap_get_module_config(first->request_config, &authn_otp_module);
+    otpgate_address client;
     apr_uint64_t rest;
 
     ap_remove_output_filter(f);
@@ -550,8 +539,8 @@ static apr_status_t wait_as_a_refusal(ap_filter_t *f, apr_bucket_brigade *brigad
         && (r->status == HTTP_UNAUTHORIZED || (r->status == HTTP_MOVED_TEMPORARILY && state->is_refused)))
     {
         state->has_waited = 1;
-        rest = otpgate_refusal_wait(gate, state->refusal_time, (apr_time_now() - state->arrival) / 1000,
-                                    client_address(first));
+        client = client_address(first);
+        rest = otpgate_refusal_wait(gate, state->refusal_time, (apr_time_now() - state->arrival) / 1000, &client);
         if (rest) {
             apr_sleep(apr_time_from_msec(rest));
         }
@@ -563,7 +552,7 @@ static void insert_refusal_filter(request_rec *r)
 {
     const otp_request *state = ap_get_module_config(first_request(r)->request_config, &authn_otp_module);
 
-    if (gate && !r->main && state && state->refusal_time && !state->has_waited) {
+    if (!r->main && state && state->refusal_time && !state->has_waited) {
         ap_add_output_filter_handle(refusal_filter, NULL, r, r->connection);
     }
 }
@@ -594,10 +583,6 @@ static void *create_dir_conf(apr_pool_t *p, char *dir)
 static void *merge_dir_conf(apr_pool_t *p, void *base, void *child)
 {
     otp_dir_conf *out = apr_pcalloc(p, sizeof(*out));
-    const otp_dir_conf *basic = ((const otp_dir_conf *)child)->has_basic ? child : base;
-
-    out->has_basic = basic->has_basic;
-    out->basic_asks = basic->basic_asks;
 
     otpgate_settings_merge(&out->settings, OTPGATE_APACHE, &((const otp_dir_conf *)base)->settings,
                            &((const otp_dir_conf *)child)->settings);
@@ -617,25 +602,44 @@ static otpgate_str blocks_of(cmd_parms *cmd)
     return str(text);
 }
 
+/* Whom a section names to check PINs. NULL: they can. */
+static const char *fault_of_pin_providers(cmd_parms *cmd, const otpgate_settings *settings)
+{
+    size_t count, i;
+    const otpgate_str *names = otpgate_settings_pin_providers(settings, &count);
+
+    for (i = 0; i < count; i++) {
+        const char *name = terminated(cmd->pool, names[i]);
+        const authn_provider *provider = ap_lookup_provider(AUTHN_PROVIDER_GROUP, name, AUTHN_PROVIDER_VERSION);
+
+        if (!provider) {
+            return apr_psprintf(cmd->pool, "Unknown Authn provider: %s", name);
+        }
+        if (!provider->check_password) {
+            return apr_psprintf(cmd->pool, "The '%s' Authn provider doesn't support Basic Authentication", name);
+        }
+    }
+    return NULL;
+}
+
 static const char *set_directive(cmd_parms *cmd, void *dconf, int argc, char *const argv[])
 {
     otp_dir_conf *conf = dconf;
     otpgate_str *args = apr_palloc(cmd->pool, (argc + 1) * sizeof(*args));
     const char *place = apr_psprintf(cmd->pool, "%s:%d", cmd->directive->filename, cmd->directive->line_num);
+    /* An .htaccess file is read while requests are served, by several threads and into a request's memory. */
+    int is_for_a_request = ap_check_cmd_context(cmd, NOT_IN_HTACCESS) != NULL;
     char error[512];
     int i;
 
     for (i = 0; i < argc; i++) {
         args[i] = str(apr_pstrdup(cmd->pool, argv[i]));
     }
-    if (otpgate_settings_set(&conf->settings, OTPGATE_APACHE, str(cmd->cmd->name), args, argc, str(place), error,
-                             sizeof(error))) {
+    if (otpgate_settings_set(is_for_a_request ? NULL : gate, &conf->settings, OTPGATE_APACHE, str(cmd->cmd->name), args,
+                             argc, str(place), error, sizeof(error))) {
         return apr_pstrdup(cmd->pool, error);
     }
-
-    /* An .htaccess file is read while requests are served, by several threads and into a request's memory:
-     * no business of the configuration test's list. */
-    if (!conf->listed && !ap_check_cmd_context(cmd, NOT_IN_HTACCESS)) {
+    if (!conf->listed && !is_for_a_request) {
         otpgate_place *listed = apr_array_push(places);
 
         memset(listed, 0, sizeof(*listed));
@@ -643,29 +647,7 @@ static const char *set_directive(cmd_parms *cmd, void *dconf, int argc, char *co
         listed->section = blocks_of(cmd);
         conf->listed = 1;
     }
-    return NULL;
-}
-
-static const char *set_pin_providers(cmd_parms *cmd, void *dconf, int argc, char *const argv[])
-{
-    int i;
-
-    for (i = 0; i < argc; i++) {
-        const authn_provider *provider = ap_lookup_provider(AUTHN_PROVIDER_GROUP, argv[i],
-                                                            AUTHN_PROVIDER_VERSION);
-
-        if (!provider) {
-            return apr_psprintf(cmd->pool, "Unknown Authn provider: %s", argv[i]);
-        }
-        if (!provider->check_password) {
-            return apr_psprintf(cmd->pool, "The '%s' Authn provider doesn't support Basic Authentication",
-                                argv[i]);
-        }
-        if (provider == &otp_provider) {
-            return apr_psprintf(cmd->pool, "The '%s' Authn provider can't check its own PINs", argv[i]);
-        }
-    }
-    return set_directive(cmd, dconf, argc, argv);
+    return fault_of_pin_providers(cmd, &conf->settings);
 }
 
 /*
@@ -682,44 +664,35 @@ static const char *note_directive(cmd_parms *cmd, void *dconf, const char *word)
     return set_directive(cmd, dconf, 1, words);
 }
 
-static const char *note_basic_provider(cmd_parms *cmd, void *dconf, const char *name)
-{
-    otp_dir_conf *conf = dconf;
-
-    conf->has_basic = 1;
-    if (ap_lookup_provider(AUTHN_PROVIDER_GROUP, name, AUTHN_PROVIDER_VERSION) == &otp_provider) {
-        conf->basic_asks = 1;
-    }
-    return note_directive(cmd, dconf, name);
-}
-
-#define DIRECTIVE(name, help) AP_INIT_TAKE_ARGV(name, set_directive, NULL, OR_AUTHCFG, help)
-
-static const command_rec directives[] = {
-    DIRECTIVE("OTPAuthUsersFile", "file with the users and their tokens"),
-    DIRECTIVE("OTPAuthMaxOffset", "how far a code may be from the expected one, in codes"),
-    DIRECTIVE("OTPAuthMaxLinger", "seconds from its first use during which a code may be sent again"),
-    DIRECTIVE("OTPAuthMaxIdle", "seconds from its last use during which a code may be sent again"),
-    DIRECTIVE("OTPAuthMaxOTPFailure", "wrong codes in a row until the user is locked out, or None"),
-    DIRECTIVE("OTPAuthLockoutTime", "seconds until a lock-out ends, and the most it may grow to"),
-    DIRECTIVE("OTPAuthThrottle", "wrong tries of a client at one user, and the seconds in which it has so many, or Off"),
-    DIRECTIVE("OTPAuthRefusalTime", "milliseconds of which refusals go out at multiples, or Off"),
-    DIRECTIVE("OTPAuthLogoutOnIPChange", "On: a code may be sent again from the same address only"),
-    DIRECTIVE("OTPAuthForget", "On: an empty password ends the use of the last code; Word: PIN and logout"),
-    AP_INIT_TAKE_ARGV("OTPAuthPINAuthProvider", set_pin_providers, NULL, OR_AUTHCFG,
-                      "authn providers that check the PINs marked '+' in the users file"),
-    DIRECTIVE("OTPAuthPINCache", "seconds for which a right PIN needn't be hashed again"),
-    DIRECTIVE("OTPAuthFallThrough", "On: let the next provider decide if the PIN isn't right"),
-    DIRECTIVE("PINFakeBasicAuth", "On: pass the PIN without the code on as the Basic password"),
-    DIRECTIVE("OTPAuthAllowHex", "On: take hexadecimal codes of HOTP tokens"),
-    DIRECTIVE("OTPAuthRequireTLS", "On: answer 403 to requests without TLS"),
-    AP_INIT_ITERATE("AuthBasicProvider", note_basic_provider, "mod_auth_basic.c", OR_AUTHCFG, "see mod_auth_basic"),
+static const command_rec directives_of_others[] = {
+    AP_INIT_ITERATE("AuthBasicProvider", note_directive, "mod_auth_basic.c", OR_AUTHCFG, "see mod_auth_basic"),
     AP_INIT_ITERATE("AuthDigestProvider", note_directive, "mod_auth_digest.c", OR_AUTHCFG, "see mod_auth_digest"),
     AP_INIT_ITERATE("AuthFormProvider", note_directive, "mod_auth_form.c", OR_AUTHCFG, "see mod_auth_form"),
     AP_INIT_TAKE1("AuthBasicUseDigestAlgorithm", note_directive, "mod_auth_basic.c", OR_AUTHCFG, "see mod_auth_basic"),
     AP_INIT_TAKE1("AuthType", note_directive, "mod_authn_core.c", OR_AUTHCFG, "see mod_authn_core"),
-    { NULL }
 };
+
+#define OTHERS (sizeof(directives_of_others) / sizeof(*directives_of_others))
+
+static command_rec directives[OTPGATE_SETTINGS_MAX + OTHERS + 1];
+
+/* httpd reads a module's directives before it calls anything of it: they have to be there once it is loaded. How many
+ * words a setting takes is the library's to say. */
+__attribute__((constructor)) static void list_directives(void)
+{
+    command_rec *directive = directives;
+    const char *name;
+    size_t i;
+
+    for (i = 0; (name = otpgate_setting_name(OTPGATE_APACHE, i)) != NULL; i++, directive++) {
+        directive->name = name;
+        directive->AP_TAKE_ARGV = set_directive;
+        directive->req_override = OR_AUTHCFG;
+        directive->args_how = TAKE_ARGV;
+        directive->errmsg = otpgate_setting_usage(OTPGATE_APACHE, i);
+    }
+    memcpy(directive, directives_of_others, sizeof(directives_of_others));
+}
 
 static apr_status_t end_cycle(void *data)
 {
@@ -772,7 +745,7 @@ static int test_places(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
 {
     apr_array_header_t *roots = apr_array_make(ptemp, 4, sizeof(otpgate_str));
     otpgate_identity identity;
-    otp_call call = { NULL, NULL };
+    otp_call call = { NULL, NULL, NULL };
 
     (void)pconf;
     (void)plog;
@@ -798,6 +771,7 @@ static int test_places(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
 /* How many threads there are is known only now. Children inherit the memory. */
 static int lend_refusal_memory(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
 {
+    otp_call call = { NULL, NULL, s };
     apr_shm_t *memory;
     int processes = 0, threads = 0;
     apr_size_t all;
@@ -808,7 +782,7 @@ static int lend_refusal_memory(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *
     ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads);
     all = (apr_size_t)(processes > 0 ? processes : 1) * (threads > 0 ? threads : 1);
     if (apr_shm_create(&memory, otpgate_refusal_memory(all), NULL, pconf) != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s, "OTPAuthRefusalTime: no shared memory, refusals go out at once");
+        otpgate_log_event(gate, OTPGATE_EVENT_NO_REFUSAL_MEMORY, str(NULL), &call);
         return OK;
     }
     memset(apr_shm_baseaddr_get(memory), 0, otpgate_refusal_memory(all));

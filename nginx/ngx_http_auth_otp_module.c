@@ -12,10 +12,8 @@
  *   PREACCESS        per request, before anything looks at credentials:       auth_otp_require_tls
  *   ACCESS           per request and again for each internal redirect, not
  *                    for sub-requests; last of its phase, so that allow and
- *                    deny have decided by then:                               otpgate_basic_now() or
- *                                                                             otpgate_digest_login_now()
- *   a pool thread    if that would block:                                     otpgate_basic() or
- *                                                                             otpgate_digest_login()
+ *                    deny have decided by then:                               otpgate_decide_now()
+ *   a pool thread    if that would block:                                     otpgate_decide()
  *   ACCESS again     when the thread is done:                                 the answer is carried out
  *   PRECONTENT       per request: refuses sub-requests that ACCESS didn't see
  */
@@ -37,14 +35,9 @@ typedef char ngx_http_auth_otp_str_is_otpgate_str[
     && offsetof(ngx_str_t, len) == offsetof(otpgate_str, len)
     && offsetof(ngx_str_t, data) == offsetof(otpgate_str, data) ? 1 : -1];
 
-/* The one deadline of a task is there for graceful exits, which wait for timers; tasks end by themselves. */
-#define NGX_HTTP_AUTH_OTP_TIMER 60000
-
 /* The zone for nonces of those who don't name one. */
 #define NGX_HTTP_AUTH_OTP_ZONE_NAME "auth_otp"
 #define NGX_HTTP_AUTH_OTP_ZONE_SIZE (1024 * 1024)
-
-#define NGX_HTTP_AUTH_OTP_REALM_MAX 256
 
 typedef struct {
     otpgate_gate *gate;
@@ -113,19 +106,14 @@ typedef struct {
     ngx_http_auth_otp_errand_t errand;
 } ngx_http_auth_otp_part_t;
 
-/* A login by either scheme. */
-typedef struct {
-    ngx_uint_t is_digest;
-    otpgate_login basic;
-    otpgate_digest digest;
-} ngx_http_auth_otp_attempt_t;
-
 /* All that the thread works on. */
 typedef struct {
     ngx_http_request_t *r;
     ngx_http_auth_otp_errand_t *errand;
     otpgate_gate *gate;
-    ngx_http_auth_otp_attempt_t attempt;
+    otpgate_login login;
+    u_char *strings;  /* of the login, in memory that the loop won't change while a thread reads it */
+    size_t size;
     otpgate_answer answer;
     ngx_http_auth_otp_call_t call;
 } ngx_http_auth_otp_task_t;
@@ -152,12 +140,8 @@ static ngx_int_t ngx_http_auth_otp_init_module(ngx_cycle_t *cycle);
 #define NGX_HTTP_AUTH_OTP_PLACES                                                                              \
     (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_HTTP_LMT_CONF)
 
-/* How many words a setting takes is the library's to say. */
-#define NGX_HTTP_AUTH_OTP_SETTING(name)                                                                       \
-    { ngx_string(name), NGX_HTTP_AUTH_OTP_PLACES | NGX_CONF_ANY, ngx_http_auth_otp_set,                       \
-      NGX_HTTP_LOC_CONF_OFFSET, 0, NULL }
-
-static ngx_command_t ngx_http_auth_otp_commands[] = {
+/* Those that are about nginx's own things. */
+static const ngx_command_t ngx_http_auth_otp_own_commands[] = {
 
     { ngx_string("auth_otp"), NGX_HTTP_AUTH_OTP_PLACES | NGX_CONF_TAKE1, ngx_http_auth_otp_set_realm,
       NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
@@ -166,29 +150,32 @@ static ngx_command_t ngx_http_auth_otp_commands[] = {
       ngx_http_auth_otp_set_pool, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
 
     { ngx_string("auth_otp_zone"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_http_auth_otp_set_zone,
-      NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL },
-
-    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_users_file"),
-    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_max_offset"),
-    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_max_linger"),
-    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_max_idle"),
-    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_max_failures"),
-    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_lockout_time"),
-    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_throttle"),
-    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_refusal_time"),
-    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_logout_on_ip_change"),
-    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_forget"),
-    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_pin_file"),
-    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_pin_cache"),
-    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_pin_fake_basic"),
-    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_allow_hex"),
-    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_require_tls"),
-    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_scheme"),
-    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_digest_algorithms"),
-    NGX_HTTP_AUTH_OTP_SETTING("auth_otp_nonce_lifetime"),
-
-    ngx_null_command
+      NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL }
 };
+
+#define NGX_HTTP_AUTH_OTP_OWN (sizeof(ngx_http_auth_otp_own_commands) / sizeof(ngx_command_t))
+
+/* The last one stays empty. */
+static ngx_command_t ngx_http_auth_otp_commands[NGX_HTTP_AUTH_OTP_OWN + OTPGATE_SETTINGS_MAX + 1];
+
+/* nginx calls nothing of a module before it has read the module's directives: they have to be there once it is loaded.
+ * How many words a setting takes is the library's to say. */
+__attribute__((constructor)) static void
+ngx_http_auth_otp_list_commands(void)
+{
+    ngx_command_t *cmd = &ngx_http_auth_otp_commands[NGX_HTTP_AUTH_OTP_OWN];
+    const char *name;
+    size_t i;
+
+    ngx_memcpy(ngx_http_auth_otp_commands, ngx_http_auth_otp_own_commands, sizeof(ngx_http_auth_otp_own_commands));
+    for (i = 0; (name = otpgate_setting_name(OTPGATE_NGINX, i)) != NULL; i++, cmd++) {
+        cmd->name.data = (u_char *)name;
+        cmd->name.len = ngx_strlen(name);
+        cmd->type = NGX_HTTP_AUTH_OTP_PLACES | NGX_CONF_ANY;
+        cmd->set = ngx_http_auth_otp_set;
+        cmd->conf = NGX_HTTP_LOC_CONF_OFFSET;
+    }
+}
 
 static ngx_http_module_t ngx_http_auth_otp_module_ctx = {
     ngx_http_auth_otp_add_variables,     /* preconfiguration */
@@ -218,6 +205,17 @@ ngx_module_t ngx_http_auth_otp_module = {
     NULL,                                /* exit master */
     NGX_MODULE_V1_PADDING
 };
+
+static ngx_uint_t
+ngx_http_auth_otp_has_tls(const ngx_http_request_t *r)
+{
+#if (NGX_SSL || NGX_COMPAT)
+    return r->connection->ssl != NULL;
+#else
+    (void)r;
+    return 0;
+#endif
+}
 
 static otpgate_str
 ngx_http_auth_otp_str(const ngx_str_t *s)
@@ -296,6 +294,25 @@ ngx_http_auth_otp_log(void *request, int level, otpgate_str message)
     ngx_memcpy(line->text, message.data, message.len);
     *call->last = line;
     call->last = &line->next;
+}
+
+/* A call on the loop. */
+static void
+ngx_http_auth_otp_call_of(ngx_http_auth_otp_call_t *call, ngx_http_request_t *r)
+{
+    call->log = r->connection->log;
+    call->is_test = 0;
+}
+
+static void
+ngx_http_auth_otp_event(ngx_http_request_t *r, int event, const ngx_str_t *subject)
+{
+    ngx_http_auth_otp_main_conf_t *mcf = ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module);
+    ngx_http_auth_otp_call_t call;
+    otpgate_str none = { 0, NULL };
+
+    ngx_http_auth_otp_call_of(&call, r);
+    otpgate_log_event(mcf->gate, event, subject ? ngx_http_auth_otp_str(subject) : none, &call);
 }
 
 static void
@@ -449,21 +466,25 @@ ngx_http_auth_otp_wipe_state(void *data)
 static ngx_int_t
 ngx_http_auth_otp_realm(ngx_http_request_t *r, ngx_http_auth_otp_loc_conf_t *conf, ngx_str_t *realm)
 {
+    ngx_http_auth_otp_main_conf_t *mcf;
+    ngx_http_auth_otp_call_t call;
+
     if (!conf->is_on) {
         return NGX_DECLINED;
     }
     if (ngx_http_complex_value(r, &conf->realm, realm) != NGX_OK) {
         return NGX_ERROR;
     }
-    if (realm->len == 3 && ngx_strncmp(realm->data, "off", 3) == 0) {
+    mcf = ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module);
+    ngx_http_auth_otp_call_of(&call, r);
+    switch (otpgate_realm_of_request(mcf->gate, ngx_http_auth_otp_str(realm), &call)) {
+    case OTPGATE_REALM_ON:
+        return NGX_OK;
+    case OTPGATE_REALM_OFF:
         return NGX_DECLINED;
-    }
-    if (realm->len == 0) {
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "auth_otp: the variables in the realm are all empty: request refused");
+    default:
         return NGX_ERROR;
     }
-    return NGX_OK;
 }
 
 static const otpgate_zone *
@@ -487,10 +508,9 @@ ngx_http_auth_otp_challenge(ngx_http_request_t *r, ngx_http_auth_otp_state_t *st
     if (buffer == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
-    call.log = r->connection->log;
-    call.is_test = 0;
+    ngx_http_auth_otp_call_of(&call, r);
     count = otpgate_challenges(mcf->gate, &conf->settings, ngx_http_auth_otp_str(realm),
-                               ngx_http_auth_otp_zone(mcf), stale, challenges, buffer, OTPGATE_CHALLENGES_SIZE,
+                               ngx_http_auth_otp_zone(mcf), stale, &challenges, buffer, OTPGATE_CHALLENGES_SIZE,
                                &call);
     if (count == 0) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -526,31 +546,34 @@ ngx_http_auth_otp_challenge(ngx_http_request_t *r, ngx_http_auth_otp_state_t *st
 }
 
 /* What realip made of the connection's address. A peer on a Unix socket has none. */
-static otpgate_str
+static otpgate_address
 ngx_http_auth_otp_address(ngx_http_request_t *r)
 {
-    otpgate_str none = { 0, NULL };
+    struct sockaddr *sa = r->connection->sockaddr;
+    otpgate_address address = { 0, { 0 } };
 
-    switch (r->connection->sockaddr->sa_family) {
+    switch (sa->sa_family) {
     case AF_INET:
+        address.len = 4;
+        ngx_memcpy(address.bytes, &((struct sockaddr_in *)sa)->sin_addr, 4);
+        break;
 #if (NGX_HAVE_INET6)
     case AF_INET6:
+        address.len = 16;
+        ngx_memcpy(address.bytes, &((struct sockaddr_in6 *)sa)->sin6_addr, 16);
+        break;
 #endif
-        return ngx_http_auth_otp_str(&r->connection->addr_text);
-    default:
-        return none;
     }
+    return address;
 }
 
 /* NGX_DECLINED: the request has no credentials of a kind that is asked for here. */
 static ngx_int_t
 ngx_http_auth_otp_read(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, ngx_str_t *realm,
-    otpgate_memory *memory, ngx_http_auth_otp_call_t *call, ngx_http_auth_otp_attempt_t *attempt)
+    otpgate_memory *memory, ngx_http_auth_otp_call_t *call, otpgate_login *login)
 {
     ngx_http_auth_otp_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
     ngx_str_t header = ngx_null_string;
-    otpgate_digest *digest = &attempt->digest;
-    otpgate_login *basic = &attempt->basic;
     ngx_int_t rc;
 
     if (state->replaced.len) {
@@ -559,55 +582,37 @@ ngx_http_auth_otp_read(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, 
     else if (r->headers_in.authorization) {
         header = r->headers_in.authorization->value;
     }
-    attempt->is_digest = header.len >= 7 && ngx_strncasecmp(header.data, (u_char *)"Digest ", 7) == 0;
-
-    if (attempt->is_digest) {
-        if (!otpgate_settings_has_digest(&conf->settings)) {
-            return NGX_DECLINED;
-        }
-        ngx_memzero(digest, sizeof(*digest));
-        digest->settings = &conf->settings;
-        digest->realm = ngx_http_auth_otp_str(realm);
+    ngx_memzero(login, sizeof(*login));
+    login->scheme = otpgate_scheme(&conf->settings, ngx_http_auth_otp_str(&header));
+    switch (login->scheme) {
+    case OTPGATE_DIGEST:
+        login->authorization = ngx_http_auth_otp_str(&header);
+        login->realm = ngx_http_auth_otp_str(realm);
         /* An error page changes r->method_name, the request line stays. */
-        digest->method = ngx_http_auth_otp_str(&r->main->request_line);
-        digest->target = ngx_http_auth_otp_str(&r->unparsed_uri);
-        digest->authorization = ngx_http_auth_otp_str(&header);
-        digest->address = ngx_http_auth_otp_address(r);
-        digest->zone = ngx_http_auth_otp_zone(ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module));
-        digest->memory = memory;
-        digest->request = call;
-        digest->log_level = ngx_http_auth_otp_log_level(r->connection->log);
-        digest->is_part = r != r->main;
-        digest->moment = ngx_http_auth_otp_turn();
-        return NGX_OK;
-    }
-
-    if (!otpgate_settings_has_basic(&conf->settings)) {
+        login->method = ngx_http_auth_otp_str(&r->main->request_line);
+        login->target = ngx_http_auth_otp_str(&r->unparsed_uri);
+        login->zone = ngx_http_auth_otp_zone(ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module));
+        break;
+    case OTPGATE_BASIC:
+        rc = ngx_http_auth_basic_user(r);
+        if (rc != NGX_OK) {
+            return rc;
+        }
+        login->user = ngx_http_auth_otp_str(&r->headers_in.user);
+        login->password = ngx_http_auth_otp_str(&r->headers_in.passwd);
+        break;
+    default:
         return NGX_DECLINED;
     }
-    rc = ngx_http_auth_basic_user(r);
-    if (rc != NGX_OK) {
-        return rc;
-    }
-    ngx_memzero(basic, sizeof(*basic));
-    basic->settings = &conf->settings;
-    basic->user = ngx_http_auth_otp_str(&r->headers_in.user);
-    basic->password = ngx_http_auth_otp_str(&r->headers_in.passwd);
-    basic->address = ngx_http_auth_otp_address(r);
-    basic->memory = memory;
-    basic->request = call;
-    basic->log_level = ngx_http_auth_otp_log_level(r->connection->log);
-    basic->is_part = r != r->main;
-    basic->moment = ngx_http_auth_otp_turn();
+    login->settings = &conf->settings;
+    login->log_level = ngx_http_auth_otp_log_level(r->connection->log);
+    login->has_tls = ngx_http_auth_otp_has_tls(r);
+    login->is_part = r != r->main;
+    login->address = ngx_http_auth_otp_address(r);
+    login->memory = memory;
+    login->moment = ngx_http_auth_otp_turn();
+    login->request = call;
     return NGX_OK;
-}
-
-/* On the loop. OTPGATE_WOULD_BLOCK: a thread has to do it. */
-static int
-ngx_http_auth_otp_decide_now(otpgate_gate *gate, ngx_http_auth_otp_attempt_t *attempt, otpgate_answer *answer)
-{
-    return attempt->is_digest ? otpgate_digest_login_now(gate, &attempt->digest, answer)
-                              : otpgate_basic_now(gate, &attempt->basic, answer);
 }
 
 static void
@@ -616,20 +621,7 @@ ngx_http_auth_otp_decide(void *data, ngx_log_t *log)
     ngx_http_auth_otp_task_t *task = data;
 
     (void)log;
-    if (task->attempt.is_digest) {
-        otpgate_digest_login(task->gate, &task->attempt.digest, &task->answer);
-    }
-    else {
-        otpgate_basic(task->gate, &task->attempt.basic, &task->answer);
-    }
-}
-
-static void
-ngx_http_auth_otp_wipe_password(ngx_http_auth_otp_attempt_t *attempt)
-{
-    if (!attempt->is_digest) {
-        ngx_http_auth_otp_wipe((void *)attempt->basic.password.data, attempt->basic.password.len);
-    }
+    otpgate_decide(task->gate, &task->login, &task->answer);
 }
 
 static void
@@ -644,16 +636,15 @@ ngx_http_auth_otp_decided(ngx_event_t *event)
     if (!event->complete) {
         /* The timer: the thread is still at it, and a graceful exit has to go on waiting. */
         event->timedout = 0;
-        ngx_log_error(NGX_LOG_ERR, c->log, 0, "auth_otp: a login takes more than %d ms",
-                      NGX_HTTP_AUTH_OTP_TIMER);
-        ngx_add_timer(event, NGX_HTTP_AUTH_OTP_TIMER);
+        ngx_http_auth_otp_event(r, OTPGATE_EVENT_OVERDUE, NULL);
+        ngx_add_timer(event, OTPGATE_LOGIN_OVERDUE);
         return;
     }
     if (event->timer_set) {
         ngx_del_timer(event);
     }
     ngx_http_auth_otp_write_lines(&task->call, c->log);
-    ngx_http_auth_otp_wipe_password(&task->attempt);
+    ngx_http_auth_otp_wipe(task->strings, task->size);
     task->errand->is_out = 0;
     task->errand->is_answered = 1;
     r->main->blocked--;
@@ -670,46 +661,10 @@ ngx_http_auth_otp_decided(ngx_event_t *event)
     ngx_http_run_posted_requests(c);
 }
 
-/* NGX_ERROR: no memory. */
-static ngx_int_t
-ngx_http_auth_otp_copy(ngx_pool_t *pool, otpgate_str *s)
-{
-    u_char *data = ngx_pnalloc(pool, s->len + 1);
-
-    if (data == NULL) {
-        return NGX_ERROR;
-    }
-    /* A client without an address has no bytes at all. */
-    if (s->len > 0) {
-        ngx_memcpy(data, s->data, s->len);
-    }
-    s->data = data;
-    return NGX_OK;
-}
-
-/* What an attempt refers to, in memory that the loop won't change while a thread reads it. */
-static ngx_int_t
-ngx_http_auth_otp_copy_attempt(ngx_pool_t *pool, ngx_http_auth_otp_attempt_t *attempt)
-{
-    otpgate_digest *digest = &attempt->digest;
-    otpgate_login *basic = &attempt->basic;
-    otpgate_str *of_digest[] = { &digest->realm, &digest->method, &digest->target, &digest->authorization,
-                                 &digest->address, NULL };
-    otpgate_str *of_basic[] = { &basic->user, &basic->password, &basic->address, NULL };
-    otpgate_str **s;
-
-    for (s = attempt->is_digest ? of_digest : of_basic; *s; s++) {
-        if (ngx_http_auth_otp_copy(pool, *s) != NGX_OK) {
-            return NGX_ERROR;
-        }
-    }
-    return NGX_OK;
-}
-
 /* Has a thread of the pool decide. Nothing that the loop might change meanwhile goes with it. */
 static ngx_int_t
 ngx_http_auth_otp_post(ngx_http_request_t *r, ngx_http_auth_otp_errand_t *errand,
-    const ngx_http_auth_otp_attempt_t *attempt, otpgate_gate *gate)
+    const otpgate_login *login, otpgate_gate *gate)
 {
     ngx_http_auth_otp_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
     ngx_thread_task_t *task = ngx_thread_task_alloc(r->pool, sizeof(ngx_http_auth_otp_task_t));
@@ -726,24 +681,26 @@ ngx_http_auth_otp_post(ngx_http_request_t *r, ngx_http_auth_otp_errand_t *errand
     ctx->call.is_test = 0;
     ctx->call.lines = NULL;
     ctx->call.last = &ctx->call.lines;
-    ctx->attempt = *attempt;
-    ctx->attempt.basic.request = &ctx->call;
-    ctx->attempt.digest.request = &ctx->call;
-    if (ngx_http_auth_otp_copy_attempt(r->pool, &ctx->attempt) != NGX_OK) {
+    ctx->login = *login;
+    ctx->login.request = &ctx->call;
+    ctx->size = otpgate_login_size(login);
+    ctx->strings = ngx_pnalloc(r->pool, ctx->size + 1);
+    if (ctx->strings == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
+    otpgate_login_copy(&ctx->login, (char *)ctx->strings);
     task->handler = ngx_http_auth_otp_decide;
     task->event.data = ctx;
     task->event.handler = ngx_http_auth_otp_decided;
     task->event.log = r->connection->log;
 
     if (ngx_thread_task_post(conf->pool, task) != NGX_OK) {
-        ngx_http_auth_otp_wipe_password(&ctx->attempt);
-        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                      "auth_otp: too many logins wait for a thread; raise max_queue of the thread_pool");
+        ngx_http_auth_otp_wipe(ctx->strings, ctx->size);
+        ngx_http_auth_otp_event(r, OTPGATE_EVENT_QUEUE_FULL, NULL);
         return NGX_HTTP_SERVICE_UNAVAILABLE;
     }
-    ngx_add_timer(&task->event, NGX_HTTP_AUTH_OTP_TIMER);
+    /* For graceful exits, which wait for timers; the task ends by itself. */
+    ngx_add_timer(&task->event, OTPGATE_LOGIN_OVERDUE);
 
     errand->task = task;
     errand->is_out = 1;
@@ -816,8 +773,8 @@ ngx_http_auth_otp_access(ngx_http_request_t *r)
     ngx_http_auth_otp_loc_conf_t *conf;
     ngx_http_auth_otp_state_t *state;
     ngx_http_auth_otp_task_t *task;
-    ngx_http_auth_otp_attempt_t attempt;
     ngx_http_auth_otp_call_t call;
+    otpgate_login login;
     otpgate_answer answer, *waited;
     ngx_str_t realm;
     ngx_int_t rc;
@@ -847,23 +804,23 @@ ngx_http_auth_otp_access(ngx_http_request_t *r)
     }
 
     state->is_granted = 0;
-    call.log = r->connection->log;
-    call.is_test = 0;
-    rc = ngx_http_auth_otp_read(r, state, &realm, &state->memory, &call, &attempt);
+    ngx_http_auth_otp_call_of(&call, r);
+    rc = ngx_http_auth_otp_read(r, state, &realm, &state->memory, &call, &login);
     mcf = ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module);
     if (rc == NGX_DECLINED) {
         if (r->headers_in.authorization && !state->is_unfit) {
             state->is_unfit = 1;
-            otpgate_unfit(mcf->gate, &conf->settings, ngx_http_auth_otp_str(&r->headers_in.authorization->value), &call);
+            otpgate_unfit(mcf->gate, &conf->settings, ngx_http_auth_otp_str(&r->headers_in.authorization->value),
+                          &call);
         }
         return ngx_http_auth_otp_challenge(r, state, &realm, 0);
     }
     if (rc != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
-    state->is_digest = attempt.is_digest;
-    if (ngx_http_auth_otp_decide_now(mcf->gate, &attempt, &answer) == OTPGATE_WOULD_BLOCK) {
-        return ngx_http_auth_otp_post(r, &state->errand, &attempt, mcf->gate);
+    state->is_digest = login.scheme == OTPGATE_DIGEST;
+    if (otpgate_decide_now(mcf->gate, &login, &answer) == OTPGATE_WOULD_BLOCK) {
+        return ngx_http_auth_otp_post(r, &state->errand, &login, mcf->gate);
     }
     return ngx_http_auth_otp_carry_out(r, state, &realm, &answer);
 }
@@ -976,16 +933,11 @@ ngx_http_auth_otp_preaccess(ngx_http_request_t *r)
     ngx_str_t realm;
 
     if (!conf->is_on || !otpgate_settings_require_tls(&conf->settings)
-        || ngx_http_auth_otp_realm(r, conf, &realm) == NGX_DECLINED)
+        || ngx_http_auth_otp_realm(r, conf, &realm) == NGX_DECLINED || ngx_http_auth_otp_has_tls(r))
     {
         return NGX_DECLINED;
     }
-#if (NGX_SSL || NGX_COMPAT)
-    if (r->connection->ssl) {
-        return NGX_DECLINED;
-    }
-#endif
-    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "auth_otp_require_tls: request without TLS refused");
+    ngx_http_auth_otp_event(r, OTPGATE_EVENT_WITHOUT_TLS, NULL);
     return NGX_HTTP_FORBIDDEN;
 }
 
@@ -996,9 +948,9 @@ ngx_http_auth_otp_ask_part(ngx_http_request_t *r, ngx_http_auth_otp_state_t *sta
     ngx_http_auth_otp_main_conf_t *mcf = ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module);
     ngx_http_auth_otp_part_t *part = ngx_http_get_module_ctx(r, ngx_http_auth_otp_module);
     ngx_http_auth_otp_call_t call;
-    ngx_http_auth_otp_attempt_t attempt;
     ngx_http_auth_otp_task_t *task;
     ngx_pool_cleanup_t *cln;
+    otpgate_login login;
     otpgate_memory memory;
     otpgate_answer answer;
     ngx_int_t rc;
@@ -1011,15 +963,14 @@ ngx_http_auth_otp_ask_part(ngx_http_request_t *r, ngx_http_auth_otp_state_t *sta
         task = part->errand.task->ctx;
         return task->answer.verdict == OTPGATE_GRANTED ? NGX_OK : NGX_HTTP_FORBIDDEN;
     }
-    call.log = r->connection->log;
-    call.is_test = 0;
+    ngx_http_auth_otp_call_of(&call, r);
     memory = state->memory;
-    if (ngx_http_auth_otp_read(r, state, realm, &memory, &call, &attempt) != NGX_OK) {
+    if (ngx_http_auth_otp_read(r, state, realm, &memory, &call, &login) != NGX_OK) {
         return NGX_HTTP_FORBIDDEN;
     }
-    verdict = ngx_http_auth_otp_decide_now(mcf->gate, &attempt, &answer);
+    verdict = otpgate_decide_now(mcf->gate, &login, &answer);
     ngx_http_auth_otp_wipe(answer.upstream, answer.upstream_len);
-    if (attempt.is_digest) {
+    if (login.scheme == OTPGATE_DIGEST) {
         ngx_http_auth_otp_wipe(&memory, sizeof(memory));
     }
     if (verdict != OTPGATE_WOULD_BLOCK) {
@@ -1034,9 +985,8 @@ ngx_http_auth_otp_ask_part(ngx_http_request_t *r, ngx_http_auth_otp_state_t *sta
     ngx_memzero(part, sizeof(*part));
     part->memory = state->memory;
     cln->handler = ngx_http_auth_otp_wipe_part;
-    attempt.basic.memory = &part->memory;
-    attempt.digest.memory = &part->memory;
-    rc = ngx_http_auth_otp_post(r, &part->errand, &attempt, mcf->gate);
+    login.memory = &part->memory;
+    rc = ngx_http_auth_otp_post(r, &part->errand, &login, mcf->gate);
     if (rc == NGX_AGAIN) {
         ngx_http_set_ctx(r, part, ngx_http_auth_otp_module);
     }
@@ -1073,9 +1023,7 @@ ngx_http_auth_otp_precontent(ngx_http_request_t *r)
             return rc;
         }
     }
-    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                  "auth_otp: sub-request for \"%V\" refused: the request it belongs to was not granted by auth_otp "
-                  "with the same users file, or not by the rules of this location", &r->uri);
+    ngx_http_auth_otp_event(r, OTPGATE_EVENT_PART_REFUSED, &r->uri);
     return NGX_HTTP_FORBIDDEN;
 }
 
@@ -1434,6 +1382,7 @@ ngx_http_auth_otp_is_duplicate(ngx_http_auth_otp_loc_conf_t *conf, ngx_command_t
 static char *
 ngx_http_auth_otp_set(ngx_conf_t *cf, ngx_command_t *cmd, void *data)
 {
+    ngx_http_auth_otp_main_conf_t *mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_auth_otp_module);
     ngx_http_auth_otp_loc_conf_t *conf = data;
     ngx_str_t *words = cf->args->elts;
     ngx_str_t place;
@@ -1446,7 +1395,7 @@ ngx_http_auth_otp_set(ngx_conf_t *cf, ngx_command_t *cmd, void *data)
         return NGX_CONF_ERROR;
     }
     /* Array and words are in the configuration's pool and live as long as the settings. */
-    if (otpgate_settings_set(&conf->settings, OTPGATE_NGINX, ngx_http_auth_otp_str(&cmd->name),
+    if (otpgate_settings_set(mcf->gate, &conf->settings, OTPGATE_NGINX, ngx_http_auth_otp_str(&cmd->name),
                              (const otpgate_str *)&words[1], cf->args->nelts - 1, ngx_http_auth_otp_str(&place),
                              error, sizeof(error)))
     {
@@ -1461,28 +1410,21 @@ ngx_http_auth_otp_set_realm(ngx_conf_t *cf, ngx_command_t *cmd, void *data)
 {
     ngx_http_auth_otp_loc_conf_t *conf = data;
     ngx_str_t *words = cf->args->elts;
-    ngx_str_t realm = words[1];
     ngx_http_compile_complex_value_t ccv;
-    size_t i;
+    char error[512];
 
     if (ngx_http_auth_otp_is_duplicate(conf, cmd)) {
         return "is duplicate";
     }
-    if (realm.len == 3 && ngx_strncmp(realm.data, "off", 3) == 0) {
+    switch (otpgate_realm_of_directive(ngx_http_auth_otp_str(&words[1]), error, sizeof(error))) {
+    case OTPGATE_REALM_ON:
+        break;
+    case OTPGATE_REALM_OFF:
         conf->is_on = 0;
         return NGX_CONF_OK;
-    }
-    if (realm.len == 0) {
-        return "takes a realm or \"off\", not an empty word";
-    }
-    /* What variables bring is looked at when it is there. */
-    if (realm.len > NGX_HTTP_AUTH_OTP_REALM_MAX) {
-        return "takes a realm of up to 256 bytes";
-    }
-    for (i = 0; i < realm.len; i++) {
-        if (realm.data[i] < ' ' || realm.data[i] == 0x7f) {
-            return "takes a realm without control characters";
-        }
+    default:
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s", error);
+        return NGX_CONF_ERROR;
     }
     ngx_memzero(&ccv, sizeof(ccv));
     ccv.cf = cf;
@@ -1495,36 +1437,26 @@ ngx_http_auth_otp_set_realm(ngx_conf_t *cf, ngx_command_t *cmd, void *data)
     return NGX_CONF_OK;
 }
 
-/* name:size, as in limit_req_zone. */
 static char *
 ngx_http_auth_otp_set_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *data)
 {
     ngx_http_auth_otp_main_conf_t *mcf = data;
     ngx_str_t *words = cf->args->elts;
     ngx_str_t name = words[1];
-    ngx_str_t size;
-    ssize_t bytes;
-    u_char *colon;
+    size_t size;
+    char error[512];
 
     (void)cmd;
     if (mcf->zone) {
         return "is duplicate";
     }
-    colon = (u_char *)ngx_strchr(name.data, ':');
-    if (colon == NULL || colon == name.data) {
-        return "takes a name, a colon and a size, as in auth_otp:1m";
+    if (otpgate_zone_of_directive(ngx_http_auth_otp_str(&words[1]), ngx_pagesize, &name.len, &size, error,
+                                  sizeof(error)))
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s", error);
+        return NGX_CONF_ERROR;
     }
-    size.data = colon + 1;
-    size.len = name.data + name.len - size.data;
-    name.len = colon - name.data;
-    bytes = ngx_parse_size(&size);
-    if (bytes == NGX_ERROR) {
-        return "takes a name, a colon and a size, as in auth_otp:1m";
-    }
-    if (bytes < (ssize_t)(8 * ngx_pagesize)) {
-        return "takes a size of at least 8 memory pages, which is 32k";
-    }
-    mcf->zone = ngx_http_auth_otp_add_zone(cf, &name, bytes);
+    mcf->zone = ngx_http_auth_otp_add_zone(cf, &name, size);
     return mcf->zone ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 

@@ -9,7 +9,8 @@
 //! - [`store`]: what they ask of the place where tokens are kept.
 //! - [`throttle`]: how often something may be tried; [`refusals`]: when it is answered that something was wrong.
 //! - [`users`]: the users file as a small database: records, slots, locks, journal, index.
-//! - [`files`]: how files are opened.
+//! - [`site`]: a server's configuration: sections, their gates and PIN sources, the configuration test.
+//! - [`files`]: how files are opened, and by whom.
 //! - [`policy`]: the one table of settings for all servers.
 //! - [`otp`] and [`http`]: codes and credentials, pure.
 //!
@@ -42,6 +43,8 @@
 //! assert_eq!(decision.changes[0].state.counter, 1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//! `unsafe` stands in two places: in [`ffi`], where C hands over pointers, and in [`files::system`], for system calls that
+//! no crate of ours wraps.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 

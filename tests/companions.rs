@@ -11,7 +11,7 @@ use std::process::Command;
 
 use common::root::{self, Root};
 use common::{Httpd, Nginx, Place, Scope, Server, Setting, Start, Token, UsersFile};
-use otpgate::ffi::identity::as_user;
+use otpgate::files::system::as_user;
 use otpgate::users::journal::{Journal, SlotWrite};
 use otpgate::users::lock::Locked;
 use otpgate::users::{record, slot};

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use common::root::{self, Root};
 use common::{Httpd, Request, Scope, Server, Setting, Token};
+use otpgate::policy::{self, SETTINGS};
 
 const PIN: &str = "sesame9";
 
@@ -48,6 +49,18 @@ fn bad_values_are_refused_where_they_stand() {
             .is_accepted(false)
             .names_the_line_of(directive)
             .says(message);
+    }
+}
+
+#[test]
+fn every_setting_is_a_directive_and_says_what_it_takes() {
+    for name in SETTINGS.iter().filter_map(|setting| setting.name(policy::Server::Apache)) {
+        let name = name.to_str().expect("names are ASCII");
+        Httpd::event()
+            .test(vec![Scope::bare("area").directives(name)], |_| {})
+            .is_accepted(false)
+            .names_the_line_of(name)
+            .says(&format!("{name} takes "));
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use common::root::{self, Root};
 use common::{Nginx, Scope, Server, Setting, Token, UsersFile};
+use otpgate::policy::{self, SETTINGS};
 
 const PIN: &str = "sesame9";
 
@@ -75,6 +76,20 @@ fn bad_directives_are_refused_where_they_stand() {
             .is_accepted(false)
             .names_the_line_of(directive)
             .says(message);
+    }
+}
+
+#[test]
+fn every_setting_is_a_directive_and_says_what_it_takes() {
+    for name in SETTINGS.iter().filter_map(|setting| setting.name(policy::Server::Nginx)) {
+        let name = name.to_str().expect("names are ASCII");
+        let directive = format!("{name};");
+        let server = Scope::bare("area").directives(&directive);
+        Nginx::one()
+            .test(vec![server], |_| {})
+            .is_accepted(false)
+            .names_the_line_of(&directive)
+            .says(&format!("{name} takes "));
     }
 }
 

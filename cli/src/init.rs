@@ -6,11 +6,11 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 use std::process::ExitCode;
 
-use otpgate::ffi::identity;
 use otpgate::files::access::Access;
 use otpgate::files::directory_of;
 use otpgate::files::fault::Fault;
 use otpgate::files::open;
+use otpgate::files::system::file_uid;
 use otpgate::users::check as findings;
 use otpgate::users::companion;
 use otpgate::users::journal::Journal;
@@ -107,7 +107,7 @@ fn make_directory(directory: &Path, (uid, gid): (u32, u32)) -> Result<()> {
         DirBuilder::new().mode(0o700).create(directory)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = File::from(rustix::fs::open(directory, flags, Mode::empty())?);
-        let is_ours = opened.metadata()?.uid() == identity::file_uid();
+        let is_ours = opened.metadata()?.uid() == file_uid();
         if is_ours { Ok(opened) } else { Err(io::Error::other("somebody else has made it meanwhile")) }
     })?
     .map_err(fault)?;

@@ -12,11 +12,12 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use otpgate::ffi::identity::{as_user, groups_of, members_of};
 use otpgate::files::access::{Access, Who};
+use otpgate::files::accounts::{groups_of, members_of};
 use otpgate::files::directory_of;
 use otpgate::files::fault::Fault;
 use otpgate::files::open::{self, Link, To};
+use otpgate::files::system::as_user;
 use otpgate::users::edit;
 use otpgate::users::lock::Paths;
 use rustix::fs::{Gid, Uid};

@@ -1,19 +1,13 @@
-//! The configuration test: what places say against each other, and the files they name.
+//! The configuration test.
 
-use std::collections::{HashMap, HashSet};
-use std::ffi::c_void;
-use std::path::{Path, PathBuf};
-
-use rustix::fs::{Gid, Uid};
+use std::ffi::{c_int, c_void};
 
 use super::guard::guarded;
-use super::settings::settings_of;
+use super::settings::section_of;
 use super::types::*;
-use super::{HostLog, identity, otpgate_gate};
+use super::{HostLog, otpgate_gate};
 use crate::log::{Level, Log};
-use crate::policy::{self, Limits, Policy, Scheme, Server};
-use crate::site::{self, Held, Place};
-use crate::users::check::{self, ExternalPin, Finding, Lines, Severity};
+use crate::site::{Identity, Place};
 
 /// See the header.
 ///
@@ -21,293 +15,43 @@ use crate::users::check::{self, ExternalPin, Finding, Lines, Severity};
 /// As the header says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn otpgate_places_check(
-    gate: *mut otpgate_gate,
+    gate: Option<&otpgate_gate>,
     places: *const otpgate_place,
     count: usize,
     roots: *const otpgate_str,
     root_count: usize,
-    identity: *const otpgate_identity,
+    identity: Option<&otpgate_identity>,
     sink: *mut c_void,
 ) -> usize {
-    // SAFETY: null is caught, else the caller's promise.
-    let (Some(gate), Some(identity)) = (unsafe { gate.as_ref() }, unsafe { identity.as_ref() }) else {
-        return 1;
-    };
+    let (Some(gate), Some(identity)) = (gate, identity) else { return 1 };
     let log = HostLog { gate, request: sink, level: 0 };
     let failed = || {
         log.log(Level::Error, format_args!("an internal fault of otpgate; please report it"));
         1
     };
     guarded(failed, || {
-        // SAFETY: the caller promises `count` places; its strings and settings outlive this call.
-        let places: Vec<Place<'static>> = (0..count).map(|i| unsafe { (*places.add(i)).place() }).collect();
-        // SAFETY: the caller promises as many strings.
-        let roots = (0..root_count).map(|i| unsafe { (*roots.add(i)).as_bytes() });
-        let roots = roots.filter(|root| !root.is_empty()).map(|root| resolved(&gate.path(root))).collect();
-        Test { gate, roots, identity, log: &log, said: HashSet::new(), errors: 0 }.run(&places)
+        // SAFETY: arrays of the configuration's pool, which nobody changes once it is read.
+        let (places, roots) = unsafe { (lent(places, count), lent(roots, root_count)) };
+        let places: Vec<Place<'_>> = places.iter().map(otpgate_place::place).collect();
+        let roots: Vec<&[u8]> = roots.iter().map(otpgate_str::as_bytes).collect();
+        let identity = Identity { uid: identity.uid, gid: identity.gid };
+        gate.site.check_config(&places, &roots, identity, &log)
     })
 }
 
 impl otpgate_place {
-    /// # Safety
-    /// Strings and settings outlive the use of what is returned.
-    unsafe fn place(&self) -> Place<'static> {
-        // SAFETY: the caller's promise.
-        unsafe {
-            Place {
-                settings: settings_of(self.settings),
-                place: self.place.as_bytes(),
-                realm: self.realm.as_bytes(),
-                other_realm: self.other_realm.as_bytes(),
-                section: self.section.as_bytes(),
-                is_on_unix_socket: self.is_on_unix_socket != 0,
-                is_any_enough: self.is_any_enough != 0,
-            }
+    fn place(&self) -> Place<'_> {
+        let is_set = |flag: c_int| flag != 0;
+        // SAFETY: null, or a section's settings in the configuration's pool.
+        let settings = unsafe { self.settings.as_ref() };
+        Place {
+            settings: section_of(settings).settings,
+            place: self.place.as_bytes(),
+            realm: self.realm.as_bytes(),
+            other_realm: self.other_realm.as_bytes(),
+            section: self.section.as_bytes(),
+            is_on_unix_socket: is_set(self.is_on_unix_socket),
+            is_any_enough: is_set(self.is_any_enough),
         }
     }
-}
-
-fn resolved(path: &Path) -> PathBuf {
-    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
-}
-
-/// What is known of a users file once the first section that names it has been looked at.
-struct Seen<'s> {
-    place: &'s [u8],
-    policy: Policy,
-    lines: Looked,
-}
-
-struct Test<'t> {
-    gate: &'t otpgate_gate,
-    /// Directories whose files are served.
-    roots: Vec<PathBuf>,
-    identity: &'t otpgate_identity,
-    log: &'t dyn Log,
-    said: HashSet<String>,
-    errors: usize,
-}
-
-impl Test<'_> {
-    /// Each file is looked at once, however many places name it, and by whatever path; and said once what is the same
-    /// for several of them.
-    fn run(mut self, places: &[Place<'static>]) -> usize {
-        let server = self.gate.server;
-        let held = site::held(server, places);
-        for (place, finding) in site::contradictions(server, places, &held) {
-            self.say(place, finding);
-        }
-        let mut seen = HashMap::new();
-        let mut seen_pins = HashSet::new();
-        for (place, held) in places.iter().zip(&held) {
-            for (place, finding) in self.of_files(place, held, &mut seen, &mut seen_pins) {
-                self.say(place, finding);
-            }
-        }
-        self.errors
-    }
-
-    fn say(&mut self, place: &[u8], finding: Finding) {
-        let (level, word) = match finding.severity {
-            Severity::Error => (Level::Error, "error"),
-            Severity::Warning => (Level::Warning, "warning"),
-        };
-        let line = format!("{}: {word}: {}", String::from_utf8_lossy(place), finding.text);
-        if self.said.insert(line.clone()) {
-            self.errors += usize::from(level == Level::Error);
-            self.log.log(level, format_args!("{line}"));
-        }
-    }
-
-    fn of_files(
-        &self,
-        place: &Place<'static>,
-        held: &Held<'static>,
-        seen: &mut HashMap<PathBuf, Seen<'static>>,
-        seen_pins: &mut HashSet<(PathBuf, PathBuf)>,
-    ) -> Vec<(&'static [u8], Finding)> {
-        let (gate, settings) = (self.gate, &held.settings);
-        // On Apache, what a section inherits is looked at where it is set, but for what it has to say itself.
-        let own = &place.settings;
-        let has_a_word =
-            own.users_file.is_some() || own.lockout_time.is_some() || own.asked.auth_type.is_some();
-        let Some(users_file) = settings.users_file.filter(|_| has_a_word) else { return Vec::new() };
-        let policy = settings.policy(gate.server);
-        let path = gate.path(users_file.value);
-        let users = resolved(&path);
-        let mut findings = Vec::new();
-        match seen.get(&users) {
-            // A block that inherits the file and has limits of its own means them.
-            Some(first) if std::ptr::eq(first.place, users_file.place) => {}
-            Some(first) => findings.extend(differing_limits(&path, first, &policy)),
-            None => {
-                let (found, lines) = self.as_server(&|| look_at(&path));
-                findings = found;
-                findings.extend(self.served(&path, &users));
-                seen.insert(users.clone(), Seen { place: users_file.place, policy, lines });
-            }
-        }
-        let Looked { external_pins, first_without_plain_pin, limits } = &seen[&users].lines;
-        if let Some(number) = first_without_plain_pin
-            && settings.asked_scheme(gate.server).has_digest()
-        {
-            findings.push(no_plain_pin(&path, *number, settings.asked_scheme(gate.server)));
-        }
-        let has_source = |settings: &policy::Settings<'_>| {
-            !settings.pin_provider_names().is_empty() || settings.pin_file.is_some()
-        };
-        if let Some(pin) = external_pins.first()
-            && !held.may_have(has_source)
-        {
-            findings.push(no_pin_source(&path, pin.number, gate.server));
-        }
-        let mut findings: Vec<(&[u8], Finding)> =
-            findings.into_iter().map(|finding| (users_file.place, finding)).collect();
-        if let Some(lockout) = place.settings.lockout_time
-            && policy.lockout_time > 0
-            && policy.restricted_by(limits).max_failures == 0
-            && !held.may_have(|settings| settings.policy(gate.server).max_failures > 0)
-        {
-            findings.push((lockout.place, no_limit(gate.server)));
-        }
-        if let (Some(cache), Some(_)) = (settings.pin_cache, settings.pin_providers) {
-            findings.push((cache.place, no_cache_for_providers()));
-        }
-        if let Some(pin_file) = settings.pin_file {
-            let pins = gate.path(pin_file.value);
-            if seen_pins.insert((resolved(&pins), users)) {
-                let (mut found, _) = self.as_server(&|| look_at_pins(&pins, &path, external_pins));
-                found.extend(self.served(&pins, &resolved(&pins)));
-                findings.extend(found.into_iter().map(|finding| (pin_file.place, finding)));
-            }
-        }
-        findings
-    }
-
-    fn as_server(&self, look: &dyn Fn() -> Look) -> Look {
-        let (uid, gid) = (Uid::from_raw(self.identity.uid), Gid::from_raw(self.identity.gid));
-        identity::as_user(uid, gid, &identity::groups_of(uid, gid), look).unwrap_or_else(|cause| {
-            let text = format!("cannot try the access of user number {}: {cause}", self.identity.uid);
-            (vec![Finding { severity: Severity::Error, text }], Looked::default())
-        })
-    }
-
-    /// Whether clients may be served the file, as far as directories tell.
-    fn served(&self, path: &Path, resolved: &Path) -> Option<Finding> {
-        let root = self.roots.iter().find(|root| resolved.starts_with(root) && root.parent().is_some())?;
-        Some(Finding {
-            severity: Severity::Error,
-            text: format!(
-                "{} lies below {}, whose files the server hands out: move it elsewhere",
-                path.display(),
-                root.display()
-            ),
-        })
-    }
-}
-
-fn no_limit(server: Server) -> Finding {
-    let (lockout, limit) = match server {
-        Server::Apache => ("OTPAuthLockoutTime", "OTPAuthMaxOTPFailure"),
-        Server::Nginx => ("auth_otp_lockout_time", "auth_otp_max_failures"),
-    };
-    Finding {
-        severity: Severity::Warning,
-        text: format!("{lockout} has no effect: without {limit}, wrong codes lock nobody out"),
-    }
-}
-
-/// What there is to say about a file; of a users file, also what some sections have to know of its lines.
-type Look = (Vec<Finding>, Looked);
-
-#[derive(Default)]
-struct Looked {
-    external_pins: Vec<ExternalPin>,
-    first_without_plain_pin: Option<u64>,
-    limits: Limits,
-}
-
-fn is_usable(findings: &[Finding]) -> bool {
-    findings.iter().all(|finding| finding.severity != Severity::Error)
-}
-
-/// Access, then lines.
-fn look_at(path: &Path) -> Look {
-    let mut findings = check::access(path);
-    if !is_usable(&findings) {
-        return (findings, Looked::default());
-    }
-    match check::lines(path) {
-        Ok(Lines { findings: found, external_pins, first_without_plain_pin, limits }) => {
-            findings.extend(found);
-            (findings, Looked { external_pins, first_without_plain_pin, limits })
-        }
-        Err(fault) => {
-            findings.push(Finding { severity: Severity::Error, text: fault.to_string() });
-            (findings, Looked::default())
-        }
-    }
-}
-
-/// Access, then whether it has an entry for everybody who needs one.
-fn look_at_pins(path: &Path, users: &Path, external_pins: &[ExternalPin]) -> Look {
-    let mut findings = check::pin_file_access(path);
-    if is_usable(&findings) {
-        match check::pin_file_entries(path, users, external_pins) {
-            Ok(found) => findings.extend(found),
-            Err(fault) => findings.push(Finding { severity: Severity::Error, text: fault.to_string() }),
-        }
-    }
-    (findings, Looked::default())
-}
-
-/// Browsers that are offered both schemes take Digest.
-fn no_plain_pin(path: &Path, number: u64, scheme: Scheme) -> Finding {
-    let outcome = if scheme.has_basic() {
-        "its user has to be asked by Basic alone"
-    } else {
-        "its user is refused here"
-    };
-    Finding {
-        severity: Severity::Warning,
-        text: format!(
-            "{} line {number}: Digest can't check a PIN that is hashed or marked +: {outcome}",
-            path.display()
-        ),
-    }
-}
-
-fn no_pin_source(path: &Path, number: u64, server: Server) -> Finding {
-    let setting = policy::pin_source_setting(server);
-    Finding {
-        severity: Severity::Warning,
-        text: format!(
-            "{} line {number}: the PIN is to be checked elsewhere (+), but this section has no {setting}",
-            path.display()
-        ),
-    }
-}
-
-/// Only Apache has such providers.
-fn no_cache_for_providers() -> Finding {
-    Finding {
-        severity: Severity::Warning,
-        text: "OTPAuthPINCache has no effect on what the providers of OTPAuthPINAuthProvider check; they have caches of their own (mod_authn_socache, LDAPCacheTTL)"
-            .to_owned(),
-    }
-}
-
-fn differing_limits(path: &Path, first: &Seen<'_>, other: &Policy) -> Option<Finding> {
-    let limits = |policy: &Policy| {
-        let policy = policy.restricted_by(&first.lines.limits);
-        (policy.max_failures, policy.lockout_time, policy.lockout_max)
-    };
-    (limits(&first.policy) != limits(other)).then(|| Finding {
-        severity: Severity::Warning,
-        text: format!(
-            "{} is used with other limits on wrong codes than at {}: the laxer section is the way in; a `#@ limits` line in the file binds both",
-            path.display(),
-            String::from_utf8_lossy(first.place)
-        ),
-    })
 }

@@ -1,11 +1,14 @@
 //! Settings through C: kept in the server's own memory.
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{CStr, c_char, c_int};
+use std::num::NonZeroU32;
+use std::sync::LazyLock;
 
 use super::guard::guarded;
-use super::server_of;
 use super::types::*;
+use super::{otpgate_gate, server_of};
 use crate::policy::{PIN_PROVIDERS_MAX, SETTINGS, Settings};
+use crate::site::{self, Realm, Section};
 
 /// What stands in the words of [`otpgate_settings`]. The lifetime is the server's: its pool holds the strings as
 /// long as the settings.
@@ -14,8 +17,8 @@ use crate::policy::{PIN_PROVIDERS_MAX, SETTINGS, Settings};
 struct Stored {
     /// [`STORED`], or 0: nothing set yet.
     mark: u64,
-    settings: Settings<'static>,
-    /// The same names as in `settings`, in the form that C can be given.
+    section: Section<'static>,
+    /// The same names as in the section, in the form that C can be given.
     pin_providers: [otpgate_str; PIN_PROVIDERS_MAX],
 }
 
@@ -24,75 +27,75 @@ const STORED: u64 = u64::from_le_bytes(*b"settings");
 const _: () = {
     assert!(size_of::<Stored>() <= size_of::<otpgate_settings>());
     assert!(align_of::<Stored>() <= align_of::<otpgate_settings>());
+    assert!(SETTINGS.len() <= OTPGATE_SETTINGS_MAX);
 };
 
-impl Stored {
-    fn new(settings: Settings<'static>) -> Stored {
+/// Of settings in which nothing is set.
+static NOTHING: LazyLock<Section<'static>> = LazyLock::new(Section::default);
+
+impl otpgate_settings {
+    fn stored(&self) -> Option<&Stored> {
+        // SAFETY: with the mark, the words hold a Stored, written by `store` there or where the server has copied them
+        // from; size and alignment are checked above. Servers write to settings while they read their configuration (or
+        // an .htaccess file, into memory of one request) and let threads read them afterwards.
+        (self.opaque[0] == STORED).then(|| unsafe { &*std::ptr::from_ref(self).cast::<Stored>() })
+    }
+
+    fn store(&mut self, section: Section<'static>) {
         let mut pin_providers = [otpgate_str::EMPTY; PIN_PROVIDERS_MAX];
-        for (place, name) in pin_providers.iter_mut().zip(settings.pin_provider_names()) {
+        for (place, name) in pin_providers.iter_mut().zip(section.settings.pin_provider_names()) {
             *place = otpgate_str::of(name);
         }
-        Stored { mark: STORED, settings, pin_providers }
+        let stored = Stored { mark: STORED, section, pin_providers };
+        // SAFETY: size and alignment are checked above, and the words are borrowed for it.
+        unsafe { std::ptr::from_mut(self).cast::<Stored>().write(stored) };
     }
 }
 
-/// # Safety
-/// `settings` is null or points to settings that only this library has written to.
-unsafe fn stored<'a>(settings: *const otpgate_settings) -> Option<&'a Stored> {
-    // SAFETY: the caller's promise; the first word may be read whatever stands there.
-    let mark = unsafe { settings.as_ref() }?.opaque[0];
-    // SAFETY: with the mark, the words hold a Stored, written by `store`; size and alignment are checked above.
-    (mark == STORED).then(|| unsafe { &*settings.cast::<Stored>() })
+/// What C's settings say, where they are; nothing if the pointer was null.
+pub(super) fn section_of(settings: Option<&otpgate_settings>) -> &Section<'static> {
+    settings.and_then(otpgate_settings::stored).map_or(&NOTHING, |stored| &stored.section)
 }
 
-/// # Safety
-/// As for `stored`, and `settings` may be written to.
-unsafe fn store(settings: *mut otpgate_settings, value: Settings<'static>) {
-    // SAFETY: size and alignment are checked above; the caller promises that it may be written to.
-    unsafe { settings.cast::<Stored>().write(Stored::new(value)) };
-}
-
-/// What C's settings say, where they are. `None`: nothing, or the pointer is null.
-///
-/// # Safety
-/// As for `stored`; the strings live as long as the header demands.
-pub(super) unsafe fn settings_in_place<'a>(
-    settings: *const otpgate_settings,
-) -> Option<&'a Settings<'static>> {
-    // SAFETY: the caller's promise.
-    unsafe { stored(settings) }.map(|stored| &stored.settings)
-}
-
-/// What C's settings say; nothing if the pointer is null.
-///
-/// # Safety
-/// As for `stored`; the strings live as long as the header demands.
-pub(super) unsafe fn settings_of(settings: *const otpgate_settings) -> Settings<'static> {
-    // SAFETY: the caller's promise.
-    unsafe { settings_in_place(settings) }.copied().unwrap_or_default()
-}
-
-/// See the header.
-#[unsafe(no_mangle)]
-pub extern "C" fn otpgate_setting_count(server: c_int) -> usize {
-    guarded(|| 0, || names(server).count())
+fn settings_of(settings: Option<&otpgate_settings>) -> &Settings<'static> {
+    &section_of(settings).settings
 }
 
 /// See the header.
 #[unsafe(no_mangle)]
 pub extern "C" fn otpgate_setting_name(server: c_int, index: usize) -> *const c_char {
-    guarded(std::ptr::null, || names(server).nth(index).map_or(std::ptr::null(), |(name, _)| name.as_ptr()))
+    guarded(std::ptr::null, || setting(server, index).map_or(std::ptr::null(), |(name, _)| name.as_ptr()))
 }
 
 /// See the header.
 #[unsafe(no_mangle)]
 pub extern "C" fn otpgate_setting_usage(server: c_int, index: usize) -> *const c_char {
-    guarded(std::ptr::null, || names(server).nth(index).map_or(std::ptr::null(), |(_, usage)| usage.as_ptr()))
+    guarded(std::ptr::null, || setting(server, index).map_or(std::ptr::null(), |(_, usage)| usage.as_ptr()))
 }
 
-fn names(server: c_int) -> impl Iterator<Item = (&'static std::ffi::CStr, &'static std::ffi::CStr)> {
-    let server = server_of(server);
-    SETTINGS.iter().filter_map(move |setting| Some((setting.name(server?)?, setting.usage)))
+fn setting(server: c_int, index: usize) -> Option<(&'static CStr, &'static CStr)> {
+    let server = server_of(server)?;
+    SETTINGS.iter().filter_map(|setting| Some((setting.name(server)?, setting.usage))).nth(index)
+}
+
+/// A place of C's for a message, NUL-terminated and cut to its size.
+struct Message {
+    text: *mut c_char,
+    size: usize,
+}
+
+impl Message {
+    fn write(&self, message: &str) {
+        if self.text.is_null() || self.size == 0 {
+            return;
+        }
+        let len = message.len().min(self.size - 1);
+        // SAFETY: a buffer of the caller's, usually on its stack, of `size` bytes; at most that many are written.
+        unsafe {
+            std::ptr::copy_nonoverlapping(message.as_ptr().cast(), self.text, len);
+            self.text.add(len).write(0);
+        }
+    }
 }
 
 /// See the header.
@@ -101,7 +104,8 @@ fn names(server: c_int) -> impl Iterator<Item = (&'static std::ffi::CStr, &'stat
 /// As the header says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn otpgate_settings_set(
-    settings: *mut otpgate_settings,
+    gate: Option<&otpgate_gate>,
+    settings: Option<&mut otpgate_settings>,
     server: c_int,
     name: otpgate_str,
     args: *const otpgate_str,
@@ -111,33 +115,22 @@ pub unsafe extern "C" fn otpgate_settings_set(
     error_size: usize,
 ) -> c_int {
     let refuse = |reason: &str| {
-        if !error.is_null() && error_size > 0 {
-            let len = reason.len().min(error_size - 1);
-            // SAFETY: the caller gives `error_size` writable bytes; at most that many are written.
-            unsafe {
-                std::ptr::copy_nonoverlapping(reason.as_ptr().cast(), error, len);
-                error.add(len).write(0);
-            }
-        }
+        Message { text: error, size: error_size }.write(reason);
         1
     };
     guarded(
         || refuse("an internal fault of otpgate; please report it"),
         || {
             let Some(server) = server_of(server) else { return refuse("unknown server") };
-            if settings.is_null() || (args.is_null() && nargs > 0) {
+            let Some(settings) = settings.filter(|_| !args.is_null() || nargs == 0) else {
                 return refuse("a null pointer");
-            }
-            // SAFETY: the caller promises `nargs` strings that outlive the settings.
-            let words: Vec<&'static [u8]> =
-                (0..nargs).map(|i| unsafe { (*args.add(i)).as_bytes() }).collect();
-            // SAFETY: the caller's promises about strings and settings.
-            let (name, place, mut value) =
-                unsafe { (name.as_bytes(), place.as_bytes(), settings_of(settings)) };
-            match value.set(server, name, &words, place) {
+            };
+            // SAFETY: an array in the same pool as the settings, or a longer-lived one.
+            let words: Vec<&[u8]> = unsafe { lent(args, nargs) }.iter().map(otpgate_str::kept).collect();
+            let mut section = *section_of(Some(settings));
+            match section.set(gate.map(|gate| &gate.site), server, name.as_bytes(), &words, place.kept()) {
                 Ok(()) => {
-                    // SAFETY: not null; the caller's to write.
-                    unsafe { store(settings, value) };
+                    settings.store(section);
                     0
                 }
                 Err(reason) => refuse(&reason.to_string()),
@@ -149,7 +142,7 @@ pub unsafe extern "C" fn otpgate_settings_set(
 /// See the header.
 ///
 /// # Safety
-/// As the header says.
+/// As the header says. `out` may be `base` or `child`, so none of them is a reference while it is written to.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn otpgate_settings_merge(
     out: *mut otpgate_settings,
@@ -160,53 +153,40 @@ pub unsafe extern "C" fn otpgate_settings_merge(
     guarded(
         || (),
         || {
-            let Some(server) = server_of(server).filter(|_| !out.is_null()) else { return };
-            // SAFETY: the caller's promises; both are copied before `out` is written to.
-            let (base, child) = unsafe { (settings_of(base), settings_of(child)) };
-            // SAFETY: not null; the caller's to write.
-            unsafe { store(out, base.merged_with(&child, server)) };
+            let Some(server) = server_of(server) else { return };
+            // SAFETY: null, or settings in pools of the server, which has one thread merge them; both are done with
+            // before `out` is written to.
+            let merged = unsafe { section_of(base.as_ref()).merged_with(section_of(child.as_ref()), server) };
+            // SAFETY: null, or the caller's to write.
+            if let Some(out) = unsafe { out.as_mut() } {
+                out.store(merged);
+            }
         },
     );
 }
 
 /// See the header.
-///
-/// # Safety
-/// As the header says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn otpgate_settings_require_tls(settings: *const otpgate_settings) -> c_int {
-    // SAFETY: the caller's promise.
-    guarded(|| 1, || unsafe { settings_of(settings) }.requires_tls().into())
+pub extern "C" fn otpgate_settings_require_tls(settings: Option<&otpgate_settings>) -> c_int {
+    guarded(|| 1, || settings_of(settings).requires_tls().into())
 }
 
 /// See the header.
-///
-/// # Safety
-/// As the header says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn otpgate_settings_has_basic(settings: *const otpgate_settings) -> c_int {
-    // SAFETY: the caller's promise.
-    guarded(|| 0, || unsafe { settings_of(settings) }.scheme().has_basic().into())
+pub extern "C" fn otpgate_settings_has_digest(settings: Option<&otpgate_settings>) -> c_int {
+    guarded(|| 0, || settings_of(settings).scheme().has_digest().into())
 }
 
 /// See the header.
-///
-/// # Safety
-/// As the header says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn otpgate_settings_has_digest(settings: *const otpgate_settings) -> c_int {
-    // SAFETY: the caller's promise.
-    guarded(|| 0, || unsafe { settings_of(settings) }.scheme().has_digest().into())
+pub extern "C" fn otpgate_settings_asked_by_basic(settings: Option<&otpgate_settings>) -> c_int {
+    guarded(|| 0, || section_of(settings).is_asked_by_basic().into())
 }
 
 /// See the header.
-///
-/// # Safety
-/// As the header says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn otpgate_settings_has_users_file(settings: *const otpgate_settings) -> c_int {
-    // SAFETY: the caller's promise.
-    guarded(|| 0, || unsafe { settings_of(settings) }.users_file.is_some().into())
+pub extern "C" fn otpgate_settings_refusal_time(settings: Option<&otpgate_settings>) -> u32 {
+    guarded(|| 0, || settings_of(settings).refusal_time().map_or(0, NonZeroU32::get))
 }
 
 /// See the header.
@@ -215,17 +195,73 @@ pub unsafe extern "C" fn otpgate_settings_has_users_file(settings: *const otpgat
 /// As the header says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn otpgate_settings_pin_providers(
-    settings: *const otpgate_settings,
-    count: *mut usize,
+    settings: Option<&otpgate_settings>,
+    count: Option<&mut usize>,
 ) -> *const otpgate_str {
     guarded(std::ptr::null, || {
-        // SAFETY: the caller's promise.
-        let stored = unsafe { stored(settings) };
-        let number = stored.map_or(0, |stored| stored.settings.pin_provider_names().len());
-        // SAFETY: null or the caller's to write.
-        if let Some(count) = unsafe { count.as_mut() } {
+        let stored = settings.and_then(otpgate_settings::stored);
+        let number = stored.map_or(0, |stored| stored.section.settings.pin_provider_names().len());
+        if let Some(count) = count {
             *count = number;
         }
         stored.filter(|_| number > 0).map_or(std::ptr::null(), |stored| stored.pin_providers.as_ptr())
     })
+}
+
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otpgate_realm_of_directive(
+    word: otpgate_str,
+    error: *mut c_char,
+    error_size: usize,
+) -> c_int {
+    guarded(
+        || OTPGATE_REALM_BAD,
+        || match site::realm_of_directive(word.as_bytes()) {
+            Ok(realm) => number_of(realm),
+            Err(reason) => {
+                Message { text: error, size: error_size }.write(reason);
+                OTPGATE_REALM_BAD
+            }
+        },
+    )
+}
+
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otpgate_zone_of_directive(
+    word: otpgate_str,
+    page: usize,
+    name_len: Option<&mut usize>,
+    size: Option<&mut usize>,
+    error: *mut c_char,
+    error_size: usize,
+) -> c_int {
+    let (Some(name_len), Some(size)) = (name_len, size) else { return 1 };
+    guarded(
+        || 1,
+        || match site::zone_of_directive(word.as_bytes(), page) {
+            Ok((name, bytes)) => {
+                (*name_len, *size) = (name.len(), bytes);
+                0
+            }
+            Err(reason) => {
+                Message { text: error, size: error_size }.write(&reason);
+                1
+            }
+        },
+    )
+}
+
+pub(super) fn number_of(realm: Realm) -> c_int {
+    match realm {
+        Realm::Off => OTPGATE_REALM_OFF,
+        Realm::On => OTPGATE_REALM_ON,
+    }
 }

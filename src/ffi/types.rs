@@ -1,8 +1,16 @@
-//! The structs and numbers of the header, in its order.
+//! The structs and numbers of the header, in its order, and how each is read.
+//!
+//! What stands in a struct has come from C. What the header demands of it is argued here, once for each kind: strings
+//! ([`otpgate_str`]), arrays ([`lent`]), shared words ([`words`]), settings and memories. Pointers to single structs come
+//! as options of references, which null is the `None` of: the caller owns the struct, has it there for the whole call, and
+//! while the library may write to it, lets no other thread at it.
 
 use std::ffi::{c_char, c_int, c_void};
+use std::net::IpAddr;
+use std::sync::atomic::AtomicU64;
 
 use crate::gate::Judged;
+use crate::site::{self, Event};
 
 /// Version of the structs and meanings.
 pub const OTPGATE_API_VERSION: u32 = 2;
@@ -28,6 +36,36 @@ pub const OTPGATE_WOULD_BLOCK: c_int = 5;
 pub const OTPGATE_THROTTLED: c_int = 6;
 /// Refuse for a moment.
 pub const OTPGATE_BUSY: c_int = 7;
+/// A Digest response is of an acceptable password.
+pub const OTPGATE_MATCHED: c_int = 8;
+
+/// RFC 7617.
+pub const OTPGATE_BASIC: c_int = 1;
+/// RFC 7616.
+pub const OTPGATE_DIGEST: c_int = 2;
+
+/// Nothing is asked for.
+pub const OTPGATE_REALM_OFF: c_int = 0;
+/// One-time passwords are asked for.
+pub const OTPGATE_REALM_ON: c_int = 1;
+/// Not to be used.
+pub const OTPGATE_REALM_BAD: c_int = -1;
+
+/// A request without TLS is refused.
+pub const OTPGATE_EVENT_WITHOUT_TLS: c_int = 1;
+/// A login takes too long.
+pub const OTPGATE_EVENT_OVERDUE: c_int = 2;
+/// Too many logins wait for a thread.
+pub const OTPGATE_EVENT_QUEUE_FULL: c_int = 3;
+/// A sub-request is refused.
+pub const OTPGATE_EVENT_PART_REFUSED: c_int = 4;
+/// A PIN provider isn't there any more.
+pub const OTPGATE_EVENT_PROVIDER_GONE: c_int = 5;
+/// No memory to count waiting refusals in.
+pub const OTPGATE_EVENT_NO_REFUSAL_MEMORY: c_int = 6;
+
+/// Milliseconds after which a login is overdue.
+pub const OTPGATE_LOGIN_OVERDUE: c_int = Event::OVERDUE as c_int;
 
 /// The PIN is right.
 pub const OTPGATE_PIN_RIGHT: c_int = 1;
@@ -69,16 +107,50 @@ impl otpgate_str {
     }
 
     /// The bytes lent by C.
-    ///
-    /// # Safety
-    /// `data` points to `len` bytes that stay as they are for `'a`, or `len` is 0.
-    pub unsafe fn as_bytes<'a>(self) -> &'a [u8] {
+    pub(super) fn as_bytes(&self) -> &[u8] {
         if self.len == 0 || self.data.is_null() {
             return &[];
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: the header has the caller give a pointer to `len` bytes, which are the caller's, in a pool or on the
+        // stack of the thread that waits for this call, and stay as they are until it returns; what is
+        // borrowed from the struct doesn't outlast that, since it is an argument itself or part of one.
         unsafe { std::slice::from_raw_parts(self.data, self.len) }
     }
+
+    /// The bytes that C keeps for as long as the settings in which they will be.
+    pub(super) fn kept(&self) -> &'static [u8] {
+        let bytes: *const [u8] = self.as_bytes();
+        // SAFETY: they lie in the pool of the server that the settings lie in, or in one that outlives it, so nobody
+        // finds them through settings that are gone: settings are read through their own place alone.
+        unsafe { &*bytes }
+    }
+}
+
+/// An array that C lends for a call; empty if the pointer is null.
+///
+/// # Safety
+/// As the header says of such arrays: `count` elements, there and unchanged for `'a`.
+pub(super) unsafe fn lent<'a, T>(elements: *const T, count: usize) -> &'a [T] {
+    if elements.is_null() || count == 0 {
+        return &[];
+    }
+    // SAFETY: not null, and the caller's own array of `count` for the time of the call.
+    unsafe { std::slice::from_raw_parts(elements, count) }
+}
+
+/// Memory that all processes of a server share. `None`: it isn't there, or not aligned.
+///
+/// # Safety
+/// There are `count` words, mapped for `'a`, and none but this library uses them.
+pub(super) unsafe fn words<'a>(memory: *mut c_void, count: usize) -> Option<&'a [AtomicU64]> {
+    let words = memory.cast::<AtomicU64>();
+    if words.is_null() || !words.is_aligned() {
+        return None;
+    }
+    // SAFETY: neither null nor unaligned, and as long as the server says. Whatever bytes are there are integers, and all
+    // processes and threads read and write them as atomic words. The server unmaps them with the configuration that its
+    // gates belong to.
+    Some(unsafe { std::slice::from_raw_parts(words, count) })
 }
 
 /// What the server lends the library.
@@ -106,6 +178,29 @@ pub struct otpgate_zone {
     pub mutex: *mut c_void,
 }
 
+/// A client's address.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)] // see the header
+pub struct otpgate_address {
+    pub len: u8,
+    pub bytes: [u8; 16],
+}
+
+impl otpgate_address {
+    /// The address, of IPv4 also where it comes as one of IPv6.
+    pub(super) fn ip(&self) -> Option<IpAddr> {
+        let [a, b, c, d, ..] = self.bytes;
+        match self.len {
+            4 => Some(IpAddr::from([a, b, c, d])),
+            16 => Some(IpAddr::from(self.bytes).to_canonical()),
+            _ => None,
+        }
+    }
+}
+
+/// Settings that a server has, at most.
+pub const OTPGATE_SETTINGS_MAX: usize = 32;
 /// Words in [`otpgate_settings`].
 pub const OTPGATE_SETTINGS_WORDS: usize = 128;
 /// Words in [`otpgate_memory`].
@@ -138,10 +233,11 @@ const _: () = {
 
 impl otpgate_memory {
     /// The memory as what it is. All zero is "nothing known": bools are false, numbers are 0.
-    pub fn judged(&mut self) -> &mut Judged {
-        // SAFETY: size and alignment are checked above. The bytes are all zero, which is a valid Judged (its parts are
-        // numbers, bools, and options and enums of such, of which 0 is always a valid tag), or were
-        // left by an earlier call through this very reference; the header gives them to nobody else.
+    pub(super) fn judged(&mut self) -> &mut Judged {
+        // SAFETY: size and alignment are checked above. The server has zeroed the bytes when the request began, which is a
+        // valid Judged (its parts are numbers, bools, and options and enums of such, of which 0 is always a valid tag), or
+        // an earlier call has left one there, or in what they were copied from. The header gives them to nobody else, and
+        // one request to one thread at a time.
         unsafe { &mut *self.opaque.as_mut_ptr().cast::<Judged>() }
     }
 }
@@ -152,40 +248,27 @@ impl otpgate_memory {
 #[allow(missing_docs)] // see the header
 pub struct otpgate_login {
     pub settings: *const otpgate_settings,
+    pub scheme: c_int,
+    pub log_level: c_int,
+    pub has_tls: c_int,
+    pub is_part: c_int,
+    pub is_for_pin: c_int,
+    pub address: otpgate_address,
+    pub authorization: otpgate_str,
     pub user: otpgate_str,
     pub password: otpgate_str,
-    pub authorization: otpgate_str,
-    pub address: otpgate_str,
-    pub memory: *mut otpgate_memory,
-    pub request: *mut c_void,
-    pub log_level: c_int,
-    pub connection: *mut u64,
-    pub is_part: c_int,
-    pub moment: u64,
-}
-
-/// One Digest login attempt.
-#[repr(C)]
-#[derive(Clone, Copy)]
-#[allow(missing_docs)] // see the header
-pub struct otpgate_digest {
-    pub settings: *const otpgate_settings,
-    pub user: otpgate_str,
     pub realm: otpgate_str,
     pub method: otpgate_str,
-    pub authorization: otpgate_str,
-    pub address: otpgate_str,
-    pub memory: *mut otpgate_memory,
-    pub request: *mut c_void,
-    pub log_level: c_int,
-    pub is_part: c_int,
-    pub moment: u64,
     pub target: otpgate_str,
     pub zone: *const otpgate_zone,
+    pub memory: *mut otpgate_memory,
+    pub connection: *mut u64,
+    pub moment: u64,
+    pub request: *mut c_void,
 }
 
 /// Challenges sent at once.
-pub const OTPGATE_CHALLENGES_MAX: usize = 3;
+pub const OTPGATE_CHALLENGES_MAX: usize = site::CHALLENGES_MAX;
 /// Bytes that hold them.
 pub const OTPGATE_CHALLENGES_SIZE: usize = 2560;
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-use crate::ffi::identity;
+use crate::files::accounts;
 
 /// The extended attribute with the list.
 pub(crate) const LIST: &str = "system.posix_acl_access";
@@ -205,7 +205,7 @@ impl Access {
                     .any(|(who, rights)| matches!(who, Who::User(_)) && rights & WRITE == 0);
         }
         match who {
-            Who::User(uid) if uid != self.uid && self.named(who).is_none() => identity::own_groups_of(uid)
+            Who::User(uid) if uid != self.uid && self.named(who).is_none() => accounts::own_groups_of(uid)
                 .into_iter()
                 .any(|gid| self.rights_of(Who::Group(gid)) & WRITE != 0),
             _ => false,

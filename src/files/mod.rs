@@ -5,15 +5,18 @@
 //! - [`stamp`]: what tells one state of a file from another.
 //! - [`lines`]: text files line by line.
 //! - [`access`]: who may do what with a file.
+//! - [`accounts`] and [`system`]: whose access it is, and trying out another user's.
 //! - [`fault`] and `obstacle`: what goes wrong with files, and why.
 
 pub mod access;
+pub mod accounts;
 pub mod fault;
 pub mod lines;
 pub mod named;
 pub(crate) mod obstacle;
 pub mod open;
 pub mod stamp;
+pub mod system;
 
 use std::path::Path;
 

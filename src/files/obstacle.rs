@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::access::Access;
 use super::directory_of;
-use crate::ffi::identity;
+use super::{accounts, system};
 
 /// As many as the kernel follows.
 const LINKS_MAX: u32 = 40;
@@ -161,11 +161,11 @@ struct Me {
 
 impl Me {
     fn now() -> Me {
-        Me { uid: identity::file_uid(), groups: identity::file_groups() }
+        Me { uid: system::file_uid(), groups: system::file_groups() }
     }
 
     fn name(&self) -> String {
-        identity::user_name(self.uid)
+        accounts::user_name(self.uid)
     }
 
     fn entry(&self, directory: &Path) -> Obstacle {
@@ -190,8 +190,8 @@ impl Me {
         let name = self.name();
         if wanted == Wanted::Own && access.uid != self.uid && self.uid != 0 {
             return Obstacle {
-                cause: format!("it belongs to {}, not to {name}", identity::user_name(access.uid)),
-                remedy: Remedy::Way(format!("run it as root, or as {}", identity::user_name(access.uid))),
+                cause: format!("it belongs to {}, not to {name}", accounts::user_name(access.uid)),
+                remedy: Remedy::Way(format!("run it as root, or as {}", accounts::user_name(access.uid))),
             };
         }
         let (bits, letters, what) = match wanted {
@@ -230,7 +230,7 @@ impl Me {
 }
 
 fn owner_and_mode(access: &Access) -> String {
-    let (user, group) = (identity::user_name(access.uid), identity::group_name(access.gid));
+    let (user, group) = (accounts::user_name(access.uid), accounts::group_name(access.gid));
     format!("{user}:{group}, {:04o}", access.mode)
 }
 

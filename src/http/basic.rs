@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 use data_encoding::{BASE64, BASE64_NOPAD, Encoding};
 use zeroize::Zeroizing;
 
+use super::{AuthScheme, auth_scheme};
+
 /// The challenge. `realm` as [`super::quoted`] makes it.
 pub fn challenge(realm: &str) -> String {
     format!("Basic realm={realm}, charset=\"UTF-8\"")
@@ -26,10 +28,7 @@ pub fn hides_a_nul(header: &[u8]) -> bool {
 /// Whether the header is one of Basic whose user, colon and password are so many bytes. Where that is what a server has read
 /// from it up to a NUL, there is none; it is told without a look at any of them.
 pub fn is_of_length(header: &[u8], len: usize) -> bool {
-    let Some((scheme, rest)) = header.split_at_checked(6) else { return false };
-    if !scheme.eq_ignore_ascii_case(b"Basic ") {
-        return false;
-    }
+    let (AuthScheme::Basic, Some(rest)) = auth_scheme(header) else { return false };
     let text = match rest {
         [text @ .., b'=', b'='] | [text @ .., b'='] => text,
         text => text,
@@ -45,10 +44,7 @@ pub fn credentials(header: &[u8]) -> Option<(Vec<u8>, Zeroizing<Vec<u8>>)> {
 }
 
 fn pair(header: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let (scheme, rest) = header.trim_ascii().split_at_checked(6)?;
-    if !scheme.eq_ignore_ascii_case(b"Basic ") {
-        return None;
-    }
+    let (AuthScheme::Basic, Some(rest)) = auth_scheme(header) else { return None };
     // As lenient as servers are: they read up to the first character that isn't base64.
     let text = rest.trim_ascii();
     let is_base64 = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');

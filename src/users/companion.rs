@@ -18,12 +18,12 @@ use rustix::io::Errno;
 
 use super::leftovers;
 use super::lock::with_suffix;
-use crate::ffi::identity::{file_groups, file_uid};
 use crate::files::access::{Access, LIST, Who};
 use crate::files::directory_of;
 use crate::files::fault::Fault;
 use crate::files::lines::read_as_far_as_possible;
 use crate::files::open::{self, Link, Refusal, To};
+use crate::files::system::{file_groups, file_uid};
 
 /// While another process makes or replaces one, it has two names or none for a moment.
 const TRIES: u32 = 20;

@@ -8,11 +8,8 @@
 //!
 //! Each file is opened anew for every acquisition, because an open file inherited over `fork` excludes nobody.
 
-#![allow(unsafe_code)] // fcntl(F_OFD_SETLK): no wrapper for it among our crates
-
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -24,6 +21,7 @@ use crate::files::access::Access;
 use crate::files::fault::Fault;
 use crate::files::named;
 use crate::files::open::{Link, To, open};
+use crate::files::system::ofd_lock;
 use crate::throttle;
 
 /// How long a lock is waited for before the login is refused.
@@ -288,7 +286,7 @@ fn try_flock(file: &File) -> io::Result<bool> {
 }
 
 fn try_ofd_lock(file: &File) -> io::Result<bool> {
-    match ofd(file, libc::F_WRLCK) {
+    match ofd_lock(file, libc::F_WRLCK) {
         Ok(()) => Ok(true),
         Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
         Err(error) => Err(error),
@@ -296,18 +294,7 @@ fn try_ofd_lock(file: &File) -> io::Result<bool> {
 }
 
 fn ofd_unlock(file: &File) {
-    let _ = ofd(file, libc::F_UNLCK);
-}
-
-fn ofd(file: &File, kind: libc::c_int) -> io::Result<()> {
-    // SAFETY: an all-zero flock is a valid value of that plain C struct.
-    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-    lock.l_type = kind as libc::c_short;
-    lock.l_whence = libc::SEEK_SET as libc::c_short;
-    // SAFETY: the descriptor is open as long as `file` lives, and F_OFD_SETLK reads one flock, which outlives
-    // the call.
-    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &lock) };
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    let _ = ofd_lock(file, libc::F_UNLCK);
 }
 
 /// Polling with growing pauses up to a deadline: a blocking lock call could not be given up.

@@ -12,35 +12,39 @@ static const char known_ha1[] = "7cbd873ab557c84d7f1532d3473a135a";
 #define RIGHT HEADER "\"14f441bfda8e484232bf56471bf06f7c\""
 #define WRONG HEADER "\"14f441bfda8e484232bf56471bf06f7d\""
 
-static otpgate_digest digest_of(const otpgate_settings *settings, const char *authorization)
+static otpgate_login digest_of(const otpgate_settings *settings, const char *authorization)
 {
-    otpgate_digest login;
+    otpgate_login login;
     memset(&login, 0, sizeof login);
     login.settings = settings;
+    login.scheme = OTPGATE_DIGEST;
     login.user = str("alice");
     login.realm = str("area");
     login.method = str("GET");
     login.authorization = str(authorization);
-    login.address = str("192.0.2.7");
+    login.address = ipv4(192, 0, 2, 7);
     return login;
 }
 
 /* The first half's result word; ha1 must be the one above, or all NUL. */
-static const char *match(otpgate_gate *gate, const otpgate_digest *login)
+static const char *match(otpgate_gate *gate, const otpgate_login *login)
 {
     static const char nul[OTPGATE_HA1_LEN];
-    char ha1[OTPGATE_HA1_LEN + 8];
+    struct {
+        char ha1[OTPGATE_HA1_LEN], behind[8];
+    } place;
     otpgate_answer answer = rubbish();
     int verdict;
-    memset(ha1, '~', sizeof ha1);
-    verdict = otpgate_digest_match(gate, login, &answer, ha1);
+    memset(&place, '~', sizeof place);
+    verdict = otpgate_digest_match(gate, login, &answer, &place.ha1);
     expect_filled(&answer, verdict);
-    EXPECT(memcmp(ha1, verdict == OTPGATE_GRANTED ? known_ha1 : nul, OTPGATE_HA1_LEN) == 0);
-    EXPECT(memcmp(ha1 + OTPGATE_HA1_LEN, "~~~~~~~~", 8) == 0);
-    return verdict == OTPGATE_GRANTED ? "matched" : answer.result;
+    EXPECT(verdict != OTPGATE_GRANTED);
+    EXPECT(memcmp(place.ha1, verdict == OTPGATE_MATCHED ? known_ha1 : nul, OTPGATE_HA1_LEN) == 0);
+    EXPECT(memcmp(place.behind, "~~~~~~~~", 8) == 0);
+    return verdict == OTPGATE_MATCHED ? "matched" : answer.result;
 }
 
-static const char *spend(otpgate_gate *gate, const otpgate_digest *login)
+static const char *spend(otpgate_gate *gate, const otpgate_login *login)
 {
     otpgate_answer answer = rubbish();
     expect_filled(&answer, otpgate_digest_spend(gate, login, &answer));
@@ -52,7 +56,7 @@ static void a_response_is_matched_without_spending_and_spent_once(void)
     otpgate_gate *gate = new_gate(OTPGATE_APACHE);
     otpgate_settings settings = strict_settings();
     otpgate_memory memory = {{0}};
-    otpgate_digest login = digest_of(&settings, RIGHT);
+    otpgate_login login = digest_of(&settings, RIGHT);
     write_users("HOTP alice " PIN " " KEY "\n");
     login.memory = &memory;
     EXPECT_TEXT(match(gate, &login), "matched");
@@ -78,7 +82,7 @@ static void what_is_matched_may_be_gone_when_it_is_to_be_spent(void)
     otpgate_gate *gate = new_gate(OTPGATE_APACHE);
     otpgate_settings settings = strict_settings();
     otpgate_memory memory = {{0}}, others = {{0}};
-    otpgate_digest login = digest_of(&settings, RIGHT), other = login;
+    otpgate_login login = digest_of(&settings, RIGHT), other = login;
     write_users("HOTP alice " PIN " " KEY "\n");
     login.memory = &memory;
     other.memory = &others;
@@ -94,7 +98,7 @@ static void a_digest_grant_is_none_where_the_settings_refuse_it(void)
     otpgate_gate *gate = new_gate(OTPGATE_APACHE);
     otpgate_settings settings = apache_settings(), once = strict_settings();
     otpgate_memory memory = {{0}}, second = {{0}};
-    otpgate_digest login = digest_of(&settings, RIGHT);
+    otpgate_login login = digest_of(&settings, RIGHT);
     write_users("HOTP alice " PIN " " KEY "\n");
     login.memory = &memory;
     EXPECT_TEXT(match(gate, &login), "matched");
@@ -125,7 +129,7 @@ static void a_response_to_a_wrong_password_is_refused_once_and_ha1_is_nul(void)
     otpgate_gate *gate = new_gate(OTPGATE_APACHE);
     otpgate_settings settings = apache_settings();
     otpgate_memory memory = {{0}};
-    otpgate_digest login = digest_of(&settings, WRONG);
+    otpgate_login login = digest_of(&settings, WRONG);
     write_users("HOTP alice " PIN " " KEY "\n");
     login.memory = &memory;
     EXPECT_TEXT(match(gate, &login), "denied-code");
@@ -145,12 +149,12 @@ static void pins_that_digest_cannot_check_are_refused_with_a_log_line(void)
     for (i = 0; i < 2; i++) {
         otpgate_gate *gate = new_gate(OTPGATE_APACHE);
         otpgate_settings settings = apache_settings();
-        otpgate_digest login = digest_of(&settings, RIGHT);
+        otpgate_login login = digest_of(&settings, RIGHT);
         otpgate_answer answer = rubbish();
         char ha1[OTPGATE_HA1_LEN];
         write_users(users[i]);
         line_count = 0;
-        EXPECT_NUMBER(otpgate_digest_match(gate, &login, &answer, ha1), OTPGATE_DENIED);
+        EXPECT_NUMBER(otpgate_digest_match(gate, &login, &answer, &ha1), OTPGATE_DENIED);
         EXPECT_NUMBER(line_count, 1);
         EXPECT_TEXT(field("alice", 5), "");
         otpgate_gate_free(gate);
@@ -159,13 +163,13 @@ static void pins_that_digest_cannot_check_are_refused_with_a_log_line(void)
 
 static void a_header_that_is_no_digest_is_denied(void)
 {
-    static const char *const headers[] = {"", "Digest", "Basic YWxpY2U6", "Digest username=\"alice", "garbage"};
+    static const char *const headers[] = {"", "Digest", "Digest username=\"alice", "garbage"};
     otpgate_gate *gate = new_gate(OTPGATE_APACHE);
     otpgate_settings settings = apache_settings();
     size_t i;
     write_users("HOTP alice " PIN " " KEY "\n");
     for (i = 0; i < sizeof headers / sizeof *headers; i++) {
-        otpgate_digest login = digest_of(&settings, headers[i]);
+        otpgate_login login = digest_of(&settings, headers[i]);
         line_count = 0;
         EXPECT_TEXT(match(gate, &login), "denied-code");
         EXPECT_NUMBER(line_count, 1);
@@ -175,15 +179,30 @@ static void a_header_that_is_no_digest_is_denied(void)
     otpgate_gate_free(gate);
 }
 
+static void a_basic_header_has_no_hash(void)
+{
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    otpgate_settings settings = apache_settings();
+    otpgate_login login = digest_of(&settings, "basic YWxpY2U6");
+    otpgate_answer answer = rubbish();
+    char ha1[OTPGATE_HA1_LEN];
+    write_users("HOTP alice " PIN " " KEY "\n");
+    EXPECT_TEXT(match(gate, &login), "error");
+    EXPECT_NUMBER(otpgate_digest_match(gate, &login, &answer, &ha1), OTPGATE_DENIED);
+    EXPECT(strstr(lines[0].text, "AuthBasicUseDigestAlgorithm") != NULL);
+    EXPECT_TEXT(field("alice", 6), "");
+    otpgate_gate_free(gate);
+}
+
 static void null_pointers_in_digest_are_errors_and_the_answer_is_filled_all_the_same(void)
 {
     otpgate_gate *gate = new_gate(OTPGATE_APACHE);
     otpgate_settings settings = apache_settings();
-    otpgate_digest login = digest_of(&settings, RIGHT);
+    otpgate_login login = digest_of(&settings, RIGHT);
     otpgate_answer answer = rubbish();
     char ha1[OTPGATE_HA1_LEN];
     write_users("HOTP alice " PIN " " KEY "\n");
-    EXPECT_NUMBER(otpgate_digest_match(gate, &login, NULL, ha1), OTPGATE_ERROR);
+    EXPECT_NUMBER(otpgate_digest_match(gate, &login, NULL, &ha1), OTPGATE_ERROR);
     EXPECT_NUMBER(otpgate_digest_spend(gate, &login, NULL), OTPGATE_ERROR);
     expect_filled(&answer, otpgate_digest_match(gate, &login, &answer, NULL));
     EXPECT_NUMBER(answer.verdict, OTPGATE_ERROR);
@@ -253,11 +272,14 @@ static void challenges_are_those_of_the_scheme_and_fit_their_buffer(void)
     size_t count, i;
     memset(&none, 0, sizeof none);
     EXPECT_NUMBER(otpgate_settings_has_digest(&settings), 1);
-    EXPECT_NUMBER(otpgate_settings_has_basic(&settings), 0);
     EXPECT_NUMBER(otpgate_settings_has_digest(&none), 0);
-    EXPECT_NUMBER(otpgate_settings_has_basic(&none), 1);
+    EXPECT_NUMBER(otpgate_scheme(&settings, str("Digest x")), OTPGATE_DIGEST);
+    EXPECT_NUMBER(otpgate_scheme(&settings, str("Basic x")), 0);
+    EXPECT_NUMBER(otpgate_scheme(&none, str("Digest x")), 0);
+    EXPECT_NUMBER(otpgate_scheme(&none, str("BASIC x")), OTPGATE_BASIC);
+    EXPECT_NUMBER(otpgate_scheme(NULL, str("")), 0);
 
-    count = otpgate_challenges(gate, &settings, str("area"), &zone, 1, challenges, buffer, sizeof buffer, NULL);
+    count = otpgate_challenges(gate, &settings, str("area"), &zone, 1, &challenges, buffer, sizeof buffer, NULL);
     EXPECT_NUMBER(count, 2);
     for (i = 0; i < count; i++) {
         char text[512] = "";
@@ -267,7 +289,7 @@ static void challenges_are_those_of_the_scheme_and_fit_their_buffer(void)
         EXPECT(strstr(text, i == 0 ? "algorithm=SHA-256" : "algorithm=MD5") != NULL);
         EXPECT(strstr(text, "stale=true") != NULL);
     }
-    count = otpgate_challenges(gate, &none, str("area"), NULL, 0, challenges, buffer, sizeof buffer, NULL);
+    count = otpgate_challenges(gate, &none, str("area"), NULL, 0, &challenges, buffer, sizeof buffer, NULL);
     EXPECT_NUMBER(count, 1);
     EXPECT_NUMBER(challenges[0].len, strlen("Basic realm=\"area\", charset=\"UTF-8\""));
 
@@ -275,23 +297,23 @@ static void challenges_are_those_of_the_scheme_and_fit_their_buffer(void)
     set(&settings, OTPGATE_NGINX, "auth_otp_scheme", "both", NULL);
     memset(realm, '"', sizeof realm);
     realm[256] = '\0';
-    EXPECT_NUMBER(otpgate_challenges(gate, &settings, str(realm), &zone, 1, challenges, buffer, sizeof buffer, NULL), 3);
+    EXPECT_NUMBER(otpgate_challenges(gate, &settings, str(realm), &zone, 1, &challenges, buffer, sizeof buffer, NULL), 3);
     EXPECT_NUMBER(line_count, 0);
 
-    EXPECT_NUMBER(otpgate_challenges(gate, &settings, str("a"), &zone, 0, challenges, buffer, 100, NULL), 0);
-    EXPECT_NUMBER(otpgate_challenges(gate, &settings, str("a\n"), &zone, 0, challenges, buffer, sizeof buffer, NULL), 0);
-    EXPECT_NUMBER(otpgate_challenges(gate, &settings, str("a"), NULL, 0, challenges, buffer, sizeof buffer, NULL), 0);
+    EXPECT_NUMBER(otpgate_challenges(gate, &settings, str("a"), &zone, 0, &challenges, buffer, 100, NULL), 0);
+    EXPECT_NUMBER(otpgate_challenges(gate, &settings, str("a\n"), &zone, 0, &challenges, buffer, sizeof buffer, NULL), 0);
+    EXPECT_NUMBER(otpgate_challenges(gate, &settings, str("a"), NULL, 0, &challenges, buffer, sizeof buffer, NULL), 0);
     EXPECT_NUMBER(line_count, 3);
-    EXPECT_NUMBER(otpgate_challenges(NULL, &settings, str("a"), &zone, 0, challenges, buffer, sizeof buffer, NULL), 0);
+    EXPECT_NUMBER(otpgate_challenges(NULL, &settings, str("a"), &zone, 0, &challenges, buffer, sizeof buffer, NULL), 0);
     EXPECT_NUMBER(otpgate_challenges(gate, &settings, str("a"), &zone, 0, NULL, buffer, sizeof buffer, NULL), 0);
-    EXPECT_NUMBER(otpgate_challenges(gate, &settings, str("a"), &zone, 0, challenges, NULL, sizeof buffer, NULL), 0);
+    EXPECT_NUMBER(otpgate_challenges(gate, &settings, str("a"), &zone, 0, &challenges, NULL, sizeof buffer, NULL), 0);
     otpgate_gate_free(gate);
 }
 
-static const char *whole(otpgate_gate *gate, const otpgate_digest *login)
+static const char *whole(otpgate_gate *gate, const otpgate_login *login)
 {
     otpgate_answer answer = rubbish();
-    expect_filled(&answer, otpgate_digest_login(gate, login, &answer));
+    expect_filled(&answer, otpgate_decide(gate, login, &answer));
     return answer.stale ? "stale" : answer.result;
 }
 
@@ -299,14 +321,14 @@ static void a_nonce_of_another_server_decides_nothing(void)
 {
     otpgate_gate *gate = gate_with_zone();
     otpgate_settings settings = nginx_digest();
-    otpgate_digest login = digest_of(&settings, RIGHT);
+    otpgate_login login = digest_of(&settings, RIGHT);
     otpgate_answer answer = rubbish();
     write_users("HOTP alice " PIN " " KEY "\n");
     login.target = str("/page");
     login.zone = &zone;
     login.method = str("GET /page HTTP/1.1");
     EXPECT_TEXT(whole(gate, &login), "stale");
-    expect_filled(&answer, otpgate_digest_login_now(gate, &login, &answer));
+    expect_filled(&answer, otpgate_decide_now(gate, &login, &answer));
     EXPECT_NUMBER(answer.stale, 1);
     EXPECT_NUMBER(line_count, 2);
     EXPECT_TEXT(field("alice", 5), "");
@@ -325,7 +347,7 @@ static void without_a_zone_a_digest_login_is_an_error(void)
 {
     otpgate_gate *gate = gate_with_zone(), *lockless = new_gate(OTPGATE_NGINX);
     otpgate_settings settings = nginx_digest();
-    otpgate_digest login = digest_of(&settings, RIGHT);
+    otpgate_login login = digest_of(&settings, RIGHT);
     write_users("HOTP alice " PIN " " KEY "\n");
     EXPECT_TEXT(whole(gate, &login), "error");
     login.zone = &zone;
@@ -347,6 +369,7 @@ const struct test_case digest_cases[] = {
     CASE(a_response_to_a_wrong_password_is_refused_once_and_ha1_is_nul),
     CASE(pins_that_digest_cannot_check_are_refused_with_a_log_line),
     CASE(a_header_that_is_no_digest_is_denied),
+    CASE(a_basic_header_has_no_hash),
     CASE(null_pointers_in_digest_are_errors_and_the_answer_is_filled_all_the_same),
     CASE(a_zone_that_is_too_small_or_missing_is_refused),
     CASE(challenges_are_those_of_the_scheme_and_fit_their_buffer),

@@ -131,7 +131,7 @@ void set(otpgate_settings *settings, int server, const char *name, ...)
     while ((word = va_arg(arguments, const char *)) != NULL)
         words[count++] = str(word);
     va_end(arguments);
-    if (otpgate_settings_set(settings, server, str(name), words, count, str("case.conf:1"), error, sizeof error) != 0)
+    if (otpgate_settings_set(NULL, settings, server, str(name), words, count, str("case.conf:1"), error, sizeof error) != 0)
         fail(__FILE__, __LINE__, error);
 }
 
@@ -150,14 +150,25 @@ otpgate_settings strict_settings(void)
     return settings;
 }
 
+otpgate_address ipv4(uint8_t a, uint8_t b, uint8_t c, uint8_t d)
+{
+    otpgate_address address = {4, {0}};
+    address.bytes[0] = a;
+    address.bytes[1] = b;
+    address.bytes[2] = c;
+    address.bytes[3] = d;
+    return address;
+}
+
 otpgate_login login_of(const otpgate_settings *settings, const char *user, const char *password)
 {
     otpgate_login login;
     memset(&login, 0, sizeof login);
     login.settings = settings;
+    login.scheme = OTPGATE_BASIC;
     login.user = str(user);
     login.password = str(password);
-    login.address = str("192.0.2.7");
+    login.address = ipv4(192, 0, 2, 7);
     return login;
 }
 
@@ -176,7 +187,7 @@ void expect_filled(const otpgate_answer *answer, int verdict)
     size_t i;
     int is_word = 0;
     EXPECT_NUMBER(answer->verdict, verdict);
-    EXPECT(verdict >= OTPGATE_GRANTED && verdict <= OTPGATE_ERROR);
+    EXPECT((verdict >= OTPGATE_GRANTED && verdict <= OTPGATE_ERROR) || verdict == OTPGATE_MATCHED);
     EXPECT(answer->result != NULL);
     for (i = 0; i < sizeof words / sizeof *words; i++)
         is_word |= strcmp(answer->result, words[i]) == 0;
@@ -184,7 +195,8 @@ void expect_filled(const otpgate_answer *answer, int verdict)
     EXPECT((strncmp(answer->result, "granted-", 8) == 0) == (verdict == OTPGATE_GRANTED));
     EXPECT(verdict != OTPGATE_ERROR || strcmp(answer->result, "error") == 0);
     EXPECT(answer->stale == 0 || (answer->stale == 1 && answer->result[0] == '\0'));
-    EXPECT(answer->result[0] != '\0' || verdict == OTPGATE_DENIED);
+    EXPECT(answer->result[0] != '\0' || verdict == OTPGATE_DENIED || verdict == OTPGATE_MATCHED);
+    EXPECT(answer->result[0] == '\0' || verdict != OTPGATE_MATCHED);
     EXPECT((answer->user_len > 0) == (verdict == OTPGATE_GRANTED && strcmp(answer->result, "") != 0));
     EXPECT(answer->user_len <= OTPGATE_USER_MAX);
     EXPECT(answer->upstream_len <= OTPGATE_UPSTREAM_MAX);
@@ -194,7 +206,7 @@ void expect_filled(const otpgate_answer *answer, int verdict)
 otpgate_answer answer_to(otpgate_gate *gate, const otpgate_login *login)
 {
     otpgate_answer answer = rubbish();
-    expect_filled(&answer, otpgate_basic(gate, login, &answer));
+    expect_filled(&answer, otpgate_decide(gate, login, &answer));
     return answer;
 }
 

@@ -55,7 +55,8 @@ void set(otpgate_settings *settings, int server, const char *name, ...);
 otpgate_settings apache_settings(void);
 otpgate_settings strict_settings(void);
 
-/* A login from 192.0.2.7 that remembers nothing and has no request. */
+otpgate_address ipv4(uint8_t a, uint8_t b, uint8_t c, uint8_t d);
+/* A Basic login from 192.0.2.7 that remembers nothing and has no request. */
 otpgate_login login_of(const otpgate_settings *settings, const char *user, const char *password);
 /* An answer full of rubbish, and the check that a call has filled every field of it consistently. */
 otpgate_answer rubbish(void);

@@ -42,6 +42,12 @@ fn every_constant_of_the_header_has_its_value_in_rust() {
         OTPGATE_API_VERSION
         OTPGATE_APACHE OTPGATE_NGINX
         OTPGATE_GRANTED OTPGATE_DENIED OTPGATE_UNKNOWN OTPGATE_ERROR OTPGATE_WOULD_BLOCK OTPGATE_THROTTLED OTPGATE_BUSY
+        OTPGATE_MATCHED
+        OTPGATE_BASIC OTPGATE_DIGEST
+        OTPGATE_REALM_OFF OTPGATE_REALM_ON OTPGATE_REALM_BAD
+        OTPGATE_EVENT_WITHOUT_TLS OTPGATE_EVENT_OVERDUE OTPGATE_EVENT_QUEUE_FULL OTPGATE_EVENT_PART_REFUSED
+        OTPGATE_EVENT_PROVIDER_GONE OTPGATE_EVENT_NO_REFUSAL_MEMORY
+        OTPGATE_LOGIN_OVERDUE OTPGATE_SETTINGS_MAX
         OTPGATE_PIN_RIGHT OTPGATE_PIN_WRONG OTPGATE_PIN_UNKNOWN OTPGATE_PIN_ERROR
         OTPGATE_LOG_ERROR OTPGATE_LOG_WARNING OTPGATE_LOG_NOTICE OTPGATE_LOG_INFO OTPGATE_LOG_DEBUG
         OTPGATE_SETTINGS_WORDS OTPGATE_MEMORY_WORDS OTPGATE_UPSTREAM_MAX OTPGATE_USER_MAX OTPGATE_HA1_LEN
@@ -105,32 +111,26 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
         otpgate_zone { memory: *mut c_void, size: usize, mutex: *mut c_void }
         otpgate_settings { opaque: [u64; 128usize] }
         otpgate_memory { opaque: [u64; 96usize] }
+        otpgate_address { len: u8, bytes: [u8; 16usize] }
         otpgate_login {
             settings: *const otpgate_settings,
-            user: otpgate_str,
-            password: otpgate_str, authorization: otpgate_str,
-            address: otpgate_str,
-            memory: *mut otpgate_memory,
-            request: *mut c_void,
+            scheme: c_int,
             log_level: c_int,
-            connection: *mut u64,
+            has_tls: c_int,
             is_part: c_int,
-            moment: u64
-        }
-        otpgate_digest {
-            settings: *const otpgate_settings,
+            is_for_pin: c_int,
+            address: otpgate_address,
+            authorization: otpgate_str,
             user: otpgate_str,
+            password: otpgate_str,
             realm: otpgate_str,
             method: otpgate_str,
-            authorization: otpgate_str,
-            address: otpgate_str,
-            memory: *mut otpgate_memory,
-            request: *mut c_void,
-            log_level: c_int,
-            is_part: c_int,
-            moment: u64,
             target: otpgate_str,
-            zone: *const otpgate_zone
+            zone: *const otpgate_zone,
+            memory: *mut otpgate_memory,
+            connection: *mut u64,
+            moment: u64,
+            request: *mut c_void
         }
         otpgate_answer {
             verdict: i32,
@@ -182,11 +182,22 @@ fn normal(code: &str) -> String {
     code.replace(",)", ")").replace(",>", ">")
 }
 
+/// C has a pointer that may be null where Rust has an option of a reference.
+fn as_pointer(kind: &str) -> String {
+    let Some(referenced) = kind.strip_prefix("Option<&").and_then(|kind| kind.strip_suffix('>')) else {
+        return kind.to_owned();
+    };
+    match referenced.strip_prefix("mut") {
+        Some(referenced) => format!("*mut{referenced}"),
+        None => format!("*const{referenced}"),
+    }
+}
+
 macro_rules! functions {
     ($(fn $name:ident($($type:ty),*) $(-> $result:ty)?;)*) => {
         [$({
             let _: unsafe extern "C" fn($($type),*) $(-> $result)? = $name;
-            let types: Vec<String> = vec![$(without_blanks(stringify!($type))),*];
+            let types: Vec<String> = vec![$(as_pointer(&without_blanks(stringify!($type)))),*];
             let result: Option<String> = [$(without_blanks(stringify!($result)))?].into_iter().next();
             (stringify!($name).to_owned(), (types, result))
         }),*]
@@ -197,34 +208,37 @@ macro_rules! functions {
 fn every_function_of_the_header_has_its_signature_in_rust() {
     let rust = functions! {
         fn otpgate_version() -> *const c_char;
-        fn otpgate_gate_new(*const otpgate_host) -> *mut otpgate_gate;
+        fn otpgate_gate_new(Option<&otpgate_host>) -> *mut otpgate_gate;
         fn otpgate_gate_free(*mut otpgate_gate);
-        fn otpgate_setting_count(c_int) -> usize;
         fn otpgate_setting_name(c_int, usize) -> *const c_char;
         fn otpgate_setting_usage(c_int, usize) -> *const c_char;
-        fn otpgate_settings_set(*mut otpgate_settings, c_int, otpgate_str, *const otpgate_str, usize, otpgate_str, *mut c_char, usize) -> c_int;
+        fn otpgate_settings_set(Option<&otpgate_gate>, Option<&mut otpgate_settings>, c_int, otpgate_str, *const otpgate_str, usize, otpgate_str, *mut c_char, usize) -> c_int;
         fn otpgate_settings_merge(*mut otpgate_settings, c_int, *const otpgate_settings, *const otpgate_settings);
-        fn otpgate_settings_require_tls(*const otpgate_settings) -> c_int;
-        fn otpgate_settings_has_basic(*const otpgate_settings) -> c_int;
-        fn otpgate_settings_has_digest(*const otpgate_settings) -> c_int;
-        fn otpgate_settings_has_users_file(*const otpgate_settings) -> c_int;
-        fn otpgate_settings_refusal_time(*const otpgate_settings) -> u32;
+        fn otpgate_settings_require_tls(Option<&otpgate_settings>) -> c_int;
+        fn otpgate_settings_has_digest(Option<&otpgate_settings>) -> c_int;
+        fn otpgate_settings_asked_by_basic(Option<&otpgate_settings>) -> c_int;
+        fn otpgate_settings_refusal_time(Option<&otpgate_settings>) -> u32;
+        fn otpgate_settings_pin_providers(Option<&otpgate_settings>, Option<&mut usize>) -> *const otpgate_str;
+        fn otpgate_zone_of_directive(otpgate_str, usize, Option<&mut usize>, Option<&mut usize>, *mut c_char, usize) -> c_int;
+        fn otpgate_realm_of_directive(otpgate_str, *mut c_char, usize) -> c_int;
+        fn otpgate_realm_of_request(Option<&otpgate_gate>, otpgate_str, *mut c_void) -> c_int;
         fn otpgate_refusal_rest(u32, u64) -> u64;
-        fn otpgate_refusal_wait(*mut otpgate_gate, u32, u64, otpgate_str) -> u64;
+        fn otpgate_refusal_wait(Option<&otpgate_gate>, u32, u64, Option<&otpgate_address>) -> u64;
         fn otpgate_refusal_memory(usize) -> usize;
-        fn otpgate_lend_refusal_memory(*mut otpgate_gate, *mut c_void, usize);
-        fn otpgate_settings_pin_providers(*const otpgate_settings, *mut usize) -> *const otpgate_str;
-        fn otpgate_places_check(*mut otpgate_gate, *const otpgate_place, usize, *const otpgate_str, usize, *const otpgate_identity, *mut c_void) -> usize;
-        fn otpgate_basic(*mut otpgate_gate, *const otpgate_login, *mut otpgate_answer) -> c_int;
-        fn otpgate_basic_now(*mut otpgate_gate, *const otpgate_login, *mut otpgate_answer) -> c_int;
-        fn otpgate_admit(*mut otpgate_gate, *const otpgate_login, *mut otpgate_answer) -> c_int;
-        fn otpgate_unfit(*mut otpgate_gate, *const otpgate_settings, otpgate_str, *mut c_void);
-        fn otpgate_digest_match(*mut otpgate_gate, *const otpgate_digest, *mut otpgate_answer, *mut c_char) -> c_int;
-        fn otpgate_digest_spend(*mut otpgate_gate, *const otpgate_digest, *mut otpgate_answer) -> c_int;
-        fn otpgate_zone_init(*const otpgate_zone) -> c_int;
-        fn otpgate_digest_login(*mut otpgate_gate, *const otpgate_digest, *mut otpgate_answer) -> c_int;
-        fn otpgate_digest_login_now(*mut otpgate_gate, *const otpgate_digest, *mut otpgate_answer) -> c_int;
-        fn otpgate_challenges(*mut otpgate_gate, *const otpgate_settings, otpgate_str, *const otpgate_zone, c_int, *mut otpgate_str, *mut c_char, usize, *mut c_void) -> usize;
+        fn otpgate_lend_refusal_memory(Option<&otpgate_gate>, *mut c_void, usize);
+        fn otpgate_places_check(Option<&otpgate_gate>, *const otpgate_place, usize, *const otpgate_str, usize, Option<&otpgate_identity>, *mut c_void) -> usize;
+        fn otpgate_scheme(Option<&otpgate_settings>, otpgate_str) -> c_int;
+        fn otpgate_decide(Option<&otpgate_gate>, Option<&otpgate_login>, Option<&mut otpgate_answer>) -> c_int;
+        fn otpgate_decide_now(Option<&otpgate_gate>, Option<&otpgate_login>, Option<&mut otpgate_answer>) -> c_int;
+        fn otpgate_login_size(Option<&otpgate_login>) -> usize;
+        fn otpgate_login_copy(Option<&mut otpgate_login>, *mut c_char);
+        fn otpgate_admit(Option<&otpgate_gate>, Option<&otpgate_login>, Option<&mut otpgate_answer>) -> c_int;
+        fn otpgate_unfit(Option<&otpgate_gate>, Option<&otpgate_settings>, otpgate_str, *mut c_void);
+        fn otpgate_log_event(Option<&otpgate_gate>, c_int, otpgate_str, *mut c_void);
+        fn otpgate_digest_match(Option<&otpgate_gate>, Option<&otpgate_login>, Option<&mut otpgate_answer>, Option<&mut [c_char; 32usize]>) -> c_int;
+        fn otpgate_digest_spend(Option<&otpgate_gate>, Option<&otpgate_login>, Option<&mut otpgate_answer>) -> c_int;
+        fn otpgate_zone_init(Option<&otpgate_zone>) -> c_int;
+        fn otpgate_challenges(Option<&otpgate_gate>, Option<&otpgate_settings>, otpgate_str, *const otpgate_zone, c_int, Option<&mut [otpgate_str; 3usize]>, *mut c_char, usize, *mut c_void) -> usize;
     };
     let rust: BTreeMap<String, (Vec<String>, Option<String>)> = rust.into();
     let header: BTreeMap<String, (Vec<String>, Option<String>)> = items("fn", '(')

@@ -66,7 +66,7 @@ static otpgate_answer answer_now(otpgate_gate *gate, const otpgate_login *login)
 {
     otpgate_answer answer = rubbish();
     size_t lines_before = line_count;
-    int verdict = otpgate_basic_now(gate, login, &answer);
+    int verdict = otpgate_decide_now(gate, login, &answer);
     EXPECT_NUMBER(answer.verdict, verdict);
     if (verdict == OTPGATE_WOULD_BLOCK) {
         EXPECT_TEXT(answer.result, "error");
@@ -118,7 +118,7 @@ static void what_needs_no_waiting_is_decided_at_once_and_nothing_else(void)
     EXPECT_NUMBER(answer_now(gate, &wrong_code).verdict, OTPGATE_WOULD_BLOCK);
     EXPECT_TEXT(log_in(gate, &wrong_code), "denied-code");
     line_count = 0;
-    EXPECT_NUMBER(otpgate_basic_now(gate, &wrong_code, &(otpgate_answer){0}), OTPGATE_DENIED);
+    EXPECT_NUMBER(otpgate_decide_now(gate, &wrong_code, &(otpgate_answer){0}), OTPGATE_DENIED);
     EXPECT_NUMBER(line_count, 0);
     EXPECT_TEXT(field("alice", 6), "1");
 
@@ -126,8 +126,8 @@ static void what_needs_no_waiting_is_decided_at_once_and_nothing_else(void)
     write_users("HOTP alice " PIN " " KEY "\nHOTP bob - " KEY "\n");
     EXPECT_NUMBER(answer_now(gate, &nobody).verdict, OTPGATE_WOULD_BLOCK);
 
-    EXPECT_NUMBER(otpgate_basic_now(gate, NULL, NULL), OTPGATE_ERROR);
-    EXPECT_NUMBER(otpgate_basic_now(NULL, &fresh, NULL), OTPGATE_ERROR);
+    EXPECT_NUMBER(otpgate_decide_now(gate, NULL, NULL), OTPGATE_ERROR);
+    EXPECT_NUMBER(otpgate_decide_now(NULL, &fresh, NULL), OTPGATE_ERROR);
     otpgate_gate_free(gate);
 }
 
@@ -174,8 +174,8 @@ static void null_pointers_are_errors_and_the_answer_is_filled_all_the_same(void)
     otpgate_settings settings = apache_settings();
     otpgate_login login = login_of(&settings, "alice", code[0]);
     write_users("HOTP alice - " KEY "\n");
-    EXPECT_NUMBER(otpgate_basic(gate, &login, NULL), OTPGATE_ERROR);
-    EXPECT_NUMBER(otpgate_basic(NULL, NULL, NULL), OTPGATE_ERROR);
+    EXPECT_NUMBER(otpgate_decide(gate, &login, NULL), OTPGATE_ERROR);
+    EXPECT_NUMBER(otpgate_decide(NULL, NULL, NULL), OTPGATE_ERROR);
     EXPECT_TEXT(log_in(NULL, &login), "error");
     EXPECT_TEXT(log_in(gate, NULL), "error");
     EXPECT_TEXT(field("alice", 5), "");
@@ -189,9 +189,7 @@ static void empty_strings_may_be_null(void)
     otpgate_login login = login_of(&settings, "alice", code[0]);
     otpgate_str nothing = {0, NULL};
     write_users("HOTP alice - " KEY "\n");
-    login.address = nothing;
     EXPECT_TEXT(log_in(gate, &login), "granted-fresh");
-    EXPECT_TEXT(field("alice", 9), "-");
     login.user = nothing;
     login.password = nothing;
     EXPECT_TEXT(log_in(gate, &login), "unknown");
@@ -206,10 +204,191 @@ static void bytes_end_at_their_length(void)
     write_users("HOTP alice - " KEY "\n");
     login.user.len = 5;
     login.password.len = 6;
-    login.address = str("192.0.2.7:443");
-    login.address.len = 9;
     EXPECT_TEXT(log_in(gate, &login), "granted-fresh");
-    EXPECT_TEXT(field("alice", 9), "192.0.2.7");
+    otpgate_gate_free(gate);
+}
+
+static void an_address_is_four_bytes_or_sixteen_or_none(void)
+{
+    static const struct {
+        otpgate_address address;
+        const char *saved;
+    } table[] = {
+        {{4, {192, 0, 2, 7, 0xff, 0xff}}, "192.0.2.7"},
+        {{16, {0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}}, "2001:db8::1"},
+        {{16, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 8}}, "192.0.2.8"},
+        {{0, {192, 0, 2, 7}}, "-"},
+        {{5, {192, 0, 2, 7}}, "-"},
+        {{255, {192, 0, 2, 7}}, "-"},
+    };
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    otpgate_settings settings = strict_settings();
+    size_t i;
+    write_users("HOTP alice - " KEY "\n");
+    for (i = 0; i < sizeof table / sizeof *table; i++) {
+        otpgate_login login = login_of(&settings, "alice", code[i]);
+        login.address = table[i].address;
+        EXPECT_TEXT(log_in(gate, &login), "granted-fresh");
+        EXPECT_TEXT(field("alice", 9), table[i].saved);
+    }
+    otpgate_gate_free(gate);
+}
+
+static void without_tls_a_login_is_denied_where_the_settings_demand_it(void)
+{
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    otpgate_settings settings = apache_settings();
+    otpgate_login login = login_of(&settings, "alice", code[0]);
+    otpgate_answer answer;
+    write_users("HOTP alice - " KEY "\n");
+    set(&settings, OTPGATE_APACHE, "OTPAuthRequireTLS", "On", NULL);
+    answer = answer_to(gate, &login);
+    EXPECT_NUMBER(answer.verdict, OTPGATE_DENIED);
+    EXPECT_TEXT(answer.result, "error");
+    EXPECT_NUMBER(line_count, 1);
+    EXPECT_NUMBER(lines[0].level, OTPGATE_LOG_WARNING);
+    EXPECT(strstr(lines[0].text, "OTPAuthRequireTLS") != NULL);
+    EXPECT_TEXT(field("alice", 5), "");
+    login.has_tls = 1;
+    EXPECT_TEXT(log_in(gate, &login), "granted-fresh");
+    otpgate_gate_free(gate);
+}
+
+static void a_login_of_no_known_scheme_is_an_error(void)
+{
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    otpgate_settings settings = apache_settings();
+    otpgate_login login = login_of(&settings, "alice", code[0]);
+    write_users("HOTP alice - " KEY "\n");
+    login.scheme = 0;
+    EXPECT_TEXT(log_in(gate, &login), "error");
+    login.scheme = 3;
+    EXPECT_TEXT(log_in(gate, &login), "error");
+    EXPECT_TEXT(field("alice", 5), "");
+    otpgate_gate_free(gate);
+}
+
+static void a_login_is_copied_with_all_its_strings(void)
+{
+    otpgate_settings settings = apache_settings();
+    otpgate_login login = login_of(&settings, "alice", PIN "755224"), copy;
+    otpgate_str *strings[] = {&copy.authorization, &copy.user, &copy.password, &copy.realm, &copy.method, &copy.target};
+    const char *texts[] = {"Basic x", "alice", PIN "755224", "area", "GET / HTTP/1.1", "/"};
+    char block[128];
+    size_t size, i;
+    login.authorization = str(texts[0]);
+    login.realm = str(texts[3]);
+    login.method = str(texts[4]);
+    login.target = str(texts[5]);
+    copy = login;
+    size = otpgate_login_size(&login);
+    EXPECT(size < sizeof block);
+    memset(block, '~', sizeof block);
+    otpgate_login_copy(&copy, block);
+    EXPECT_NUMBER(block[size], '~');
+    EXPECT(copy.settings == &settings && copy.address.len == 4 && copy.scheme == OTPGATE_BASIC);
+    for (i = 0; i < sizeof strings / sizeof *strings; i++) {
+        const char *data = (const char *)strings[i]->data;
+        EXPECT_NUMBER(strings[i]->len, strlen(texts[i]));
+        EXPECT(memcmp(data, texts[i], strings[i]->len) == 0);
+        EXPECT(data >= block && data + strings[i]->len <= block + size);
+    }
+    /* Nothing at all is copied as such. */
+    memset(&login, 0, sizeof login);
+    EXPECT_NUMBER(otpgate_login_size(&login), 0);
+    otpgate_login_copy(&login, block);
+    EXPECT_NUMBER(login.user.len, 0);
+    EXPECT_NUMBER(otpgate_login_size(NULL), 0);
+    otpgate_login_copy(NULL, block);
+    otpgate_login_copy(&copy, NULL);
+}
+
+static void who_is_over_a_budget_is_told_before_anybody_looks_at_the_pin(void)
+{
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    otpgate_settings settings = apache_settings();
+    otpgate_login login = login_of(&settings, "alice", "000000");
+    otpgate_answer answer;
+    uint64_t connection = 0;
+    write_users("HOTP alice - " KEY "\n");
+    set(&settings, OTPGATE_APACHE, "OTPAuthThrottle", "1", "600", NULL);
+    /* printf 'alice:000000' | base64 */
+    login.authorization = str("Basic YWxpY2U6MDAwMDAw");
+    login.connection = &connection;
+    EXPECT_TEXT(log_in(gate, &login), "denied-code");
+    EXPECT_NUMBER(connection, 0);
+    /* Nobody has asked us for Basic here. */
+    EXPECT_NUMBER(otpgate_settings_asked_by_basic(&settings), 0);
+    EXPECT_NUMBER(otpgate_admit(gate, &login, &answer), 0);
+    set(&settings, OTPGATE_APACHE, "AuthBasicProvider", "OTP", NULL);
+    EXPECT_NUMBER(otpgate_settings_asked_by_basic(&settings), 1);
+    EXPECT_NUMBER(otpgate_admit(gate, &login, &answer), OTPGATE_THROTTLED);
+    EXPECT(answer.retry_after > 0);
+    EXPECT_TEXT(answer.result, "denied-throttled");
+    login.authorization = str("Bearer x");
+    EXPECT_NUMBER(otpgate_admit(gate, &login, &answer), 0);
+    login.authorization = str("");
+    EXPECT_NUMBER(otpgate_admit(gate, &login, &answer), 0);
+    EXPECT_NUMBER(otpgate_admit(NULL, &login, &answer), 0);
+    EXPECT_NUMBER(otpgate_admit(gate, NULL, &answer), 0);
+    otpgate_gate_free(gate);
+}
+
+static void a_gate_is_found_by_its_settings_or_by_the_path(void)
+{
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE), *other = new_gate(OTPGATE_APACHE);
+    otpgate_settings base = {{0}}, child = {{0}}, merged;
+    otpgate_str users = str("users"), others = str("others"), zero = str("0");
+    otpgate_login login = login_of(&merged, "alice", code[0]);
+    write_users("HOTP alice - 00\n");
+    EXPECT(rename("users", "others") == 0);
+    write_users("HOTP alice - " KEY "\n");
+    EXPECT(otpgate_settings_set(gate, &base, OTPGATE_APACHE, str("OTPAuthUsersFile"), &users, 1, str(""), NULL, 0) == 0);
+    EXPECT(otpgate_settings_set(gate, &child, OTPGATE_APACHE, str("OTPAuthMaxLinger"), &zero, 1, str(""), NULL, 0) == 0);
+    otpgate_settings_merge(&merged, OTPGATE_APACHE, &base, &child);
+    EXPECT_TEXT(log_in(gate, &login), "granted-fresh");
+    /* Settings of another gate. */
+    login.password = str(code[1]);
+    EXPECT_TEXT(log_in(other, &login), "granted-fresh");
+    /* A section inside that names another file, for as long as the configuration and for a request. */
+    EXPECT(otpgate_settings_set(gate, &child, OTPGATE_APACHE, str("OTPAuthUsersFile"), &others, 1, str(""), NULL, 0) == 0);
+    otpgate_settings_merge(&merged, OTPGATE_APACHE, &base, &child);
+    login.password = str(code[2]);
+    EXPECT_TEXT(log_in(gate, &login), "denied-code");
+    EXPECT(otpgate_settings_set(NULL, &child, OTPGATE_APACHE, str("OTPAuthUsersFile"), &users, 1, str(""), NULL, 0) == 0);
+    otpgate_settings_merge(&merged, OTPGATE_APACHE, &base, &child);
+    EXPECT_TEXT(log_in(gate, &login), "granted-fresh");
+    otpgate_gate_free(gate);
+    otpgate_gate_free(other);
+}
+
+static void what_servers_notice_is_logged_in_the_librarys_words(void)
+{
+    static const struct {
+        int event, level;
+        const char *subject, *text;
+    } table[] = {
+        {OTPGATE_EVENT_WITHOUT_TLS, OTPGATE_LOG_ERROR, "", "auth_otp_require_tls: request without TLS refused"},
+        {OTPGATE_EVENT_OVERDUE, OTPGATE_LOG_ERROR, "", "a login takes more than 60000 ms"},
+        {OTPGATE_EVENT_QUEUE_FULL, OTPGATE_LOG_ERROR, "", "too many logins wait for a thread"},
+        {OTPGATE_EVENT_PART_REFUSED, OTPGATE_LOG_ERROR, "/a\n", "sub-request for \"/a\\x0a\" refused"},
+        {OTPGATE_EVENT_PROVIDER_GONE, OTPGATE_LOG_ERROR, "file", "PIN provider \"file\" has vanished"},
+        {OTPGATE_EVENT_NO_REFUSAL_MEMORY, OTPGATE_LOG_WARNING, "", "no shared memory"},
+    };
+    otpgate_gate *gate = new_gate(OTPGATE_NGINX);
+    int request;
+    size_t i;
+    for (i = 0; i < sizeof table / sizeof *table; i++) {
+        otpgate_log_event(gate, table[i].event, str(table[i].subject), &request);
+        EXPECT_NUMBER(line_count, i + 1);
+        EXPECT_NUMBER(lines[i].level, table[i].level);
+        EXPECT(lines[i].request == &request);
+        EXPECT(strstr(lines[i].text, table[i].text) != NULL);
+    }
+    otpgate_log_event(gate, 0, str(""), NULL);
+    otpgate_log_event(gate, 7, str(""), NULL);
+    otpgate_log_event(NULL, OTPGATE_EVENT_OVERDUE, str(""), NULL);
+    EXPECT_NUMBER(line_count, i);
     otpgate_gate_free(gate);
 }
 
@@ -275,23 +454,23 @@ static void a_part_is_granted_with_its_request_alone(void)
     set(&narrow, OTPGATE_APACHE, "OTPAuthMaxOffset", "1", NULL);
     login.is_part = 1;
     login.memory = &none;
-    EXPECT_NUMBER(otpgate_basic(gate, &login, &answer), OTPGATE_DENIED);
-    EXPECT_NUMBER(otpgate_basic_now(gate, &login, &answer), OTPGATE_DENIED);
+    EXPECT_NUMBER(otpgate_decide(gate, &login, &answer), OTPGATE_DENIED);
+    EXPECT_NUMBER(otpgate_decide_now(gate, &login, &answer), OTPGATE_DENIED);
     EXPECT_TEXT(field("alice", 5), "");
     login.is_part = 0;
     login.memory = &memory;
     EXPECT_TEXT(log_in(gate, &login), "granted-fresh");
     login.is_part = 1;
-    EXPECT_NUMBER(otpgate_basic(gate, &login, &answer), OTPGATE_GRANTED);
-    EXPECT_NUMBER(otpgate_basic_now(gate, &login, &answer), OTPGATE_GRANTED);
+    EXPECT_NUMBER(otpgate_decide(gate, &login, &answer), OTPGATE_GRANTED);
+    EXPECT_NUMBER(otpgate_decide_now(gate, &login, &answer), OTPGATE_GRANTED);
     login.settings = &narrow;
-    EXPECT_NUMBER(otpgate_basic(gate, &login, &answer), OTPGATE_DENIED);
+    EXPECT_NUMBER(otpgate_decide(gate, &login, &answer), OTPGATE_DENIED);
     /* A lingering code is none of a request that wasn't judged. */
     login.settings = &settings;
     login.memory = &none;
-    EXPECT_NUMBER(otpgate_basic(gate, &login, &answer), OTPGATE_DENIED);
+    EXPECT_NUMBER(otpgate_decide(gate, &login, &answer), OTPGATE_DENIED);
     login.memory = NULL;
-    EXPECT_NUMBER(otpgate_basic(gate, &login, &answer), OTPGATE_DENIED);
+    EXPECT_NUMBER(otpgate_decide(gate, &login, &answer), OTPGATE_DENIED);
     EXPECT_TEXT(field("alice", 5), "3");
     otpgate_gate_free(gate);
 }
@@ -504,6 +683,13 @@ const struct test_case login_cases[] = {
     CASE(null_pointers_are_errors_and_the_answer_is_filled_all_the_same),
     CASE(empty_strings_may_be_null),
     CASE(bytes_end_at_their_length),
+    CASE(an_address_is_four_bytes_or_sixteen_or_none),
+    CASE(without_tls_a_login_is_denied_where_the_settings_demand_it),
+    CASE(a_login_of_no_known_scheme_is_an_error),
+    CASE(a_login_is_copied_with_all_its_strings),
+    CASE(who_is_over_a_budget_is_told_before_anybody_looks_at_the_pin),
+    CASE(a_gate_is_found_by_its_settings_or_by_the_path),
+    CASE(what_servers_notice_is_logged_in_the_librarys_words),
     CASE(a_request_is_judged_once),
     CASE(a_grant_is_none_where_the_settings_refuse_it),
     CASE(a_part_is_granted_with_its_request_alone),

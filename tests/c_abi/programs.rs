@@ -119,6 +119,8 @@ cases! {
     bad_values_are_refused_with_the_reason
     the_reason_is_cut_to_its_place
     null_pointers_are_refused
+    a_realm_is_a_text_or_off
+    a_zone_is_a_name_and_a_size
     a_child_overrides_what_it_sets_and_inherits_the_rest
     zero_failures_in_a_child_inherit_the_limit_on_apache_alone
     the_configuration_test_counts_errors_and_logs_each_with_its_place
@@ -132,6 +134,13 @@ cases! {
     null_pointers_are_errors_and_the_answer_is_filled_all_the_same
     empty_strings_may_be_null
     bytes_end_at_their_length
+    an_address_is_four_bytes_or_sixteen_or_none
+    without_tls_a_login_is_denied_where_the_settings_demand_it
+    a_login_of_no_known_scheme_is_an_error
+    a_login_is_copied_with_all_its_strings
+    who_is_over_a_budget_is_told_before_anybody_looks_at_the_pin
+    a_gate_is_found_by_its_settings_or_by_the_path
+    what_servers_notice_is_logged_in_the_librarys_words
     a_request_is_judged_once
     a_grant_is_none_where_the_settings_refuse_it
     a_part_is_granted_with_its_request_alone
@@ -149,6 +158,7 @@ cases! {
     a_response_to_a_wrong_password_is_refused_once_and_ha1_is_nul
     pins_that_digest_cannot_check_are_refused_with_a_log_line
     a_header_that_is_no_digest_is_denied
+    a_basic_header_has_no_hash
     null_pointers_in_digest_are_errors_and_the_answer_is_filled_all_the_same
     a_zone_that_is_too_small_or_missing_is_refused
     challenges_are_those_of_the_scheme_and_fit_their_buffer

@@ -21,7 +21,7 @@ static void has_names(int server, const char *const *names, size_t count)
     size_t i, j;
     for (i = 0; i < count; i++) {
         int times = 0;
-        for (j = 0; j < otpgate_setting_count(server); j++)
+        for (j = 0; otpgate_setting_name(server, j) != NULL; j++)
             times += strcmp(otpgate_setting_name(server, j), names[i]) == 0;
         if (times != 1)
             fail(__FILE__, __LINE__, names[i]);
@@ -35,13 +35,12 @@ static void settings_have_the_names_of_their_server_and_a_usage(void)
     has_names(OTPGATE_APACHE, apache_names, sizeof apache_names / sizeof *apache_names);
     has_names(OTPGATE_NGINX, nginx_names, sizeof nginx_names / sizeof *nginx_names);
     for (s = 0; s < 2; s++) {
-        size_t count = otpgate_setting_count(servers[s]);
-        for (i = 0; i < count; i++) {
+        for (i = 0; otpgate_setting_name(servers[s], i) != NULL; i++) {
             EXPECT(strlen(otpgate_setting_name(servers[s], i)) > 0);
             EXPECT(strlen(otpgate_setting_usage(servers[s], i)) > 0);
         }
-        EXPECT(otpgate_setting_name(servers[s], count) == NULL);
-        EXPECT(otpgate_setting_usage(servers[s], count) == NULL);
+        EXPECT(i <= OTPGATE_SETTINGS_MAX);
+        EXPECT(otpgate_setting_usage(servers[s], i) == NULL);
         EXPECT(otpgate_setting_name(servers[s], SIZE_MAX) == NULL);
         EXPECT(otpgate_setting_usage(servers[s], SIZE_MAX) == NULL);
     }
@@ -54,11 +53,10 @@ static void an_unknown_server_has_no_settings(void)
     for (s = 0; s < 3; s++) {
         otpgate_settings settings = {{0}};
         otpgate_str word = str("users");
-        EXPECT_NUMBER(otpgate_setting_count(servers[s]), 0);
         EXPECT(otpgate_setting_name(servers[s], 0) == NULL);
         EXPECT(otpgate_setting_usage(servers[s], 0) == NULL);
-        EXPECT(otpgate_settings_set(&settings, servers[s], str("OTPAuthUsersFile"), &word, 1, str("a:1"), NULL, 0) != 0);
-        EXPECT_NUMBER(otpgate_settings_has_users_file(&settings), 0);
+        EXPECT(otpgate_settings_set(NULL, &settings, servers[s], str("OTPAuthUsersFile"), &word, 1, str("a:1"), NULL, 0) != 0);
+        EXPECT_NUMBER(otpgate_settings_asked_by_basic(&settings), 0);
     }
 }
 
@@ -67,12 +65,12 @@ static void every_listed_name_is_a_setting(void)
     static const int servers[] = {OTPGATE_APACHE, OTPGATE_NGINX};
     size_t s, i;
     for (s = 0; s < 2; s++) {
-        for (i = 0; i < otpgate_setting_count(servers[s]); i++) {
+        for (i = 0; otpgate_setting_name(servers[s], i) != NULL; i++) {
             const char *name = otpgate_setting_name(servers[s], i);
             otpgate_settings settings = {{0}};
             char error[512] = "";
             /* Without words it is refused for that, by its name. */
-            EXPECT(otpgate_settings_set(&settings, servers[s], str(name), NULL, 0, str("a:1"), error, sizeof error) != 0);
+            EXPECT(otpgate_settings_set(NULL, &settings, servers[s], str(name), NULL, 0, str("a:1"), error, sizeof error) != 0);
             EXPECT(strncmp(error, name, strlen(name)) == 0);
             EXPECT(strstr(error, "no setting") == NULL);
         }
@@ -84,7 +82,7 @@ static void all_zero_says_nothing(void)
     otpgate_settings settings = {{0}};
     size_t count = 7;
     EXPECT_NUMBER(otpgate_settings_require_tls(&settings), 0);
-    EXPECT_NUMBER(otpgate_settings_has_users_file(&settings), 0);
+    EXPECT_NUMBER(otpgate_settings_asked_by_basic(&settings), 0);
     EXPECT(otpgate_settings_pin_providers(&settings, &count) == NULL);
     EXPECT_NUMBER(count, 0);
 }
@@ -95,11 +93,12 @@ static void values_are_kept_and_copied_by_assignment(void)
     const otpgate_str *providers;
     size_t count = 0;
     set(&settings, OTPGATE_APACHE, "OTPAuthUsersFile", "users", NULL);
+    set(&settings, OTPGATE_APACHE, "AuthBasicProvider", "OTP", NULL);
     set(&settings, OTPGATE_APACHE, "OTPAuthRequireTLS", "On", NULL);
     set(&settings, OTPGATE_APACHE, "OTPAuthPINAuthProvider", "file", "ldap", NULL);
     copy = settings;
     memset(&settings, 0xff, sizeof settings);
-    EXPECT_NUMBER(otpgate_settings_has_users_file(&copy), 1);
+    EXPECT_NUMBER(otpgate_settings_asked_by_basic(&copy), 1);
     EXPECT_NUMBER(otpgate_settings_require_tls(&copy), 1);
     providers = otpgate_settings_pin_providers(&copy, &count);
     EXPECT_NUMBER(count, 2);
@@ -119,10 +118,10 @@ static void nginx_has_its_own_names_and_takes_them_exactly(void)
     otpgate_str word = str("on");
     set(&settings, OTPGATE_NGINX, "auth_otp_require_tls", "on", NULL);
     EXPECT_NUMBER(otpgate_settings_require_tls(&settings), 1);
-    EXPECT(otpgate_settings_set(&settings, OTPGATE_NGINX, str("AUTH_OTP_REQUIRE_TLS"), &word, 1, str(""), NULL, 0) != 0);
-    EXPECT(otpgate_settings_set(&settings, OTPGATE_NGINX, str("OTPAuthRequireTLS"), &word, 1, str(""), NULL, 0) != 0);
-    EXPECT(otpgate_settings_set(&settings, OTPGATE_APACHE, str("auth_otp_require_tls"), &word, 1, str(""), NULL, 0) != 0);
-    EXPECT(otpgate_settings_set(&settings, OTPGATE_APACHE, str("otpauthrequiretls"), &word, 1, str(""), NULL, 0) == 0);
+    EXPECT(otpgate_settings_set(NULL, &settings, OTPGATE_NGINX, str("AUTH_OTP_REQUIRE_TLS"), &word, 1, str(""), NULL, 0) != 0);
+    EXPECT(otpgate_settings_set(NULL, &settings, OTPGATE_NGINX, str("OTPAuthRequireTLS"), &word, 1, str(""), NULL, 0) != 0);
+    EXPECT(otpgate_settings_set(NULL, &settings, OTPGATE_APACHE, str("auth_otp_require_tls"), &word, 1, str(""), NULL, 0) != 0);
+    EXPECT(otpgate_settings_set(NULL, &settings, OTPGATE_APACHE, str("otpauthrequiretls"), &word, 1, str(""), NULL, 0) == 0);
 }
 
 static void bad_values_are_refused_with_the_reason(void)
@@ -146,7 +145,7 @@ static void bad_values_are_refused_with_the_reason(void)
         char error[512];
         set(&settings, OTPGATE_APACHE, "OTPAuthMaxLinger", "60", NULL);
         before = settings;
-        EXPECT(otpgate_settings_set(&settings, OTPGATE_APACHE, str(table[i].name), &word, 1, str("a:1"), error,
+        EXPECT(otpgate_settings_set(NULL, &settings, OTPGATE_APACHE, str(table[i].name), &word, 1, str("a:1"), error,
                                     sizeof error) != 0);
         EXPECT_TEXT(error, table[i].message);
         EXPECT(memcmp(&before, &settings, sizeof settings) == 0);
@@ -165,26 +164,69 @@ static void the_reason_is_cut_to_its_place(void)
         memset(error, '~', sizeof error);
         if (len > sizeof message - 1)
             len = sizeof message - 1;
-        EXPECT(otpgate_settings_set(&settings, OTPGATE_APACHE, str("OTPAuthMaxIdle"), &word, 1, str("a:1"), error,
+        EXPECT(otpgate_settings_set(NULL, &settings, OTPGATE_APACHE, str("OTPAuthMaxIdle"), &word, 1, str("a:1"), error,
                                     size) != 0);
         EXPECT(memcmp(error, message, len) == 0);
         EXPECT(size == 0 || error[len] == '\0');
         EXPECT(error[size == 0 ? 0 : len + 1] == '~');
     }
-    EXPECT(otpgate_settings_set(&settings, OTPGATE_APACHE, str("OTPAuthMaxIdle"), &word, 1, str("a:1"), NULL, 0) != 0);
-    EXPECT(otpgate_settings_set(&settings, OTPGATE_APACHE, str("OTPAuthMaxIdle"), &word, 1, str("a:1"), NULL, 99) != 0);
+    EXPECT(otpgate_settings_set(NULL, &settings, OTPGATE_APACHE, str("OTPAuthMaxIdle"), &word, 1, str("a:1"), NULL, 0) != 0);
+    EXPECT(otpgate_settings_set(NULL, &settings, OTPGATE_APACHE, str("OTPAuthMaxIdle"), &word, 1, str("a:1"), NULL, 99) != 0);
 }
 
 static void null_pointers_are_refused(void)
 {
     otpgate_settings settings = {{0}};
     otpgate_str nothing = {0, NULL}, word = str("On");
-    EXPECT(otpgate_settings_set(NULL, OTPGATE_APACHE, str("OTPAuthForget"), &word, 1, nothing, NULL, 0) != 0);
-    EXPECT(otpgate_settings_set(&settings, OTPGATE_APACHE, str("OTPAuthForget"), NULL, 1, nothing, NULL, 0) != 0);
-    EXPECT(otpgate_settings_set(&settings, OTPGATE_APACHE, nothing, &word, 1, nothing, NULL, 0) != 0);
-    EXPECT(otpgate_settings_set(&settings, OTPGATE_APACHE, str("OTPAuthForget"), &nothing, 1, nothing, NULL, 0) != 0);
+    EXPECT(otpgate_settings_set(NULL, NULL, OTPGATE_APACHE, str("OTPAuthForget"), &word, 1, nothing, NULL, 0) != 0);
+    EXPECT(otpgate_settings_set(NULL, &settings, OTPGATE_APACHE, str("OTPAuthForget"), NULL, 1, nothing, NULL, 0) != 0);
+    EXPECT(otpgate_settings_set(NULL, &settings, OTPGATE_APACHE, nothing, &word, 1, nothing, NULL, 0) != 0);
+    EXPECT(otpgate_settings_set(NULL, &settings, OTPGATE_APACHE, str("OTPAuthForget"), &nothing, 1, nothing, NULL, 0) != 0);
     /* An empty place is no mistake. */
-    EXPECT(otpgate_settings_set(&settings, OTPGATE_APACHE, str("OTPAuthForget"), &word, 1, nothing, NULL, 0) == 0);
+    EXPECT(otpgate_settings_set(NULL, &settings, OTPGATE_APACHE, str("OTPAuthForget"), &word, 1, nothing, NULL, 0) == 0);
+}
+
+static void a_realm_is_a_text_or_off(void)
+{
+    static const struct {
+        const char *word, *reason;
+        int realm;
+    } table[] = {
+        {"Site", "", OTPGATE_REALM_ON},
+        {"off", "", OTPGATE_REALM_OFF},
+        {"", "not an empty word", OTPGATE_REALM_BAD},
+        {"a\nb", "without control characters", OTPGATE_REALM_BAD},
+    };
+    otpgate_gate *gate = new_gate(OTPGATE_NGINX);
+    size_t i;
+    for (i = 0; i < sizeof table / sizeof *table; i++) {
+        char error[512] = "";
+        EXPECT_NUMBER(otpgate_realm_of_directive(str(table[i].word), error, sizeof error), table[i].realm);
+        EXPECT(strstr(error, table[i].reason) != NULL);
+        EXPECT_NUMBER(otpgate_realm_of_directive(str(table[i].word), NULL, 0), table[i].realm);
+    }
+    EXPECT_NUMBER(otpgate_realm_of_request(gate, str("Site"), NULL), OTPGATE_REALM_ON);
+    EXPECT_NUMBER(otpgate_realm_of_request(gate, str("off"), NULL), OTPGATE_REALM_OFF);
+    EXPECT_NUMBER(line_count, 0);
+    EXPECT_NUMBER(otpgate_realm_of_request(gate, str(""), NULL), OTPGATE_REALM_BAD);
+    EXPECT_NUMBER(line_count, 1);
+    EXPECT_NUMBER(otpgate_realm_of_request(NULL, str("Site"), NULL), OTPGATE_REALM_BAD);
+    otpgate_gate_free(gate);
+}
+
+static void a_zone_is_a_name_and_a_size(void)
+{
+    char error[512] = "";
+    size_t name_len = 0, size = 0;
+    EXPECT_NUMBER(otpgate_zone_of_directive(str("nonces:1m"), 4096, &name_len, &size, error, sizeof error), 0);
+    EXPECT_NUMBER(name_len, strlen("nonces"));
+    EXPECT_NUMBER(size, 1024 * 1024);
+    EXPECT_TEXT(error, "");
+    EXPECT(otpgate_zone_of_directive(str("nonces"), 4096, &name_len, &size, error, sizeof error) != 0);
+    EXPECT(strstr(error, "takes a name, a colon and a size") != NULL);
+    EXPECT(otpgate_zone_of_directive(str("nonces"), 4096, &name_len, &size, NULL, 0) != 0);
+    EXPECT(otpgate_zone_of_directive(str("nonces:1m"), 4096, NULL, &size, error, sizeof error) != 0);
+    EXPECT(otpgate_zone_of_directive(str("nonces:1m"), 4096, &name_len, NULL, error, sizeof error) != 0);
 }
 
 static void a_child_overrides_what_it_sets_and_inherits_the_rest(void)
@@ -192,6 +234,7 @@ static void a_child_overrides_what_it_sets_and_inherits_the_rest(void)
     otpgate_settings base = {{0}}, child = {{0}}, out;
     size_t count = 0;
     set(&base, OTPGATE_APACHE, "OTPAuthUsersFile", "users", NULL);
+    set(&base, OTPGATE_APACHE, "AuthBasicProvider", "OTP", NULL);
     set(&base, OTPGATE_APACHE, "OTPAuthRequireTLS", "On", NULL);
     set(&base, OTPGATE_APACHE, "OTPAuthPINAuthProvider", "file", NULL);
     set(&child, OTPGATE_APACHE, "OTPAuthPINAuthProvider", "ldap", "dbm", NULL);
@@ -199,7 +242,7 @@ static void a_child_overrides_what_it_sets_and_inherits_the_rest(void)
     memset(&out, 0xff, sizeof out);
     otpgate_settings_merge(&out, OTPGATE_APACHE, &base, &child);
     EXPECT_NUMBER(otpgate_settings_require_tls(&out), 1);
-    EXPECT_NUMBER(otpgate_settings_has_users_file(&out), 1);
+    EXPECT_NUMBER(otpgate_settings_asked_by_basic(&out), 1);
     EXPECT(memcmp(otpgate_settings_pin_providers(&out, &count)[1].data, "dbm", 3) == 0);
     EXPECT_NUMBER(count, 2);
 
@@ -211,10 +254,10 @@ static void a_child_overrides_what_it_sets_and_inherits_the_rest(void)
     out = base;
     otpgate_settings_merge(&out, OTPGATE_APACHE, &out, &child);
     EXPECT_NUMBER(otpgate_settings_require_tls(&out), 0);
-    EXPECT_NUMBER(otpgate_settings_has_users_file(&out), 1);
+    EXPECT_NUMBER(otpgate_settings_asked_by_basic(&out), 1);
     otpgate_settings_merge(&child, OTPGATE_APACHE, &base, &child);
     EXPECT_NUMBER(otpgate_settings_require_tls(&child), 0);
-    EXPECT_NUMBER(otpgate_settings_has_users_file(&child), 1);
+    EXPECT_NUMBER(otpgate_settings_asked_by_basic(&child), 1);
 }
 
 static void zero_failures_in_a_child_inherit_the_limit_on_apache_alone(void)
@@ -262,9 +305,9 @@ static void the_configuration_test_counts_errors_and_logs_each_with_its_place(vo
     otpgate_str there = str("users"), gone = str("gone");
     write_users("HOTP alice " PIN " " KEY "\n");
     EXPECT(chmod("users", 0600) == 0);
-    EXPECT(otpgate_settings_set(&good, OTPGATE_APACHE, str("OTPAuthUsersFile"), &there, 1, str("good.conf:2"), NULL,
+    EXPECT(otpgate_settings_set(NULL, &good, OTPGATE_APACHE, str("OTPAuthUsersFile"), &there, 1, str("good.conf:2"), NULL,
                                 0) == 0);
-    EXPECT(otpgate_settings_set(&missing, OTPGATE_APACHE, str("OTPAuthUsersFile"), &gone, 1, str("bad.conf:3"), NULL,
+    EXPECT(otpgate_settings_set(NULL, &missing, OTPGATE_APACHE, str("OTPAuthUsersFile"), &gone, 1, str("bad.conf:3"), NULL,
                                 0) == 0);
     memset(places, 0, sizeof places);
     places[0].settings = &good;
@@ -321,6 +364,8 @@ const struct test_case settings_cases[] = {
     CASE(bad_values_are_refused_with_the_reason),
     CASE(the_reason_is_cut_to_its_place),
     CASE(null_pointers_are_refused),
+    CASE(a_realm_is_a_text_or_off),
+    CASE(a_zone_is_a_name_and_a_size),
     CASE(a_child_overrides_what_it_sets_and_inherits_the_rest),
     CASE(zero_failures_in_a_child_inherit_the_limit_on_apache_alone),
     CASE(the_configuration_test_counts_errors_and_logs_each_with_its_place),

@@ -1,31 +1,30 @@
 //! Credentials that nothing can be made of, put into words.
 
-use super::{basic, digest};
+use crate::http::{AuthScheme, auth_scheme, basic, digest};
 use crate::policy::Scheme;
 
 /// Why a server that asks by `scheme` can't judge the header, and the name in it if there is one. Of the header's own words
 /// nothing else is told: they may be a password.
 pub fn reason(header: &[u8], scheme: Scheme) -> (&'static str, Vec<u8>) {
-    let word = header.trim_ascii().split(|&b| b == b' ').next().unwrap_or_default();
-    let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
-    if is(b"Basic") {
-        let user = basic::credentials(header).map(|(user, _)| user).unwrap_or_default();
-        let reason = match scheme.has_basic() {
-            true => "the Basic header has no user name and password",
-            false => "the credentials are for Basic, and Digest is asked for here",
-        };
-        (reason, user)
-    } else if is(b"Digest") {
-        let user = digest::Credentials::parse(header).map(|sent| sent.username).unwrap_or_default();
-        let reason = match scheme.has_digest() {
-            true => "the Digest header is empty",
-            false => "the credentials are for Digest, and Basic is asked for here",
-        };
-        (reason, user)
-    } else if is(b"Bearer") {
-        ("the credentials are a Bearer token, which isn't asked for here", Vec::new())
-    } else {
-        ("the credentials are of a scheme that isn't asked for here", Vec::new())
+    match auth_scheme(header).0 {
+        AuthScheme::Basic => {
+            let user = basic::credentials(header).map(|(user, _)| user).unwrap_or_default();
+            let reason = match scheme.has_basic() {
+                true => "the Basic header has no user name and password",
+                false => "the credentials are for Basic, and Digest is asked for here",
+            };
+            (reason, user)
+        }
+        AuthScheme::Digest => {
+            let user = digest::Credentials::parse(header).map(|sent| sent.username).unwrap_or_default();
+            let reason = match scheme.has_digest() {
+                true => "the Digest header is empty",
+                false => "the credentials are for Digest, and Basic is asked for here",
+            };
+            (reason, user)
+        }
+        AuthScheme::Bearer => ("the credentials are a Bearer token, which isn't asked for here", Vec::new()),
+        AuthScheme::Other => ("the credentials are of a scheme that isn't asked for here", Vec::new()),
     }
 }
 

@@ -1,0 +1,69 @@
+//! What servers notice by themselves and an admin has to know.
+
+use super::Site;
+use crate::log::{Level, Log, Quoted};
+use crate::policy::Server;
+
+/// Something to log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A request without TLS is answered 403.
+    WithoutTls,
+    /// A login has been with a thread for [`Event::OVERDUE`].
+    Overdue,
+    /// A login is answered 503: so many wait for a thread.
+    QueueFull,
+    /// A sub-request for this path is answered 403.
+    PartRefused(&'a [u8]),
+    /// The PIN provider of this name isn't registered any more.
+    ProviderGone(&'a [u8]),
+    /// There is no memory to count in who waits for a refusal.
+    NoRefusalMemory,
+}
+
+impl Event<'_> {
+    /// Milliseconds.
+    pub const OVERDUE: u32 = 60_000;
+}
+
+impl Site {
+    /// Writes one line.
+    pub fn log_event(&self, event: Event<'_>, log: &dyn Log) {
+        match event {
+            Event::WithoutTls => {
+                let name = tls_setting(self.server());
+                log.log(Level::Refusal, format_args!("{name}: request without TLS refused"));
+            }
+            Event::Overdue => {
+                log.log(Level::Error, format_args!("a login takes more than {} ms", Event::OVERDUE));
+            }
+            Event::QueueFull => log.log(
+                Level::Error,
+                format_args!("too many logins wait for a thread; raise max_queue of the thread_pool"),
+            ),
+            Event::PartRefused(path) => log.log(
+                Level::Refusal,
+                format_args!(
+                    "sub-request for {} refused: the request it belongs to was not granted by auth_otp with the same \
+                     users file, or not by the rules of this location",
+                    Quoted(path)
+                ),
+            ),
+            Event::ProviderGone(name) => {
+                log.log(Level::Error, format_args!("PIN provider {} has vanished", Quoted(name)));
+            }
+            Event::NoRefusalMemory => log.log(
+                Level::Warning,
+                format_args!("OTPAuthRefusalTime: no shared memory, refusals go out at once"),
+            ),
+        }
+    }
+}
+
+/// The name of the setting that has requests without TLS refused.
+pub(super) fn tls_setting(server: Server) -> &'static str {
+    match server {
+        Server::Apache => "OTPAuthRequireTLS",
+        Server::Nginx => "auth_otp_require_tls",
+    }
+}

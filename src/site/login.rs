@@ -1,0 +1,389 @@
+//! The ways to log in to a section.
+
+use std::ffi::CStr;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::challenge::log_no_zone;
+use super::event::tls_setting;
+use super::gates::Found;
+use super::unfit;
+use super::{Section, Site};
+use crate::decide::{PinAnswer, Reason, Verdict, Word};
+use crate::gate::nonces::{Nonces, SharedMemory};
+use crate::gate::{Answer, DigestAnswer, DigestLogin, DigestRequest, Gate, Judged, Login, Match, PinSource};
+use crate::http::{AuthScheme, auth_scheme, basic, digest};
+use crate::log::{Level, Log, Quoted};
+use crate::pin::file::PinFile;
+use crate::policy::{self, Settings};
+use crate::store::LoopTurn;
+use crate::token::Address;
+use crate::users::file::UsersFile;
+
+/// The server's own way to check PINs marked `+`.
+pub trait Providers {
+    /// Asks those that the section names, in turn. Called without any lock held.
+    fn check(&self, user: &[u8], pin: &[u8]) -> PinAnswer;
+}
+
+/// A request to a section: what all ways to log in have in common.
+pub struct Request<'a> {
+    /// Where it leads.
+    pub section: &'a Section<'a>,
+    /// Where the client is, as far as the server knows.
+    pub address: Option<IpAddr>,
+    /// Whether it came over TLS.
+    pub has_tls: bool,
+    /// It is a sub-request that the server runs without asking for a login: nothing is judged afresh.
+    pub is_part: bool,
+    /// It comes from a PIN provider that the library itself is asking.
+    pub is_for_pin: bool,
+    /// The turn of the event loop.
+    pub moment: LoopTurn,
+    /// Who checks PINs where no PIN file is set. `None`: nobody.
+    pub providers: Option<&'a dyn Providers>,
+    /// The server's log.
+    pub log: &'a dyn Log,
+}
+
+/// Credentials of a Basic login.
+pub struct BasicCredentials<'a> {
+    /// As the server has read them.
+    pub user: &'a [u8],
+    /// As the server has read them.
+    pub password: &'a [u8],
+    /// The header they are from, if the server has read them up to a NUL only; else empty.
+    pub authorization: &'a [u8],
+}
+
+/// Credentials of a Digest login.
+pub struct DigestCredentials<'a> {
+    /// The realm of the place.
+    pub realm: &'a [u8],
+    /// The request's method; for [`Site::digest`] a request line will do.
+    pub method: &'a [u8],
+    /// The request's target, as it stands in the request line.
+    pub target: &'a [u8],
+    /// The header's value.
+    pub authorization: &'a [u8],
+    /// The nonces of this server.
+    pub zone: Option<&'a dyn SharedMemory>,
+}
+
+/// Providers by the names that a section gives them.
+struct Named<'a> {
+    settings: &'a Settings<'a>,
+    providers: Option<&'a dyn Providers>,
+}
+
+impl PinSource for Named<'_> {
+    fn identity(&self) -> Vec<u8> {
+        match self.providers {
+            Some(_) => self.settings.pin_provider_names().join(&0),
+            None => Vec::new(),
+        }
+    }
+
+    /// The same name may mean other settings in the next section.
+    fn is_known_by_identity(&self) -> bool {
+        false
+    }
+
+    fn check(&self, user: &[u8], pin: &[u8]) -> PinAnswer {
+        self.providers.map_or(PinAnswer::NoSource, |providers| providers.check(user, pin))
+    }
+}
+
+impl Request<'_> {
+    fn client(&self) -> Address {
+        Address::of_client(self.address)
+    }
+}
+
+impl Site {
+    /// Decides a Basic login and writes one log line.
+    pub fn basic(
+        &self,
+        request: &Request<'_>,
+        credentials: &BasicCredentials<'_>,
+        judged: Option<&mut Judged>,
+    ) -> Answer {
+        let policy = request.section.settings.policy(self.server());
+        self.of_basic(request, credentials, judged, |gate, login, pins, judged| {
+            Some(gate.basic(&policy, login, pins, judged, request.log))
+        })
+        .unwrap_or_else(Answer::error)
+    }
+
+    /// The same if it can be decided at once. `None`: it can't, and nothing has been changed or logged.
+    pub fn basic_now(
+        &self,
+        request: &Request<'_>,
+        credentials: &BasicCredentials<'_>,
+        judged: Option<&mut Judged>,
+    ) -> Option<Answer> {
+        let policy = request.section.settings.policy(self.server());
+        self.of_basic(request, credentials, judged, |gate, login, pins, judged| {
+            gate.basic_now(&policy, login, pins, request.moment, judged, request.log)
+        })
+    }
+
+    fn of_basic(
+        &self,
+        request: &Request<'_>,
+        credentials: &BasicCredentials<'_>,
+        judged: Option<&mut Judged>,
+        decide: impl FnOnce(&Gate<UsersFile>, &Login<'_>, &dyn PinSource, Option<&mut Judged>) -> Option<Answer>,
+    ) -> Option<Answer> {
+        let gate = match self.gate_for(request) {
+            Ok(gate) => gate,
+            Err(refused) => return Some(refused),
+        };
+        if credentials.hides_a_nul() {
+            let (reason, user) = (Reason::Malformed.text(), Quoted(credentials.user));
+            request.log.log(Level::Refusal, format_args!("denied-code: {reason}, user {user}"));
+            return Some(Answer::plain(Verdict::Denied, Word::DeniedCode));
+        }
+        let BasicCredentials { user, password, .. } = *credentials;
+        let login = Login { user, password, address: request.client() };
+        if request.is_part && !gate.has_granted(&login, judged.as_deref()) {
+            return Some(Answer::no_part());
+        }
+        let settings = &request.section.settings;
+        match settings.pin_file {
+            Some(file) => {
+                let pins = PinFile::new(self.gates.path(file.value), request.log);
+                decide(&gate, &login, &pins, judged)
+            }
+            None => decide(&gate, &login, &Named { settings, providers: request.providers }, judged),
+        }
+    }
+
+    /// What is to be answered before a server that can't answer so afterwards asks for the PIN of a Basic login. `None`:
+    /// nothing. Needn't be asked about a header of which [`is_granted_header`] says so.
+    pub fn admit(&self, request: &Request<'_>, authorization: &[u8]) -> Option<Answer> {
+        let section = request.section;
+        if !section.is_asked_by_basic() {
+            return None;
+        }
+        let (user, password) = basic::credentials(authorization)?;
+        let policy = section.settings.policy(self.server());
+        let login = Login { user: &user, password: &password, address: request.client() };
+        // What is wrong with the place is said by who decides.
+        let answer = self.gate(section)?.refuse_beforehand(&policy, &login, request.log)?;
+        matches!(answer.verdict, Verdict::Throttled | Verdict::Busy).then_some(answer)
+    }
+
+    /// First half of a Digest login whose nonce the server looks after. Such servers speak MD5.
+    pub fn digest_match(
+        &self,
+        request: &Request<'_>,
+        user: &[u8],
+        credentials: &DigestCredentials<'_>,
+        judged: Option<&mut Judged>,
+    ) -> Match {
+        let policy = request.section.settings.digest_policy(self.server());
+        let found = self.half(request, user, credentials, |gate, login| {
+            gate.digest_match(&policy, login, judged, request.log)
+        });
+        found.unwrap_or_else(Match::Refused)
+    }
+
+    /// Second half, once the server has accepted the nonce.
+    pub fn digest_spend(
+        &self,
+        request: &Request<'_>,
+        user: &[u8],
+        credentials: &DigestCredentials<'_>,
+        judged: Option<&mut Judged>,
+    ) -> Answer {
+        let policy = request.section.settings.digest_policy(self.server());
+        let spent = self.half(request, user, credentials, |gate, login| {
+            gate.digest_spend(&policy, login, judged, request.log)
+        });
+        spent.unwrap_or_else(|refused| refused)
+    }
+
+    fn half<R>(
+        &self,
+        request: &Request<'_>,
+        user: &[u8],
+        credentials: &DigestCredentials<'_>,
+        decide: impl FnOnce(&Gate<UsersFile>, &DigestLogin<'_>) -> R,
+    ) -> Result<R, Answer> {
+        let (log, header) = (request.log, credentials.authorization);
+        self.may_judge(request)?;
+        // mod_auth_basic asks for a Digest hash of its own accord where it is told to.
+        if auth_scheme(header).0 == AuthScheme::Basic {
+            let text = "AuthBasicUseDigestAlgorithm cannot work with one-time passwords: remove it from this section";
+            log.log(Level::Error, format_args!("{text}"));
+            return Err(Answer::plain(Verdict::Denied, Word::Error));
+        }
+        let gate = self.gate_for(request)?;
+        let Some(sent) = digest::Credentials::parse(header) else {
+            // The server has read it before us, so this is no everyday noise.
+            let text = "denied-code: the Digest header is not well formed";
+            log.log(Level::Error, format_args!("{text}, user {}", Quoted(user)));
+            return Err(Answer::plain(Verdict::Denied, Word::DeniedCode));
+        };
+        let exchange = Arc::new(digest::Exchange {
+            algorithm: digest::Algorithm::Md5,
+            realm: credentials.realm.to_vec(),
+            method: credentials.method.to_vec(),
+            sent,
+        });
+        Ok(decide(&gate, &DigestLogin { user, exchange: &exchange, address: request.client() }))
+    }
+
+    /// Decides a Digest login, nonce and nonce count included.
+    pub fn digest(
+        &self,
+        request: &Request<'_>,
+        credentials: &DigestCredentials<'_>,
+        judged: Option<&mut Judged>,
+    ) -> DigestAnswer {
+        let policy = request.section.settings.digest_policy(self.server());
+        let decided = self.whole(request, credentials, judged, |gate, asked, judged| {
+            Some(gate.digest(&policy, asked, judged, request.log))
+        });
+        decided.unwrap_or_else(|| undecided(Answer::error()))
+    }
+
+    /// The same if it can be decided at once.
+    pub fn digest_now(
+        &self,
+        request: &Request<'_>,
+        credentials: &DigestCredentials<'_>,
+        judged: Option<&mut Judged>,
+    ) -> Option<DigestAnswer> {
+        let policy = request.section.settings.digest_policy(self.server());
+        self.whole(request, credentials, judged, |gate, asked, judged| {
+            gate.digest_now(&policy, asked, request.moment, judged, request.log)
+        })
+    }
+
+    fn whole(
+        &self,
+        request: &Request<'_>,
+        credentials: &DigestCredentials<'_>,
+        judged: Option<&mut Judged>,
+        decide: impl FnOnce(&Gate<UsersFile>, &DigestRequest<'_>, Option<&mut Judged>) -> Option<DigestAnswer>,
+    ) -> Option<DigestAnswer> {
+        let gate = match self.gate_for(request) {
+            Ok(gate) => gate,
+            Err(refused) => return Some(undecided(refused)),
+        };
+        let Some(nonces) = credentials.zone.and_then(Nonces::new) else {
+            log_no_zone(request.log);
+            return Some(undecided(Answer::error()));
+        };
+        let asked = DigestRequest {
+            realm: credentials.realm,
+            algorithms: request.section.settings.digest_algorithms(),
+            method: credentials.method,
+            target: credentials.target,
+            authorization: credentials.authorization,
+            address: request.client(),
+            nonces: &nonces,
+        };
+        if request.is_part && !gate.has_granted_digest(&asked, judged.as_deref()) {
+            return Some(undecided(Answer::no_part()));
+        }
+        decide(&gate, &asked, judged)
+    }
+
+    /// Says why nothing is decided about credentials that the section doesn't ask for.
+    pub fn log_unfit(&self, request: &Request<'_>, authorization: &[u8]) {
+        let (reason, user) = unfit::reason(authorization, request.section.settings.scheme());
+        request.log.log(
+            Level::Refusal,
+            format_args!("nothing decided: {reason}; a challenge is sent, user {}", Quoted(&user)),
+        );
+    }
+
+    /// Whether a login may be looked at at all. `Err`: not here; that is logged.
+    fn may_judge(&self, request: &Request<'_>) -> Result<(), Answer> {
+        if request.is_for_pin {
+            let text = "OTPAuthPINAuthProvider leads back to OTP: a one-time password cannot be the PIN of a one-time password";
+            request.log.log(Level::Error, format_args!("{text}"));
+            return Err(Answer::error());
+        }
+        if !request.has_tls && request.section.settings.requires_tls() {
+            let name = tls_setting(self.server());
+            request.log.log(Level::Refusal, format_args!("{name}: login without TLS refused"));
+            return Err(Answer::plain(Verdict::Denied, Word::Error));
+        }
+        Ok(())
+    }
+
+    /// The gate that decides a login. `Err`: nobody does; that is logged.
+    fn gate_for(&self, request: &Request<'_>) -> Result<Found<'_>, Answer> {
+        self.may_judge(request)?;
+        if request.section.settings.users_file.is_none() {
+            let name = policy::users_file_setting(self.server());
+            let text = "is set for this place or above it; add one to this section";
+            request.log.log(Level::Error, format_args!("error: no {name} {text}"));
+            return Err(Answer::error());
+        }
+        self.gate(request.section).ok_or_else(|| {
+            request.log.log(Level::Error, format_args!("error: the system has no random bytes; see its log"));
+            Answer::error()
+        })
+    }
+
+    fn gate(&self, section: &Section<'_>) -> Option<Found<'_>> {
+        self.gates.of(section.settings.users_file?.value, section.gate)
+    }
+}
+
+fn undecided(answer: Answer) -> DigestAnswer {
+    DigestAnswer::Decided { answer, user: Vec::new() }
+}
+
+impl BasicCredentials<'_> {
+    /// Whether the server has the password only up to a NUL: then it is none to judge.
+    fn hides_a_nul(&self) -> bool {
+        let read = self.user.len() + 1 + self.password.len();
+        !basic::is_of_length(self.authorization, read) && basic::hides_a_nul(self.authorization)
+    }
+}
+
+/// Tells headers of one connection apart. Never 0, the number of a connection on which nothing was granted.
+pub fn granted_header(authorization: &[u8]) -> u64 {
+    u64::from(crc32fast::hash(authorization)) << 32 | authorization.len() as u64 | 1 << 31
+}
+
+/// Whether the connection has that number from a grant on this very header, as good as surely.
+pub fn is_granted_header(number: u64, authorization: &[u8]) -> bool {
+    number == granted_header(authorization)
+}
+
+/// A result word with the NUL that C expects.
+pub fn result_word(word: Word) -> &'static CStr {
+    match word {
+        Word::GrantedFresh => c"granted-fresh",
+        Word::GrantedReuse => c"granted-reuse",
+        Word::DeniedPin => c"denied-pin",
+        Word::DeniedCode => c"denied-code",
+        Word::DeniedExpired => c"denied-expired",
+        Word::DeniedIp => c"denied-ip",
+        Word::DeniedLocked => c"denied-locked",
+        Word::DeniedThrottled => c"denied-throttled",
+        Word::DeniedBusy => c"denied-busy",
+        Word::Forgotten => c"forgotten",
+        Word::Unknown => c"unknown",
+        Word::Error => c"error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_the_same_in_c() {
+        for word in Word::ALL {
+            assert_eq!(result_word(word).to_str(), Ok(word.as_str()));
+        }
+    }
+}

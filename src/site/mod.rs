@@ -1,0 +1,127 @@
+//! A server's configuration as logins see it: which users file a section has, who checks its PINs, what it asks for.
+//!
+//! A [`Site`] is one configuration of a server. A [`Section`] is what one of its sections says, merged with those around
+//! it. With both, and a [`Request`], an adapter has all it needs: [`Site::basic`] and [`Site::digest`] decide,
+//! [`Site::challenges`] asks, [`Site::check_config`] is the configuration test.
+//!
+//! - `gates`: which gate serves which users file.
+//! - `login`: the ways to log in. `challenge`: how credentials are asked for.
+//! - `event`: what servers notice by themselves, in words.
+//! - `sections`: what sections say against each other; `check`: the files they name.
+
+mod challenge;
+mod check;
+mod event;
+mod gates;
+mod login;
+mod sections;
+mod unfit;
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub use self::challenge::{CHALLENGES_MAX, Realm, asked_scheme, realm_of_directive, zone_of_directive};
+pub use self::check::Identity;
+pub use self::event::Event;
+use self::gates::Gates;
+pub use self::gates::Number;
+pub use self::login::{
+    BasicCredentials, DigestCredentials, Providers, Request, granted_header, is_granted_header, result_word,
+};
+pub use self::sections::Place;
+use crate::UnixTime;
+use crate::policy::{BadSetting, Server, Settings};
+use crate::refusals::{self, Waiting};
+
+/// One configuration of a server, and what this process remembers about its users files.
+pub struct Site {
+    server: Server,
+    gates: Gates,
+    /// Who waits for their refusal, in memory that the server has lent.
+    waiting: OnceLock<&'static [AtomicU64]>,
+}
+
+impl Site {
+    /// A configuration whose relative paths start from `root`. Nothing is opened yet.
+    pub fn new(server: Server, root: PathBuf) -> Site {
+        Site { server, gates: Gates::new(root), waiting: OnceLock::new() }
+    }
+
+    /// Whose names and defaults hold.
+    pub fn server(&self) -> Server {
+        self.server
+    }
+
+    /// Has those who wait for their refusal counted in memory that all processes share. Lent twice, the first stays;
+    /// without it, nobody waits.
+    pub fn lend_refusal_memory(&self, words: &'static [AtomicU64]) {
+        let _ = self.waiting.set(words);
+    }
+
+    /// Milliseconds for which a thread keeps back a refusal that was asked for `elapsed` milliseconds ago; 0: not at all,
+    /// because it is time, or too many wait.
+    pub fn refusal_wait(
+        &self,
+        refusal_time: Option<NonZeroU32>,
+        elapsed: u64,
+        client: Option<IpAddr>,
+    ) -> u64 {
+        let rest = refusal_time.map_or(0, |time| refusals::rest(time, elapsed));
+        let Some(words) = self.waiting.get().filter(|_| rest > 0) else { return 0 };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        if Waiting(words).begin(client, now, rest) { rest } else { 0 }
+    }
+}
+
+/// What one section says, or several merged. Plain memory, so that servers can keep it in their pools.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Section<'a> {
+    /// Its settings.
+    pub settings: Settings<'a>,
+    /// The gate to the users file of the settings. `None`: it is looked up by its path.
+    gate: Option<Number>,
+}
+
+impl<'a> Section<'a> {
+    /// Takes one directive. `site` is where the section belongs for as long as the site lives; `None`: it is there for a
+    /// request only.
+    pub fn set(
+        &mut self,
+        site: Option<&Site>,
+        server: Server,
+        name: &[u8],
+        words: &[&'a [u8]],
+        place: &'a [u8],
+    ) -> Result<(), BadSetting> {
+        let path = |settings: &Settings<'a>| settings.users_file.map(|given| given.value);
+        let before = path(&self.settings);
+        self.settings.set(server, name, words, place)?;
+        let users_file = path(&self.settings);
+        if users_file != before {
+            self.gate = site.zip(users_file).and_then(|(site, path)| site.gates.number(path));
+        }
+        Ok(())
+    }
+
+    /// This section overlaid by one inside it.
+    pub fn merged_with(&self, child: &Section<'a>, server: Server) -> Section<'a> {
+        let of = if child.settings.users_file.is_some() { child } else { self };
+        Section { settings: self.settings.merged_with(&child.settings, server), gate: of.gate }
+    }
+
+    /// Whether Apache asks this module about Basic credentials here, and a users file is set.
+    pub fn is_asked_by_basic(&self) -> bool {
+        self.settings.users_file.is_some() && self.settings.asked.basic.is_some_and(|given| given.value)
+    }
+}
+
+fn now() -> UnixTime {
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => since.as_secs() as UnixTime,
+        Err(before) => -(before.duration().as_secs() as UnixTime),
+    }
+}
