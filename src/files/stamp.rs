@@ -29,6 +29,21 @@ impl Stamp {
         }
     }
 
+    /// The same by a call that makes no copy of it.
+    pub fn of_stat(stat: &rustix::fs::Stat) -> Stamp {
+        Stamp {
+            words: [
+                stat.st_dev,
+                stat.st_ino,
+                stat.st_size as u64,
+                stat.st_mtime as u64,
+                stat.st_mtime_nsec as u64,
+                stat.st_ctime as u64,
+                stat.st_ctime_nsec as u64,
+            ],
+        }
+    }
+
     /// The same file with the same number of bytes: it may have been overwritten in place.
     pub fn is_same_size_of_same_file(&self, other: &Stamp) -> bool {
         self.words[..3] == other.words[..3]

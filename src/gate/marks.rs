@@ -36,7 +36,8 @@ impl<S: Store> Gate<S> {
     pub(super) fn mark(&self, parts: &[&[u8]]) -> Mark {
         let Marks(mut hash) = self.marks;
         for part in parts {
-            hash.write(&part.len().to_le_bytes());
+            // Lengths keep parts apart.
+            hash.write_u64(part.len() as u64);
             hash.write(part);
         }
         let Hash128 { h1, h2 } = hash.finish128();

@@ -1,9 +1,11 @@
 //! The users file as a store: look-ups without a lock, changes under it.
 
 use std::collections::HashMap;
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::num::NonZeroU64;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use parking_lot::{Mutex, RwLock};
+use rustc_hash::FxHashMap;
 
 use super::companion;
 use super::index::{Index, Near, Table};
@@ -46,6 +49,8 @@ const PATIENCE: Duration = lock::PATIENCE;
 /// One users file under one of its names.
 pub struct UsersFile {
     configured: PathBuf,
+    /// The same as system calls take it: each request looks at it. `None`: no path has a NUL.
+    for_system: Option<CString>,
     files: Arc<OpenFiles>,
     /// What is shared with the file's other names; not before it was found for the first time.
     shared: OnceLock<Arc<Shared>>,
@@ -89,7 +94,7 @@ struct View {
     /// What the file demands of all logins, or why that can't be read.
     limits: Result<Limits, Fault>,
     /// Users read since the file last changed, whose lines are whole.
-    records: Mutex<HashMap<Vec<u8>, Arc<Found>>>,
+    records: Mutex<FxHashMap<Vec<u8>, Arc<Found>>>,
     seen: Arc<Seen>,
 }
 
@@ -169,6 +174,7 @@ impl UsersFile {
     pub fn among(files: &Arc<OpenFiles>, configured: &Path) -> UsersFile {
         UsersFile {
             configured: configured.to_owned(),
+            for_system: CString::new(configured.as_os_str().as_bytes()).ok(),
             files: files.clone(),
             shared: OnceLock::new(),
             is_astray: AtomicBool::new(false),
@@ -217,13 +223,17 @@ impl UsersFile {
     }
 
     fn stat(&self) -> Result<Stamp, Fault> {
-        named::look(&self.configured).map(|metadata| Stamp::of(&metadata))
+        match self.stat_now() {
+            Some(stamp) => Ok(stamp),
+            // In no hurry, and with words for what is wrong.
+            None => named::look(&self.configured).map(|metadata| Stamp::of(&metadata)),
+        }
     }
 
     /// The same without waiting for anything.
     fn stat_now(&self) -> Option<Stamp> {
-        let metadata = std::fs::metadata(&self.configured).ok()?;
-        (!named::is_nameless(&metadata)).then(|| Stamp::of(&metadata))
+        let stat = rustix::fs::stat(self.for_system.as_deref()?).ok()?;
+        (stat.st_nlink > 0).then(|| Stamp::of_stat(&stat))
     }
 
     /// Runs `look` on a view that is up to date. Where there is something to recover, that is done first; who holds the
