@@ -6,7 +6,8 @@
 //! `make bench` runs this and writes build/bench.json, the same as a table in build/bench.md, build/bench.svg, and docs/performance.svg. In the environment:
 //!
 //! - OTPGATE_BENCH_ROUNDS (default 5), OTPGATE_BENCH_SECONDS (default 2): how often, and for how long each time;
-//! - OTPGATE_BENCH_ONLY: `httpd`, `nginx` or `library`, to run a part of it;
+//! - OTPGATE_BENCH_ONLY: `httpd`, `nginx` or `library`, to run a part of it; `requests` for what `make bench-check`
+//!   compares, see `requests.rs`;
 //! - OTPGATE_BENCH_USERS (default 1000000): the size of the largest file;
 //! - OTPGATE_BENCH_PEER: another `mod_authn_otp.so`, to go through the same cases of httpd.
 
@@ -14,10 +15,11 @@
 mod common;
 mod plot;
 mod report;
+mod requests;
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -42,23 +44,28 @@ const PIN: &str = "1234";
 /// Whose code lingers.
 const LINGERING: usize = 5;
 
-fn main() {
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [drive, entry, count] = &arguments[..]
         && drive == "--drive"
     {
-        return drive_lingering(entry, count.parse().expect("a number"));
+        drive_lingering(entry, count.parse().expect("a number"));
+        return ExitCode::SUCCESS;
     }
     // Cargo calls benches with `--bench`; anything else (a list of tests, say) is not for us.
     if !arguments.iter().any(|argument| argument == "--bench") {
-        return;
-    }
-    for program in [WRK, STRACE, VALGRIND] {
-        require(program);
+        return ExitCode::SUCCESS;
     }
     let only = std::env::var("OTPGATE_BENCH_ONLY").unwrap_or_default();
     let is_wanted = |part: &str| only.is_empty() || only == part;
     let mut report = Report::default();
+    for program in [STRACE, VALGRIND] {
+        require(program);
+    }
+    if only == "requests" {
+        return requests::check(&mut report);
+    }
+    require(WRK);
     let mut lines = Vec::new();
     if is_wanted("library") {
         instructions(&mut report);
@@ -74,6 +81,7 @@ fn main() {
         nginx(&mut report, &mut lines);
         syncs(&mut report, "nginx", quiet_nginx(1));
     }
+    requests::rows(&mut report, &only);
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/");
     std::fs::create_dir_all(format!("{root}build")).expect("build/ can be made");
     std::fs::write(format!("{root}build/bench.json"), report.to_json()).expect("build/bench.json");
@@ -83,6 +91,7 @@ fn main() {
         lines.retain(|line| !line.name.starts_with("peer"));
         std::fs::write(format!("{root}docs/performance.svg"), plot::svg(&lines)).expect("the plot");
     }
+    ExitCode::SUCCESS
 }
 
 fn most_users() -> usize {
