@@ -142,15 +142,6 @@ fn the_reference_for_nginx_has_every_directive_with_its_default_and_no_other() {
     assert_eq!(entries.len(), nginx_directives().count());
 }
 
-/// nginx knows a module's directives only from the table in its C code.
-#[test]
-fn the_nginx_module_has_every_directive() {
-    let text = file("nginx/ngx_http_auth_otp_module.c");
-    for name in directives(Server::Nginx) {
-        assert!(text.contains(&format!("NGX_HTTP_AUTH_OTP_SETTING(\"{name}\")")), "{name}");
-    }
-}
-
 #[test]
 fn every_result_word_is_explained() {
     let text = file("docs/results.md");
