@@ -44,7 +44,7 @@ static void log_line(void *request, int level, otpgate_str message)
 static void set(const char *name, const otpgate_str *words, size_t count)
 {
     char error[256];
-    if (otpgate_settings_set(&settings, OTPGATE_NGINX, str(name), words, count, str("command line"), error,
+    if (otpgate_settings_set(gate, &settings, OTPGATE_NGINX, str(name), words, count, str("command line"), error,
                              sizeof error) != 0) {
         fprintf(stderr, "%s\n", error);
         exit(2);
@@ -114,7 +114,7 @@ static void ask(int client, int stale)
     otpgate_str challenges[OTPGATE_CHALLENGES_MAX];
     char buffer[OTPGATE_CHALLENGES_SIZE], headers[OTPGATE_CHALLENGES_SIZE + 64] = "";
     size_t i, len = 0, count;
-    count = otpgate_challenges(gate, &settings, str("One-time password"), NULL, stale, challenges, buffer,
+    count = otpgate_challenges(gate, &settings, str("One-time password"), NULL, stale, &challenges, buffer,
                                sizeof buffer, NULL);
     for (i = 0; i < count; i++)
         len += (size_t)snprintf(headers + len, sizeof headers - len, "WWW-Authenticate: %.*s\r\n",
@@ -122,7 +122,7 @@ static void ask(int client, int stale)
     answer(client, count > 0 ? "401 Unauthorized" : "500 Internal Server Error", headers, "Log in.\n");
 }
 
-static void serve(int client, const char *address, char *lines)
+static void serve(int client, const struct in_addr *address, char *lines)
 {
     uint64_t begun = milliseconds(), rest;
     char retry[64], *colon, *credentials = header(lines, "Authorization");
@@ -131,14 +131,15 @@ static void serve(int client, const char *address, char *lines)
     otpgate_answer decided;
     int len;
 
-    if (credentials == NULL || strncasecmp(credentials, "Basic ", 6) != 0) {
+    if (credentials == NULL || otpgate_scheme(&settings, str(credentials)) != OTPGATE_BASIC) {
         /* Not a word about what isn't there; but another scheme is worth a line in the log. */
         if (credentials != NULL)
             otpgate_unfit(gate, &settings, str(credentials), NULL);
         ask(client, 0);
         return;
     }
-    credentials += 6;
+    credentials += strcspn(credentials, " ");
+    credentials += strspn(credentials, " ");
     len = decode(credentials);
     colon = len < 0 ? NULL : memchr(credentials, ':', (size_t)len);
     if (colon == NULL) {
@@ -150,13 +151,15 @@ static void serve(int client, const char *address, char *lines)
     memset(&memory, 0, sizeof memory);
     memset(&login, 0, sizeof login);
     login.settings = &settings;
+    login.scheme = OTPGATE_BASIC;
     login.user.data = (const unsigned char *)credentials;
     login.user.len = (size_t)(colon - credentials);
     login.password.data = (const unsigned char *)colon + 1;
     login.password.len = (size_t)len - login.user.len - 1;
-    login.address = str(address);
+    login.address.len = sizeof *address;
+    memcpy(login.address.bytes, address, sizeof *address);
     login.memory = &memory;
-    otpgate_basic(gate, &login, &decided);
+    otpgate_decide(gate, &login, &decided);
     if (decided.verdict == OTPGATE_GRANTED) {
         answer(client, "200 OK", "", "Come in.\n");
         return;
@@ -187,7 +190,7 @@ static void serve(int client, const char *address, char *lines)
 
 static void handle(int client, const struct sockaddr_in *from)
 {
-    char lines[16384], address[INET_ADDRSTRLEN], *end;
+    char lines[16384], *end;
     size_t len = 0;
     ssize_t got;
     while (len < sizeof lines - 1 && (got = read(client, lines + len, sizeof lines - 1 - len)) > 0) {
@@ -197,9 +200,9 @@ static void handle(int client, const struct sockaddr_in *from)
         if (strlen(lines) != len)
             break;
         end = strstr(lines, "\r\n\r\n");
-        if (end != NULL && inet_ntop(AF_INET, &from->sin_addr, address, sizeof address) != NULL) {
+        if (end != NULL) {
             end[2] = '\0';
-            serve(client, address, lines);
+            serve(client, &from->sin_addr, lines);
             return;
         }
     }

@@ -247,15 +247,6 @@ fn example_configurations_show_the_defaults_but_for_what_they_say() {
     }
 }
 
-/// nginx knows a module's directives only from the table in its C code.
-#[test]
-fn the_nginx_module_has_every_directive() {
-    let text = file("nginx/ngx_http_auth_otp_module.c");
-    for name in directives(Server::Nginx) {
-        assert!(text.contains(&format!("NGX_HTTP_AUTH_OTP_SETTING(\"{name}\")")), "{name}");
-    }
-}
-
 #[test]
 fn every_result_word_is_explained() {
     let text = file("docs/results.md");

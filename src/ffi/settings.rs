@@ -54,7 +54,7 @@ impl otpgate_settings {
 
 /// What C's settings say, where they are; nothing if the pointer was null.
 pub(super) fn section_of(settings: Option<&otpgate_settings>) -> &Section<'static> {
-    settings.and_then(otpgate_settings::stored).map_or(&NOTHING, |stored| &stored.section)
+    settings.and_then(otpgate_settings::stored).map_or_else(|| &*NOTHING, |stored| &stored.section)
 }
 
 fn settings_of(settings: Option<&otpgate_settings>) -> &Settings<'static> {

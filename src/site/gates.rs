@@ -30,7 +30,7 @@ const CHUNKS: usize = 64;
 pub struct Number(u16);
 
 /// A file that has a number. Never taken away, so that it is found without a lock.
-struct Numbered {
+struct NumberedGate {
     configured: Vec<u8>,
     /// Made by the first who needs it.
     gate: OnceLock<Arc<FileGate>>,
@@ -44,26 +44,26 @@ pub struct Gates {
     /// What was decided about a request on one path of a file is recognised on all of them.
     marks: OnceLock<Marks>,
     numbers: Mutex<HashMap<Vec<u8>, Number>>,
-    numbered: [OnceLock<Box<[OnceLock<Numbered>; CHUNK]>>; CHUNKS],
+    numbered: [OnceLock<Box<[OnceLock<NumberedGate>; CHUNK]>>; CHUNKS],
     /// By the path as configured, and by the same written plainly.
     by_path: RwLock<HashMap<Vec<u8>, Arc<FileGate>>>,
 }
 
 /// A gate for the time of a login.
-pub enum Found<'g> {
+pub enum GateRef<'g> {
     /// Of a file that has a number.
     Numbered(&'g FileGate),
     /// Of any other.
     ByPath(Arc<FileGate>),
 }
 
-impl Deref for Found<'_> {
+impl Deref for GateRef<'_> {
     type Target = FileGate;
 
     fn deref(&self) -> &FileGate {
         match self {
-            Found::Numbered(gate) => gate,
-            Found::ByPath(gate) => gate,
+            GateRef::Numbered(gate) => gate,
+            GateRef::ByPath(gate) => gate,
         }
     }
 }
@@ -95,13 +95,13 @@ impl Gates {
         let chunk = self.numbered.get(usize::from(number.0) / CHUNK)?;
         let chunk = chunk.get_or_init(|| Box::new([const { OnceLock::new() }; CHUNK]));
         chunk[usize::from(number.0) % CHUNK]
-            .get_or_init(|| Numbered { configured: configured.to_vec(), gate: OnceLock::new() });
+            .get_or_init(|| NumberedGate { configured: configured.to_vec(), gate: OnceLock::new() });
         numbers.insert(configured.to_vec(), number);
         Some(number)
     }
 
     /// The gate to a users file. `None`: no random bytes.
-    pub fn of(&self, configured: &[u8], number: Option<Number>) -> Option<Found<'_>> {
+    pub fn of(&self, configured: &[u8], number: Option<Number>) -> Option<GateRef<'_>> {
         if let Some(numbered) = number.and_then(|number| self.numbered(number, configured)) {
             let gate = match numbered.gate.get() {
                 Some(gate) => gate,
@@ -112,14 +112,14 @@ impl Gates {
             };
             // If the path has been given to another file, `by_path` has its gate.
             if !gate.store().is_astray() {
-                return Some(Found::Numbered(gate));
+                return Some(GateRef::Numbered(gate));
             }
         }
-        self.by_path(configured).map(Found::ByPath)
+        self.by_path(configured).map(GateRef::ByPath)
     }
 
     /// A section may have its number from another site; the path tells.
-    fn numbered(&self, Number(number): Number, configured: &[u8]) -> Option<&Numbered> {
+    fn numbered(&self, Number(number): Number, configured: &[u8]) -> Option<&NumberedGate> {
         let chunk = self.numbered.get(usize::from(number) / CHUNK)?.get()?;
         chunk[usize::from(number) % CHUNK].get().filter(|numbered| numbered.configured == configured)
     }
@@ -164,7 +164,7 @@ mod tests {
 
     fn gate<'g>(gates: &'g Gates, path: &str, number: Option<Number>) -> &'g FileGate {
         match gates.of(path.as_bytes(), number) {
-            Some(Found::Numbered(gate)) => gate,
+            Some(GateRef::Numbered(gate)) => gate,
             _ => panic!("{path} was looked up by its path"),
         }
     }
@@ -177,7 +177,7 @@ mod tests {
         let found = gate(&gates, "users", number);
         assert!(std::ptr::eq(found, gate(&gates, "users", number)));
         let by_path = |path: &[u8]| match gates.of(path, None) {
-            Some(Found::ByPath(gate)) => gate,
+            Some(GateRef::ByPath(gate)) => gate,
             _ => panic!("it was found without a look at its path"),
         };
         assert!(std::ptr::eq(found, &*by_path(b"users")));
@@ -189,7 +189,7 @@ mod tests {
         let (gates, other) = (Gates::new("/nowhere".into()), Gates::new("/nowhere".into()));
         let (users, others) = (gates.number(b"users"), gates.number(b"others"));
         for (gates, path, number) in [(&gates, &b"users"[..], others), (&other, b"users", users)] {
-            assert!(matches!(gates.of(path, number), Some(Found::ByPath(_))));
+            assert!(matches!(gates.of(path, number), Some(GateRef::ByPath(_))));
         }
     }
 
@@ -200,9 +200,9 @@ mod tests {
         assert!((0..CHUNK * CHUNKS).all(|number| gates.number(&path(number)).is_some()));
         let last = CHUNK * CHUNKS;
         assert_eq!(gates.number(&path(last)), None);
-        assert!(matches!(gates.of(&path(last), None), Some(Found::ByPath(_))));
+        assert!(matches!(gates.of(&path(last), None), Some(GateRef::ByPath(_))));
         let first = gates.number(&path(0));
-        assert!(matches!(gates.of(&path(0), first), Some(Found::Numbered(_))));
+        assert!(matches!(gates.of(&path(0), first), Some(GateRef::Numbered(_))));
     }
 
     #[test]
@@ -218,7 +218,7 @@ mod tests {
         let look = || {
             let gate = gates.of(b"users", number).unwrap();
             crate::gate::Store::find(gate.store(), b"alice").unwrap();
-            matches!(gate, Found::Numbered(_))
+            matches!(gate, GateRef::Numbered(_))
         };
         assert!(look());
         std::os::unix::fs::symlink("two", at("next")).unwrap();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::challenge::log_no_zone;
 use super::event::tls_setting;
-use super::gates::Found;
+use super::gates::GateRef;
 use super::unfit;
 use super::{Section, Site};
 use crate::decide::{PinAnswer, Reason, Verdict, Word};
@@ -317,7 +317,7 @@ impl Site {
     }
 
     /// The gate that decides a login. `Err`: nobody does; that is logged.
-    fn gate_for(&self, request: &Request<'_>) -> Result<Found<'_>, Answer> {
+    fn gate_for(&self, request: &Request<'_>) -> Result<GateRef<'_>, Answer> {
         self.may_judge(request)?;
         if request.section.settings.users_file.is_none() {
             let name = policy::users_file_setting(self.server());
@@ -331,7 +331,7 @@ impl Site {
         })
     }
 
-    fn gate(&self, section: &Section<'_>) -> Option<Found<'_>> {
+    fn gate(&self, section: &Section<'_>) -> Option<GateRef<'_>> {
         self.gates.of(section.settings.users_file?.value, section.gate)
     }
 }
