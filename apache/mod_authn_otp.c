@@ -362,6 +362,8 @@ static void fill_basic(otpgate_login *login, otp_call *call)
     memset(login, 0, sizeof(*login));
     fill_login(login, call);
     login->scheme = OTPGATE_BASIC;
+    /* Its levels have syslog's numbers. */
+    login->log_level = ap_get_request_module_loglevel(r, APLOG_MODULE_INDEX);
     login->connection = granted;
     login->authorization = str(apr_table_get(r->headers_in, authorization_header(r)));
 }

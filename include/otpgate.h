@@ -281,6 +281,9 @@ void otpgate_settings_merge(otpgate_settings *out, int server, const otpgate_set
 /* 1 if requests without TLS must be answered 403 before credentials are looked at, else 0. */
 int otpgate_settings_require_tls(const otpgate_settings *settings);
 
+/* 1 if Basic credentials are looked at here, else 0. */
+int otpgate_settings_has_basic(const otpgate_settings *settings);
+
 /* 1 if Digest credentials are looked at here, so that a zone is needed, else 0. Where the server itself knows the scheme
  * (Apache) there is no such setting. */
 int otpgate_settings_has_digest(const otpgate_settings *settings);

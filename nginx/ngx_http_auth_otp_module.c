@@ -49,6 +49,7 @@ typedef struct {
 typedef struct {
     otpgate_settings settings;
     ngx_flag_t is_on;
+    ngx_uint_t has_basic; /* Basic credentials are looked at */
     ngx_http_complex_value_t realm;
     ngx_str_t place;  /* of `auth_otp` */
     ngx_thread_pool_t *pool;
@@ -472,6 +473,11 @@ ngx_http_auth_otp_realm(ngx_http_request_t *r, ngx_http_auth_otp_loc_conf_t *con
     if (!conf->is_on) {
         return NGX_DECLINED;
     }
+    if (conf->realm.lengths == NULL) {
+        /* Without variables it was looked at when it was set. */
+        *realm = conf->realm.value;
+        return NGX_OK;
+    }
     if (ngx_http_complex_value(r, &conf->realm, realm) != NGX_OK) {
         return NGX_ERROR;
     }
@@ -583,7 +589,13 @@ ngx_http_auth_otp_read(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, 
         header = r->headers_in.authorization->value;
     }
     ngx_memzero(login, sizeof(*login));
-    login->scheme = otpgate_scheme(&conf->settings, ngx_http_auth_otp_str(&header));
+    /* What nginx takes for Basic credentials needn't be read twice. */
+    if (conf->has_basic && state->replaced.len == 0 && ngx_http_auth_basic_user(r) == NGX_OK) {
+        login->scheme = OTPGATE_BASIC;
+    }
+    else {
+        login->scheme = otpgate_scheme(&conf->settings, ngx_http_auth_otp_str(&header));
+    }
     switch (login->scheme) {
     case OTPGATE_DIGEST:
         login->authorization = ngx_http_auth_otp_str(&header);
@@ -1324,6 +1336,7 @@ ngx_http_auth_otp_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return NGX_CONF_ERROR;
     }
     otpgate_settings_merge(&conf->settings, OTPGATE_NGINX, &prev->settings, &conf->settings);
+    conf->has_basic = otpgate_settings_has_basic(&conf->settings);
     if (conf->is_on == NGX_CONF_UNSET) {
         conf->is_on = prev->is_on;
         conf->realm = prev->realm;

@@ -20,7 +20,7 @@
 //! use jiff::tz::TimeZone;
 //! use otpgate::decide::{self, Attempt, Outcome, Proof, Verdict};
 //! use otpgate::policy::{Server, Settings};
-//! use otpgate::token::{Address, Entry, Line};
+//! use otpgate::token::{Address, CounterField, Entry, Line};
 //! use otpgate::users::record;
 //!
 //! // The key and the first code of RFC 4226 appendix D, and a PIN.
@@ -40,9 +40,10 @@
 //! let outcome = decide::login(&policy, &entry, &attempt, &|_, _| None, 1_700_000_000);
 //! let Outcome::Decided(decision) = outcome else { panic!("it has all it needs") };
 //! assert_eq!(decision.verdict, Verdict::Granted);
-//! assert_eq!(decision.changes[0].state.counter, 1);
+//! assert_eq!(decision.changes[0].state.counter, CounterField::from_written(1));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
 //! `unsafe` stands in two places: in [`ffi`], where C hands over pointers, and in [`files::system`], for system calls that
 //! no crate of ours wraps.
 #![deny(unsafe_code)]

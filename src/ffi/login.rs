@@ -85,8 +85,10 @@ fn enter(
     decide: impl FnOnce(&otpgate_gate, &mut Call<'_>) -> Option<Reply>,
 ) -> c_int {
     let Some(out) = answer else { return OTPGATE_ERROR };
-    out.set(&Answer::error(), b"");
-    let (Some(gate), Some(login)) = (gate, login) else { return OTPGATE_ERROR };
+    let (Some(gate), Some(login)) = (gate, login) else {
+        out.set(&Answer::error(), b"");
+        return OTPGATE_ERROR;
+    };
     let log = HostLog { gate, request: login.request, level: login.log_level };
     let failed = || {
         let text =
@@ -129,7 +131,10 @@ fn enter(
         Some(Reply::DecidedAbout(user, decided)) => out.set(&decided, &user),
         Some(Reply::Challenge { stale }) => out.undecided(OTPGATE_DENIED, stale),
         Some(Reply::Matched) => out.undecided(OTPGATE_MATCHED, false),
-        None => out.verdict = OTPGATE_WOULD_BLOCK,
+        None => {
+            out.set(&Answer::error(), b"");
+            out.verdict = OTPGATE_WOULD_BLOCK;
+        }
     }
     out.verdict
 }

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use super::guard::guarded;
 use super::types::*;
 use super::{otpgate_gate, server_of};
-use crate::policy::{PIN_PROVIDERS_MAX, SETTINGS, Settings};
+use crate::policy::{PIN_PROVIDERS_MAX, SETTINGS, Server, Settings};
 use crate::site::{self, Realm, Section};
 
 /// What stands in the words of [`otpgate_settings`]. The lifetime is the server's: its pool holds the strings as
@@ -156,13 +156,37 @@ pub unsafe extern "C" fn otpgate_settings_merge(
             let Some(server) = server_of(server) else { return };
             // SAFETY: null, or settings in pools of the server, which has one thread merge them; both are done with
             // before `out` is written to.
-            let merged = unsafe { section_of(base.as_ref()).merged_with(section_of(child.as_ref()), server) };
+            let merged = unsafe { merged(base.as_ref(), child.as_ref(), server) };
             // SAFETY: null, or the caller's to write.
             if let Some(out) = unsafe { out.as_mut() } {
-                out.store(merged);
+                *out = merged;
             }
         },
     );
+}
+
+/// httpd merges for each request, and most sections say nothing of ours.
+fn merged(
+    base: Option<&otpgate_settings>,
+    child: Option<&otpgate_settings>,
+    server: Server,
+) -> otpgate_settings {
+    let is_stored = |settings: &&otpgate_settings| settings.stored().is_some();
+    match (base.filter(is_stored), child.filter(is_stored)) {
+        (Some(base), Some(child)) => {
+            let mut out = otpgate_settings { opaque: [0; OTPGATE_SETTINGS_WORDS] };
+            out.store(section_of(Some(base)).merged_with(section_of(Some(child)), server));
+            out
+        }
+        (Some(only), None) | (None, Some(only)) => *only,
+        (None, None) => otpgate_settings { opaque: [0; OTPGATE_SETTINGS_WORDS] },
+    }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub extern "C" fn otpgate_settings_has_basic(settings: Option<&otpgate_settings>) -> c_int {
+    guarded(|| 0, || settings_of(settings).scheme().has_basic().into())
 }
 
 /// See the header.
