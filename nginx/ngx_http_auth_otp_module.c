@@ -580,7 +580,7 @@ ngx_http_auth_otp_read(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, 
 {
     ngx_http_auth_otp_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
     ngx_str_t header = ngx_null_string;
-    ngx_int_t rc;
+    ngx_int_t rc = NGX_DECLINED;
 
     if (state->replaced.len) {
         header = state->replaced;
@@ -589,13 +589,11 @@ ngx_http_auth_otp_read(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, 
         header = r->headers_in.authorization->value;
     }
     ngx_memzero(login, sizeof(*login));
-    /* What nginx takes for Basic credentials needn't be read twice. */
-    if (conf->has_basic && state->replaced.len == 0 && ngx_http_auth_basic_user(r) == NGX_OK) {
-        login->scheme = OTPGATE_BASIC;
+    if (conf->has_basic && state->replaced.len == 0) {
+        rc = ngx_http_auth_basic_user(r);
     }
-    else {
-        login->scheme = otpgate_scheme(&conf->settings, ngx_http_auth_otp_str(&header));
-    }
+    /* What nginx takes for Basic credentials needn't be looked at twice. */
+    login->scheme = rc == NGX_OK ? OTPGATE_BASIC : otpgate_scheme(&conf->settings, ngx_http_auth_otp_str(&header));
     switch (login->scheme) {
     case OTPGATE_DIGEST:
         login->authorization = ngx_http_auth_otp_str(&header);
@@ -606,7 +604,6 @@ ngx_http_auth_otp_read(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, 
         login->zone = ngx_http_auth_otp_zone(ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module));
         break;
     case OTPGATE_BASIC:
-        rc = ngx_http_auth_basic_user(r);
         if (rc != NGX_OK) {
             return rc;
         }

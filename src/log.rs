@@ -36,6 +36,12 @@ impl Level {
 pub trait Log {
     /// Writes one line: printable ASCII, no line end.
     fn log(&self, level: Level, message: fmt::Arguments<'_>);
+
+    /// Whether lines of that level are written at all: if not, nobody has to put one together.
+    fn wants(&self, level: Level) -> bool {
+        let _ = level;
+        true
+    }
 }
 
 /// Bytes in quotes, everything but plain printable ASCII as `\xHH`: no client can forge a line with its name.

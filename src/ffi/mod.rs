@@ -45,16 +45,18 @@ struct HostLog<'a> {
 }
 
 impl Log for HostLog<'_> {
-    fn log(&self, level: Level, message: std::fmt::Arguments<'_>) {
+    fn log(&self, grave: Level, message: std::fmt::Arguments<'_>) {
         let server = self.gate.site.server();
-        let level = level.number(server);
-        let Some(log) = self.gate.host.log.filter(|_| self.level == 0 || level <= self.level) else {
-            return;
-        };
+        let level = grave.number(server);
+        let Some(log) = self.gate.host.log.filter(|_| self.wants(grave)) else { return };
         let line = log::line(message, server);
         // SAFETY: the host has lent the function for as long as its gate lives, and `request` is the pointer that came
         // with this very call, on whose thread we are; the line outlives the callback.
         unsafe { log(self.request, level, otpgate_str::of(&line)) };
+    }
+
+    fn wants(&self, level: Level) -> bool {
+        self.level == 0 || level.number(self.gate.site.server()) <= self.level
     }
 }
 

@@ -173,13 +173,12 @@ fn merged(
 ) -> otpgate_settings {
     let is_stored = |settings: &&otpgate_settings| settings.stored().is_some();
     match (base.filter(is_stored), child.filter(is_stored)) {
-        (Some(base), Some(child)) => {
+        (Some(only), None) | (None, Some(only)) if server == Server::Apache => *only,
+        (base, child) => {
             let mut out = otpgate_settings { opaque: [0; OTPGATE_SETTINGS_WORDS] };
-            out.store(section_of(Some(base)).merged_with(section_of(Some(child)), server));
+            out.store(section_of(base).merged_with(section_of(child), server));
             out
         }
-        (Some(only), None) | (None, Some(only)) => *only,
-        (None, None) => otpgate_settings { opaque: [0; OTPGATE_SETTINGS_WORDS] },
     }
 }
 

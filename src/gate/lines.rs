@@ -51,6 +51,8 @@ impl<S: Store> Gate<S> {
             Verdict::Unknown => Level::PassedOn,
             Verdict::Denied | Verdict::Throttled | Verdict::Busy => Level::Refusal,
         };
-        log.log(level, format_args!("{}: {}, user {}", word.as_str(), reason.text(), Quoted(user)));
+        if log.wants(level) {
+            log.log(level, format_args!("{}: {}, user {}", word.as_str(), reason.text(), Quoted(user)));
+        }
     }
 }

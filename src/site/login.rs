@@ -108,7 +108,7 @@ impl Site {
         credentials: &BasicCredentials<'_>,
         judged: Option<&mut Judged>,
     ) -> Answer {
-        let policy = request.section.settings.policy(self.server());
+        let policy = request.section.policy(self.server());
         self.of_basic(request, credentials, judged, |gate, login, pins, judged| {
             Some(gate.basic(&policy, login, pins, judged, request.log))
         })
@@ -122,7 +122,7 @@ impl Site {
         credentials: &BasicCredentials<'_>,
         judged: Option<&mut Judged>,
     ) -> Option<Answer> {
-        let policy = request.section.settings.policy(self.server());
+        let policy = request.section.policy(self.server());
         self.of_basic(request, credentials, judged, |gate, login, pins, judged| {
             gate.basic_now(&policy, login, pins, request.moment, judged, request.log)
         })
@@ -167,7 +167,7 @@ impl Site {
             return None;
         }
         let (user, password) = basic::credentials(authorization)?;
-        let policy = section.settings.policy(self.server());
+        let policy = section.policy(self.server());
         let login = Login { user: &user, password: &password, address: request.client() };
         // What is wrong with the place is said by who decides.
         let answer = self.gate(section)?.refuse_beforehand(&policy, &login, request.log)?;

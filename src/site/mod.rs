@@ -34,7 +34,7 @@ pub use self::login::{
 };
 pub use self::sections::Place;
 use crate::UnixTime;
-use crate::policy::{BadSetting, Server, Settings};
+use crate::policy::{BadSetting, Policy, Server, Settings};
 use crate::refusals::{self, Waiting};
 
 /// One configuration of a server, and what this process remembers about its users files.
@@ -84,6 +84,8 @@ pub struct Section<'a> {
     pub settings: Settings<'a>,
     /// The gate to the users file of the settings. `None`: it is looked up by its path.
     gate: Option<Number>,
+    /// What the settings come to, where they are merged once and not for each request (nginx).
+    policy: Option<Policy>,
 }
 
 impl<'a> Section<'a> {
@@ -100,6 +102,7 @@ impl<'a> Section<'a> {
         let path = |settings: &Settings<'a>| settings.users_file.map(|given| given.value);
         let before = path(&self.settings);
         self.settings.set(server, name, words, place)?;
+        self.policy = None;
         let users_file = path(&self.settings);
         if users_file != before {
             self.gate = site.zip(users_file).and_then(|(site, path)| site.gates.number(path));
@@ -110,7 +113,14 @@ impl<'a> Section<'a> {
     /// This section overlaid by one inside it.
     pub fn merged_with(&self, child: &Section<'a>, server: Server) -> Section<'a> {
         let of = if child.settings.users_file.is_some() { child } else { self };
-        Section { settings: self.settings.merged_with(&child.settings, server), gate: of.gate }
+        let settings = self.settings.merged_with(&child.settings, server);
+        let policy = (server == Server::Nginx).then(|| settings.policy(server));
+        Section { settings, gate: of.gate, policy }
+    }
+
+    /// What the settings come to for Basic logins.
+    fn policy(&self, server: Server) -> Policy {
+        self.policy.unwrap_or_else(|| self.settings.policy(server))
     }
 
     /// Whether Apache asks this module about Basic credentials here, and a users file is set.
