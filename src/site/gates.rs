@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use once_cell::sync::OnceCell;
 use parking_lot::{Mutex, RwLock};
 
 use super::now;
@@ -33,7 +34,7 @@ pub struct Number(u16);
 struct NumberedGate {
     configured: Vec<u8>,
     /// Made by the first who needs it.
-    gate: OnceLock<Arc<FileGate>>,
+    gate: OnceCell<Arc<FileGate>>,
 }
 
 /// The gates of one configuration.
@@ -42,7 +43,7 @@ pub struct Gates {
     /// What the gates to one file share, by whatever paths.
     files: Arc<OpenFiles>,
     /// What was decided about a request on one path of a file is recognised on all of them.
-    marks: OnceLock<Marks>,
+    marks: OnceCell<Marks>,
     numbers: Mutex<HashMap<Vec<u8>, Number>>,
     numbered: [OnceLock<Box<[OnceLock<NumberedGate>; CHUNK]>>; CHUNKS],
     /// By the path as configured, and by the same written plainly.
@@ -73,7 +74,7 @@ impl Gates {
         Gates {
             root,
             files: Arc::default(),
-            marks: OnceLock::new(),
+            marks: OnceCell::new(),
             numbers: Mutex::default(),
             numbered: [const { OnceLock::new() }; CHUNKS],
             by_path: RwLock::default(),
@@ -95,7 +96,7 @@ impl Gates {
         let chunk = self.numbered.get(usize::from(number.0) / CHUNK)?;
         let chunk = chunk.get_or_init(|| Box::new([const { OnceLock::new() }; CHUNK]));
         chunk[usize::from(number.0) % CHUNK]
-            .get_or_init(|| NumberedGate { configured: configured.to_vec(), gate: OnceLock::new() });
+            .get_or_init(|| NumberedGate { configured: configured.to_vec(), gate: OnceCell::new() });
         numbers.insert(configured.to_vec(), number);
         Some(number)
     }
@@ -103,13 +104,7 @@ impl Gates {
     /// The gate to a users file. `None`: no random bytes.
     pub fn of(&self, configured: &[u8], number: Option<Number>) -> Option<GateRef<'_>> {
         if let Some(numbered) = number.and_then(|number| self.numbered(number, configured)) {
-            let gate = match numbered.gate.get() {
-                Some(gate) => gate,
-                None => {
-                    let gate = self.by_path(configured)?;
-                    numbered.gate.get_or_init(|| gate)
-                }
-            };
+            let gate = numbered.gate.get_or_try_init(|| self.by_path(configured).ok_or(())).ok()?;
             // If the path has been given to another file, `by_path` has its gate.
             if !gate.store().is_astray() {
                 return Some(GateRef::Numbered(gate));
@@ -125,11 +120,7 @@ impl Gates {
     }
 
     fn marks(&self) -> Option<&Marks> {
-        if self.marks.get().is_none() {
-            let marks = Marks::new()?;
-            return Some(self.marks.get_or_init(|| marks));
-        }
-        self.marks.get()
+        self.marks.get_or_try_init(|| Marks::new().ok_or(())).ok()
     }
 
     fn by_path(&self, configured: &[u8]) -> Option<Arc<FileGate>> {

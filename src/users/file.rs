@@ -8,11 +8,12 @@ use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
+use once_cell::sync::OnceCell;
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
@@ -53,7 +54,7 @@ pub struct UsersFile {
     for_system: Option<CString>,
     files: Arc<OpenFiles>,
     /// What is shared with the file's other names; not before it was found for the first time.
-    shared: OnceLock<Arc<Shared>>,
+    shared: OnceCell<Arc<Shared>>,
     /// The name leads to another file by now.
     is_astray: AtomicBool,
     /// The last moment in which the view was found to be up to date.
@@ -176,7 +177,7 @@ impl UsersFile {
             configured: configured.to_owned(),
             for_system: CString::new(configured.as_os_str().as_bytes()).ok(),
             files: files.clone(),
-            shared: OnceLock::new(),
+            shared: OnceCell::new(),
             is_astray: AtomicBool::new(false),
             looked: AtomicU64::new(0),
         }
@@ -201,19 +202,15 @@ impl UsersFile {
     }
 
     fn shared(&self) -> Result<&Arc<Shared>, Fault> {
-        if let Some(shared) = self.shared.get() {
-            return Ok(shared);
-        }
-        let resolved = Paths::resolve(&self.configured)?.resolved;
-        Ok(self.shared.get_or_init(|| {
-            let shared = self.files.at(&resolved);
+        self.shared.get_or_try_init(|| {
+            let shared = self.files.at(&Paths::resolve(&self.configured)?.resolved);
             let mut names = shared.names.lock();
             if names.len() < NAMES_MAX && !names.contains(&self.configured) {
                 names.push(self.configured.clone());
             }
             drop(names);
-            shared
-        }))
+            Ok(shared)
+        })
     }
 
     /// The file that the path leads to now.
