@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 use crate::add::check_user;
 use crate::exchange::{self, Flaw, Outcome, Token, csv, google, liboath, otpauth, pskc};
-use crate::pin::{self, Pin};
+use crate::pin::{self, ChosenPin};
 use crate::progress::Progress;
 use crate::{Failure, Result, check, owner, print, secret_file};
 
@@ -127,7 +127,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let mut lines = Vec::with_capacity(tokens.len());
     let mut flaws = Vec::new();
     for token in tokens {
-        match Line::of(token, &pins) {
+        match TokenLine::of(token, &pins) {
             Ok(line) => lines.push(line),
             Err(flaw) => flaws.push(flaw),
         }
@@ -286,7 +286,7 @@ impl Pins {
                 "standard input can't hold both tokens and a PIN: give --no-pin or --pin-external, or the file by name",
             )),
             () => {
-                let pin = Pin::ask("all of them")?;
+                let pin = ChosenPin::ask("all of them")?;
                 let plain = Zeroizing::new(pin.plain().to_vec());
                 let field = if arguments.plain_pin { plain.clone() } else { Zeroizing::new(pin.hashed()?) };
                 Ok(Pins::Same { plain, field })
@@ -306,17 +306,17 @@ impl Pins {
 }
 
 /// A token as it will stand in the users file.
-struct Line {
+struct TokenLine {
     kind: String,
     pin: Zeroizing<Vec<u8>>,
     key: Zeroizing<String>,
     token: Token,
 }
 
-impl Line {
-    fn of(token: Token, pins: &Pins) -> std::result::Result<Line, Flaw> {
+impl TokenLine {
+    fn of(token: Token, pins: &Pins) -> std::result::Result<TokenLine, Flaw> {
         check_user(&token.user).map_err(|failure| Flaw::at(token.place, failure.to_string()))?;
-        let line = Line {
+        let line = TokenLine {
             kind: token.kind.field(),
             pin: Zeroizing::new(pins.field(&token).to_vec()),
             key: exchange::to_hexadecimal(&token.key),
@@ -351,7 +351,7 @@ enum Listed {
 }
 
 /// What of the new lines is there already, in the file or further up among themselves.
-fn listed(locked: &Locked, lines: &[Line]) -> Result<Vec<Listed>> {
+fn listed(locked: &Locked, lines: &[TokenLine]) -> Result<Vec<Listed>> {
     let mut by_user: HashMap<&[u8], Vec<usize>> = HashMap::with_capacity(lines.len());
     let mut listed = vec![Listed::No; lines.len()];
     for (i, line) in lines.iter().enumerate() {
@@ -402,7 +402,7 @@ fn listed(locked: &Locked, lines: &[Line]) -> Result<Vec<Listed>> {
 fn select<'a>(
     arguments: &Arguments,
     name: &str,
-    lines: &'a [Line],
+    lines: &'a [TokenLine],
     listed: &[Listed],
 ) -> Result<Vec<NewLine<'a>>> {
     let mut new = Vec::with_capacity(lines.len());
