@@ -128,11 +128,11 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
         eprintln!("otpgate: warning: {}", fault.as_str());
     }
     // Before anybody thinks up a PIN; what counts is the second look, when it is saved.
-    backend.check_answers_logins(user)?;
     let twin = backend.look(user, |account| {
         check(arguments, account, &key)?;
         Ok(account.twin.cloned())
     })?;
+    backend.check_answers_logins(user)?;
     if arguments.key_file.is_some() {
         warn_of_shared_key(backend, user, &key)?;
     }

@@ -113,9 +113,10 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let mut progress = Progress::new();
     let document = read_document(&arguments.input, &name)?;
     progress.tell(|| format!("reading {name}"));
-    let read = parse(arguments, &document).map_err(|flaws| {
+    let refuse = |flaws: Vec<Flaw>| {
         told(&name, arguments.form, "tokens that cannot be imported", "nothing was changed", &flaws)
-    })?;
+    };
+    let read = parse(arguments, &document).map_err(refuse)?;
     let exchange::Read { mut tokens, notes } = read;
     if tokens.is_empty() {
         return Err(Failure::new(format!("{name}: it holds no token; nothing was changed")));
@@ -124,38 +125,8 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let pins = Pins::ask(arguments, &name, &tokens)?;
 
     progress.tell(|| format!("checking {} tokens", tokens.len()));
-    let mut lines = Vec::with_capacity(tokens.len());
-    let mut flaws = Vec::new();
-    for token in tokens {
-        match TokenLine::of(token, &pins) {
-            Ok(line) => lines.push(line),
-            Err(flaw) => flaws.push(flaw),
-        }
-    }
-    if !flaws.is_empty() {
-        return Err(told(
-            &name,
-            arguments.form,
-            "tokens that cannot be imported",
-            "nothing was changed",
-            &flaws,
-        ));
-    }
-
-    let (added, skipped) = owner::acting(file, || {
-        let locked = Locked::acquire(file)?;
-        let mut journal = Journal::open(&locked, &mut None)?;
-        progress.tell(|| format!("looking for {} tokens in {}", lines.len(), file.display()));
-        let listed = listed(&locked, &lines)?;
-        let new = select(arguments, &name, &lines, &listed)?;
-        progress.tell(|| format!("writing {} tokens", new.len()));
-        let zone = TimeZone::system();
-        let skipped = lines.len() - new.len();
-        if !new.is_empty() {
-            rewrite::extend(&locked, &mut journal, &zone, &new)?;
-        }
-        Ok((new.len(), skipped))
-    })?;
+    let lines = token_lines(tokens, &pins).map_err(refuse)?;
+    let (added, skipped) = owner::acting(file, || add_to(file, arguments, &name, &lines, &mut progress))?;
     drop(progress);
     for note in notes {
         eprintln!("otpgate: {name}: {note}");
@@ -166,6 +137,39 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     };
     print(format_args!("{} imported{skipped}\n", counted(added)))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The tokens as lines, or why some of them can't be any.
+fn token_lines(tokens: Vec<Token>, pins: &Pins) -> std::result::Result<Vec<TokenLine>, Vec<Flaw>> {
+    let mut lines = Vec::with_capacity(tokens.len());
+    let mut flaws = Vec::new();
+    for token in tokens {
+        match TokenLine::of(token, pins) {
+            Ok(line) => lines.push(line),
+            Err(flaw) => flaws.push(flaw),
+        }
+    }
+    if flaws.is_empty() { Ok(lines) } else { Err(flaws) }
+}
+
+/// Adds them to the users file. How many, and how many were left out.
+fn add_to(
+    file: &Path,
+    arguments: &Arguments,
+    name: &str,
+    lines: &[TokenLine],
+    progress: &mut Progress,
+) -> Result<(usize, usize)> {
+    let locked = Locked::acquire(file)?;
+    let mut journal = Journal::open(&locked, &mut None)?;
+    progress.tell(|| format!("looking for {} tokens in {}", lines.len(), file.display()));
+    let listed = listed(&locked, lines)?;
+    let new = select(arguments, name, lines, &listed)?;
+    progress.tell(|| format!("writing {} tokens", new.len()));
+    if !new.is_empty() {
+        rewrite::extend(&locked, &mut journal, &TimeZone::system(), &new)?;
+    }
+    Ok((new.len(), lines.len() - new.len()))
 }
 
 fn counted(tokens: usize) -> String {

@@ -30,6 +30,7 @@ pub struct Arguments {
 
 pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
     let user = arguments.user.as_bytes();
+    backend.look(user, |account| unlocked(backend, account, arguments).map(drop))?;
     backend.check_answers_logins(user)?;
     let Unlocked { forgotten, logins, warnings } =
         backend.amend(user, |account| unlocked(backend, account, arguments))?;

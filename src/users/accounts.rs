@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::edit::{self, Change, Content, ContentLine, ToWrite};
 use super::file::{Spot, UsersFile};
 use super::lock::Paths;
+use super::record::Record;
 use super::rewrite::{self, NewLine};
 use super::{name, pragma, record};
 use crate::UnixTime;
@@ -26,6 +27,8 @@ use crate::throttle;
 use crate::token::{Line, State};
 
 const OFF: &[u8] = b"OFF:";
+/// With more, a frame of the journal would outgrow it: the file is written anew.
+const STATES_MAX: usize = 1000;
 /// Numbers of fields in a head.
 const TYPE: usize = 0;
 const USER: usize = 1;
@@ -73,7 +76,7 @@ impl Accounts for UsersFile {
     fn amend(&self, whom: Whom<'_>, amend: &mut Amend<'_>) -> Result<(), Refused> {
         let zone = TimeZone::system();
         edit::step(self.path(), |content| {
-            let mut edits = Edits::new(content, whom, &zone);
+            let mut edits = Edits::new(content, &zone);
             match whom {
                 Whom::Users(users) => {
                     users.iter().try_for_each(|user| edits.ask(Standing::of(content, user, &zone), amend))?
@@ -233,9 +236,9 @@ struct Edits<'c> {
     content: &'c Content,
     zone: &'c TimeZone,
     /// By the number of the line.
-    changes: HashMap<u64, Change>,
+    changes: Vec<(u64, Change)>,
     added: Vec<Added<'c>>,
-    /// While nothing but states changes. Where everybody's do, the file is written anew.
+    /// While nothing but states changes, and all of them can be written over the old ones.
     states: Option<Vec<(Spot, State)>>,
 }
 
@@ -262,9 +265,8 @@ impl<'c> Added<'c> {
 }
 
 impl<'c> Edits<'c> {
-    fn new(content: &'c Content, whom: Whom<'_>, zone: &'c TimeZone) -> Edits<'c> {
-        let states = matches!(whom, Whom::Users(_)).then(Vec::new);
-        Edits { content, zone, changes: HashMap::new(), added: Vec::new(), states }
+    fn new(content: &'c Content, zone: &'c TimeZone) -> Edits<'c> {
+        Edits { content, zone, changes: Vec::new(), added: Vec::new(), states: Some(Vec::new()) }
     }
 
     fn ask(&mut self, standing: Standing<'c>, amend: &mut Amend<'_>) -> Result<(), Refused> {
@@ -295,9 +297,12 @@ impl<'c> Edits<'c> {
                 draft.set_state(index, &State::fresh(), self.zone)?;
             }
             Amendment::SetState(index, state) => {
-                let spot = draft.set_state(index, &state, self.zone)?;
+                let record = draft.set_state(index, &state, self.zone)?;
+                let has_place = |states: &Vec<_>| record.layout.slot.is_some() && states.len() < STATES_MAX;
+                self.states = self.states.take().filter(has_place);
                 if let Some(states) = &mut self.states {
-                    states.push((spot, State { intact: true, ..state }));
+                    let ContentLine { offset, text, .. } = draft.tokens[index];
+                    states.push((Spot::new(draft.user, offset, text, &record), state));
                 }
             }
             Amendment::Rename(new) => {
@@ -320,7 +325,11 @@ impl<'c> Edits<'c> {
         if let Some(states) = self.states {
             return Ok(Some(ToWrite::States(states)));
         }
-        let content = self.content.with(|line| self.changes.remove(&line.number));
+        self.changes.sort_unstable_by_key(|(number, _)| *number);
+        let mut changes = self.changes.into_iter().peekable();
+        let content = self
+            .content
+            .with(|line| changes.next_if(|(number, _)| *number == line.number).map(|(_, change)| change));
         if self.added.is_empty() {
             return Ok(Some(ToWrite::Content(content)));
         }
@@ -382,14 +391,13 @@ impl<'c> Draft<'c> {
         self.set_field(index, TYPE, &kind)
     }
 
-    /// The state as well, and where it stood.
-    fn set_state(&mut self, index: usize, state: &State, zone: &TimeZone) -> Result<Spot, Refused> {
+    /// Another state, and what the line said before.
+    fn set_state(&mut self, index: usize, state: &State, zone: &TimeZone) -> Result<Record, Refused> {
         let text = self.text(index);
-        let record = record::parse(text, zone).map_err(|error| self.unfit(index, error))?;
-        let spot = Spot::new(self.user, self.tokens[index].offset, text, &record);
+        let record = record::parse_one_of_many(text, zone).map_err(|error| self.unfit(index, error))?;
         let text = rewrite::with_state(text, &record.layout, state, zone);
         self.changes[index] = Some(Change::Replace(Zeroizing::new(text)));
-        Ok(spot)
+        Ok(record)
     }
 
     fn rename(&mut self, new: &[u8]) -> Result<(), Refused> {
@@ -412,5 +420,177 @@ impl<'c> Draft<'c> {
         let lines = self.tokens.into_iter().chain(self.pragmas);
         let changes = self.changes.into_iter().chain(self.pragma_changes);
         lines.zip(changes).filter_map(|(line, change)| Some((line.number, change?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::otp::{Digits, Hash};
+    use crate::token::{Algorithm, CounterField, MovingFactor};
+
+    struct Site {
+        _directory: tempfile::TempDir,
+        path: PathBuf,
+        users: UsersFile,
+    }
+
+    fn site(content: &str) -> Site {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("users");
+        std::fs::write(&path, content).unwrap();
+        let users = UsersFile::new(&path);
+        Site { _directory: directory, path, users }
+    }
+
+    impl Site {
+        fn content(&self) -> String {
+            std::fs::read_to_string(&self.path).unwrap()
+        }
+
+        fn amend(&self, user: &str, amendments: Vec<Amendment>) -> Result<(), Refused> {
+            self.users.amend(Whom::Users(&[user.as_bytes()]), &mut |_| Some(amendments.clone()))
+        }
+
+        fn everybody(&self) -> Vec<String> {
+            let mut seen = Vec::new();
+            let look = &mut |account: &Account<'_>| {
+                let places: Vec<String> = account.held.iter().map(|held| held.place.to_string()).collect();
+                seen.push(format!("{}: {}", account.user.escape_ascii(), places.join(", ")));
+                ControlFlow::Continue(())
+            };
+            self.users.look_at_all(look).unwrap();
+            seen
+        }
+    }
+
+    fn with_counter(number: i64) -> State {
+        State { counter: CounterField::from_written(number), intact: true, ..State::fresh() }
+    }
+
+    fn inode(path: &Path) -> u64 {
+        std::fs::metadata(path).unwrap().ino()
+    }
+
+    #[test]
+    fn everybody_is_shown_once_in_the_order_of_their_first_lines_until_enough_is_seen() {
+        let site = site("HOTP bob - 00\n# c\nHOTP alice - 11\n#@ apart bob\nHOTP bob broken\n");
+        assert_eq!(site.everybody(), ["bob: line 1, line 5", "alice: line 3"]);
+        let mut seen = 0;
+        let look = &mut |account: &Account<'_>| {
+            assert_eq!(account.further.len(), 1);
+            seen += 1;
+            ControlFlow::Break(())
+        };
+        site.users.look_at_all(look).unwrap();
+        assert_eq!(seen, 1);
+    }
+
+    #[test]
+    fn a_name_that_nobody_has_is_shown_with_what_is_left_of_it_and_its_twin() {
+        let site = site("#@ apart Bob\nHOTP alice - 11\nHOTP bob - 00\n");
+        let look = &mut |account: &Account<'_>| {
+            assert!(account.held.is_empty());
+            assert_eq!((&account.further[0].title[..], account.further[0].place.number), ("#@ apart", 1));
+            assert_eq!(account.twin.map(|twin| (&twin.user[..], twin.place.number)), Some((&b"bob"[..], 3)));
+        };
+        site.users.look(b"Bob", look).unwrap();
+    }
+
+    #[test]
+    fn a_state_is_written_over_the_old_one_and_into_a_new_file_where_there_is_no_slot_yet() {
+        let site = site("# c\nHOTP alice - 11 0 0 - - - # tail\nHOTP bob - 00\n");
+        let before = inode(&site.path);
+        site.amend("alice", vec![Amendment::SetState(0, with_counter(7))]).unwrap();
+        let first = (inode(&site.path), site.content());
+        assert_ne!(first.0, before);
+        assert!(first.1.ends_with(" # tail\nHOTP bob - 00\n"), "other lines stay: {}", first.1);
+        site.amend("alice", vec![Amendment::SetState(0, with_counter(8))]).unwrap();
+        assert_eq!(inode(&site.path), first.0);
+        let found = site.users.find(b"alice").unwrap();
+        assert_eq!(found.entry.lines[0].state, with_counter(8));
+    }
+
+    #[test]
+    fn more_states_than_a_frame_of_the_journal_takes_are_written_all_the_same() {
+        let lines: String = (0..STATES_MAX + 1).map(|i| format!("HOTP user{i} - 00\n")).collect();
+        let site = site(&lines);
+        for counter in [1, 2] {
+            let amend = &mut |_: &Account<'_>| Some(vec![Amendment::SetState(0, with_counter(counter))]);
+            site.users.amend(Whom::Everybody, amend).unwrap();
+        }
+        let last = format!("user{STATES_MAX}");
+        for user in ["user0", &last] {
+            assert_eq!(site.users.find(user.as_bytes()).unwrap().entry.lines[0].state, with_counter(2));
+        }
+    }
+
+    #[test]
+    fn amendments_of_one_line_add_up() {
+        let site = site("HOTP alice - 11\n");
+        let amendments = vec![
+            Amendment::SetPin(0, Secret::new(b"1234".to_vec())),
+            Amendment::Disable(0, true),
+            Amendment::SetKey(0, Secret::new(vec![0xab])),
+            Amendment::SetState(0, with_counter(5)),
+            Amendment::Rename(b"bob".to_vec()),
+        ];
+        site.amend("alice", amendments).unwrap();
+        assert!(site.content().starts_with("OFF:HOTP bob 1234 ab "), "{}", site.content());
+        assert_eq!(site.users.find(b"bob").unwrap().entry.lines[0].state, with_counter(5));
+    }
+
+    #[test]
+    fn what_is_kept_about_a_name_goes_with_its_last_token_and_not_where_a_new_one_comes() {
+        const LINES: &str = "#@ apart alice\nHOTP alice - 11\n";
+        let token = NewToken {
+            algorithm: Algorithm::Hotp(Hash::Sha256),
+            factor: MovingFactor::Event,
+            digits: Digits::SIX,
+            pin: Secret::new(b"-".to_vec()),
+            key: Secret::new(vec![0x22]),
+            state: State::fresh(),
+        };
+        let gone = site(LINES);
+        gone.amend("alice", vec![Amendment::Remove(0)]).unwrap();
+        assert_eq!(gone.content(), "");
+        let kept = site(LINES);
+        kept.amend("alice", vec![Amendment::Remove(0), Amendment::Add(token.clone())]).unwrap();
+        assert!(kept.content().starts_with("#@ apart alice\nHOTP-SHA256/E/6 alice - 22 "));
+        let purged = site(LINES);
+        purged.amend("alice", vec![Amendment::Purge, Amendment::Add(token)]).unwrap();
+        assert!(purged.content().starts_with("HOTP alice - 11\nHOTP-SHA256/E/6 alice - 22 "));
+    }
+
+    #[test]
+    fn a_step_that_is_refused_or_withdrawn_changes_nobody() {
+        let site = site("HOTP alice - 11\nHOTP bob - 00\nHOTP bob broken\n");
+        let before = site.content();
+        let users: [&[u8]; 2] = [b"alice", b"bob"];
+        let withdrawn = site.users.amend(Whom::Users(&users), &mut |account| {
+            (account.user == b"alice").then(|| vec![Amendment::Remove(0)])
+        });
+        assert!(matches!(withdrawn, Err(Refused::Withdrawn)));
+        let unfit = site.users.amend(Whom::Users(&users), &mut |account| {
+            Some(vec![Amendment::SetPin(account.held.len() - 1, Secret::new(b"1".to_vec()))])
+        });
+        assert!(matches!(unfit, Err(Refused::Unfit(Unfit { place, .. })) if place.number == 3));
+        let taken = site.amend("alice", vec![Amendment::Rename(b"Bob".to_vec())]);
+        assert!(matches!(taken, Err(Refused::Taken(Taken::TwinOf(user))) if user == b"bob"));
+        let listed = site.amend("alice", vec![Amendment::Rename(b"bob".to_vec())]);
+        assert!(matches!(listed, Err(Refused::Taken(Taken::Listed))));
+        assert_eq!(site.content(), before);
+    }
+
+    #[test]
+    fn another_holder_of_a_key_is_found_whatever_its_spelling_and_not_the_user() {
+        let site = site("HOTP alice - ff\nHOTP bob - FF\nHOTP carol - 00\n");
+        let holder = |user: &[u8]| site.users.other_holder_of(&Secret::new(vec![0xff]), user).unwrap();
+        let other = |user: &[u8], number| Some(OtherUser { user: user.to_vec(), place: location(number) });
+        assert_eq!(holder(b"alice"), other(b"bob", 2));
+        assert_eq!(holder(b"dora"), other(b"alice", 1));
     }
 }
