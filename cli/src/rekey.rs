@@ -50,8 +50,8 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
     }
     let number = backend.amend(user, |account| {
         let all = backend.tokens_of(account)?;
-        if let Some((token, _)) = with_key(&all, &key) {
-            let text = format!("token {} of {} has that key already", token.number, Quoted(user));
+        if let Some((number, _)) = with_key(&all, &key).next() {
+            let text = format!("token {number} of {} has that key already", Quoted(user));
             return Err(Failure::new(text));
         }
         let chosen = tokens::told(all, user, arguments.token, "--token N")?;
@@ -61,7 +61,7 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
     // Of one that couldn't be read for its key, nothing else was known before.
     let token = backend.look(user, |account| {
         let all = backend.tokens_of(account)?;
-        let found = with_key(&all, &key).map(|(_, token)| token.clone());
+        let found = with_key(&all, &key).last().map(|(_, token)| token.clone());
         found.ok_or_else(|| Failure::new(format!("somebody else has changed {} meanwhile", Quoted(user))))
     })?;
     let done = format!("Token {number} of {} has another key", Quoted(user));
@@ -70,9 +70,10 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn with_key<'a>(all: &[Numbered<'a>], key: &Secret) -> Option<(Numbered<'a>, &'a Token)> {
-    all.iter().find_map(|token| {
+/// Those that have a key.
+fn with_key<'n>(all: &'n [Numbered<'_>], key: &'n Secret) -> impl Iterator<Item = (usize, &'n Token)> {
+    all.iter().filter_map(|token| {
         let line = token.held.token.as_ref().ok().filter(|line| line.token.key == *key)?;
-        Some((*token, &line.token))
+        Some((token.number, &line.token))
     })
 }
