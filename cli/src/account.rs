@@ -8,20 +8,20 @@ use crate::{Failure, Result};
 const SERVERS: [&str; 2] = ["www-data", "apache"];
 
 /// Who the server is.
-pub struct Account {
+pub struct SystemAccount {
     pub name: String,
     pub uid: u32,
     pub gid: u32,
 }
 
-impl From<User> for Account {
-    fn from(user: User) -> Account {
-        Account { name: user.name, uid: user.uid.as_raw(), gid: user.gid.as_raw() }
+impl From<User> for SystemAccount {
+    fn from(user: User) -> SystemAccount {
+        SystemAccount { name: user.name, uid: user.uid.as_raw(), gid: user.gid.as_raw() }
     }
 }
 
 /// The account the server runs as: the one named, else for root the usual one, else our own.
-pub fn of_server(name: Option<&str>) -> Result<Account> {
+pub fn of_server(name: Option<&str>) -> Result<SystemAccount> {
     if let Some(name) = name {
         return find(name)?.ok_or_else(|| Failure::new(format!("there is no user {name}")));
     }
@@ -29,8 +29,8 @@ pub fn of_server(name: Option<&str>) -> Result<Account> {
     if !own.is_root() {
         let user = User::from_uid(own).ok().flatten();
         return Ok(user.map_or_else(
-            || Account { name: own.to_string(), uid: own.as_raw(), gid: Gid::effective().as_raw() },
-            Account::from,
+            || SystemAccount { name: own.to_string(), uid: own.as_raw(), gid: Gid::effective().as_raw() },
+            SystemAccount::from,
         ));
     }
     for name in SERVERS {
@@ -41,10 +41,10 @@ pub fn of_server(name: Option<&str>) -> Result<Account> {
     Err(Failure::new(format!("there is no user {}: say which one the server runs as", SERVERS.join(" or "))))
 }
 
-fn find(name: &str) -> Result<Option<Account>> {
+fn find(name: &str) -> Result<Option<SystemAccount>> {
     let found = User::from_name(name)
         .map_err(|error| Failure::new(format!("cannot look up the user {name}: {}", error.desc())))?;
-    Ok(found.map(Account::from))
+    Ok(found.map(SystemAccount::from))
 }
 
 /// The number of a group.

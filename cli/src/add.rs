@@ -12,27 +12,23 @@ use clap::{ValueEnum, ValueHint};
 use data_encoding::HEXLOWER;
 use jiff::tz::TimeZone;
 use otpgate::decide::{self, Attempt, Outcome, Proof, Verdict};
-use otpgate::files::fault::Fault;
-use otpgate::gate::{Found, Store};
 use otpgate::log::Quoted;
 use otpgate::otp::{Digits, Hash};
 use otpgate::policy::{Server, Settings};
 use otpgate::secret::Secret;
-use otpgate::token::{Address, Algorithm, Entry, LINES_MAX, Line, MovingFactor, State, Used};
-use otpgate::users::edit::{self, Change, ContentLine};
-use otpgate::users::file::UsersFile;
-use otpgate::users::journal::Journal;
-use otpgate::users::lock::Locked;
+use otpgate::store::{Account, Amendment, Location, NewToken};
+use otpgate::token::{
+    Address, Algorithm, Entry, Fingerprint, LINES_MAX, Line, MovingFactor, Pin, State, Token, Used,
+};
 use otpgate::users::mistakes::{self, NameError};
 use otpgate::users::record;
-use otpgate::users::rewrite::{self, NewLine};
 use zeroize::Zeroizing;
 
-use crate::exchange::Kind;
+use crate::backend::Backend;
 use crate::key_uri::KeyUri;
-use crate::pin::{self, Pin};
-use crate::qr::{self, Picture};
-use crate::{Failure, Result, fill_with_random, may_colour, owner, print, secret_file};
+use crate::pin::{self, PinForm};
+use crate::qr::{self, ImageKind, Picture};
+use crate::{Failure, Result, fill_with_random, may_colour, print, secret_file};
 
 /// Bytes of a new key: 160 bits, what RFC 4226 recommends.
 const KEY_LEN: usize = 20;
@@ -119,89 +115,90 @@ impl HashName {
     }
 }
 
-pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
+pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
     let user = arguments.user.as_bytes();
     check_user(user)?;
     let issuer = issuer(arguments.issuer.as_deref())?;
     let qr_kind = arguments.qr.as_deref().map(qr::ImageKind::of).transpose()?;
     let key = match &arguments.key_file {
-        Some(path) => key_from_file(path, kind(arguments).algorithm)?,
+        Some(path) => key_from_file(path, arguments.algorithm())?,
         None => random_key()?,
     };
     if let Some(fault @ NameError::NotUtf8) = mistakes::of_name(user) {
         eprintln!("otpgate: warning: {}", fault.as_str());
     }
-    // Before anybody thinks up a PIN; what counts is the second look, under the lock.
-    let (found, twin) = owner::acting(file, || {
-        check_left_over(arguments, file)?;
-        let twin = if arguments.another_token { None } else { twin_of(file, user)? };
-        Ok((UsersFile::new(file).find(user)?, twin))
+    // Before anybody thinks up a PIN; what counts is the second look, when it is saved.
+    let twin = backend.look(user, |account| {
+        check(arguments, account, &key)?;
+        Ok(account.twin.cloned())
     })?;
-    check_duplicates(arguments, &found, &key)?;
+    backend.check_answers_logins(user)?;
     if arguments.key_file.is_some() {
-        warn_of_shared_key(file, user, &key)?;
+        warn_of_shared_key(backend, user, &key)?;
     }
     warn_of_apps(arguments);
 
-    let Kind { algorithm, factor, digits } = kind(arguments);
-    let new = NewKey { user, key: &key, algorithm, digits, factor };
-    let kind = kind(arguments).field();
-    let pin = pin_field(arguments)?;
-    let key_field = Zeroizing::new(HEXLOWER.encode(key.expose()));
-    let head = [kind.as_bytes(), user, &pin[..], key_field.as_bytes()];
-    let mut image = None;
-    if let (Some(path), Some(kind), Some(uri)) = (&arguments.qr, qr_kind, new.uri(&issuer)) {
-        secret_file::create(path, &Picture::of(&uri)?.image(kind)?)?;
-        image = Some(Unsaved(Some(path)));
+    let mut token = arguments.token(key)?;
+    let image = image(arguments, qr_kind, &NewKey::of(user, &token), &issuer)?;
+    if arguments.confirm {
+        let what = format!("To be added: {}", Quoted(user));
+        tell(&what, &NewKey::of(user, &token), &issuer, arguments.quiet)?;
+        token.state = confirmed(user, &token)?;
     }
-    let state = if arguments.confirm {
-        tell(&format!("To be added: {}", Quoted(user)), &new, &issuer, arguments.quiet)?;
-        confirmed(head)?
-    } else {
-        State::fresh()
-    };
-    owner::acting(file, || {
-        if arguments.purge {
-            purge(file, user)?;
-        }
-        let locked = Locked::acquire(file)?;
-        check_left_over(arguments, file)?;
-        let mut journal = Journal::open(&locked, &mut None)?;
-        check_duplicates(arguments, &*UsersFile::recovered(file, &journal)?.find(user)?, &key)?;
-        Ok(rewrite::extend(&locked, &mut journal, &TimeZone::system(), &[NewLine { head, state }])?)
-    })?;
+    save(backend, arguments, &token)?;
     if let Some(image) = image {
         image.keep();
     }
 
-    if let Some((twin, line)) = twin {
+    if let Some(twin) = twin {
         eprintln!(
-            "otpgate: warning: {} is another spelling of {} in line {line}, and others may take them for one",
+            "otpgate: warning: {} is another spelling of {} in {}, and others may take them for one",
             Quoted(user),
-            Quoted(&twin)
+            Quoted(&twin.user),
+            twin.place
         );
     }
     if !arguments.confirm {
-        tell(&format!("Added {}", Quoted(user)), &new, &issuer, arguments.quiet)?;
+        tell(&format!("Added {}", Quoted(user)), &NewKey::of(user, &token), &issuer, arguments.quiet)?;
     } else if !arguments.quiet {
         eprintln!("Added {}.", Quoted(user));
     }
     Ok(ExitCode::SUCCESS)
 }
 
+fn save(backend: &Backend, arguments: &Arguments, token: &NewToken) -> Result<()> {
+    let saved = backend.amend(arguments.user.as_bytes(), |account| {
+        check(arguments, account, &token.key)?;
+        let purge = arguments.purge.then_some(Amendment::Purge);
+        Ok((purge.into_iter().chain([Amendment::Add(token.clone())]).collect(), ()))
+    });
+    Ok(saved?)
+}
+
 /// Only a key that was made elsewhere can be another user's, too.
-pub fn warn_of_shared_key(file: &Path, user: &[u8], key: &Secret) -> Result<()> {
-    let other = owner::acting(file, || {
-        let users = edit::open_users(file)?;
-        Ok(edit::first_with_key(&users, key, user).map_err(|error| Fault::new("read", file, error))?)
-    })?;
-    if let Some((other, line)) = other {
+pub fn warn_of_shared_key(backend: &Backend, user: &[u8], key: &Secret) -> Result<()> {
+    if let Some(other) = backend.other_holder_of(key, user)? {
         eprintln!(
-            "otpgate: warning: that key is the key of {} in line {line}, too: whoever has one token has both",
-            Quoted(&other)
+            "otpgate: warning: that key is the key of {} in {}, too: whoever has one token has both",
+            Quoted(&other.user),
+            other.place
         );
     }
     Ok(())
+}
+
+/// Saves the QR code's file, if one is asked for.
+fn image<'a>(
+    arguments: &'a Arguments,
+    kind: Option<ImageKind>,
+    new: &NewKey<'_>,
+    issuer: &str,
+) -> Result<Option<Unsaved<'a>>> {
+    let (Some(path), Some(kind), Some(uri)) = (&arguments.qr, kind, new.uri(issuer)) else {
+        return Ok(None);
+    };
+    secret_file::create(path, &Picture::of(&uri)?.image(kind)?)?;
+    Ok(Some(Unsaved(Some(path))))
 }
 
 /// The QR code of a token that isn't saved yet: without the token it would only mislead.
@@ -245,13 +242,21 @@ fn warn_of_apps(arguments: &Arguments) {
 }
 
 /// Asks for codes until one is right, as logins judge it. The state after it: the code is spent.
-fn confirmed([kind, user, pin, key]: [&[u8]; 4]) -> Result<State> {
-    // Without its PIN, which only Mobile-OTP has in the code.
-    let pin = if kind.starts_with(b"MOTP") { pin } else { b"-" };
-    let line = Zeroizing::new([kind, user, pin, key].join(&b' '));
-    let record = record::parse(&line, &TimeZone::UTC)
-        .map_err(|error| Failure::new(format!("cannot add that token: {error}")))?;
-    let entry = Entry { lines: vec![Line { token: record.token, state: record.state }], ..Entry::default() };
+fn confirmed(user: &[u8], new: &NewToken) -> Result<State> {
+    let token = Token {
+        algorithm: new.algorithm,
+        factor: new.factor,
+        digits: new.digits,
+        disabled: false,
+        // Without its PIN, which only Mobile-OTP has in the code.
+        pin: match new.algorithm {
+            Algorithm::Motp if new.pin.expose() != b"-" => Pin::Literal(new.pin.clone()),
+            _ => Pin::None,
+        },
+        key: new.key.clone(),
+        fingerprint: Fingerprint([0; 16]),
+    };
+    let entry = Entry { lines: vec![Line { token, state: new.state.clone() }], ..Entry::default() };
     let policy = Settings::default().policy(Server::Apache);
     for left in (0..TRIES).rev() {
         if std::io::stdin().is_terminal() {
@@ -298,46 +303,24 @@ pub fn check_user(user: &[u8]) -> Result<()> {
 }
 
 /// Why a name isn't given to somebody new.
-pub fn left_over(user: &[u8], line: u64) -> String {
+pub fn left_over(user: &[u8], place: Location) -> String {
     format!(
-        "line {line} is about an earlier {}, and would be about the new one: remove it with `otpgate edit`",
+        "{place} is about an earlier {}, and would be about the new one: remove it with `otpgate edit`",
         Quoted(user)
     )
 }
 
-/// What is left of a name's earlier user must not come to the next one by chance.
-fn check_left_over(arguments: &Arguments, file: &Path) -> Result<()> {
-    if arguments.another_token || arguments.purge {
-        return Ok(());
+/// Whether the account can get a token with this key.
+fn check(arguments: &Arguments, account: &Account<'_>, key: &Secret) -> Result<()> {
+    // What is left of a name's earlier user must not come to the next one by chance.
+    if let Some(further) = account.further.first()
+        && !arguments.another_token
+        && !arguments.purge
+    {
+        return Err(Failure::new(format!("{}, or with --purge", left_over(account.user, further.place))));
     }
-    let user = arguments.user.as_bytes();
-    let users = edit::open_users(file)?;
-    match edit::first_pragma_of(&users, user).map_err(|error| Fault::new("read", file, error))? {
-        Some(line) => Err(Failure::new(format!("{}, or with --purge", left_over(user, line)))),
-        None => Ok(()),
-    }
-}
-
-fn twin_of(file: &Path, user: &[u8]) -> Result<Option<(Vec<u8>, u64)>> {
-    let users = edit::open_users(file)?;
-    Ok(edit::first_twin_of(&users, user).map_err(|error| Fault::new("read", file, error))?)
-}
-
-fn purge(file: &Path, user: &[u8]) -> Result<()> {
-    edit::change(file, |content| {
-        if content.lines_of(user).next().is_some() {
-            // Refused later, with what is wrong.
-            return Ok(None);
-        }
-        let is_left_over = |line: &ContentLine<'_>| line.pragma_user().is_some_and(|about| about == user);
-        Ok(Some(content.with(|line| is_left_over(line).then_some(Change::Remove))))
-    })
-}
-
-fn check_duplicates(arguments: &Arguments, found: &Found, key: &Secret) -> Result<()> {
-    let user = Quoted(arguments.user.as_bytes());
-    let is_listed =
-        !found.entry.lines.is_empty() || !found.unreadable.is_empty() || found.entry.too_many_lines;
+    let user = Quoted(account.user);
+    let is_listed = !account.held.is_empty();
     if is_listed && !arguments.another_token {
         let text = format!("{user} has a token already; --another-token adds a second one");
         return Err(Failure::new(text));
@@ -345,37 +328,50 @@ fn check_duplicates(arguments: &Arguments, found: &Found, key: &Secret) -> Resul
     if !is_listed && arguments.another_token {
         return Err(Failure::new(format!("{user} has no token yet: leave out --another-token")));
     }
-    if found.entry.too_many_lines || found.entry.lines.len() + found.unreadable.len() >= LINES_MAX {
+    if account.held.len() >= LINES_MAX {
         return Err(Failure::new(format!("{user} has {LINES_MAX} lines already: no more are read")));
     }
-    let algorithm = kind(arguments).algorithm;
-    let is_same = |token: &otpgate::token::Token| token.algorithm == algorithm && token.key == *key;
-    if found.entry.lines.iter().any(|line| is_same(&line.token)) {
+    let algorithm = arguments.algorithm();
+    let is_same = |token: &Token| token.algorithm == algorithm && token.key == *key;
+    if account.held.iter().any(|held| held.token.as_ref().is_ok_and(|line| is_same(&line.token))) {
         return Err(Failure::new(format!("{user} has a token with that key already")));
     }
     Ok(())
 }
 
-fn kind(arguments: &Arguments) -> Kind {
-    let time = |period| MovingFactor::Time(period);
-    let (algorithm, factor) = match (Algorithm::Hotp(arguments.algorithm.hash()), arguments.period) {
-        _ if arguments.motp => (Algorithm::Motp, time(NonZeroU32::new(10).expect("not 0"))),
-        (hotp, _) if arguments.hotp => (hotp, MovingFactor::Event),
-        (hotp, period) => (hotp, time(period)),
-    };
-    Kind { algorithm, factor, digits: Digits::new(arguments.digits).expect("6 to 10") }
-}
+impl Arguments {
+    fn algorithm(&self) -> Algorithm {
+        if self.motp { Algorithm::Motp } else { Algorithm::Hotp(self.algorithm.hash()) }
+    }
 
-fn pin_field(arguments: &Arguments) -> Result<Zeroizing<Vec<u8>>> {
-    let field = match () {
-        () if arguments.no_pin => b"-".to_vec(),
-        () if arguments.pin_external => b"+".to_vec(),
-        () => {
-            let pin = Pin::ask(&Quoted(arguments.user.as_bytes()).to_string())?;
-            if arguments.plain_pin || arguments.motp { pin.plain().to_vec() } else { pin.hashed()? }
+    fn factor(&self) -> MovingFactor {
+        match () {
+            () if self.motp => MovingFactor::Time(NonZeroU32::new(10).expect("not 0")),
+            () if self.hotp => MovingFactor::Event,
+            () => MovingFactor::Time(self.period),
         }
-    };
-    Ok(Zeroizing::new(field))
+    }
+
+    fn pin(&self) -> PinForm {
+        match () {
+            () if self.no_pin => PinForm::None,
+            () if self.pin_external => PinForm::External,
+            () if self.plain_pin || self.motp => PinForm::Plain,
+            () => PinForm::Hashed,
+        }
+    }
+
+    /// The new token, with a PIN that is asked for.
+    fn token(&self, key: Secret) -> Result<NewToken> {
+        Ok(NewToken {
+            algorithm: self.algorithm(),
+            factor: self.factor(),
+            digits: Digits::new(self.digits).expect("6 to 10"),
+            pin: self.pin().ask(self.user.as_bytes())?,
+            key,
+            state: State::fresh(),
+        })
+    }
 }
 
 /// Who asks for the code, by default the host.
@@ -437,7 +433,12 @@ pub struct NewKey<'a> {
     pub factor: MovingFactor,
 }
 
-impl NewKey<'_> {
+impl<'a> NewKey<'a> {
+    fn of(user: &'a [u8], token: &'a NewToken) -> NewKey<'a> {
+        let NewToken { algorithm, factor, digits, key, .. } = token;
+        NewKey { user, key, algorithm: *algorithm, digits: *digits, factor: *factor }
+    }
+
     /// `None`: Mobile-OTP has no address.
     fn uri(&self, issuer: &str) -> Option<Zeroizing<String>> {
         let NewKey { user, key, algorithm, digits, factor } = *self;

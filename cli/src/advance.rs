@@ -2,16 +2,14 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::process::ExitCode;
 
-use jiff::tz::TimeZone;
+use otpgate::UnixTime;
+use otpgate::store::{Account, Amendment, Location, Whom};
 use otpgate::token::MovingFactor;
-use otpgate::users::edit::{self, Change};
-use otpgate::users::rewrite;
-use zeroize::Zeroizing;
 
-use crate::{Failure, Result, owner, print, tokens};
+use crate::backend::Backend;
+use crate::{Result, print, tokens};
 
 /// After restoring a backup of the users file: make the codes useless that were used since it was made
 ///
@@ -34,45 +32,40 @@ pub struct Arguments {
     max_offset: u32,
 }
 
+/// What was done with tokens.
 #[derive(Default)]
 struct Moved {
     event: u64,
     time: u64,
-    unreadable: Vec<u64>,
+    unreadable: Vec<Location>,
 }
 
-pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
-    let users: Vec<&[u8]> = arguments.users.iter().map(|user| user.as_bytes()).collect();
-    let mut moved = Moved::default();
+pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
+    let mut users: Vec<&[u8]> = Vec::new();
+    for user in arguments.users.iter().map(|user| user.as_bytes()) {
+        if !users.contains(&user) {
+            users.push(user);
+        }
+    }
+    let whom = if arguments.all { Whom::Everybody } else { Whom::Users(&users) };
     let now = tokens::now();
-    let zone = TimeZone::system();
-    owner::acting(file, || {
-        edit::change(file, |content| {
-            for user in &users {
-                tokens::of_user(file, content, user)?;
-            }
-            Ok::<_, Failure>(Some(content.with(|line| {
-                let user = line.user()?;
-                if !arguments.all && !users.contains(&user) {
-                    return None;
-                }
-                let Ok(record) = line.record(&zone)? else {
-                    moved.unreadable.push(line.number);
-                    return None;
-                };
-                match record.token.factor {
-                    MovingFactor::Event => moved.event += 1,
-                    MovingFactor::Time(_) => moved.time += 1,
-                }
-                let Arguments { by, max_offset, .. } = *arguments;
-                let state = record.state.advanced(record.token.factor, by, max_offset, now);
-                let text = rewrite::with_state(line.text, &record.layout, &state, &zone);
-                Some(Change::Replace(Zeroizing::new(text)))
-            })))
-        })
+    let mut moved = Moved::default();
+    // A store may ask about an account again, and then the last answer counts.
+    let (mut last, mut last_moved) = (Vec::new(), Moved::default());
+    backend.amend_each(whom, |account| {
+        backend.tokens_of(account)?;
+        if last != account.user {
+            moved.add(std::mem::take(&mut last_moved));
+            last = account.user.to_vec();
+        }
+        let amendments;
+        (amendments, last_moved) = advanced(account, arguments, now);
+        Ok(amendments)
     })?;
-    for number in &moved.unreadable {
-        eprintln!("otpgate: warning: line {number} can't be read and was left as it is; see `otpgate check`");
+    moved.add(last_moved);
+    moved.unreadable.sort();
+    for place in &moved.unreadable {
+        eprintln!("otpgate: warning: {place} can't be read and was left as it is; see `otpgate check`");
     }
     print(format_args!(
         "event tokens moved ahead by {}: {}\ntime tokens moved up to now: {}\n",
@@ -81,9 +74,34 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+impl Moved {
+    fn add(&mut self, more: Moved) {
+        self.event += more.event;
+        self.time += more.time;
+        self.unreadable.extend(more.unreadable);
+    }
+}
+
+fn advanced(account: &Account<'_>, arguments: &Arguments, now: UnixTime) -> (Vec<Amendment>, Moved) {
+    let (mut amendments, mut moved) = (Vec::new(), Moved::default());
+    for (index, held) in account.held.iter().enumerate() {
+        let Ok(line) = &held.token else {
+            moved.unreadable.push(held.place);
+            continue;
+        };
+        match line.token.factor {
+            MovingFactor::Event => moved.event += 1,
+            MovingFactor::Time(_) => moved.time += 1,
+        }
+        let state = line.state.advanced(line.token.factor, arguments.by, arguments.max_offset, now);
+        amendments.push(Amendment::SetState(index, state));
+    }
+    (amendments, moved)
+}
+
 #[cfg(test)]
 mod tests {
-    use otpgate::UnixTime;
+    use jiff::tz::TimeZone;
     use otpgate::decide::{self, Attempt, Outcome, Proof, Word};
     use otpgate::policy::{Policy, Server, Settings};
     use otpgate::token::{Address, Entry, Line, ReplayFloor};

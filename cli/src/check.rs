@@ -13,7 +13,7 @@ use otpgate::users::edit;
 use rustix::fs::Mode;
 use serde_json::{Value, json};
 
-use crate::account::Account;
+use crate::account::SystemAccount;
 use crate::owner::Opened;
 use crate::{Result, account, owner, print, tokens};
 
@@ -94,7 +94,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// Who isn't root has tried nobody's access but their own.
-fn tried_as_somebody_else(server: &Account, findings: &[Finding]) -> Option<Finding> {
+fn tried_as_somebody_else(server: &SystemAccount, findings: &[Finding]) -> Option<Finding> {
     let own = rustix::process::geteuid();
     let is_own = own.is_root() || own.as_raw() == server.uid && !is_grave(findings);
     (!is_own).then(|| Finding {

@@ -1,11 +1,11 @@
 //! `otpgate explain`: what a code is, for whoever helps a user who can't get in.
 
 use std::ffi::OsString;
+use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
 
-use jiff::tz::TimeZone;
 use otpgate::UnixTime;
 use otpgate::decide;
 use otpgate::gate::Login;
@@ -13,10 +13,9 @@ use otpgate::log::Quoted;
 use otpgate::policy::Policy;
 use otpgate::resync;
 use otpgate::token::{Algorithm, Line, MovingFactor, Pin, Reading, ReplayFloor, State, TimeStep, Token};
-use otpgate::users::edit::{self, Content};
-use otpgate::users::record::Record;
 use serde_json::{Value, json};
 
+use crate::backend::Backend;
 use crate::list::{duration, user_text};
 use crate::settings::Flags;
 use crate::tokens::{self, Numbered};
@@ -47,34 +46,32 @@ pub struct Arguments {
 /// With more, codes of six digits meet somebody's by chance.
 const OTHERS_MAX: usize = 1000;
 
-pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
+pub fn run(file: &Path, backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
     let user = arguments.user.as_bytes();
     let policy = arguments.flags.policy();
-    let read = || owner::acting(file, || Ok(edit::snapshot(file)?));
     // A name that nobody has is told before a code is asked for.
-    tokens::of_user(file, &read()?, user)?;
+    backend.look(user, |account| backend.tokens_of(account).map(drop))?;
     let text = pin::ask_secret(&format!("A code of {}, with or without PIN: ", Quoted(user)))?;
-    let content = read()?;
     // Limits that can't be read make the server's answer an error, which says so.
-    let policy = policy.restricted_by(&content.limits().unwrap_or_default());
+    let policy = policy.restricted_by(&backend.limits()?.unwrap_or_default());
     let now = tokens::now();
 
-    let lines = furthest(tokens::of_user(file, &content, user)?, &policy, now);
-    let explanations: Vec<(usize, &Record, Explanation)> = lines
+    let lines = backend.look(user, |account| Ok(furthest(backend.tokens_of(account)?, &policy, now)))?;
+    let explanations: Vec<(usize, &Line, Explanation)> = lines
         .iter()
-        .map(|(number, record, state)| {
-            (*number, record, Explanation::of(&record.token, state, &text, arguments.window, &policy, now))
+        .map(|(number, line, state)| {
+            (*number, line, Explanation::of(&line.token, state, &text, arguments.window, &policy, now))
         })
         .collect();
     let is_theirs = explanations.iter().any(|(_, _, explanation)| explanation.is_theirs());
-    let other = if is_theirs { None } else { whose(&content, user, &text, &policy, now) };
+    let other = if is_theirs { None } else { whose(backend, user, &text, &policy, now)? };
     let login = Login { user, password: &text, address: arguments.flags.address() };
     let server = owner::acting(file, || foreseen(file, &policy, &login, &arguments.external))?;
 
     if arguments.json {
         let tokens: Vec<Value> = explanations
             .iter()
-            .map(|(number, record, explanation)| explanation.as_json(*number, record))
+            .map(|(number, line, explanation)| explanation.as_json(*number, line))
             .collect();
         let object = json!({
             "user": user_text(user),
@@ -84,11 +81,11 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         });
         print(format_args!("{object:#}\n"))?;
     } else {
-        for (number, record, explanation) in &explanations {
+        for (number, line, explanation) in &explanations {
             print(format_args!(
                 "token {number} ({}): {}\n",
-                tokens::kind(&record.token),
-                explanation.text(record)
+                tokens::kind(&line.token),
+                explanation.text(line)
             ))?;
         }
         if let Some((other, number)) = &other {
@@ -99,22 +96,21 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     Ok(if is_theirs { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// One line for each token that can be read: that whose state counts where several are the same token.
-fn furthest(tokens: Vec<Numbered<'_>>, policy: &Policy, now: UnixTime) -> Vec<(usize, Record, State)> {
-    let mut lines: Vec<(usize, Record, State)> = Vec::new();
+/// One line for each token that can be read, and its state: that which counts where several are the same token.
+fn furthest(tokens: Vec<Numbered<'_>>, policy: &Policy, now: UnixTime) -> Vec<(usize, Line, State)> {
+    let mut lines: Vec<(usize, Line, State)> = Vec::new();
     for token in tokens {
-        let Ok(record) = token.record else {
+        let Ok(line) = &token.held.token else {
             eprintln!("otpgate: warning: {}", token.unreadable_warning());
             continue;
         };
-        let line = Line { token: record.token.clone(), state: record.state.clone() };
-        let state = decide::exact_state(policy, &line, now);
+        let state = decide::exact_state(policy, line, now);
         match lines.iter_mut().find(|(number, _, _)| *number == token.number) {
-            Some(known) if state.is_further_than(&known.2, record.token.factor, now) => {
-                *known = (token.number, record, state);
+            Some(known) if state.is_further_than(&known.2, line.token.factor, now) => {
+                *known = (token.number, line.clone(), state);
             }
             Some(_) => {}
-            None => lines.push((token.number, record, state)),
+            None => lines.push((token.number, line.clone(), state)),
         }
     }
     lines
@@ -200,17 +196,18 @@ impl Explanation {
         !matches!(self.code, Meaning::None | Meaning::TooShort)
     }
 
-    fn text(&self, record: &Record) -> String {
+    fn text(&self, line: &Line) -> String {
         let pin = if self.pin_is_missing && self.is_theirs() { "right code, PIN missing; " } else { "" };
         let steps = self.steps.map_or(0, i64::unsigned_abs);
-        let what = match (self.code, record.token.factor) {
+        let what = match (self.code, line.token.factor) {
             (Meaning::TooShort, _) => {
-                format!("too short, its codes have {} digits", record.token.digits.count())
+                format!("too short, its codes have {} digits", line.token.digits.count())
             }
             (Meaning::None, _) => "not a code of this token".to_owned(),
             (Meaning::Used(used), _) => {
-                let from =
-                    tokens::address(record).map(|address| format!(" from {address}")).unwrap_or_default();
+                let from = tokens::address(&line.state)
+                    .map(|address| format!(" from {address}"))
+                    .unwrap_or_default();
                 match used {
                     Some(used) => format!("already used at {}{from}", tokens::local_time(used)),
                     None => "used before, and made useless since".to_owned(),
@@ -239,8 +236,8 @@ impl Explanation {
         format!("{pin}{what}{remedy}")
     }
 
-    fn as_json(&self, number: usize, record: &Record) -> Value {
-        let period = match record.token.factor {
+    fn as_json(&self, number: usize, line: &Line) -> Value {
+        let period = match line.token.factor {
             MovingFactor::Event => None,
             MovingFactor::Time(period) => Some(i64::from(period.get())),
         };
@@ -255,14 +252,14 @@ impl Explanation {
         };
         json!({
             "token": number,
-            "type": tokens::kind(&record.token),
+            "type": tokens::kind(&line.token),
             "code": word,
             "steps": self.steps,
             "seconds": self.steps.zip(period).map(|(steps, period)| steps.saturating_mul(period)),
             "pin_missing": self.pin_is_missing,
             "used_at": used.map(tokens::stamp),
-            "used_from": used.and_then(|_| tokens::address(record)),
-            "explanation": self.text(record),
+            "used_from": used.and_then(|_| tokens::address(&line.state)),
+            "explanation": self.text(line),
         })
     }
 }
@@ -288,33 +285,40 @@ fn counted(number: u64, one: &str, many: &str) -> String {
 
 /// Whose code it is among the other users, if a server would take it from them.
 fn whose(
-    content: &Content,
+    backend: &Backend,
     user: &[u8],
     text: &[u8],
     policy: &Policy,
     now: UnixTime,
-) -> Option<(Vec<u8>, usize)> {
-    if content.lines().filter(|line| line.user().is_some()).count() > OTHERS_MAX {
-        return None;
-    }
-    let zone = TimeZone::system();
-    let is_theirs = |record: &Record| {
-        let explanation =
-            Explanation::of(&record.token, &record.state, text, Some(policy.max_offset.max(1)), policy, now);
-        explanation.is_theirs()
-    };
-    let found = content.lines().find(|line| {
-        line.user().is_some_and(|other| other != user)
-            && line.record(&zone).is_some_and(|record| record.as_ref().is_ok_and(is_theirs))
+) -> Result<Option<(Vec<u8>, usize)>> {
+    let mut others = Vec::new();
+    let mut seen = 0;
+    backend.look_at_all(|account| {
+        seen += account.held.len();
+        if seen > OTHERS_MAX {
+            return ControlFlow::Break(());
+        }
+        for token in tokens::number(account.held).into_iter().filter(|_| account.user != user) {
+            if let Ok(line) = &token.held.token {
+                others.push((token.held.place, account.user.to_vec(), token.number, line.clone()));
+            }
+        }
+        ControlFlow::Continue(())
     })?;
-    let other = found.user()?;
-    let numbered = tokens::number(content.lines_of(other), &zone);
-    let number = numbered.iter().find(|token| token.line.number == found.number)?.number;
-    Some((other.to_vec(), number))
+    if seen > OTHERS_MAX {
+        return Ok(None);
+    }
+    others.sort_by_key(|(place, ..)| *place);
+    let width = Some(policy.max_offset.max(1));
+    let found = others.into_iter().find(|(_, _, _, Line { token, state })| {
+        Explanation::of(token, state, text, width, policy, now).is_theirs()
+    });
+    Ok(found.map(|(_, user, number, _)| (user, number)))
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::tz::TimeZone;
     use otpgate::policy::{Server, Settings};
     use otpgate::users::record;
 
@@ -326,12 +330,12 @@ mod tests {
 
     fn explained(line: &str, position: i64, pin: &str) -> String {
         let record = record::parse(line.replace("KEY", KEY).as_bytes(), &TimeZone::UTC).unwrap();
+        let line = Line { token: record.token, state: record.state };
         let mut text = pin.as_bytes().to_vec();
-        text.extend(record.token.code(position as u64).as_bytes());
+        text.extend(line.token.code(position as u64).as_bytes());
         let policy = Settings::default().policy(Server::Apache);
-        let line = Line { token: record.token.clone(), state: record.state.clone() };
         let state = decide::exact_state(&policy, &line, NOW);
-        Explanation::of(&record.token, &state, &text, None, &policy, NOW).text(&record)
+        Explanation::of(&line.token, &state, &text, None, &policy, NOW).text(&line)
     }
 
     #[test]

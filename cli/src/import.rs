@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 use crate::add::check_user;
 use crate::exchange::{self, Flaw, Outcome, Token, csv, google, liboath, otpauth, pskc};
-use crate::pin::{self, Pin};
+use crate::pin::{self, ChosenPin};
 use crate::progress::Progress;
 use crate::{Failure, Result, check, owner, print, secret_file};
 
@@ -113,9 +113,10 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let mut progress = Progress::new();
     let document = read_document(&arguments.input, &name)?;
     progress.tell(|| format!("reading {name}"));
-    let read = parse(arguments, &document).map_err(|flaws| {
+    let refuse = |flaws: Vec<Flaw>| {
         told(&name, arguments.form, "tokens that cannot be imported", "nothing was changed", &flaws)
-    })?;
+    };
+    let read = parse(arguments, &document).map_err(refuse)?;
     let exchange::Read { mut tokens, notes } = read;
     if tokens.is_empty() {
         return Err(Failure::new(format!("{name}: it holds no token; nothing was changed")));
@@ -124,38 +125,8 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let pins = Pins::ask(arguments, &name, &tokens)?;
 
     progress.tell(|| format!("checking {} tokens", tokens.len()));
-    let mut lines = Vec::with_capacity(tokens.len());
-    let mut flaws = Vec::new();
-    for token in tokens {
-        match Line::of(token, &pins) {
-            Ok(line) => lines.push(line),
-            Err(flaw) => flaws.push(flaw),
-        }
-    }
-    if !flaws.is_empty() {
-        return Err(told(
-            &name,
-            arguments.form,
-            "tokens that cannot be imported",
-            "nothing was changed",
-            &flaws,
-        ));
-    }
-
-    let (added, skipped) = owner::acting(file, || {
-        let locked = Locked::acquire(file)?;
-        let mut journal = Journal::open(&locked, &mut None)?;
-        progress.tell(|| format!("looking for {} tokens in {}", lines.len(), file.display()));
-        let listed = listed(&locked, &lines)?;
-        let new = select(arguments, &name, &lines, &listed)?;
-        progress.tell(|| format!("writing {} tokens", new.len()));
-        let zone = TimeZone::system();
-        let skipped = lines.len() - new.len();
-        if !new.is_empty() {
-            rewrite::extend(&locked, &mut journal, &zone, &new)?;
-        }
-        Ok((new.len(), skipped))
-    })?;
+    let lines = token_lines(tokens, &pins).map_err(refuse)?;
+    let (added, skipped) = owner::acting(file, || add_to(file, arguments, &name, &lines, &mut progress))?;
     drop(progress);
     for note in notes {
         eprintln!("otpgate: {name}: {note}");
@@ -166,6 +137,39 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     };
     print(format_args!("{} imported{skipped}\n", counted(added)))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The tokens as lines, or why some of them can't be any.
+fn token_lines(tokens: Vec<Token>, pins: &Pins) -> std::result::Result<Vec<TokenLine>, Vec<Flaw>> {
+    let mut lines = Vec::with_capacity(tokens.len());
+    let mut flaws = Vec::new();
+    for token in tokens {
+        match TokenLine::of(token, pins) {
+            Ok(line) => lines.push(line),
+            Err(flaw) => flaws.push(flaw),
+        }
+    }
+    if flaws.is_empty() { Ok(lines) } else { Err(flaws) }
+}
+
+/// Adds them to the users file. How many, and how many were left out.
+fn add_to(
+    file: &Path,
+    arguments: &Arguments,
+    name: &str,
+    lines: &[TokenLine],
+    progress: &mut Progress,
+) -> Result<(usize, usize)> {
+    let locked = Locked::acquire(file)?;
+    let mut journal = Journal::open(&locked, &mut None)?;
+    progress.tell(|| format!("looking for {} tokens in {}", lines.len(), file.display()));
+    let listed = listed(&locked, lines)?;
+    let new = select(arguments, name, lines, &listed)?;
+    progress.tell(|| format!("writing {} tokens", new.len()));
+    if !new.is_empty() {
+        rewrite::extend(&locked, &mut journal, &TimeZone::system(), &new)?;
+    }
+    Ok((new.len(), lines.len() - new.len()))
 }
 
 fn counted(tokens: usize) -> String {
@@ -286,7 +290,7 @@ impl Pins {
                 "standard input can't hold both tokens and a PIN: give --no-pin or --pin-external, or the file by name",
             )),
             () => {
-                let pin = Pin::ask("all of them")?;
+                let pin = ChosenPin::ask("all of them")?;
                 let plain = Zeroizing::new(pin.plain().to_vec());
                 let field = if arguments.plain_pin { plain.clone() } else { Zeroizing::new(pin.hashed()?) };
                 Ok(Pins::Same { plain, field })
@@ -306,17 +310,17 @@ impl Pins {
 }
 
 /// A token as it will stand in the users file.
-struct Line {
+struct TokenLine {
     kind: String,
     pin: Zeroizing<Vec<u8>>,
     key: Zeroizing<String>,
     token: Token,
 }
 
-impl Line {
-    fn of(token: Token, pins: &Pins) -> std::result::Result<Line, Flaw> {
+impl TokenLine {
+    fn of(token: Token, pins: &Pins) -> std::result::Result<TokenLine, Flaw> {
         check_user(&token.user).map_err(|failure| Flaw::at(token.place, failure.to_string()))?;
-        let line = Line {
+        let line = TokenLine {
             kind: token.kind.field(),
             pin: Zeroizing::new(pins.field(&token).to_vec()),
             key: exchange::to_hexadecimal(&token.key),
@@ -351,7 +355,7 @@ enum Listed {
 }
 
 /// What of the new lines is there already, in the file or further up among themselves.
-fn listed(locked: &Locked, lines: &[Line]) -> Result<Vec<Listed>> {
+fn listed(locked: &Locked, lines: &[TokenLine]) -> Result<Vec<Listed>> {
     let mut by_user: HashMap<&[u8], Vec<usize>> = HashMap::with_capacity(lines.len());
     let mut listed = vec![Listed::No; lines.len()];
     for (i, line) in lines.iter().enumerate() {
@@ -402,7 +406,7 @@ fn listed(locked: &Locked, lines: &[Line]) -> Result<Vec<Listed>> {
 fn select<'a>(
     arguments: &Arguments,
     name: &str,
-    lines: &'a [Line],
+    lines: &'a [TokenLine],
     listed: &[Listed],
 ) -> Result<Vec<NewLine<'a>>> {
     let mut new = Vec::with_capacity(lines.len());

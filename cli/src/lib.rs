@@ -6,6 +6,7 @@
 mod account;
 mod add;
 mod advance;
+mod backend;
 mod check;
 mod edit;
 mod exchange;
@@ -46,6 +47,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use otpgate::files::fault::Fault;
 use otpgate::store::StoreError;
 
+use crate::backend::Backend;
 use crate::getopt::Tool;
 
 /// Manages the users file of one-time-password logins
@@ -112,24 +114,25 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         return run(&args[1..]);
     }
     let Arguments { file, verb } = Arguments::parse_from(args);
+    let backend = Backend::new(&file);
     let done = match verb {
         Verb::Init(arguments) => init::run(&file, &arguments),
-        Verb::Add(arguments) => add::run(&file, &arguments),
+        Verb::Add(arguments) => add::run(&backend, &arguments),
         Verb::Check(arguments) => check::run(&file, &arguments),
-        Verb::List(arguments) => list::list(&file, &arguments),
-        Verb::Show(arguments) => list::show(&file, &arguments),
-        Verb::Remove(arguments) => remove::run(&file, &arguments),
-        Verb::Disable(arguments) => switch::disable(&file, &arguments),
-        Verb::Enable(arguments) => switch::enable(&file, &arguments),
-        Verb::Unlock(arguments) => unlock::run(&file, &arguments),
-        Verb::SetPin(arguments) => set_pin::run(&file, &arguments),
-        Verb::Rekey(arguments) => rekey::run(&file, &arguments),
-        Verb::Rename(arguments) => rename::run(&file, &arguments),
-        Verb::Resync(arguments) => resync::run(&file, &arguments),
+        Verb::List(arguments) => list::list(&backend, &arguments),
+        Verb::Show(arguments) => list::show(&backend, &arguments),
+        Verb::Remove(arguments) => remove::run(&backend, &arguments),
+        Verb::Disable(arguments) => switch::disable(&backend, &arguments),
+        Verb::Enable(arguments) => switch::enable(&backend, &arguments),
+        Verb::Unlock(arguments) => unlock::run(&backend, &arguments),
+        Verb::SetPin(arguments) => set_pin::run(&backend, &arguments),
+        Verb::Rekey(arguments) => rekey::run(&backend, &arguments),
+        Verb::Rename(arguments) => rename::run(&backend, &arguments),
+        Verb::Resync(arguments) => resync::run(&backend, &arguments),
         Verb::Verify(arguments) => verify::run(&file, &arguments),
-        Verb::Explain(arguments) => explain::run(&file, &arguments),
+        Verb::Explain(arguments) => explain::run(&file, &backend, &arguments),
         Verb::Edit(arguments) => edit::run(&file, &arguments),
-        Verb::Advance(arguments) => advance::run(&file, &arguments),
+        Verb::Advance(arguments) => advance::run(&backend, &arguments),
         Verb::Import(arguments) => import::run(&file, &arguments),
         Verb::Export(arguments) => export::run(&file, &arguments),
     };

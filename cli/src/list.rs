@@ -1,24 +1,21 @@
 //! `otpgate list` and `otpgate show`: what the file says about tokens, without secrets.
 
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::process::ExitCode;
 
-use jiff::tz::TimeZone;
 use otpgate::decide;
 use otpgate::log::Quoted;
 use otpgate::policy::{Limits, Policy};
 use otpgate::token::{Line, MovingFactor, Reading};
-use otpgate::users::edit::{self, Content, ContentLine};
-use otpgate::users::record::Record;
 use serde_json::{Value, json};
 
+use crate::backend::Backend;
 use crate::settings::FailureFlags;
 use crate::tokens::{self, Numbered};
-use crate::{Result, owner, print};
+use crate::{Result, print};
 
 /// List all tokens: user, type, PIN, last login, failures
 ///
@@ -48,74 +45,68 @@ pub struct Show {
     json: bool,
 }
 
-/// What is to be held against failures: what was given and what the file demands. `None`: nothing.
-fn policy(flags: &FailureFlags, content: &Content) -> Option<Policy> {
-    let limits = content.limits().unwrap_or_else(|(number, fault)| {
-        eprintln!("otpgate: warning: line {number}: {fault}; {}", fault.kind.outcome_of_fault());
+/// What is to be held against failures: what was given and what the store demands. `None`: nothing.
+fn policy(backend: &Backend, flags: &FailureFlags) -> Result<Option<Policy>> {
+    let limits = backend.limits()?.unwrap_or_else(|unfit| {
+        eprintln!("otpgate: warning: {}: {}", unfit.place, unfit.reason);
         Limits::default()
     });
-    (flags.max_failures.is_some() || limits.locks()).then(|| flags.policy().restricted_by(&limits))
+    Ok((flags.max_failures.is_some() || limits.locks()).then(|| flags.policy().restricted_by(&limits)))
 }
 
-pub fn list(file: &Path, arguments: &List) -> Result<ExitCode> {
-    let content = owner::acting(file, || Ok(edit::snapshot(file)?))?;
-    let policy = policy(&arguments.failures, &content);
-    let mut users: Vec<(&[u8], Vec<ContentLine<'_>>)> = Vec::new();
-    let mut places = HashMap::new();
-    for line in content.lines() {
-        let Some(user) = line.user() else { continue };
-        let place = *places.entry(user).or_insert(users.len());
-        if place == users.len() {
-            users.push((user, Vec::new()));
-        }
-        users[place].1.push(line);
-    }
-    let zone = TimeZone::system();
-    let all = users.into_iter().map(|(user, lines)| (user, tokens::number(lines.into_iter(), &zone)));
+pub fn list(backend: &Backend, arguments: &List) -> Result<ExitCode> {
+    let policy = policy(backend, &arguments.failures)?;
     if arguments.json {
-        let rows = all.flat_map(|(user, tokens)| {
-            tokens.iter().map(|token| as_json(user, token, policy.as_ref())).collect::<Vec<_>>()
-        });
-        return print_json(file, rows.collect());
+        return print_json(backend, all(backend, |user, token| as_json(user, token, policy.as_ref()))?);
     }
     let head = ["USER", "TOKEN", "TYPE", "PIN", "LAST LOGIN", "FAILURES", "STATE"].map(str::to_owned);
-    let rows = all.flat_map(|(user, tokens)| {
-        tokens.iter().map(|token| row(user, token, policy.as_ref())).collect::<Vec<_>>()
-    });
-    print(table([head].into_iter().chain(rows).collect()))?;
+    let mut rows = vec![head];
+    rows.append(&mut all(backend, |user, token| row(user, token, policy.as_ref()))?);
+    print(table(rows))?;
     Ok(ExitCode::SUCCESS)
 }
 
-pub fn show(file: &Path, arguments: &Show) -> Result<ExitCode> {
+/// Something of each token that somebody has.
+fn all<R>(backend: &Backend, of: impl Fn(&[u8], &Numbered<'_>) -> R) -> Result<Vec<R>> {
+    let mut rows = Vec::new();
+    backend.look_at_all(|account| {
+        rows.extend(tokens::number(account.held).iter().map(|token| of(account.user, token)));
+        ControlFlow::Continue(())
+    })?;
+    Ok(rows)
+}
+
+pub fn show(backend: &Backend, arguments: &Show) -> Result<ExitCode> {
     let user = arguments.user.as_bytes();
-    let content = owner::acting(file, || Ok(edit::snapshot(file)?))?;
-    let policy = policy(&arguments.failures, &content);
-    let tokens = tokens::of_user(file, &content, user)?;
+    let policy = policy(backend, &arguments.failures)?;
     if arguments.json {
-        return print_json(file, tokens.iter().map(|token| as_json(user, token, policy.as_ref())).collect());
+        let tokens = backend.look(user, |account| {
+            let tokens = backend.tokens_of(account)?;
+            Ok(tokens.iter().map(|token| as_json(user, token, policy.as_ref())).collect())
+        })?;
+        return print_json(backend, tokens);
     }
-    let mut text = format!("{}\n", tokens::shown_name(user));
-    for token in &tokens {
-        text += &paragraph(token, policy.as_ref());
-    }
-    print(text)?;
+    print(backend.look(user, |account| {
+        let tokens = backend.tokens_of(account)?;
+        let paragraphs: String = tokens.iter().map(|token| paragraph(token, policy.as_ref())).collect();
+        Ok(format!("{}\n{paragraphs}", tokens::shown_name(user)))
+    })?)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_json(file: &Path, tokens: Vec<Value>) -> Result<ExitCode> {
-    print(format_args!("{:#}\n", json!({ "users_file": file.to_string_lossy(), "tokens": tokens })))?;
+fn print_json(backend: &Backend, tokens: Vec<Value>) -> Result<ExitCode> {
+    print(format_args!("{:#}\n", json!({ "users_file": backend.name(), "tokens": tokens })))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn is_locked(record: &Record, policy: Option<&Policy>) -> Option<bool> {
-    let line = Line { token: record.token.clone(), state: record.state.clone() };
-    policy.map(|policy| decide::is_locked(policy, &line, tokens::now()))
+fn is_locked(line: &Line, policy: Option<&Policy>) -> Option<bool> {
+    policy.map(|policy| decide::is_locked(policy, line, tokens::now()))
 }
 
 /// "on", "off", "locked", "off, locked".
-fn state_words(record: &Record, policy: Option<&Policy>) -> String {
-    let locked = is_locked(record, policy) == Some(true);
-    match (record.token.disabled, locked) {
+fn state_words(line: &Line, policy: Option<&Policy>) -> String {
+    let locked = is_locked(line, policy) == Some(true);
+    match (line.token.disabled, locked) {
         (false, false) => "on",
         (false, true) => "locked",
         (true, false) => "off",
@@ -127,15 +118,15 @@ fn state_words(record: &Record, policy: Option<&Policy>) -> String {
 fn row(user: &[u8], token: &Numbered<'_>, policy: Option<&Policy>) -> [String; 7] {
     let (user, number) = (tokens::shown_name(user), token.number.to_string());
     let blank = || "-".to_owned();
-    match &token.record {
-        Ok(record) => [
+    match &token.held.token {
+        Ok(line) => [
             user,
             number,
-            tokens::kind(&record.token),
-            tokens::pin_word(&record.token.pin).to_owned(),
-            tokens::last_login(record),
-            record.state.failures.to_string(),
-            state_words(record, policy),
+            tokens::kind(&line.token),
+            tokens::pin_word(&line.token.pin).to_owned(),
+            tokens::last_login(&line.state),
+            line.state.failures.to_string(),
+            state_words(line, policy),
         ],
         Err(error) => [
             user,
@@ -144,7 +135,7 @@ fn row(user: &[u8], token: &Numbered<'_>, policy: Option<&Policy>) -> [String; 7
             blank(),
             blank(),
             blank(),
-            format!("line {} can't be read: {error}", token.line.number),
+            format!("{} can't be read: {error}", token.held.place),
         ],
     }
 }
@@ -164,28 +155,28 @@ fn table(rows: Vec<[String; 7]>) -> String {
 }
 
 fn paragraph(token: &Numbered<'_>, policy: Option<&Policy>) -> String {
-    let mut text = format!("\ntoken {} (line {})\n", token.number, token.line.number);
+    let mut text = format!("\ntoken {} ({})\n", token.number, token.held.place);
     let mut say = |name: &str, value: String| {
         let _ = writeln!(text, "  {name:12}{value}");
     };
-    let record = match &token.record {
-        Ok(record) => record,
+    let line = match &token.held.token {
+        Ok(line) => line,
         Err(error) => {
-            say("unreadable", error.to_string());
+            say("unreadable", error.clone());
             return text;
         }
     };
-    let state = &record.state;
-    say("type", tokens::kind(&record.token));
-    say("PIN", tokens::pin_word(&record.token.pin).to_owned());
-    say("key", format!("{} bytes", record.token.key.expose().len()));
-    say("state", state_words(record, policy));
-    let from = tokens::address(record).map(|address| format!(" from {address}")).unwrap_or_default();
-    say("last login", tokens::last_login(record) + &from);
+    let Line { token, state } = line;
+    say("type", tokens::kind(token));
+    say("PIN", tokens::pin_word(&token.pin).to_owned());
+    say("key", format!("{} bytes", token.key.expose().len()));
+    say("state", state_words(line, policy));
+    let from = tokens::address(state).map(|address| format!(" from {address}")).unwrap_or_default();
+    say("last login", tokens::last_login(state) + &from);
     let when = state.last_failure.filter(|_| state.failures > 0);
     let when = when.map(|failed| format!(", the last at {}", tokens::local_time(failed))).unwrap_or_default();
     say("failures", format!("{}{when}", state.failures));
-    match state.reading(record.token.factor) {
+    match state.reading(token.factor) {
         Reading::Event { next } => say("counter", format!("{next} is expected next")),
         Reading::Time { period, offset, .. } => say("clock", clock(offset.steps(), period.get())),
     }
@@ -214,32 +205,33 @@ pub fn duration(seconds: u64) -> String {
 }
 
 fn as_json(user: &[u8], token: &Numbered<'_>, policy: Option<&Policy>) -> Value {
+    let place = token.held.place;
     let mut object = json!({
         "user": user_text(user),
         "token": token.number,
-        "line": token.line.number,
+        place.kind: place.number,
     });
-    let more = match &token.record {
-        Err(error) => json!({ "error": error.to_string() }),
-        Ok(record) => {
-            let state = &record.state;
+    let more = match &token.held.token {
+        Err(error) => json!({ "error": error }),
+        Ok(line) => {
+            let Line { token, state } = line;
             let last = state.used.as_of(tokens::now()).map(|(_, last)| tokens::stamp(last));
             json!({
-                "type": tokens::kind(&record.token),
-                "digits": record.token.digits.count(),
-                "period": match record.token.factor {
+                "type": tokens::kind(token),
+                "digits": token.digits.count(),
+                "period": match token.factor {
                     MovingFactor::Event => None,
                     MovingFactor::Time(period) => Some(period.get()),
                 },
-                "pin": tokens::pin_word(&record.token.pin),
-                "key_bytes": record.token.key.expose().len(),
-                "enabled": !record.token.disabled,
+                "pin": tokens::pin_word(&token.pin),
+                "key_bytes": token.key.expose().len(),
+                "enabled": !token.disabled,
                 "counter": state.counter.as_written(),
                 "failures": state.failures,
                 "last_failure": state.last_failure.filter(|_| state.failures > 0).map(tokens::stamp),
-                "locked": is_locked(record, policy),
+                "locked": is_locked(line, policy),
                 "last_login": last,
-                "last_address": tokens::address(record),
+                "last_address": tokens::address(state),
                 "error": null,
             })
         }

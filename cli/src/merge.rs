@@ -411,7 +411,7 @@ fn difference(old_row: &Read<'_>, new_row: &Read<'_>) -> Option<String> {
     compare("PIN", tokens::pin_word(&old.token.pin).to_owned(), tokens::pin_word(&new.token.pin).to_owned());
     compare("counter", old.state.counter.to_string(), new.state.counter.to_string());
     compare("failures", old.state.failures.to_string(), new.state.failures.to_string());
-    compare("last login", tokens::last_login(old), tokens::last_login(new));
+    compare("last login", tokens::last_login(&old.state), tokens::last_login(&new.state));
     if old.token.disabled != new.token.disabled {
         parts.push(if new.token.disabled { "switched off" } else { "switched on" }.to_owned());
     }

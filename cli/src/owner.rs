@@ -22,7 +22,7 @@ use otpgate::users::edit;
 use otpgate::users::lock::Paths;
 use rustix::fs::{Gid, Uid};
 
-use crate::account::{self, Account};
+use crate::account::{self, SystemAccount};
 use crate::{Failure, Result};
 
 /// As many as the kernel follows.
@@ -38,7 +38,7 @@ pub fn acting<R>(users_file: &Path, work: impl FnOnce() -> Result<R>) -> Result<
 }
 
 /// Run by root, `work` has the file access of an account.
-pub fn acting_as<R>(account: &Account, work: impl FnOnce() -> R) -> Result<R> {
+pub fn acting_as<R>(account: &SystemAccount, work: impl FnOnce() -> R) -> Result<R> {
     with_access((account.uid, account.gid), work)
 }
 

@@ -4,7 +4,9 @@ use std::io::{BufRead, IsTerminal, Read, Write};
 
 use argon2::{Argon2, PasswordHasher};
 use nix::sys::termios::{LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr};
+use otpgate::log::Quoted;
 use otpgate::pin::HashedPin;
+use otpgate::secret::Secret;
 use otpgate::users::mistakes;
 use zeroize::Zeroizing;
 
@@ -17,30 +19,30 @@ const CTRL_C: u8 = 3;
 const CTRL_D: u8 = 4;
 
 /// A PIN that somebody has chosen: no blanks, nothing that means something else in its field.
-pub struct Pin(Zeroizing<Vec<u8>>);
+pub struct ChosenPin(Zeroizing<Vec<u8>>);
 
-impl Pin {
+impl ChosenPin {
     /// From the terminal, twice and without echo, or else the first line of standard input.
-    pub fn ask(user: &str) -> Result<Pin> {
-        let pin = Pin::asked_for(user)?;
+    pub fn ask(user: &str) -> Result<ChosenPin> {
+        let pin = ChosenPin::asked_for(user)?;
         if let Some(doubt) = mistakes::of_pin(&pin.0) {
             eprintln!("otpgate: warning: {doubt}");
         }
         Ok(pin)
     }
 
-    fn asked_for(user: &str) -> Result<Pin> {
+    fn asked_for(user: &str) -> Result<ChosenPin> {
         if !std::io::stdin().is_terminal() {
-            return Pin::checked(read_line()?);
+            return ChosenPin::checked(read_line()?);
         }
-        let pin = Pin::checked(read_without_echo(&format!("PIN for {user}: "))?)?;
+        let pin = ChosenPin::checked(read_without_echo(&format!("PIN for {user}: "))?)?;
         if *read_without_echo("The PIN again: ")? != *pin.0 {
             return Err(Failure::new("the two PINs differ; nothing was changed"));
         }
         Ok(pin)
     }
 
-    fn checked(text: Zeroizing<Vec<u8>>) -> Result<Pin> {
+    fn checked(text: Zeroizing<Vec<u8>>) -> Result<ChosenPin> {
         let refuse = |reason: &str| Err(Failure::new(format!("{reason}; nothing was changed")));
         let is_blank = |&b: &u8| b.is_ascii_whitespace() || b == 0x0b;
         match &text[..] {
@@ -53,7 +55,7 @@ impl Pin {
             text if mistakes::is_other_dash(text) => refuse(
                 "the PIN looks like - and is another character (for a token without one, say --no-pin)",
             ),
-            _ => Ok(Pin(text)),
+            _ => Ok(ChosenPin(text)),
         }
     }
 
@@ -75,6 +77,34 @@ impl Pin {
             Some(Ok(parsed)) if parsed.is_hash_of(&self.0) => Ok(field),
             _ => Err(Failure::new("the hash of the PIN isn't one that servers accept; please report it")),
         }
+    }
+}
+
+/// What stands for a PIN, as a user wants it.
+#[derive(Clone, Copy)]
+pub enum PinForm {
+    /// The code alone.
+    None,
+    /// Whatever the server's own PIN provider says.
+    External,
+    /// As it is.
+    Plain,
+    /// A hash of it.
+    Hashed,
+}
+
+impl PinForm {
+    /// Asks for the PIN of a user, if there is to be one.
+    pub fn ask(self, user: &[u8]) -> Result<Secret> {
+        let field = match self {
+            PinForm::None => b"-".to_vec(),
+            PinForm::External => b"+".to_vec(),
+            PinForm::Plain | PinForm::Hashed => {
+                let pin = ChosenPin::ask(&Quoted(user).to_string())?;
+                if let PinForm::Plain = self { pin.plain().to_vec() } else { pin.hashed()? }
+            }
+        };
+        Ok(Secret::new(field))
     }
 }
 
@@ -193,7 +223,7 @@ mod tests {
     use super::*;
 
     fn refusal(pin: &str) -> Option<String> {
-        Pin::checked(Zeroizing::new(pin.as_bytes().to_vec())).err().map(|failure| failure.to_string())
+        ChosenPin::checked(Zeroizing::new(pin.as_bytes().to_vec())).err().map(|failure| failure.to_string())
     }
 
     #[test]
@@ -213,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_hash_is_one_of_that_pin_with_its_own_salt() {
-        let pin = Pin::checked(Zeroizing::new(b"sesame9".to_vec())).unwrap();
+        let pin = ChosenPin::checked(Zeroizing::new(b"sesame9".to_vec())).unwrap();
         let (one, two) = (pin.hashed().unwrap(), pin.hashed().unwrap());
         assert_ne!(one, two);
         let parsed = HashedPin::parse(&one).unwrap().unwrap();

@@ -2,22 +2,19 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use data_encoding::HEXLOWER;
-use jiff::tz::TimeZone;
 use otpgate::log::Quoted;
 use otpgate::otp::Hash;
 use otpgate::secret::Secret;
-use otpgate::token::{Algorithm, State, Token};
-use otpgate::users::edit::{self, Change};
-use otpgate::users::{record, rewrite};
-use zeroize::Zeroizing;
+use otpgate::store::Amendment;
+use otpgate::token::{Algorithm, Token};
 
 use crate::add::NewKey;
+use crate::backend::Backend;
 use crate::tokens::{self, Numbered};
-use crate::{Failure, Result, add, owner};
+use crate::{Failure, Result, add};
 
 /// Give a token another key, for another phone or fob
 ///
@@ -41,7 +38,7 @@ pub struct Arguments {
     quiet: bool,
 }
 
-pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
+pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
     let user = arguments.user.as_bytes();
     let issuer = add::issuer(arguments.issuer.as_deref())?;
     let key = match &arguments.key_file {
@@ -49,52 +46,34 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         None => add::random_key()?,
     };
     if arguments.key_file.is_some() {
-        add::warn_of_shared_key(file, user, &key)?;
+        add::warn_of_shared_key(backend, user, &key)?;
     }
-    let mut rekeyed: Option<(usize, Token)> = None;
-    owner::acting(file, || {
-        edit::change(file, |content| {
-            let all = tokens::of_user(file, content, user)?;
-            let has_it =
-                all.iter().find(|token| token.record.as_ref().is_ok_and(|record| record.token.key == key));
-            if let Some(token) = has_it {
-                let text = format!("token {} of {} has that key already", token.number, Quoted(user));
-                return Err(Failure::new(text));
-            }
-            let chosen = tokens::told(all, user, arguments.token, "--token N")?;
-            let mut texts = Vec::new();
-            for token in &chosen {
-                let (text, new) = with_key(token, &key)?;
-                texts.push((token.line.number, text));
-                rekeyed = Some((token.number, new));
-            }
-            Ok(Some(content.with(|line| {
-                let new = texts.iter().find(|(number, _)| *number == line.number);
-                new.map(|(_, text)| Change::Replace(text.clone()))
-            })))
-        })
+    let number = backend.amend(user, |account| {
+        let all = backend.tokens_of(account)?;
+        if let Some((number, _)) = with_key(&all, &key).next() {
+            let text = format!("token {number} of {} has that key already", Quoted(user));
+            return Err(Failure::new(text));
+        }
+        let chosen = tokens::told(all, user, arguments.token, "--token N")?;
+        let amendments = chosen.iter().map(|token| Amendment::SetKey(token.index, key.clone())).collect();
+        Ok((amendments, chosen[0].number))
     })?;
-    let (number, token) = rekeyed.expect("a chosen token has a line");
+    // Of one that couldn't be read for its key, nothing else was known before.
+    let token = backend.look(user, |account| {
+        let all = backend.tokens_of(account)?;
+        let found = with_key(&all, &key).last().map(|(_, token)| token.clone());
+        found.ok_or_else(|| Failure::new(format!("somebody else has changed {} meanwhile", Quoted(user))))
+    })?;
     let done = format!("Token {number} of {} has another key", Quoted(user));
     let Token { algorithm, digits, factor, .. } = token;
     add::tell(&done, &NewKey { user, key: &key, algorithm, digits, factor }, &issuer, arguments.quiet)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn with_key(token: &Numbered<'_>, key: &Secret) -> Result<(Zeroizing<Vec<u8>>, Token)> {
-    let number = token.line.number;
-    let refuse = |reason: String| {
-        Failure::new(format!(
-            "line {number} can't be read: {reason}; nothing was changed: correct it with `otpgate edit`"
-        ))
-    };
-    let zone = TimeZone::system();
-    let [kind, user, pin, _] =
-        edit::head_of(token.line.text).ok_or_else(|| refuse("a field is missing".to_owned()))?;
-    let field = Zeroizing::new(HEXLOWER.encode(key.expose()));
-    let text = edit::with_head(token.line.text, [kind, user, pin, field.as_bytes()])
-        .map_err(|error| refuse(error.to_string()))?;
-    let new = record::parse(&text, &zone).map_err(|error| refuse(error.to_string()))?;
-    let text = Zeroizing::new(rewrite::with_state(&text, &new.layout, &State::fresh(), &zone));
-    Ok((text, new.token))
+/// Those that have a key.
+fn with_key<'n>(all: &'n [Numbered<'_>], key: &'n Secret) -> impl Iterator<Item = (usize, &'n Token)> {
+    all.iter().filter_map(|token| {
+        let line = token.held.token.as_ref().ok().filter(|line| line.token.key == *key)?;
+        Some((token.number, &line.token))
+    })
 }

@@ -1,16 +1,16 @@
 //! `otpgate remove`: takes tokens out of the file.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::process::ExitCode;
 
 use otpgate::log::Quoted;
-use otpgate::users::edit::{self, Change};
-use otpgate::users::pragma;
+use otpgate::store::{Amendment, Further};
 
+use crate::backend::Backend;
 use crate::tokens::{self, WhichToken};
-use crate::{Failure, Result, owner, print};
+use crate::{Result, print};
 
 /// Remove a user's token for good
 ///
@@ -24,34 +24,25 @@ pub struct Arguments {
     which: WhichToken,
 }
 
-pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
+pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
     let user = arguments.user.as_bytes();
-    let (mut gone, mut left, mut pragmas) = (Vec::new(), 0, Vec::new());
-    owner::acting(file, || {
-        edit::change(file, |content| {
-            let all = tokens::of_user(file, content, user)?;
-            let count = tokens::count(&all);
-            let chosen = arguments.which.of(all, user)?;
-            let lines: Vec<u64> = chosen.iter().map(|token| token.line.number).collect();
-            gone = chosen.iter().map(|token| token.number).collect();
-            gone.dedup();
-            left = count - gone.len();
-            Ok::<_, Failure>(Some(content.with(|line| {
-                if left == 0 && line.pragma_user().is_some_and(|about| about == user) {
-                    pragmas.push((line.number, pragma::title(line.text)));
-                    return Some(Change::Remove);
-                }
-                lines.contains(&line.number).then_some(Change::Remove)
-            })))
-        })
+    let (gone, further, is_last) = backend.amend(user, |account| {
+        let all = backend.tokens_of(account)?;
+        let count = tokens::count(&all);
+        let chosen = arguments.which.of(all, user)?;
+        let gone: BTreeSet<usize> = chosen.iter().map(|token| token.number).collect();
+        let is_last = gone.len() == count;
+        let further = if is_last { account.further.to_vec() } else { Vec::new() };
+        let amendments = chosen.iter().map(|token| Amendment::Remove(token.index)).collect();
+        Ok((amendments, (gone, further, is_last)))
     })?;
     for number in gone {
         print(format_args!("removed token {number} of {}\n", Quoted(user)))?;
     }
-    for (number, title) in pragmas {
-        print(format_args!("removed {title} of {}, line {number} of the old file\n", Quoted(user)))?;
+    for Further { title, place } in further {
+        print(format_args!("removed {title} of {}, {place} of the old file\n", Quoted(user)))?;
     }
-    if left == 0 {
+    if is_last {
         print(format_args!("{} has no token any more\n", Quoted(user)))?;
     }
     Ok(ExitCode::SUCCESS)

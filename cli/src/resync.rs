@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::process::ExitCode;
 
 use otpgate::decide;
@@ -10,14 +9,13 @@ use otpgate::log::Quoted;
 use otpgate::otp::Code;
 use otpgate::policy::{Server, Settings};
 use otpgate::resync::{NotFound, Resynchronised, resynchronise};
-use otpgate::store::Store;
-use otpgate::token::{Entry, Reading, Token};
-use otpgate::users::edit;
-use otpgate::users::file::UsersFile;
+use otpgate::store::{Account, Amendment};
+use otpgate::token::{Entry, Line, Reading, Token};
 
+use crate::backend::Backend;
 use crate::list::clock;
 use crate::tokens::{self, Numbered};
-use crate::{Failure, Result, owner, pin, print};
+use crate::{Failure, Result, pin, print};
 
 /// Find out by two codes where a token stands, and accept its next code
 ///
@@ -40,49 +38,43 @@ pub struct Arguments {
     window: Option<u32>,
 }
 
-pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
+pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
     let user = arguments.user.as_bytes();
-    let chosen = || {
-        let content = edit::snapshot(file)?;
-        let chosen = tokens::all_or_one(tokens::of_user(file, &content, user)?, user, arguments.token)?;
-        Ok(numbers(&chosen))
-    };
     // A name that nobody has is told before codes are asked for.
-    owner::acting(file, || chosen().map(|_| ()))?;
+    backend.look(user, |account| chosen(backend, account, arguments).map(drop))?;
     let [first, second] = codes(arguments)?;
     if first == second {
         let text = "the two codes are the same: wait for the next one (press the button again) and give both";
         return Err(Failure::new(text));
     }
-    let (done, said) = owner::acting(file, || {
-        let chosen = chosen()?;
-        let is_candidate = |token: &Token| chosen.iter().any(|(known, _)| known == token);
-        let mut done = Err(NotFound::NoMatch);
-        let mut said = String::new();
-        UsersFile::new(file).update(&mut |transaction| {
-            let entry = transaction.find(user)?.entry;
-            done = resynchronise(&entry, is_candidate, [&first, &second], arguments.window, tokens::now());
-            if let Ok(found) = &done {
-                said = told(user, &entry, found, &chosen);
-                for change in &found.changes {
-                    transaction.save(user, change.line, change.state.clone());
-                }
-            }
-            Ok(())
-        })?;
-        Ok((done, said))
+    backend.check_answers_logins(user)?;
+    let said = backend.amend(user, |account| {
+        let chosen = chosen(backend, account, arguments)?;
+        let readable: Vec<_> = tokens::number(account.held)
+            .into_iter()
+            .filter_map(|token| Some((token, token.held.token.as_ref().ok()?)))
+            .collect();
+        let lines = readable.iter().map(|(_, line)| (*line).clone()).collect();
+        let entry = Entry { lines, ..Entry::default() };
+        let is_candidate = |token: &Token| {
+            chosen.iter().any(|known| known.held.token.as_ref().is_ok_and(|line| line.token == *token))
+        };
+        let found =
+            resynchronise(&entry, is_candidate, [&first, &second], arguments.window, tokens::now())
+                .map_err(|reason| Failure::new(format!("{}; nothing was changed", refusal(user, reason))))?;
+        let amendments = found
+            .changes
+            .iter()
+            .map(|change| Amendment::SetState(readable[change.line].0.index, change.state.clone()))
+            .collect();
+        Ok((amendments, told(user, readable[found.line], &found)))
     })?;
-    match done {
-        Ok(_) => print(said).map(|()| ExitCode::SUCCESS),
-        Err(reason) => Err(Failure::new(format!("{}; nothing was changed", refusal(user, reason)))),
-    }
+    print(said)?;
+    Ok(ExitCode::SUCCESS)
 }
 
-fn numbers(chosen: &[Numbered<'_>]) -> Vec<(Token, usize)> {
-    chosen
-        .iter()
-        .filter_map(|token| Some((token.record.as_ref().ok()?.token.clone(), token.number)))
-        .collect()
+fn chosen<'a>(backend: &Backend, account: &Account<'a>, arguments: &Arguments) -> Result<Vec<Numbered<'a>>> {
+    tokens::all_or_one(backend.tokens_of(account)?, account.user, arguments.token)
 }
 
 fn refusal(user: &[u8], reason: NotFound) -> String {
@@ -101,11 +93,9 @@ fn refusal(user: &[u8], reason: NotFound) -> String {
     }
 }
 
-fn told(user: &[u8], entry: &Entry, found: &Resynchronised, chosen: &[(Token, usize)]) -> String {
-    let line = &entry.lines[found.line];
-    let number = chosen.iter().find(|(token, _)| *token == line.token).map_or(1, |(_, number)| *number);
+fn told(user: &[u8], (token, line): (Numbered<'_>, &Line), found: &Resynchronised) -> String {
     let state = &found.changes[0].state;
-    let who = format!("token {number} of {}", Quoted(user));
+    let who = format!("token {} of {}", token.number, Quoted(user));
     match state.reading(line.token.factor) {
         Reading::Event { next } => {
             let (old, new) = (line.state.counter.as_written(), next.number());

@@ -2,17 +2,16 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::process::ExitCode;
 
 use otpgate::log::Quoted;
+use otpgate::store::Amendment;
 use otpgate::token::Algorithm;
-use otpgate::users::edit::{self, Change};
-use zeroize::Zeroizing;
 
-use crate::pin::Pin;
+use crate::backend::Backend;
+use crate::pin::PinForm;
 use crate::tokens::{self, Numbered, WhichToken};
-use crate::{Failure, Result, owner, print};
+use crate::{Failure, Result, print};
 
 /// Give a user another PIN
 ///
@@ -36,33 +35,23 @@ pub struct Arguments {
     no_pin: bool,
 }
 
-pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
+pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
     let user = arguments.user.as_bytes();
     // Before anybody thinks up a PIN.
-    let before = owner::acting(file, || {
-        let content = edit::snapshot(file)?;
-        let chosen = arguments.which.of(tokens::of_user(file, &content, user)?, user)?;
+    let before = backend.look(user, |account| {
+        let chosen = arguments.which.of(backend.tokens_of(account)?, user)?;
         check(arguments, &chosen)?;
         Ok(tokens::fingerprints(&chosen))
     })?;
-    let field = field(arguments)?;
-    let mut numbers = Vec::new();
-    owner::acting(file, || {
-        edit::change(file, |content| {
-            let chosen = arguments.which.of(tokens::of_user(file, content, user)?, user)?;
-            if tokens::fingerprints(&chosen) != before {
-                return Err(tokens::changed_meanwhile(user));
-            }
-            let mut texts = Vec::new();
-            for token in &chosen {
-                texts.push((token.line.number, with_pin(token, &field)?));
-                numbers.push(token.number);
-            }
-            Ok(Some(content.with(|line| {
-                let new = texts.iter().find(|(number, _)| *number == line.number);
-                new.map(|(_, text)| Change::Replace(text.clone()))
-            })))
-        })
+    let pin = form(arguments).ask(user)?;
+    let mut numbers = backend.amend(user, |account| {
+        let chosen = arguments.which.of(backend.tokens_of(account)?, user)?;
+        if tokens::fingerprints(&chosen) != before {
+            return Err(tokens::changed_meanwhile(user));
+        }
+        let amendments = chosen.iter().map(|token| Amendment::SetPin(token.index, pin.clone())).collect();
+        let numbers: Vec<usize> = chosen.iter().map(|token| token.number).collect();
+        Ok((amendments, numbers))
     })?;
     numbers.dedup();
     for number in numbers {
@@ -74,7 +63,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
 /// Codes of Mobile-OTP are made with the PIN itself.
 fn check(arguments: &Arguments, chosen: &[Numbered<'_>]) -> Result<()> {
     let is_motp = |token: &&Numbered<'_>| {
-        token.record.as_ref().is_ok_and(|record| record.token.algorithm == Algorithm::Motp)
+        token.held.token.as_ref().is_ok_and(|line| line.token.algorithm == Algorithm::Motp)
     };
     let Some(token) = chosen.iter().find(is_motp) else { return Ok(()) };
     if arguments.plain_pin || arguments.no_pin {
@@ -88,27 +77,11 @@ fn check(arguments: &Arguments, chosen: &[Numbered<'_>]) -> Result<()> {
     )))
 }
 
-fn field(arguments: &Arguments) -> Result<Zeroizing<Vec<u8>>> {
-    let field = match () {
-        () if arguments.no_pin => b"-".to_vec(),
-        () if arguments.pin_external => b"+".to_vec(),
-        () => {
-            let pin = Pin::ask(&Quoted(arguments.user.as_bytes()).to_string())?;
-            if arguments.plain_pin { pin.plain().to_vec() } else { pin.hashed()? }
-        }
-    };
-    Ok(Zeroizing::new(field))
-}
-
-/// A line whose PIN was all that was wrong with it is right afterwards.
-fn with_pin(token: &Numbered<'_>, field: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-    let refuse = |reason: String| {
-        let number = token.line.number;
-        Failure::new(format!(
-            "line {number} can't be read: {reason}; nothing was changed: correct it with `otpgate edit`"
-        ))
-    };
-    let [kind, user, _, key] =
-        edit::head_of(token.line.text).ok_or_else(|| refuse("a field is missing".to_owned()))?;
-    edit::with_head(token.line.text, [kind, user, field, key]).map_err(|error| refuse(error.to_string()))
+fn form(arguments: &Arguments) -> PinForm {
+    match () {
+        () if arguments.no_pin => PinForm::None,
+        () if arguments.pin_external => PinForm::External,
+        () if arguments.plain_pin => PinForm::Plain,
+        () => PinForm::Hashed,
+    }
 }

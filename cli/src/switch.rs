@@ -1,15 +1,14 @@
-//! `otpgate disable` and `otpgate enable`: `OFF:` before the type, and away again.
+//! `otpgate disable` and `otpgate enable`: tokens switched off and on.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::process::ExitCode;
 
 use otpgate::log::Quoted;
-use otpgate::users::edit::{self, Change};
-use zeroize::Zeroizing;
+use otpgate::store::Amendment;
 
-use crate::{Failure, Result, owner, print, tokens};
+use crate::backend::Backend;
+use crate::{Result, print, tokens};
 
 /// What `disable` takes.
 #[derive(clap::Args)]
@@ -43,41 +42,36 @@ struct Arguments {
     token: Option<usize>,
 }
 
-const OFF: &[u8] = b"OFF:";
-
-pub fn disable(file: &Path, arguments: &Disable) -> Result<ExitCode> {
-    switch(file, &arguments.arguments, true)
+pub fn disable(backend: &Backend, arguments: &Disable) -> Result<ExitCode> {
+    switch(backend, &arguments.arguments, true)
 }
 
-pub fn enable(file: &Path, arguments: &Enable) -> Result<ExitCode> {
-    switch(file, &arguments.arguments, false)
+pub fn enable(backend: &Backend, arguments: &Enable) -> Result<ExitCode> {
+    switch(backend, &arguments.arguments, false)
 }
 
-fn switch(file: &Path, arguments: &Arguments, off: bool) -> Result<ExitCode> {
+fn switch(backend: &Backend, arguments: &Arguments, off: bool) -> Result<ExitCode> {
     let user = arguments.user.as_bytes();
-    let mut told = Vec::new();
-    owner::acting(file, || {
-        edit::change(file, |content| {
-            let chosen = tokens::all_or_one(tokens::of_user(file, content, user)?, user, arguments.token)?;
-            tokens::any_readable(&chosen)?;
-            let mut new = Vec::new();
-            for token in &chosen {
-                let Ok(record) = &token.record else {
-                    eprintln!("otpgate: warning: {}", token.unreadable_warning());
-                    continue;
-                };
-                let is_to_change = record.token.disabled != off;
-                told.push((token.number, is_to_change));
-                if is_to_change {
-                    new.push((token.line.number, switched(token.line.text, off)?));
-                }
+    let (mut told, warnings) = backend.amend(user, |account| {
+        let chosen = tokens::all_or_one(backend.tokens_of(account)?, user, arguments.token)?;
+        tokens::any_readable(&chosen)?;
+        let (mut amendments, mut told, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
+        for token in &chosen {
+            let Ok(line) = &token.held.token else {
+                warnings.push(token.unreadable_warning());
+                continue;
+            };
+            let is_to_change = line.token.disabled != off;
+            told.push((token.number, is_to_change));
+            if is_to_change {
+                amendments.push(Amendment::Disable(token.index, off));
             }
-            Ok::<_, Failure>(Some(content.with(|line| {
-                let new = new.iter().find(|(number, _)| *number == line.number);
-                new.map(|(_, text)| Change::Replace(text.clone()))
-            })))
-        })
+        }
+        Ok((amendments, (told, warnings)))
     })?;
+    for warning in warnings {
+        eprintln!("otpgate: warning: {warning}");
+    }
     told.dedup();
     for (number, has_changed) in told {
         let word = if off { "off" } else { "on" };
@@ -85,10 +79,4 @@ fn switch(file: &Path, arguments: &Arguments, off: bool) -> Result<ExitCode> {
         print(format_args!("token {number} of {} {when}\n", Quoted(user)))?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn switched(text: &[u8], off: bool) -> Result<Zeroizing<Vec<u8>>> {
-    let [kind, user, pin, key] = edit::head_of(text).expect("a record has four fields");
-    let kind = if off { [OFF, kind].concat() } else { kind[OFF.len()..].to_vec() };
-    edit::with_head(text, [&kind, user, pin, key]).map_err(|error| Failure::new(error.to_string()))
 }

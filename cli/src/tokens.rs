@@ -1,27 +1,26 @@
 //! A user's tokens as an admin meets them: by number, in words.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use otpgate::UnixTime;
 use otpgate::log::Quoted;
-use otpgate::otp::Hash;
-use otpgate::token::{Address, Algorithm, Fingerprint, MovingFactor, Pin, Token, Used};
-use otpgate::users::edit::{Content, ContentLine};
-use otpgate::users::name::key;
-use otpgate::users::record::{self, Record, RecordError};
+use otpgate::store::Held;
+use otpgate::token::{Address, Fingerprint, Pin, State, Token, Used};
+use otpgate::users::record;
 
 use crate::{Failure, Result};
 
-/// A line of a user. Lines of one token (the same key, algorithm and way of counting) have one number.
+/// One of the things that a user holds. Those of one token (the same key, algorithm and way of counting) have one number.
+#[derive(Clone, Copy)]
 pub struct Numbered<'a> {
-    /// From 1, in the order of the file.
+    /// From 1, in the order of the store.
     pub number: usize,
-    pub line: ContentLine<'a>,
-    pub record: std::result::Result<Record, RecordError>,
+    /// Which of the things held it is.
+    pub index: usize,
+    pub held: &'a Held,
 }
 
 /// Which of a user's tokens a verb is about.
@@ -40,26 +39,16 @@ pub fn now() -> UnixTime {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }
 
-/// A user's lines; a name nobody has is refused.
-pub fn of_user<'a>(file: &Path, content: &'a Content, user: &'a [u8]) -> Result<Vec<Numbered<'a>>> {
-    let numbered = number(content.lines_of(user), &TimeZone::system());
-    if numbered.is_empty() {
-        return Err(not_listed(file, content, user));
-    }
-    Ok(numbered)
-}
-
-/// Gives one user's lines their numbers.
-pub fn number<'a>(lines: impl Iterator<Item = ContentLine<'a>>, zone: &TimeZone) -> Vec<Numbered<'a>> {
-    let mut numbered: Vec<Numbered<'a>> = Vec::new();
-    for line in lines {
-        let Some(record) = line.record(zone) else { continue };
-        let known = numbered.iter().find(|known| match (&known.record, &record) {
-            (Ok(known), Ok(record)) => known.token.is_same_device(&record.token),
+/// Gives the things that one user holds their numbers.
+pub fn number(held: &[Held]) -> Vec<Numbered<'_>> {
+    let mut numbered: Vec<Numbered<'_>> = Vec::with_capacity(held.len());
+    for (index, held) in held.iter().enumerate() {
+        let known = numbered.iter().find(|known| match (&known.held.token, &held.token) {
+            (Ok(known), Ok(line)) => known.token.is_same_device(&line.token),
             _ => false,
         });
         let number = known.map_or_else(|| count(&numbered) + 1, |known| known.number);
-        numbered.push(Numbered { number, line, record });
+        numbered.push(Numbered { number, index, held });
     }
     numbered
 }
@@ -67,16 +56,6 @@ pub fn number<'a>(lines: impl Iterator<Item = ContentLine<'a>>, zone: &TimeZone)
 /// How many tokens these are.
 pub fn count(numbered: &[Numbered<'_>]) -> usize {
     numbered.iter().map(|known| known.number).max().unwrap_or(0)
-}
-
-fn not_listed(file: &Path, content: &Content, user: &[u8]) -> Failure {
-    let mut text = format!("{} is not listed in {}", Quoted(user), file.display());
-    let own = key(user);
-    let alike = content.lines().filter_map(|line| line.user()).find(|name| key(name) == own);
-    if let Some(alike) = alike {
-        let _ = write!(text, "; {} is", Quoted(alike));
-    }
-    Failure::new(text)
 }
 
 /// The tokens that a verb acts on which acts on all of them unless one is named.
@@ -113,9 +92,9 @@ pub fn told<'a>(
     all_or_one(tokens, user, token)
 }
 
-/// Refuses to act on lines none of which can be read.
+/// Refuses to act where nothing can be read.
 pub fn any_readable(chosen: &[Numbered<'_>]) -> Result<()> {
-    match chosen.iter().any(|token| token.record.is_ok()) {
+    match chosen.iter().any(|token| token.held.token.is_ok()) {
         true => Ok(()),
         false => Err(Failure::new(chosen[0].unreadable_warning())),
     }
@@ -130,40 +109,35 @@ impl WhichToken {
 impl Numbered<'_> {
     /// One line for people.
     fn in_short(&self) -> String {
-        match &self.record {
-            Ok(record) => format!(
+        match &self.held.token {
+            Ok(line) => format!(
                 "{}{}, {}, last login {}",
-                if record.token.disabled { "switched off: " } else { "" },
-                kind(&record.token),
-                match &record.token.pin {
+                if line.token.disabled { "switched off: " } else { "" },
+                kind(&line.token),
+                match &line.token.pin {
                     Pin::None => "no PIN",
                     Pin::Literal(_) => "PIN in the clear",
                     Pin::Hashed(_) => "hashed PIN",
                     Pin::External => "external PIN",
                 },
-                last_login(record)
+                last_login(&line.state)
             ),
-            Err(error) => format!("line {}, which can't be read: {error}", self.line.number),
+            Err(error) => format!("{}, which can't be read: {error}", self.held.place),
         }
     }
 
-    /// What is said of a line that a verb passes over.
+    /// What is said of it where a verb passes it over, because it can't be read.
     pub fn unreadable_warning(&self) -> String {
         format!(
-            "line {} can't be read and lets nobody in; see `otpgate check`, correct it with `otpgate edit`",
-            self.line.number
+            "{} can't be read and lets nobody in; see `otpgate check`, correct it with `otpgate edit`",
+            self.held.place
         )
-    }
-
-    /// Tells this version of fields 1 to 4 from others.
-    pub fn fingerprint(&self) -> Option<Fingerprint> {
-        record::fingerprint_of_line(self.line.text)
     }
 }
 
-/// Fingerprints, to find the same lines again under the lock.
+/// Fingerprints, to find the same tokens again after a prompt.
 pub fn fingerprints(tokens: &[Numbered<'_>]) -> Vec<Option<Fingerprint>> {
-    tokens.iter().map(Numbered::fingerprint).collect()
+    tokens.iter().map(|token| token.held.fingerprint).collect()
 }
 
 /// When what was looked at before a prompt isn't there any more.
@@ -176,17 +150,7 @@ pub fn changed_meanwhile(user: &[u8]) -> Failure {
 
 /// Field 1, written out.
 pub fn kind(token: &Token) -> String {
-    let name = match token.algorithm {
-        Algorithm::Hotp(Hash::Sha1) => "HOTP",
-        Algorithm::Hotp(Hash::Sha256) => "HOTP-SHA256",
-        Algorithm::Hotp(Hash::Sha512) => "HOTP-SHA512",
-        Algorithm::Motp => "MOTP",
-    };
-    let digits = token.digits.count();
-    match token.factor {
-        MovingFactor::Event => format!("{name}/E/{digits}"),
-        MovingFactor::Time(period) => format!("{name}/T{period}/{digits}"),
-    }
+    record::type_field(token.algorithm, token.factor, token.digits)
 }
 
 /// The PIN field in one word.
@@ -200,10 +164,10 @@ pub fn pin_word(pin: &Pin) -> &'static str {
 }
 
 /// Local time for people, or why there is none.
-pub fn last_login(record: &Record) -> String {
-    match record.state.used.as_of(now()) {
+pub fn last_login(state: &State) -> String {
+    match state.used.as_of(now()) {
         Some((_, last)) => local_time(last),
-        None if record.state.last_otp.is_some() => "forgotten".to_owned(),
+        None if state.last_otp.is_some() => "forgotten".to_owned(),
         None => "never".to_owned(),
     }
 }
@@ -226,11 +190,11 @@ fn formatted(instant: UnixTime, form: &str) -> String {
 }
 
 /// The address of the last login, if one is known.
-pub fn address(record: &Record) -> Option<String> {
-    if matches!(record.state.used, Used::Never) {
+pub fn address(state: &State) -> Option<String> {
+    if matches!(state.used, Used::Never) {
         return None;
     }
-    match &record.state.address {
+    match &state.address {
         Address::Unknown => None,
         Address::Ip(ip) => Some(ip.to_string()),
         Address::Other(text) => Some(String::from_utf8_lossy(text).into_owned()),

@@ -1,20 +1,19 @@
 //! `otpgate unlock`: forgets wrong codes.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::process::ExitCode;
 
+use otpgate::UnixTime;
 use otpgate::log::Quoted;
-use otpgate::store::{Store, StoreError};
-use otpgate::throttle;
+use otpgate::store::{Account, Amendment};
 use otpgate::token::{Address, State};
-use otpgate::users::edit;
-use otpgate::users::file::UsersFile;
-use otpgate::users::lock::Paths;
 
-use crate::tokens::{self, Numbered};
-use crate::{Result, owner, print};
+use crate::backend::Backend;
+use crate::tokens;
+use crate::{Result, print};
 
 /// Let a user in again who is locked out: wrong codes are forgotten
 ///
@@ -29,60 +28,19 @@ pub struct Arguments {
     token: Option<usize>,
 }
 
-pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
+pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
     let user = arguments.user.as_bytes();
-    let (forgotten, responses) = owner::acting(file, || {
-        let content = edit::snapshot(file)?;
-        let chosen = tokens::all_or_one(tokens::of_user(file, &content, user)?, user, arguments.token)?;
-        tokens::any_readable(&chosen)?;
-        let (mut forgotten, mut before) = (Vec::new(), Vec::new());
-        let store = UsersFile::new(file);
-        store.update(&mut |transaction| {
-            for (line, now) in transaction.find(user)?.entry.lines.iter().enumerate() {
-                let is_it = |token: &&Numbered<'_>| token.fingerprint() == Some(now.token.fingerprint);
-                before.extend(match (&now.state.address, now.state.used.as_of(tokens::now())) {
-                    (Address::Ip(address), Some((_, last))) => Some((*address, last)),
-                    _ => None,
-                });
-                let Some(token) = chosen.iter().find(is_it) else { continue };
-                forgotten.push((token.number, now.state.failures));
-                if now.state.failures != 0 {
-                    transaction.save(
-                        user,
-                        line,
-                        State { failures: 0, last_failure: None, ..now.state.clone() },
-                    );
-                }
-            }
-            Ok(())
-        })?;
-        if chosen
-            .iter()
-            .any(|token| !forgotten.iter().any(|(number, _)| *number == token.number) && token.record.is_ok())
-        {
-            return Err(tokens::changed_meanwhile(user));
-        }
-        for token in chosen.iter().filter(|token| token.record.is_err()) {
-            eprintln!("otpgate: warning: {}", token.unreadable_warning());
-        }
-        // Lines of one token share its number, and its failures are the most of theirs.
-        forgotten.sort_unstable_by(|a, b| b.cmp(a));
-        forgotten.dedup_by_key(|(number, _)| *number);
-        forgotten.reverse();
-        let mut responses = 0;
-        // Where nothing is counted, there is nothing to forget.
-        if Paths::resolve(file)?.throttle().exists() {
-            let forgiven = store.tries(&mut |bytes| {
-                responses = throttle::forgive(bytes, user, &before, tokens::now())?;
-                Ok(())
-            });
-            if let Err(failure) = forgiven {
-                let error = StoreError::from(failure);
-                eprintln!("otpgate: warning: the time after wrong tries isn't ended: {error}");
-            }
-        }
-        Ok((forgotten, responses))
-    })?;
+    backend.look(user, |account| unlocked(backend, account, arguments).map(drop))?;
+    backend.check_answers_logins(user)?;
+    let Unlocked { forgotten, logins, warnings } =
+        backend.amend(user, |account| unlocked(backend, account, arguments))?;
+    for warning in warnings {
+        eprintln!("otpgate: warning: {warning}");
+    }
+    let responses = backend.forget_tries(user, &logins)?.unwrap_or_else(|error| {
+        eprintln!("otpgate: warning: the time after wrong tries isn't ended: {error}");
+        0
+    });
     for (number, failures) in forgotten {
         let what = match failures {
             0 => "had no wrong codes".to_owned(),
@@ -95,4 +53,45 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         print(format_args!("{}: {responses} wrong Digest responses are forgotten\n", Quoted(user)))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is told of an account that was unlocked.
+#[derive(Default)]
+struct Unlocked {
+    /// By the number of the token: its wrong codes, the most where it stands several times.
+    forgotten: BTreeMap<usize, u32>,
+    /// From where and when the user logged in last, by each token.
+    logins: Vec<(IpAddr, UnixTime)>,
+    warnings: Vec<String>,
+}
+
+fn unlocked(
+    backend: &Backend,
+    account: &Account<'_>,
+    arguments: &Arguments,
+) -> Result<(Vec<Amendment>, Unlocked)> {
+    let all = backend.tokens_of(account)?;
+    let login = |state: &State| match (&state.address, state.used.as_of(tokens::now())) {
+        (Address::Ip(address), Some((_, last))) => Some((*address, last)),
+        _ => None,
+    };
+    let states = account.held.iter().filter_map(|held| held.token.as_ref().ok());
+    let mut told =
+        Unlocked { logins: states.filter_map(|line| login(&line.state)).collect(), ..Unlocked::default() };
+    let chosen = tokens::all_or_one(all, account.user, arguments.token)?;
+    tokens::any_readable(&chosen)?;
+    let mut amendments = Vec::new();
+    for token in &chosen {
+        let Ok(line) = &token.held.token else {
+            told.warnings.push(token.unreadable_warning());
+            continue;
+        };
+        let most = told.forgotten.entry(token.number).or_default();
+        *most = line.state.failures.max(*most);
+        if line.state.failures != 0 {
+            let state = State { failures: 0, last_failure: None, ..line.state.clone() };
+            amendments.push(Amendment::SetState(token.index, state));
+        }
+    }
+    Ok((amendments, told))
 }

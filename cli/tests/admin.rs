@@ -149,6 +149,19 @@ fn lines_of_one_token_have_one_number_and_go_together() {
 }
 
 #[test]
+fn a_token_whose_lines_stand_apart_is_removed_once_with_all_others() {
+    let site = site("#@ apart alice\nHOTP alice - KEY\nHOTP alice - OTHER\nHOTP alice 12 KEY\n# end\n");
+    does(
+        &site,
+        &["remove", "alice", "--all"],
+        "",
+        "removed token 1 of \"alice\"\nremoved token 2 of \"alice\"\n\
+         removed #@ apart of \"alice\", line 1 of the old file\n\"alice\" has no token any more\n",
+    );
+    assert_eq!(site.content(), "# end\n");
+}
+
+#[test]
 fn disable_and_enable_keep_the_state_exact() {
     let site = site("HOTP alice - KEY\n");
     let password = code(0);

@@ -1,34 +1,72 @@
 //! What an admin changes in a store: who is listed, and fields that no login touches.
 
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+
 use super::StoreError;
+use crate::UnixTime;
 use crate::otp::Digits;
+use crate::policy::Limits;
 use crate::secret::Secret;
 use crate::token::{Algorithm, Fingerprint, Line, MovingFactor, State};
 
+/// Where something is in a store, for an admin: "line 7". In the order of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Location {
+    /// What the store numbers, in one word that can name a member of a JSON object.
+    pub kind: &'static str,
+    /// Which of them.
+    pub number: u64,
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.number)
+    }
+}
+
 /// What a store holds under a name, as an admin meets it.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Account<'a> {
     /// The name.
     pub user: &'a [u8],
     /// What is there, in the store's order; empty: nobody has that name.
     pub held: &'a [Held],
-    /// What is kept about the name besides, in words, and where: of somebody listed, or of an earlier user of
-    /// that name.
-    pub further: &'a [(String, String)],
+    /// What is kept about the name besides: of somebody listed, or of an earlier user of that name.
+    pub further: &'a [Further],
     /// Of a name that nobody has: one that is listed and that others may take for it
     /// ([`crate::users::name`]).
-    pub twin: Option<&'a [u8]>,
+    pub twin: Option<&'a OtherUser>,
 }
 
 /// One token under a name, or something there that can't be read.
 #[derive(Clone, Debug)]
 pub struct Held {
-    /// Where it is, for an admin: "line 7".
-    pub place: String,
+    /// Where it is.
+    pub place: Location,
     /// What it is, or why that can't be read; says nothing of PIN and key.
     pub token: Result<Line, String>,
     /// Tells this version of it from others. `None`: too little is there.
     pub fingerprint: Option<Fingerprint>,
+}
+
+/// Something that is kept about a name besides tokens.
+#[derive(Clone, Debug)]
+pub struct Further {
+    /// What it is, in words.
+    pub title: String,
+    /// Where it is.
+    pub place: Location,
+}
+
+/// Somebody else who is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherUser {
+    /// Their name.
+    pub user: Vec<u8>,
+    /// Where the token is that was found.
+    pub place: Location,
 }
 
 /// A token that is new.
@@ -61,12 +99,21 @@ pub enum Amendment {
     SetKey(usize, Secret),
     /// Another state.
     SetState(usize, State),
-    /// All of it gets another name, which nobody has.
+    /// All of it that is there so far gets another name, which nobody has.
     Rename(Vec<u8>),
     /// One more token.
     Add(NewToken),
     /// What is kept about the name besides goes.
     Purge,
+}
+
+/// Something that can't be used, or couldn't after a change.
+#[derive(Clone, Debug)]
+pub struct Unfit {
+    /// Where it is.
+    pub place: Location,
+    /// Why; says nothing of PIN and key.
+    pub reason: String,
 }
 
 /// Why an account isn't amended. Nothing was changed.
@@ -75,14 +122,11 @@ pub enum Refused {
     /// By the store.
     Store(StoreError),
     /// What is there can't be read, or couldn't afterwards.
-    Unfit {
-        /// Where it is.
-        place: String,
-        /// Why.
-        reason: String,
-    },
+    Unfit(Unfit),
     /// Another name is taken or may be taken for somebody's.
     Taken(Taken),
+    /// By whoever was asked what is to become of it.
+    Withdrawn,
 }
 
 /// What keeps a name from being given.
@@ -93,37 +137,51 @@ pub enum Taken {
     /// It is another spelling of this one.
     TwinOf(Vec<u8>),
     /// Something is kept there about an earlier user of that name.
-    LeftOver(String),
+    LeftOver(Location),
 }
 
 /// Whose accounts are amended.
 #[derive(Clone, Copy, Debug)]
 pub enum Whom<'a> {
-    /// Theirs, and all of them have to be listed or new.
+    /// Those of these names, listed or not, each of them once.
     Users(&'a [&'a [u8]]),
     /// Those of everybody who is listed.
     Everybody,
 }
 
+/// Says what is to become of an account. `None`: nothing of the whole step.
+pub type Amend<'a> = dyn FnMut(&Account<'_>) -> Option<Vec<Amendment>> + 'a;
+
 /// A store as an admin meets it.
 pub trait Accounts {
+    /// What the store demands of every policy; else what of that can't be used.
+    fn limits(&self) -> Result<Result<Limits, Unfit>, StoreError>;
+
     /// Looks at one account as it is at one moment, listed or not.
     fn look(&self, user: &[u8], look: &mut dyn FnMut(&Account<'_>)) -> Result<(), StoreError>;
 
-    /// The same for everybody who is listed, in the store's order.
-    fn look_at_all(&self, look: &mut dyn FnMut(&Account<'_>)) -> Result<(), StoreError>;
+    /// The same for everybody who is listed, in the store's order, one after the other: nobody has to hold them all. Ends
+    /// when `look` has seen enough.
+    fn look_at_all(&self, look: &mut dyn FnMut(&Account<'_>) -> ControlFlow<()>) -> Result<(), StoreError>;
 
-    /// Somebody else who has this key, and where.
-    fn other_holder_of(&self, key: &Secret, user: &[u8]) -> Result<Option<(Vec<u8>, String)>, StoreError>;
+    /// Somebody else who has this key.
+    fn other_holder_of(&self, key: &Secret, user: &[u8]) -> Result<Option<OtherUser>, StoreError>;
 
     /// Asks `amend` for each account what is to become of it, and makes that durable: all of it or nothing, as far as
-    /// one step of the store reaches ([`super::Store::reach`]). It is asked again if the account changes meanwhile; the
-    /// last answer counts. Without amendments nothing is written.
-    fn amend(
+    /// one step of the store reaches ([`super::Store::reach`]). Without amendments nothing is written.
+    ///
+    /// If an account changes meanwhile, `amend` is asked about it again before it is asked about another one; the last
+    /// answer counts.
+    fn amend(&self, whom: Whom<'_>, amend: &mut Amend<'_>) -> Result<(), Refused>;
+
+    /// Forgets the wrong tries of a listed user: whoever tries has all their tries again. `logins` is from where and
+    /// when they logged in last, by each of their tokens. How many wrong Digest responses are forgotten.
+    fn forget_tries(
         &self,
-        whom: Whom<'_>,
-        amend: &mut dyn FnMut(&Account<'_>) -> Vec<Amendment>,
-    ) -> Result<(), Refused>;
+        user: &[u8],
+        logins: &[(IpAddr, UnixTime)],
+        now: UnixTime,
+    ) -> Result<u32, StoreError>;
 }
 
 impl From<StoreError> for Refused {

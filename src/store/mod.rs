@@ -15,7 +15,10 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
-pub use self::accounts::{Account, Accounts, Amendment, Held, NewToken, Refused, Taken, Whom};
+pub use self::accounts::{
+    Account, Accounts, Amend, Amendment, Further, Held, Location, NewToken, OtherUser, Refused, Taken, Unfit,
+    Whom,
+};
 use crate::policy::Limits;
 use crate::throttle::Bytes;
 use crate::token::{Entry, State};

@@ -7,23 +7,23 @@ use std::path::Path;
 use jiff::tz::TimeZone;
 use zeroize::Zeroizing;
 
+use super::file::Spot;
 use super::journal::{self, Journal};
 use super::leftovers;
 use super::lock::{Locked, Paths};
 use super::mistakes::BYTE_ORDER_MARK;
 use super::pragma::{self, PragmaError};
 use super::record::{self, Record, RecordError};
-use super::rewrite::{self, HeadError};
+use super::rewrite::{self, HeadError, NewLine};
 use super::slot::Extension;
-use super::{line, name};
+use super::{file, line};
 use crate::files::fault::Fault;
 use crate::files::lines;
 use crate::files::named;
 use crate::files::open::{Link, To, open};
 use crate::files::stamp::Stamp;
 use crate::policy::{Limits, Server, Settings};
-use crate::secret::Secret;
-use crate::token::Line;
+use crate::token::{Line, State};
 use crate::{UnixTime, decide};
 
 /// So often is a file read that changes meanwhile, before its lock is taken for it.
@@ -38,6 +38,8 @@ pub struct Content(Zeroizing<Vec<u8>>);
 pub struct ContentLine<'a> {
     /// From 1.
     pub number: u64,
+    /// Where it begins.
+    pub(super) offset: u64,
     /// Without its end.
     pub text: &'a [u8],
     end: &'a [u8],
@@ -64,10 +66,14 @@ impl Content {
 
     /// The lines, comments and blank ones included.
     pub fn lines(&self) -> impl Iterator<Item = ContentLine<'_>> {
-        let numbered = self.0.split_inclusive(|&b| b == b'\n').zip(1..);
-        numbered.map(|(line, number)| {
-            let len = line.strip_suffix(b"\n").map_or(line.len(), |text| text.len());
-            ContentLine { number, text: &line[..len], end: &line[len..] }
+        let mut offset = 0;
+        (1..).map_while(move |number| {
+            let rest = &self.0[offset..];
+            let len = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+            let (text, rest) = rest.split_at(len);
+            let line = ContentLine { number, offset: offset as u64, text, end: &rest[..rest.len().min(1)] };
+            offset += text.len() + line.end.len();
+            (!text.is_empty() || !line.end.is_empty()).then_some(line)
         })
     }
 
@@ -81,6 +87,17 @@ impl Content {
         self.lines().try_fold(Limits::default(), |limits, line| {
             pragma::limits_with(limits, line.text).map_err(|error| (line.number, error))
         })
+    }
+
+    /// With new lines at its end.
+    pub(super) fn extended(
+        mut self,
+        path: &Path,
+        zone: &TimeZone,
+        lines: &[NewLine<'_>],
+    ) -> Result<Content, Fault> {
+        rewrite::push_lines(&mut self.0, path, zone, lines)?;
+        Ok(self)
     }
 
     /// The same with some of its lines changed; `None` leaves a line as it is, byte for byte.
@@ -155,48 +172,6 @@ fn read_standing(configured: &Path) -> Result<Option<Content>, Fault> {
     Ok(None)
 }
 
-/// The number of the first line for us alone that is about a user. Where the user isn't listed, it was left when they were
-/// removed by hand.
-pub fn first_pragma_of(file: &File, user: &[u8]) -> std::io::Result<Option<u64>> {
-    let (mut number, mut first) = (0, None);
-    lines::for_each_line(file, |_, line| {
-        number += 1;
-        if first.is_none() && pragma::user_of(line).is_some_and(|about| about == user) {
-            first = Some(number);
-        }
-    })?;
-    Ok(first)
-}
-
-/// The first listed name that is a twin of this one, and the number of its line.
-pub fn first_twin_of(file: &File, user: &[u8]) -> std::io::Result<Option<(Vec<u8>, u64)>> {
-    let key = name::key(user);
-    let (mut number, mut first) = (0, None);
-    lines::for_each_line(file, |_, line| {
-        number += 1;
-        if first.is_none() {
-            let twin = line::user_of(line).filter(|&listed| listed != user && name::key(listed) == key);
-            first = twin.map(|twin| (twin.to_vec(), number));
-        }
-    })?;
-    Ok(first)
-}
-
-/// The first other name under which this key is listed, and the number of its line.
-pub fn first_with_key(file: &File, key: &Secret, user: &[u8]) -> std::io::Result<Option<(Vec<u8>, u64)>> {
-    let (mut number, mut first) = (0, None);
-    lines::for_each_line(file, |_, line| {
-        number += 1;
-        if first.is_none()
-            && let Some(listed) = line::user_of(line).filter(|&listed| listed != user)
-            && record::parse_one_of_many(line, &TimeZone::UTC).is_ok_and(|record| record.token.key == *key)
-        {
-            first = Some((listed.to_vec(), number));
-        }
-    })?;
-    Ok(first)
-}
-
 /// Runs `work` on the content, alone among all who use the lock; what it returns becomes the content, durably:
 /// when this returns, no crash can undo it, and a crash before leaves the file as it was. With `None` nothing
 /// changes.
@@ -204,11 +179,30 @@ pub fn change<E: From<Fault>>(
     configured: &Path,
     work: impl FnOnce(&Content) -> Result<Option<Content>, E>,
 ) -> Result<(), E> {
+    step(configured, |content| Ok(work(content)?.map(ToWrite::Content)))
+}
+
+/// What a step writes.
+pub(super) enum ToWrite {
+    /// Another content.
+    Content(Content),
+    /// The same, but for the states of these lines.
+    States(Vec<(Spot, State)>),
+}
+
+/// The same as [`change`], for whoever may change no more than states.
+pub(super) fn step<E: From<Fault>>(
+    configured: &Path,
+    work: impl FnOnce(&Content) -> Result<Option<ToWrite>, E>,
+) -> Result<(), E> {
     let locked = Locked::acquire(configured)?;
     let mut journal = Journal::open(&locked, &mut None)?;
     let before = rewrite::inspect(&locked.users, &locked.paths.resolved)?;
     let old = read(&locked)?;
-    let Some(mut new) = work(&old)?.filter(|new| *new != old) else { return Ok(()) };
+    let Some(new) = work(&old)? else { return Ok(()) };
+    if matches!(&new, ToWrite::Content(new) if *new == old) {
+        return Ok(());
+    }
     // Read and replaced under the same stamp: who writes without the lock isn't overwritten unseen.
     let now = rewrite::inspect(&locked.users, &locked.paths.resolved)?;
     if Stamp::of(&now) != Stamp::of(&before) {
@@ -220,7 +214,16 @@ pub fn change<E: From<Fault>>(
         )
         .into());
     }
-    Ok(rewrite::install(&locked, &mut journal, &before, std::mem::take(&mut *new.0))?)
+    match new {
+        ToWrite::Content(mut new) => {
+            rewrite::install(&locked, &mut journal, &before, std::mem::take(&mut *new.0))?;
+        }
+        ToWrite::States(states) => {
+            drop(old);
+            file::commit(&locked, &mut journal, states, &TimeZone::system())?;
+        }
+    }
+    Ok(())
 }
 
 fn read(locked: &Locked) -> Result<Content, Fault> {
@@ -330,7 +333,7 @@ pub fn head_of(text: &[u8]) -> Option<[&[u8]; 4]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::{Address, CounterField, ReplayFloor, State, Used};
+    use crate::token::{Address, CounterField, ReplayFloor, Used};
     use crate::users::slot;
 
     const HEAD: [&[u8]; 4] = [b"HOTP/E/6", b"alice", b"1234", b"00ff"];

@@ -24,7 +24,7 @@ use super::lock::{Locked, Paths};
 use super::open_files::OpenFiles;
 use super::pragma::Pragma;
 use super::progress::{Device, Seen};
-use super::record::{self, Layout, RecordError};
+use super::record::{self, Layout, Record, RecordError};
 use super::shared_index::{self, SHARED_FROM, SharedIndex};
 use super::tries::TriesFile;
 use super::watch::{Sight, Watch};
@@ -557,12 +557,20 @@ impl Listing {
 
 /// Where a line is.
 #[derive(Clone)]
-struct Spot {
+pub(super) struct Spot {
     device: Device,
     offset: u64,
     layout: Layout,
     /// The line up to the end of its slot, if it has one; else up to its end.
     text: zeroize::Zeroizing<Vec<u8>>,
+}
+
+impl Spot {
+    /// Of a line that was read as this, without its end.
+    pub(super) fn new(user: &[u8], offset: u64, text: &[u8], record: &Record) -> Spot {
+        let (device, layout) = (Device::of(user, &record.token), record.layout.clone());
+        Spot { device, offset, layout, text: zeroize::Zeroizing::new(text.to_vec()) }
+    }
 }
 
 /// Reads a user's lines. `None`: the index is out of date.
@@ -801,7 +809,8 @@ impl Transaction for Update<'_> {
     }
 }
 
-fn commit(
+/// Writes states durably: over the old ones if all of these lines have slots, else with a slot for every line.
+pub(super) fn commit(
     locked: &Locked,
     journal: &mut Journal<'_>,
     staged: Vec<(Spot, State)>,

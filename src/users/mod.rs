@@ -19,9 +19,11 @@
 //! - [`tries`]: where wrong PINs and codes are counted.
 //! - [`mod@file`]: all of these together: the store behind [`crate::gate`].
 //! - [`edit`]: what people change: fields 1 to 4, lines, the whole content.
+//! - [`accounts`]: what an admin changes through [`crate::store::Accounts`].
 //! - [`mistakes`]: what people get wrong in fields 1 to 4.
 //! - [`check`]: what a configuration test says about a file.
 
+pub mod accounts;
 pub mod check;
 pub mod companion;
 pub mod edit;

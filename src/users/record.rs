@@ -209,6 +209,21 @@ fn parse_type(field: &[u8]) -> Option<(Algorithm, MovingFactor, Digits, bool)> {
     parts.next().is_none().then_some((algorithm, factor, digits, disabled))
 }
 
+/// Field 1 of a token that is switched on.
+pub fn type_field(algorithm: Algorithm, factor: MovingFactor, digits: Digits) -> String {
+    let name = match algorithm {
+        Algorithm::Hotp(Hash::Sha1) => "HOTP",
+        Algorithm::Hotp(Hash::Sha256) => "HOTP-SHA256",
+        Algorithm::Hotp(Hash::Sha512) => "HOTP-SHA512",
+        Algorithm::Motp => "MOTP",
+    };
+    let digits = digits.count();
+    match factor {
+        MovingFactor::Event => format!("{name}/E/{digits}"),
+        MovingFactor::Time(period) => format!("{name}/T{period}/{digits}"),
+    }
+}
+
 /// Whether it is a field 1.
 pub(super) fn is_type(field: &[u8]) -> bool {
     parse_type(field).is_some()

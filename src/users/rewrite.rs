@@ -155,6 +155,17 @@ pub fn extend(
     let mut image =
         Vec::with_capacity(before.size() as usize + 1 + added.sum::<usize>() + lines.len() * (slot::LEN + 1));
     image.append(&mut read_whole(&locked.users, &before).map_err(|error| Fault::new("read", path, error))?);
+    push_lines(&mut image, path, zone, lines)?;
+    install(locked, journal, &before, image)
+}
+
+/// Puts new lines behind a content.
+pub(super) fn push_lines(
+    image: &mut Vec<u8>,
+    path: &Path,
+    zone: &TimeZone,
+    lines: &[NewLine<'_>],
+) -> Result<(), Fault> {
     // Editors leave a last line without an end; ours must not become a part of it.
     if image.last().is_some_and(|&last| last != b'\n') {
         image.push(b'\n');
@@ -170,7 +181,7 @@ pub fn extend(
         image.extend_from_slice(&slot::write(*head, state, zone));
         image.push(b'\n');
     }
-    install(locked, journal, &before, image)
+    Ok(())
 }
 
 /// Makes `image` the whole content, durably, in a new file where one can take the old one's place.

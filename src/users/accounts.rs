@@ -1,0 +1,596 @@
+//! The users file as an admin meets it: accounts, and amendments of them as changes of lines.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use data_encoding::HEXLOWER;
+use jiff::tz::TimeZone;
+use zeroize::Zeroizing;
+
+use super::edit::{self, Change, Content, ContentLine, ToWrite};
+use super::file::{Spot, UsersFile};
+use super::lock::Paths;
+use super::record::Record;
+use super::rewrite::{self, NewLine};
+use super::{name, pragma, record};
+use crate::UnixTime;
+use crate::files::fault::Fault;
+use crate::policy::Limits;
+use crate::secret::Secret;
+use crate::store::{
+    Account, Accounts, Amend, Amendment, Further, Held, Location, NewToken, OtherUser, Refused, Store,
+    StoreError, Taken, Unfit, Whom,
+};
+use crate::throttle;
+use crate::token::{Line, State};
+
+const OFF: &[u8] = b"OFF:";
+/// With more, a frame of the journal would outgrow it: the file is written anew.
+const STATES_MAX: usize = 1000;
+/// Numbers of fields in a head.
+const TYPE: usize = 0;
+const USER: usize = 1;
+const PIN: usize = 2;
+const KEY: usize = 3;
+
+impl Accounts for UsersFile {
+    fn limits(&self) -> Result<Result<Limits, Unfit>, StoreError> {
+        let limits = edit::snapshot(self.path())?.limits();
+        Ok(limits.map_err(|(number, error)| Unfit {
+            place: location(number),
+            reason: format!("{error}; {}", error.kind.outcome_of_fault()),
+        }))
+    }
+
+    fn look(&self, user: &[u8], look: &mut dyn FnMut(&Account<'_>)) -> Result<(), StoreError> {
+        let content = edit::snapshot(self.path())?;
+        look(&Standing::of(&content, user, &TimeZone::system()).account());
+        Ok(())
+    }
+
+    fn look_at_all(&self, look: &mut dyn FnMut(&Account<'_>) -> ControlFlow<()>) -> Result<(), StoreError> {
+        let content = edit::snapshot(self.path())?;
+        let zone = TimeZone::system();
+        for (user, lines) in everybody(&content) {
+            if look(&Standing::new(user, lines, &zone).account()).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn other_holder_of(&self, key: &Secret, user: &[u8]) -> Result<Option<OtherUser>, StoreError> {
+        let content = edit::snapshot(self.path())?;
+        let has_it = |line: &ContentLine<'_>| {
+            record::parse_one_of_many(line.text, &TimeZone::UTC).is_ok_and(|record| record.token.key == *key)
+        };
+        let others =
+            content.lines().filter_map(|line| Some((line.user().filter(|&other| other != user)?, line)));
+        let found = others.filter(|(_, line)| has_it(line)).map(other_user).next();
+        Ok(found)
+    }
+
+    /// Nobody else changes anything meanwhile, so nothing is asked twice.
+    fn amend(&self, whom: Whom<'_>, amend: &mut Amend<'_>) -> Result<(), Refused> {
+        let zone = TimeZone::system();
+        edit::step(self.path(), |content| {
+            let mut edits = Edits::new(content, &zone);
+            match whom {
+                Whom::Users(users) => {
+                    users.iter().try_for_each(|user| edits.ask(Standing::of(content, user, &zone), amend))?
+                }
+                Whom::Everybody => everybody(content)
+                    .into_iter()
+                    .try_for_each(|(user, lines)| edits.ask(Standing::new(user, lines, &zone), amend))?,
+            }
+            Ok(edits.written(self.path())?)
+        })
+    }
+
+    fn forget_tries(
+        &self,
+        user: &[u8],
+        logins: &[(IpAddr, UnixTime)],
+        now: UnixTime,
+    ) -> Result<u32, StoreError> {
+        let mut responses = 0;
+        // Where nothing is counted, there is nothing to forget.
+        if Paths::resolve(self.path())?.throttle().exists() {
+            self.tries(&mut |bytes| {
+                responses = throttle::forgive(bytes, user, logins, now)?;
+                Ok(())
+            })?;
+        }
+        Ok(responses)
+    }
+}
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Refused {
+        Refused::Store(fault.into())
+    }
+}
+
+fn location(number: u64) -> Location {
+    Location { kind: "line", number }
+}
+
+fn other_user((user, line): (&[u8], ContentLine<'_>)) -> OtherUser {
+    OtherUser { user: user.to_vec(), place: location(line.number) }
+}
+
+/// The lines that are about one user.
+#[derive(Default)]
+struct Lines<'c> {
+    /// Tokens, and what can't be read.
+    tokens: Vec<ContentLine<'c>>,
+    /// Lines for us alone.
+    pragmas: Vec<ContentLine<'c>>,
+}
+
+/// Everybody who is listed, in the order of their first lines.
+fn everybody(content: &Content) -> Vec<(&[u8], Lines<'_>)> {
+    let mut users: Vec<(&[u8], Lines<'_>)> = Vec::new();
+    let mut places: HashMap<&[u8], usize> = HashMap::new();
+    let mut pragmas = Vec::new();
+    for line in content.lines() {
+        if let Some(user) = line.user() {
+            let place = *places.entry(user).or_insert(users.len());
+            if place == users.len() {
+                users.push((user, Lines::default()));
+            }
+            users[place].1.tokens.push(line);
+        } else if let Some(user) = line.pragma_user() {
+            pragmas.push((user, line));
+        }
+    }
+    for (user, line) in pragmas {
+        // Of somebody who isn't listed, nobody has asked.
+        if let Some(&place) = places.get(&user[..]) {
+            users[place].1.pragmas.push(line);
+        }
+    }
+    users
+}
+
+/// An account as it stands in a content.
+struct Standing<'c> {
+    user: &'c [u8],
+    lines: Lines<'c>,
+    held: Vec<Held>,
+    further: Vec<Further>,
+    twin: Option<OtherUser>,
+}
+
+impl<'c> Standing<'c> {
+    fn new(user: &'c [u8], lines: Lines<'c>, zone: &TimeZone) -> Standing<'c> {
+        let held = lines.tokens.iter().map(|line| held(line, zone)).collect();
+        let further = lines
+            .pragmas
+            .iter()
+            .map(|line| Further { title: pragma::title(line.text), place: location(line.number) })
+            .collect();
+        Standing { user, lines, held, further, twin: None }
+    }
+
+    fn of(content: &'c Content, user: &'c [u8], zone: &TimeZone) -> Standing<'c> {
+        let mut lines = Lines::default();
+        for line in content.lines() {
+            if line.user() == Some(user) {
+                lines.tokens.push(line);
+            } else if line.pragma_user().is_some_and(|about| about == user) {
+                lines.pragmas.push(line);
+            }
+        }
+        let is_listed = !lines.tokens.is_empty();
+        let twin = if is_listed { None } else { twins(content, user).next().map(other_user) };
+        Standing { twin, ..Standing::new(user, lines, zone) }
+    }
+
+    fn account(&self) -> Account<'_> {
+        Account { user: self.user, held: &self.held, further: &self.further, twin: self.twin.as_ref() }
+    }
+}
+
+fn held(line: &ContentLine<'_>, zone: &TimeZone) -> Held {
+    let place = location(line.number);
+    match record::parse(line.text, zone) {
+        Ok(record) => {
+            let fingerprint = Some(record.token.fingerprint);
+            Held { place, token: Ok(Line { token: record.token, state: record.state }), fingerprint }
+        }
+        Err(error) => {
+            let fingerprint = record::fingerprint_of_line(line.text);
+            Held { place, token: Err(error.to_string()), fingerprint }
+        }
+    }
+}
+
+/// The lines of other names that others may take for this one.
+fn twins<'c>(content: &'c Content, user: &'c [u8]) -> impl Iterator<Item = (&'c [u8], ContentLine<'c>)> {
+    let key = name::key(user);
+    content
+        .lines()
+        .filter_map(move |line| line.user().map(|other| (other, line)))
+        .filter(move |(other, _)| *other != user && name::key(other) == key)
+}
+
+/// What keeps a name from being given to whom another one belongs.
+fn taken(content: &Content, old: &[u8], new: &[u8]) -> Option<Taken> {
+    let key = name::key(new);
+    let by_name = content.lines().filter_map(|line| line.user()).find_map(|user| match user {
+        _ if user == new => Some(Taken::Listed),
+        _ if user != old && name::key(user) == key => Some(Taken::TwinOf(user.to_vec())),
+        _ => None,
+    });
+    by_name.or_else(|| {
+        let line = content.lines().find(|line| line.pragma_user().is_some_and(|about| about == new))?;
+        Some(Taken::LeftOver(location(line.number)))
+    })
+}
+
+/// What the amendments of one step come to.
+struct Edits<'c> {
+    content: &'c Content,
+    zone: &'c TimeZone,
+    /// By the number of the line.
+    changes: Vec<(u64, Change)>,
+    added: Vec<Added<'c>>,
+    /// While nothing but states changes, and all of them can be written over the old ones.
+    states: Option<Vec<(Spot, State)>>,
+}
+
+/// A line to be added.
+struct Added<'c> {
+    kind: String,
+    user: &'c [u8],
+    pin: Secret,
+    key: Zeroizing<String>,
+    state: State,
+}
+
+impl<'c> Added<'c> {
+    fn new(user: &'c [u8], token: NewToken) -> Added<'c> {
+        let NewToken { algorithm, factor, digits, pin, key, state } = token;
+        let kind = record::type_field(algorithm, factor, digits);
+        Added { kind, user, pin, key: Zeroizing::new(HEXLOWER.encode(key.expose())), state }
+    }
+
+    fn line(&self) -> NewLine<'_> {
+        let head = [self.kind.as_bytes(), self.user, self.pin.expose(), self.key.as_bytes()];
+        NewLine { head, state: self.state.clone() }
+    }
+}
+
+impl<'c> Edits<'c> {
+    fn new(content: &'c Content, zone: &'c TimeZone) -> Edits<'c> {
+        Edits { content, zone, changes: Vec::new(), added: Vec::new(), states: Some(Vec::new()) }
+    }
+
+    fn ask(&mut self, standing: Standing<'c>, amend: &mut Amend<'_>) -> Result<(), Refused> {
+        let amendments = amend(&standing.account()).ok_or(Refused::Withdrawn)?;
+        if amendments.iter().any(|amendment| !matches!(amendment, Amendment::SetState(..))) {
+            self.states = None;
+        }
+        let mut draft = Draft::of(standing);
+        let added = self.added.len();
+        for amendment in amendments {
+            self.apply(&mut draft, amendment)?;
+        }
+        let is_gone = |change: &Option<Change>| matches!(change, Some(Change::Remove));
+        if self.added.len() == added && !draft.tokens.is_empty() && draft.changes.iter().all(is_gone) {
+            draft.purge();
+        }
+        self.changes.extend(draft.into_changes());
+        Ok(())
+    }
+
+    fn apply(&mut self, draft: &mut Draft<'c>, amendment: Amendment) -> Result<(), Refused> {
+        match amendment {
+            Amendment::Remove(index) => draft.changes[index] = Some(Change::Remove),
+            Amendment::Disable(index, off) => draft.disable(index, off)?,
+            Amendment::SetPin(index, pin) => draft.set_field(index, PIN, pin.expose())?,
+            Amendment::SetKey(index, key) => {
+                draft.set_field(index, KEY, Zeroizing::new(HEXLOWER.encode(key.expose())).as_bytes())?;
+                draft.set_state(index, &State::fresh(), self.zone)?;
+            }
+            Amendment::SetState(index, state) => {
+                let record = draft.set_state(index, &state, self.zone)?;
+                let has_place = |states: &Vec<_>| record.layout.slot.is_some() && states.len() < STATES_MAX;
+                self.states = self.states.take().filter(has_place);
+                if let Some(states) = &mut self.states {
+                    let ContentLine { offset, text, .. } = draft.tokens[index];
+                    states.push((Spot::new(draft.user, offset, text, &record), state));
+                }
+            }
+            Amendment::Rename(new) => {
+                if let Some(taken) = taken(self.content, draft.user, &new) {
+                    return Err(Refused::Taken(taken));
+                }
+                draft.rename(&new)?;
+            }
+            Amendment::Add(token) => self.added.push(Added::new(draft.user, token)),
+            Amendment::Purge => draft.purge(),
+        }
+        Ok(())
+    }
+
+    /// What is to be written, if anything is.
+    fn written(mut self, path: &Path) -> Result<Option<ToWrite>, Fault> {
+        if self.changes.is_empty() && self.added.is_empty() {
+            return Ok(None);
+        }
+        if let Some(states) = self.states {
+            return Ok(Some(ToWrite::States(states)));
+        }
+        self.changes.sort_unstable_by_key(|(number, _)| *number);
+        let mut changes = self.changes.into_iter().peekable();
+        let content = self
+            .content
+            .with(|line| changes.next_if(|(number, _)| *number == line.number).map(|(_, change)| change));
+        if self.added.is_empty() {
+            return Ok(Some(ToWrite::Content(content)));
+        }
+        let lines: Vec<NewLine<'_>> = self.added.iter().map(Added::line).collect();
+        content.extended(path, self.zone, &lines).map(|content| Some(ToWrite::Content(content)))
+    }
+}
+
+/// An account that is being amended.
+struct Draft<'c> {
+    user: &'c [u8],
+    tokens: Vec<ContentLine<'c>>,
+    /// What becomes of these.
+    changes: Vec<Option<Change>>,
+    pragmas: Vec<ContentLine<'c>>,
+    pragma_changes: Vec<Option<Change>>,
+}
+
+impl<'c> Draft<'c> {
+    fn of(Standing { user, lines: Lines { tokens, pragmas }, .. }: Standing<'c>) -> Draft<'c> {
+        let nothing = |lines: &[ContentLine<'_>]| lines.iter().map(|_| None).collect();
+        let (changes, pragma_changes) = (nothing(&tokens), nothing(&pragmas));
+        Draft { user, tokens, changes, pragmas, pragma_changes }
+    }
+
+    /// A line as amended so far.
+    fn text(&self, index: usize) -> &[u8] {
+        match &self.changes[index] {
+            Some(Change::Replace(text)) => text,
+            Some(Change::Remove) | None => self.tokens[index].text,
+        }
+    }
+
+    fn unfit(&self, index: usize, reason: impl ToString) -> Refused {
+        Refused::Unfit(Unfit { place: location(self.tokens[index].number), reason: reason.to_string() })
+    }
+
+    fn head(&self, index: usize) -> Result<[&[u8]; 4], Refused> {
+        edit::head_of(self.text(index)).ok_or_else(|| self.unfit(index, "a field is missing"))
+    }
+
+    /// One of fields 1 to 4.
+    fn set_field(&mut self, index: usize, field: usize, new: &[u8]) -> Result<(), Refused> {
+        let mut head = self.head(index)?;
+        head[field] = new;
+        let text = edit::with_head(self.text(index), head).map_err(|error| self.unfit(index, error))?;
+        self.changes[index] = Some(Change::Replace(text));
+        Ok(())
+    }
+
+    fn disable(&mut self, index: usize, off: bool) -> Result<(), Refused> {
+        let [kind, ..] = self.head(index)?;
+        let bare = kind.split_at_checked(OFF.len()).filter(|(start, _)| start.eq_ignore_ascii_case(OFF));
+        let kind = match bare {
+            None if off => [OFF, kind].concat(),
+            Some((_, bare)) if !off => bare.to_vec(),
+            _ => return Ok(()),
+        };
+        self.set_field(index, TYPE, &kind)
+    }
+
+    /// Another state, and what the line said before.
+    fn set_state(&mut self, index: usize, state: &State, zone: &TimeZone) -> Result<Record, Refused> {
+        let text = self.text(index);
+        let record = record::parse_one_of_many(text, zone).map_err(|error| self.unfit(index, error))?;
+        let text = rewrite::with_state(text, &record.layout, state, zone);
+        self.changes[index] = Some(Change::Replace(Zeroizing::new(text)));
+        Ok(record)
+    }
+
+    fn rename(&mut self, new: &[u8]) -> Result<(), Refused> {
+        for index in 0..self.tokens.len() {
+            self.set_field(index, USER, new)?;
+        }
+        for (line, change) in self.pragmas.iter().zip(&mut self.pragma_changes) {
+            let text =
+                pragma::with_user(line.text, new).expect("a line about somebody has a place for the name");
+            *change = Some(Change::Replace(Zeroizing::new(text)));
+        }
+        Ok(())
+    }
+
+    fn purge(&mut self) {
+        self.pragma_changes.iter_mut().for_each(|change| *change = Some(Change::Remove));
+    }
+
+    fn into_changes(self) -> impl Iterator<Item = (u64, Change)> {
+        let lines = self.tokens.into_iter().chain(self.pragmas);
+        let changes = self.changes.into_iter().chain(self.pragma_changes);
+        lines.zip(changes).filter_map(|(line, change)| Some((line.number, change?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::otp::{Digits, Hash};
+    use crate::token::{Algorithm, CounterField, MovingFactor};
+
+    struct Site {
+        _directory: tempfile::TempDir,
+        path: PathBuf,
+        users: UsersFile,
+    }
+
+    fn site(content: &str) -> Site {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("users");
+        std::fs::write(&path, content).unwrap();
+        let users = UsersFile::new(&path);
+        Site { _directory: directory, path, users }
+    }
+
+    impl Site {
+        fn content(&self) -> String {
+            std::fs::read_to_string(&self.path).unwrap()
+        }
+
+        fn amend(&self, user: &str, amendments: Vec<Amendment>) -> Result<(), Refused> {
+            self.users.amend(Whom::Users(&[user.as_bytes()]), &mut |_| Some(amendments.clone()))
+        }
+
+        fn everybody(&self) -> Vec<String> {
+            let mut seen = Vec::new();
+            let look = &mut |account: &Account<'_>| {
+                let places: Vec<String> = account.held.iter().map(|held| held.place.to_string()).collect();
+                seen.push(format!("{}: {}", account.user.escape_ascii(), places.join(", ")));
+                ControlFlow::Continue(())
+            };
+            self.users.look_at_all(look).unwrap();
+            seen
+        }
+    }
+
+    fn with_counter(number: i64) -> State {
+        State { counter: CounterField::from_written(number), intact: true, ..State::fresh() }
+    }
+
+    fn inode(path: &Path) -> u64 {
+        std::fs::metadata(path).unwrap().ino()
+    }
+
+    #[test]
+    fn everybody_is_shown_once_in_the_order_of_their_first_lines_until_enough_is_seen() {
+        let site = site("HOTP bob - 00\n# c\nHOTP alice - 11\n#@ apart bob\nHOTP bob broken\n");
+        assert_eq!(site.everybody(), ["bob: line 1, line 5", "alice: line 3"]);
+        let mut seen = 0;
+        let look = &mut |account: &Account<'_>| {
+            assert_eq!(account.further.len(), 1);
+            seen += 1;
+            ControlFlow::Break(())
+        };
+        site.users.look_at_all(look).unwrap();
+        assert_eq!(seen, 1);
+    }
+
+    #[test]
+    fn a_name_that_nobody_has_is_shown_with_what_is_left_of_it_and_its_twin() {
+        let site = site("#@ apart Bob\nHOTP alice - 11\nHOTP bob - 00\n");
+        let look = &mut |account: &Account<'_>| {
+            assert!(account.held.is_empty());
+            assert_eq!((&account.further[0].title[..], account.further[0].place.number), ("#@ apart", 1));
+            assert_eq!(account.twin.map(|twin| (&twin.user[..], twin.place.number)), Some((&b"bob"[..], 3)));
+        };
+        site.users.look(b"Bob", look).unwrap();
+    }
+
+    #[test]
+    fn a_state_is_written_over_the_old_one_and_into_a_new_file_where_there_is_no_slot_yet() {
+        let site = site("# c\nHOTP alice - 11 0 0 - - - # tail\nHOTP bob - 00\n");
+        let before = inode(&site.path);
+        site.amend("alice", vec![Amendment::SetState(0, with_counter(7))]).unwrap();
+        let first = (inode(&site.path), site.content());
+        assert_ne!(first.0, before);
+        assert!(first.1.ends_with(" # tail\nHOTP bob - 00\n"), "other lines stay: {}", first.1);
+        site.amend("alice", vec![Amendment::SetState(0, with_counter(8))]).unwrap();
+        assert_eq!(inode(&site.path), first.0);
+        let found = site.users.find(b"alice").unwrap();
+        assert_eq!(found.entry.lines[0].state, with_counter(8));
+    }
+
+    #[test]
+    fn more_states_than_a_frame_of_the_journal_takes_are_written_all_the_same() {
+        let lines: String = (0..STATES_MAX + 1).map(|i| format!("HOTP user{i} - 00\n")).collect();
+        let site = site(&lines);
+        for counter in [1, 2] {
+            let amend = &mut |_: &Account<'_>| Some(vec![Amendment::SetState(0, with_counter(counter))]);
+            site.users.amend(Whom::Everybody, amend).unwrap();
+        }
+        let last = format!("user{STATES_MAX}");
+        for user in ["user0", &last] {
+            assert_eq!(site.users.find(user.as_bytes()).unwrap().entry.lines[0].state, with_counter(2));
+        }
+    }
+
+    #[test]
+    fn amendments_of_one_line_add_up() {
+        let site = site("HOTP alice - 11\n");
+        let amendments = vec![
+            Amendment::SetPin(0, Secret::new(b"1234".to_vec())),
+            Amendment::Disable(0, true),
+            Amendment::SetKey(0, Secret::new(vec![0xab])),
+            Amendment::SetState(0, with_counter(5)),
+            Amendment::Rename(b"bob".to_vec()),
+        ];
+        site.amend("alice", amendments).unwrap();
+        assert!(site.content().starts_with("OFF:HOTP bob 1234 ab "), "{}", site.content());
+        assert_eq!(site.users.find(b"bob").unwrap().entry.lines[0].state, with_counter(5));
+    }
+
+    #[test]
+    fn what_is_kept_about_a_name_goes_with_its_last_token_and_not_where_a_new_one_comes() {
+        const LINES: &str = "#@ apart alice\nHOTP alice - 11\n";
+        let token = NewToken {
+            algorithm: Algorithm::Hotp(Hash::Sha256),
+            factor: MovingFactor::Event,
+            digits: Digits::SIX,
+            pin: Secret::new(b"-".to_vec()),
+            key: Secret::new(vec![0x22]),
+            state: State::fresh(),
+        };
+        let gone = site(LINES);
+        gone.amend("alice", vec![Amendment::Remove(0)]).unwrap();
+        assert_eq!(gone.content(), "");
+        let kept = site(LINES);
+        kept.amend("alice", vec![Amendment::Remove(0), Amendment::Add(token.clone())]).unwrap();
+        assert!(kept.content().starts_with("#@ apart alice\nHOTP-SHA256/E/6 alice - 22 "));
+        let purged = site(LINES);
+        purged.amend("alice", vec![Amendment::Purge, Amendment::Add(token)]).unwrap();
+        assert!(purged.content().starts_with("HOTP alice - 11\nHOTP-SHA256/E/6 alice - 22 "));
+    }
+
+    #[test]
+    fn a_step_that_is_refused_or_withdrawn_changes_nobody() {
+        let site = site("HOTP alice - 11\nHOTP bob - 00\nHOTP bob broken\n");
+        let before = site.content();
+        let users: [&[u8]; 2] = [b"alice", b"bob"];
+        let withdrawn = site.users.amend(Whom::Users(&users), &mut |account| {
+            (account.user == b"alice").then(|| vec![Amendment::Remove(0)])
+        });
+        assert!(matches!(withdrawn, Err(Refused::Withdrawn)));
+        let unfit = site.users.amend(Whom::Users(&users), &mut |account| {
+            Some(vec![Amendment::SetPin(account.held.len() - 1, Secret::new(b"1".to_vec()))])
+        });
+        assert!(matches!(unfit, Err(Refused::Unfit(Unfit { place, .. })) if place.number == 3));
+        let taken = site.amend("alice", vec![Amendment::Rename(b"Bob".to_vec())]);
+        assert!(matches!(taken, Err(Refused::Taken(Taken::TwinOf(user))) if user == b"bob"));
+        let listed = site.amend("alice", vec![Amendment::Rename(b"bob".to_vec())]);
+        assert!(matches!(listed, Err(Refused::Taken(Taken::Listed))));
+        assert_eq!(site.content(), before);
+    }
+
+    #[test]
+    fn another_holder_of_a_key_is_found_whatever_its_spelling_and_not_the_user() {
+        let site = site("HOTP alice - ff\nHOTP bob - FF\nHOTP carol - 00\n");
+        let holder = |user: &[u8]| site.users.other_holder_of(&Secret::new(vec![0xff]), user).unwrap();
+        let other = |user: &[u8], number| Some(OtherUser { user: user.to_vec(), place: location(number) });
+        assert_eq!(holder(b"alice"), other(b"bob", 2));
+        assert_eq!(holder(b"dora"), other(b"alice", 1));
+    }
+}
