@@ -7,9 +7,9 @@ use std::path::Path;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use jiff::tz::TimeZone;
-use otpgate::decide::{self, Attempt, PinAnswer, Proof, Word};
+use otpgate::decide::{self, Attempt, LoginResult, PinAnswer, Proof};
 use otpgate::gate::{Gate, Login, PinSource, Store};
-use otpgate::http::digest::{Algorithm, Credentials, Exchange};
+use otpgate::http::digest::{Credentials, DigestAlgorithm, Exchange};
 use otpgate::log::{Level, Log};
 use otpgate::otp::{Digits, Hash, hotp};
 use otpgate::policy::{Policy, Server, Settings};
@@ -54,7 +54,7 @@ fn gate(path: &Path) -> Gate<UsersFile> {
     Gate::new(UsersFile::new(path), || NOW).expect("random bytes")
 }
 
-fn login(gate: &Gate<UsersFile>, user: &str, password: &str) -> Word {
+fn login(gate: &Gate<UsersFile>, user: &str, password: &str) -> LoginResult {
     let login = Login { user: user.as_bytes(), password: password.as_bytes(), address: address() };
     gate.basic(&policy(), &login, &Nothing, None, &Nothing).word
 }
@@ -75,7 +75,7 @@ fn rules(criterion: &mut Criterion) {
     for (name, line, password) in lines {
         let record = record::parse(line.as_bytes(), &TimeZone::UTC).expect("a line");
         let mut entry = otpgate::token::Entry::default();
-        entry.lines.push(otpgate::token::Line { token: record.token, state: record.state });
+        entry.lines.push(otpgate::token::StoredToken { token: record.token, state: record.state });
         let policy = policy();
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
@@ -99,7 +99,7 @@ fn wrong_codes(criterion: &mut Criterion) {
         for i in 0..count {
             let line = format!("{kind} alice 1234 {KEY}{i:02x} 100");
             let record = record::parse(line.as_bytes(), &TimeZone::UTC).expect("a line");
-            entry.lines.push(otpgate::token::Line { token: record.token, state: record.state });
+            entry.lines.push(otpgate::token::StoredToken { token: record.token, state: record.state });
         }
         entry
     };
@@ -122,7 +122,7 @@ fn wrong_codes(criterion: &mut Criterion) {
             );
         }
     }
-    for algorithm in [Algorithm::Md5, Algorithm::Sha256] {
+    for algorithm in [DigestAlgorithm::Md5, DigestAlgorithm::Sha256] {
         let sent = Credentials {
             nonce: b"bm9uY2Ugd2l0aCBpdHMgdGltZSBhbmQgc3Vt".to_vec(),
             uri: b"/private/".to_vec(),
@@ -153,7 +153,7 @@ fn users_file(criterion: &mut Criterion) {
         let users: String = (0..count).map(|i| format!("HOTP user{i} 1234 {KEY}\n")).collect();
         std::fs::write(&path, users).expect("a users file");
         let gate = gate(&path);
-        assert_eq!(login(&gate, "user77", FIRST), Word::GrantedFresh);
+        assert_eq!(login(&gate, "user77", FIRST), LoginResult::GrantedFresh);
         let shared = std::fs::metadata(&path).expect("there").len() >= SHARED_FROM;
         let index = if shared { "shared index" } else { "own index" };
 
@@ -187,7 +187,7 @@ fn users_file(criterion: &mut Criterion) {
                 let password = [b"1234", code.as_bytes()].concat();
                 let login = Login { user: b"user78", password: &password, address: address() };
                 let answer = gate.basic(&policy(), &login, &Nothing, None, &Nothing);
-                assert_eq!(answer.word, Word::GrantedFresh);
+                assert_eq!(answer.word, LoginResult::GrantedFresh);
             });
         });
     }
@@ -227,7 +227,7 @@ fn whole_file(criterion: &mut Criterion) {
     group.bench_function("first login, which gives all lines their slots", |bencher| {
         bencher.iter_batched(
             || std::fs::write(&path, &users).expect("a users file"),
-            |()| assert_eq!(login(&gate(&path), "user77", FIRST), Word::GrantedFresh),
+            |()| assert_eq!(login(&gate(&path), "user77", FIRST), LoginResult::GrantedFresh),
             criterion::BatchSize::PerIteration,
         );
     });

@@ -172,7 +172,7 @@ typedef struct otpgate_login {
     uint64_t *connection;
     /* For otpgate_decide_now(): the turn of the event loop, a number above 0 that no other turn of this process has.
      * Requests of one turn share one look at whether the users file has changed. 0: look each time. */
-    uint64_t moment;
+    uint64_t turn;
     void *request; /* handed to the callbacks */
 } otpgate_login;
 

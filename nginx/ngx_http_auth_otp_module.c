@@ -619,7 +619,7 @@ ngx_http_auth_otp_read(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, 
     login->is_part = r != r->main;
     login->address = ngx_http_auth_otp_address(r);
     login->memory = memory;
-    login->moment = ngx_http_auth_otp_turn();
+    login->turn = ngx_http_auth_otp_turn();
     login->request = call;
     return NGX_OK;
 }

@@ -20,14 +20,14 @@
 //! use jiff::tz::TimeZone;
 //! use otpgate::decide::{self, Attempt, Outcome, Proof, Verdict};
 //! use otpgate::policy::{Server, Settings};
-//! use otpgate::token::{Address, CounterField, Entry, Line};
+//! use otpgate::token::{Address, CounterField, Entry, StoredToken};
 //! use otpgate::users::record;
 //!
 //! // The key and the first code of RFC 4226 appendix D, and a PIN.
 //! let line = b"HOTP alice 4711 3132333435363738393031323334353637383930";
 //! let record = record::parse(line, &TimeZone::UTC)?;
 //! let entry = Entry {
-//!     lines: vec![Line { token: record.token, state: record.state }],
+//!     lines: vec![StoredToken { token: record.token, state: record.state }],
 //!     ..Entry::default()
 //! };
 //! let attempt = Attempt {

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use crate::UnixTime;
 use crate::decide::StateChange;
 use crate::otp::Code;
-use crate::token::{Codes, Entry, Line, Reading, State, TimeStep, Token};
+use crate::token::{Codes, Entry, Reading, State, StoredToken, TimeStep, Token};
 
 /// Counters of an event token looked at on both sides of the next expected one.
 pub const EVENT_WIDTH: u32 = 1000;
@@ -15,7 +15,7 @@ pub const EVENT_WIDTH: u32 = 1000;
 const TIME_WIDTH: u32 = 86_400;
 
 /// The counters or time steps to look at: `width` on both sides of the next expected counter or of now.
-pub fn window(line: &Line, width: Option<u32>, now: UnixTime) -> RangeInclusive<u64> {
+pub fn window(line: &StoredToken, width: Option<u32>, now: UnixTime) -> RangeInclusive<u64> {
     match line.state.reading(line.token.factor) {
         Reading::Event { next } => next.and_around(width.unwrap_or(EVENT_WIDTH)),
         Reading::Time { period, .. } => {
@@ -124,7 +124,7 @@ mod tests {
     fn entry(lines: &[&str]) -> Entry {
         let lines = lines.iter().map(|line| {
             let record = record::parse(line.replace("KEY", KEY).as_bytes(), &TimeZone::UTC).unwrap();
-            Line { token: record.token, state: record.state }
+            StoredToken { token: record.token, state: record.state }
         });
         Entry { lines: lines.collect(), ..Entry::default() }
     }

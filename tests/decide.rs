@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use jiff::tz::TimeZone;
 use otpgate::UnixTime;
 use otpgate::decide::{
-    self, Attempt, Decision, Outcome, PinAnswer, PinAnswers, Proof, Reason, StateChange, Verdict, Word,
+    self, Attempt, Decision, LoginResult, Outcome, PinAnswer, PinAnswers, Proof, Reason, StateChange, Verdict,
 };
 use otpgate::otp::{self, Digits, Hash};
 use otpgate::policy::{Forget, Policy, Server, Settings};
-use otpgate::token::{Address, CounterField, Entry, Line, Pin, ReplayFloor, State, Used};
+use otpgate::token::{Address, CounterField, Entry, Pin, ReplayFloor, State, StoredToken, Used};
 use otpgate::users::record;
 
 /// The key of RFC 4226's test values: counter 0 gives 755224, 1 287082, 2 359152, 3 969429, 4 338314, 5 254676.
@@ -57,7 +57,7 @@ impl Login {
     fn entry(&self) -> Entry {
         let parse = |line: &String| {
             let record = record::parse(line.as_bytes(), &TimeZone::UTC).unwrap();
-            Line { token: record.token, state: record.state }
+            StoredToken { token: record.token, state: record.state }
         };
         let lines = self.lines.iter().map(parse).collect();
         Entry { lines, unreadable: self.unreadable, ..Entry::default() }
@@ -101,13 +101,13 @@ impl Login {
         self.try_entry(&self.entry(), password.as_bytes())
     }
 
-    fn gets(&self, password: &str) -> (Word, Reason) {
+    fn gets(&self, password: &str) -> (LoginResult, Reason) {
         let decision = self.tries(password);
         (decision.word, decision.reason)
     }
 
     /// One login after the other on what each leaves behind, with the times of each.
-    fn session(&self, logins: &[(UnixTime, &str)]) -> Vec<Word> {
+    fn session(&self, logins: &[(UnixTime, &str)]) -> Vec<LoginResult> {
         let mut entry = self.entry();
         logins
             .iter()
@@ -141,7 +141,7 @@ fn code_of(key: &str, counter: u64) -> String {
     String::from_utf8(code.as_bytes().to_vec()).unwrap()
 }
 
-use Word::*;
+use LoginResult::*;
 
 #[test]
 fn rule_1_a_name_nobody_has_is_unknown_and_a_twin_of_a_listed_one_is_denied() {
@@ -307,7 +307,7 @@ fn a_lock_out_counted_by_a_clock_ahead_lasts_as_long_as_any() {
         policy.lockout_time = 60;
     });
     let mut entry = entry_of_times(&locked, None, Some(NOW + 10 * 86_400));
-    let words: Vec<Word> = [0, 30, 59, 60]
+    let words: Vec<LoginResult> = [0, 30, 59, 60]
         .into_iter()
         .map(|after| {
             let now = NOW + after;
@@ -389,9 +389,9 @@ fn rule_3_forget_is_never_counted_and_needs_a_lingering_code_of_the_same_address
 
 #[test]
 fn rule_3_forget_by_word_takes_the_pin_from_any_address_and_is_never_counted() {
-    const NOTHING: (Word, Reason) = (Forgotten, Reason::NothingToForget);
-    const DONE: (Word, Reason) = (Forgotten, Reason::Forgotten);
-    const WRONG_PIN: (Word, Reason) = (DeniedPin, Reason::WrongPin);
+    const NOTHING: (LoginResult, Reason) = (Forgotten, Reason::NothingToForget);
+    const DONE: (LoginResult, Reason) = (Forgotten, Reason::Forgotten);
+    const WRONG_PIN: (LoginResult, Reason) = (DeniedPin, Reason::WrongPin);
     let now = 1_700_000_000;
     let used = "1 0 755224 2023-11-14T22:13:00L 192.0.2.7";
     let hash = "$2y$05$lXGQBDT09PU0BUoTBUSbRuqQMwTF958HkK/qn25O6j6VbzgsXsYyO";

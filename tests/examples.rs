@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
-use otpgate::decide::Word;
+use otpgate::decide::LoginResult;
 use otpgate::files::lines;
 use otpgate::otp::Hash;
 use otpgate::policy::{Policy, SETTINGS, Server, Settings, Unset};
@@ -250,7 +250,7 @@ fn example_configurations_show_the_defaults_but_for_what_they_say() {
 #[test]
 fn every_result_word_is_explained() {
     let text = file("docs/results.md");
-    for word in Word::ALL {
+    for word in LoginResult::ALL {
         assert!(
             text.contains(&format!("\n| `{}` |", word.as_str())),
             "{} isn't in docs/results.md",

@@ -9,8 +9,8 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use otpgate::UnixTime;
-use otpgate::decide::{PinAnswer, Verdict, Word};
-use otpgate::gate::{Answer, Gate, Judged, Login, PinSource};
+use otpgate::decide::{LoginResult, PinAnswer, Verdict};
+use otpgate::gate::{Answer, Gate, Login, PinSource, RequestMemory};
 use otpgate::policy::{Policy, Server, Settings};
 use otpgate::token::Address;
 use otpgate::users::file::UsersFile;
@@ -62,7 +62,7 @@ impl Scene {
         self.read().split_whitespace().nth(5).unwrap_or_default().to_owned()
     }
 
-    fn ask(&self, request: &mut Request<'_>, policy: &Policy) -> Word {
+    fn ask(&self, request: &mut Request<'_>, policy: &Policy) -> LoginResult {
         self.answer(request, policy, &NoPins).word
     }
 
@@ -78,14 +78,14 @@ impl Scene {
 /// One HTTP request, however often it is asked about.
 struct Request<'a> {
     login: Login<'a>,
-    judged: Judged,
+    judged: RequestMemory,
     lines: usize,
 }
 
 fn request<'a>(password: &'a str, address: &str) -> Request<'a> {
     let address = Address::of_client(Some(address.parse().unwrap()));
     let login = Login { user: b"alice", password: password.as_bytes(), address };
-    Request { login, judged: Judged::default(), lines: 0 }
+    Request { login, judged: RequestMemory::default(), lines: 0 }
 }
 
 fn lax() -> Policy {
@@ -109,19 +109,24 @@ fn a_fresh_grant_is_one_where_the_rules_grant_it_and_nowhere_else() {
     let wide = Policy { max_offset: 20, ..lax() };
     let plain = lax();
     for (line, password, strict, expected) in [
-        (EVENT, code_of(EVENT, 3), Policy { max_offset: 1, ..plain }, Word::DeniedCode),
-        (EVENT, code_of(EVENT, 3), Policy { max_offset: 2, ..plain }, Word::GrantedFresh),
-        (EVENT, code_of(EVENT, 3), Policy { max_linger: Some(0), ..plain }, Word::GrantedFresh),
-        (EVENT, code_of(EVENT, 3), Policy { logout_on_ip_change: true, ..plain }, Word::GrantedFresh),
-        (EVENT, code_of(EVENT, 3), Policy { max_failures: 3, ..plain }, Word::DeniedLocked),
-        (EVENT, code_of(EVENT, 3), Policy { max_failures: 4, ..plain }, Word::GrantedFresh),
-        (EVENT, "397eea".to_owned(), Policy { allow_hex: false, ..plain }, Word::DeniedCode),
-        (EVENT, "397eea".to_owned(), Policy { max_offset: 0, ..plain }, Word::GrantedFresh),
-        (TIME, code_of(TIME, STEP + 5), plain, Word::DeniedCode),
-        (TIME, code_of(TIME, STEP - 5), plain, Word::DeniedExpired),
-        (TIME, code_of(TIME, STEP - 4), plain, Word::GrantedFresh),
-        ("HOTP alice 1234 KEY\nHOTP alice 12345 KEY 7\n", code_of(EVENT, 9), plain, Word::GrantedFresh),
-        ("HOTP alice 1234 KEY\nHOTP alice 12345 KEY 7\n", code_of(EVENT, 12), plain, Word::DeniedCode),
+        (EVENT, code_of(EVENT, 3), Policy { max_offset: 1, ..plain }, LoginResult::DeniedCode),
+        (EVENT, code_of(EVENT, 3), Policy { max_offset: 2, ..plain }, LoginResult::GrantedFresh),
+        (EVENT, code_of(EVENT, 3), Policy { max_linger: Some(0), ..plain }, LoginResult::GrantedFresh),
+        (EVENT, code_of(EVENT, 3), Policy { logout_on_ip_change: true, ..plain }, LoginResult::GrantedFresh),
+        (EVENT, code_of(EVENT, 3), Policy { max_failures: 3, ..plain }, LoginResult::DeniedLocked),
+        (EVENT, code_of(EVENT, 3), Policy { max_failures: 4, ..plain }, LoginResult::GrantedFresh),
+        (EVENT, "397eea".to_owned(), Policy { allow_hex: false, ..plain }, LoginResult::DeniedCode),
+        (EVENT, "397eea".to_owned(), Policy { max_offset: 0, ..plain }, LoginResult::GrantedFresh),
+        (TIME, code_of(TIME, STEP + 5), plain, LoginResult::DeniedCode),
+        (TIME, code_of(TIME, STEP - 5), plain, LoginResult::DeniedExpired),
+        (TIME, code_of(TIME, STEP - 4), plain, LoginResult::GrantedFresh),
+        (
+            "HOTP alice 1234 KEY\nHOTP alice 12345 KEY 7\n",
+            code_of(EVENT, 9),
+            plain,
+            LoginResult::GrantedFresh,
+        ),
+        ("HOTP alice 1234 KEY\nHOTP alice 12345 KEY 7\n", code_of(EVENT, 12), plain, LoginResult::DeniedCode),
     ] {
         let password = format!("1234{password}");
         let direct = scene(line).ask(&mut request(&password, HOME), &strict);
@@ -129,16 +134,16 @@ fn a_fresh_grant_is_one_where_the_rules_grant_it_and_nowhere_else() {
 
         let scene = scene(line);
         let mut request = request(&password, HOME);
-        assert_eq!(scene.ask(&mut request, &wide), Word::GrantedFresh, "{line} {strict:?}");
+        assert_eq!(scene.ask(&mut request, &wide), LoginResult::GrantedFresh, "{line} {strict:?}");
         let written = scene.read();
         for _ in 0..2 {
             assert_eq!(scene.ask(&mut request, &strict), expected, "{line} {strict:?}");
             // What is found out there takes nothing from the first place.
-            assert_eq!(scene.ask(&mut request, &wide), Word::GrantedFresh);
+            assert_eq!(scene.ask(&mut request, &wide), LoginResult::GrantedFresh);
         }
         assert_eq!(scene.read(), written, "spent or counted twice: {line} {strict:?}");
         // A line for the grant, and one for each refusal.
-        let refused = expected != Word::GrantedFresh;
+        let refused = expected != LoginResult::GrantedFresh;
         assert_eq!(request.lines, if refused { 3 } else { 1 }, "{line} {strict:?}");
     }
 }
@@ -147,25 +152,25 @@ fn a_fresh_grant_is_one_where_the_rules_grant_it_and_nowhere_else() {
 fn a_lingering_code_lingers_only_where_it_does() {
     let plain = lax();
     for (strict, address, age, expected) in [
-        (Policy { max_linger: Some(0), ..plain }, HOME, 1, Word::DeniedExpired),
-        (Policy { max_linger: Some(60), ..plain }, HOME, 59, Word::GrantedReuse),
-        (Policy { max_linger: Some(60), ..plain }, HOME, 60, Word::DeniedExpired),
-        (Policy { max_idle: Some(60), max_linger: None, ..plain }, HOME, 60, Word::DeniedExpired),
-        (Policy { logout_on_ip_change: true, ..plain }, CAFE, 1, Word::DeniedIp),
-        (Policy { logout_on_ip_change: true, ..plain }, HOME, 1, Word::GrantedReuse),
-        (Policy { max_offset: 0, ..plain }, CAFE, 1, Word::GrantedReuse),
+        (Policy { max_linger: Some(0), ..plain }, HOME, 1, LoginResult::DeniedExpired),
+        (Policy { max_linger: Some(60), ..plain }, HOME, 59, LoginResult::GrantedReuse),
+        (Policy { max_linger: Some(60), ..plain }, HOME, 60, LoginResult::DeniedExpired),
+        (Policy { max_idle: Some(60), max_linger: None, ..plain }, HOME, 60, LoginResult::DeniedExpired),
+        (Policy { logout_on_ip_change: true, ..plain }, CAFE, 1, LoginResult::DeniedIp),
+        (Policy { logout_on_ip_change: true, ..plain }, HOME, 1, LoginResult::GrantedReuse),
+        (Policy { max_offset: 0, ..plain }, CAFE, 1, LoginResult::GrantedReuse),
     ] {
         let scene = scene(EVENT);
         let password = format!("1234{}", CODES[1]);
-        assert_eq!(scene.ask(&mut request(&password, HOME), &plain), Word::GrantedFresh);
+        assert_eq!(scene.ask(&mut request(&password, HOME), &plain), LoginResult::GrantedFresh);
         wait(age);
         // The second one is answered from what is known of the first.
         for _ in 0..2 {
             let mut request = request(&password, address);
-            assert_eq!(scene.ask(&mut request, &plain), Word::GrantedReuse);
+            assert_eq!(scene.ask(&mut request, &plain), LoginResult::GrantedReuse);
             let written = scene.read();
             assert_eq!(scene.ask(&mut request, &strict), expected, "{strict:?}");
-            assert_eq!(scene.ask(&mut request, &plain), Word::GrantedReuse);
+            assert_eq!(scene.ask(&mut request, &plain), LoginResult::GrantedReuse);
             assert_eq!(scene.read(), written);
         }
     }
@@ -178,13 +183,13 @@ fn time_that_passes_within_a_request_ends_no_grant_of_it() {
     let password = format!("1234{}", CODES[1]);
     let minute = Policy { max_linger: Some(60), ..lax() };
     let other = Policy { max_offset: 5, ..minute };
-    assert_eq!(scene.ask(&mut request(&password, HOME), &minute), Word::GrantedFresh);
+    assert_eq!(scene.ask(&mut request(&password, HOME), &minute), LoginResult::GrantedFresh);
     for second_time in [false, true] {
         NOW.with(|now| now.store(BEGIN + 59, Ordering::Relaxed));
         let mut request = request(&password, HOME);
-        assert_eq!(scene.ask(&mut request, &minute), Word::GrantedReuse);
+        assert_eq!(scene.ask(&mut request, &minute), LoginResult::GrantedReuse);
         wait(300);
-        assert_eq!(scene.ask(&mut request, &other), Word::GrantedReuse, "from memory: {second_time}");
+        assert_eq!(scene.ask(&mut request, &other), LoginResult::GrantedReuse, "from memory: {second_time}");
     }
 }
 
@@ -194,15 +199,15 @@ fn from_strict_to_lax_and_to_what_decides_nothing_a_grant_holds() {
     let password = format!("1234{}", CODES[1]);
     let once = Policy { max_linger: Some(0), max_offset: 0, logout_on_ip_change: true, ..lax() };
     let mut first = request(&password, HOME);
-    assert_eq!(scene.ask(&mut first, &once), Word::GrantedFresh);
+    assert_eq!(scene.ask(&mut first, &once), LoginResult::GrantedFresh);
     let written = scene.read();
     for other in [lax(), Policy { pin_fake_basic: true, pin_cache_hashed: 0, ..once }, once] {
-        assert_eq!(scene.ask(&mut first, &other), Word::GrantedFresh);
+        assert_eq!(scene.ask(&mut first, &other), LoginResult::GrantedFresh);
     }
     assert_eq!((scene.read(), first.lines), (written, 1));
     // From another address it is another attempt, whatever the memory says.
     first.login.address = Address::of_client(Some(CAFE.parse().unwrap()));
-    assert_eq!(scene.ask(&mut first, &once), Word::DeniedExpired);
+    assert_eq!(scene.ask(&mut first, &once), LoginResult::DeniedExpired);
 }
 
 /// Where the rules are the same, a request is judged once; elsewhere, what has happened since counts.
@@ -214,54 +219,72 @@ fn what_was_done_since_to_user_or_token_ends_the_grant_in_other_places() {
     type Act = fn(&Scene);
     let wrong_codes: Act = |scene| {
         for _ in 0..2 {
-            assert_eq!(scene.ask(&mut request("1234000000", CAFE), &lax()), Word::DeniedCode);
+            assert_eq!(scene.ask(&mut request("1234000000", CAFE), &lax()), LoginResult::DeniedCode);
         }
     };
-    let forget: Act = |scene| assert_eq!(scene.ask(&mut request("", HOME), &lax()), Word::Forgotten);
+    let forget: Act = |scene| assert_eq!(scene.ask(&mut request("", HOME), &lax()), LoginResult::Forgotten);
     let next_code: Act = |scene| {
         let password = format!("1234{}", CODES[2]);
-        assert_eq!(scene.ask(&mut request(&password, CAFE), &lax()), Word::GrantedFresh);
+        assert_eq!(scene.ask(&mut request(&password, CAFE), &lax()), LoginResult::GrantedFresh);
     };
     for (what, act, strict, verdict, word) in [
-        ("nothing", (|_| ()) as Act, other, Verdict::Granted, Word::GrantedFresh),
-        ("locked", wrong_codes, locking, Verdict::Denied, Word::DeniedLocked),
-        ("locked nowhere here", wrong_codes, other, Verdict::Granted, Word::GrantedFresh),
-        ("forgotten", forget, other, Verdict::Denied, Word::DeniedExpired),
+        ("nothing", (|_| ()) as Act, other, Verdict::Granted, LoginResult::GrantedFresh),
+        ("locked", wrong_codes, locking, Verdict::Denied, LoginResult::DeniedLocked),
+        ("locked nowhere here", wrong_codes, other, Verdict::Granted, LoginResult::GrantedFresh),
+        ("forgotten", forget, other, Verdict::Denied, LoginResult::DeniedExpired),
         (
             "disabled",
             |scene| scene.edit("HOTP alice", "OFF:HOTP alice"),
             other,
             Verdict::Denied,
-            Word::DeniedLocked,
+            LoginResult::DeniedLocked,
         ),
-        ("removed", |scene| scene.edit("HOTP alice", "HOTP alicia"), other, Verdict::Unknown, Word::Unknown),
-        ("new PIN", |scene| scene.edit(" 1234 ", " 12345 "), other, Verdict::Denied, Word::DeniedCode),
-        ("new key", |scene| scene.edit(" 3132", " 3133"), other, Verdict::Denied, Word::DeniedCode),
-        ("broken", |scene| scene.edit("HOTP alice", "HOTP/X alice"), other, Verdict::Denied, Word::Error),
+        (
+            "removed",
+            |scene| scene.edit("HOTP alice", "HOTP alicia"),
+            other,
+            Verdict::Unknown,
+            LoginResult::Unknown,
+        ),
+        ("new PIN", |scene| scene.edit(" 1234 ", " 12345 "), other, Verdict::Denied, LoginResult::DeniedCode),
+        ("new key", |scene| scene.edit(" 3132", " 3133"), other, Verdict::Denied, LoginResult::DeniedCode),
+        (
+            "broken",
+            |scene| scene.edit("HOTP alice", "HOTP/X alice"),
+            other,
+            Verdict::Denied,
+            LoginResult::Error,
+        ),
         (
             "limits",
             |scene| scene.edit("HOTP", "#@ limits max_offset=0 max_linger=0\nHOTP"),
             other,
             Verdict::Granted,
-            Word::GrantedFresh,
+            LoginResult::GrantedFresh,
         ),
         (
             "strict limits",
             |scene| scene.edit("HOTP", "#@ limits max_failures=3\nHOTP"),
             other,
             Verdict::Denied,
-            Word::DeniedLocked,
+            LoginResult::DeniedLocked,
         ),
-        ("file gone", |scene| fs::remove_file(&scene.file.path).unwrap(), other, Verdict::Error, Word::Error),
-        ("another code", next_code, other, Verdict::Granted, Word::GrantedFresh),
+        (
+            "file gone",
+            |scene| fs::remove_file(&scene.file.path).unwrap(),
+            other,
+            Verdict::Error,
+            LoginResult::Error,
+        ),
+        ("another code", next_code, other, Verdict::Granted, LoginResult::GrantedFresh),
     ] {
         let scene = scene(EVENT);
         let mut request = request(&password, HOME);
-        assert_eq!(scene.ask(&mut request, &lax()), Word::GrantedFresh);
+        assert_eq!(scene.ask(&mut request, &lax()), LoginResult::GrantedFresh);
         act(&scene);
         let answer = scene.answer(&mut request, &strict, &NoPins);
         assert_eq!((answer.verdict, answer.word), (verdict, word), "{what}");
-        assert_eq!(scene.ask(&mut request, &lax()), Word::GrantedFresh, "{what}");
+        assert_eq!(scene.ask(&mut request, &lax()), LoginResult::GrantedFresh, "{what}");
     }
 }
 
@@ -273,7 +296,7 @@ fn of_two_requests_with_one_code_one_gets_from_a_lax_into_a_strict_place() {
     let gates: Vec<_> = (0..2).map(|_| Gate::new(UsersFile::new(&scene.file.path), now).unwrap()).collect();
     for code in CODES {
         let barrier = Barrier::new(8);
-        let words: Vec<[Word; 2]> = std::thread::scope(|threads| {
+        let words: Vec<[LoginResult; 2]> = std::thread::scope(|threads| {
             let threads: Vec<_> = (0..8)
                 .map(|number| {
                     let (gate, barrier, once) = (&gates[number % 2], &barrier, &once);
@@ -289,9 +312,11 @@ fn of_two_requests_with_one_code_one_gets_from_a_lax_into_a_strict_place() {
                 .collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
-        let through = words.iter().filter(|words| **words == [Word::GrantedFresh; 2]).count();
-        let stopped =
-            words.iter().filter(|words| **words == [Word::GrantedReuse, Word::DeniedExpired]).count();
+        let through = words.iter().filter(|words| **words == [LoginResult::GrantedFresh; 2]).count();
+        let stopped = words
+            .iter()
+            .filter(|words| **words == [LoginResult::GrantedReuse, LoginResult::DeniedExpired])
+            .count();
         assert_eq!((through, stopped), (1, 7), "{words:?}");
     }
 }
@@ -302,7 +327,7 @@ fn refusals_count_once_and_fall_through_only_where_that_is_asked_for() {
     let through = Policy { fall_through: true, ..lax() };
     let mut wrong_code = request("1234000000", HOME);
     for policy in [lax(), through, Policy { max_offset: 9, ..lax() }] {
-        assert_eq!(scene.ask(&mut wrong_code, &policy), Word::DeniedCode);
+        assert_eq!(scene.ask(&mut wrong_code, &policy), LoginResult::DeniedCode);
         assert_eq!(scene.failures(), "4");
     }
     let mut wrong_pin = request("4321755224", HOME);
@@ -310,7 +335,7 @@ fn refusals_count_once_and_fall_through_only_where_that_is_asked_for() {
         [(through, Verdict::Unknown), (lax(), Verdict::Denied), (through, Verdict::Denied)]
     {
         let answer = scene.answer(&mut wrong_pin, &policy, &NoPins);
-        assert_eq!((answer.verdict, answer.word), (verdict, Word::DeniedPin));
+        assert_eq!((answer.verdict, answer.word), (verdict, LoginResult::DeniedPin));
     }
     assert_eq!(scene.failures(), "4");
 }
@@ -326,7 +351,7 @@ fn the_header_with_the_pin_alone_is_judged_as_what_it_was_made_of() {
         let mut request = request(&password, HOME);
         for policy in [first, Policy { max_offset: 4, ..fake }] {
             let answer = scene.answer(&mut request, &policy, &NoPins);
-            assert_eq!(answer.word, Word::GrantedFresh);
+            assert_eq!(answer.word, LoginResult::GrantedFresh);
             if let Some(pin) = answer.upstream_pin {
                 assert_eq!(pin[..], *b"1234");
                 request.login.password = b"1234";
@@ -334,15 +359,15 @@ fn the_header_with_the_pin_alone_is_judged_as_what_it_was_made_of() {
         }
         let written = scene.read();
         assert_eq!(request.login.password, b"1234");
-        assert_eq!(scene.ask(&mut request, &narrow), Word::DeniedCode);
-        assert_eq!(scene.ask(&mut request, &Policy { max_offset: 3, ..fake }), Word::GrantedFresh);
+        assert_eq!(scene.ask(&mut request, &narrow), LoginResult::DeniedCode);
+        assert_eq!(scene.ask(&mut request, &Policy { max_offset: 3, ..fake }), LoginResult::GrantedFresh);
         assert_eq!(scene.read(), written);
         // By itself, or with something else in its place, it is nothing.
         request.login.password = b"1235";
-        assert_eq!(scene.ask(&mut request, &fake), Word::DeniedCode);
+        assert_eq!(scene.ask(&mut request, &fake), LoginResult::DeniedCode);
         request.login.password = b"1234";
-        request.judged = Judged::default();
-        assert_eq!(scene.ask(&mut request, &fake), Word::DeniedCode);
+        request.judged = RequestMemory::default();
+        assert_eq!(scene.ask(&mut request, &fake), LoginResult::DeniedCode);
     }
 }
 
@@ -381,11 +406,11 @@ fn a_pin_that_another_source_checks_is_asked_about_there() {
     let policy = Policy { pin_cache_external: 60, ..lax() };
     let narrow = Policy { max_offset: 0, ..policy };
     let mut word = |policy: &Policy, source: &Source<'_>| scene.answer(&mut request, policy, source).word;
-    assert_eq!(word(&policy, &own), Word::GrantedFresh);
+    assert_eq!(word(&policy, &own), LoginResult::GrantedFresh);
     for policy in [policy, narrow] {
-        assert_eq!(word(&policy, &same), Word::GrantedFresh);
-        assert_eq!(word(&policy, &other), Word::GrantedFresh);
-        assert_eq!(word(&policy, &strange), Word::DeniedPin);
+        assert_eq!(word(&policy, &same), LoginResult::GrantedFresh);
+        assert_eq!(word(&policy, &other), LoginResult::GrantedFresh);
+        assert_eq!(word(&policy, &strange), LoginResult::DeniedPin);
     }
     // What a source has said is known for a while, right or wrong.
     assert_eq!([own, same, other, strange].map(|source| source.asked.into_inner()), [1, 0, 1, 1]);
@@ -399,17 +424,17 @@ fn a_source_whose_settings_are_not_known_is_asked_each_time() {
     let here = source("file", PIN, false);
     let there = source("file", "opendoor", false);
     let policy = Policy { pin_cache_external: 600, ..lax() };
-    for word in [Word::GrantedFresh, Word::GrantedReuse, Word::GrantedReuse] {
+    for word in [LoginResult::GrantedFresh, LoginResult::GrantedReuse, LoginResult::GrantedReuse] {
         let mut first = request(&password, HOME);
         assert_eq!(scene.answer(&mut first, &policy, &here).word, word);
-        assert_eq!(scene.answer(&mut first, &policy, &there).word, Word::DeniedPin);
+        assert_eq!(scene.answer(&mut first, &policy, &there).word, LoginResult::DeniedPin);
         // Not from memory either.
-        assert_eq!(scene.answer(&mut request(&password, HOME), &policy, &there).word, Word::DeniedPin);
+        assert_eq!(scene.answer(&mut request(&password, HOME), &policy, &there).word, LoginResult::DeniedPin);
     }
     assert_eq!((here.asked.into_inner(), there.asked.into_inner()), (3, 6));
     let failing = source("", PIN, false);
     let mut request = request(&password, HOME);
-    assert_eq!(scene.answer(&mut request, &policy, &failing).word, Word::DeniedPin);
+    assert_eq!(scene.answer(&mut request, &policy, &failing).word, LoginResult::DeniedPin);
 }
 
 #[test]
@@ -418,11 +443,11 @@ fn a_hashed_pin_is_checked_once_for_a_request() {
     let password = format!("myPassword{}", CODES[0]);
     let mut request = request(&password, HOME);
     let never = Policy { pin_cache_hashed: 0, ..lax() };
-    assert_eq!(scene.ask(&mut request, &never), Word::GrantedFresh);
+    assert_eq!(scene.ask(&mut request, &never), LoginResult::GrantedFresh);
     // What may take no time finds it checked.
     for (policy, word) in [
-        (Policy { max_linger: Some(0), ..never }, Word::GrantedFresh),
-        (Policy { max_failures: 3, ..never }, Word::GrantedFresh),
+        (Policy { max_linger: Some(0), ..never }, LoginResult::GrantedFresh),
+        (Policy { max_failures: 3, ..never }, LoginResult::GrantedFresh),
     ] {
         let memory = Some(&mut request.judged);
         let log = Lines::default();
@@ -439,11 +464,11 @@ fn other_places_are_decided_at_once_on_an_event_loop() {
     let scene = scene(EVENT);
     let password = format!("1234{}", CODES[3]);
     let mut request = request(&password, HOME);
-    assert_eq!(scene.ask(&mut request, &lax()), Word::GrantedFresh);
+    assert_eq!(scene.ask(&mut request, &lax()), LoginResult::GrantedFresh);
     scene.ask(&mut self::request("nothing", HOME), &lax());
     for (policy, word) in [
-        (Policy { max_offset: 10_000, ..lax() }, Word::GrantedFresh),
-        (Policy { max_offset: 1, ..lax() }, Word::DeniedCode),
+        (Policy { max_offset: 10_000, ..lax() }, LoginResult::GrantedFresh),
+        (Policy { max_offset: 1, ..lax() }, LoginResult::DeniedCode),
     ] {
         let memory = Some(&mut request.judged);
         let log = Lines::default();
@@ -464,8 +489,8 @@ fn requests_over_two_users_files_keep_both() {
     let once = Policy { max_linger: Some(0), ..lax() };
     let mut request = request(CODES[0], HOME);
     for _ in 0..3 {
-        assert_eq!(one.ask(&mut request, &once), Word::GrantedFresh);
-        assert_eq!(two.ask(&mut request, &once), Word::GrantedFresh);
+        assert_eq!(one.ask(&mut request, &once), LoginResult::GrantedFresh);
+        assert_eq!(two.ask(&mut request, &once), LoginResult::GrantedFresh);
     }
     assert_eq!(request.lines, 2);
 }

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use otpgate::UnixTime;
-use otpgate::decide::{self, Attempt, Outcome, Proof, Verdict, Word};
+use otpgate::decide::{self, Attempt, LoginResult, Outcome, Proof, Verdict};
 use otpgate::gate::{Gate, Login, Store};
 use otpgate::otp::Code;
 use otpgate::policy::{Limits, Policy, Server, Settings};
-use otpgate::token::{Address, Entry, Line, ReplayFloor, Used};
+use otpgate::token::{Address, Entry, ReplayFloor, StoredToken, Used};
 use otpgate::users::file::UsersFile;
 use otpgate::users::record;
 use otpgate::users::shared_index::SHARED_FROM;
@@ -75,7 +75,12 @@ fn with(name: &'static str, word: &'static str) -> Policy {
     apache(|settings| settings.set(Server::Apache, name.as_bytes(), &[word.as_bytes()], b"").unwrap())
 }
 
-fn answered(gate: &Gate<UsersFile>, policy: &Policy, user: &str, password: &str) -> (Verdict, Word, String) {
+fn answered(
+    gate: &Gate<UsersFile>,
+    policy: &Policy,
+    user: &str,
+    password: &str,
+) -> (Verdict, LoginResult, String) {
     let login = Login {
         user: user.as_bytes(),
         password: password.as_bytes(),
@@ -87,7 +92,7 @@ fn answered(gate: &Gate<UsersFile>, policy: &Policy, user: &str, password: &str)
     (answer.verdict, answer.word, log.texts().join("\n"))
 }
 
-fn word(gate: &Gate<UsersFile>, policy: &Policy, password: &str) -> Word {
+fn word(gate: &Gate<UsersFile>, policy: &Policy, password: &str) -> LoginResult {
     answered(gate, policy, "alice", password).1
 }
 
@@ -100,17 +105,17 @@ fn limits_bind_every_policy_that_the_file_is_used_with() {
             let (unset, lax, strict) =
                 (apache(|_| ()), with("OTPAuthMaxOTPFailure", "20"), with("OTPAuthMaxOTPFailure", "2"));
             let gates = [scene.gate(), scene.gate()];
-            assert_eq!(word(&gates[0], &lax, "000000"), Word::DeniedCode);
-            assert_eq!(word(&gates[1], &unset, "000000"), Word::DeniedCode);
+            assert_eq!(word(&gates[0], &lax, "000000"), LoginResult::DeniedCode);
+            assert_eq!(word(&gates[1], &unset, "000000"), LoginResult::DeniedCode);
             assert_eq!(
                 word(&gates[0], &strict, CODES[0]),
-                Word::DeniedLocked,
+                LoginResult::DeniedLocked,
                 "the section's own is stricter"
             );
-            assert_eq!(word(&gates[1], &lax, "000000"), Word::DeniedCode);
+            assert_eq!(word(&gates[1], &lax, "000000"), LoginResult::DeniedCode);
             for gate in [&gates[0], &gates[1], &scene.gate()] {
                 for policy in [&unset, &lax, &strict] {
-                    assert_eq!(word(gate, policy, CODES[0]), Word::DeniedLocked);
+                    assert_eq!(word(gate, policy, CODES[0]), LoginResult::DeniedLocked);
                 }
             }
         }
@@ -121,11 +126,12 @@ fn limits_bind_every_policy_that_the_file_is_used_with() {
 fn a_wide_window_is_bound_and_so_is_the_memory_of_repeat_logins() {
     let scene = Scene::new("HOTP alice - KEY\n#@ limits max_offset=2 max_linger=60\n");
     let policy = with("OTPAuthMaxOffset", "10000");
-    assert_eq!(word(&scene.gate(), &policy, CODES[3]), Word::DeniedCode);
-    assert_eq!(word(&scene.gate(), &policy, CODES[2]), Word::GrantedFresh);
-    for (after, expected) in
-        [((|| NOW + 59) as fn() -> UnixTime, Word::GrantedReuse), (|| NOW + 60, Word::DeniedExpired)]
-    {
+    assert_eq!(word(&scene.gate(), &policy, CODES[3]), LoginResult::DeniedCode);
+    assert_eq!(word(&scene.gate(), &policy, CODES[2]), LoginResult::GrantedFresh);
+    for (after, expected) in [
+        ((|| NOW + 59) as fn() -> UnixTime, LoginResult::GrantedReuse),
+        (|| NOW + 60, LoginResult::DeniedExpired),
+    ] {
         let gate = Gate::new(UsersFile::new(&scene.path), after).unwrap();
         assert_eq!(word(&gate, &policy, CODES[2]), expected);
         assert_eq!(word(&gate, &policy, CODES[2]), expected, "once more");
@@ -139,20 +145,20 @@ fn an_edit_of_limits_counts_at_once_for_those_who_know_the_file() {
         Scene::large("#@ limits max_linger=60\nHOTP alice - KEY\n"),
     ] {
         let (policy, gate) = (apache(|_| ()), scene.gate());
-        assert_eq!(word(&gate, &policy, CODES[0]), Word::GrantedFresh);
+        assert_eq!(word(&gate, &policy, CODES[0]), LoginResult::GrantedFresh);
         for edit in [Scene::edits, Scene::edits_in_place] {
             for (from, to, expected) in [
-                ("max_linger=60", "max_linger=00", Word::DeniedExpired),
-                ("max_linger=00", "max_linger=60", Word::GrantedReuse),
-                ("#@ limits max_linger=60", "#@ limits max_linger=0", Word::DeniedExpired),
-                ("#@ limits max_linger=0\n", "", Word::GrantedReuse),
+                ("max_linger=60", "max_linger=00", LoginResult::DeniedExpired),
+                ("max_linger=00", "max_linger=60", LoginResult::GrantedReuse),
+                ("#@ limits max_linger=60", "#@ limits max_linger=0", LoginResult::DeniedExpired),
+                ("#@ limits max_linger=0\n", "", LoginResult::GrantedReuse),
                 (
                     "HOTP alice",
                     "#@ limits max_linger=60\n#@ limits max_linger=0\nHOTP alice",
-                    Word::DeniedExpired,
+                    LoginResult::DeniedExpired,
                 ),
-                ("#@ limits max_linger=0\n", "#  limits max_linger=0\n", Word::GrantedReuse),
-                ("#  limits max_linger=0\n", "", Word::GrantedReuse),
+                ("#@ limits max_linger=0\n", "#  limits max_linger=0\n", LoginResult::GrantedReuse),
+                ("#  limits max_linger=0\n", "", LoginResult::GrantedReuse),
             ] {
                 edit(&scene, from, to);
                 for _ in 0..2 {
@@ -170,8 +176,8 @@ fn limits_hold_while_slots_are_written_and_after_the_rewrite_that_gives_them() {
     let policy = with("OTPAuthMaxOffset", "9");
     let gates = [scene.gate(), scene.gate()];
     for (i, pair) in CODES[..8].windows(2).enumerate() {
-        assert_eq!(word(&gates[i % 2], &policy, pair[1]), Word::DeniedCode);
-        assert_eq!(word(&gates[(i + 1) % 2], &policy, pair[0]), Word::GrantedFresh);
+        assert_eq!(word(&gates[i % 2], &policy, pair[1]), LoginResult::DeniedCode);
+        assert_eq!(word(&gates[(i + 1) % 2], &policy, pair[0]), LoginResult::GrantedFresh);
     }
 }
 
@@ -196,7 +202,7 @@ fn a_line_at_fault_makes_every_login_an_error_that_names_it() {
                 [("alice", CODES[0]), ("alice", "000000"), ("alice", ""), ("nobody", CODES[0])]
             {
                 let (verdict, word, log) = answered(&gate, &policy, user, password);
-                assert_eq!((verdict, word), (Verdict::Error, Word::Error), "{user} {password}");
+                assert_eq!((verdict, word), (Verdict::Error, LoginResult::Error), "{user} {password}");
                 assert_eq!(
                     log,
                     format!(
@@ -207,7 +213,7 @@ fn a_line_at_fault_makes_every_login_an_error_that_names_it() {
                 );
             }
             scene.edits(line, "#@ limits max_failures=5");
-            assert_eq!(word(&gate, &policy, CODES[0]), Word::GrantedFresh);
+            assert_eq!(word(&gate, &policy, CODES[0]), LoginResult::GrantedFresh);
         }
     }
 }
@@ -216,7 +222,7 @@ fn a_line_at_fault_makes_every_login_an_error_that_names_it() {
 fn other_lines_for_us_alone_refuse_nobody() {
     let lines = "#@ allow trusted-networks=everywhere\n#@ apart\n#@ free 1\n#@ later max_failures=few\n#@\nHOTP alice - KEY\n";
     for scene in [Scene::new(lines), Scene::large(lines)] {
-        assert_eq!(word(&scene.gate(), &apache(|_| ()), CODES[0]), Word::GrantedFresh);
+        assert_eq!(word(&scene.gate(), &apache(|_| ()), CODES[0]), LoginResult::GrantedFresh);
         assert!(fs::read_to_string(&scene.path).unwrap().contains(lines.split("HOTP").next().unwrap()));
     }
 }
@@ -227,26 +233,26 @@ fn other_lines_for_us_alone_refuse_nobody() {
 fn an_index_without_the_limits_is_never_used() {
     let scene = Scene::large("HOTP alice - KEY\n#@ limits max_failures=1\n");
     let lax = with("OTPAuthMaxOTPFailure", "20");
-    assert_eq!(word(&scene.gate(), &lax, "000000"), Word::DeniedCode);
+    assert_eq!(word(&scene.gate(), &lax, "000000"), LoginResult::DeniedCode);
     let builder = scene.gate();
-    assert_eq!(word(&builder, &lax, CODES[0]), Word::DeniedLocked);
+    assert_eq!(word(&builder, &lax, CODES[0]), LoginResult::DeniedLocked);
     let built = fs::read(scene.index()).unwrap();
     assert_eq!(&built[..8], b"OTPINDX3");
-    assert_eq!(word(&scene.gate(), &lax, CODES[0]), Word::DeniedLocked);
+    assert_eq!(word(&scene.gate(), &lax, CODES[0]), LoginResult::DeniedLocked);
     assert!(fs::read(scene.index()).unwrap() == built, "it was built once");
     // As releases before left it: their mark, and a header that is right but for that.
     let marked = |mark: &[u8]| [mark, &built[8..]].concat();
     let marks = [b"OTPINDX1", b"OTPINDX2", b"OTPINDX3"].map(|mark| mark.to_vec());
     for content in [marked(b"OTPINDX1"), marked(b"OTPINDX2")].into_iter().chain(marks) {
         fs::write(scene.index(), content).unwrap();
-        assert_eq!(word(&scene.gate(), &lax, CODES[0]), Word::DeniedLocked);
-        assert_eq!(word(&builder, &lax, CODES[0]), Word::DeniedLocked);
+        assert_eq!(word(&scene.gate(), &lax, CODES[0]), LoginResult::DeniedLocked);
+        assert_eq!(word(&builder, &lax, CODES[0]), LoginResult::DeniedLocked);
         assert_eq!(&fs::read(scene.index()).unwrap()[..8], b"OTPINDX3", "built anew");
         assert_eq!(fs::read(scene.index()).unwrap().len(), built.len());
     }
     // Of a later form, or somebody else's: left alone.
     fs::write(scene.index(), b"OTPINDX4").unwrap();
-    assert_eq!(word(&scene.gate(), &lax, CODES[0]), Word::DeniedLocked);
+    assert_eq!(word(&scene.gate(), &lax, CODES[0]), LoginResult::DeniedLocked);
     assert_eq!(fs::read(scene.index()).unwrap(), b"OTPINDX4");
 }
 
@@ -256,8 +262,8 @@ fn an_index_without_the_limits_is_never_used() {
 fn limits_are_never_missed_while_the_file_is_replaced_again_and_again() {
     for scene in [Scene::new("HOTP alice - KEY\n"), Scene::large("HOTP alice - KEY\n")] {
         let policy = apache(|_| ());
-        assert_eq!(word(&scene.gate(), &policy, CODES[0]), Word::GrantedFresh);
-        assert_eq!(word(&scene.gate(), &policy, CODES[0]), Word::GrantedReuse);
+        assert_eq!(word(&scene.gate(), &policy, CODES[0]), LoginResult::GrantedFresh);
+        assert_eq!(word(&scene.gate(), &policy, CODES[0]), LoginResult::GrantedReuse);
         let content = fs::read_to_string(&scene.path).unwrap();
         let put = |round: usize| {
             let limits = "#@ limits max_linger=0\n";
@@ -279,7 +285,7 @@ fn limits_are_never_missed_while_the_file_is_replaced_again_and_again() {
                     threads.spawn(|| {
                         let (gate, mut count) = (scene.gate(), 0);
                         while !done.load(Ordering::Relaxed) {
-                            assert_eq!(word(&gate, &policy, CODES[0]), Word::DeniedExpired);
+                            assert_eq!(word(&gate, &policy, CODES[0]), LoginResult::DeniedExpired);
                             count += 1;
                         }
                         count
@@ -342,7 +348,7 @@ fn some_limits() -> impl Strategy<Value = Limits> {
 }
 
 /// A line, exact as logins leave it, and how long ago what it tells of was.
-fn some_line(kind: &'static str) -> impl Strategy<Value = Line> {
+fn some_line(kind: &'static str) -> impl Strategy<Value = StoredToken> {
     (0i64..12, 0u32..9, 0i64..500, 0i64..500, 0i64..500, 0u64..14).prop_map(
         move |(counter, failures, first, last, failed, used)| {
             let text = format!("{kind} alice - {KEY} {counter}");
@@ -357,7 +363,7 @@ fn some_line(kind: &'static str) -> impl Strategy<Value = Line> {
                 Some(ReplayFloor::from_written(if kind == "HOTP" { step as i64 } else { step as i64 * 30 }));
             state.used = Used::At { first: NOW - first.max(last), last: NOW - last };
             (state.failures, state.last_failure, state.intact) = (failures, Some(NOW - failed), true);
-            Line { token: record.token, state }
+            StoredToken { token: record.token, state }
         },
     )
 }

@@ -10,11 +10,11 @@ use std::path::Path;
 use std::process::Command;
 
 use otpgate::UnixTime;
-use otpgate::decide::{PinAnswer, Word};
-use otpgate::gate::{Gate, Judged, Login, PinSource};
+use otpgate::decide::{LoginResult, PinAnswer};
+use otpgate::gate::{Gate, Login, PinSource, RequestMemory};
 use otpgate::log::Level;
 use otpgate::pin::HashedPinError::{Malformed, TooCostly};
-use otpgate::pin::entry::{Entry, EntryError};
+use otpgate::pin::entry::{EntryError, PinEntry};
 use otpgate::pin::file::PinFile;
 use otpgate::policy::{Policy, Server, Settings};
 use otpgate::token::Address;
@@ -51,7 +51,7 @@ const KNOWN: [(&str, &str); 17] = [
 
 #[track_caller]
 fn is_entry_of(field: &str, pin: &str) {
-    let entry = Entry::parse(field.as_bytes()).unwrap_or_else(|error| panic!("{field}: {error}"));
+    let entry = PinEntry::parse(field.as_bytes()).unwrap_or_else(|error| panic!("{field}: {error}"));
     assert!(entry.is_of(pin.as_bytes()), "{field}");
     for wrong in ["", WRONG_PIN, &pin[1..], &format!("{pin}0"), field] {
         assert!(!entry.is_of(wrong.as_bytes()), "{field} takes {wrong}");
@@ -134,7 +134,7 @@ const REFUSED: [(&str, EntryError); 24] = [
 #[test]
 fn other_entries_are_refused_with_their_reason() {
     for (field, error) in REFUSED {
-        assert_eq!(Entry::parse(field.as_bytes()), Err(error), "{field}");
+        assert_eq!(PinEntry::parse(field.as_bytes()), Err(error), "{field}");
     }
 }
 
@@ -351,16 +351,16 @@ impl Site {
         act(&Counted { file, checks: &self.checks, is_changing }, &log)
     }
 
-    fn login(&self, pin: &str) -> Word {
+    fn login(&self, pin: &str) -> LoginResult {
         self.with(false, |source, log| self.login_with(source, log, pin))
     }
 
-    fn login_with(&self, source: &dyn PinSource, log: &Lines, pin: &str) -> Word {
+    fn login_with(&self, source: &dyn PinSource, log: &Lines, pin: &str) -> LoginResult {
         let password = format!("{pin}{CODE}");
         self.gate.basic(&self.policy, &login_of("dave", &password), source, None, log).word
     }
 
-    fn login_now(&self, pin: &str) -> Option<Word> {
+    fn login_now(&self, pin: &str) -> Option<LoginResult> {
         let password = format!("{pin}{CODE}");
         self.with(false, |source, log| {
             let login = login_of("dave", &password);
@@ -377,28 +377,28 @@ fn login_of<'a>(user: &'a str, password: &'a str) -> Login<'a> {
 #[test]
 fn right_pin_is_checked_once_until_the_pin_file_changes() {
     let site = site();
-    assert_eq!(site.login(PIN), Word::GrantedFresh);
-    assert_eq!(site.login(PIN), Word::GrantedReuse);
-    assert_eq!(site.login_now(PIN), Some(Word::GrantedReuse));
+    assert_eq!(site.login(PIN), LoginResult::GrantedFresh);
+    assert_eq!(site.login(PIN), LoginResult::GrantedReuse);
+    assert_eq!(site.login_now(PIN), Some(LoginResult::GrantedReuse));
     assert_eq!(site.checks.get(), 1);
     // A wrong one is checked once as well, and not by whoever may not block.
-    assert_eq!(site.login(WRONG_PIN), Word::DeniedPin);
-    assert_eq!(site.login(WRONG_PIN), Word::DeniedPin);
+    assert_eq!(site.login(WRONG_PIN), LoginResult::DeniedPin);
+    assert_eq!(site.login(WRONG_PIN), LoginResult::DeniedPin);
     assert_eq!(site.login_now(WRONG_PIN), None);
     assert_eq!(site.checks.get(), 2);
 
     fs::write(&site.pins.path, "dave:{PLAIN}simsim8\n").unwrap();
     site.pins.settled();
     assert_eq!(site.login_now(PIN), None);
-    assert_eq!(site.login(PIN), Word::DeniedPin);
-    assert_eq!(site.login(WRONG_PIN), Word::GrantedReuse);
-    assert_eq!(site.login_now(WRONG_PIN), Some(Word::GrantedReuse));
+    assert_eq!(site.login(PIN), LoginResult::DeniedPin);
+    assert_eq!(site.login(WRONG_PIN), LoginResult::GrantedReuse);
+    assert_eq!(site.login_now(WRONG_PIN), Some(LoginResult::GrantedReuse));
 }
 
 #[test]
 fn nothing_is_remembered_while_the_pin_file_may_be_changing() {
     let site = site();
-    for word in [Word::GrantedFresh, Word::GrantedReuse, Word::GrantedReuse] {
+    for word in [LoginResult::GrantedFresh, LoginResult::GrantedReuse, LoginResult::GrantedReuse] {
         assert_eq!(site.with(true, |source, log| site.login_with(source, log, PIN)), word);
     }
     assert_eq!(site.checks.get(), 3);
@@ -409,7 +409,7 @@ fn nothing_is_remembered_while_the_pin_file_may_be_changing() {
 fn nothing_is_remembered_where_that_is_switched_off() {
     let mut site = site();
     site.policy.pin_cache_external = 0;
-    for word in [Word::GrantedFresh, Word::GrantedReuse] {
+    for word in [LoginResult::GrantedFresh, LoginResult::GrantedReuse] {
         assert_eq!(site.login(PIN), word);
         assert_eq!(site.login_now(PIN), None);
     }
@@ -434,14 +434,14 @@ fn who_needs_no_pin_file_asks_for_none() {
     let site = site();
     let password = format!("{PIN}{CODE}");
     let log = Lines::default();
-    for word in [Word::GrantedFresh, Word::GrantedReuse] {
-        let mut judged = Judged::default();
+    for word in [LoginResult::GrantedFresh, LoginResult::GrantedReuse] {
+        let mut judged = RequestMemory::default();
         let login = login_of("carol", &password);
         assert_eq!(site.gate.basic(&site.policy, &login, &Nobody, Some(&mut judged), &log).word, word);
         assert_eq!(site.gate.basic(&site.policy, &login, &Nobody, Some(&mut judged), &log).word, word);
     }
     let now = site.gate.basic_now(&site.policy, &login_of("carol", &password), &Nobody, None, None, &log);
-    assert_eq!(now.map(|answer| answer.word), Some(Word::GrantedReuse));
+    assert_eq!(now.map(|answer| answer.word), Some(LoginResult::GrantedReuse));
 }
 
 /// A request is judged once: what happens to the file meanwhile is for the next.
@@ -449,15 +449,15 @@ fn who_needs_no_pin_file_asks_for_none() {
 fn parts_of_a_request_ask_the_same_pin_file_once() {
     let site = site();
     let password = format!("{PIN}{CODE}");
-    let mut judged = Judged::default();
+    let mut judged = RequestMemory::default();
     let login = login_of("dave", &password);
     let mut decide = || {
         site.with(false, |source, log| {
             site.gate.basic(&site.policy, &login, source, Some(&mut judged), log).word
         })
     };
-    assert_eq!(decide(), Word::GrantedFresh);
+    assert_eq!(decide(), LoginResult::GrantedFresh);
     fs::write(&site.pins.path, "dave:{PLAIN}simsim8\n").unwrap();
-    assert_eq!(decide(), Word::GrantedFresh);
+    assert_eq!(decide(), LoginResult::GrantedFresh);
     assert_eq!(site.checks.get(), 1);
 }

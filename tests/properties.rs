@@ -9,11 +9,11 @@ use std::fs;
 use config::cases;
 use jiff::tz::TimeZone;
 use otpgate::UnixTime;
-use otpgate::decide::{self, Attempt, Decision, Outcome, PinAnswer, Proof, Verdict, Word};
+use otpgate::decide::{self, Attempt, Decision, LoginResult, Outcome, PinAnswer, Proof, Verdict};
 use otpgate::gate::{Gate, Login, PinSource};
 use otpgate::log::{Level, Log};
 use otpgate::policy::{Forget, Policy, Server, Settings};
-use otpgate::token::{Address, Algorithm, Entry, Line, MovingFactor, Pin, State, Token};
+use otpgate::token::{Address, Algorithm, Entry, MovingFactor, Pin, State, StoredToken, Token};
 use otpgate::users::file::UsersFile;
 use otpgate::users::{line, record};
 use proptest::collection::vec;
@@ -35,7 +35,7 @@ const START: UnixTime = 1_700_000_025;
 fn entry_of(lines: &[usize]) -> Entry {
     let parse = |&line: &usize| {
         let record = record::parse(TOKENS[line].as_bytes(), &TimeZone::UTC).unwrap();
-        Line { token: record.token, state: record.state }
+        StoredToken { token: record.token, state: record.state }
     };
     Entry { lines: lines.iter().map(parse).collect(), ..Entry::default() }
 }
@@ -137,7 +137,7 @@ impl Session {
                 at.map_or(b"000000".to_vec(), |at| self.presented[at].clone())
             }
             Presented::CodeOf { line, from_here, with_pin } => {
-                let Line { token, state } = &self.entry.lines[line % self.entry.lines.len()];
+                let StoredToken { token, state } = &self.entry.lines[line % self.entry.lines.len()];
                 let position = (here(token, state, self.now) + from_here).max(0);
                 let code = token.code(position as u64);
                 match &token.pin {
@@ -178,7 +178,7 @@ fn address(step: &Step) -> Address {
 
 /// What a code is a code of: a device, and its counter or the second at which its step began.
 fn event(session: &Session, line: usize) -> (String, i64) {
-    let Line { token, state } = &session.entry.lines[line];
+    let StoredToken { token, state } = &session.entry.lines[line];
     let device = format!("{:?} {:?} {:?}", token.algorithm, token.factor, token.key.expose());
     (device, state.replay_floor.expect("a grant says what was accepted").as_written())
 }
@@ -207,7 +207,7 @@ proptest! {
             let is_its_code = typed.eq_ignore_ascii_case(decimal.as_bytes())
                 || hexadecimal.is_some_and(|code| typed.eq_ignore_ascii_case(code.as_bytes()));
             prop_assert!(is_its_code, "what was granted is the code of what is then spent");
-            if decision.word == Word::GrantedFresh {
+            if decision.word == LoginResult::GrantedFresh {
                 prop_assert!(granted.insert(event), "granted again: {:?}", decision);
             } else {
                 prop_assert!(granted.contains(&event), "reused, and never granted before: {:?}", decision);
@@ -363,7 +363,7 @@ proptest! {
             let code = record.token.code(counter as u64);
             let login = Login { user: name, password: code.as_bytes(), address: Address::Unknown };
             let answer = gate.basic(&policy, &login, &Nobody, None, &Nobody);
-            prop_assert_eq!(answer.word, Word::GrantedFresh);
+            prop_assert_eq!(answer.word, LoginResult::GrantedFresh);
             counters.insert(user, counter + 1);
             let after = fs::read(&path).unwrap();
             let split = |bytes: &[u8]| bytes.split(|&b| b == b'\n').map(<[u8]>::to_vec).collect::<Vec<_>>();

@@ -7,7 +7,7 @@ use std::fs;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use otpgate::UnixTime;
-use otpgate::decide::{PinAnswer, Word};
+use otpgate::decide::{LoginResult, PinAnswer};
 use otpgate::gate::{Gate, Login, PinSource};
 use otpgate::log::{Level, Log};
 use otpgate::policy::{Policy, Server, Settings};
@@ -23,7 +23,7 @@ impl Log for Quiet {
     fn log(&self, _: Level, _: std::fmt::Arguments<'_>) {}
 }
 
-fn at(gate: &Gate<UsersFile>, policy: &Policy, password: &str, address: &str) -> Word {
+fn at(gate: &Gate<UsersFile>, policy: &Policy, password: &str, address: &str) -> LoginResult {
     let login = Login {
         user: b"alice",
         password: password.as_bytes(),
@@ -58,7 +58,7 @@ fn what_is_known_of_a_repeat_login_ends_when_time_or_settings_end_it() {
         let path = directory.path().join("users");
         fs::write(&path, format!("HOTP alice 1234 {KEY}\n")).unwrap();
         let seasoned = Gate::new(UsersFile::new(&path), clock).unwrap();
-        assert_eq!(at(&seasoned, &policy, "1234755224", HOME), Word::GrantedFresh);
+        assert_eq!(at(&seasoned, &policy, "1234755224", HOME), LoginResult::GrantedFresh);
         for moment in ends {
             NOW.store(BEGIN + moment, Ordering::Relaxed);
             let twin = directory.path().join("twin");
@@ -89,16 +89,16 @@ fn a_hashed_pin_is_checked_anew_when_its_time_is_over() {
         password: b"myPassword755224",
         address: Address::of_client(Some(HOME.parse().unwrap())),
     };
-    assert_eq!(gate.basic(&policy, &login, &NoPins, None, &Quiet).word, Word::GrantedFresh);
+    assert_eq!(gate.basic(&policy, &login, &NoPins, None, &Quiet).word, LoginResult::GrantedFresh);
     // The first login has made a new file of it, with slots.
-    assert_eq!(gate.basic(&policy, &login, &NoPins, None, &Quiet).word, Word::GrantedReuse);
+    assert_eq!(gate.basic(&policy, &login, &NoPins, None, &Quiet).word, LoginResult::GrantedReuse);
     // Where no slow check may be made, there is an answer for as long as the PIN is remembered.
     for (moment, expected) in [(0, true), (1, true), (59, true), (60, false), (61, false), (10, true)] {
         NOW.store(BEGIN + moment, Ordering::Relaxed);
         for _ in 0..2 {
             let answer = gate.basic_now(&policy, &login, &NoPins, None, None, &Quiet);
             let word = answer.map(|answer| answer.word);
-            assert_eq!(word, expected.then_some(Word::GrantedReuse), "after {moment} s");
+            assert_eq!(word, expected.then_some(LoginResult::GrantedReuse), "after {moment} s");
         }
     }
 }
@@ -112,27 +112,27 @@ fn another_password_address_or_setting_is_decided_for_itself() {
     let plain = Policy { allow_hex: false, ..Settings::default().policy(Server::Apache) };
     let strict = Policy { logout_on_ip_change: true, ..plain };
     let once = Policy { max_linger: Some(0), ..plain };
-    assert_eq!(at(&gate, &plain, "1234755224", HOME), Word::GrantedFresh);
+    assert_eq!(at(&gate, &plain, "1234755224", HOME), LoginResult::GrantedFresh);
     for _ in 0..3 {
-        assert_eq!(at(&gate, &plain, "1234755224", HOME), Word::GrantedReuse);
-        assert_eq!(at(&gate, &strict, "1234755224", HOME), Word::GrantedReuse);
-        assert_eq!(at(&gate, &strict, "1234755224", CAFE), Word::DeniedIp);
-        assert_eq!(at(&gate, &plain, "1234755224", CAFE), Word::GrantedReuse);
-        assert_eq!(at(&gate, &once, "1234755224", HOME), Word::DeniedExpired);
-        assert_eq!(at(&gate, &plain, "755224", HOME), Word::DeniedPin);
-        assert_eq!(at(&gate, &plain, "1235755224", HOME), Word::DeniedPin);
+        assert_eq!(at(&gate, &plain, "1234755224", HOME), LoginResult::GrantedReuse);
+        assert_eq!(at(&gate, &strict, "1234755224", HOME), LoginResult::GrantedReuse);
+        assert_eq!(at(&gate, &strict, "1234755224", CAFE), LoginResult::DeniedIp);
+        assert_eq!(at(&gate, &plain, "1234755224", CAFE), LoginResult::GrantedReuse);
+        assert_eq!(at(&gate, &once, "1234755224", HOME), LoginResult::DeniedExpired);
+        assert_eq!(at(&gate, &plain, "755224", HOME), LoginResult::DeniedPin);
+        assert_eq!(at(&gate, &plain, "1235755224", HOME), LoginResult::DeniedPin);
     }
     // Switched off by hand, a forget request, and another code.
     let lines = fs::read_to_string(&path).unwrap();
     fs::write(&path, format!("OFF:{lines}")).unwrap();
-    assert_eq!(at(&gate, &plain, "1234755224", HOME), Word::DeniedLocked);
+    assert_eq!(at(&gate, &plain, "1234755224", HOME), LoginResult::DeniedLocked);
     fs::write(&path, lines).unwrap();
-    assert_eq!(at(&gate, &plain, "1234755224", HOME), Word::GrantedReuse);
-    assert_eq!(at(&gate, &plain, "", HOME), Word::Forgotten);
-    assert_eq!(at(&gate, &plain, "1234755224", HOME), Word::DeniedExpired);
-    assert_eq!(at(&gate, &plain, "1234287082", HOME), Word::GrantedFresh);
-    assert_eq!(at(&gate, &plain, "1234755224", HOME), Word::DeniedExpired);
-    assert_eq!(at(&gate, &plain, "1234287082", HOME), Word::GrantedReuse);
+    assert_eq!(at(&gate, &plain, "1234755224", HOME), LoginResult::GrantedReuse);
+    assert_eq!(at(&gate, &plain, "", HOME), LoginResult::Forgotten);
+    assert_eq!(at(&gate, &plain, "1234755224", HOME), LoginResult::DeniedExpired);
+    assert_eq!(at(&gate, &plain, "1234287082", HOME), LoginResult::GrantedFresh);
+    assert_eq!(at(&gate, &plain, "1234755224", HOME), LoginResult::DeniedExpired);
+    assert_eq!(at(&gate, &plain, "1234287082", HOME), LoginResult::GrantedReuse);
 }
 
 /// Says that everything is right, and how often it was asked.
@@ -160,6 +160,6 @@ fn a_pin_that_is_checked_elsewhere_is_asked_about_once_for_all_tokens_of_a_reque
     let policy = Settings::default().policy(Server::Apache);
     let source = Counting::default();
     let login = Login { user: b"alice", password: b"secret755224", address: Address::Unknown };
-    assert_eq!(gate.basic(&policy, &login, &source, None, &Quiet).word, Word::GrantedFresh);
+    assert_eq!(gate.basic(&policy, &login, &source, None, &Quiet).word, LoginResult::GrantedFresh);
     assert_eq!(source.0.get(), 2);
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use otpgate::UnixTime;
-use otpgate::decide::{Verdict, Word};
+use otpgate::decide::{LoginResult, Verdict};
 use otpgate::gate::{Gate, Login};
 use otpgate::policy::{Policy, Server, Settings};
 use otpgate::store::{Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError};
@@ -34,7 +34,12 @@ fn gate_at(path: &Path) -> Gate<UsersFile> {
     Gate::new(UsersFile::new(path), || NOW).unwrap()
 }
 
-fn login(gate: &Gate<UsersFile>, policy: &Policy, user: &str, password: &str) -> (Verdict, Word, String) {
+fn login(
+    gate: &Gate<UsersFile>,
+    policy: &Policy,
+    user: &str,
+    password: &str,
+) -> (Verdict, LoginResult, String) {
     let login = Login {
         user: user.as_bytes(),
         password: password.as_bytes(),
@@ -45,7 +50,7 @@ fn login(gate: &Gate<UsersFile>, policy: &Policy, user: &str, password: &str) ->
     (answer.verdict, answer.word, log.texts().into_iter().map(|line| line + "\n").collect())
 }
 
-fn word(gate: &Gate<UsersFile>, user: &str, password: &str) -> Word {
+fn word(gate: &Gate<UsersFile>, user: &str, password: &str) -> LoginResult {
     login(gate, &policy(), user, password).1
 }
 
@@ -90,7 +95,7 @@ const MIXED: &str = "# the users\r\n\n  \nHOTP alice 1234 KEY\nhotp/e/6\tbob\t-\
 #[test]
 fn the_first_write_gives_every_line_a_slot_and_changes_no_other_byte() {
     let scene = Scene::new(MIXED);
-    assert_eq!(word(&scene.gate(), "alice", "1234755224"), Word::GrantedFresh);
+    assert_eq!(word(&scene.gate(), "alice", "1234755224"), LoginResult::GrantedFresh);
     let after = scene.read();
     let lines: Vec<&str> = after.split('\n').collect();
     assert_eq!(lines[..3], ["# the users\r", "", "  "]);
@@ -112,7 +117,7 @@ fn later_writes_touch_the_slot_alone() {
     let gate = scene.gate();
     word(&gate, "alice", "1234755224");
     let (before, inode) = (scene.read(), fs::metadata(&scene.path).unwrap().ino());
-    assert_eq!(word(&gate, "dave", "755224"), Word::GrantedFresh);
+    assert_eq!(word(&gate, "dave", "755224"), LoginResult::GrantedFresh);
     let (after, slot) = (scene.read(), scene.slot_range("dave"));
     assert_eq!(fs::metadata(&scene.path).unwrap().ino(), inode);
     assert_eq!(before[..slot.start], after[..slot.start]);
@@ -129,7 +134,7 @@ fn mode_owner_and_symlink_stay() {
     let before = fs::metadata(&scene.path).unwrap();
     let gate = gate_at(&link);
     for code in CODES {
-        assert_eq!(word(&gate, "alice", code), Word::GrantedFresh);
+        assert_eq!(word(&gate, "alice", code), LoginResult::GrantedFresh);
     }
     let after = fs::metadata(&scene.path).unwrap();
     assert_eq!((after.mode(), after.uid(), after.gid()), (before.mode(), before.uid(), before.gid()));
@@ -150,9 +155,9 @@ fn a_file_with_a_second_name_grants_nobody_and_the_log_says_what_to_do() {
     assert_eq!((verdict, scene.read()), (Verdict::Error, before));
     assert!(log.contains("several names (hard links)") && log.contains("remove the other names"), "{log}");
     // An unlisted name isn't passed on either.
-    assert_eq!(word(&scene.gate(), "nobody", "x"), Word::Error);
+    assert_eq!(word(&scene.gate(), "nobody", "x"), LoginResult::Error);
     fs::remove_file(other).unwrap();
-    assert_eq!(word(&scene.gate(), "alice", "1234755224"), Word::GrantedFresh);
+    assert_eq!(word(&scene.gate(), "alice", "1234755224"), LoginResult::GrantedFresh);
 }
 
 #[test]
@@ -170,11 +175,11 @@ fn one_fresh_grant_among_threads_and_gates() {
                 })
             })
             .collect();
-        let words: Vec<Word> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
-        let fresh = words.iter().filter(|word| **word == Word::GrantedFresh).count();
+        let words: Vec<LoginResult> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let fresh = words.iter().filter(|word| **word == LoginResult::GrantedFresh).count();
         assert_eq!(fresh, 1, "{words:?}");
         assert!(
-            words.iter().all(|word| matches!(word, Word::GrantedFresh | Word::DeniedExpired)),
+            words.iter().all(|word| matches!(word, LoginResult::GrantedFresh | LoginResult::DeniedExpired)),
             "{words:?}"
         );
     }
@@ -246,7 +251,7 @@ fn logins_that_wait_together_share_a_sync() {
                     Login { user: user.as_bytes(), password: CODES[1].as_bytes(), address: Address::Unknown };
                 barrier.wait();
                 let answer = gate.basic(&policy(), &login, &NoPins, None, &Lines::default());
-                assert_eq!(answer.word, Word::GrantedFresh);
+                assert_eq!(answer.word, LoginResult::GrantedFresh);
             });
         }
     });
@@ -266,29 +271,29 @@ fn a_limit_of_five_lets_five_be_tried() {
             std::thread::spawn(move || login(&gate, &policy, "alice", "000000").1)
         })
         .collect();
-    let words: Vec<Word> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
-    assert_eq!(words.iter().filter(|word| **word == Word::DeniedCode).count(), 5);
-    assert_eq!(words.iter().filter(|word| **word == Word::DeniedLocked).count(), 59);
+    let words: Vec<LoginResult> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    assert_eq!(words.iter().filter(|word| **word == LoginResult::DeniedCode).count(), 5);
+    assert_eq!(words.iter().filter(|word| **word == LoginResult::DeniedLocked).count(), 59);
     assert_eq!(scene.fields("alice")[5], "5");
 }
 
 fn every_kind_of_edit_is_noticed_at_once(others: &str) {
     let scene = Scene::new(&format!("HOTP alice - KEY\n{others}"));
     let gate = scene.gate();
-    assert_eq!(word(&gate, "alice", CODES[0]), Word::GrantedFresh);
-    assert_eq!(word(&gate, "bob", CODES[0]), Word::Unknown);
+    assert_eq!(word(&gate, "alice", CODES[0]), LoginResult::GrantedFresh);
+    assert_eq!(word(&gate, "bob", CODES[0]), LoginResult::Unknown);
 
     scene.write(&(scene.read() + "HOTP bob - KEY\n"));
-    assert_eq!(word(&gate, "bob", CODES[0]), Word::GrantedFresh, "appended");
+    assert_eq!(word(&gate, "bob", CODES[0]), LoginResult::GrantedFresh, "appended");
     scene.replace(&(scene.read() + "HOTP carol - KEY\n"));
-    assert_eq!(word(&gate, "carol", CODES[0]), Word::GrantedFresh, "replaced");
+    assert_eq!(word(&gate, "carol", CODES[0]), LoginResult::GrantedFresh, "replaced");
     let content = scene.read();
     scene.replace(&content.replace(" bob ", " bop "));
-    assert_eq!(word(&gate, "bob", CODES[1]), Word::Unknown, "renamed, replaced, same size");
-    assert_eq!(word(&gate, "bop", CODES[1]), Word::GrantedFresh);
+    assert_eq!(word(&gate, "bob", CODES[1]), LoginResult::Unknown, "renamed, replaced, same size");
+    assert_eq!(word(&gate, "bop", CODES[1]), LoginResult::GrantedFresh);
     overwrite(&scene.path, &scene.read().replace(" bop ", " bip "));
-    assert_eq!(word(&gate, "bop", CODES[2]), Word::Unknown, "renamed in place, same size");
-    assert_eq!(word(&gate, "bip", CODES[2]), Word::GrantedFresh);
+    assert_eq!(word(&gate, "bop", CODES[2]), LoginResult::Unknown, "renamed in place, same size");
+    assert_eq!(word(&gate, "bip", CODES[2]), LoginResult::GrantedFresh);
     let without_alice: String = scene
         .read()
         .lines()
@@ -296,11 +301,11 @@ fn every_kind_of_edit_is_noticed_at_once(others: &str) {
         .map(|line| format!("{line}\n"))
         .collect();
     scene.write(&without_alice);
-    assert_eq!(word(&gate, "alice", CODES[1]), Word::Unknown, "removed in place");
+    assert_eq!(word(&gate, "alice", CODES[1]), LoginResult::Unknown, "removed in place");
     scene.write("");
-    assert_eq!(word(&gate, "carol", CODES[1]), Word::Unknown, "truncated");
+    assert_eq!(word(&gate, "carol", CODES[1]), LoginResult::Unknown, "truncated");
     scene.write(&content);
-    assert_eq!(word(&gate, "bob", CODES[1]), Word::GrantedFresh, "restored");
+    assert_eq!(word(&gate, "bob", CODES[1]), LoginResult::GrantedFresh, "restored");
     fs::remove_file(&scene.path).unwrap();
     let (verdict, _, log) = login(&gate, &policy(), "bob", CODES[2]);
     assert_eq!(verdict, Verdict::Error);
@@ -364,7 +369,7 @@ fn assert_all_are_found(gate: &Gate<UsersFile>, context: &str) {
 #[test]
 fn an_index_is_built_once_for_all_processes_and_for_as_long_as_no_line_moves() {
     let (scene, index) = large_scene();
-    assert_eq!(word(&scene.gate(), "alice", CODES[0]), Word::GrantedFresh);
+    assert_eq!(word(&scene.gate(), "alice", CODES[0]), LoginResult::GrantedFresh);
     let first = scene.gate();
     assert_all_are_found(&first, "built");
     let built = fs::read(&index).unwrap();
@@ -372,14 +377,14 @@ fn an_index_is_built_once_for_all_processes_and_for_as_long_as_no_line_moves() {
     assert_eq!(mode(&index), mode(&scene.path));
     for code in &CODES[1..] {
         let next = scene.gate();
-        assert_eq!(word(&next, "alice", code), Word::GrantedFresh);
-        assert_eq!(word(&first, "alice", code), Word::DeniedExpired);
+        assert_eq!(word(&next, "alice", code), LoginResult::GrantedFresh);
+        assert_eq!(word(&first, "alice", code), LoginResult::DeniedExpired);
         assert_all_are_found(&next, code);
         assert_all_are_found(&first, code);
     }
     assert!(fs::read(&index).unwrap() == built, "it was built again");
     scene.replace(&(scene.read() + "HOTP carol - KEY\n"));
-    assert_eq!(word(&first, "carol", CODES[0]), Word::GrantedFresh);
+    assert_eq!(word(&first, "carol", CODES[0]), LoginResult::GrantedFresh);
     assert!(fs::read(&index).unwrap() != built, "it is out of date");
 }
 
@@ -443,12 +448,12 @@ fn an_index_of_another_state_of_the_file_is_not_used() {
     // The same size, so that nothing but the file's times tells.
     for edit in [Scene::replace, |scene: &Scene, content: &str| overwrite(&scene.path, content)] {
         edit(&scene, &content.replace(" bob ", " bop "));
-        assert_eq!(word(&scene.gate(), "bop", "000000"), Word::DeniedCode);
+        assert_eq!(word(&scene.gate(), "bop", "000000"), LoginResult::DeniedCode);
         fs::write(&index, &old).unwrap();
-        assert_eq!(word(&scene.gate(), "bop", "000000"), Word::DeniedCode, "an old index");
-        assert_eq!(word(&scene.gate(), "bob", CODES[0]), Word::Unknown, "an old index");
+        assert_eq!(word(&scene.gate(), "bop", "000000"), LoginResult::DeniedCode, "an old index");
+        assert_eq!(word(&scene.gate(), "bob", CODES[0]), LoginResult::Unknown, "an old index");
         edit(&scene, &content);
-        assert_eq!(word(&scene.gate(), "bob", "000000"), Word::DeniedCode);
+        assert_eq!(word(&scene.gate(), "bob", "000000"), LoginResult::DeniedCode);
     }
 }
 
@@ -502,9 +507,9 @@ fn slot_writes_of_other_processes_keep_the_index() {
     let (one, two) = (scene.gate(), scene.gate());
     for (i, code) in CODES.iter().enumerate() {
         let (writer, reader) = if i % 2 == 0 { (&one, &two) } else { (&two, &one) };
-        assert_eq!(word(writer, "alice", code), Word::GrantedFresh);
-        assert_eq!(word(reader, "alice", code), Word::DeniedExpired);
-        assert_eq!(word(reader, "nobody", code), Word::Unknown);
+        assert_eq!(word(writer, "alice", code), LoginResult::GrantedFresh);
+        assert_eq!(word(reader, "alice", code), LoginResult::DeniedExpired);
+        assert_eq!(word(reader, "nobody", code), LoginResult::Unknown);
     }
 }
 
@@ -513,13 +518,13 @@ fn an_unlock_by_hand_counts_though_the_checksum_is_wrong_then() {
     let scene = Scene::new("HOTP alice - KEY\n");
     let policy = Policy { max_failures: 1, ..policy() };
     let gate = scene.gate();
-    assert_eq!(login(&gate, &policy, "alice", "000000").1, Word::DeniedCode);
-    assert_eq!(login(&gate, &policy, "alice", CODES[0]).1, Word::DeniedLocked);
+    assert_eq!(login(&gate, &policy, "alice", "000000").1, LoginResult::DeniedCode);
+    assert_eq!(login(&gate, &policy, "alice", CODES[0]).1, LoginResult::DeniedLocked);
     let slot = scene.slot_range("alice");
     let mut content = scene.read();
     content.replace_range(slot.start + 21..slot.start + 22, "0");
     scene.write(&content);
-    assert_eq!(login(&gate, &policy, "alice", CODES[0]).1, Word::GrantedFresh);
+    assert_eq!(login(&gate, &policy, "alice", CODES[0]).1, LoginResult::GrantedFresh);
 }
 
 #[test]
@@ -527,14 +532,15 @@ fn a_lock_out_counted_by_a_clock_ahead_is_saved_as_one_of_now() {
     let scene = Scene::new("HOTP alice - KEY\n");
     let policy = Policy { max_failures: 1, lockout_time: 60, ..policy() };
     let ahead = Gate::new(UsersFile::new(&scene.path), || NOW + 30 * 86_400).unwrap();
-    assert_eq!(login(&ahead, &policy, "alice", "000000").1, Word::DeniedCode);
+    assert_eq!(login(&ahead, &policy, "alice", "000000").1, LoginResult::DeniedCode);
     let failed = |scene: &Scene| scene.fields("alice")[9].split(',').nth(3).unwrap().to_owned();
     assert_eq!(failed(&scene), (NOW + 30 * 86_400).to_string());
-    assert_eq!(login(&scene.gate(), &policy, "alice", CODES[0]).1, Word::DeniedLocked);
+    assert_eq!(login(&scene.gate(), &policy, "alice", CODES[0]).1, LoginResult::DeniedLocked);
     assert_eq!(failed(&scene), NOW.to_string(), "saved when it is first met");
-    for (after, expected) in
-        [((|| NOW + 59) as fn() -> UnixTime, Word::DeniedLocked), (|| NOW + 60, Word::GrantedFresh)]
-    {
+    for (after, expected) in [
+        ((|| NOW + 59) as fn() -> UnixTime, LoginResult::DeniedLocked),
+        (|| NOW + 60, LoginResult::GrantedFresh),
+    ] {
         let gate = Gate::new(UsersFile::new(&scene.path), after).unwrap();
         assert_eq!(login(&gate, &policy, "alice", CODES[0]).1, expected);
     }
@@ -546,11 +552,11 @@ fn a_code_used_by_a_clock_ahead_does_not_come_back_on_that_day() {
     let lingering = Policy { max_linger: Some(600), ..policy() };
     let ahead: fn() -> UnixTime = || NOW + 86_400;
     let gate = |clock| Gate::new(UsersFile::new(&scene.path), clock).unwrap();
-    assert_eq!(login(&gate(ahead), &lingering, "alice", CODES[0]).1, Word::GrantedFresh);
-    assert_eq!(login(&gate(ahead), &lingering, "alice", CODES[0]).1, Word::GrantedReuse);
-    assert_eq!(login(&scene.gate(), &lingering, "alice", CODES[0]).1, Word::DeniedExpired);
-    assert_eq!(login(&gate(ahead), &lingering, "alice", CODES[0]).1, Word::DeniedExpired);
-    assert_eq!(login(&scene.gate(), &lingering, "alice", CODES[1]).1, Word::GrantedFresh);
+    assert_eq!(login(&gate(ahead), &lingering, "alice", CODES[0]).1, LoginResult::GrantedFresh);
+    assert_eq!(login(&gate(ahead), &lingering, "alice", CODES[0]).1, LoginResult::GrantedReuse);
+    assert_eq!(login(&scene.gate(), &lingering, "alice", CODES[0]).1, LoginResult::DeniedExpired);
+    assert_eq!(login(&gate(ahead), &lingering, "alice", CODES[0]).1, LoginResult::DeniedExpired);
+    assert_eq!(login(&scene.gate(), &lingering, "alice", CODES[1]).1, LoginResult::GrantedFresh);
 }
 
 /// What a crash between journal and slot leaves: the journal knows, the users file doesn't.
@@ -562,7 +568,7 @@ fn a_journalled_grant_survives_the_loss_of_its_slot_write() {
         word(&gate, "alice", CODES[0]);
         let slot = scene.slot_range("alice");
         let before = scene.read();
-        assert_eq!(word(&gate, "alice", CODES[1]), Word::GrantedFresh);
+        assert_eq!(word(&gate, "alice", CODES[1]), LoginResult::GrantedFresh);
         let after = scene.read();
         let journal = scene.directory.path().join("users.journal");
         let mut frames = fs::read(&journal).unwrap();
@@ -578,7 +584,11 @@ fn a_journalled_grant_survives_the_loss_of_its_slot_write() {
             };
             overwrite(&scene.path, &torn);
             fs::write(&journal, &frames).unwrap();
-            assert_eq!(word(&scene.gate(), "alice", CODES[1]), Word::DeniedExpired, "{keep} {new_first}");
+            assert_eq!(
+                word(&scene.gate(), "alice", CODES[1]),
+                LoginResult::DeniedExpired,
+                "{keep} {new_first}"
+            );
             assert_eq!(scene.read(), after, "{keep} {new_first}");
         }
     }
@@ -598,14 +608,14 @@ fn a_torn_last_frame_is_no_frame() {
     let gate = scene.gate();
     word(&gate, "alice", CODES[0]);
     let (users, journal) = (scene.read(), scene.directory.path().join("users.journal"));
-    assert_eq!(word(&gate, "alice", CODES[1]), Word::GrantedFresh);
+    assert_eq!(word(&gate, "alice", CODES[1]), LoginResult::GrantedFresh);
     // The crash came before the journal was whole, so nobody was answered: all as before.
     let mut bytes = fs::read(&journal).unwrap();
     let frame = bytes.windows(8).position(|window| window == b"OTPFRAME").unwrap();
     bytes[frame + 100] ^= 1;
     fs::write(&journal, bytes).unwrap();
     overwrite(&scene.path, &users);
-    assert_eq!(word(&scene.gate(), "alice", CODES[1]), Word::GrantedFresh);
+    assert_eq!(word(&scene.gate(), "alice", CODES[1]), LoginResult::GrantedFresh);
 }
 
 #[test]
@@ -621,11 +631,11 @@ fn what_others_wrote_after_the_journal_stays() {
     edited.replace_range(slot.start..slot.start + 1, "0");
     edited.replace_range(slot.start + 32..slot.start + 38, "-     ");
     overwrite(&scene.path, &edited);
-    assert_eq!(word(&scene.gate(), "alice", CODES[0]), Word::GrantedFresh);
+    assert_eq!(word(&scene.gate(), "alice", CODES[0]), LoginResult::GrantedFresh);
 }
 
 /// What the log says of older states.
-fn told_by(logins: &[(&Gate<UsersFile>, &str, &str, Word)]) -> Vec<String> {
+fn told_by(logins: &[(&Gate<UsersFile>, &str, &str, LoginResult)]) -> Vec<String> {
     let mut told = Vec::new();
     for (gate, user, password, expected) in logins {
         let (_, word, log) = login(gate, &policy(), user, password);
@@ -642,14 +652,14 @@ fn an_older_state_beyond_the_journal_is_told_once_by_who_has_seen_better() {
     word(&gate, "alice", CODES[0]);
     let old = scene.read();
     for (user, codes) in [("alice", 1..4), ("bob", 0..2)] {
-        codes.for_each(|counter| assert_eq!(word(&gate, user, CODES[counter]), Word::GrantedFresh));
+        codes.for_each(|counter| assert_eq!(word(&gate, user, CODES[counter]), LoginResult::GrantedFresh));
     }
     // Lines are elsewhere: the journal can't place what it has.
     scene.replace(&format!("# from the backup\n{old}"));
     let told = told_by(&[
-        (&gate, "alice", CODES[1], Word::GrantedFresh),
-        (&gate, "alice", CODES[2], Word::GrantedFresh),
-        (&gate, "bob", CODES[0], Word::GrantedFresh),
+        (&gate, "alice", CODES[1], LoginResult::GrantedFresh),
+        (&gate, "alice", CODES[2], LoginResult::GrantedFresh),
+        (&gate, "bob", CODES[0], LoginResult::GrantedFresh),
     ]);
     assert_eq!(
         told,
@@ -661,9 +671,11 @@ fn an_older_state_beyond_the_journal_is_told_once_by_who_has_seen_better() {
     );
     // Another change, and somebody who hasn't seen anything.
     scene.replace("# as deployed\nHOTP alice - KEY\nHOTP bob - KEY\n");
-    assert_eq!(told_by(&[(&scene.gate(), "alice", CODES[0], Word::GrantedFresh)]).len(), 0);
-    let told =
-        told_by(&[(&gate, "bob", CODES[5], Word::DeniedCode), (&gate, "bob", CODES[0], Word::GrantedFresh)]);
+    assert_eq!(told_by(&[(&scene.gate(), "alice", CODES[0], LoginResult::GrantedFresh)]).len(), 0);
+    let told = told_by(&[
+        (&gate, "bob", CODES[5], LoginResult::DeniedCode),
+        (&gate, "bob", CODES[0], LoginResult::GrantedFresh),
+    ]);
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("(user \"alice\": counter 1 after 3, and one more user)"), "{told:?}");
 }
@@ -679,12 +691,12 @@ fn an_older_time_token_with_another_pin_is_told_too() {
         String::from_utf8(code.as_bytes().to_vec()).unwrap()
     };
     let gate = scene.gate();
-    assert_eq!(word(&gate, "alice", &format!("12{}", code(NOW))), Word::GrantedFresh);
+    assert_eq!(word(&gate, "alice", &format!("12{}", code(NOW))), LoginResult::GrantedFresh);
     scene.replace("# deployed\nHOTP/T30 alice 34 KEY\n");
     let password = &format!("34{}", code(NOW));
     let told = told_by(&[
-        (&gate, "alice", password, Word::GrantedFresh),
-        (&gate, "alice", password, Word::DeniedExpired),
+        (&gate, "alice", password, LoginResult::GrantedFresh),
+        (&gate, "alice", password, LoginResult::DeniedExpired),
     ]);
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("no code used after the one of 2023-11-14T22:13:00Z"), "{told:?}");
@@ -700,8 +712,8 @@ fn what_the_journal_restores_what_admins_lower_and_plain_edits_are_no_older_stat
     word(&gate, "bob", CODES[0]);
     scene.replace(&old);
     let told = told_by(&[
-        (&gate, "alice", CODES[1], Word::DeniedExpired),
-        (&gate, "bob", CODES[0], Word::DeniedExpired),
+        (&gate, "alice", CODES[1], LoginResult::DeniedExpired),
+        (&gate, "bob", CODES[0], LoginResult::DeniedExpired),
     ]);
     assert_eq!(told.len(), 0, "{told:?}");
 
@@ -721,8 +733,8 @@ fn what_the_journal_restores_what_admins_lower_and_plain_edits_are_no_older_stat
     UsersFile::new(&scene.path).update(resynchronise).unwrap();
     scene.replace(&format!("# a note\n{}", scene.read()));
     let told = told_by(&[
-        (&gate, "bob", CODES[1], Word::GrantedFresh),
-        (&gate, "alice", CODES[2], Word::GrantedFresh),
+        (&gate, "bob", CODES[1], LoginResult::GrantedFresh),
+        (&gate, "alice", CODES[2], LoginResult::GrantedFresh),
     ]);
     assert_eq!(told.len(), 0, "{told:?}");
 }
@@ -735,11 +747,11 @@ fn the_journal_starts_over_when_it_is_full() {
     word(&gate, "alice", CODES[0]);
     // A frame takes some 440 bytes of a journal of one MiB.
     for _ in 0..2600 {
-        assert_eq!(login(&gate, &policy, "alice", "000000").1, Word::DeniedCode);
+        assert_eq!(login(&gate, &policy, "alice", "000000").1, LoginResult::DeniedCode);
     }
     assert_eq!(scene.fields("alice")[5], "2600");
     assert_eq!(fs::metadata(scene.directory.path().join("users.journal")).unwrap().len(), 1 << 20);
-    assert_eq!(word(&scene.gate(), "alice", CODES[1]), Word::GrantedFresh);
+    assert_eq!(word(&scene.gate(), "alice", CODES[1]), LoginResult::GrantedFresh);
 }
 
 #[test]
@@ -749,7 +761,7 @@ fn without_lock_or_journal_nothing_is_granted_and_the_log_says_what_to_do() {
         fs::create_dir(scene.directory.path().join(companion)).unwrap();
         for password in [CODES[0], "000000"] {
             let (verdict, word, log) = login(&scene.gate(), &policy(), "alice", password);
-            assert_eq!((verdict, word), (Verdict::Error, Word::Error));
+            assert_eq!((verdict, word), (Verdict::Error, LoginResult::Error));
             assert!(
                 log.contains(companion) && log.contains("it is a directory, not a regular file"),
                 "{log}"

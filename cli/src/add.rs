@@ -18,7 +18,7 @@ use otpgate::policy::{Server, Settings};
 use otpgate::secret::Secret;
 use otpgate::store::{Account, Amendment, Location, NewToken};
 use otpgate::token::{
-    Address, Algorithm, Entry, Fingerprint, LINES_MAX, Line, MovingFactor, Pin, State, Token, Used,
+    Address, Algorithm, Entry, Fingerprint, LINES_MAX, MovingFactor, Pin, State, StoredToken, Token, Used,
 };
 use otpgate::users::mistakes::{self, NameError};
 use otpgate::users::record;
@@ -256,7 +256,7 @@ fn confirmed(user: &[u8], new: &NewToken) -> Result<State> {
         key: new.key.clone(),
         fingerprint: Fingerprint([0; 16]),
     };
-    let entry = Entry { lines: vec![Line { token, state: new.state.clone() }], ..Entry::default() };
+    let entry = Entry { lines: vec![StoredToken { token, state: new.state.clone() }], ..Entry::default() };
     let policy = Settings::default().policy(Server::Apache);
     for left in (0..TRIES).rev() {
         if std::io::stdin().is_terminal() {

@@ -102,9 +102,9 @@ fn advanced(account: &Account<'_>, arguments: &Arguments, now: UnixTime) -> (Vec
 #[cfg(test)]
 mod tests {
     use jiff::tz::TimeZone;
-    use otpgate::decide::{self, Attempt, Outcome, Proof, Word};
+    use otpgate::decide::{self, Attempt, LoginResult, Outcome, Proof};
     use otpgate::policy::{Policy, Server, Settings};
-    use otpgate::token::{Address, Entry, Line, ReplayFloor};
+    use otpgate::token::{Address, Entry, ReplayFloor, StoredToken};
     use otpgate::users::record;
 
     use super::*;
@@ -113,12 +113,12 @@ mod tests {
     const NOW: UnixTime = 1_700_000_010;
     const STEP: u64 = 1_700_000_010 / 30;
 
-    fn line(text: &str) -> Line {
+    fn line(text: &str) -> StoredToken {
         let record = record::parse(text.replace("KEY", KEY).as_bytes(), &TimeZone::UTC).unwrap();
-        Line { token: record.token, state: record.state }
+        StoredToken { token: record.token, state: record.state }
     }
 
-    fn word(line: &Line, position: u64, now: UnixTime) -> Word {
+    fn word(line: &StoredToken, position: u64, now: UnixTime) -> LoginResult {
         let policy = Policy { max_linger: Some(3600), ..Settings::default().policy(Server::Apache) };
         let code = line.token.code(position);
         let attempt =
@@ -130,10 +130,10 @@ mod tests {
         }
     }
 
-    fn advanced_line(text: &str) -> Line {
+    fn advanced_line(text: &str) -> StoredToken {
         let line = line(text);
         let state = line.state.advanced(line.token.factor, 100, 4, NOW);
-        Line { state, ..line }
+        StoredToken { state, ..line }
     }
 
     #[test]
@@ -141,23 +141,23 @@ mod tests {
         for offset in [0, 3, -3] {
             let text = format!("HOTP/T30 a - KEY {offset} 0");
             let (before, after) = (line(&text), advanced_line(&text));
-            assert_eq!(word(&before, STEP, NOW), Word::GrantedFresh);
-            let used = |position| word(&after, position, NOW) != Word::GrantedFresh;
+            assert_eq!(word(&before, STEP, NOW), LoginResult::GrantedFresh);
+            let used = |position| word(&after, position, NOW) != LoginResult::GrantedFresh;
             assert!((STEP - 10..STEP + 10).all(used), "{offset}");
             let later = NOW + 30 * (5 + offset.max(0));
-            assert_eq!(word(&after, later as u64 / 30, later), Word::GrantedFresh, "soon all is well");
+            assert_eq!(word(&after, later as u64 / 30, later), LoginResult::GrantedFresh, "soon all is well");
         }
         let after = advanced_line("HOTP a - KEY 7");
-        assert!((0..107).all(|position| word(&after, position, NOW) != Word::GrantedFresh));
-        assert_eq!(word(&after, 107, NOW), Word::GrantedFresh);
+        assert!((0..107).all(|position| word(&after, position, NOW) != LoginResult::GrantedFresh));
+        assert_eq!(word(&after, 107, NOW), LoginResult::GrantedFresh);
     }
 
     #[test]
     fn the_last_code_doesnt_linger_on_and_failures_stay() {
-        let code = |line: &Line| String::from_utf8(line.token.code(6).as_bytes().to_vec()).unwrap();
+        let code = |line: &StoredToken| String::from_utf8(line.token.code(6).as_bytes().to_vec()).unwrap();
         let text = format!("HOTP a - KEY 7 3 {} 2023-11-14T22:13:20L 192.0.2.7", code(&line("HOTP a - KEY")));
-        assert_eq!(word(&line(&text), 6, NOW), Word::GrantedReuse);
-        assert_eq!(word(&advanced_line(&text), 6, NOW), Word::DeniedExpired);
+        assert_eq!(word(&line(&text), 6, NOW), LoginResult::GrantedReuse);
+        assert_eq!(word(&advanced_line(&text), 6, NOW), LoginResult::DeniedExpired);
         assert_eq!(advanced_line(&text).state.failures, 3);
     }
 

@@ -8,7 +8,7 @@ use otpgate::files::access::Access;
 use otpgate::files::directory_of;
 use otpgate::files::fault::Fault;
 use otpgate::users::check::{self, Finding, Severity};
-use otpgate::users::companion::{self, Mended};
+use otpgate::users::companion::{self, CompanionMended};
 use otpgate::users::edit;
 use rustix::fs::Mode;
 use serde_json::{Value, json};
@@ -146,7 +146,7 @@ fn fix(file: &Path, done: &mut Vec<String>) -> Result<()> {
         Ok(Access::of(&opened.file).map_err(|error| Fault::new("inspect", file, error))?)
     })?;
     for (path, mended) in companions(&opened, &users)? {
-        let Mended { was_there, old, new } = mended;
+        let CompanionMended { was_there, old, new } = mended;
         let shown = path.display();
         if !was_there {
             done.push(format!("made {shown}"));
@@ -183,7 +183,7 @@ fn fix(file: &Path, done: &mut Vec<String>) -> Result<()> {
 }
 
 /// Makes what isn't there of a users file's companions, and gives all of them to those who have the users file.
-pub fn companions(opened: &Opened, users: &Access) -> Result<Vec<(PathBuf, Mended)>> {
+pub fn companions(opened: &Opened, users: &Access) -> Result<Vec<(PathBuf, CompanionMended)>> {
     let mut all = Vec::new();
     for (path, content) in opened.paths.companions() {
         let directory = directory_of(&path);

@@ -12,7 +12,9 @@ use otpgate::gate::Login;
 use otpgate::log::Quoted;
 use otpgate::policy::Policy;
 use otpgate::resync;
-use otpgate::token::{Algorithm, Line, MovingFactor, Pin, Reading, ReplayFloor, State, TimeStep, Token};
+use otpgate::token::{
+    Algorithm, MovingFactor, Pin, Reading, ReplayFloor, State, StoredToken, TimeStep, Token,
+};
 use serde_json::{Value, json};
 
 use crate::backend::Backend;
@@ -57,7 +59,7 @@ pub fn run(file: &Path, backend: &Backend, arguments: &Arguments) -> Result<Exit
     let now = tokens::now();
 
     let lines = backend.look(user, |account| Ok(furthest(backend.tokens_of(account)?, &policy, now)))?;
-    let explanations: Vec<(usize, &Line, Explanation)> = lines
+    let explanations: Vec<(usize, &StoredToken, Explanation)> = lines
         .iter()
         .map(|(number, line, state)| {
             (*number, line, Explanation::of(&line.token, state, &text, arguments.window, &policy, now))
@@ -97,8 +99,8 @@ pub fn run(file: &Path, backend: &Backend, arguments: &Arguments) -> Result<Exit
 }
 
 /// One line for each token that can be read, and its state: that which counts where several are the same token.
-fn furthest(tokens: Vec<Numbered<'_>>, policy: &Policy, now: UnixTime) -> Vec<(usize, Line, State)> {
-    let mut lines: Vec<(usize, Line, State)> = Vec::new();
+fn furthest(tokens: Vec<Numbered<'_>>, policy: &Policy, now: UnixTime) -> Vec<(usize, StoredToken, State)> {
+    let mut lines: Vec<(usize, StoredToken, State)> = Vec::new();
     for token in tokens {
         let Ok(line) = &token.held.token else {
             eprintln!("otpgate: warning: {}", token.unreadable_warning());
@@ -167,7 +169,7 @@ impl Explanation {
                 (now.number(), floor.map(TimeStep::number), offset.steps())
             }
         };
-        let line = Line { token: token.clone(), state: state.clone() };
+        let line = StoredToken { token: token.clone(), state: state.clone() };
         let distance = |position: &u64| (*position as i64).abs_diff(middle);
         let position =
             resync::positions(token, resync::window(&line, width, now), &code).min_by_key(distance);
@@ -196,7 +198,7 @@ impl Explanation {
         !matches!(self.code, Meaning::None | Meaning::TooShort)
     }
 
-    fn text(&self, line: &Line) -> String {
+    fn text(&self, line: &StoredToken) -> String {
         let pin = if self.pin_is_missing && self.is_theirs() { "right code, PIN missing; " } else { "" };
         let steps = self.steps.map_or(0, i64::unsigned_abs);
         let what = match (self.code, line.token.factor) {
@@ -236,7 +238,7 @@ impl Explanation {
         format!("{pin}{what}{remedy}")
     }
 
-    fn as_json(&self, number: usize, line: &Line) -> Value {
+    fn as_json(&self, number: usize, line: &StoredToken) -> Value {
         let period = match line.token.factor {
             MovingFactor::Event => None,
             MovingFactor::Time(period) => Some(i64::from(period.get())),
@@ -310,7 +312,7 @@ fn whose(
     }
     others.sort_by_key(|(place, ..)| *place);
     let width = Some(policy.max_offset.max(1));
-    let found = others.into_iter().find(|(_, _, _, Line { token, state })| {
+    let found = others.into_iter().find(|(_, _, _, StoredToken { token, state })| {
         Explanation::of(token, state, text, width, policy, now).is_theirs()
     });
     Ok(found.map(|(_, user, number, _)| (user, number)))
@@ -330,7 +332,7 @@ mod tests {
 
     fn explained(line: &str, position: i64, pin: &str) -> String {
         let record = record::parse(line.replace("KEY", KEY).as_bytes(), &TimeZone::UTC).unwrap();
-        let line = Line { token: record.token, state: record.state };
+        let line = StoredToken { token: record.token, state: record.state };
         let mut text = pin.as_bytes().to_vec();
         text.extend(line.token.code(position as u64).as_bytes());
         let policy = Settings::default().policy(Server::Apache);

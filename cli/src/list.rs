@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use otpgate::decide;
 use otpgate::log::Quoted;
 use otpgate::policy::{Limits, Policy};
-use otpgate::token::{Line, MovingFactor, Reading};
+use otpgate::token::{MovingFactor, Reading, StoredToken};
 use serde_json::{Value, json};
 
 use crate::backend::Backend;
@@ -99,12 +99,12 @@ fn print_json(backend: &Backend, tokens: Vec<Value>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn is_locked(line: &Line, policy: Option<&Policy>) -> Option<bool> {
+fn is_locked(line: &StoredToken, policy: Option<&Policy>) -> Option<bool> {
     policy.map(|policy| decide::is_locked(policy, line, tokens::now()))
 }
 
 /// "on", "off", "locked", "off, locked".
-fn state_words(line: &Line, policy: Option<&Policy>) -> String {
+fn state_words(line: &StoredToken, policy: Option<&Policy>) -> String {
     let locked = is_locked(line, policy) == Some(true);
     match (line.token.disabled, locked) {
         (false, false) => "on",
@@ -166,7 +166,7 @@ fn paragraph(token: &Numbered<'_>, policy: Option<&Policy>) -> String {
             return text;
         }
     };
-    let Line { token, state } = line;
+    let StoredToken { token, state } = line;
     say("type", tokens::kind(token));
     say("PIN", tokens::pin_word(&token.pin).to_owned());
     say("key", format!("{} bytes", token.key.expose().len()));
@@ -214,7 +214,7 @@ fn as_json(user: &[u8], token: &Numbered<'_>, policy: Option<&Policy>) -> Value 
     let more = match &token.held.token {
         Err(error) => json!({ "error": error }),
         Ok(line) => {
-            let Line { token, state } = line;
+            let StoredToken { token, state } = line;
             let last = state.used.as_of(tokens::now()).map(|(_, last)| tokens::stamp(last));
             json!({
                 "type": tokens::kind(token),

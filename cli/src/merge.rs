@@ -13,9 +13,9 @@ use otpgate::decide;
 use otpgate::files::lines;
 use otpgate::log::Quoted;
 use otpgate::policy::{Server, Settings};
-use otpgate::token::{Line, MovingFactor, State};
-use otpgate::users::edit::{Change, Content, ContentLine, head_of};
-use otpgate::users::pragma::{self, Kind};
+use otpgate::token::{MovingFactor, State, StoredToken};
+use otpgate::users::edit::{Content, ContentLine, LineChange, head_of};
+use otpgate::users::pragma::{self, PragmaKind};
 use otpgate::users::record::Record;
 use otpgate::users::{line, rewrite, slot};
 use zeroize::Zeroizing;
@@ -67,7 +67,7 @@ impl<'a> Row<'a> {
 
     /// Whether it is for us alone, and a change of it says something.
     fn is_told_pragma(&self) -> bool {
-        pragma::is_pragma(self.line.text) && Kind::of(self.line.text) != Some(Kind::Free)
+        pragma::is_pragma(self.line.text) && PragmaKind::of(self.line.text) != Some(PragmaKind::Free)
     }
 
     fn is_same_but_for_state(&self, other: &Row<'_>, zone: &TimeZone) -> bool {
@@ -218,7 +218,7 @@ impl<'a> Edited<'a> {
             // A slot that was given to the line is no use of the token.
             kept += usize::from(is_used(&base.record.state, &live.record.state, now));
             let text = rewrite::with_state(edited.text, &edited.record.layout, &state?, &self.zone);
-            Some(Change::Replace(Zeroizing::new(text)))
+            Some(LineChange::Replace(Zeroizing::new(text)))
         });
         Ok(Merged { content, kept, notes })
     }
@@ -250,7 +250,11 @@ impl<'a> Edited<'a> {
 
 fn exact(record: &Record, now: UnixTime) -> State {
     let policy = Settings::default().policy(Server::Apache);
-    decide::exact_state(&policy, &Line { token: record.token.clone(), state: record.state.clone() }, now)
+    decide::exact_state(
+        &policy,
+        &StoredToken { token: record.token.clone(), state: record.state.clone() },
+        now,
+    )
 }
 
 /// The live state with what the editor has changed; where both have changed the same, the furthest.
@@ -373,7 +377,7 @@ impl Edited<'_> {
 /// Of lines for us alone. One that has gone and a new one of its kind are one line with other words.
 fn pragma_changes(new: &[&Row<'_>], mut gone: Vec<&Row<'_>>) -> Vec<String> {
     // What stands in lines of kinds that we don't know may be secret.
-    let words = |row: &Row<'_>| match Kind::of(row.line.text) {
+    let words = |row: &Row<'_>| match PragmaKind::of(row.line.text) {
         None => "of a kind that this version doesn't know".to_owned(),
         Some(_) => match pragma::details(row.line.text) {
             words if words.is_empty() => "nothing".to_owned(),
@@ -459,7 +463,7 @@ mod tests {
             let record = line.record(&zone)?.unwrap();
             let state = exact(&record, NOW);
             let text = rewrite::with_state(line.text, &record.layout, &state, &zone);
-            Some(Change::Replace(Zeroizing::new(text)))
+            Some(LineChange::Replace(Zeroizing::new(text)))
         })
     }
 
@@ -563,7 +567,7 @@ mod tests {
         of.with(|line| {
             let record = line.record(&zone)?.unwrap();
             let text = rewrite::with_state(line.text, &record.layout, &record.state, &zone);
-            Some(Change::Replace(Zeroizing::new(text)))
+            Some(LineChange::Replace(Zeroizing::new(text)))
         })
     }
 

@@ -10,7 +10,7 @@ use otpgate::otp::Code;
 use otpgate::policy::{Server, Settings};
 use otpgate::resync::{NotFound, Resynchronised, resynchronise};
 use otpgate::store::{Account, Amendment};
-use otpgate::token::{Entry, Line, Reading, Token};
+use otpgate::token::{Entry, Reading, StoredToken, Token};
 
 use crate::backend::Backend;
 use crate::list::clock;
@@ -93,7 +93,7 @@ fn refusal(user: &[u8], reason: NotFound) -> String {
     }
 }
 
-fn told(user: &[u8], (token, line): (Numbered<'_>, &Line), found: &Resynchronised) -> String {
+fn told(user: &[u8], (token, line): (Numbered<'_>, &StoredToken), found: &Resynchronised) -> String {
     let state = &found.changes[0].state;
     let who = format!("token {} of {}", token.number, Quoted(user));
     match state.reading(line.token.factor) {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-use otpgate::decide::{PinAnswer, Verdict, Word};
+use otpgate::decide::{LoginResult, PinAnswer, Verdict};
 use otpgate::gate::{Gate, Login, PinSource};
 use otpgate::log::{Level, Log, Quoted};
 use otpgate::pin::file::PinFile;
@@ -82,7 +82,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
 /// What a server answers and logs.
 pub struct Decided {
     pub verdict: Verdict,
-    pub word: Word,
+    pub word: LoginResult,
     pub reason: String,
 }
 

@@ -13,7 +13,7 @@ use std::sync::{Mutex, RwLock};
 use common::{PROGRAM, Ran, Site, own_name};
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use otpgate::UnixTime;
-use otpgate::decide::{PinAnswer, Word};
+use otpgate::decide::{LoginResult, PinAnswer};
 use otpgate::gate::{Gate, Login, PinSource, Store};
 use otpgate::log::{Level, Log};
 use otpgate::otp::{Digits, Hash, hotp};
@@ -61,7 +61,7 @@ impl OneServer {
         OneServer(Gate::new(UsersFile::new(users), now).unwrap())
     }
 
-    fn login(&self, user: &str, password: &str) -> Word {
+    fn login(&self, user: &str, password: &str) -> LoginResult {
         let policy = Policy { max_linger: Some(0), ..Settings::default().policy(Server::Apache) };
         let login = Login {
             user: user.as_bytes(),
@@ -81,15 +81,15 @@ fn walk(users: &Path, user: &str, done: &AtomicBool, logins: &AtomicU64) -> u64 
             // The PIN may have been right or not, the user switched off or not.
             let word = server.login(user, &format!("{}{}", PINS[0], code(KEY, counter + 5000)));
             assert!(
-                matches!(word, Word::DeniedCode | Word::DeniedPin | Word::DeniedLocked),
+                matches!(word, LoginResult::DeniedCode | LoginResult::DeniedPin | LoginResult::DeniedLocked),
                 "{user}: {word:?} for a wrong code"
             );
         }
         let granted =
             PINS.iter().any(|pin| match server.login(user, &format!("{pin}{}", code(KEY, counter))) {
-                Word::GrantedFresh => true,
+                LoginResult::GrantedFresh => true,
                 // The admin is at it: another PIN, switched off.
-                Word::DeniedPin | Word::DeniedLocked => false,
+                LoginResult::DeniedPin | LoginResult::DeniedLocked => false,
                 word => panic!("{user}: {word:?} for the fresh code of counter {counter}"),
             });
         if granted {
@@ -97,7 +97,10 @@ fn walk(users: &Path, user: &str, done: &AtomicBool, logins: &AtomicU64) -> u64 
             for pin in PINS {
                 let word = other.login(user, &format!("{pin}{}", code(KEY, counter)));
                 assert!(
-                    matches!(word, Word::DeniedExpired | Word::DeniedPin | Word::DeniedLocked),
+                    matches!(
+                        word,
+                        LoginResult::DeniedExpired | LoginResult::DeniedPin | LoginResult::DeniedLocked
+                    ),
                     "{user}: {word:?} for the spent code of counter {counter}"
                 );
             }
@@ -178,8 +181,8 @@ fn logins_and_every_change_at_once_lose_no_update() {
                     let address = run(&["rekey", "rekeyed", "-q"], "").out;
                     let key = BASE32_NOPAD.decode(address.split(['=', '&']).nth(1).unwrap().as_bytes()).unwrap();
                     for counter in 0..3 {
-                        assert_eq!(server.login("rekeyed", &code(&key, counter)), Word::GrantedFresh);
-                        assert_eq!(server.login("rekeyed", &code(&key, counter)), Word::DeniedExpired);
+                        assert_eq!(server.login("rekeyed", &code(&key, counter)), LoginResult::GrantedFresh);
+                        assert_eq!(server.login("rekeyed", &code(&key, counter)), LoginResult::DeniedExpired);
                     }
                 }
             }),

@@ -28,7 +28,7 @@ pub enum Verdict {
 /// The word for logs: which rule decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the names are the words
-pub enum Word {
+pub enum LoginResult {
     GrantedFresh,
     GrantedReuse,
     DeniedPin,
@@ -43,38 +43,38 @@ pub enum Word {
     Error,
 }
 
-impl Word {
+impl LoginResult {
     /// All of them.
-    pub const ALL: [Word; 12] = [
-        Word::GrantedFresh,
-        Word::GrantedReuse,
-        Word::DeniedPin,
-        Word::DeniedCode,
-        Word::DeniedExpired,
-        Word::DeniedIp,
-        Word::DeniedLocked,
-        Word::DeniedThrottled,
-        Word::DeniedBusy,
-        Word::Forgotten,
-        Word::Unknown,
-        Word::Error,
+    pub const ALL: [LoginResult; 12] = [
+        LoginResult::GrantedFresh,
+        LoginResult::GrantedReuse,
+        LoginResult::DeniedPin,
+        LoginResult::DeniedCode,
+        LoginResult::DeniedExpired,
+        LoginResult::DeniedIp,
+        LoginResult::DeniedLocked,
+        LoginResult::DeniedThrottled,
+        LoginResult::DeniedBusy,
+        LoginResult::Forgotten,
+        LoginResult::Unknown,
+        LoginResult::Error,
     ];
 
     /// As logged; one of a closed list that scripts may rely on.
     pub fn as_str(self) -> &'static str {
         match self {
-            Word::GrantedFresh => "granted-fresh",
-            Word::GrantedReuse => "granted-reuse",
-            Word::DeniedPin => "denied-pin",
-            Word::DeniedCode => "denied-code",
-            Word::DeniedExpired => "denied-expired",
-            Word::DeniedIp => "denied-ip",
-            Word::DeniedLocked => "denied-locked",
-            Word::DeniedThrottled => "denied-throttled",
-            Word::DeniedBusy => "denied-busy",
-            Word::Forgotten => "forgotten",
-            Word::Unknown => "unknown",
-            Word::Error => "error",
+            LoginResult::GrantedFresh => "granted-fresh",
+            LoginResult::GrantedReuse => "granted-reuse",
+            LoginResult::DeniedPin => "denied-pin",
+            LoginResult::DeniedCode => "denied-code",
+            LoginResult::DeniedExpired => "denied-expired",
+            LoginResult::DeniedIp => "denied-ip",
+            LoginResult::DeniedLocked => "denied-locked",
+            LoginResult::DeniedThrottled => "denied-throttled",
+            LoginResult::DeniedBusy => "denied-busy",
+            LoginResult::Forgotten => "forgotten",
+            LoginResult::Unknown => "unknown",
+            LoginResult::Error => "error",
         }
     }
 }
@@ -199,7 +199,7 @@ pub struct Decision {
     /// What the server is to do.
     pub verdict: Verdict,
     /// Which rule decided.
-    pub word: Word,
+    pub word: LoginResult,
     /// Why.
     pub reason: Reason,
     /// What must be written.
@@ -242,7 +242,7 @@ pub struct StateChange {
 }
 
 impl Decision {
-    pub(super) fn new(verdict: Verdict, word: Word, reason: Reason) -> Decision {
+    pub(super) fn new(verdict: Verdict, word: LoginResult, reason: Reason) -> Decision {
         Decision {
             verdict,
             word,
@@ -260,33 +260,33 @@ impl Decision {
 
     /// When nothing could be decided.
     pub fn error() -> Decision {
-        Decision::new(Verdict::Error, Word::Error, Reason::StoreFailed)
+        Decision::new(Verdict::Error, LoginResult::Error, Reason::StoreFailed)
     }
 
     /// Too many wrong ones; the next is looked at after so many seconds.
     pub(crate) fn throttled(seconds: u32) -> Decision {
-        let decision = Decision::new(Verdict::Throttled, Word::DeniedThrottled, Reason::Throttled);
+        let decision = Decision::new(Verdict::Throttled, LoginResult::DeniedThrottled, Reason::Throttled);
         Decision { retry_after: Some(seconds), ..decision }.whatever_the_state()
     }
 
     /// Too many wait.
     pub(crate) fn busy() -> Decision {
-        let decision = Decision::new(Verdict::Busy, Word::DeniedBusy, Reason::Busy);
+        let decision = Decision::new(Verdict::Busy, LoginResult::DeniedBusy, Reason::Busy);
         Decision { retry_after: Some(BUSY_SECONDS), ..decision }.whatever_the_state()
     }
 
     /// Too many wrong Digest responses.
     pub(crate) fn locked() -> Decision {
-        Decision::denied(Word::DeniedLocked, Reason::Locked).whatever_the_state()
+        Decision::denied(LoginResult::DeniedLocked, Reason::Locked).whatever_the_state()
     }
 
     /// The lingering code once more, accepted as before.
     pub(crate) fn repeat_of(accepted: Accepted) -> Decision {
-        let decision = Decision::new(Verdict::Granted, Word::GrantedReuse, Reason::Reused);
+        let decision = Decision::new(Verdict::Granted, LoginResult::GrantedReuse, Reason::Reused);
         Decision { accepted: Some(accepted), ..decision }
     }
 
-    pub(super) fn denied(word: Word, reason: Reason) -> Decision {
+    pub(super) fn denied(word: LoginResult, reason: Reason) -> Decision {
         Decision::new(Verdict::Denied, word, reason)
     }
 

@@ -6,7 +6,7 @@ use super::StateChange;
 use super::window::Window;
 use crate::UnixTime;
 use crate::policy::Policy;
-use crate::token::{Entry, Line, State, Used};
+use crate::token::{Entry, State, StoredToken, Used};
 
 /// A use that lies further ahead than this, in seconds, was written by a clock that was wrong.
 const CLOCK_ACCIDENT: i64 = 3600;
@@ -61,7 +61,7 @@ impl Devices {
     }
 
     /// The lines that may still grant: neither switched off nor locked.
-    pub(super) fn open_lines<'e>(&self, entry: &'e Entry) -> impl Iterator<Item = (usize, &'e Line)> {
+    pub(super) fn open_lines<'e>(&self, entry: &'e Entry) -> impl Iterator<Item = (usize, &'e StoredToken)> {
         let lines = entry.lines.iter().enumerate();
         lines.filter(|(index, line)| !line.token.disabled && !self.of_line(*index).locked)
     }
@@ -78,7 +78,7 @@ impl Devices {
 }
 
 impl Device {
-    pub(super) fn of(index: usize, line: &Line, policy: &Policy, now: UnixTime) -> Device {
+    pub(super) fn of(index: usize, line: &StoredToken, policy: &Policy, now: UnixTime) -> Device {
         Device {
             lines: vec![index],
             state: line.state_with_floor(policy.max_offset, now),
@@ -90,7 +90,7 @@ impl Device {
     }
 
     /// Another line of the same token: its state is the furthest of them.
-    fn join(&mut self, index: usize, line: &Line, policy: &Policy, now: UnixTime) {
+    fn join(&mut self, index: usize, line: &StoredToken, policy: &Policy, now: UnixTime) {
         self.lines.push(index);
         let other = line.state_with_floor(policy.max_offset, now);
         let failures = self.state.failures.max(other.failures);

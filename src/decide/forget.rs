@@ -4,7 +4,7 @@ use subtle::ConstantTimeEq;
 
 use super::devices::{Device, Devices};
 use super::reuse::is_lingering;
-use super::{Decision, Inputs, PinAnswer, PinQuestion, Proof, Reason, Word};
+use super::{Decision, Inputs, LoginResult, PinAnswer, PinQuestion, Proof, Reason};
 use crate::UnixTime;
 use crate::policy::{FORGET_WORD, Forget, Policy};
 use crate::token::{Algorithm, Pin, Token, Used};
@@ -20,7 +20,7 @@ pub(super) fn rule_3_forget(
         Forget::Word => by_word(inputs, devices)?,
         Forget::On | Forget::Off => None,
     };
-    Ok(forgotten.map(|reason| Decision::denied(Word::Forgotten, reason)))
+    Ok(forgotten.map(|reason| Decision::denied(LoginResult::Forgotten, reason)))
 }
 
 /// An empty password from where the code was last used ends its lingering for good.

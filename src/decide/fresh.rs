@@ -5,7 +5,7 @@ use subtle::{Choice, ConditionallySelectable};
 use super::devices::Devices;
 use super::pin::PinPassed;
 use super::split::Shown;
-use super::{Decision, Inputs, Reason, Verdict, Word};
+use super::{Decision, Inputs, LoginResult, Reason, Verdict};
 use crate::otp::Code;
 use crate::policy::Policy;
 use crate::token::{Codes, Used};
@@ -36,7 +36,7 @@ pub(super) fn rule_7_fresh_code(
                 device.change().failures = 0;
             }
         }
-        let decision = Decision::new(Verdict::Granted, Word::GrantedFresh, Reason::Fresh);
+        let decision = Decision::new(Verdict::Granted, LoginResult::GrantedFresh, Reason::Fresh);
         return Some(Decision { accepted: candidate.accepted(now), ..decision });
     }
     None

@@ -1,10 +1,10 @@
 //! Rule 2: lock-out.
 
 use super::devices::{Device, Devices};
-use super::{Decision, Inputs, Reason, Word};
+use super::{Decision, Inputs, LoginResult, Reason};
 use crate::UnixTime;
 use crate::policy::Policy;
-use crate::token::Line;
+use crate::token::StoredToken;
 
 /// Rule 2: tokens with too many wrong codes grant nothing. The refusal if no other is left.
 pub(super) fn rule_2_lockout(inputs: Inputs<'_>, devices: &mut Devices) -> Option<Decision> {
@@ -17,7 +17,7 @@ pub(super) fn rule_2_lockout(inputs: Inputs<'_>, devices: &mut Devices) -> Optio
         }
     }
     let locked = devices.all.iter().filter(|device| device.locked).count();
-    (locked > 0 && locked == active).then(|| Decision::denied(Word::DeniedLocked, Reason::Locked))
+    (locked > 0 && locked == active).then(|| Decision::denied(LoginResult::DeniedLocked, Reason::Locked))
 }
 
 /// Whether so many failures, the last of them at `failed`, are too many now.
@@ -39,7 +39,7 @@ fn reaches_limit(policy: &Policy, failures: u32) -> bool {
 }
 
 /// Whether rule 2 keeps a token from granting anything now.
-pub fn is_locked(policy: &Policy, line: &Line, now: UnixTime) -> bool {
+pub fn is_locked(policy: &Policy, line: &StoredToken, now: UnixTime) -> bool {
     let mut device = Device::of(0, line, policy, now);
     device.mend_times(now);
     device.check_lockout(policy, now);

@@ -22,7 +22,7 @@ mod reuse;
 mod split;
 mod window;
 
-pub use self::decision::{Accepted, Decision, Outcome, Reason, StateChange, Verdict, Word};
+pub use self::decision::{Accepted, Decision, LoginResult, Outcome, Reason, StateChange, Verdict};
 use self::devices::Devices;
 use self::forget::rule_3_forget;
 #[cfg(test)]
@@ -41,7 +41,7 @@ use crate::http::digest::{Ha1, Response};
 use crate::otp::Code;
 pub use crate::pin::PinAnswer;
 use crate::policy::Policy;
-use crate::token::{Address, Entry, Fingerprint, Line, State, Used};
+use crate::token::{Address, Entry, Fingerprint, State, StoredToken, Used};
 
 /// One attempt to log in.
 #[derive(Clone)]
@@ -76,7 +76,7 @@ impl Proof<'_> {
 
 /// What the grant of a request was decided on.
 #[derive(Clone, Debug)]
-pub struct Basis {
+pub struct GrantBasis {
     /// Of the token that accepted the code.
     pub fingerprint: Fingerprint,
     /// The token's state as it was read.
@@ -173,7 +173,12 @@ fn rules_7_and_8(inputs: Inputs<'_>, codes: Positions, open: NotReused<'_>) -> D
 /// A refusal that a failed PIN source may be to blame for is an error; and what is to be written.
 fn conclude(decision: Decision, devices: Devices, pin_source_failed: bool) -> Decision {
     let decision = if pin_source_failed && decision.verdict != Verdict::Granted {
-        Decision { verdict: Verdict::Error, word: Word::Error, reason: Reason::PinSourceFailed, ..decision }
+        Decision {
+            verdict: Verdict::Error,
+            word: LoginResult::Error,
+            reason: Reason::PinSourceFailed,
+            ..decision
+        }
     } else {
         decision
     };
@@ -186,7 +191,7 @@ fn conclude(decision: Decision, devices: Devices, pin_source_failed: bool) -> De
 pub fn elsewhere(
     policy: &Policy,
     entry: &Entry,
-    basis: &Basis,
+    basis: &GrantBasis,
     attempt: &Attempt<'_>,
     pins: PinAnswers<'_>,
     now: UnixTime,
@@ -194,24 +199,24 @@ pub fn elsewhere(
     if let Some(decision) = rule_1_name(entry, attempt) {
         return Outcome::Decided(decision);
     }
-    let is_it = |line: &Line| line.token.fingerprint == basis.fingerprint && !line.token.disabled;
+    let is_it = |line: &StoredToken| line.token.fingerprint == basis.fingerprint && !line.token.disabled;
     let Some(index) = entry.lines.iter().position(is_it) else {
-        return Outcome::Decided(Decision::denied(Word::DeniedCode, Reason::TokenChanged));
+        return Outcome::Decided(Decision::denied(LoginResult::DeniedCode, Reason::TokenChanged));
     };
     let mut devices = Devices::of(policy, entry, now);
     let device = devices.of_line_mut(index);
     device.mend_times(now);
     device.check_lockout(policy, now);
     if device.locked {
-        return Outcome::Decided(Decision::denied(Word::DeniedLocked, Reason::Locked));
+        return Outcome::Decided(Decision::denied(LoginResult::DeniedLocked, Reason::Locked));
     }
     let is_last =
         device.state.last_otp.as_ref().is_some_and(|last| bool::from(last.is_in_any_case(&basis.code)));
     if is_last && device.state.used == Used::Never {
-        return Outcome::Decided(Decision::denied(Word::DeniedExpired, Reason::Expired));
+        return Outcome::Decided(Decision::denied(LoginResult::DeniedExpired, Reason::Expired));
     }
 
-    let line = Line { token: entry.lines[index].token.clone(), state: basis.before.clone() };
+    let line = StoredToken { token: entry.lines[index].token.clone(), state: basis.before.clone() };
     let then = Entry { lines: vec![line], unreadable: entry.unreadable, ..Entry::default() };
     match decide(Inputs { policy, entry: &then, attempt, pins, now: basis.at }, Positions::Of(basis.position))
     {
@@ -231,6 +236,6 @@ pub fn state_decided_on(policy: &Policy, entry: &Entry, line: usize, now: UnixTi
 
 /// A line's state with what only its visible fields say made exact: the replay floor of a time token is filled
 /// in. What can be written with a checksum without forgetting anything.
-pub fn exact_state(policy: &Policy, line: &Line, now: UnixTime) -> State {
+pub fn exact_state(policy: &Policy, line: &StoredToken, now: UnixTime) -> State {
     State { intact: true, ..line.state_with_floor(policy.max_offset, now) }
 }

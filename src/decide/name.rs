@@ -1,6 +1,6 @@
 //! Rule 1: the name.
 
-use super::{Attempt, Decision, Proof, Reason, Verdict, Word};
+use super::{Attempt, Decision, LoginResult, Proof, Reason, Verdict};
 use crate::token::Entry;
 
 /// Longest password looked at, in bytes.
@@ -14,23 +14,23 @@ pub(super) fn rule_1_name(entry: &Entry, attempt: &Attempt<'_>) -> Option<Decisi
         Proof::Response(_) => true,
     };
     if !is_plain(attempt.user) || !is_plain_proof {
-        return Some(Decision::denied(Word::DeniedCode, Reason::Malformed));
+        return Some(Decision::denied(LoginResult::DeniedCode, Reason::Malformed));
     }
     if entry.too_many_lines {
-        return Some(Decision::new(Verdict::Error, Word::Error, Reason::TooManyLines));
+        return Some(Decision::new(Verdict::Error, LoginResult::Error, Reason::TooManyLines));
     }
     if entry.lines.is_empty() && !entry.unreadable {
         return Some(if entry.is_twin {
-            Decision::denied(Word::Unknown, Reason::Twin).after_a_wrong_guess()
+            Decision::denied(LoginResult::Unknown, Reason::Twin).after_a_wrong_guess()
         } else {
-            Decision::new(Verdict::Unknown, Word::Unknown, Reason::NotListed)
+            Decision::new(Verdict::Unknown, LoginResult::Unknown, Reason::NotListed)
         });
     }
     if entry.lines.iter().all(|line| line.token.disabled) {
         return Some(if entry.unreadable {
-            Decision::denied(Word::Error, Reason::Unreadable)
+            Decision::denied(LoginResult::Error, Reason::Unreadable)
         } else {
-            Decision::denied(Word::DeniedLocked, Reason::AllTokensOff)
+            Decision::denied(LoginResult::DeniedLocked, Reason::AllTokensOff)
         });
     }
     None

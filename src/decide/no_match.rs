@@ -6,8 +6,8 @@ use super::devices::Devices;
 use super::fresh::{Positions, search};
 use super::pin::PinPassed;
 use super::split::Shown;
-use super::{Decision, Inputs, Proof, Reason, Word};
-use crate::token::{Algorithm, Entry, Line, MovingFactor, Token};
+use super::{Decision, Inputs, LoginResult, Proof, Reason};
+use crate::token::{Algorithm, Entry, MovingFactor, StoredToken, Token};
 
 /// So many spent or passed codes of an event token are recognised.
 const RECOGNISED_COUNTERS: u64 = 100;
@@ -33,7 +33,7 @@ pub(super) fn rule_8_no_match(
     candidates.dedup();
     candidates.retain(|&device| !devices.all[device].window.floor_in_future);
     if candidates.is_empty() {
-        return Decision::denied(Word::DeniedExpired, Reason::FloorInFuture);
+        return Decision::denied(LoginResult::DeniedExpired, Reason::FloorInFuture);
     }
 
     let is_recognised = |old: Old<'_>| {
@@ -41,7 +41,7 @@ pub(super) fn rule_8_no_match(
         search(policy, &token.codes(), codes.among(old.positions), &old.shown).is_some()
     };
     if old_codes(entry, devices, attempt.proof).into_iter().any(is_recognised) {
-        return Decision::denied(Word::DeniedExpired, Reason::Spent);
+        return Decision::denied(LoginResult::DeniedExpired, Reason::Spent);
     }
 
     // Strangers can send Digest responses without knowing the PIN: they are counted elsewhere.
@@ -58,7 +58,7 @@ pub(super) fn rule_8_no_match(
     }
     let all_exhausted = candidates.iter().all(|&device| devices.all[device].window.exhausted);
     let reason = if all_exhausted { Reason::CounterExhausted } else { Reason::WrongCode };
-    Decision::denied(Word::DeniedCode, reason).after_a_wrong_guess()
+    Decision::denied(LoginResult::DeniedCode, reason).after_a_wrong_guess()
 }
 
 /// Spent or passed counters or steps of one of the entry's lines, and what is shown of it.
@@ -84,7 +84,7 @@ fn old_codes<'a>(entry: &'a Entry, devices: &Devices, proof: Proof<'a>) -> Vec<O
         })
     };
     let mut searched = Vec::new();
-    for (line, Line { token, .. }) in entry.lines.iter().enumerate() {
+    for (line, StoredToken { token, .. }) in entry.lines.iter().enumerate() {
         if let Some(shown) = Shown::of(token, proof)
             && let Some(last) = devices.of_line(line).window.passed
             && !is_repetition(line, token)
@@ -128,7 +128,7 @@ mod tests {
     use crate::UnixTime;
     use crate::decide::fresh::COMPUTED;
     use crate::decide::{Attempt, Outcome, login};
-    use crate::http::digest::{Algorithm as DigestAlgorithm, Credentials, Response, TRIED};
+    use crate::http::digest::{Credentials, DigestAlgorithm, Response, TRIED};
     use crate::policy::{Server, Settings};
     use crate::token::Address;
     use crate::users::record;
@@ -138,7 +138,7 @@ mod tests {
     fn entry(lines: impl IntoIterator<Item = String>) -> Entry {
         let lines = lines.into_iter().map(|line| {
             let record = record::parse(line.as_bytes(), &TimeZone::UTC).unwrap();
-            Line { token: record.token, state: record.state }
+            StoredToken { token: record.token, state: record.state }
         });
         Entry { lines: lines.collect(), ..Entry::default() }
     }

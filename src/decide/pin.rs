@@ -4,7 +4,7 @@ use subtle::ConstantTimeEq;
 
 use super::devices::Devices;
 use super::split::{Shown, rule_4_split};
-use super::{Accepted, Decision, Inputs, Proof, Reason, Verdict, Word};
+use super::{Accepted, Decision, Inputs, LoginResult, Proof, Reason, Verdict};
 use crate::UnixTime;
 use crate::http::digest::Response;
 use crate::pin::PinAnswer;
@@ -136,12 +136,12 @@ fn refuse_before_code(inputs: Inputs<'_>, devices: &Devices, refused: &[Reason])
     let reason = ORDER.into_iter().find(|reason| refused.contains(reason)).unwrap_or(Reason::WrongPin);
     let is_wrong_guess = refused.iter().any(|reason| GUESSES.contains(reason));
     if reason == Reason::PinSourceFailed {
-        return Decision { is_wrong_guess, ..Decision::new(Verdict::Error, Word::Error, reason) };
+        return Decision { is_wrong_guess, ..Decision::new(Verdict::Error, LoginResult::Error, reason) };
     }
     if inputs.entry.unreadable {
-        return Decision { is_wrong_guess, ..Decision::denied(Word::Error, Reason::Unreadable) };
+        return Decision { is_wrong_guess, ..Decision::denied(LoginResult::Error, Reason::Unreadable) };
     }
-    let word = if reason == Reason::TooShort { Word::DeniedCode } else { Word::DeniedPin };
+    let word = if reason == Reason::TooShort { LoginResult::DeniedCode } else { LoginResult::DeniedPin };
     let verdict =
         if rule_5_fall_through(inputs, devices, reason) { Verdict::Unknown } else { Verdict::Denied };
     Decision { is_wrong_guess, ..Decision::new(verdict, word, reason) }

@@ -2,7 +2,7 @@
 
 use super::devices::{Device, Devices};
 use super::pin::PinPassed;
-use super::{Decision, Inputs, Reason, Verdict, Word};
+use super::{Decision, Inputs, LoginResult, Reason, Verdict};
 use crate::UnixTime;
 use crate::otp::Code;
 use crate::policy::Policy;
@@ -34,16 +34,16 @@ pub(super) fn rule_6_reuse(
         }
         device.spent = true;
         if !is_lingering(policy, &device.state, now) {
-            denied = denied.or(Some(Decision::denied(Word::DeniedExpired, Reason::Expired)));
+            denied = denied.or(Some(Decision::denied(LoginResult::DeniedExpired, Reason::Expired)));
         } else if policy.logout_on_ip_change && !device.state.address.is_known_and_equals(&attempt.address) {
             let reason = match attempt.address {
                 Address::Unknown => Reason::NoAddress,
                 _ => Reason::AddressChanged,
             };
-            denied = Some(Decision::denied(Word::DeniedIp, reason));
+            denied = Some(Decision::denied(LoginResult::DeniedIp, reason));
         } else {
             device.refresh_idle(policy, now);
-            let decision = Decision::new(Verdict::Granted, Word::GrantedReuse, Reason::Reused);
+            let decision = Decision::new(Verdict::Granted, LoginResult::GrantedReuse, Reason::Reused);
             return Ok(Decision {
                 changes_are_optional: true,
                 accepted: candidate.accepted(now),

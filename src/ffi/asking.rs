@@ -68,7 +68,7 @@ fn request<'a>(settings: Option<&'a otpgate_settings>, log: &'a HostLog<'a>) -> 
         has_tls: false,
         is_part: false,
         is_for_pin: false,
-        moment: None,
+        turn: None,
         providers: None,
         log,
     }

@@ -10,7 +10,7 @@ use super::types::*;
 use super::{HostLog, otpgate_gate};
 use crate::decide::{PinAnswer, Verdict};
 use crate::gate::nonces::SharedMemory;
-use crate::gate::{Answer, DigestAnswer, Judged, Match};
+use crate::gate::{Answer, DigestAnswer, Match, RequestMemory};
 use crate::http::{AuthScheme, basic};
 use crate::log::{Level, Log};
 use crate::site::{self, BasicCredentials, DigestCredentials, Providers, Request};
@@ -51,7 +51,7 @@ struct Call<'a> {
     login: &'a otpgate_login,
     request: Request<'a>,
     zone: Option<&'a dyn SharedMemory>,
-    judged: Option<&'a mut Judged>,
+    judged: Option<&'a mut RequestMemory>,
 }
 
 impl Call<'_> {
@@ -117,7 +117,7 @@ fn enter(
                 has_tls: login.has_tls != 0,
                 is_part: login.is_part != 0,
                 is_for_pin,
-                moment: NonZeroU64::new(login.moment),
+                turn: NonZeroU64::new(login.turn),
                 providers: pins.as_ref().map(|pins| pins as &dyn Providers),
                 log: &log,
             },
@@ -306,7 +306,7 @@ fn strings(login: &mut otpgate_login) -> [&mut otpgate_str; 6] {
         zone: _,
         memory: _,
         connection: _,
-        moment: _,
+        turn: _,
         request: _,
     } = login;
     [authorization, user, password, realm, method, target]

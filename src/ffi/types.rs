@@ -9,7 +9,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
 
-use crate::gate::Judged;
+use crate::gate::RequestMemory;
 use crate::site::{self, Event};
 
 /// Version of the structs and meanings.
@@ -227,18 +227,18 @@ pub struct otpgate_memory {
 }
 
 const _: () = {
-    assert!(size_of::<Judged>() <= size_of::<otpgate_memory>());
-    assert!(align_of::<Judged>() <= align_of::<otpgate_memory>());
+    assert!(size_of::<RequestMemory>() <= size_of::<otpgate_memory>());
+    assert!(align_of::<RequestMemory>() <= align_of::<otpgate_memory>());
 };
 
 impl otpgate_memory {
     /// The memory as what it is. All zero is "nothing known": bools are false, numbers are 0.
-    pub(super) fn judged(&mut self) -> &mut Judged {
+    pub(super) fn judged(&mut self) -> &mut RequestMemory {
         // SAFETY: size and alignment are checked above. The server has zeroed the bytes when the request began, which is a
-        // valid Judged (its parts are numbers, bools, and options and enums of such, of which 0 is always a valid tag), or
+        // valid RequestMemory (its parts are numbers, bools, and options and enums of such, of which 0 is always a valid tag), or
         // an earlier call has left one there, or in what they were copied from. The header gives them to nobody else, and
         // one request to one thread at a time.
-        unsafe { &mut *self.opaque.as_mut_ptr().cast::<Judged>() }
+        unsafe { &mut *self.opaque.as_mut_ptr().cast::<RequestMemory>() }
     }
 }
 
@@ -263,7 +263,7 @@ pub struct otpgate_login {
     pub zone: *const otpgate_zone,
     pub memory: *mut otpgate_memory,
     pub connection: *mut u64,
-    pub moment: u64,
+    pub turn: u64,
     pub request: *mut c_void,
 }
 

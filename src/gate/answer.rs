@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use crate::decide::{Verdict, Word};
+use crate::decide::{LoginResult, Verdict};
 use crate::store::LoopTurn;
 
 /// The answer to a login.
@@ -11,7 +11,7 @@ pub struct Answer {
     /// What the server is to do.
     pub verdict: Verdict,
     /// Which rule decided.
-    pub word: Word,
+    pub word: LoginResult,
     /// Of [`Verdict::Throttled`] and [`Verdict::Busy`]: seconds until it may be tried again.
     pub retry_after: Option<u32>,
     /// On a grant with PINFakeBasicAuth: the PIN for what stands behind the server.
@@ -20,18 +20,18 @@ pub struct Answer {
 
 impl Answer {
     /// Without anything to go with it.
-    pub fn plain(verdict: Verdict, word: Word) -> Answer {
+    pub fn plain(verdict: Verdict, word: LoginResult) -> Answer {
         Answer { verdict, word, retry_after: None, upstream_pin: None }
     }
 
     /// To a part of a request that wasn't granted.
     pub fn no_part() -> Answer {
-        Answer::plain(Verdict::Denied, Word::DeniedCode)
+        Answer::plain(Verdict::Denied, LoginResult::DeniedCode)
     }
 
     /// When nothing could be decided.
     pub fn error() -> Answer {
-        Answer::plain(Verdict::Error, Word::Error)
+        Answer::plain(Verdict::Error, LoginResult::Error)
     }
 }
 

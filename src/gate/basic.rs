@@ -5,9 +5,9 @@ use zeroize::Zeroizing;
 use super::Gate;
 use super::answer::{Answer, Turn};
 use super::attempt::{Job, OwnedAttempt, OwnedProof};
-use super::judged::{Again, Judged, Recalled, Slot};
 use super::marks::Mark;
-use crate::decide::{Attempt, Decision, Proof, Verdict, Word};
+use super::request_memory::{Again, JudgedAttempt, Recalled, RequestMemory};
+use crate::decide::{Attempt, Decision, LoginResult, Proof, Verdict};
 use crate::log::Log;
 use crate::pin::PinSource;
 use crate::policy::Policy;
@@ -45,7 +45,7 @@ impl<S: Store> Gate<S> {
         policy: &Policy,
         login: &Login<'_>,
         source: &dyn PinSource,
-        judged: Option<&mut Judged>,
+        judged: Option<&mut RequestMemory>,
         log: &dyn Log,
     ) -> Answer {
         let credentials = self.mark(&[b"basic", login.user, login.password]);
@@ -81,7 +81,7 @@ impl<S: Store> Gate<S> {
         login: &Login<'_>,
         source: &dyn PinSource,
         turn: LoopTurn,
-        judged: Option<&mut Judged>,
+        judged: Option<&mut RequestMemory>,
         log: &dyn Log,
     ) -> Option<Answer> {
         let credentials = self.mark(&[b"basic", login.user, login.password]);
@@ -129,7 +129,7 @@ impl<S: Store> Gate<S> {
     }
 
     /// Whether a request of the same credentials was granted, if not by the rules of all places.
-    pub fn has_granted(&self, login: &Login<'_>, judged: Option<&Judged>) -> bool {
+    pub fn has_granted(&self, login: &Login<'_>, judged: Option<&RequestMemory>) -> bool {
         let credentials = self.mark(&[b"basic", login.user, login.password]);
         let recalled = judged.and_then(|judged| judged.recall(&credentials, &login.address));
         recalled.is_some_and(|recalled| recalled.verdict == Verdict::Granted)
@@ -144,13 +144,14 @@ impl<S: Store> Gate<S> {
         source: &dyn PinSource,
         decision: &Decision,
         found: &Found,
-    ) -> Slot {
+    ) -> JudgedAttempt {
         // What falls through counts nowhere, and is for each place to say.
-        if decision.verdict == Verdict::Unknown && decision.word != Word::Unknown {
-            return Slot::default();
+        if decision.verdict == Verdict::Unknown && decision.word != LoginResult::Unknown {
+            return JudgedAttempt::default();
         }
         let grant = self.grant(policy, source, decision, found);
-        let slot = Slot::new(decision.verdict, decision.word, (credentials, &login.address), policy, grant);
+        let slot =
+            JudgedAttempt::new(decision.verdict, decision.word, (credentials, &login.address), policy, grant);
         slot.with_retry_after(decision.retry_after)
     }
 
@@ -159,7 +160,7 @@ impl<S: Store> Gate<S> {
         &self,
         policy: &Policy,
         login: &Login<'_>,
-        (judged, credentials): (Option<&mut Judged>, Mark),
+        (judged, credentials): (Option<&mut RequestMemory>, Mark),
         decision: &Decision,
     ) -> Answer {
         let accepted = decision.accepted.filter(|_| decision.verdict == Verdict::Granted);
@@ -218,7 +219,7 @@ impl<S: Store> Gate<S> {
     pub(super) fn replaced(
         &self,
         login: &Login<'_>,
-        (judged, credentials): (&mut Judged, Mark),
+        (judged, credentials): (&mut RequestMemory, Mark),
         answer: Answer,
     ) -> Answer {
         if let Some(pin) = &answer.upstream_pin {

@@ -11,12 +11,12 @@ use zeroize::Zeroizing;
 
 use super::answer::Turn;
 use super::attempt::{Job, OwnedAttempt, OwnedProof};
-use super::judged::{Judged, Recalled, Slot};
 use super::marks::Mark;
 use super::nonces::{Nonces, Unusable};
+use super::request_memory::{JudgedAttempt, Recalled, RequestMemory};
 use super::{Answer, Gate};
-use crate::decide::{Attempt, Decision, Proof, Reason, Verdict, Word};
-use crate::http::digest::{self, Algorithm, Exchange, Ha1, Response};
+use crate::decide::{Attempt, Decision, LoginResult, Proof, Reason, Verdict};
+use crate::http::digest::{self, DigestAlgorithm, Exchange, Ha1, Response};
 use crate::http::nonce::{self, Nonce};
 use crate::log::{Level, Log, Quoted};
 use crate::pin::{PinAnswer, PinSource};
@@ -115,7 +115,7 @@ struct WellFormed {
 }
 
 /// Why credentials can't be judged.
-enum Unfit {
+enum UnfitDigest {
     /// They are those of another realm, which browsers try where they have nothing better.
     OtherRealm(Vec<u8>),
     /// What a right client doesn't send.
@@ -123,14 +123,14 @@ enum Unfit {
 }
 
 impl DigestRequest<'_> {
-    fn well_formed(&self) -> Result<WellFormed, Unfit> {
+    fn well_formed(&self) -> Result<WellFormed, UnfitDigest> {
         let Some(sent) = digest::Credentials::parse(self.authorization) else {
-            return Err(Unfit::Malformed("the Digest header is not well formed", Vec::new()));
+            return Err(UnfitDigest::Malformed("the Digest header is not well formed", Vec::new()));
         };
         if sent.realm != self.realm {
-            return Err(Unfit::OtherRealm(sent.username));
+            return Err(UnfitDigest::OtherRealm(sent.username));
         }
-        let algorithm = sent.algorithm.as_deref().map_or(Some(Algorithm::Md5), Algorithm::named);
+        let algorithm = sent.algorithm.as_deref().map_or(Some(DigestAlgorithm::Md5), DigestAlgorithm::named);
         let algorithm = algorithm.filter(|algorithm| self.algorithms.as_slice().contains(algorithm));
         let count = sent.nc.as_deref().and_then(nonce::parse_count);
         let is_hashed_name = sent.userhash.as_ref().is_some_and(|value| value.eq_ignore_ascii_case(b"true"));
@@ -147,7 +147,7 @@ impl DigestRequest<'_> {
                 return Ok(WellFormed { exchange: Arc::new(exchange), count });
             }
         };
-        Err(Unfit::Malformed(fault, sent.username))
+        Err(UnfitDigest::Malformed(fault, sent.username))
     }
 }
 
@@ -171,7 +171,7 @@ impl<S: Store> Gate<S> {
         &self,
         policy: &Policy,
         request: &DigestRequest<'_>,
-        judged: Option<&mut Judged>,
+        judged: Option<&mut RequestMemory>,
         log: &dyn Log,
     ) -> DigestAnswer {
         let mut judged = judged;
@@ -198,7 +198,7 @@ impl<S: Store> Gate<S> {
         policy: &Policy,
         request: &DigestRequest<'_>,
         turn: LoopTurn,
-        judged: Option<&mut Judged>,
+        judged: Option<&mut RequestMemory>,
         log: &dyn Log,
     ) -> Option<DigestAnswer> {
         let (presented, nonce) = match self.begin(policy, request, judged.as_deref(), Turn::AtOnce(turn), log)
@@ -224,7 +224,7 @@ impl<S: Store> Gate<S> {
     }
 
     /// See [`Gate::has_granted`].
-    pub fn has_granted_digest(&self, request: &DigestRequest<'_>, judged: Option<&Judged>) -> bool {
+    pub fn has_granted_digest(&self, request: &DigestRequest<'_>, judged: Option<&RequestMemory>) -> bool {
         let Ok(presented) = request.well_formed() else { return false };
         let login = presented.login(request);
         let recalled = judged.and_then(|judged| judged.recall(&self.digest_mark(&login), &login.address));
@@ -237,12 +237,12 @@ impl<S: Store> Gate<S> {
         &self,
         policy: &Policy,
         request: &DigestRequest<'_>,
-        judged: Option<&Judged>,
+        judged: Option<&RequestMemory>,
         turn: Turn,
         log: &dyn Log,
     ) -> Result<(WellFormed, Nonce), Option<DigestAnswer>> {
         let presented = request.well_formed().map_err(|unfit| match unfit {
-            Unfit::OtherRealm(user) => {
+            UnfitDigest::OtherRealm(user) => {
                 log.log(
                     Level::Refusal,
                     format_args!(
@@ -252,12 +252,12 @@ impl<S: Store> Gate<S> {
                 );
                 DigestAnswer::Challenge { stale: false }
             }
-            Unfit::Malformed(fault, user) => {
+            UnfitDigest::Malformed(fault, user) => {
                 log.log(
                     Level::Refusal,
-                    format_args!("{}: {fault}, user {}", Word::DeniedCode.as_str(), Quoted(&user)),
+                    format_args!("{}: {fault}, user {}", LoginResult::DeniedCode.as_str(), Quoted(&user)),
                 );
-                DigestAnswer::Decided { answer: Answer::plain(Verdict::Denied, Word::DeniedCode), user }
+                DigestAnswer::Decided { answer: Answer::plain(Verdict::Denied, LoginResult::DeniedCode), user }
             }
         })?;
         let login = presented.login(request);
@@ -286,7 +286,7 @@ impl<S: Store> Gate<S> {
         &self,
         policy: &Policy,
         login: &DigestLogin<'_>,
-        judged: Option<&mut Judged>,
+        judged: Option<&mut RequestMemory>,
         log: &dyn Log,
     ) -> Match {
         let credentials = self.digest_mark(login);
@@ -328,7 +328,7 @@ impl<S: Store> Gate<S> {
         &self,
         policy: &Policy,
         login: &DigestLogin<'_>,
-        judged: Option<&mut Judged>,
+        judged: Option<&mut RequestMemory>,
         log: &dyn Log,
     ) -> Answer {
         let mut judged = judged;
@@ -337,7 +337,7 @@ impl<S: Store> Gate<S> {
             && let Some(recalled) = judged.recall(&credentials, &login.address)
         {
             let answer = self.digest_recall(policy, login, &recalled, Turn::MayBlock, log);
-            let (verdict, word) = answer.unwrap_or((Verdict::Error, Word::Error));
+            let (verdict, word) = answer.unwrap_or((Verdict::Error, LoginResult::Error));
             if judged.accept(&credentials) && verdict == Verdict::Granted {
                 self.log_decision(verdict, word, Reason::Reused, login.user, log);
             }
@@ -352,7 +352,7 @@ impl<S: Store> Gate<S> {
         &self,
         policy: &Policy,
         login: &DigestLogin<'_>,
-        judged: Option<&mut Judged>,
+        judged: Option<&mut RequestMemory>,
         decision: &Decision,
         found: &Found,
         ha1: Option<Ha1>,
@@ -379,10 +379,10 @@ impl<S: Store> Gate<S> {
         login: &DigestLogin<'_>,
         decision: &Decision,
         found: &Found,
-    ) -> Slot {
+    ) -> JudgedAttempt {
         let grant = self.grant(policy, &NoPinSource, decision, found);
         let attempt = (self.digest_mark(login), &login.address);
-        let slot = Slot::new(decision.verdict, decision.word, attempt, policy, grant);
+        let slot = JudgedAttempt::new(decision.verdict, decision.word, attempt, policy, grant);
         slot.with_retry_after(decision.retry_after)
     }
 
@@ -394,12 +394,12 @@ impl<S: Store> Gate<S> {
         recalled: &Recalled<'_>,
         turn: Turn,
         log: &dyn Log,
-    ) -> Option<(Verdict, Word)> {
+    ) -> Option<(Verdict, LoginResult)> {
         let known = (recalled.verdict, recalled.word);
         if recalled.verdict != Verdict::Granted || recalled.was_decided_by(policy) {
             return Some(known);
         }
-        let Some(grant) = recalled.grant() else { return Some((Verdict::Error, Word::Error)) };
+        let Some(grant) = recalled.grant() else { return Some((Verdict::Error, LoginResult::Error)) };
         let response = login.exchange.response(login.user);
         let attempt = login.attempt(&response);
         let decided = self.elsewhere(policy, &attempt, (grant, None), &NoPinSource, turn, log)?;
@@ -442,12 +442,12 @@ fn refused_nonce(unusable: Option<Unusable>, user: &[u8], log: &dyn Log) -> Dige
 /// Whether a decision changes what codes are worth: a grant or a forget request. In Digest it waits for the
 /// server's word on the nonce.
 pub(super) fn is_to_be_carried_out(decision: &Decision) -> bool {
-    decision.verdict == Verdict::Granted || decision.word == Word::Forgotten
+    decision.verdict == Verdict::Granted || decision.word == LoginResult::Forgotten
 }
 
 /// Whether nothing but the answer comes of a decision for the lingering code.
 fn is_plain_reuse(decision: &Decision) -> bool {
-    decision.word == Word::GrantedReuse && decision.changes.is_empty()
+    decision.word == LoginResult::GrantedReuse && decision.changes.is_empty()
 }
 
 /// Digest has no PIN apart from the code, so nobody is asked.

@@ -7,10 +7,10 @@ use zeroize::Zeroizing;
 use super::Gate;
 use super::answer::Turn;
 use super::commit::is_exact;
-use super::judged::Grant;
 use super::questions::PinKnown;
+use super::request_memory::Grant;
 use super::rounds::known_of;
-use crate::decide::{self, Attempt, Decision, Outcome, Verdict, Word};
+use crate::decide::{self, Attempt, Decision, LoginResult, Outcome, Verdict};
 use crate::log::{Level, Log, Quoted};
 use crate::pin::turns::Busy;
 use crate::pin::{PinAnswer, PinSource};
@@ -33,7 +33,7 @@ impl<S: Store> Gate<S> {
         let before = decide::state_decided_on(&policy, &found.entry, accepted.line, accepted.at);
         let spent = decision.changes.iter().find(|change| change.line == accepted.line);
         let after = spent.map_or(&before, |change| &change.state);
-        let is_fresh = decision.word == Word::GrantedFresh;
+        let is_fresh = decision.word == LoginResult::GrantedFresh;
         let mut grant = Grant::new(accepted, is_fresh, token, &before, after)?;
         grant.wrong_responses = decision.wrong_responses;
         if !matches!(token.pin, Pin::External) {
@@ -53,12 +53,12 @@ impl<S: Store> Gate<S> {
         source: &dyn PinSource,
         turn: Turn,
         log: &dyn Log,
-    ) -> Option<Result<(), (Verdict, Word)>> {
+    ) -> Option<Result<(), (Verdict, LoginResult)>> {
         let found = match self.find_in(turn, attempt.user)? {
             Ok(found) => found,
             Err(error) => {
                 log.log(Level::Error, format_args!("error: {error}, user {}", Quoted(attempt.user)));
-                return Some(Err((Verdict::Error, Word::Error)));
+                return Some(Err((Verdict::Error, LoginResult::Error)));
             }
         };
         let basis = grant.basis()?;
@@ -91,7 +91,7 @@ impl<S: Store> Gate<S> {
                 Outcome::NeedPin(question) => {
                     let asked = self.asked(policy, attempt, &found.entry, question, source);
                     let Some(asked) = asked.filter(|_| pins.len() < 2) else {
-                        return Some(Err((Verdict::Error, Word::Error)));
+                        return Some(Err((Verdict::Error, LoginResult::Error)));
                     };
                     let token = &found.entry.lines[question.line].token;
                     let answer = match turn {
@@ -101,7 +101,7 @@ impl<S: Store> Gate<S> {
                     };
                     match answer {
                         Ok(answer) => pins.push(asked.known(answer)),
-                        Err(Busy) => return Some(Err((Verdict::Busy, Word::DeniedBusy))),
+                        Err(Busy) => return Some(Err((Verdict::Busy, LoginResult::DeniedBusy))),
                     }
                 }
             }

@@ -1,7 +1,7 @@
 //! The lines that a decision leaves in the log.
 
 use super::Gate;
-use crate::decide::{Decision, Reason, Verdict, Word};
+use crate::decide::{Decision, LoginResult, Reason, Verdict};
 use crate::log::{Level, Log, Quoted};
 use crate::store::{Found, Store, Unreadable};
 use crate::token::LINES_MAX;
@@ -37,7 +37,7 @@ impl<S: Store> Gate<S> {
     pub(super) fn log_decision(
         &self,
         verdict: Verdict,
-        word: Word,
+        word: LoginResult,
         reason: Reason,
         user: &[u8],
         log: &dyn Log,
@@ -47,7 +47,7 @@ impl<S: Store> Gate<S> {
             Verdict::Error => Level::Error,
             Verdict::Granted => Level::Info,
             // A browser's doing, and nobody's attack.
-            Verdict::Denied if word == Word::DeniedExpired => Level::Info,
+            Verdict::Denied if word == LoginResult::DeniedExpired => Level::Info,
             Verdict::Unknown => Level::PassedOn,
             Verdict::Denied | Verdict::Throttled | Verdict::Busy => Level::Refusal,
         };

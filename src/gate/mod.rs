@@ -9,7 +9,7 @@
 //! Wrong tries are counted beside all that (`throttled`).
 //!
 //! Logins that wait in one process are decided together by the one of them that gets the lock, and share its
-//! sync (`queue`). Sub-requests aren't judged again but where the settings are others (`judged`).
+//! sync (`queue`). Sub-requests aren't judged again but where the settings are others (`request_memory`).
 
 mod answer;
 mod attempt;
@@ -17,7 +17,6 @@ mod basic;
 mod commit;
 mod digest;
 mod elsewhere;
-mod judged;
 mod lines;
 mod marks;
 pub mod nonces;
@@ -25,6 +24,7 @@ mod pins;
 mod questions;
 mod queue;
 mod repeat;
+mod request_memory;
 mod rounds;
 mod throttled;
 
@@ -37,10 +37,10 @@ use self::attempt::Job;
 pub use self::basic::Login;
 use self::commit::JobResult;
 pub use self::digest::{DigestAnswer, DigestLogin, DigestRequest, Match};
-pub use self::judged::Judged;
 pub use self::marks::Marks;
-use self::pins::Pins;
+use self::pins::PinMemory;
 use self::queue::Queue;
+pub use self::request_memory::RequestMemory;
 use crate::UnixTime;
 pub use crate::pin::{PinAnswer, PinSource};
 pub use crate::store::{Found, Store, Transaction};
@@ -52,8 +52,8 @@ pub struct Gate<S> {
     marks: Marks,
     /// Keyed with random bytes, and told the store's name: ready for what is to be told apart.
     mac: Hmac<Sha256>,
-    pins: Pins,
-    memory: throttled::Memory,
+    pins: PinMemory,
+    memory: throttled::ThrottleMemory,
     queue: Queue<Job, JobResult>,
 }
 
@@ -72,7 +72,7 @@ impl<S: Store> Gate<S> {
             <Hmac<Sha256> as KeyInit>::new_from_slice(&*key).expect("HMAC takes keys of any length");
         mac.update(store.name().as_bytes());
         mac.update(&[0]);
-        let (pins, memory) = (Pins::default(), throttled::Memory::default());
+        let (pins, memory) = (PinMemory::default(), throttled::ThrottleMemory::default());
         Some(Gate { store, clock, marks, mac, pins, memory, queue: Queue::new() })
     }
 
@@ -89,7 +89,7 @@ mod tests {
 
     use super::*;
     use crate::decide::COMPUTED;
-    use crate::decide::Word;
+    use crate::decide::LoginResult;
     use crate::log::{Level, Log};
     use crate::policy::{Server, Settings};
     use crate::token::Address;
@@ -128,10 +128,10 @@ mod tests {
         let [one, two, same] = [line(HASH, 1), line(other, 2), line(HASH, 3)];
         let mixed = [&one, &same, &two].map(String::as_str).to_vec();
         for (lines, password, word, hashes) in [
-            (many.iter().map(String::as_str).collect(), "myPassword000000", Word::DeniedCode, 1),
-            (many.iter().map(String::as_str).collect(), "otherPassword000000", Word::DeniedPin, 1),
-            (mixed.clone(), "myPassword000000", Word::DeniedCode, 2),
-            (mixed, "otherPassword000000", Word::DeniedPin, 2),
+            (many.iter().map(String::as_str).collect(), "myPassword000000", LoginResult::DeniedCode, 1),
+            (many.iter().map(String::as_str).collect(), "otherPassword000000", LoginResult::DeniedPin, 1),
+            (mixed.clone(), "myPassword000000", LoginResult::DeniedCode, 2),
+            (mixed, "otherPassword000000", LoginResult::DeniedPin, 2),
         ] {
             let directory = alice_and(&lines);
             let clock = || 1_700_000_000;
@@ -154,9 +154,9 @@ mod tests {
         let login = Login { user: b"alice", password: b"myPassword755224", address: Address::Unknown };
         let before = crate::pin::CHECKED.get();
         let fresh = gate.basic(&policy, &login, &Quiet, None, &Quiet);
-        assert_eq!((fresh.word, crate::pin::CHECKED.get() - before), (Word::GrantedFresh, 1));
+        assert_eq!((fresh.word, crate::pin::CHECKED.get() - before), (LoginResult::GrantedFresh, 1));
         // The token that accepts is not the one that was asked about.
-        assert_eq!(gate.basic(&policy, &login, &Quiet, None, &Quiet).word, Word::GrantedReuse);
+        assert_eq!(gate.basic(&policy, &login, &Quiet, None, &Quiet).word, LoginResult::GrantedReuse);
         let found = gate.store.find(b"alice").unwrap();
         let mark = gate.mark(&[b"basic", login.user, login.password]);
         assert!(gate.repeated(&policy, &login, mark, (&Quiet, None), None, &found).is_some());
@@ -172,7 +172,7 @@ mod tests {
         let gate = Gate::new(UsersFile::new(&directory.path().join("users")), || 1_700_000_000).unwrap();
         let policy = Settings::default().policy(Server::Apache);
         let login = Login { user: b"alice", password: b"myPassword755224", address: Address::Unknown };
-        assert_eq!(gate.basic(&policy, &login, &Quiet, None, &Quiet).word, Word::DeniedPin);
+        assert_eq!(gate.basic(&policy, &login, &Quiet, None, &Quiet).word, LoginResult::DeniedPin);
     }
 
     /// Codes computed in one login with a wrong code.
@@ -181,7 +181,7 @@ mod tests {
         let policy = Settings::default().policy(Server::Apache);
         let login = Login { user: b"alice", password: b"zzzzzz", address: Address::Unknown };
         let before = COMPUTED.get();
-        assert_eq!(gate.basic(&policy, &login, &Quiet, None, &Quiet).word, Word::DeniedCode);
+        assert_eq!(gate.basic(&policy, &login, &Quiet, None, &Quiet).word, LoginResult::DeniedCode);
         COMPUTED.get() - before
     }
 

@@ -17,7 +17,7 @@ use crate::UnixTime;
 use crate::http::nonce::{CountsSeen, Nonce, NonceKey};
 use crate::log::{Level, Log};
 
-/// Memory shared by processes, and its lock.
+/// NonceMemory shared by processes, and its lock.
 pub trait SharedMemory {
     /// All of it.
     fn words(&self) -> &[AtomicU64];
@@ -128,8 +128,8 @@ impl<'m> Nonces<'m> {
     pub fn take(&self, nonce: Nonce, count: u32, now: UnixTime, log: &dyn Log) -> Result<(), Unusable> {
         let (taken, is_full) = self.locked(|table, was_full| {
             let taken = table.standing(nonce.id, count).map(|standing| match standing {
-                Standing::Known(entry, seen) => table.set_seen(entry, seen),
-                Standing::New(seen) => table.insert(nonce, seen, now),
+                NonceStanding::Known(entry, seen) => table.set_seen(entry, seen),
+                NonceStanding::New(seen) => table.insert(nonce, seen, now),
             });
             (taken, !was_full && table.word(TOLD) != 0)
         });
@@ -146,7 +146,7 @@ impl<'m> Nonces<'m> {
         taken
     }
 
-    fn locked<R>(&self, work: impl FnOnce(&Table<'_>, bool) -> R) -> R {
+    fn locked<R>(&self, work: impl FnOnce(&NonceTable<'_>, bool) -> R) -> R {
         struct Unlock<'m>(&'m dyn SharedMemory);
         impl Drop for Unlock<'_> {
             fn drop(&mut self) {
@@ -155,7 +155,7 @@ impl<'m> Nonces<'m> {
         }
         self.memory.lock();
         let _unlock = Unlock(self.memory);
-        let table = Table { words: self.words, capacity: capacity(self.words) };
+        let table = NonceTable { words: self.words, capacity: capacity(self.words) };
         if table.word(BUSY) != 0 {
             table.start_over();
         }
@@ -168,7 +168,7 @@ impl<'m> Nonces<'m> {
 }
 
 /// How a nonce stands before a use, and after it.
-enum Standing {
+enum NonceStanding {
     /// It has that entry.
     Known(usize, CountsSeen),
     /// It has none yet.
@@ -176,12 +176,12 @@ enum Standing {
 }
 
 /// The table while it is locked.
-struct Table<'m> {
+struct NonceTable<'m> {
     words: &'m [AtomicU64],
     capacity: usize,
 }
 
-impl Table<'_> {
+impl NonceTable<'_> {
     fn word(&self, at: usize) -> u64 {
         self.words[at].load(Ordering::Relaxed)
     }
@@ -219,16 +219,16 @@ impl Table<'_> {
         None
     }
 
-    fn standing(&self, id: u64, count: u32) -> Result<Standing, Unusable> {
+    fn standing(&self, id: u64, count: u32) -> Result<NonceStanding, Unusable> {
         match self.find(id) {
             Some(entry) => {
                 let top = (self.word(entry + TOP_AND_NEXT) >> 32) as u32;
                 let seen = CountsSeen { top, window: self.word(entry + WINDOW) };
                 let seen = seen.with(count).ok_or(Unusable::Replayed)?;
-                Ok(Standing::Known(entry, seen))
+                Ok(NonceStanding::Known(entry, seen))
             }
             None if id <= self.word(FLOOR) => Err(Unusable::Evicted),
-            None => CountsSeen::default().with(count).map(Standing::New).ok_or(Unusable::Replayed),
+            None => CountsSeen::default().with(count).map(NonceStanding::New).ok_or(Unusable::Replayed),
         }
     }
 
@@ -304,26 +304,26 @@ mod tests {
 
     use super::*;
 
-    struct Memory {
+    struct NonceMemory {
         words: Vec<AtomicU64>,
         is_locked: AtomicBool,
     }
 
-    impl Memory {
+    impl NonceMemory {
         /// For so many entries.
-        fn of(entries: usize) -> Memory {
-            let memory = Memory::unprepared(HEADER_LEN + entries * WORDS_PER_ENTRY);
+        fn of(entries: usize) -> NonceMemory {
+            let memory = NonceMemory::unprepared(HEADER_LEN + entries * WORDS_PER_ENTRY);
             assert!(initialise(&memory.words));
             memory
         }
 
-        fn unprepared(words: usize) -> Memory {
+        fn unprepared(words: usize) -> NonceMemory {
             let words = (0..words).map(|_| AtomicU64::new(0)).collect();
-            Memory { words, is_locked: AtomicBool::new(false) }
+            NonceMemory { words, is_locked: AtomicBool::new(false) }
         }
     }
 
-    impl SharedMemory for Memory {
+    impl SharedMemory for NonceMemory {
         fn words(&self) -> &[AtomicU64] {
             &self.words
         }
@@ -340,9 +340,9 @@ mod tests {
     }
 
     #[derive(Default)]
-    struct Lines(Mutex<Vec<String>>);
+    struct NonceLines(Mutex<Vec<String>>);
 
-    impl Log for Lines {
+    impl Log for NonceLines {
         fn log(&self, level: Level, message: fmt::Arguments<'_>) {
             self.0.lock().push(format!("{level:?} {message}"));
         }
@@ -356,23 +356,23 @@ mod tests {
 
     fn take(nonces: &Nonces<'_>, nonce: Nonce, count: u32) -> Result<(), Unusable> {
         let checked = nonces.check(nonce, count);
-        let taken = nonces.take(nonce, count, NOW, &Lines::default());
+        let taken = nonces.take(nonce, count, NOW, &NonceLines::default());
         assert_eq!(checked, taken);
         taken
     }
 
     #[test]
     fn memory_that_is_too_small_or_not_made_ready_is_refused() {
-        assert!(!initialise(&Memory::unprepared(HEADER_LEN + WORDS_PER_ENTRY - 1).words));
+        assert!(!initialise(&NonceMemory::unprepared(HEADER_LEN + WORDS_PER_ENTRY - 1).words));
         assert!(!initialise(&[]));
-        assert!(Nonces::new(&Memory::unprepared(100)).is_none());
-        assert!(Nonces::new(&Memory::unprepared(0)).is_none());
-        assert!(Nonces::new(&Memory::of(1)).is_some());
+        assert!(Nonces::new(&NonceMemory::unprepared(100)).is_none());
+        assert!(Nonces::new(&NonceMemory::unprepared(0)).is_none());
+        assert!(Nonces::new(&NonceMemory::of(1)).is_some());
     }
 
     #[test]
     fn a_count_is_used_once_by_all_who_share_the_memory() {
-        let memory = Memory::of(8);
+        let memory = NonceMemory::of(8);
         let (one, other) = (Nonces::new(&memory).unwrap(), Nonces::new(&memory).unwrap());
         let nonce = issue(&one);
         assert_eq!(take(&one, nonce, 1), Ok(()));
@@ -386,7 +386,7 @@ mod tests {
 
     #[test]
     fn an_expired_nonce_cannot_be_opened() {
-        let memory = Memory::of(1);
+        let memory = NonceMemory::of(1);
         let nonces = Nonces::new(&memory).unwrap();
         let text = nonces.issue(b"area", NOW + 300);
         assert!(nonces.open(text.as_bytes(), b"area", NOW + 300).is_some());
@@ -395,7 +395,7 @@ mod tests {
 
     #[test]
     fn checking_makes_no_entry() {
-        let memory = Memory::of(2);
+        let memory = NonceMemory::of(2);
         let nonces = Nonces::new(&memory).unwrap();
         for _ in 0..10 {
             assert_eq!(nonces.check(issue(&nonces), 1), Ok(()));
@@ -405,9 +405,9 @@ mod tests {
 
     #[test]
     fn when_full_the_oldest_makes_room_and_all_before_it_are_refused_and_it_is_said_once() {
-        let memory = Memory::of(4);
+        let memory = NonceMemory::of(4);
         let nonces = Nonces::new(&memory).unwrap();
-        let lines = Lines::default();
+        let lines = NonceLines::default();
         let unused = issue(&nonces);
         let issued: Vec<Nonce> = (0..6).map(|_| issue(&nonces)).collect();
         for nonce in &issued {
@@ -428,9 +428,9 @@ mod tests {
 
     #[test]
     fn what_has_expired_makes_room_in_silence() {
-        let memory = Memory::of(4);
+        let memory = NonceMemory::of(4);
         let nonces = Nonces::new(&memory).unwrap();
-        let lines = Lines::default();
+        let lines = NonceLines::default();
         let unused = issue(&nonces);
         for _ in 0..40 {
             let nonce = issue(&nonces);
@@ -442,7 +442,7 @@ mod tests {
 
     #[test]
     fn many_more_nonces_than_room_never_let_a_count_pass_twice() {
-        let memory = Memory::of(16);
+        let memory = NonceMemory::of(16);
         let nonces = Nonces::new(&memory).unwrap();
         let mut issued = Vec::new();
         let mut used = std::collections::HashSet::new();
@@ -463,7 +463,7 @@ mod tests {
 
     #[test]
     fn after_a_process_died_in_the_middle_all_nonces_so_far_are_refused_and_new_ones_work() {
-        let memory = Memory::of(4);
+        let memory = NonceMemory::of(4);
         let nonces = Nonces::new(&memory).unwrap();
         let (used, unused) = (issue(&nonces), issue(&nonces));
         assert_eq!(take(&nonces, used, 1), Ok(()));
@@ -479,7 +479,7 @@ mod tests {
 
     #[test]
     fn of_many_threads_one_gets_a_count() {
-        let memory = Memory::of(8);
+        let memory = NonceMemory::of(8);
         let nonce = issue(&Nonces::new(&memory).unwrap());
         for count in 1..50 {
             let won = std::thread::scope(|threads| {
@@ -488,7 +488,7 @@ mod tests {
                         let memory = &memory;
                         threads.spawn(move || {
                             let nonces = Nonces::new(memory).unwrap();
-                            nonces.take(nonce, count, NOW, &Lines::default()).is_ok()
+                            nonces.take(nonce, count, NOW, &NonceLines::default()).is_ok()
                         })
                     })
                     .collect();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 
 use super::Gate;
-use super::questions::{Asked, Mac, ask};
+use super::questions::{Mac, PinAsked, ask};
 use crate::UnixTime;
 use crate::pin::turns::{self, Asker, Busy};
 use crate::pin::{PinAnswer, PinSource};
@@ -24,7 +24,7 @@ const WRONG_MAX: usize = 10_000;
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Pins {
+pub(super) struct PinMemory {
     right: Mutex<HashMap<Mac, Remembered>>,
     wrong: Mutex<HashMap<Mac, Remembered>>,
     going_on: Mutex<HashMap<Mac, Arc<Check>>>,
@@ -65,7 +65,7 @@ impl Check {
 
 /// Ends a check, also after a panic.
 struct Ending<'p> {
-    pins: &'p Pins,
+    pins: &'p PinMemory,
     key: Mac,
     check: Arc<Check>,
     answer: Result<PinAnswer, Busy>,
@@ -79,14 +79,14 @@ impl Drop for Ending<'_> {
     }
 }
 
-impl Pins {
+impl PinMemory {
     /// Until when a PIN that was found right needn't be checked again.
     pub(super) fn right_until(&self, key: &Mac) -> Option<UnixTime> {
         self.right.lock().get(key).map(|known| known.until)
     }
 
     /// What was found out a short while ago.
-    pub(super) fn known(&self, asked: &Asked) -> Option<PinAnswer> {
+    pub(super) fn known(&self, asked: &PinAsked) -> Option<PinAnswer> {
         if asked.ttl == 0 {
             return None;
         }
@@ -100,7 +100,7 @@ impl Pins {
         }
     }
 
-    fn remember(&self, asked: &Asked, answer: PinAnswer) {
+    fn remember(&self, asked: &PinAsked, answer: PinAnswer) {
         let (known, most) = match answer {
             PinAnswer::Right => (&self.right, RIGHT_MAX),
             PinAnswer::Wrong => (&self.wrong, WRONG_MAX),
@@ -121,7 +121,7 @@ impl Pins {
     /// Has the answer found out, by `compute` or by who is at it already.
     fn check(
         &self,
-        asked: &Asked,
+        asked: &PinAsked,
         asker: Asker,
         compute: impl FnOnce() -> PinAnswer,
     ) -> Result<PinAnswer, Busy> {
@@ -150,7 +150,7 @@ impl<S: Store> Gate<S> {
     /// Gets a question answered, from memory or by the slow check.
     pub(super) fn answer_to(
         &self,
-        asked: &Asked,
+        asked: &PinAsked,
         token: &Token,
         (user, is_familiar): (&[u8], bool),
         source: &dyn PinSource,

@@ -24,7 +24,7 @@ pub(super) struct PinKnown {
 }
 
 /// A PIN question in full.
-pub(super) struct Asked {
+pub(super) struct PinAsked {
     pub(super) field: Pin,
     pub(super) pin: Zeroizing<Vec<u8>>,
     /// Under which a right answer about the token is remembered, and for how many seconds.
@@ -35,7 +35,7 @@ pub(super) struct Asked {
     pub(super) now: UnixTime,
 }
 
-impl Asked {
+impl PinAsked {
     pub(super) fn known(&self, answer: PinAnswer) -> PinKnown {
         PinKnown { field: self.field.clone(), pin: self.pin.clone(), answer }
     }
@@ -70,7 +70,7 @@ impl<S: Store> Gate<S> {
         entry: &Entry,
         question: PinQuestion,
         source: &dyn PinSource,
-    ) -> Option<Asked> {
+    ) -> Option<PinAsked> {
         let Proof::Password(password) = attempt.proof else { return None };
         let token = &entry.lines[question.line].token;
         let pin = &password[..question.pin_len];
@@ -87,7 +87,7 @@ impl<S: Store> Gate<S> {
         let others = others.filter(|other| other.pin == token.pin && other.fingerprint != token.fingerprint);
         let (key, other_keys) = (key_of(token), others.map(key_of).collect());
         let pin = Zeroizing::new(pin.to_vec());
-        Some(Asked { field: token.pin.clone(), pin, key, other_keys, ttl, now: (self.clock)() })
+        Some(PinAsked { field: token.pin.clone(), pin, key, other_keys, ttl, now: (self.clock)() })
     }
 
     pub(super) fn pin_key(&self, token: &Token, source: &[u8], state: &[u8], pin: &[u8]) -> Mac {

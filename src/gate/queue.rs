@@ -8,14 +8,14 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// Jobs of type `J`, each of which ends in an `R`.
 pub(super) struct Queue<J, R> {
-    state: Mutex<State<J, R>>,
+    state: Mutex<QueueState<J, R>>,
     done: Condvar,
 }
 
 /// Tells jobs apart.
 type Ticket = u64;
 
-struct State<J, R> {
+struct QueueState<J, R> {
     waiting: Vec<(Ticket, J)>,
     results: HashMap<Ticket, R>,
     has_leader: bool,
@@ -51,8 +51,13 @@ impl<J, R> Round<'_, J, R> {
 
 impl<J, R: Clone> Queue<J, R> {
     pub(super) fn new() -> Queue<J, R> {
-        let state =
-            State { waiting: Vec::new(), results: HashMap::new(), has_leader: false, locking: None, next: 0 };
+        let state = QueueState {
+            waiting: Vec::new(),
+            results: HashMap::new(),
+            has_leader: false,
+            locking: None,
+            next: 0,
+        };
         Queue { state: Mutex::new(state), done: Condvar::new() }
     }
 
@@ -104,7 +109,7 @@ impl<J, R: Clone> Queue<J, R> {
     /// Does all jobs of a round for those who wait for them. The result of the leader's own job.
     fn lead_a_round(
         &self,
-        state: &mut MutexGuard<'_, State<J, R>>,
+        state: &mut MutexGuard<'_, QueueState<J, R>>,
         ticket: Ticket,
         lead: impl FnOnce(&mut Round<'_, J, R>) -> Result<Vec<R>, R>,
         abandoned: impl FnOnce() -> R,

@@ -3,8 +3,8 @@
 
 use super::Gate;
 use super::basic::Login;
-use super::judged::{Judged, Slot};
 use super::marks::Mark;
+use super::request_memory::{JudgedAttempt, RequestMemory};
 use crate::UnixTime;
 use crate::decide::{Accepted, Decision};
 use crate::pin::PinSource;
@@ -15,7 +15,7 @@ use crate::token::Pin;
 /// The last repeat login of a user; kept with what was found ([`crate::store::Memory`]).
 struct Repeat {
     /// What a request remembers of it: all that it was decided on, besides the lines.
-    slot: Slot,
+    slot: JudgedAttempt,
     accepted: Accepted,
     from: UnixTime,
     until: UnixTime,
@@ -53,7 +53,7 @@ impl<S: Store> Gate<S> {
         login: &Login<'_>,
         credentials: Mark,
         (source, turn): (&dyn PinSource, LoopTurn),
-        judged: Option<&mut Judged>,
+        judged: Option<&mut RequestMemory>,
         found: &Found,
     ) -> Option<Decision> {
         let mut memory = found.memory.try_lock()?;
@@ -78,7 +78,7 @@ impl<S: Store> Gate<S> {
         login: &Login<'_>,
         source: &dyn PinSource,
         decision: &Decision,
-        (found, slot): (&Found, &Slot),
+        (found, slot): (&Found, &JudgedAttempt),
     ) {
         let (Some(until), Some(accepted)) = (decision.stands_until, slot.accepted()) else { return };
         let lines = &found.entry.lines;

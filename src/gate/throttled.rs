@@ -16,7 +16,7 @@ use crate::http::digest::Ha1;
 use crate::log::{Level, Log, Quoted};
 use crate::policy::{Policy, Throttle};
 use crate::store::{Found, Store, TriesError};
-use crate::throttle::{self, Bytes, Client, Failures, Look, Outcome, Over, Reserved};
+use crate::throttle::{self, Bytes, Client, Failures, Look, Over, Reserved, TryOutcome};
 use crate::token::{Address, Entry, Pin};
 
 /// More granted credentials than this at once, and the memory starts anew.
@@ -24,7 +24,7 @@ const GRANTED_MAX: usize = 100_000;
 
 /// What a gate remembers by itself.
 #[derive(Default)]
-pub(super) struct Memory {
+pub(super) struct ThrottleMemory {
     /// Credentials that were granted by this process: they aren't guessed, so they wait for nobody.
     granted: Mutex<HashSet<Mark>>,
     /// Where tries are counted while the store can't do it.
@@ -48,8 +48,8 @@ pub(super) struct Admitted {
     is_noted: bool,
 }
 
-/// Who it is about, for as long as nobody changes the lines.
-struct Who<'a> {
+/// ThrottledLogin it is about, for as long as nobody changes the lines.
+struct ThrottledLogin<'a> {
     user: &'a [u8],
     is_listed: bool,
     address: Option<IpAddr>,
@@ -57,16 +57,16 @@ struct Who<'a> {
     now: UnixTime,
 }
 
-impl<'a> Who<'a> {
-    fn of(user: &'a [u8], address: &Address, found: &Found, now: UnixTime) -> Who<'a> {
+impl<'a> ThrottledLogin<'a> {
+    fn of(user: &'a [u8], address: &Address, found: &Found, now: UnixTime) -> ThrottledLogin<'a> {
         let before = |entry: &Entry| {
-            let used = |line: &crate::token::Line| match line.state.address {
+            let used = |line: &crate::token::StoredToken| match line.state.address {
                 Address::Ip(address) => Some((address, line.state.used.as_of(now)?.1)),
                 _ => None,
             };
             entry.lines.iter().filter_map(used).collect()
         };
-        Who {
+        ThrottledLogin {
             user,
             is_listed: found.is_listed(),
             address: match address {
@@ -97,7 +97,7 @@ impl<S: Store> Gate<S> {
         if self.is_granted(&job.attempt.user, password, &job.attempt.address) {
             return Ok(Admitted { is_familiar: true, ..Admitted::default() });
         }
-        let who = Who::of(&job.attempt.user, &job.attempt.address, found, (self.clock)());
+        let who = ThrottledLogin::of(&job.attempt.user, &job.attempt.address, found, (self.clock)());
         match policy.throttle.filter(|_| counts(&policy, &job.attempt.address, found)) {
             Some(throttle) => {
                 let reserve =
@@ -129,7 +129,7 @@ impl<S: Store> Gate<S> {
         if decision.verdict == Verdict::Granted {
             self.note_granted(self.password_mark(user, password, address));
         }
-        let who = Who::of(user, address, found, (self.clock)());
+        let who = ThrottledLogin::of(user, address, found, (self.clock)());
         match admitted.throttle {
             // It is still to be checked, so its try stays taken: whoever comes with the same again has it.
             Some(_) if decision.verdict == Verdict::Busy => {}
@@ -154,7 +154,7 @@ impl<S: Store> Gate<S> {
         log: &dyn Log,
     ) -> Decision {
         let policy = policy.restricted_by(&found.limits);
-        let who = Who::of(user, address, found, (self.clock)());
+        let who = ThrottledLogin::of(user, address, found, (self.clock)());
         if !counts(&policy, address, found) {
             return decision;
         }
@@ -164,7 +164,7 @@ impl<S: Store> Gate<S> {
             return decision;
         }
         let outcome = outcome_of(&decision);
-        let told = (is_final || outcome == Outcome::Wrong).then_some(outcome);
+        let told = (is_final || outcome == TryOutcome::Wrong).then_some(outcome);
         let mut is_locked = false;
         let mut before = Failures::default();
         let mut change = |failures: &mut Failures| {
@@ -175,10 +175,10 @@ impl<S: Store> Gate<S> {
                 return false;
             }
             match told {
-                Some(Outcome::Wrong) => {
+                Some(TryOutcome::Wrong) => {
                     *failures = Failures { number: failures.number.saturating_add(1), last: who.now };
                 }
-                Some(Outcome::Accepted) => *failures = Failures::default(),
+                Some(TryOutcome::Accepted) => *failures = Failures::default(),
                 _ => {}
             }
             true
@@ -239,7 +239,7 @@ impl<S: Store> Gate<S> {
         if self.is_granted(user, password, address) {
             return None;
         }
-        let who = Who::of(user, address, found, (self.clock)());
+        let who = ThrottledLogin::of(user, address, found, (self.clock)());
         let throttle =
             policy.restricted_by(&found.limits).throttle.filter(|_| counts(policy, address, found))?;
         let look = |bytes: &mut dyn Bytes| throttle::look(bytes, &who.client(), throttle, password);
@@ -344,13 +344,13 @@ fn is_hashed(found: &Found) -> bool {
     found.entry.lines.iter().any(|line| matches!(line.token.pin, Pin::Hashed(_)))
 }
 
-fn outcome_of(decision: &Decision) -> Outcome {
+fn outcome_of(decision: &Decision) -> TryOutcome {
     match decision.verdict {
-        Verdict::Granted => Outcome::Accepted,
+        Verdict::Granted => TryOutcome::Accepted,
         // What is passed on isn't ours to count, and who is told to come again brings the same.
-        Verdict::Denied | Verdict::Error if decision.is_wrong_guess => Outcome::Wrong,
+        Verdict::Denied | Verdict::Error if decision.is_wrong_guess => TryOutcome::Wrong,
         // Where it counts at all, nobody else is asked.
-        Verdict::Unknown if decision.reason == Reason::NotListed => Outcome::Wrong,
-        _ => Outcome::NotCounted,
+        Verdict::Unknown if decision.reason == Reason::NotListed => TryOutcome::Wrong,
+        _ => TryOutcome::NotCounted,
     }
 }

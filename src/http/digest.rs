@@ -136,7 +136,7 @@ fn unquote(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
 }
 
 /// The challenge for one hash. `realm` as [`super::quoted`] makes it.
-pub fn challenge(realm: &str, nonce: &str, algorithm: Algorithm, stale: bool) -> String {
+pub fn challenge(realm: &str, nonce: &str, algorithm: DigestAlgorithm, stale: bool) -> String {
     let stale = if stale { ", stale=true" } else { "" };
     let algorithm = algorithm.name();
     format!(
@@ -146,26 +146,26 @@ pub fn challenge(realm: &str, nonce: &str, algorithm: Algorithm, stale: bool) ->
 
 /// Which hash a client and a server use, RFC 7616 section 3.3. The `-sess` forms are not spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Algorithm {
+pub enum DigestAlgorithm {
     /// RFC 2617 knows only this one, and Apache's mod_auth_digest.
     Md5,
     /// SHA-256.
     Sha256,
 }
 
-impl Algorithm {
+impl DigestAlgorithm {
     /// As challenges and headers name it.
     pub fn name(self) -> &'static str {
         match self {
-            Algorithm::Md5 => "MD5",
-            Algorithm::Sha256 => "SHA-256",
+            DigestAlgorithm::Md5 => "MD5",
+            DigestAlgorithm::Sha256 => "SHA-256",
         }
     }
 
     /// By its name, in any case.
-    pub fn named(name: &[u8]) -> Option<Algorithm> {
-        let is_it = |algorithm: &Algorithm| algorithm.name().as_bytes().eq_ignore_ascii_case(name);
-        [Algorithm::Md5, Algorithm::Sha256].into_iter().find(is_it)
+    pub fn named(name: &[u8]) -> Option<DigestAlgorithm> {
+        let is_it = |algorithm: &DigestAlgorithm| algorithm.name().as_bytes().eq_ignore_ascii_case(name);
+        [DigestAlgorithm::Md5, DigestAlgorithm::Sha256].into_iter().find(is_it)
     }
 }
 
@@ -191,7 +191,7 @@ impl Ha1 {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exchange {
     /// The hash that the response was made with.
-    pub algorithm: Algorithm,
+    pub algorithm: DigestAlgorithm,
     /// The realm that the server goes by.
     pub realm: Vec<u8>,
     /// The method of the request.
@@ -225,15 +225,15 @@ enum Begun {
 impl<'a> Response<'a> {
     /// For the name and realm that the server goes by, and the method of the request.
     pub fn new(
-        algorithm: Algorithm,
+        algorithm: DigestAlgorithm,
         user: &[u8],
         realm: &[u8],
         method: &[u8],
         sent: &'a Credentials,
     ) -> Response<'a> {
         let (ha1, ha2) = match algorithm {
-            Algorithm::Md5 => (Begun::Md5(begun(user, realm)), ha2::<Md5>(method, &sent.uri)),
-            Algorithm::Sha256 => (Begun::Sha256(begun(user, realm)), ha2::<Sha256>(method, &sent.uri)),
+            DigestAlgorithm::Md5 => (Begun::Md5(begun(user, realm)), ha2::<Md5>(method, &sent.uri)),
+            DigestAlgorithm::Sha256 => (Begun::Sha256(begun(user, realm)), ha2::<Sha256>(method, &sent.uri)),
         };
         let mut parts: Vec<&[u8]> = vec![b"", &sent.nonce];
         if let (Some(qop), Some(nc), Some(cnonce)) = (&sent.qop, &sent.nc, &sent.cnonce) {
@@ -337,12 +337,12 @@ mod tests {
             "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1",
         );
         for (header, password, algorithm) in [
-            (RFC_2617, "Circle Of Life", Algorithm::Md5),
-            (RFC_7616, "Circle of Life", Algorithm::Md5),
-            (&with_sha_256, "Circle of Life", Algorithm::Sha256),
+            (RFC_2617, "Circle Of Life", DigestAlgorithm::Md5),
+            (RFC_7616, "Circle of Life", DigestAlgorithm::Md5),
+            (&with_sha_256, "Circle of Life", DigestAlgorithm::Sha256),
         ] {
             let sent = parse(header).unwrap();
-            let named = sent.algorithm.as_deref().map_or(Some(Algorithm::Md5), Algorithm::named);
+            let named = sent.algorithm.as_deref().map_or(Some(DigestAlgorithm::Md5), DigestAlgorithm::named);
             assert_eq!(named, Some(algorithm));
             let response = Response::new(algorithm, &sent.username, &sent.realm, b"GET", &sent);
             for wrong in ["Circle of Lies", "", "circle of life"] {
@@ -364,7 +364,7 @@ mod tests {
         let hash = |text: &str| HEXLOWER.encode(&Md5::digest(text.as_bytes()));
         let expected = hash(&format!("{}:n:{}", hash("a:r:secret"), hash("GET:/")));
         let sent = Credentials { response: expected.into_bytes(), ..sent };
-        let response = Response::new(Algorithm::Md5, b"a", b"r", b"GET", &sent);
+        let response = Response::new(DigestAlgorithm::Md5, b"a", b"r", b"GET", &sent);
         assert!(bool::from(response.is_of(&[b"secret"])));
     }
 

@@ -12,10 +12,10 @@ use crate::secret::Secret;
 
 /// A well-formed entry within the cost limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry(Form);
+pub struct PinEntry(EntryForm);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Form {
+enum EntryForm {
     Hashed(HashedPin),
     Apr1(Apr1),
     /// `{SHA}` and, with a salt, `{SSHA}` (RFC 2307 section 5.3).
@@ -53,55 +53,55 @@ impl fmt::Display for EntryError {
 
 impl std::error::Error for EntryError {}
 
-impl Entry {
+impl PinEntry {
     /// Reads what stands between the name's colon and the next one, or the end of the line.
-    pub fn parse(field: &[u8]) -> Result<Entry, EntryError> {
+    pub fn parse(field: &[u8]) -> Result<PinEntry, EntryError> {
         const MALFORMED: EntryError = EntryError::Hash(HashedPinError::Malformed);
         if field.is_empty() {
             return Err(EntryError::Empty);
         }
         let form = if let Some(hashed) = HashedPin::parse_of_pin_file(field) {
-            Form::Hashed(hashed.map_err(EntryError::Hash)?)
+            EntryForm::Hashed(hashed.map_err(EntryError::Hash)?)
         } else if let Some(rest) = field.strip_prefix(apr1::PREFIX) {
-            Form::Apr1(Apr1::parse(rest).ok_or(MALFORMED)?)
+            EntryForm::Apr1(Apr1::parse(rest).ok_or(MALFORMED)?)
         } else if let Some(rest) = field.strip_prefix(b"{SHA}") {
-            Form::sha1(rest).filter(|form| form.is_unsalted()).ok_or(MALFORMED)?
+            EntryForm::sha1(rest).filter(|form| form.is_unsalted()).ok_or(MALFORMED)?
         } else if let Some(rest) = field.strip_prefix(b"{SSHA}") {
-            Form::sha1(rest).ok_or(MALFORMED)?
+            EntryForm::sha1(rest).ok_or(MALFORMED)?
         } else {
             // An empty PIN would be none at all.
             match field.strip_prefix(b"{PLAIN}") {
                 Some(b"") => return Err(EntryError::Empty),
-                Some(pin) => Form::Plain(Secret::new(pin.to_vec())),
+                Some(pin) => EntryForm::Plain(Secret::new(pin.to_vec())),
                 None => return Err(EntryError::UnknownForm),
             }
         };
-        Ok(Entry(form))
+        Ok(PinEntry(form))
     }
 
     /// Whether this is the PIN. Takes up to a second or so: never under a lock, never on an event loop.
     pub fn is_of(&self, pin: &[u8]) -> bool {
         match &self.0 {
-            Form::Hashed(hash) => hash.is_hash_of(pin),
-            Form::Apr1(hash) => hash.is_hash_of(pin),
-            Form::Sha1 { digest, salt } => {
+            EntryForm::Hashed(hash) => hash.is_hash_of(pin),
+            EntryForm::Apr1(hash) => hash.is_hash_of(pin),
+            EntryForm::Sha1 { digest, salt } => {
                 let hash: [u8; SHA1_LEN] = Sha1::new().chain_update(pin).chain_update(salt).finalize().into();
                 hash.ct_eq(digest).into()
             }
-            Form::Plain(expected) => expected.expose().ct_eq(pin).into(),
+            EntryForm::Plain(expected) => expected.expose().ct_eq(pin).into(),
         }
     }
 }
 
-impl Form {
+impl EntryForm {
     /// A digest and whatever follows it.
-    fn sha1(text: &[u8]) -> Option<Form> {
+    fn sha1(text: &[u8]) -> Option<EntryForm> {
         let bytes = BASE64.decode(text).ok()?;
         let (digest, salt) = bytes.split_first_chunk()?;
-        Some(Form::Sha1 { digest: *digest, salt: salt.to_vec() })
+        Some(EntryForm::Sha1 { digest: *digest, salt: salt.to_vec() })
     }
 
     fn is_unsalted(&self) -> bool {
-        matches!(self, Form::Sha1 { salt, .. } if salt.is_empty())
+        matches!(self, EntryForm::Sha1 { salt, .. } if salt.is_empty())
     }
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::entry::{Entry, EntryError};
+use super::entry::{EntryError, PinEntry};
 use super::{PinAnswer, PinSource};
 use crate::files::fault::Fault;
 use crate::files::lines;
@@ -71,7 +71,7 @@ impl PinSource for PinFile<'_> {
 }
 
 /// A line's number, from 1, and what it says.
-pub type Numbered = (u64, Result<Entry, EntryError>);
+pub type Numbered = (u64, Result<PinEntry, EntryError>);
 
 /// A user's entry: the first, if there are several.
 pub fn entry_of(path: &Path, user: &[u8]) -> Result<Option<Numbered>, Fault> {
@@ -81,7 +81,7 @@ pub fn entry_of(path: &Path, user: &[u8]) -> Result<Option<Numbered>, Fault> {
         let mut found = None;
         for_each_entry(&file, |number, name, field| {
             if found.is_none() && name == user {
-                found = Some((number, field.map_or(Err(EntryError::Empty), Entry::parse)));
+                found = Some((number, field.map_or(Err(EntryError::Empty), PinEntry::parse)));
             }
         })
         .map_err(|cause| fault("read", path, cause))?;

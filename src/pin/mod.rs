@@ -19,12 +19,12 @@ use crate::secret::Secret;
 /// A well-formed hash of a PIN within the cost limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HashedPin {
-    form: Form,
+    form: HashForm,
     text: Secret,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+enum HashForm {
     /// The named one of its kinds.
     Argon2(&'static str),
     Bcrypt,
@@ -65,11 +65,11 @@ impl HashedPin {
     pub fn parse(field: &[u8]) -> Option<Result<HashedPin, HashedPinError>> {
         let starts = |prefixes: &[&[u8]]| prefixes.iter().any(|prefix| field.starts_with(prefix));
         let form = if starts(&[b"$argon2"]) {
-            Form::Argon2("argon2id")
+            HashForm::Argon2("argon2id")
         } else if starts(&[b"$2a$", b"$2b$", b"$2x$", b"$2y$"]) {
-            Form::Bcrypt
+            HashForm::Bcrypt
         } else if starts(&[b"$5$", b"$6$"]) {
-            Form::ShaCrypt
+            HashForm::ShaCrypt
         } else {
             return None;
         };
@@ -83,17 +83,17 @@ impl HashedPin {
             rest.is_some_and(|rest| rest.starts_with(b"$"))
         });
         match old {
-            Some(kind) => Some(Self::parse_as(Form::Argon2(kind), field)),
+            Some(kind) => Some(Self::parse_as(HashForm::Argon2(kind), field)),
             None => Self::parse(field),
         }
     }
 
-    fn parse_as(form: Form, field: &[u8]) -> Result<HashedPin, HashedPinError> {
+    fn parse_as(form: HashForm, field: &[u8]) -> Result<HashedPin, HashedPinError> {
         let text = str::from_utf8(field).map_err(|_| HashedPinError::Malformed)?;
         match form {
-            Form::Argon2(kind) => check_argon2(text, kind)?,
-            Form::Bcrypt => check_bcrypt(text)?,
-            Form::ShaCrypt => check_sha_crypt(text)?,
+            HashForm::Argon2(kind) => check_argon2(text, kind)?,
+            HashForm::Bcrypt => check_bcrypt(text)?,
+            HashForm::ShaCrypt => check_sha_crypt(text)?,
         }
         Ok(HashedPin { form, text: Secret::new(field.to_vec()) })
     }
@@ -104,10 +104,10 @@ impl HashedPin {
         CHECKED.set(CHECKED.get() + 1);
         let Ok(text) = str::from_utf8(self.text.expose()) else { return false };
         match self.form {
-            Form::Argon2(_) => PasswordHash::new(text)
+            HashForm::Argon2(_) => PasswordHash::new(text)
                 .is_ok_and(|hash| Argon2::default().verify_password(pin, &hash).is_ok()),
-            Form::Bcrypt => bcrypt::verify(pin, text).unwrap_or(false),
-            Form::ShaCrypt => PasswordHashRef::new(text)
+            HashForm::Bcrypt => bcrypt::verify(pin, text).unwrap_or(false),
+            HashForm::ShaCrypt => PasswordHashRef::new(text)
                 .is_ok_and(|hash| ShaCrypt::default().verify_password(pin, hash).is_ok()),
         }
     }

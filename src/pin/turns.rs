@@ -60,19 +60,19 @@ pub fn is_busy(asker: Asker) -> bool {
 }
 
 struct Turns {
-    state: Mutex<State>,
+    state: Mutex<TurnsState>,
     changed: Condvar,
 }
 
-struct State {
+struct TurnsState {
     free: usize,
-    waiting: Vec<Waiting>,
+    waiting: Vec<WaitingCheck>,
     /// The queue of the stranger who had the last turn.
     last: u64,
     next: u64,
 }
 
-struct Waiting {
+struct WaitingCheck {
     ticket: u64,
     asker: Asker,
     fate: Fate,
@@ -88,9 +88,9 @@ enum Fate {
     Follows,
 }
 
-impl State {
+impl TurnsState {
     fn waiting(&self) -> impl Iterator<Item = (usize, Asker)> {
-        let waits = |waiting: &&Waiting| waiting.fate == Fate::Waits;
+        let waits = |waiting: &&WaitingCheck| waiting.fate == Fate::Waits;
         self.waiting
             .iter()
             .enumerate()
@@ -99,14 +99,14 @@ impl State {
 
     /// Strangers who hold a thread without having a turn.
     fn strangers(&self) -> usize {
-        let holds = |waiting: &&Waiting| {
+        let holds = |waiting: &&WaitingCheck| {
             matches!(waiting.fate, Fate::Waits | Fate::Follows) && !waiting.asker.is_familiar
         };
         self.waiting.iter().filter(holds).count()
     }
 
     fn may_follow(&self, asker: Asker) -> bool {
-        let of_name = |waiting: &&Waiting| {
+        let of_name = |waiting: &&WaitingCheck| {
             waiting.fate == Fate::Follows && !waiting.asker.is_familiar && waiting.asker.queue == asker.queue
         };
         asker.is_familiar
@@ -145,11 +145,11 @@ impl Drop for Following<'_> {
 }
 
 /// Gives the turn back, also after a panic.
-struct Turn<'a>(&'a Turns);
+struct HashTurn<'a>(&'a Turns);
 
 impl Turns {
     fn new(number: usize) -> Turns {
-        let state = State { free: number, waiting: Vec::new(), last: 0, next: 0 };
+        let state = TurnsState { free: number, waiting: Vec::new(), last: 0, next: 0 };
         Turns { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -160,7 +160,7 @@ impl Turns {
         }
         let ticket = state.next;
         state.next += 1;
-        state.waiting.push(Waiting { ticket, asker, fate: Fate::Follows });
+        state.waiting.push(WaitingCheck { ticket, asker, fate: Fate::Follows });
         drop(state);
         let _following = Following(self, ticket);
         Ok(wait())
@@ -183,7 +183,7 @@ impl Turns {
             }
             let ticket = state.next;
             state.next += 1;
-            state.waiting.push(Waiting { ticket, asker, fate: Fate::Waits });
+            state.waiting.push(WaitingCheck { ticket, asker, fate: Fate::Waits });
             loop {
                 let mine = state.waiting.iter().position(|waiting| waiting.ticket == ticket);
                 let mine = mine.expect("nobody else takes it away");
@@ -201,12 +201,12 @@ impl Turns {
             }
         }
         drop(state);
-        let _turn = Turn(self);
+        let _turn = HashTurn(self);
         Ok(compute())
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for HashTurn<'_> {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
         match state.next_at() {
@@ -336,10 +336,14 @@ mod tests {
 
     #[test]
     fn somebody_familiar_takes_the_place_of_the_last_stranger() {
-        let mut state = State { free: 0, waiting: Vec::new(), last: 0, next: 0 };
+        let mut state = TurnsState { free: 0, waiting: Vec::new(), last: 0, next: 0 };
         let mut push = |is_familiar| {
             let ticket = state.waiting.len() as u64;
-            state.waiting.push(Waiting { ticket, asker: Asker::new(ticket, is_familiar), fate: Fate::Waits });
+            state.waiting.push(WaitingCheck {
+                ticket,
+                asker: Asker::new(ticket, is_familiar),
+                fate: Fate::Waits,
+            });
         };
         for _ in 0..WAITING_MAX - 1 {
             push(FAMILIAR);

@@ -28,7 +28,7 @@ pub use self::realm::is_for_clients_to_switch_off;
 pub use self::table::{SETTINGS, Setting, pin_source_setting, users_file_setting};
 use self::words::Words;
 pub use self::words::{BadSetting, SettingProblem, ValueKind};
-use crate::http::digest::Algorithm;
+use crate::http::digest::DigestAlgorithm;
 
 mod asked;
 mod limits;
@@ -158,16 +158,17 @@ impl Scheme {
 /// The hashes that Digest offers, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Algorithms {
-    algorithms: [Algorithm; 2],
+    algorithms: [DigestAlgorithm; 2],
     count: usize,
 }
 
 impl Algorithms {
     /// The stronger one first, as clients that choose take the first they know.
-    pub const ALL: Algorithms = Algorithms { algorithms: [Algorithm::Sha256, Algorithm::Md5], count: 2 };
+    pub const ALL: Algorithms =
+        Algorithms { algorithms: [DigestAlgorithm::Sha256, DigestAlgorithm::Md5], count: 2 };
 
     /// The hashes.
-    pub fn as_slice(&self) -> &[Algorithm] {
+    pub fn as_slice(&self) -> &[DigestAlgorithm] {
         &self.algorithms[..self.count]
     }
 }
@@ -510,11 +511,11 @@ mod tests {
         };
         let unset = Settings::default();
         assert_eq!((unset.scheme(), unset.nonce_lifetime()), (Scheme::Basic, 300));
-        assert_eq!(unset.digest_algorithms().as_slice(), [Algorithm::Sha256, Algorithm::Md5]);
+        assert_eq!(unset.digest_algorithms().as_slice(), [DigestAlgorithm::Sha256, DigestAlgorithm::Md5]);
         for (words, expected) in [
-            (&["MD5", "SHA-256"][..], Ok(&[Algorithm::Md5, Algorithm::Sha256][..])),
-            (&["sha-256"], Ok(&[Algorithm::Sha256])),
-            (&["MD5"], Ok(&[Algorithm::Md5])),
+            (&["MD5", "SHA-256"][..], Ok(&[DigestAlgorithm::Md5, DigestAlgorithm::Sha256][..])),
+            (&["sha-256"], Ok(&[DigestAlgorithm::Sha256])),
+            (&["MD5"], Ok(&[DigestAlgorithm::Md5])),
             (&[], Err("takes SHA-256 and MD5, or one of them, not 0 words")),
             (&["MD5", "md5"], Err("takes SHA-256 and MD5, or one of them, not MD5 twice")),
             (&["MD5-sess"], Err("takes SHA-256 and MD5, or one of them, not \"MD5-sess\"")),
@@ -522,7 +523,7 @@ mod tests {
             let set = nginx("auth_otp_digest_algorithms", words);
             let set = set.map(|settings| settings.digest_algorithms().as_slice().to_vec());
             let expected = expected
-                .map(<[Algorithm]>::to_vec)
+                .map(<[DigestAlgorithm]>::to_vec)
                 .map_err(|message| format!("auth_otp_digest_algorithms {message}"));
             assert_eq!(set, expected);
         }

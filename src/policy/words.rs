@@ -8,7 +8,7 @@ use super::{
     Algorithms, DEFAULT_LOCKOUT_MAX, FailureLimit, Forget, Given, Lockout, Names, PIN_PROVIDERS_MAX, Scheme,
     Throttle,
 };
-use crate::http::digest::Algorithm;
+use crate::http::digest::DigestAlgorithm;
 
 pub(super) const MAX_OFFSET: u32 = 10_000;
 pub(super) const MIN_IDLE: u32 = 16;
@@ -63,7 +63,7 @@ pub enum SettingProblem {
         time: u32,
     },
     /// A hash is named twice.
-    AlgorithmTwice(Algorithm),
+    AlgorithmTwice(DigestAlgorithm),
     /// No PIN provider, or more than [`PIN_PROVIDERS_MAX`].
     ProviderCount,
     /// We can't be our own PIN provider.
@@ -276,7 +276,7 @@ impl<'a> Words<'_, 'a> {
 
     pub(super) fn algorithms(self) -> Result<Algorithms, SettingProblem> {
         let wanted = ValueKind::Algorithms;
-        let named = |word: &'a [u8]| Algorithm::named(word).ok_or_else(|| wanted.is_not(word));
+        let named = |word: &'a [u8]| DigestAlgorithm::named(word).ok_or_else(|| wanted.is_not(word));
         let algorithms = match self.words {
             [one] => [named(one)?; 2],
             [first, second] => [named(first)?, named(second)?],

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Gid, Uid};
 
 use super::Site;
-use super::sections::{self, Held, Place};
+use super::sections::{self, HeldSettings, Place};
 use crate::files::{accounts, system};
 use crate::log::{Level, Log};
 use crate::policy::{self, Limits, Policy, Scheme, Server};
-use crate::users::check::{self, ExternalPin, Finding, Lines, Severity};
+use crate::users::check::{self, CheckedLines, ExternalPin, Finding, Severity};
 
 /// The user whose access to files is tried out, and the group.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +92,7 @@ impl Test<'_> {
     fn of_files<'p>(
         &self,
         place: &Place<'p>,
-        held: &Held<'p>,
+        held: &HeldSettings<'p>,
         seen: &mut HashMap<PathBuf, Seen<'p>>,
         seen_pins: &mut HashSet<(PathBuf, PathBuf)>,
     ) -> Vec<(&'p [u8], Finding)> {
@@ -218,7 +218,7 @@ fn look_at(path: &Path) -> Look {
         return (findings, Looked::default());
     }
     match check::lines(path) {
-        Ok(Lines { findings: found, external_pins, first_without_plain_pin, limits }) => {
+        Ok(CheckedLines { findings: found, external_pins, first_without_plain_pin, limits }) => {
             findings.extend(found);
             (findings, Looked { external_pins, first_without_plain_pin, limits })
         }

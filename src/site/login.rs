@@ -9,9 +9,11 @@ use super::event::tls_setting;
 use super::gates::GateRef;
 use super::unfit;
 use super::{Section, Site};
-use crate::decide::{PinAnswer, Reason, Verdict, Word};
+use crate::decide::{LoginResult, PinAnswer, Reason, Verdict};
 use crate::gate::nonces::{Nonces, SharedMemory};
-use crate::gate::{Answer, DigestAnswer, DigestLogin, DigestRequest, Gate, Judged, Login, Match, PinSource};
+use crate::gate::{
+    Answer, DigestAnswer, DigestLogin, DigestRequest, Gate, Login, Match, PinSource, RequestMemory,
+};
 use crate::http::{AuthScheme, auth_scheme, basic, digest};
 use crate::log::{Level, Log, Quoted};
 use crate::pin::file::PinFile;
@@ -39,7 +41,7 @@ pub struct Request<'a> {
     /// It comes from a PIN provider that the library itself is asking.
     pub is_for_pin: bool,
     /// The turn of the event loop.
-    pub moment: LoopTurn,
+    pub turn: LoopTurn,
     /// Who checks PINs where no PIN file is set. `None`: nobody.
     pub providers: Option<&'a dyn Providers>,
     /// The server's log.
@@ -106,7 +108,7 @@ impl Site {
         &self,
         request: &Request<'_>,
         credentials: &BasicCredentials<'_>,
-        judged: Option<&mut Judged>,
+        judged: Option<&mut RequestMemory>,
     ) -> Answer {
         let policy = request.section.policy(self.server());
         self.of_basic(request, credentials, judged, |gate, login, pins, judged| {
@@ -120,11 +122,11 @@ impl Site {
         &self,
         request: &Request<'_>,
         credentials: &BasicCredentials<'_>,
-        judged: Option<&mut Judged>,
+        judged: Option<&mut RequestMemory>,
     ) -> Option<Answer> {
         let policy = request.section.policy(self.server());
         self.of_basic(request, credentials, judged, |gate, login, pins, judged| {
-            gate.basic_now(&policy, login, pins, request.moment, judged, request.log)
+            gate.basic_now(&policy, login, pins, request.turn, judged, request.log)
         })
     }
 
@@ -132,8 +134,13 @@ impl Site {
         &self,
         request: &Request<'_>,
         credentials: &BasicCredentials<'_>,
-        judged: Option<&mut Judged>,
-        decide: impl FnOnce(&Gate<UsersFile>, &Login<'_>, &dyn PinSource, Option<&mut Judged>) -> Option<Answer>,
+        judged: Option<&mut RequestMemory>,
+        decide: impl FnOnce(
+            &Gate<UsersFile>,
+            &Login<'_>,
+            &dyn PinSource,
+            Option<&mut RequestMemory>,
+        ) -> Option<Answer>,
     ) -> Option<Answer> {
         let gate = match self.gate_for(request) {
             Ok(gate) => gate,
@@ -142,7 +149,7 @@ impl Site {
         if credentials.hides_a_nul() {
             let (reason, user) = (Reason::Malformed.text(), Quoted(credentials.user));
             request.log.log(Level::Refusal, format_args!("denied-code: {reason}, user {user}"));
-            return Some(Answer::plain(Verdict::Denied, Word::DeniedCode));
+            return Some(Answer::plain(Verdict::Denied, LoginResult::DeniedCode));
         }
         let BasicCredentials { user, password, .. } = *credentials;
         let login = Login { user, password, address: request.client() };
@@ -180,7 +187,7 @@ impl Site {
         request: &Request<'_>,
         user: &[u8],
         credentials: &DigestCredentials<'_>,
-        judged: Option<&mut Judged>,
+        judged: Option<&mut RequestMemory>,
     ) -> Match {
         let policy = request.section.settings.digest_policy(self.server());
         let found = self.half(request, user, credentials, |gate, login| {
@@ -195,7 +202,7 @@ impl Site {
         request: &Request<'_>,
         user: &[u8],
         credentials: &DigestCredentials<'_>,
-        judged: Option<&mut Judged>,
+        judged: Option<&mut RequestMemory>,
     ) -> Answer {
         let policy = request.section.settings.digest_policy(self.server());
         let spent = self.half(request, user, credentials, |gate, login| {
@@ -217,17 +224,17 @@ impl Site {
         if auth_scheme(header).0 == AuthScheme::Basic {
             let text = "AuthBasicUseDigestAlgorithm cannot work with one-time passwords: remove it from this section";
             log.log(Level::Error, format_args!("{text}"));
-            return Err(Answer::plain(Verdict::Denied, Word::Error));
+            return Err(Answer::plain(Verdict::Denied, LoginResult::Error));
         }
         let gate = self.gate_for(request)?;
         let Some(sent) = digest::Credentials::parse(header) else {
             // The server has read it before us, so this is no everyday noise.
             let text = "denied-code: the Digest header is not well formed";
             log.log(Level::Error, format_args!("{text}, user {}", Quoted(user)));
-            return Err(Answer::plain(Verdict::Denied, Word::DeniedCode));
+            return Err(Answer::plain(Verdict::Denied, LoginResult::DeniedCode));
         };
         let exchange = Arc::new(digest::Exchange {
-            algorithm: digest::Algorithm::Md5,
+            algorithm: digest::DigestAlgorithm::Md5,
             realm: credentials.realm.to_vec(),
             method: credentials.method.to_vec(),
             sent,
@@ -240,7 +247,7 @@ impl Site {
         &self,
         request: &Request<'_>,
         credentials: &DigestCredentials<'_>,
-        judged: Option<&mut Judged>,
+        judged: Option<&mut RequestMemory>,
     ) -> DigestAnswer {
         let policy = request.section.settings.digest_policy(self.server());
         let decided = self.whole(request, credentials, judged, |gate, asked, judged| {
@@ -254,11 +261,11 @@ impl Site {
         &self,
         request: &Request<'_>,
         credentials: &DigestCredentials<'_>,
-        judged: Option<&mut Judged>,
+        judged: Option<&mut RequestMemory>,
     ) -> Option<DigestAnswer> {
         let policy = request.section.settings.digest_policy(self.server());
         self.whole(request, credentials, judged, |gate, asked, judged| {
-            gate.digest_now(&policy, asked, request.moment, judged, request.log)
+            gate.digest_now(&policy, asked, request.turn, judged, request.log)
         })
     }
 
@@ -266,8 +273,12 @@ impl Site {
         &self,
         request: &Request<'_>,
         credentials: &DigestCredentials<'_>,
-        judged: Option<&mut Judged>,
-        decide: impl FnOnce(&Gate<UsersFile>, &DigestRequest<'_>, Option<&mut Judged>) -> Option<DigestAnswer>,
+        judged: Option<&mut RequestMemory>,
+        decide: impl FnOnce(
+            &Gate<UsersFile>,
+            &DigestRequest<'_>,
+            Option<&mut RequestMemory>,
+        ) -> Option<DigestAnswer>,
     ) -> Option<DigestAnswer> {
         let gate = match self.gate_for(request) {
             Ok(gate) => gate,
@@ -311,7 +322,7 @@ impl Site {
         if !request.has_tls && request.section.settings.requires_tls() {
             let name = tls_setting(self.server());
             request.log.log(Level::Refusal, format_args!("{name}: login without TLS refused"));
-            return Err(Answer::plain(Verdict::Denied, Word::Error));
+            return Err(Answer::plain(Verdict::Denied, LoginResult::Error));
         }
         Ok(())
     }
@@ -359,20 +370,20 @@ pub fn is_granted_header(number: u64, authorization: &[u8]) -> bool {
 }
 
 /// A result word with the NUL that C expects.
-pub fn result_word(word: Word) -> &'static CStr {
+pub fn result_word(word: LoginResult) -> &'static CStr {
     match word {
-        Word::GrantedFresh => c"granted-fresh",
-        Word::GrantedReuse => c"granted-reuse",
-        Word::DeniedPin => c"denied-pin",
-        Word::DeniedCode => c"denied-code",
-        Word::DeniedExpired => c"denied-expired",
-        Word::DeniedIp => c"denied-ip",
-        Word::DeniedLocked => c"denied-locked",
-        Word::DeniedThrottled => c"denied-throttled",
-        Word::DeniedBusy => c"denied-busy",
-        Word::Forgotten => c"forgotten",
-        Word::Unknown => c"unknown",
-        Word::Error => c"error",
+        LoginResult::GrantedFresh => c"granted-fresh",
+        LoginResult::GrantedReuse => c"granted-reuse",
+        LoginResult::DeniedPin => c"denied-pin",
+        LoginResult::DeniedCode => c"denied-code",
+        LoginResult::DeniedExpired => c"denied-expired",
+        LoginResult::DeniedIp => c"denied-ip",
+        LoginResult::DeniedLocked => c"denied-locked",
+        LoginResult::DeniedThrottled => c"denied-throttled",
+        LoginResult::DeniedBusy => c"denied-busy",
+        LoginResult::Forgotten => c"forgotten",
+        LoginResult::Unknown => c"unknown",
+        LoginResult::Error => c"error",
     }
 }
 
@@ -382,7 +393,7 @@ mod tests {
 
     #[test]
     fn words_are_the_same_in_c() {
-        for word in Word::ALL {
+        for word in LoginResult::ALL {
             assert_eq!(result_word(word).to_str(), Ok(word.as_str()));
         }
     }

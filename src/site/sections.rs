@@ -44,14 +44,14 @@ enum Above {
 
 /// What holds in a section.
 #[derive(Clone, Debug)]
-pub struct Held<'a> {
+pub struct HeldSettings<'a> {
     /// What surely does.
     pub settings: Settings<'a>,
     /// What may, by sections that may lie around it.
     perhaps: Vec<Settings<'a>>,
 }
 
-impl<'a> Held<'a> {
+impl<'a> HeldSettings<'a> {
     /// Whether something is said for sure, or perhaps.
     pub fn may_have(&self, has: impl Fn(&Settings<'a>) -> bool) -> bool {
         has(&self.settings) || self.perhaps.iter().any(has)
@@ -59,10 +59,10 @@ impl<'a> Held<'a> {
 }
 
 /// What holds in each of the places, in their order.
-pub fn held<'a>(server: Server, places: &[Place<'a>]) -> Vec<Held<'a>> {
+pub fn held<'a>(server: Server, places: &[Place<'a>]) -> Vec<HeldSettings<'a>> {
     let of = |(number, place): (usize, &Place<'a>)| {
         if server == Server::Nginx {
-            return Held { settings: place.settings, perhaps: Vec::new() };
+            return HeldSettings { settings: place.settings, perhaps: Vec::new() };
         }
         let mut surely: Vec<&Place<'a>> = Vec::new();
         let mut perhaps = Vec::new();
@@ -78,7 +78,7 @@ pub fn held<'a>(server: Server, places: &[Place<'a>]) -> Vec<Held<'a>> {
             .into_iter()
             .chain([place])
             .fold(Settings::default(), |outer, inner| outer.merged_with(&inner.settings, server));
-        Held { settings: merged, perhaps }
+        HeldSettings { settings: merged, perhaps }
     };
     places.iter().enumerate().map(of).collect()
 }
@@ -132,7 +132,11 @@ fn above(outer: &[u8], inner: &[u8]) -> Above {
 }
 
 /// What the places say against each other and in themselves; `held` as [`held`] makes it of them.
-pub fn contradictions<'a>(server: Server, places: &[Place<'a>], held: &[Held<'a>]) -> Vec<Placed<'a>> {
+pub fn contradictions<'a>(
+    server: Server,
+    places: &[Place<'a>],
+    held: &[HeldSettings<'a>],
+) -> Vec<Placed<'a>> {
     let mut found = Vec::new();
     for (place, held) in places.iter().zip(held) {
         match server {
@@ -143,7 +147,7 @@ pub fn contradictions<'a>(server: Server, places: &[Place<'a>], held: &[Held<'a>
     found
 }
 
-fn of_section<'a>(own: &Settings<'a>, held: &Held<'a>) -> Vec<Placed<'a>> {
+fn of_section<'a>(own: &Settings<'a>, held: &HeldSettings<'a>) -> Vec<Placed<'a>> {
     let (asked, mut found) = (&held.settings.asked, Vec::new());
     let place = own.asked.place().or(own.asked.auth_type.map(|given| given.place));
     if let Some(place) = place
@@ -184,7 +188,7 @@ fn of_section<'a>(own: &Settings<'a>, held: &Held<'a>) -> Vec<Placed<'a>> {
     found
 }
 
-impl Held<'_> {
+impl HeldSettings<'_> {
     /// Whether the providers that `AuthType` has asked may be meant: no other list names us while theirs isn't set.
     fn is_asked_by_its_type(&self) -> bool {
         let Asked { basic, digest, .. } = self.settings.asked;

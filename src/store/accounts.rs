@@ -9,7 +9,7 @@ use crate::UnixTime;
 use crate::otp::Digits;
 use crate::policy::Limits;
 use crate::secret::Secret;
-use crate::token::{Algorithm, Fingerprint, Line, MovingFactor, State};
+use crate::token::{Algorithm, Fingerprint, MovingFactor, State, StoredToken};
 
 /// Where something is in a store, for an admin: "line 7". In the order of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,7 +46,7 @@ pub struct Held {
     /// Where it is.
     pub place: Location,
     /// What it is, or why that can't be read; says nothing of PIN and key.
-    pub token: Result<Line, String>,
+    pub token: Result<StoredToken, String>,
     /// Tells this version of it from others. `None`: too little is there.
     pub fingerprint: Option<Fingerprint>,
 }

@@ -22,7 +22,7 @@ use std::net::IpAddr;
 pub use self::row::Failures;
 use self::row::{Count, Seen, Tries, User};
 pub use self::table::{Bytes, KIND};
-use self::table::{Id, Place, Region, Row, Table};
+use self::table::{Id, Region, Row, RowPlace, TryTable};
 use crate::UnixTime;
 use crate::policy::Throttle;
 
@@ -71,7 +71,7 @@ pub struct Over {
 
 /// What came of a try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum TryOutcome {
     /// Wrong: it stays taken.
     Wrong,
     /// Neither wrong nor right.
@@ -154,22 +154,22 @@ pub fn settle(
     client: &Client<'_>,
     throttle: Throttle,
     credentials: &[u8],
-    outcome: Outcome,
+    outcome: TryOutcome,
 ) -> io::Result<()> {
     let mut rows = Rows::open(bytes, client, throttle.seconds.get())?;
     let seen = rows.seen(credentials);
     match (outcome, rows.tries[0].1.seen(seen)) {
-        (Outcome::Wrong, Some(known)) if known.is_refused() => return Ok(()),
-        (Outcome::Wrong, Some(_)) => rows.note_refused(seen),
+        (TryOutcome::Wrong, Some(known)) if known.is_refused() => return Ok(()),
+        (TryOutcome::Wrong, Some(_)) => rows.note_refused(seen),
         // Somebody with the same credentials has given it back: theirs weren't wrong then.
-        (Outcome::Wrong, None) => {
+        (TryOutcome::Wrong, None) => {
             rows.charge(seen);
             rows.note_refused(seen);
         }
         (_, Some(known)) if !known.is_refused() => rows.give_back(known),
         _ => {}
     }
-    if outcome == Outcome::Accepted {
+    if outcome == TryOutcome::Accepted {
         rows.note_address();
     }
     rows.save()
@@ -181,7 +181,7 @@ pub fn digest(
     bytes: &mut dyn Bytes,
     client: &Client<'_>,
     throttle: Option<Throttle>,
-    outcome: Option<Outcome>,
+    outcome: Option<TryOutcome>,
     failures: &mut dyn FnMut(&mut Failures) -> bool,
 ) -> io::Result<Option<Over>> {
     // Without a budget nothing begins a window.
@@ -202,8 +202,8 @@ pub fn digest(
         rows.is_changed = true;
     }
     match outcome {
-        Some(Outcome::Wrong) if counts && throttle.is_some() => rows.charge_unseen(),
-        Some(Outcome::Accepted) => rows.note_address(),
+        Some(TryOutcome::Wrong) if counts && throttle.is_some() => rows.charge_unseen(),
+        Some(TryOutcome::Accepted) => rows.note_address(),
         _ => {}
     }
     rows.save()?;
@@ -234,11 +234,11 @@ pub fn forgive(
 
 /// The rows that concern a client.
 struct Rows<'b, 'c> {
-    table: Table<'b>,
+    table: TryTable<'b>,
     client: &'c Client<'c>,
     /// At the user first; then in all, each with its multiple of the budget.
-    tries: Vec<(Place, Tries, u32)>,
-    user: Option<(Place, User)>,
+    tries: Vec<(RowPlace, Tries, u32)>,
+    user: Option<(RowPlace, User)>,
     is_familiar: bool,
     /// What the address is called among familiar ones.
     address: Option<u64>,
@@ -247,12 +247,12 @@ struct Rows<'b, 'c> {
 
 impl<'b, 'c> Rows<'b, 'c> {
     fn open(bytes: &'b mut dyn Bytes, client: &'c Client<'c>, seconds: u32) -> io::Result<Rows<'b, 'c>> {
-        let mut table = Table::open(bytes)?;
+        let mut table = TryTable::open(bytes)?;
         let now = client.now;
         let networks = networks_of(client.address);
         let nearest = networks.first().map(|(network, _)| network.as_slice()).unwrap_or_default();
         let address_of =
-            |table: &Table<'_>, network: &[u8]| low_half(table.id(&[b"familiar", client.user, network]));
+            |table: &TryTable<'_>, network: &[u8]| low_half(table.id(&[b"familiar", client.user, network]));
 
         let mut user = None;
         let mut is_changed = false;
@@ -276,12 +276,13 @@ impl<'b, 'c> Rows<'b, 'c> {
         let mut tries = Vec::with_capacity(4);
         // At this user alone: what a client does elsewhere isn't about them.
         let forgiven = user.as_ref().map_or(0, |(_, user)| user.forgiven);
-        let mut add = |table: &mut Table<'_>, id: Id, multiple: u32, forgiven: UnixTime| -> io::Result<()> {
-            let place = table.find(Region::Evictable, id, &|row: &Row| Tries::worth(row, now))?;
-            let read = Tries::read(&place.row, now, seconds).since(forgiven, now);
-            tries.push((place, read, multiple));
-            Ok(())
-        };
+        let mut add =
+            |table: &mut TryTable<'_>, id: Id, multiple: u32, forgiven: UnixTime| -> io::Result<()> {
+                let place = table.find(Region::Evictable, id, &|row: &Row| Tries::worth(row, now))?;
+                let read = Tries::read(&place.row, now, seconds).since(forgiven, now);
+                tries.push((place, read, multiple));
+                Ok(())
+            };
         let pair = table.id(&[b"pair", nearest, client.user]);
         add(&mut table, pair, 1, forgiven)?;
         if !is_familiar {

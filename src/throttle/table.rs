@@ -84,14 +84,14 @@ pub enum Region {
 }
 
 /// A row and where it is.
-pub struct Place {
+pub struct RowPlace {
     at: u64,
     /// All zero after the id: it is new.
     pub row: Row,
 }
 
 /// All rows, for one step of whoever has them for the moment: it finds some, and saves them.
-pub struct Table<'b> {
+pub struct TryTable<'b> {
     bytes: &'b mut dyn Bytes,
     key: [u8; 16],
     user_buckets: u64,
@@ -99,9 +99,9 @@ pub struct Table<'b> {
     taken: Vec<u64>,
 }
 
-impl<'b> Table<'b> {
+impl<'b> TryTable<'b> {
     /// Reads the header. What has none gets one.
-    pub fn open(bytes: &'b mut dyn Bytes) -> io::Result<Table<'b>> {
+    pub fn open(bytes: &'b mut dyn Bytes) -> io::Result<TryTable<'b>> {
         let mut header = [0; 32];
         bytes.read_at(0, &mut header)?;
         let len = bytes.size()?;
@@ -112,7 +112,7 @@ impl<'b> Table<'b> {
             && len >= size(user_buckets);
         if is_ours {
             let key = header[8..24].try_into().expect("sixteen bytes");
-            return Ok(Table { bytes, key, user_buckets, taken: Vec::new() });
+            return Ok(TryTable { bytes, key, user_buckets, taken: Vec::new() });
         }
         if header[..7] == *KIND && header[..8] != *MAGIC {
             return Err(io::Error::other("it is of another version of otpgate"));
@@ -125,7 +125,7 @@ impl<'b> Table<'b> {
         header[8..24].copy_from_slice(&key);
         header[24..].copy_from_slice(&USER_BUCKETS.to_le_bytes());
         bytes.write_at(0, &header)?;
-        Ok(Table { bytes, key, user_buckets: USER_BUCKETS, taken: Vec::new() })
+        Ok(TryTable { bytes, key, user_buckets: USER_BUCKETS, taken: Vec::new() })
     }
 
     /// What a row is called that is about these parts.
@@ -146,7 +146,12 @@ impl<'b> Table<'b> {
 
     /// The row with an id, or a new one in the place of a free one. Where there is none, one has to go: of those rows of
     /// the bucket for which `worth` says the least. `None` of it: that row stays, and if all do, a region of users grows.
-    pub fn find(&mut self, region: Region, id: Id, worth: &dyn Fn(&Row) -> Option<u64>) -> io::Result<Place> {
+    pub fn find(
+        &mut self,
+        region: Region,
+        id: Id,
+        worth: &dyn Fn(&Row) -> Option<u64>,
+    ) -> io::Result<RowPlace> {
         loop {
             let number = self.bucket_of(region, &id);
             let at = start_of(region) + number * BUCKET_LEN as u64;
@@ -159,7 +164,7 @@ impl<'b> Table<'b> {
                 let place = at + (slot * ROW_LEN) as u64;
                 if row[..16] == id {
                     self.taken.push(place);
-                    return Ok(Place { at: place, row: *row });
+                    return Ok(RowPlace { at: place, row: *row });
                 }
                 if self.taken.contains(&place) {
                     continue;
@@ -178,7 +183,7 @@ impl<'b> Table<'b> {
                 row[..16].copy_from_slice(&id);
                 let place = at + (slot * ROW_LEN) as u64;
                 self.taken.push(place);
-                return Ok(Place { at: place, row });
+                return Ok(RowPlace { at: place, row });
             }
             match region {
                 Region::Users => self.grow()?,
@@ -188,7 +193,7 @@ impl<'b> Table<'b> {
     }
 
     /// Writes a row back.
-    pub fn save(&mut self, place: &Place) -> io::Result<()> {
+    pub fn save(&mut self, place: &RowPlace) -> io::Result<()> {
         self.bytes.write_at(place.at, &place.row)
     }
 
@@ -251,12 +256,12 @@ mod tests {
     #[test]
     fn a_row_is_found_again_by_what_it_is_about() {
         let mut bytes = Vec::new();
-        let mut table = Table::open(&mut bytes).unwrap();
+        let mut table = TryTable::open(&mut bytes).unwrap();
         let id = table.id(&[b"user", b"alice"]);
         let mut place = table.find(Region::Users, id, &stays).unwrap();
         place.row[100] = 7;
         table.save(&place).unwrap();
-        let mut table = Table::open(&mut bytes).unwrap();
+        let mut table = TryTable::open(&mut bytes).unwrap();
         let id = table.id(&[b"user", b"alice"]);
         assert_eq!(table.find(Region::Users, id, &stays).unwrap().row[100], 7);
         let other = table.id(&[b"usera", b"lice"]);
@@ -266,16 +271,16 @@ mod tests {
     #[test]
     fn rows_that_stay_are_all_found_after_growing() {
         let mut bytes = Vec::new();
-        let table = Table::open(&mut bytes).unwrap();
+        let table = TryTable::open(&mut bytes).unwrap();
         let ids: Vec<Id> = (0..20_000u32).map(|i| table.id(&[&i.to_le_bytes()])).collect();
         for (i, &id) in ids.iter().enumerate() {
-            let mut table = Table::open(&mut bytes).unwrap();
+            let mut table = TryTable::open(&mut bytes).unwrap();
             let mut place = table.find(Region::Users, id, &stays).unwrap();
             place.row[64..72].copy_from_slice(&(i as u64).to_le_bytes());
             table.save(&place).unwrap();
         }
         for (i, &id) in ids.iter().enumerate() {
-            let mut table = Table::open(&mut bytes).unwrap();
+            let mut table = TryTable::open(&mut bytes).unwrap();
             assert!(table.user_buckets > USER_BUCKETS);
             let place = table.find(Region::Users, id, &stays).unwrap();
             assert_eq!(place.row[64..72], (i as u64).to_le_bytes());
@@ -285,20 +290,20 @@ mod tests {
     #[test]
     fn of_rows_that_give_way_the_one_worth_least_goes() {
         let mut bytes = Vec::new();
-        let mut table = Table::open(&mut bytes).unwrap();
+        let mut table = TryTable::open(&mut bytes).unwrap();
         let worth = |row: &Row| Some(u64::from(row[64]));
         let kept = table.id(&[b"kept"]);
         let mut place = table.find(Region::Evictable, kept, &worth).unwrap();
         place.row[64] = 9;
         table.save(&place).unwrap();
         for i in 0..100_000u32 {
-            let mut table = Table::open(&mut bytes).unwrap();
+            let mut table = TryTable::open(&mut bytes).unwrap();
             let id = table.id(&[&i.to_le_bytes()]);
             let mut place = table.find(Region::Evictable, id, &worth).unwrap();
             place.row[64] = 1;
             table.save(&place).unwrap();
         }
-        let mut table = Table::open(&mut bytes).unwrap();
+        let mut table = TryTable::open(&mut bytes).unwrap();
         assert_eq!(table.find(Region::Evictable, kept, &worth).unwrap().row[64], 9);
         assert_eq!(bytes.len() as u64, size(USER_BUCKETS));
     }
@@ -312,20 +317,20 @@ mod tests {
             (24, (USER_BUCKETS * 2).to_le_bytes().to_vec()),
         ] {
             let mut bytes = Vec::new();
-            Table::open(&mut bytes).unwrap();
+            TryTable::open(&mut bytes).unwrap();
             bytes[damage.0..damage.0 + damage.1.len()].copy_from_slice(&damage.1);
-            let mut table = Table::open(&mut bytes).unwrap();
+            let mut table = TryTable::open(&mut bytes).unwrap();
             let id = table.id(&[b"x"]);
             assert_eq!(table.user_buckets, USER_BUCKETS);
             table.find(Region::Users, id, &stays).unwrap();
         }
         let mut newer = vec![0; 64];
         newer[..8].copy_from_slice(b"OTPTRIE2");
-        assert!(Table::open(&mut newer.clone()).is_err());
+        assert!(TryTable::open(&mut newer.clone()).is_err());
         let mut bytes = vec![0xa5; size(USER_BUCKETS) as usize];
         bytes[..8].copy_from_slice(MAGIC);
         bytes[24..32].copy_from_slice(&USER_BUCKETS.to_le_bytes());
-        let mut table = Table::open(&mut bytes).unwrap();
+        let mut table = TryTable::open(&mut bytes).unwrap();
         let id = table.id(&[b"x"]);
         assert_eq!(table.find(Region::Users, id, &stays).unwrap().row[16..], [0; ROW_LEN - 16]);
     }

@@ -102,9 +102,9 @@ impl Token {
     }
 }
 
-/// One line of a user: a token and its state.
+/// A token as a store has it.
 #[derive(Clone, Debug)]
-pub struct Line {
+pub struct StoredToken {
     /// What it is.
     pub token: Token,
     /// How far it has come.
@@ -118,7 +118,7 @@ pub const LINES_MAX: usize = 100;
 #[derive(Clone, Debug, Default)]
 pub struct Entry {
     /// The user's lines that can be read, in file order.
-    pub lines: Vec<Line>,
+    pub lines: Vec<StoredToken>,
     /// Whether another line names the user but can't be read.
     pub unreadable: bool,
     /// There are more than [`LINES_MAX`] lines; none of them was read.

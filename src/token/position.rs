@@ -8,7 +8,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 
-use super::{Line, MovingFactor, State, Used};
+use super::{MovingFactor, State, StoredToken, Used};
 use crate::UnixTime;
 
 /// Field 5 as written: an event token's next expected [`Counter`], a time token's [`ClockOffset`].
@@ -285,7 +285,7 @@ impl State {
     }
 }
 
-impl Line {
+impl StoredToken {
     /// The state with the replay floor of a time token filled in, as far as the visible fields say it; `max_offset` is the
     /// window around the time of use in which the last code is looked for.
     pub fn state_with_floor(&self, max_offset: u32, now: UnixTime) -> State {

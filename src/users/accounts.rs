@@ -9,7 +9,7 @@ use data_encoding::HEXLOWER;
 use jiff::tz::TimeZone;
 use zeroize::Zeroizing;
 
-use super::edit::{self, Change, Content, ContentLine, ToWrite};
+use super::edit::{self, Content, ContentLine, LineChange, ToWrite};
 use super::file::{Spot, UsersFile};
 use super::lock::Paths;
 use super::record::Record;
@@ -24,7 +24,7 @@ use crate::store::{
     StoreError, Taken, Unfit, Whom,
 };
 use crate::throttle;
-use crate::token::{Line, State};
+use crate::token::{State, StoredToken};
 
 const OFF: &[u8] = b"OFF:";
 /// With more, a frame of the journal would outgrow it: the file is written anew.
@@ -199,7 +199,7 @@ fn held(line: &ContentLine<'_>, zone: &TimeZone) -> Held {
     match record::parse(line.text, zone) {
         Ok(record) => {
             let fingerprint = Some(record.token.fingerprint);
-            Held { place, token: Ok(Line { token: record.token, state: record.state }), fingerprint }
+            Held { place, token: Ok(StoredToken { token: record.token, state: record.state }), fingerprint }
         }
         Err(error) => {
             let fingerprint = record::fingerprint_of_line(line.text);
@@ -236,7 +236,7 @@ struct Edits<'c> {
     content: &'c Content,
     zone: &'c TimeZone,
     /// By the number of the line.
-    changes: Vec<(u64, Change)>,
+    changes: Vec<(u64, LineChange)>,
     added: Vec<Added<'c>>,
     /// While nothing but states changes, and all of them can be written over the old ones.
     states: Option<Vec<(Spot, State)>>,
@@ -279,7 +279,7 @@ impl<'c> Edits<'c> {
         for amendment in amendments {
             self.apply(&mut draft, amendment)?;
         }
-        let is_gone = |change: &Option<Change>| matches!(change, Some(Change::Remove));
+        let is_gone = |change: &Option<LineChange>| matches!(change, Some(LineChange::Remove));
         if self.added.len() == added && !draft.tokens.is_empty() && draft.changes.iter().all(is_gone) {
             draft.purge();
         }
@@ -289,7 +289,7 @@ impl<'c> Edits<'c> {
 
     fn apply(&mut self, draft: &mut Draft<'c>, amendment: Amendment) -> Result<(), Refused> {
         match amendment {
-            Amendment::Remove(index) => draft.changes[index] = Some(Change::Remove),
+            Amendment::Remove(index) => draft.changes[index] = Some(LineChange::Remove),
             Amendment::Disable(index, off) => draft.disable(index, off)?,
             Amendment::SetPin(index, pin) => draft.set_field(index, PIN, pin.expose())?,
             Amendment::SetKey(index, key) => {
@@ -343,9 +343,9 @@ struct Draft<'c> {
     user: &'c [u8],
     tokens: Vec<ContentLine<'c>>,
     /// What becomes of these.
-    changes: Vec<Option<Change>>,
+    changes: Vec<Option<LineChange>>,
     pragmas: Vec<ContentLine<'c>>,
-    pragma_changes: Vec<Option<Change>>,
+    pragma_changes: Vec<Option<LineChange>>,
 }
 
 impl<'c> Draft<'c> {
@@ -358,8 +358,8 @@ impl<'c> Draft<'c> {
     /// A line as amended so far.
     fn text(&self, index: usize) -> &[u8] {
         match &self.changes[index] {
-            Some(Change::Replace(text)) => text,
-            Some(Change::Remove) | None => self.tokens[index].text,
+            Some(LineChange::Replace(text)) => text,
+            Some(LineChange::Remove) | None => self.tokens[index].text,
         }
     }
 
@@ -376,7 +376,7 @@ impl<'c> Draft<'c> {
         let mut head = self.head(index)?;
         head[field] = new;
         let text = edit::with_head(self.text(index), head).map_err(|error| self.unfit(index, error))?;
-        self.changes[index] = Some(Change::Replace(text));
+        self.changes[index] = Some(LineChange::Replace(text));
         Ok(())
     }
 
@@ -396,7 +396,7 @@ impl<'c> Draft<'c> {
         let text = self.text(index);
         let record = record::parse_one_of_many(text, zone).map_err(|error| self.unfit(index, error))?;
         let text = rewrite::with_state(text, &record.layout, state, zone);
-        self.changes[index] = Some(Change::Replace(Zeroizing::new(text)));
+        self.changes[index] = Some(LineChange::Replace(Zeroizing::new(text)));
         Ok(record)
     }
 
@@ -407,16 +407,16 @@ impl<'c> Draft<'c> {
         for (line, change) in self.pragmas.iter().zip(&mut self.pragma_changes) {
             let text =
                 pragma::with_user(line.text, new).expect("a line about somebody has a place for the name");
-            *change = Some(Change::Replace(Zeroizing::new(text)));
+            *change = Some(LineChange::Replace(Zeroizing::new(text)));
         }
         Ok(())
     }
 
     fn purge(&mut self) {
-        self.pragma_changes.iter_mut().for_each(|change| *change = Some(Change::Remove));
+        self.pragma_changes.iter_mut().for_each(|change| *change = Some(LineChange::Remove));
     }
 
-    fn into_changes(self) -> impl Iterator<Item = (u64, Change)> {
+    fn into_changes(self) -> impl Iterator<Item = (u64, LineChange)> {
         let lines = self.tokens.into_iter().chain(self.pragmas);
         let changes = self.changes.into_iter().chain(self.pragma_changes);
         lines.zip(changes).filter_map(|(line, change)| Some((line.number, change?)))

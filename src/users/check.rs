@@ -29,7 +29,7 @@ use crate::files::open::{Link, Refusal, To, open};
 use crate::files::{lines, obstacle};
 use crate::log::Quoted;
 use crate::otp::Hash;
-use crate::pin::entry::{Entry, EntryError};
+use crate::pin::entry::{EntryError, PinEntry};
 use crate::pin::file as pin_file;
 use crate::policy::Limits;
 use crate::secret::Secret;
@@ -287,7 +287,7 @@ fn mode(path: &Path, metadata: &Metadata, power: &str) -> Vec<Finding> {
 }
 
 /// What the lines say by themselves.
-pub struct Lines {
+pub struct CheckedLines {
     /// Problems with single lines.
     pub findings: Vec<Finding>,
     /// The lines with an external PIN.
@@ -310,18 +310,18 @@ pub struct ExternalPin {
 const FINDINGS_MAX: usize = 20;
 
 /// Reads every line; tells the first findings and the number of the others.
-pub fn lines(configured: &Path) -> Result<Lines, Fault> {
+pub fn lines(configured: &Path) -> Result<CheckedLines, Fault> {
     first_findings(configured, FINDINGS_MAX)
 }
 
 /// Reads every line and tells everything.
-pub fn all_lines(configured: &Path) -> Result<Lines, Fault> {
+pub fn all_lines(configured: &Path) -> Result<CheckedLines, Fault> {
     first_findings(configured, usize::MAX)
 }
 
-fn first_findings(configured: &Path, max: usize) -> Result<Lines, Fault> {
+fn first_findings(configured: &Path, max: usize) -> Result<CheckedLines, Fault> {
     let file = super::edit::open_users(configured)?;
-    let mut lines = Lines {
+    let mut lines = CheckedLines {
         findings: Vec::new(),
         external_pins: Vec::new(),
         first_without_plain_pin: None,
@@ -568,7 +568,7 @@ fn of_pragma(line: &[u8], place: &str) -> Option<Finding> {
     }
 }
 
-/// Lines that belong together though they don't look it, or look it though they don't: several lines for one token, more
+/// CheckedLines that belong together though they don't look it, or look it though they don't: several lines for one token, more
 /// lines of one name than are read, names that are twins, and names that others may have though they are twins of listed
 /// ones.
 pub fn repetitions(configured: &Path) -> Result<Vec<Finding>, Fault> {
@@ -770,7 +770,7 @@ pub fn pin_file_entries(
     let file = pin_file::open(path)?;
     pin_file::for_each_entry(&file, |number, user, field| {
         if wanted.contains(user) && !entries.contains_key(user) {
-            let fault = field.map_or(Some(EntryError::Empty), |field| Entry::parse(field).err());
+            let fault = field.map_or(Some(EntryError::Empty), |field| PinEntry::parse(field).err());
             entries.insert(user.to_vec(), (number, fault));
         }
     })

@@ -36,7 +36,7 @@ const WIDE_REMEDY: &str = "as root run `otpgate check --fix`";
 
 /// What is in a companion, and what it is worth. The beginning is that of any version, without its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
+pub enum CompanionContent {
     /// Nothing: it is there to be locked.
     Nothing,
     /// What may have to be recovered. It begins so.
@@ -46,7 +46,7 @@ pub enum Content {
 }
 
 /// One that was opened, and found to be ours.
-pub(super) struct Opened {
+pub(super) struct OpenedCompanion {
     pub file: File,
     /// Somebody can write it who can't write the users file. What is in it may be theirs: [`renew`] it.
     pub is_suspect: bool,
@@ -56,7 +56,7 @@ pub(super) struct Opened {
 
 /// Opens one for reading and writing, or makes it. Rights that are too few are given, and rights to read that are too
 /// many taken away, where this user can; one that too many can write is left to [`renew`].
-pub(super) fn open(path: &Path, users: &Access) -> Result<Opened, Fault> {
+pub(super) fn open(path: &Path, users: &Access) -> Result<OpenedCompanion, Fault> {
     for tries in 0..TRIES {
         let file = match open_for_update(path) {
             Ok(file) => file,
@@ -77,9 +77,9 @@ pub(super) fn open(path: &Path, users: &Access) -> Result<Opened, Fault> {
             std::thread::sleep(PAUSE);
             continue;
         };
-        let Judged { access, is_suspect, is_too_wide, is_the_groups } = judged;
+        let CompanionState { access, is_suspect, is_too_wide, is_the_groups } = judged;
         if is_suspect || is_right(&access, users) {
-            return Ok(Opened { file, is_suspect, is_the_groups });
+            return Ok(OpenedCompanion { file, is_suspect, is_the_groups });
         }
         let done = may_change(&access) && put_right(&file, users, false).is_ok();
         let is_too_wide = is_too_wide && !(done && is_narrow(&file, path, users)?);
@@ -87,7 +87,7 @@ pub(super) fn open(path: &Path, users: &Access) -> Result<Opened, Fault> {
             notice(path, &access, "now for those alone who may use the users file");
         }
         // One that isn't ours to narrow may be ours to replace.
-        return Ok(Opened { file, is_suspect: is_too_wide, is_the_groups });
+        return Ok(OpenedCompanion { file, is_suspect: is_too_wide, is_the_groups });
     }
     Err(several_names(path))
 }
@@ -109,7 +109,7 @@ pub(super) fn was_left_by_one_of_us(file: &File, path: &Path, users: &Access) ->
 
 /// Puts a new and empty one in the place of one that others could write: they may still have it open. Where this user
 /// can't, it is emptied and narrowed.
-pub(super) fn renew(path: &Path, opened: Opened, users: &Access) -> Result<File, Fault> {
+pub(super) fn renew(path: &Path, opened: OpenedCompanion, users: &Access) -> Result<File, Fault> {
     let old = Access::of(&opened.file).map_err(|error| Fault::new("inspect", path, error))?;
     let replaced = put_new(path, users)
         .map_err(|error| Fault::new("replace", path, error))
@@ -198,9 +198,9 @@ pub(super) enum Inspected {
 pub fn mend(
     path: &Path,
     users: &Access,
-    content: Content,
+    content: CompanionContent,
     as_maker: impl Fn(&mut dyn FnMut() -> Result<(), Fault>) -> Result<(), Fault>,
-) -> Result<Mended, Fault> {
+) -> Result<CompanionMended, Fault> {
     let inspect = |error| Fault::new("inspect", path, error);
     let was_there = path.symlink_metadata().is_ok();
     let mut is_new = !was_there;
@@ -209,7 +209,7 @@ pub fn mend(
     }
     for _ in 0..TRIES {
         let file = open_for_update(path).map_err(|refusal| refused(refusal, path))?;
-        let Some(Judged { access: old, is_suspect, .. }) = judge(&file, path, users)? else {
+        let Some(CompanionState { access: old, is_suspect, .. }) = judge(&file, path, users)? else {
             std::thread::sleep(PAUSE);
             continue;
         };
@@ -224,13 +224,13 @@ pub fn mend(
             ));
         }
         let is_suspect = is_suspect && !is_new;
-        if is_suspect && matches!(content, Content::Rebuilt(_)) {
+        if is_suspect && matches!(content, CompanionContent::Rebuilt(_)) {
             as_maker(&mut || put_new(path, users).map_err(|error| Fault::new("replace", path, error)))?;
             notice(path, &old, "made anew, for those alone who may use the users file");
             is_new = true;
             continue;
         }
-        if is_suspect && matches!(content, Content::Kept(_)) {
+        if is_suspect && matches!(content, CompanionContent::Kept(_)) {
             // Made anew by the next who locks: what is in it may have to be recovered first.
             if old.uid == 0 && file_uid() == 0 {
                 let owner = Some(Uid::from_raw(users.uid));
@@ -241,13 +241,13 @@ pub fn mend(
             put_right(&file, users, true).map_err(|error| Fault::new("change the rights to", path, error))?;
         }
         let new = Access::of(&file).map_err(inspect)?;
-        return Ok(Mended { was_there, old, new });
+        return Ok(CompanionMended { was_there, old, new });
     }
     Err(several_names(path))
 }
 
 /// What [`mend`] has done.
-pub struct Mended {
+pub struct CompanionMended {
     /// It didn't have to be made.
     pub was_there: bool,
     /// Its rights before,
@@ -256,8 +256,8 @@ pub struct Mended {
     pub new: Access,
 }
 
-fn holds(file: &File, content: Content) -> io::Result<bool> {
-    let (Content::Kept(start) | Content::Rebuilt(start)) = content else {
+fn holds(file: &File, content: CompanionContent) -> io::Result<bool> {
+    let (CompanionContent::Kept(start) | CompanionContent::Rebuilt(start)) = content else {
         return Ok(file.metadata()?.len() == 0);
     };
     let mut bytes = vec![0; start.len()];
@@ -281,7 +281,7 @@ fn open_for_update(path: &Path) -> Result<File, Refusal> {
 }
 
 /// Looks at one that is open. `None`: it is just being made or replaced.
-fn judge(file: &File, path: &Path, users: &Access) -> Result<Option<Judged>, Fault> {
+fn judge(file: &File, path: &Path, users: &Access) -> Result<Option<CompanionState>, Fault> {
     let inspect = |error| Fault::new("inspect", path, error);
     let metadata = file.metadata().map_err(inspect)?;
     if metadata.nlink() != 1 {
@@ -301,7 +301,7 @@ fn judge(file: &File, path: &Path, users: &Access) -> Result<Option<Judged>, Fau
         return Err(Fault::of("use", path, &cause, FOREIGN_REMEDY));
     }
     let beyond = access.beyond(users);
-    Ok(Some(Judged {
+    Ok(Some(CompanionState {
         is_suspect: beyond.write || !is_trusted,
         is_too_wide: beyond.anything || !is_trusted,
         is_the_groups: beyond.is_the_groups && is_trusted,
@@ -310,7 +310,7 @@ fn judge(file: &File, path: &Path, users: &Access) -> Result<Option<Judged>, Fau
 }
 
 /// What was found out about one that may be used, if not as it is.
-struct Judged {
+struct CompanionState {
     access: Access,
     /// Somebody can write it who can't write the users file.
     is_suspect: bool,

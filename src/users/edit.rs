@@ -23,7 +23,7 @@ use crate::files::named;
 use crate::files::open::{Link, To, open};
 use crate::files::stamp::Stamp;
 use crate::policy::{Limits, Server, Settings};
-use crate::token::{Line, State};
+use crate::token::{State, StoredToken};
 use crate::{UnixTime, decide};
 
 /// So often is a file read that changes meanwhile, before its lock is taken for it.
@@ -46,7 +46,7 @@ pub struct ContentLine<'a> {
 }
 
 /// What becomes of a line.
-pub enum Change {
+pub enum LineChange {
     /// It goes, with its end.
     Remove,
     /// Another text, without line end; the end stays.
@@ -101,13 +101,13 @@ impl Content {
     }
 
     /// The same with some of its lines changed; `None` leaves a line as it is, byte for byte.
-    pub fn with(&self, mut change: impl FnMut(&ContentLine<'_>) -> Option<Change>) -> Content {
+    pub fn with(&self, mut change: impl FnMut(&ContentLine<'_>) -> Option<LineChange>) -> Content {
         let mut bytes = Zeroizing::new(Vec::with_capacity(self.0.len() + line::LINE_MAX));
         for line in self.lines() {
             match change(&line) {
                 None => bytes.extend_from_slice(line.text),
-                Some(Change::Replace(text)) => bytes.extend_from_slice(&text),
-                Some(Change::Remove) => continue,
+                Some(LineChange::Replace(text)) => bytes.extend_from_slice(&text),
+                Some(LineChange::Remove) => continue,
             }
             bytes.extend_from_slice(line.end);
         }
@@ -281,17 +281,20 @@ pub fn mend(configured: &Path, now: UnixTime) -> Result<Mended, Fault> {
             let marked = (line.number == 1).then(|| line.text.strip_prefix(BYTE_ORDER_MARK)).flatten();
             mended.is_mark_removed |= marked.is_some();
             let line = ContentLine { text: marked.unwrap_or(line.text), ..*line };
-            let unchanged = || marked.map(|text| Change::Replace(Zeroizing::new(text.to_vec())));
+            let unchanged = || marked.map(|text| LineChange::Replace(Zeroizing::new(text.to_vec())));
             let Some(Ok(Record { token, state, layout })) = line.record(&zone) else { return unchanged() };
             match layout.slot {
                 Some(_) if state.intact => return unchanged(),
                 Some(_) => mended.sums += 1,
                 None => mended.slots += 1,
             }
-            let state =
-                if state.intact { state } else { decide::exact_state(&policy, &Line { token, state }, now) };
+            let state = if state.intact {
+                state
+            } else {
+                decide::exact_state(&policy, &StoredToken { token, state }, now)
+            };
             let text = rewrite::with_state(line.text, &layout, &state, &zone);
-            Some(Change::Replace(Zeroizing::new(text)))
+            Some(LineChange::Replace(Zeroizing::new(text)))
         })))
     })?;
     Ok(mended)
@@ -400,8 +403,8 @@ mod tests {
         assert_eq!(numbers(b"bob"), [3, 4]);
         assert_eq!(numbers(b"carol"), [5]);
         let new = content.with(|line| match line.number {
-            3 => Some(Change::Remove),
-            5 => Some(Change::Replace(Zeroizing::new(b"x".to_vec()))),
+            3 => Some(LineChange::Remove),
+            5 => Some(LineChange::Replace(Zeroizing::new(b"x".to_vec()))),
             _ => None,
         });
         assert_eq!(new.bytes(), b"# a\r\n\nbroken bob\nx");

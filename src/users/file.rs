@@ -23,7 +23,7 @@ use super::journal::{self, Basis, Header, Journal, JournalId, Safety, SlotWrite,
 use super::lock::{Locked, Paths};
 use super::open_files::OpenFiles;
 use super::pragma::Pragma;
-use super::progress::{Device, Seen};
+use super::progress::{Seen, TokenKey};
 use super::record::{self, Layout, Record, RecordError};
 use super::shared_index::{self, SHARED_FROM, SharedIndex};
 use super::tries::TriesFile;
@@ -39,7 +39,7 @@ use crate::files::stamp::Stamp;
 use crate::policy::Limits;
 use crate::store::{Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError, Unreadable};
 use crate::throttle::Bytes;
-use crate::token::{Entry, LINES_MAX, Line, State};
+use crate::token::{Entry, LINES_MAX, State, StoredToken};
 
 /// A writer updates the file and then the header; in between they don't match.
 const HEADER_TRIES: u32 = 20;
@@ -487,7 +487,7 @@ impl View {
             return;
         }
         for line in lines.iter().filter(|line| line.state.intact) {
-            self.seen.note(user, Device::of(user, &line.token), &line.state);
+            self.seen.note(user, TokenKey::of(user, &line.token), &line.state);
         }
         if !lines.is_empty() && !found.entry.unreadable && lines.iter().all(|line| line.state.intact) {
             let mut records = self.records.lock();
@@ -558,7 +558,7 @@ impl Listing {
 /// Where a line is.
 #[derive(Clone)]
 pub(super) struct Spot {
-    device: Device,
+    device: TokenKey,
     offset: u64,
     layout: Layout,
     /// The line up to the end of its slot, if it has one; else up to its end.
@@ -568,7 +568,7 @@ pub(super) struct Spot {
 impl Spot {
     /// Of a line that was read as this, without its end.
     pub(super) fn new(user: &[u8], offset: u64, text: &[u8], record: &Record) -> Spot {
-        let (device, layout) = (Device::of(user, &record.token), record.layout.clone());
+        let (device, layout) = (TokenKey::of(user, &record.token), record.layout.clone());
         Spot { device, offset, layout, text: zeroize::Zeroizing::new(text.to_vec()) }
     }
 }
@@ -594,8 +594,8 @@ fn find(file: &File, index: &Index, user: &[u8], zone: &TimeZone) -> io::Result<
         }
         match record::parse(&line, zone) {
             Ok(parsed) => {
-                let device = Device::of(user, &parsed.token);
-                entry.lines.push(Line { token: parsed.token, state: parsed.state });
+                let device = TokenKey::of(user, &parsed.token);
+                entry.lines.push(StoredToken { token: parsed.token, state: parsed.state });
                 spots.push(Spot { device, offset, layout: parsed.layout, text: line });
             }
             Err(error) => {

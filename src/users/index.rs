@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use siphasher::sip::SipHasher13;
 
-use super::pragma::{Kind, Pragma};
+use super::pragma::{Pragma, PragmaKind};
 use super::{line, name, pragma};
 use crate::files::lines::{for_each_line, read_as_far_as_possible};
 use crate::token::LINES_MAX;
@@ -96,11 +96,11 @@ impl Shape {
             let twins = (*key != *user).then(|| self.hash_of_twins(&key));
             return Places { all: Some(self.hash(user)), first: twins };
         }
-        match Kind::of(line) {
+        match PragmaKind::of(line) {
             Some(kind) if kind.concerns_everybody() => {
                 Places { all: Some(self.hash_of_everybodys()), first: None }
             }
-            Some(Kind::Apart) => match pragma::parse(line) {
+            Some(PragmaKind::Apart) => match pragma::parse(line) {
                 Some(Ok(Pragma::Apart(user))) => Places { all: None, first: Some(self.hash_of_apart(&user)) },
                 _ => Places::default(),
             },

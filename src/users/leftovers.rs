@@ -41,22 +41,22 @@ pub fn find(paths: &Paths) -> Vec<PathBuf> {
         .collect()
 }
 
-enum Kind {
+enum LeftoverKind {
     NewVersion,
     Companion,
 }
 
-fn kind_of(entry: &[u8], name: &[u8]) -> Option<Kind> {
+fn kind_of(entry: &[u8], name: &[u8]) -> Option<LeftoverKind> {
     let rest = entry.strip_prefix(name)?.strip_prefix(b".")?;
     if let Some(pid) = rest.strip_suffix(b".new") {
         let is_pid = super::line::number(pid).is_some_and(|number| number <= PID_MAX);
-        return is_pid.then_some(Kind::NewVersion);
+        return is_pid.then_some(LeftoverKind::NewVersion);
     }
     let at = rest.iter().position(|&b| b == b'.')?;
     let (companion, random) = (&rest[..at], &rest[at + 1..]);
     let is_companion = [&b"lock"[..], b"journal", b"index"].contains(&companion);
     (is_companion && random.len() == 16 && random.iter().all(u8::is_ascii_hexdigit))
-        .then_some(Kind::Companion)
+        .then_some(LeftoverKind::Companion)
 }
 
 /// Removes the temporary name that a companion still has from when it was made, if that is so.
@@ -83,7 +83,7 @@ pub(super) fn remove_other_name(companion: &Path, metadata: &std::fs::Metadata) 
 /// Whether somebody may just be making it.
 pub(super) fn may_be_in_use(paths: &Paths, path: &Path) -> bool {
     let (Some(name), Some(entry)) = (paths.resolved.file_name(), path.file_name()) else { return false };
-    matches!(kind_of(entry.as_bytes(), name.as_bytes()), Some(Kind::Companion))
+    matches!(kind_of(entry.as_bytes(), name.as_bytes()), Some(LeftoverKind::Companion))
         && path.symlink_metadata().is_ok_and(|metadata| !is_old(&metadata))
 }
 
@@ -107,8 +107,8 @@ pub(super) fn remove(paths: &Paths, users: &Access) {
             continue;
         }
         match kind {
-            Some(Kind::NewVersion) => wipe(&file, metadata.size()),
-            Some(Kind::Companion) if is_old(&metadata) => {}
+            Some(LeftoverKind::NewVersion) => wipe(&file, metadata.size()),
+            Some(LeftoverKind::Companion) if is_old(&metadata) => {}
             _ => continue,
         }
         // If that may not be, `check` tells of it.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::file::read_line;
 use super::index::Index;
-use super::pragma::Kind;
+use super::pragma::PragmaKind;
 use super::{pragma, rewrite};
 use crate::files::fault::Fault;
 use crate::policy::Limits;
@@ -18,7 +18,7 @@ pub(super) fn read(file: &File, index: &Index, path: &Path) -> io::Result<Option
     let mut limits = Limits::default();
     for offset in offsets {
         let Some(line) = read_line(file, offset)? else { return Ok(None) };
-        if !Kind::of(&line).is_some_and(Kind::concerns_everybody) {
+        if !PragmaKind::of(&line).is_some_and(PragmaKind::concerns_everybody) {
             if index.is_near_everybodys(&line) {
                 continue;
             }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 
-use super::companion::{self, Content};
+use super::companion::{self, CompanionContent};
 use crate::files::access::Access;
 use crate::files::fault::Fault;
 use crate::files::named;
@@ -63,11 +63,11 @@ impl Paths {
     }
 
     /// All companions.
-    pub fn companions(&self) -> Vec<(PathBuf, Content)> {
-        let locks = self.lock_files().into_iter().map(|path| (path, Content::Nothing));
-        let index = (self.index(), Content::Rebuilt(b"OTPINDX"));
-        let throttle = (self.throttle(), Content::Rebuilt(throttle::KIND));
-        locks.chain([(self.journal(), Content::Kept(b"OTPGATE")), index, throttle]).collect()
+    pub fn companions(&self) -> Vec<(PathBuf, CompanionContent)> {
+        let locks = self.lock_files().into_iter().map(|path| (path, CompanionContent::Nothing));
+        let index = (self.index(), CompanionContent::Rebuilt(b"OTPINDX"));
+        let throttle = (self.throttle(), CompanionContent::Rebuilt(throttle::KIND));
+        locks.chain([(self.journal(), CompanionContent::Kept(b"OTPGATE")), index, throttle]).collect()
     }
 
     /// The index that processes share.

@@ -64,48 +64,48 @@ pub struct Network {
 /// The kinds of lines that we know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // as in `Pragma`
-pub enum Kind {
+pub enum PragmaKind {
     Limits,
     Allow,
     Free,
     Apart,
 }
 
-impl Kind {
-    const ALL: [Kind; 4] = [Kind::Limits, Kind::Allow, Kind::Free, Kind::Apart];
+impl PragmaKind {
+    const ALL: [PragmaKind; 4] = [PragmaKind::Limits, PragmaKind::Allow, PragmaKind::Free, PragmaKind::Apart];
 
     /// As written.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Limits => "limits",
-            Kind::Allow => "allow",
-            Kind::Free => "free",
-            Kind::Apart => "apart",
+            PragmaKind::Limits => "limits",
+            PragmaKind::Allow => "allow",
+            PragmaKind::Free => "free",
+            PragmaKind::Apart => "apart",
         }
     }
 
     /// Even if the rest of the line, or how the kind is written, is at fault. `None`: no such line, or of a kind that we
     /// don't know.
-    pub fn of(line: &[u8]) -> Option<Kind> {
+    pub fn of(line: &[u8]) -> Option<PragmaKind> {
         let word = &line[kind_word(line)?];
-        Kind::ALL.into_iter().find(|kind| kind.name().as_bytes().eq_ignore_ascii_case(word))
+        PragmaKind::ALL.into_iter().find(|kind| kind.name().as_bytes().eq_ignore_ascii_case(word))
     }
 
     /// Whether it is about all logins on the file.
     pub fn concerns_everybody(self) -> bool {
-        matches!(self, Kind::Limits | Kind::Allow)
+        matches!(self, PragmaKind::Limits | PragmaKind::Allow)
     }
 
     fn is_about_a_user(self) -> bool {
-        self == Kind::Apart
+        self == PragmaKind::Apart
     }
 
     /// What comes of a line of this kind that is at fault.
     pub fn outcome_of_fault(self) -> &'static str {
         match self {
-            Kind::Limits => "nobody can log in until it is corrected",
-            Kind::Allow => "it allows nothing until it is corrected",
-            Kind::Free | Kind::Apart => "it is not used until it is corrected",
+            PragmaKind::Limits => "nobody can log in until it is corrected",
+            PragmaKind::Allow => "it allows nothing until it is corrected",
+            PragmaKind::Free | PragmaKind::Apart => "it is not used until it is corrected",
         }
     }
 }
@@ -114,7 +114,7 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PragmaError {
     /// What it was meant to be.
-    pub kind: Kind,
+    pub kind: PragmaKind,
     reason: String,
 }
 
@@ -136,13 +136,13 @@ pub fn parse(line: &[u8]) -> Option<Result<Pragma, PragmaError>> {
     if !is_pragma(line) {
         return None;
     }
-    Some(match Kind::of(line) {
+    Some(match PragmaKind::of(line) {
         Some(kind) => parse_as(kind, line).map_err(|reason| PragmaError { kind, reason }),
         None => Ok(Pragma::Unknown),
     })
 }
 
-fn parse_as(kind: Kind, line: &[u8]) -> Result<Pragma, String> {
+fn parse_as(kind: PragmaKind, line: &[u8]) -> Result<Pragma, String> {
     if line.len() >= LEN_END {
         return Err(format!("the line is not shorter than {LEN_END} bytes"));
     }
@@ -159,10 +159,10 @@ fn parse_as(kind: Kind, line: &[u8]) -> Result<Pragma, String> {
         return Err("the kind has to be written in lower case, with a blank after it".to_owned());
     }
     match kind {
-        Kind::Limits => Limits::parse(words).map(Pragma::Limits).map_err(|error| error.to_string()),
-        Kind::Allow => parse_allow(words).map(Pragma::Allow),
-        Kind::Free => nothing_more(words).map(|()| Pragma::Free),
-        Kind::Apart => {
+        PragmaKind::Limits => Limits::parse(words).map(Pragma::Limits).map_err(|error| error.to_string()),
+        PragmaKind::Allow => parse_allow(words).map(Pragma::Allow),
+        PragmaKind::Free => nothing_more(words).map(|()| Pragma::Free),
+        PragmaKind::Apart => {
             let user = words.next().ok_or("the user is missing")?;
             nothing_more(words)?;
             decode_user(user).map(Pragma::Apart)
@@ -246,7 +246,7 @@ fn kind_word(line: &[u8]) -> Option<Range<usize>> {
 
 /// Where the user stands whom a line is about.
 fn user_word(line: &[u8]) -> Option<Range<usize>> {
-    Kind::of(line).filter(|kind| kind.is_about_a_user())?;
+    PragmaKind::of(line).filter(|kind| kind.is_about_a_user())?;
     let end = kind_word(line)?.end;
     let word = line::words(&line[end..]).next()?;
     Some(word.start + end..word.end + end)
@@ -312,7 +312,7 @@ pub fn details(line: &[u8]) -> String {
 pub fn limits_with(limits: Limits, line: &[u8]) -> Result<Limits, PragmaError> {
     match parse(line) {
         Some(Ok(Pragma::Limits(more))) => Ok(limits.strictest(more)),
-        Some(Err(error)) if error.kind == Kind::Limits => Err(error),
+        Some(Err(error)) if error.kind == PragmaKind::Limits => Err(error),
         _ => Ok(limits),
     }
 }

@@ -10,20 +10,20 @@ use parking_lot::Mutex;
 use siphasher::sip::SipHasher13;
 
 use crate::log::Quoted;
-use crate::token::{Line, MovingFactor, ReplayFloor, State, Token, Used};
+use crate::token::{MovingFactor, ReplayFloor, State, StoredToken, Token, Used};
 
 /// More tokens than this, and the memory of them starts anew.
 const TOKENS_MAX: usize = 1024;
 
 /// One token of one user, whatever its PIN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Device {
+pub(super) struct TokenKey {
     hash: u64,
     is_event: bool,
 }
 
-impl Device {
-    pub(super) fn of(user: &[u8], token: &Token) -> Device {
+impl TokenKey {
+    pub(super) fn of(user: &[u8], token: &Token) -> TokenKey {
         let mut hash = SipHasher13::new();
         hash.write_usize(user.len());
         hash.write(user);
@@ -33,7 +33,7 @@ impl Device {
             MovingFactor::Time(period) => u64::from(period.get()),
         };
         hash.write_u64(period);
-        Device { hash: hash.finish(), is_event: period == 0 }
+        TokenKey { hash: hash.finish(), is_event: period == 0 }
     }
 
     /// The next counter, or when the step of the last accepted code began. `None`: nothing was accepted.
@@ -90,7 +90,7 @@ impl Seen {
     }
 
     /// Learns how far a token has come.
-    pub(super) fn note(&self, user: &[u8], device: Device, state: &State) {
+    pub(super) fn note(&self, user: &[u8], device: TokenKey, state: &State) {
         let Some(progress) = device.progress(state).filter(|_| !self.is_due()) else { return };
         let mut known = self.known.lock();
         if let Some(known) = known.get_mut(&device.hash) {
@@ -104,7 +104,7 @@ impl Seen {
     }
 
     /// Compares what was seen with what `find` finds now, and tells of users who have fallen behind.
-    pub(super) fn compare(&self, mut find: impl FnMut(&[u8]) -> Vec<Line>) -> Option<String> {
+    pub(super) fn compare(&self, mut find: impl FnMut(&[u8]) -> Vec<StoredToken>) -> Option<String> {
         let mut known = self.known.lock();
         let mut users: Vec<Vec<u8>> = known.values().map(|known| known.user.clone()).collect();
         users.sort();
@@ -114,9 +114,9 @@ impl Seen {
         for user in users {
             let lines = find(&user);
             // Where a token stands twice, the line that is further counts.
-            let mut furthest: HashMap<u64, (Device, &State)> = HashMap::new();
+            let mut furthest: HashMap<u64, (TokenKey, &State)> = HashMap::new();
             for line in &lines {
-                let device = Device::of(&user, &line.token);
+                let device = TokenKey::of(&user, &line.token);
                 let found = furthest.entry(device.hash).or_insert((device, &line.state));
                 if device.progress(&line.state) > device.progress(found.1) {
                     found.1 = &line.state;

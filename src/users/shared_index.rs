@@ -63,14 +63,14 @@ pub(super) struct SharedIndex {
 
 /// What the header says.
 #[derive(Clone, Copy)]
-struct Header {
+struct IndexHeader {
     shape: Shape,
     boot: u128,
     basis: Basis,
     unicode: u64,
 }
 
-impl Header {
+impl IndexHeader {
     const WORDS: usize = 2 + 3 + 2 + 7 + 2 + 1;
 
     fn to_bytes(self) -> Bucket {
@@ -88,19 +88,19 @@ impl Header {
         bytes
     }
 
-    fn read(file: &File) -> Option<Header> {
+    fn read(file: &File) -> Option<IndexHeader> {
         let mut bytes = [0; BUCKET_LEN];
         let len = read_as_far_as_possible(file, &mut bytes, 0).ok()?;
-        Header::from_bytes(&bytes).filter(|_| len == BUCKET_LEN)
+        IndexHeader::from_bytes(&bytes).filter(|_| len == BUCKET_LEN)
     }
 
-    fn from_bytes(bytes: &Bucket) -> Option<Header> {
+    fn from_bytes(bytes: &Bucket) -> Option<IndexHeader> {
         let words = words(bytes);
         if words[0] != MAGIC || words[1] != sum(&words) {
             return None;
         }
         let stamp = Stamp::from_words(words[7..14].try_into().expect("seven words"));
-        Some(Header {
+        Some(IndexHeader {
             shape: Shape { keys: [words[2], words[3]], buckets: words[4] },
             boot: u128::from(words[5]) << 64 | u128::from(words[6]),
             basis: Basis { stamp, epoch: (words[14] == 1).then_some(words[15]) },
@@ -109,8 +109,8 @@ impl Header {
     }
 }
 
-fn words(bytes: &Bucket) -> [u64; Header::WORDS] {
-    let mut words = [0; Header::WORDS];
+fn words(bytes: &Bucket) -> [u64; IndexHeader::WORDS] {
+    let mut words = [0; IndexHeader::WORDS];
     for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(8)) {
         *word = u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
     }
@@ -174,7 +174,7 @@ impl SharedIndex {
     }
 
     fn shape_if(&self, holds: &impl Fn(&Basis) -> bool) -> Option<Shape> {
-        let header = Header::read(&self.file)?;
+        let header = IndexHeader::read(&self.file)?;
         let is_ours = header.boot == self.boot && header.unicode == name::UNICODE_VERSION;
         (is_ours && header.shape.buckets > 0 && holds(&header.basis)).then_some(header.shape)
     }
@@ -184,7 +184,7 @@ impl SharedIndex {
         if !is_index(&self.file)? {
             return Err(io::Error::other("a file of somebody else's"));
         }
-        if Header::read(&self.file)
+        if IndexHeader::read(&self.file)
             .is_some_and(|header| header.boot == self.boot && header.unicode > name::UNICODE_VERSION)
         {
             return Err(io::Error::other("of a later version of Unicode"));
@@ -193,7 +193,8 @@ impl SharedIndex {
         self.file.write_all_at(&nobodys(), 0)?;
         self.file.write_all_at(table.buckets.as_flattened(), BUCKET_LEN as u64)?;
         self.file.set_len((table.buckets.len() as u64 + 1) * BUCKET_LEN as u64)?;
-        let header = Header { shape: table.shape, boot: self.boot, basis, unicode: name::UNICODE_VERSION };
+        let header =
+            IndexHeader { shape: table.shape, boot: self.boot, basis, unicode: name::UNICODE_VERSION };
         self.file.write_all_at(&header.to_bytes(), 0)
     }
 }
@@ -216,7 +217,7 @@ fn nobodys() -> Bucket {
 /// Has a table built anew that was found to be spoilt, if it is still the one there.
 pub(super) fn disown(file: &File, shape: Shape) {
     if let Ok(Some(_locked)) = LockedFile::try_lock(file)
-        && Header::read(file).is_some_and(|header| header.shape == shape)
+        && IndexHeader::read(file).is_some_and(|header| header.shape == shape)
     {
         // If not even that can be written, look-ups go on to fail, with an error.
         let _ = file.write_all_at(&nobodys(), 0);
@@ -261,22 +262,22 @@ mod tests {
         };
         assert!(is_built());
         assert!(!is_built(), "used by the next one");
-        let header = || Header::read(&File::open(&at).unwrap()).unwrap();
-        let write = |header: Header| {
+        let header = || IndexHeader::read(&File::open(&at).unwrap()).unwrap();
+        let write = |header: IndexHeader| {
             File::options().write(true).open(&at).unwrap().write_all_at(&header.to_bytes(), 0).unwrap();
         };
         let ours = header();
         assert_eq!(ours.unicode, UNICODE_VERSION);
 
-        write(Header { unicode: UNICODE_VERSION - 1, ..ours });
+        write(IndexHeader { unicode: UNICODE_VERSION - 1, ..ours });
         assert!(is_built() && !is_built());
         assert!(header().unicode == UNICODE_VERSION && header().shape != ours.shape, "overwritten");
 
-        write(Header { unicode: UNICODE_VERSION + 1, ..ours });
+        write(IndexHeader { unicode: UNICODE_VERSION + 1, ..ours });
         assert!(is_built() && is_built());
         assert!(header().unicode == UNICODE_VERSION + 1 && header().shape == ours.shape, "left alone");
 
-        write(Header { unicode: UNICODE_VERSION + 1, boot: ours.boot ^ 1, ..ours });
+        write(IndexHeader { unicode: UNICODE_VERSION + 1, boot: ours.boot ^ 1, ..ours });
         assert!(is_built() && !is_built(), "nobody uses it any more");
     }
 }

@@ -151,12 +151,12 @@ impl Decimal {
 const WORD_MAX: usize = 1 + 4 * 20 + 8 + 4;
 
 /// An `ext` word as written.
-struct Word {
+struct ExtWord {
     text: [u8; WORD_MAX],
     len: usize,
 }
 
-impl Word {
+impl ExtWord {
     fn push(&mut self, byte: u8) {
         self.text[self.len] = byte;
         self.len += 1;
@@ -195,7 +195,7 @@ impl Extension {
         Extension::parse(word, fields).map(|extension| extension.format(fields).text().to_vec())
     }
 
-    fn format(&self, fields: [&[u8]; 9]) -> Word {
+    fn format(&self, fields: [&[u8]; 9]) -> ExtWord {
         // What is summed, in one piece: a million of these are made when a file is rewritten.
         let len = fields.iter().map(|field| field.len() + 1).sum::<usize>() + WORD_MAX;
         let mut summed = Vec::with_capacity(len);
@@ -210,7 +210,7 @@ impl Extension {
             }
             summed.extend_from_slice(Decimal::of(number).text());
         }
-        let mut word = Word { text: [0; WORD_MAX], len: 0 };
+        let mut word = ExtWord { text: [0; WORD_MAX], len: 0 };
         word.push(b'@');
         for &byte in &summed[numbers..] {
             word.push(if byte == b' ' { b',' } else { byte });

@@ -30,10 +30,10 @@ const GIVEN_UP: Duration = Duration::from_secs(1);
 
 /// The file, kept open by this process.
 #[derive(Default)]
-pub struct TriesFile(Mutex<State>);
+pub struct TriesFile(Mutex<TriesState>);
 
 #[derive(Default)]
-struct State {
+struct TriesState {
     open: Option<Open>,
     given_up: Option<Instant>,
 }
@@ -58,7 +58,7 @@ impl TriesFile {
         if state.given_up.is_some_and(|since| since.elapsed() < GIVEN_UP) {
             return Err(TriesError::Held(held(path)));
         }
-        let State { open, given_up } = &mut *state;
+        let TriesState { open, given_up } = &mut *state;
         let is_usable = |open: &Open| {
             open.process == rustix::process::getpid()
                 && open.since.elapsed() < LOOK_AGAIN

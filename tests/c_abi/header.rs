@@ -129,7 +129,7 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
             zone: *const otpgate_zone,
             memory: *mut otpgate_memory,
             connection: *mut u64,
-            moment: u64,
+            turn: u64,
             request: *mut c_void
         }
         otpgate_answer {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use otpgate::decide::{PinAnswer, Word};
+use otpgate::decide::{LoginResult, PinAnswer};
 use otpgate::gate::{Gate, Login, PinSource};
 use otpgate::log::{Level, Log};
 use otpgate::policy::{Policy, Server, Settings};
@@ -319,7 +319,7 @@ impl Door {
         Door { gate: Gate::new(UsersFile::new(path), || now() as i64).expect("random numbers"), policy }
     }
 
-    fn try_(&self, user: &str, password: &str) -> (Word, String) {
+    fn try_(&self, user: &str, password: &str) -> (LoginResult, String) {
         let address = Address::of_client(Some("192.0.2.7".parse().expect("an address")));
         let login = Login { user: user.as_bytes(), password: password.as_bytes(), address };
         let log = Said::default();
@@ -328,8 +328,8 @@ impl Door {
     }
 }
 
-fn is_grant(word: Word) -> bool {
-    matches!(word, Word::GrantedFresh | Word::GrantedReuse)
+fn is_grant(word: LoginResult) -> bool {
+    matches!(word, LoginResult::GrantedFresh | LoginResult::GrantedReuse)
 }
 
 fn shown(line: Option<&[u8]>) -> String {
@@ -404,7 +404,7 @@ impl Case<'_> {
         } else if !random.once_in(5) {
             let on_disk = lines_of(&as_found);
             let (word, said) = door.try_(CANARY, &format!("sesame9{WRONG_CODE}"));
-            if word != Word::DeniedCode && !is_spoilt {
+            if word != LoginResult::DeniedCode && !is_spoilt {
                 faults.push((
                     Fault::WrongLine,
                     format!("{CANARY} is refused before a recovery: {word:?}: {said}"),
@@ -444,7 +444,7 @@ impl Case<'_> {
                     }
                     let key = who.name.as_bytes();
                     let is_listed = timeline.allowed(events, key).iter().all(Option::is_some);
-                    if word == Word::Unknown && is_listed && !is_spoilt && lost.insert(person) {
+                    if word == LoginResult::Unknown && is_listed && !is_spoilt && lost.insert(person) {
                         faults.push((Fault::Unknown, format!("{}: {said}", who.name)));
                     }
                 }
@@ -468,7 +468,7 @@ impl Case<'_> {
         let next = mine.map(|login| login.counter + 1).max().unwrap_or(0);
         // Codes that the command may have used up are passed over, too; which PIN it is depends on the moment.
         let far = if who.pins.len() > 1 { 5 } else { 0 };
-        let tried: Vec<(Word, String)> = (next..=next + far)
+        let tried: Vec<(LoginResult, String)> = (next..=next + far)
             .flat_map(|counter| who.pins.iter().map(move |pin| format!("{pin}{}", who.token.code(counter))))
             .map(|password| door.try_(&who.name, &password))
             .collect();

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::marks::Mark;
 use crate::UnixTime;
-use crate::decide::{Accepted, Basis, Verdict, Word};
+use crate::decide::{Accepted, GrantBasis, LoginResult, Verdict};
 use crate::http::digest::Ha1;
 use crate::otp::{Code, Digits};
 use crate::policy::Policy;
@@ -14,14 +14,14 @@ use crate::token::{Address, CounterField, Fingerprint, ReplayFloor, State, Token
 
 /// The memory of one request. All zero: nothing was decided yet.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Judged {
+pub struct RequestMemory {
     /// The last one decided comes first. Two, because two users files may take turns.
-    slots: [Slot; 2],
+    slots: [JudgedAttempt; 2],
 }
 
 /// One attempt. All zero is none: numbers may be 0, and so may the tags of options and enums.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Slot {
+pub(super) struct JudgedAttempt {
     known: bool,
     /// Decided, but the server has yet to accept nonce and nc.
     is_pending: bool,
@@ -90,9 +90,9 @@ pub(super) enum Again {
 #[derive(Clone, Copy)]
 pub(super) struct Recalled<'a> {
     pub(super) verdict: Verdict,
-    pub(super) word: Word,
+    pub(super) word: LoginResult,
     pub(super) again: Again,
-    slot: &'a Slot,
+    slot: &'a JudgedAttempt,
 }
 
 impl Recalled<'_> {
@@ -102,14 +102,14 @@ impl Recalled<'_> {
     }
 }
 
-impl Judged {
+impl RequestMemory {
     /// The decision, if these credentials are those that were judged, and come from the same client.
     pub(super) fn recall(&self, credentials: &Mark, address: &Address) -> Option<Recalled<'_>> {
         self.slots.iter().find_map(|slot| slot.recall(credentials, address))
     }
 
     /// Keeps a decision in the place of an older one.
-    pub(super) fn remember(&mut self, slot: &Slot) {
+    pub(super) fn remember(&mut self, slot: &JudgedAttempt) {
         if !slot.known {
             return;
         }
@@ -120,7 +120,7 @@ impl Judged {
     }
 
     /// Keeps the decision on a repeat login, which is the same but for the time.
-    pub(super) fn remember_repeat(&mut self, slot: &Slot, now: UnixTime) {
+    pub(super) fn remember_repeat(&mut self, slot: &JudgedAttempt, now: UnixTime) {
         self.remember(slot);
         if let Some(grant) = &mut self.slots[0].grant {
             grant.accepted.at = now;
@@ -130,39 +130,40 @@ impl Judged {
     /// Forgets what was decided about these credentials.
     pub(super) fn forget(&mut self, credentials: &Mark) {
         for slot in self.slots.iter_mut().filter(|slot| slot.credentials == *credentials) {
-            *slot = Slot::default();
+            *slot = JudgedAttempt::default();
         }
     }
 
     /// The server has accepted; whether that is news.
     pub(super) fn accept(&mut self, credentials: &Mark) -> bool {
-        let pending = |slot: &&mut Slot| slot.credentials == *credentials;
+        let pending = |slot: &&mut JudgedAttempt| slot.credentials == *credentials;
         self.slots.iter_mut().find(pending).is_some_and(|slot| std::mem::take(&mut slot.is_pending))
     }
 
     /// The server has put the header with the PIN alone in the place of these credentials.
     pub(super) fn replaced(&mut self, credentials: &Mark, upstream: Mark) {
-        let is_it = |slot: &&mut Slot| slot.known && [slot.credentials, slot.upstream].contains(credentials);
+        let is_it =
+            |slot: &&mut JudgedAttempt| slot.known && [slot.credentials, slot.upstream].contains(credentials);
         if let Some(slot) = self.slots.iter_mut().find(is_it) {
             slot.upstream = upstream;
         }
     }
 }
 
-impl Slot {
+impl JudgedAttempt {
     /// With the seconds of a refusal for a while.
-    pub(super) fn with_retry_after(self, seconds: Option<u32>) -> Slot {
-        Slot { retry_after: seconds.unwrap_or(0), ..self }
+    pub(super) fn with_retry_after(self, seconds: Option<u32>) -> JudgedAttempt {
+        JudgedAttempt { retry_after: seconds.unwrap_or(0), ..self }
     }
 
     pub(super) fn new(
         verdict: Verdict,
-        word: Word,
+        word: LoginResult,
         (credentials, address): (Mark, &Address),
         policy: &Policy,
         grant: Option<Grant>,
-    ) -> Slot {
-        Slot {
+    ) -> JudgedAttempt {
+        JudgedAttempt {
             known: true,
             is_pending: false,
             verdict: verdict as u8,
@@ -190,13 +191,13 @@ impl Slot {
         self.grant.map(|grant| grant.accepted)
     }
 
-    pub(super) fn with_ha1(self, ha1: Ha1) -> Slot {
-        Slot { ha1, ..self }
+    pub(super) fn with_ha1(self, ha1: Ha1) -> JudgedAttempt {
+        JudgedAttempt { ha1, ..self }
     }
 
     /// See the field.
-    pub(super) fn until_accepted(self) -> Slot {
-        Slot { is_pending: true, ..self }
+    pub(super) fn until_accepted(self) -> JudgedAttempt {
+        JudgedAttempt { is_pending: true, ..self }
     }
 
     fn recall(&self, credentials: &Mark, address: &Address) -> Option<Recalled<'_>> {
@@ -213,7 +214,7 @@ impl Slot {
             Verdict::Busy,
         ];
         let verdict = verdicts.into_iter().find(|verdict| *verdict as u8 == self.verdict)?;
-        let word = Word::ALL.into_iter().find(|word| *word as u8 == self.word)?;
+        let word = LoginResult::ALL.into_iter().find(|word| *word as u8 == self.word)?;
         let again = if self.credentials == *credentials {
             Again::Same
         } else if verdict == Verdict::Granted && self.upstream == *credentials {
@@ -284,8 +285,8 @@ impl Grant {
         self.code.code()
     }
 
-    pub(super) fn basis(&self) -> Option<Basis> {
-        Some(Basis {
+    pub(super) fn basis(&self) -> Option<GrantBasis> {
+        Some(GrantBasis {
             fingerprint: self.fingerprint,
             before: self.before.state(),
             at: self.accepted.at,
@@ -356,18 +357,18 @@ mod tests {
 
     const HERE: Address = Address::Ip(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)));
 
-    fn slot(verdict: Verdict, number: u64) -> Slot {
+    fn slot(verdict: Verdict, number: u64) -> JudgedAttempt {
         let policy = Settings::default().policy(Server::Nginx);
-        Slot::new(verdict, Word::DeniedCode, ([number, number], &HERE), &policy, None)
+        JudgedAttempt::new(verdict, LoginResult::DeniedCode, ([number, number], &HERE), &policy, None)
     }
 
-    fn verdict_of(judged: &Judged, number: u64, address: &Address) -> Option<Verdict> {
+    fn verdict_of(judged: &RequestMemory, number: u64, address: &Address) -> Option<Verdict> {
         judged.recall(&[number, number], address).map(|recalled| recalled.verdict)
     }
 
     #[test]
     fn two_attempts_are_kept_and_a_third_takes_the_place_of_the_first() {
-        let mut judged = Judged::default();
+        let mut judged = RequestMemory::default();
         assert_eq!(verdict_of(&judged, 0, &HERE), None);
         for (number, verdict) in [(1, Verdict::Denied), (2, Verdict::Unknown), (2, Verdict::Granted)] {
             judged.remember(&slot(verdict, number));
@@ -382,7 +383,7 @@ mod tests {
 
     #[test]
     fn another_address_is_another_attempt() {
-        let mut judged = Judged::default();
+        let mut judged = RequestMemory::default();
         judged.remember(&slot(Verdict::Granted, 1));
         let elsewhere = Address::Ip("198.51.100.23".parse().unwrap());
         assert_eq!(verdict_of(&judged, 1, &elsewhere), None);
@@ -392,9 +393,16 @@ mod tests {
     #[test]
     fn a_number_that_names_no_verdict_or_word_recalls_nothing() {
         let known = slot(Verdict::Granted, 1);
-        let (verdict, word) = (Verdict::Busy as u8 + 1, Word::ALL.len() as u8);
-        for slot in [Slot { verdict, ..known }, Slot { verdict: 255, ..known }, Slot { word, ..known }] {
-            assert_eq!(verdict_of(&Judged { slots: [slot, Slot::default()] }, 1, &HERE), None);
+        let (verdict, word) = (Verdict::Busy as u8 + 1, LoginResult::ALL.len() as u8);
+        for slot in [
+            JudgedAttempt { verdict, ..known },
+            JudgedAttempt { verdict: 255, ..known },
+            JudgedAttempt { word, ..known },
+        ] {
+            assert_eq!(
+                verdict_of(&RequestMemory { slots: [slot, JudgedAttempt::default()] }, 1, &HERE),
+                None
+            );
         }
     }
 }
