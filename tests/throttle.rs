@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use otpgate::UnixTime;
 use otpgate::policy::Throttle;
 use otpgate::throttle::{
-    Client, Failures, Look, Outcome, Over, Reserved, digest, forgive, look, reserve, settle,
+    Client, Failures, Look, Over, Reserved, TryOutcome, digest, forgive, look, reserve, settle,
 };
 
 const NOW: UnixTime = 1_700_000_000;
@@ -50,13 +50,13 @@ impl Site {
         }
     }
 
-    fn settle(&mut self, user: &str, address: &str, password: &str, outcome: Outcome) {
+    fn settle(&mut self, user: &str, address: &str, password: &str, outcome: TryOutcome) {
         let client = client(user, address, self.now);
         settle(&mut self.bytes, &client, self.throttle, password.as_bytes(), outcome).unwrap();
     }
 
     /// One whole login; whether it was looked at.
-    fn try_once(&mut self, user: &str, address: &str, password: &str, outcome: Outcome) -> bool {
+    fn try_once(&mut self, user: &str, address: &str, password: &str, outcome: TryOutcome) -> bool {
         let is_looked_at = self.reserve(user, address, password).is_none();
         if is_looked_at {
             self.settle(user, address, password, outcome);
@@ -68,13 +68,13 @@ impl Site {
     fn wrong(&mut self, user: &str, address: &str, number: usize) -> usize {
         let once = |_: &usize| {
             self.number += 1;
-            self.try_once(user, address, &format!("wrong {}", self.number), Outcome::Wrong)
+            self.try_once(user, address, &format!("wrong {}", self.number), TryOutcome::Wrong)
         };
         (0..number).filter(once).count()
     }
 
     fn accept(&mut self, user: &str, address: &str) {
-        assert!(self.try_once(user, address, "right", Outcome::Accepted), "{user} at {address}");
+        assert!(self.try_once(user, address, "right", TryOutcome::Accepted), "{user} at {address}");
     }
 
     fn is_free(&mut self, user: &str, address: &str) -> bool {
@@ -113,11 +113,11 @@ fn one_line_is_due_for_a_client_and_a_window() {
 fn the_same_credentials_are_one_try_however_often_they_come() {
     let mut site = site();
     for _ in 0..100 {
-        assert!(site.try_once("alice", HOME, "wrong", Outcome::Wrong));
+        assert!(site.try_once("alice", HOME, "wrong", TryOutcome::Wrong));
     }
     assert_eq!(site.wrong("alice", HOME, 30), 19);
     assert!(
-        !site.try_once("alice", HOME, "wrong", Outcome::Wrong),
+        !site.try_once("alice", HOME, "wrong", TryOutcome::Wrong),
         "what was refused waits like anything else"
     );
 }
@@ -131,7 +131,7 @@ fn forty_parts_of_a_page_share_the_last_try() {
     }
     assert!(site.reserve("alice", HOME, "another").is_some());
     for _ in 0..40 {
-        site.settle("alice", HOME, "right", Outcome::Accepted);
+        site.settle("alice", HOME, "right", TryOutcome::Accepted);
     }
     assert_eq!(site.wrong("alice", HOME, 10), 1);
 }
@@ -143,7 +143,7 @@ fn of_four_hundred_at_once_so_many_are_looked_at_as_there_are_tries() {
         (0..400).map(|i| i.to_string()).filter(|i| site.reserve("alice", HOME, i).is_none()).collect();
     assert_eq!(taken.len(), 20);
     for password in &taken {
-        site.settle("alice", HOME, password, Outcome::Wrong);
+        site.settle("alice", HOME, password, TryOutcome::Wrong);
     }
     assert_eq!(site.wrong("alice", HOME, 10), 0);
 }
@@ -152,10 +152,10 @@ fn of_four_hundred_at_once_so_many_are_looked_at_as_there_are_tries() {
 fn what_is_not_wrong_is_given_back_and_what_was_wrong_is_not() {
     let mut site = site();
     for i in 0..100 {
-        assert!(site.try_once("alice", HOME, &i.to_string(), Outcome::NotCounted));
+        assert!(site.try_once("alice", HOME, &i.to_string(), TryOutcome::NotCounted));
     }
-    assert!(site.try_once("alice", HOME, "wrong", Outcome::Wrong));
-    assert!(site.try_once("alice", HOME, "wrong", Outcome::NotCounted));
+    assert!(site.try_once("alice", HOME, "wrong", TryOutcome::Wrong));
+    assert!(site.try_once("alice", HOME, "wrong", TryOutcome::NotCounted));
     assert_eq!(site.wrong("alice", HOME, 30), 19);
 }
 
@@ -246,7 +246,7 @@ fn wrong_digest_responses_of_strangers_are_counted_apart_from_others() {
             seen = failures.number;
             true
         };
-        let outcome = (add > 0).then_some(Outcome::Wrong);
+        let outcome = (add > 0).then_some(TryOutcome::Wrong);
         assert_eq!(digest(&mut site.bytes, &client, None, outcome, &mut change).unwrap(), None);
         seen
     };

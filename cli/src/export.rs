@@ -29,7 +29,7 @@ use crate::{Failure, Result, fill_with_random, owner, pin, secret_file};
 pub struct Arguments {
     /// What to write
     #[arg(value_enum)]
-    form: Form,
+    form: ExportForm,
     /// A new file, made with mode 0600, or - for standard output
     #[arg(value_name = "OUTPUT", value_hint = ValueHint::FilePath)]
     output: PathBuf,
@@ -49,7 +49,7 @@ pub struct Arguments {
 
 /// What export writes.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
+enum ExportForm {
     /// otpauth:// addresses, one on a line
     Otpauth,
     /// PSKC, RFC 6030: XML
@@ -71,7 +71,7 @@ enum Encrypt {
 }
 
 pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
-    if arguments.encrypt.is_some() && arguments.form != Form::Pskc {
+    if arguments.encrypt.is_some() && arguments.form != ExportForm::Pskc {
         return Err(Failure::new("--encrypt is for PSKC: no other form can be encrypted"));
     }
     let issuer = issuer(arguments.issuer.as_deref())?;
@@ -97,22 +97,22 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         out.push(b'\n');
     };
     match arguments.form {
-        Form::Otpauth => {
+        ExportForm::Otpauth => {
             for (token, _) in &found {
                 take(token, otpauth::line(token, &issuer).map(|line| add(line.as_bytes())));
             }
         }
-        Form::Csv => {
+        ExportForm::Csv => {
             for (token, _) in &found {
                 take(token, csv::line(token).map(|line| add(&line)));
             }
         }
-        Form::Liboath => {
+        ExportForm::Liboath => {
             for (token, pin) in &found {
                 take(token, liboath::line(token, pin, &zone).map(|line| add(&line)));
             }
         }
-        Form::GoogleAuthenticator => {
+        ExportForm::GoogleAuthenticator => {
             let [(token, _)] = &found[..] else {
                 return Err(Failure::new(format!(
                     "a .google_authenticator file holds one token, not {}: name a user who has one",
@@ -121,7 +121,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
             };
             take(token, google::file(token).map(|text| out.extend_from_slice(text.as_bytes())));
         }
-        Form::Pskc => {
+        ExportForm::Pskc => {
             let protection = secret.as_ref().map(|(with, secret)| match with {
                 Encrypt::Password => pskc::Protection::Password(secret),
                 Encrypt::Key => pskc::Protection::PreSharedKey(secret),
@@ -142,7 +142,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         return Err(Failure::new("there is no token to be exported; nothing was written"));
     }
     let pins = found.iter().filter(|(_, pin)| *pin != Pin::None).count();
-    if pins > 0 && arguments.form != Form::Liboath {
+    if pins > 0 && arguments.form != ExportForm::Liboath {
         eprintln!("otpgate: PINs aren't exported: this form has no place for them");
     }
     if arguments.output == Path::new("-") {

@@ -66,13 +66,13 @@ pub fn run(args: &[OsString]) -> ExitCode {
     }
 }
 
-struct Answer {
+struct UrlAnswer {
     /// One that wasn't given.
     new_key: Option<Zeroizing<Vec<u8>>>,
     address: Zeroizing<String>,
 }
 
-fn answer(args: &[OsString]) -> Result<Answer, Problem> {
+fn answer(args: &[OsString]) -> Result<UrlAnswer, Problem> {
     let (mut issuer, mut label, mut key) = (None, None, None);
     let (mut counter, mut digits, mut period, mut key_len) = (COUNTER, DIGITS, PERIOD, KEY_LEN);
     let mut from_time = true;
@@ -136,7 +136,7 @@ fn answer(args: &[OsString]) -> Result<Answer, Problem> {
         "otpauth://{kind}/{issuer}:{label}?issuer={issuer}&secret={}{last}",
         secret.as_str()
     ));
-    Ok(Answer { new_key, address })
+    Ok(UrlAnswer { new_key, address })
 }
 
 fn number(argument: &OsString, min: u32, max: u32, name: &str) -> Result<u32, Problem> {

@@ -21,7 +21,7 @@ use otpgate::users::{check as findings, line, pragma, record};
 use zeroize::Zeroizing;
 
 use crate::add::check_user;
-use crate::exchange::{self, Flaw, Outcome, Token, csv, google, liboath, otpauth, pskc};
+use crate::exchange::{self, ExchangeOutcome, Flaw, Token, csv, google, liboath, otpauth, pskc};
 use crate::pin::{self, ChosenPin};
 use crate::progress::Progress;
 use crate::{Failure, Result, check, owner, print, secret_file};
@@ -40,7 +40,7 @@ const TOLD_MAX: usize = 20;
 pub struct Arguments {
     /// What the file is
     #[arg(value_enum)]
-    form: Form,
+    form: ImportForm,
     /// The file, or - for standard input
     #[arg(value_name = "INPUT", value_hint = ValueHint::FilePath)]
     input: PathBuf,
@@ -72,7 +72,7 @@ pub struct Arguments {
 
 /// What import reads.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
+enum ImportForm {
     /// otpauth:// addresses, one on a line
     Otpauth,
     /// PSKC, RFC 6030: XML, also encrypted with a password or a pre-shared key
@@ -88,22 +88,22 @@ enum Form {
     ModAuthnOtp,
 }
 
-impl Form {
+impl ImportForm {
     fn has_pins(self) -> bool {
-        self == Form::Liboath
+        self == ImportForm::Liboath
     }
 
     /// What a place in it is called.
     fn place(self) -> &'static str {
         match self {
-            Form::Pskc => "key",
+            ImportForm::Pskc => "key",
             _ => "line",
         }
     }
 }
 
 pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
-    if arguments.form == Form::ModAuthnOtp {
+    if arguments.form == ImportForm::ModAuthnOtp {
         return stay(&arguments.input);
     }
     let name = match arguments.input.as_path() {
@@ -211,24 +211,24 @@ fn read_document(input: &Path, name: &str) -> Result<Zeroizing<Vec<u8>>> {
     if document.len() as u64 > FILE_MAX { Err(too_large()) } else { Ok(document) }
 }
 
-fn parse(arguments: &Arguments, document: &[u8]) -> Outcome {
+fn parse(arguments: &Arguments, document: &[u8]) -> ExchangeOutcome {
     match arguments.form {
-        Form::Otpauth => otpauth::read(document),
-        Form::Csv => csv::read(document),
-        Form::Liboath => liboath::read(document, &TimeZone::system()),
-        Form::GoogleAuthenticator => google::read(document),
-        Form::Pskc => pskc::read(document, arguments.ignore_signature, &mut |wanted| {
+        ImportForm::Otpauth => otpauth::read(document),
+        ImportForm::Csv => csv::read(document),
+        ImportForm::Liboath => liboath::read(document, &TimeZone::system()),
+        ImportForm::GoogleAuthenticator => google::read(document),
+        ImportForm::Pskc => pskc::read(document, arguments.ignore_signature, &mut |wanted| {
             secret(arguments, wanted).map_err(|failure| Flaw::of_all(failure.to_string()))
         }),
-        Form::ModAuthnOtp => unreachable!("is used as it is"),
+        ImportForm::ModAuthnOtp => unreachable!("is used as it is"),
     }
 }
 
 /// The password or key of an encrypted document.
-fn secret(arguments: &Arguments, wanted: pskc::Wanted<'_>) -> Result<Zeroizing<Vec<u8>>> {
+fn secret(arguments: &Arguments, wanted: pskc::WantedSecret<'_>) -> Result<Zeroizing<Vec<u8>>> {
     let (what, name) = match wanted {
-        pskc::Wanted::PreSharedKey(name) => ("pre-shared key", name),
-        pskc::Wanted::Password(name) => ("password", name),
+        pskc::WantedSecret::PreSharedKey(name) => ("pre-shared key", name),
+        pskc::WantedSecret::Password(name) => ("password", name),
     };
     if let Some(path) = &arguments.secret_file {
         return secret_file::read_line(path);
@@ -248,7 +248,7 @@ fn name_users(arguments: &Arguments, name: &str, tokens: &mut [Token]) -> Result
             let text = format!("{name}: it holds {} tokens, and --user can name one only", tokens.len());
             return Err(Failure::new(text));
         }
-        (None, _) if arguments.form == Form::GoogleAuthenticator => {
+        (None, _) if arguments.form == ImportForm::GoogleAuthenticator => {
             return Err(Failure::new(format!("{name}: it names no user; give one with --user")));
         }
         (None, _) => {}
@@ -450,7 +450,7 @@ fn select<'a>(
 }
 
 /// A list with its heading.
-fn told(name: &str, form: Form, what: &str, hint: &str, flaws: &[Flaw]) -> Failure {
+fn told(name: &str, form: ImportForm, what: &str, hint: &str, flaws: &[Flaw]) -> Failure {
     if let [Flaw { place: None, text }] = flaws {
         return Failure::new(format!("{name}: {text}"));
     }

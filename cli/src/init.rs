@@ -17,7 +17,7 @@ use otpgate::users::journal::Journal;
 use otpgate::users::lock::Locked;
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 
-use crate::owner::{Opened, Place};
+use crate::owner::{Opened, OwnedPlace};
 use crate::{Failure, Result, account, check, owner, print};
 
 /// Make the users file with its lock, journal and index, or check those that are there
@@ -101,7 +101,7 @@ fn make_directory(directory: &Path, (uid, gid): (u32, u32)) -> Result<()> {
     let fault = |error: io::Error| Fault::new("make the directory", directory, error);
     let parent = directory_of(directory);
     let there = parent.ancestors().find(|parent| parent.is_dir()).unwrap_or(Path::new("."));
-    let place = Place::of_new(there, true, &Access::plain(uid, gid, FILE_MODE))?;
+    let place = OwnedPlace::of_new(there, true, &Access::plain(uid, gid, FILE_MODE))?;
     let opened = owner::making_in(place.as_ref(), there, || {
         DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
         DirBuilder::new().mode(0o700).create(directory)?;
@@ -130,7 +130,7 @@ fn make_users_file(file: &Path, (uid, gid): (u32, u32)) -> Result<bool> {
     }
     let fault = |error: io::Error| Fault::new("make", file, error);
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let place = Place::of_new(directory_of(file), false, &Access::plain(uid, gid, FILE_MODE))?;
+    let place = OwnedPlace::of_new(directory_of(file), false, &Access::plain(uid, gid, FILE_MODE))?;
     let in_directory = |work: &mut dyn FnMut() -> io::Result<Option<File>>| {
         owner::making_in(place.as_ref(), directory_of(file), work)
     };

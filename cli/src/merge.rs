@@ -46,19 +46,19 @@ impl fmt::Display for Conflict {
 
 /// A line, read when it has to be: most are the same in all versions.
 #[derive(Clone, Copy)]
-struct Row<'a> {
+struct MergeRow<'a> {
     line: ContentLine<'a>,
 }
 
 /// A record and its line.
-struct Read<'a> {
+struct ReadContent<'a> {
     text: &'a [u8],
     record: Record,
 }
 
-impl<'a> Row<'a> {
-    fn read(&self, zone: &TimeZone) -> Option<Read<'a>> {
-        Some(Read { text: self.line.text, record: self.line.record(zone)?.ok()? })
+impl<'a> MergeRow<'a> {
+    fn read(&self, zone: &TimeZone) -> Option<ReadContent<'a>> {
+        Some(ReadContent { text: self.line.text, record: self.line.record(zone)?.ok()? })
     }
 
     fn user(&self) -> &'a [u8] {
@@ -70,7 +70,7 @@ impl<'a> Row<'a> {
         pragma::is_pragma(self.line.text) && PragmaKind::of(self.line.text) != Some(PragmaKind::Free)
     }
 
-    fn is_same_but_for_state(&self, other: &Row<'_>, zone: &TimeZone) -> bool {
+    fn is_same_but_for_state(&self, other: &MergeRow<'_>, zone: &TimeZone) -> bool {
         self.line.text == other.line.text
             || match (self.read(zone), other.read(zone)) {
                 (Some(one), Some(two)) => one.frame() == two.frame(),
@@ -79,7 +79,7 @@ impl<'a> Row<'a> {
     }
 }
 
-impl<'a> Read<'a> {
+impl<'a> ReadContent<'a> {
     fn head(&self) -> [&'a [u8]; 4] {
         head_of(self.text).expect("a record has four fields")
     }
@@ -107,8 +107,8 @@ fn trimmed(text: &[u8]) -> &[u8] {
     &text[start..end]
 }
 
-fn rows(content: &Content) -> Vec<Row<'_>> {
-    content.lines().map(|line| Row { line }).collect()
+fn rows(content: &Content) -> Vec<MergeRow<'_>> {
+    content.lines().map(|line| MergeRow { line }).collect()
 }
 
 /// Which line of the base a line of the edited copy comes from.
@@ -122,8 +122,8 @@ struct Origin {
 /// An edited copy beside its base.
 pub struct Edited<'a> {
     edited: &'a Content,
-    base_rows: Vec<Row<'a>>,
-    rows: Vec<Row<'a>>,
+    base_rows: Vec<MergeRow<'a>>,
+    rows: Vec<MergeRow<'a>>,
     origins: Vec<Option<Origin>>,
     zone: TimeZone,
 }
@@ -153,22 +153,23 @@ impl<'a> Edited<'a> {
             }
         }
 
-        type Name = fn(&RandomState, &Read<'_>) -> u64;
+        type Name = fn(&RandomState, &ReadContent<'_>) -> u64;
         let by_head: Name = |hashes, row| hashes.hash_one(row.head());
         let by_user_and_key: Name =
             |hashes, row| hashes.hash_one((row.head()[1], row.record.token.key.expose()));
         let by_key: Name = |hashes, row| hashes.hash_one(row.record.token.key.expose());
         let by_user: Name = |hashes, row| hashes.hash_one(row.head()[1]);
-        let left = |rows: &[Row<'a>], is_left: &dyn Fn(usize) -> bool| -> Vec<(usize, Read<'a>)> {
-            let left = rows.iter().enumerate().filter(|(index, _)| is_left(*index));
-            left.filter_map(|(index, row)| Some((index, row.read(&zone)?))).collect()
-        };
+        let left =
+            |rows: &[MergeRow<'a>], is_left: &dyn Fn(usize) -> bool| -> Vec<(usize, ReadContent<'a>)> {
+                let left = rows.iter().enumerate().filter(|(index, _)| is_left(*index));
+                left.filter_map(|(index, row)| Some((index, row.read(&zone)?))).collect()
+            };
         let base_left = left(&base_rows, &|index| !taken[index]);
         let edited_left = left(&rows, &|index| origins[index].is_none());
         for (name, of_same_token) in
             [(by_head, true), (by_user_and_key, true), (by_key, true), (by_user, false)]
         {
-            let mut places: HashMap<u64, Vec<&(usize, Read<'_>)>> = HashMap::new();
+            let mut places: HashMap<u64, Vec<&(usize, ReadContent<'_>)>> = HashMap::new();
             for place in base_left.iter().rev().filter(|(index, _)| !taken[*index]) {
                 places.entry(name(&hashes, &place.1)).or_default().push(place);
             }
@@ -177,7 +178,7 @@ impl<'a> Edited<'a> {
                     continue;
                 }
                 let Some(known) = places.get_mut(&name(&hashes, row)) else { continue };
-                let is_it = |place: &&(usize, Read<'_>)| {
+                let is_it = |place: &&(usize, ReadContent<'_>)| {
                     !of_same_token || place.1.record.token.is_same_device(&row.record.token)
                 };
                 if let Some(place) = known.iter().rposition(is_it) {
@@ -226,9 +227,9 @@ impl<'a> Edited<'a> {
     /// The state that an edited line gets; `None`: what stands in it.
     fn state(
         &self,
-        edited: &Read<'_>,
-        base: &Read<'_>,
-        live: &Read<'_>,
+        edited: &ReadContent<'_>,
+        base: &ReadContent<'_>,
+        live: &ReadContent<'_>,
         now: UnixTime,
         note: &mut dyn FnMut(String),
     ) -> Option<State> {
@@ -375,9 +376,9 @@ impl Edited<'_> {
 }
 
 /// Of lines for us alone. One that has gone and a new one of its kind are one line with other words.
-fn pragma_changes(new: &[&Row<'_>], mut gone: Vec<&Row<'_>>) -> Vec<String> {
+fn pragma_changes(new: &[&MergeRow<'_>], mut gone: Vec<&MergeRow<'_>>) -> Vec<String> {
     // What stands in lines of kinds that we don't know may be secret.
-    let words = |row: &Row<'_>| match PragmaKind::of(row.line.text) {
+    let words = |row: &MergeRow<'_>| match PragmaKind::of(row.line.text) {
         None => "of a kind that this version doesn't know".to_owned(),
         Some(_) => match pragma::details(row.line.text) {
             words if words.is_empty() => "nothing".to_owned(),
@@ -402,7 +403,7 @@ fn pragma_changes(new: &[&Row<'_>], mut gone: Vec<&Row<'_>>) -> Vec<String> {
 }
 
 /// Between two versions of one record; `None` if they say the same.
-fn difference(old_row: &Read<'_>, new_row: &Read<'_>) -> Option<String> {
+fn difference(old_row: &ReadContent<'_>, new_row: &ReadContent<'_>) -> Option<String> {
     let (old, new) = (&old_row.record, &new_row.record);
     let mut parts = Vec::new();
     let mut compare = |what: &str, old: String, new: String| {

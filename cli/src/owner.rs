@@ -31,7 +31,7 @@ const LINKS_MAX: u32 = 40;
 /// Run by root, `work` has the file access of the users file's owner.
 pub fn acting<R>(users_file: &Path, work: impl FnOnce() -> Result<R>) -> Result<R> {
     std::fs::metadata(users_file).map_err(|error| Fault::new("find", users_file, error))?;
-    match Place::of(users_file)? {
+    match OwnedPlace::of(users_file)? {
         Some(place) => with_access(place.contents, work)?,
         None => work(),
     }
@@ -49,7 +49,7 @@ fn with_access<R>((uid, gid): (u32, u32), work: impl FnOnce() -> R) -> Result<R>
 }
 
 /// Where a users file is, and who root has to be there: user and group.
-pub struct Place {
+pub struct OwnedPlace {
     /// Who reads and writes the file.
     contents: (u32, u32),
     /// The file, all links followed. Nobody follows any again: who owns the directory could plant one meanwhile.
@@ -63,13 +63,13 @@ pub struct Opened {
     /// Where it was found.
     pub paths: Paths,
     /// `None` for anybody but root.
-    pub place: Option<Place>,
+    pub place: Option<OwnedPlace>,
 }
 
 impl Opened {
     /// Opens it as its owner.
     pub fn new(users_file: &Path) -> Result<Opened> {
-        let Some(place) = Place::of(users_file)? else {
+        let Some(place) = OwnedPlace::of(users_file)? else {
             let (paths, file) = (Paths::resolve(users_file)?, edit::open_users(users_file)?);
             return Ok(Opened { file, paths, place: None });
         };
@@ -88,9 +88,9 @@ impl Opened {
     }
 }
 
-impl Place {
+impl OwnedPlace {
     /// Of a users file that is there. `None` for anybody but root, who has their own access alone.
-    pub fn of(users_file: &Path) -> Result<Option<Place>> {
+    pub fn of(users_file: &Path) -> Result<Option<OwnedPlace>> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
         }
@@ -116,7 +116,7 @@ impl Place {
     }
 
     /// Of one that is to be made in a directory that is there, or below it in a new one of the users file's owner.
-    pub fn of_new(directory: &Path, is_below: bool, users: &Access) -> Result<Option<Place>> {
+    pub fn of_new(directory: &Path, is_below: bool, users: &Access) -> Result<Option<OwnedPlace>> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
         }
@@ -136,8 +136,8 @@ impl Place {
     }
 }
 
-/// Runs `work` as [`Place::making_in`] says, or as ourselves.
-pub fn making_in<R>(place: Option<&Place>, directory: &Path, work: impl FnOnce() -> R) -> Result<R> {
+/// Runs `work` as [`OwnedPlace::making_in`] says, or as ourselves.
+pub fn making_in<R>(place: Option<&OwnedPlace>, directory: &Path, work: impl FnOnce() -> R) -> Result<R> {
     match place {
         Some(place) => place.making_in(directory, work),
         None => Ok(work()),
@@ -215,7 +215,7 @@ impl Way {
         Ok(Access::at(directory).map_err(|error| Fault::new("inspect", directory, error))?)
     }
 
-    fn place(&self, users: &Access, directory: &Access) -> Result<Place> {
+    fn place(&self, users: &Access, directory: &Access) -> Result<OwnedPlace> {
         let contents = if users.uid == 0 && directory.uid != 0 {
             // A file of root's in somebody's directory: they may have put it there.
             (directory.uid, directory.gid)
@@ -245,7 +245,7 @@ impl Way {
                 }
             }
         }
-        Ok(Place { contents, end: self.end.clone() })
+        Ok(OwnedPlace { contents, end: self.end.clone() })
     }
 
     fn refusal(&self, directory: &Path, access: &Access, who: Who, owner: u32) -> Failure {

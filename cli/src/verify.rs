@@ -80,7 +80,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// What a server answers and logs.
-pub struct Decided {
+pub struct Verified {
     pub verdict: Verdict,
     pub word: LoginResult,
     pub reason: String,
@@ -92,7 +92,7 @@ pub fn decided(
     policy: &Policy,
     login: &Login<'_>,
     external: &ExternalPins,
-) -> Result<Decided> {
+) -> Result<Verified> {
     let gate = Gate::new(store, tokens::now)
         .ok_or_else(|| Failure::new("the system has no random bytes: see its log"))?;
     let log = LastLine::default();
@@ -105,11 +105,16 @@ pub fn decided(
     let line = log.0.into_inner().unwrap_or_default();
     let reason = line.strip_prefix(&format!("{}: ", word.as_str())).unwrap_or(&line);
     let reason = reason.strip_suffix(&format!(", user {}", Quoted(login.user))).unwrap_or(reason);
-    Ok(Decided { verdict, word, reason: reason.to_owned() })
+    Ok(Verified { verdict, word, reason: reason.to_owned() })
 }
 
 /// How a login would be decided, changing nothing.
-pub fn foreseen(file: &Path, policy: &Policy, login: &Login<'_>, external: &ExternalPins) -> Result<Decided> {
+pub fn foreseen(
+    file: &Path,
+    policy: &Policy,
+    login: &Login<'_>,
+    external: &ExternalPins,
+) -> Result<Verified> {
     let store = Uncounted { users: UsersFile::new(file), is_dry_run: true };
     decided(store, policy, login, external)
 }

@@ -71,10 +71,10 @@ impl PinSource for PinFile<'_> {
 }
 
 /// A line's number, from 1, and what it says.
-pub type Numbered = (u64, Result<PinEntry, EntryError>);
+pub type NumberedEntry = (u64, Result<PinEntry, EntryError>);
 
 /// A user's entry: the first, if there are several.
-pub fn entry_of(path: &Path, user: &[u8]) -> Result<Option<Numbered>, Fault> {
+pub fn entry_of(path: &Path, user: &[u8]) -> Result<Option<NumberedEntry>, Fault> {
     for _ in 0..READ_TRIES {
         let file = open(path)?;
         let before = stamp(&file, path)?;

@@ -42,7 +42,7 @@ fn resolved(path: &Path) -> PathBuf {
 }
 
 /// What is known of a users file once the first section that names it has been looked at.
-struct Seen<'s> {
+struct SeenFile<'s> {
     place: &'s [u8],
     policy: Policy,
     lines: Looked,
@@ -93,7 +93,7 @@ impl Test<'_> {
         &self,
         place: &Place<'p>,
         held: &HeldSettings<'p>,
-        seen: &mut HashMap<PathBuf, Seen<'p>>,
+        seen: &mut HashMap<PathBuf, SeenFile<'p>>,
         seen_pins: &mut HashSet<(PathBuf, PathBuf)>,
     ) -> Vec<(&'p [u8], Finding)> {
         let (site, settings) = (self.site, &held.settings);
@@ -149,7 +149,7 @@ impl Test<'_> {
         place: &'p [u8],
         (path, resolved): (&Path, &Path),
         policy: &Policy,
-        seen: &mut HashMap<PathBuf, Seen<'p>>,
+        seen: &mut HashMap<PathBuf, SeenFile<'p>>,
     ) -> Vec<Finding> {
         match seen.get(resolved) {
             // A block that inherits the file and has limits of its own means them.
@@ -158,13 +158,13 @@ impl Test<'_> {
             None => {
                 let (mut findings, lines) = self.as_server(&|| look_at(path));
                 findings.extend(self.served(path, resolved));
-                seen.insert(resolved.to_owned(), Seen { place, policy: *policy, lines });
+                seen.insert(resolved.to_owned(), SeenFile { place, policy: *policy, lines });
                 findings
             }
         }
     }
 
-    fn as_server(&self, look: &dyn Fn() -> Look) -> Look {
+    fn as_server(&self, look: &dyn Fn() -> FileLook) -> FileLook {
         let (uid, gid) = (Uid::from_raw(self.identity.uid), Gid::from_raw(self.identity.gid));
         system::as_user(uid, gid, &accounts::groups_of(uid, gid), look).unwrap_or_else(|cause| {
             let text = format!("cannot try the access of user number {}: {cause}", self.identity.uid);
@@ -198,7 +198,7 @@ fn no_limit(server: Server) -> Finding {
 }
 
 /// What there is to say about a file; of a users file, also what some sections have to know of its lines.
-type Look = (Vec<Finding>, Looked);
+type FileLook = (Vec<Finding>, Looked);
 
 #[derive(Default)]
 struct Looked {
@@ -212,7 +212,7 @@ fn is_usable(findings: &[Finding]) -> bool {
 }
 
 /// Access, then lines.
-fn look_at(path: &Path) -> Look {
+fn look_at(path: &Path) -> FileLook {
     let mut findings = check::access(path);
     if !is_usable(&findings) {
         return (findings, Looked::default());
@@ -230,7 +230,7 @@ fn look_at(path: &Path) -> Look {
 }
 
 /// Access, then whether it has an entry for everybody who needs one.
-fn look_at_pins(path: &Path, users: &Path, external_pins: &[ExternalPin]) -> Look {
+fn look_at_pins(path: &Path, users: &Path, external_pins: &[ExternalPin]) -> FileLook {
     let mut findings = check::pin_file_access(path);
     if is_usable(&findings) {
         match check::pin_file_entries(path, users, external_pins) {
@@ -277,7 +277,7 @@ fn no_cache_for_providers() -> Finding {
     }
 }
 
-fn differing_limits(path: &Path, first: &Seen<'_>, other: &Policy) -> Option<Finding> {
+fn differing_limits(path: &Path, first: &SeenFile<'_>, other: &Policy) -> Option<Finding> {
     let limits = |policy: &Policy| {
         let policy = policy.restricted_by(&first.lines.limits);
         (policy.max_failures, policy.lockout_time, policy.lockout_max)

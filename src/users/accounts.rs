@@ -46,7 +46,7 @@ impl Accounts for UsersFile {
 
     fn look(&self, user: &[u8], look: &mut dyn FnMut(&Account<'_>)) -> Result<(), StoreError> {
         let content = edit::snapshot(self.path())?;
-        look(&Standing::of(&content, user, &TimeZone::system()).account());
+        look(&AccountStanding::of(&content, user, &TimeZone::system()).account());
         Ok(())
     }
 
@@ -54,7 +54,7 @@ impl Accounts for UsersFile {
         let content = edit::snapshot(self.path())?;
         let zone = TimeZone::system();
         for (user, lines) in everybody(&content) {
-            if look(&Standing::new(user, lines, &zone).account()).is_break() {
+            if look(&AccountStanding::new(user, lines, &zone).account()).is_break() {
                 break;
             }
         }
@@ -78,12 +78,12 @@ impl Accounts for UsersFile {
         edit::step(self.path(), |content| {
             let mut edits = Edits::new(content, &zone);
             match whom {
-                Whom::Users(users) => {
-                    users.iter().try_for_each(|user| edits.ask(Standing::of(content, user, &zone), amend))?
-                }
-                Whom::Everybody => everybody(content)
-                    .into_iter()
-                    .try_for_each(|(user, lines)| edits.ask(Standing::new(user, lines, &zone), amend))?,
+                Whom::Users(users) => users
+                    .iter()
+                    .try_for_each(|user| edits.ask(AccountStanding::of(content, user, &zone), amend))?,
+                Whom::Everybody => everybody(content).into_iter().try_for_each(|(user, lines)| {
+                    edits.ask(AccountStanding::new(user, lines, &zone), amend)
+                })?,
             }
             Ok(edits.written(self.path())?)
         })
@@ -156,7 +156,7 @@ fn everybody(content: &Content) -> Vec<(&[u8], Lines<'_>)> {
 }
 
 /// An account as it stands in a content.
-struct Standing<'c> {
+struct AccountStanding<'c> {
     user: &'c [u8],
     lines: Lines<'c>,
     held: Vec<Held>,
@@ -164,18 +164,18 @@ struct Standing<'c> {
     twin: Option<OtherUser>,
 }
 
-impl<'c> Standing<'c> {
-    fn new(user: &'c [u8], lines: Lines<'c>, zone: &TimeZone) -> Standing<'c> {
+impl<'c> AccountStanding<'c> {
+    fn new(user: &'c [u8], lines: Lines<'c>, zone: &TimeZone) -> AccountStanding<'c> {
         let held = lines.tokens.iter().map(|line| held(line, zone)).collect();
         let further = lines
             .pragmas
             .iter()
             .map(|line| Further { title: pragma::title(line.text), place: location(line.number) })
             .collect();
-        Standing { user, lines, held, further, twin: None }
+        AccountStanding { user, lines, held, further, twin: None }
     }
 
-    fn of(content: &'c Content, user: &'c [u8], zone: &TimeZone) -> Standing<'c> {
+    fn of(content: &'c Content, user: &'c [u8], zone: &TimeZone) -> AccountStanding<'c> {
         let mut lines = Lines::default();
         for line in content.lines() {
             if line.user() == Some(user) {
@@ -186,7 +186,7 @@ impl<'c> Standing<'c> {
         }
         let is_listed = !lines.tokens.is_empty();
         let twin = if is_listed { None } else { twins(content, user).next().map(other_user) };
-        Standing { twin, ..Standing::new(user, lines, zone) }
+        AccountStanding { twin, ..AccountStanding::new(user, lines, zone) }
     }
 
     fn account(&self) -> Account<'_> {
@@ -269,7 +269,7 @@ impl<'c> Edits<'c> {
         Edits { content, zone, changes: Vec::new(), added: Vec::new(), states: Some(Vec::new()) }
     }
 
-    fn ask(&mut self, standing: Standing<'c>, amend: &mut Amend<'_>) -> Result<(), Refused> {
+    fn ask(&mut self, standing: AccountStanding<'c>, amend: &mut Amend<'_>) -> Result<(), Refused> {
         let amendments = amend(&standing.account()).ok_or(Refused::Withdrawn)?;
         if amendments.iter().any(|amendment| !matches!(amendment, Amendment::SetState(..))) {
             self.states = None;
@@ -349,7 +349,7 @@ struct Draft<'c> {
 }
 
 impl<'c> Draft<'c> {
-    fn of(Standing { user, lines: Lines { tokens, pragmas }, .. }: Standing<'c>) -> Draft<'c> {
+    fn of(AccountStanding { user, lines: Lines { tokens, pragmas }, .. }: AccountStanding<'c>) -> Draft<'c> {
         let nothing = |lines: &[ContentLine<'_>]| lines.iter().map(|_| None).collect();
         let (changes, pragma_changes) = (nothing(&tokens), nothing(&pragmas));
         Draft { user, tokens, changes, pragmas, pragma_changes }

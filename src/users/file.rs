@@ -23,7 +23,7 @@ use super::journal::{self, Basis, Header, Journal, JournalId, Safety, SlotWrite,
 use super::lock::{Locked, Paths};
 use super::open_files::OpenFiles;
 use super::pragma::Pragma;
-use super::progress::{Seen, TokenKey};
+use super::progress::{ProgressSeen, TokenKey};
 use super::record::{self, Layout, Record, RecordError};
 use super::shared_index::{self, SHARED_FROM, SharedIndex};
 use super::tries::TriesFile;
@@ -71,7 +71,7 @@ pub(super) struct Shared {
     /// The journal that this process has recovered from. No verdict is given before that: what a crash has left
     /// may lack answered logins, or users.
     recovered: Mutex<Option<JournalId>>,
-    seen: Arc<Seen>,
+    seen: Arc<ProgressSeen>,
     tries: TriesFile,
     /// Held by who changes the file: it isn't closed meanwhile.
     changing: RwLock<()>,
@@ -96,7 +96,7 @@ struct View {
     limits: Result<Limits, Fault>,
     /// Users read since the file last changed, whose lines are whole.
     records: Mutex<FxHashMap<Vec<u8>, Arc<Found>>>,
-    seen: Arc<Seen>,
+    seen: Arc<ProgressSeen>,
 }
 
 /// More users than this at once, and the memory of them starts anew.
@@ -389,7 +389,7 @@ impl View {
         paths: &Paths,
         recovered: Option<JournalId>,
         origin: Instant,
-        seen: &Arc<Seen>,
+        seen: &Arc<ProgressSeen>,
     ) -> Result<Option<View>, Fault> {
         let deadline = Instant::now() + PATIENCE;
         let mut settled = None;

@@ -239,7 +239,7 @@ impl Hasher for AsItIs {
 }
 
 /// Where a table is.
-enum Place {
+enum IndexPlace {
     Memory(Vec<Bucket>),
     /// In a file, from an offset on.
     File(File, u64),
@@ -248,7 +248,7 @@ enum Place {
 /// An index of one state of a file.
 pub struct Index {
     shape: Shape,
-    place: Place,
+    place: IndexPlace,
     /// A part was found not to be as it was built.
     is_spoilt: AtomicBool,
 }
@@ -256,22 +256,22 @@ pub struct Index {
 impl Index {
     /// One that this process has to itself.
     pub(super) fn in_memory(table: Table) -> Index {
-        Index::at(table.shape, Place::Memory(table.buckets))
+        Index::at(table.shape, IndexPlace::Memory(table.buckets))
     }
 
     /// One that stands in a file, from `start` on.
     pub(super) fn in_file(shape: Shape, file: File, start: u64) -> Index {
-        Index::at(shape, Place::File(file, start))
+        Index::at(shape, IndexPlace::File(file, start))
     }
 
-    fn at(shape: Shape, place: Place) -> Index {
+    fn at(shape: Shape, place: IndexPlace) -> Index {
         Index { shape, place, is_spoilt: AtomicBool::new(false) }
     }
 
     /// The file this stands in, if it is known to be spoilt.
     pub(super) fn spoilt_file(&self) -> Option<(&File, Shape)> {
         match &self.place {
-            Place::File(file, _) if self.is_spoilt.load(Ordering::Relaxed) => Some((file, self.shape)),
+            IndexPlace::File(file, _) if self.is_spoilt.load(Ordering::Relaxed) => Some((file, self.shape)),
             _ => None,
         }
     }
@@ -290,8 +290,8 @@ impl Index {
     fn bucket(&self, number: u64) -> io::Result<Option<Bucket>> {
         let mut bucket = [0; BUCKET_LEN];
         match &self.place {
-            Place::Memory(buckets) => bucket = buckets[number as usize],
-            Place::File(file, start) => {
+            IndexPlace::Memory(buckets) => bucket = buckets[number as usize],
+            IndexPlace::File(file, start) => {
                 let at = start + number * BUCKET_LEN as u64;
                 if read_as_far_as_possible(file, &mut bucket, at)? < BUCKET_LEN {
                     return Ok(None);
@@ -474,7 +474,7 @@ mod tests {
             assert!(near.own.contains(&offset) && near.own.len() <= 2, "{near:?}");
             assert!(near.twins.len() <= 2, "{near:?}");
         }
-        let Place::Memory(buckets) = &index.place else { unreachable!() };
+        let IndexPlace::Memory(buckets) = &index.place else { unreachable!() };
         assert!(buckets.iter().all(|bucket| !count_of(bucket).1), "no bucket is full");
     }
 

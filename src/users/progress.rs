@@ -71,13 +71,13 @@ struct Known {
 
 /// What this process has seen of one file.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct ProgressSeen {
     known: Mutex<HashMap<u64, Known>>,
     /// The file was read anew since, and not yet compared.
     is_due: AtomicBool,
 }
 
-impl Seen {
+impl ProgressSeen {
     /// The file is no longer the one that was seen. Until it is compared, nothing is learnt from it.
     pub(super) fn is_to_be_compared(&self) {
         if !self.known.lock().is_empty() {

@@ -10,13 +10,13 @@ use otpgate::token::{Algorithm, CounterField, MovingFactor, State};
 use zeroize::Zeroizing;
 
 use super::{
-    Flaw, Kind, Outcome, Read, Token, Unfit, base32, collect, hash, hash_name, hexadecimal, lines, number,
-    to_hexadecimal,
+    ExchangeOutcome, Flaw, Kind, Read, Token, Unfit, base32, collect, hash, hash_name, hexadecimal, lines,
+    number, to_hexadecimal,
 };
 
 const HEADINGS: [&[u8]; 4] = [b"key", b"secret", b"seed", b"otpkey"];
 
-pub fn read(text: &[u8]) -> Outcome {
+pub fn read(text: &[u8]) -> ExchangeOutcome {
     let mut is_first = true;
     let tokens = collect(lines(text).filter_map(|(place, line)| {
         let fields = match fields(line) {

@@ -8,11 +8,11 @@ use otpgate::secret::Secret;
 use otpgate::token::{Algorithm, CounterField, MovingFactor, ReplayFloor, State, TimeStep};
 use zeroize::Zeroizing;
 
-use super::{Flaw, Kind, Outcome, Read, Token, Unfit, base32, number};
+use super::{ExchangeOutcome, Flaw, Kind, Read, Token, Unfit, base32, number};
 
 const PERIOD: NonZeroU32 = NonZeroU32::new(30).unwrap();
 
-pub fn read(text: &[u8]) -> Outcome {
+pub fn read(text: &[u8]) -> ExchangeOutcome {
     let mut lines = (1..).zip(text.split(|&b| b == b'\n').map(<[u8]>::trim_ascii));
     let (_, first) = lines.next().expect("a first part");
     let key = base32(first).ok_or_else(|| vec![Flaw::at(1, "it is no key in base 32")])?;

@@ -10,9 +10,9 @@ use otpgate::token::{
 use otpgate::users::{line, localtime, record};
 use zeroize::Zeroizing;
 
-use super::{Flaw, Kind, Outcome, Read, Token, Unfit, collect, lines, to_hexadecimal};
+use super::{ExchangeOutcome, Flaw, Kind, Read, Token, Unfit, collect, lines, to_hexadecimal};
 
-pub fn read(text: &[u8], zone: &TimeZone) -> Outcome {
+pub fn read(text: &[u8], zone: &TimeZone) -> ExchangeOutcome {
     let mut zeroed = 0;
     let tokens = collect(lines(text).map(|(place, text)| {
         let record = record::parse(text, zone).map_err(|error| Flaw::at(place, error.to_string()))?;

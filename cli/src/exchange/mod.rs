@@ -79,7 +79,7 @@ pub struct Read {
 }
 
 /// A document is read whole, so that all its flaws can be told at once.
-pub type Outcome = Result<Read, Vec<Flaw>>;
+pub type ExchangeOutcome = Result<Read, Vec<Flaw>>;
 
 /// The parsed places of a document, or all its flaws.
 pub fn collect(parsed: impl Iterator<Item = Result<Token, Flaw>>) -> Result<Vec<Token>, Vec<Flaw>> {

@@ -6,10 +6,10 @@ use otpgate::otp::{Digits, Hash};
 use otpgate::token::{Algorithm, CounterField, MovingFactor, State};
 use zeroize::Zeroizing;
 
-use super::{Flaw, Kind, Outcome, Read, Token, Unfit, base32, collect, hash, lines, number};
+use super::{ExchangeOutcome, Flaw, Kind, Read, Token, Unfit, base32, collect, hash, lines, number};
 use crate::key_uri::KeyUri;
 
-pub fn read(text: &[u8]) -> Outcome {
+pub fn read(text: &[u8]) -> ExchangeOutcome {
     let tokens =
         collect(lines(text).map(|(place, line)| token(line, place).map_err(|text| Flaw::at(place, text))))?;
     Ok(Read { tokens, notes: Vec::new() })

@@ -18,7 +18,7 @@ use sha1::Sha1;
 use sha2::{Sha256, Sha512};
 use zeroize::Zeroizing;
 
-use super::{Flaw, Kind, Outcome, Read, Token, Unfit, collect, hash, number};
+use super::{ExchangeOutcome, Flaw, Kind, Read, Token, Unfit, collect, hash, number};
 
 const NAMESPACE: &str = "urn:ietf:params:xml:ns:keyprov:pskc";
 const AES_CBC: [(&str, usize); 3] = [
@@ -35,22 +35,22 @@ const ITERATIONS_MAX: u32 = 20_000_000;
 const ITERATIONS: u32 = 1_300_000;
 
 /// What the reader has to be given.
-pub enum Wanted<'a> {
+pub enum WantedSecret<'a> {
     /// The key under this name, in hexadecimal.
     PreSharedKey(Option<&'a str>),
     /// The password under this name.
     Password(Option<&'a str>),
 }
 
-type Ask<'a> = &'a mut dyn FnMut(Wanted<'_>) -> Result<Zeroizing<Vec<u8>>, Flaw>;
+type Ask<'a> = &'a mut dyn FnMut(WantedSecret<'_>) -> Result<Zeroizing<Vec<u8>>, Flaw>;
 
-type Told<T> = Result<T, &'static str>;
+type ToldOnce<T> = Result<T, &'static str>;
 
-pub fn read(text: &[u8], ignore_signature: bool, ask: Ask<'_>) -> Outcome {
+pub fn read(text: &[u8], ignore_signature: bool, ask: Ask<'_>) -> ExchangeOutcome {
     read_container(text, ignore_signature, ask).map_err(|flaw| vec![flaw]).and_then(|read| read)
 }
 
-fn read_container(text: &[u8], ignore_signature: bool, ask: Ask<'_>) -> Result<Outcome, Flaw> {
+fn read_container(text: &[u8], ignore_signature: bool, ask: Ask<'_>) -> Result<ExchangeOutcome, Flaw> {
     let text = str::from_utf8(text).map_err(|_| Flaw::of_all("it is not UTF-8"))?;
     let options = ParsingOptions { allow_dtd: false, nodes_limit: u32::MAX, ..ParsingOptions::default() };
     let document = Document::parse_with_options(text, options).map_err(|error| match error {
@@ -124,7 +124,12 @@ fn base64_of(node: Node<'_, '_>) -> Option<Zeroizing<Vec<u8>>> {
     BASE64.decode(&plain).ok().map(Zeroizing::new)
 }
 
-fn token(package: Node<'_, '_>, key: Node<'_, '_>, ciphers: Option<&Ciphers>, place: usize) -> Told<Token> {
+fn token(
+    package: Node<'_, '_>,
+    key: Node<'_, '_>,
+    ciphers: Option<&Ciphers>,
+    place: usize,
+) -> ToldOnce<Token> {
     let by_time = match key.attribute("Algorithm") {
         None => return Err("it names no algorithm"),
         Some(name) => {
@@ -171,7 +176,7 @@ fn token(package: Node<'_, '_>, key: Node<'_, '_>, ciphers: Option<&Ciphers>, pl
     }
     let secret = Secret::new(secret.to_vec());
 
-    let integer = |name| -> Told<Option<i64>> {
+    let integer = |name| -> ToldOnce<Option<i64>> {
         let Some(node) = down(key, &["Data", name]) else { return Ok(None) };
         let bytes = value(node, ciphers, Encoded::Integer)?;
         Ok(Some(i64::from_be_bytes(bytes[..].try_into().expect("an integer has eight bytes"))))
@@ -228,7 +233,7 @@ enum Encoded {
 }
 
 /// What a Secret, Counter, … holds, decrypted if it has to be.
-fn value(node: Node<'_, '_>, ciphers: Option<&Ciphers>, encoded: Encoded) -> Told<Zeroizing<Vec<u8>>> {
+fn value(node: Node<'_, '_>, ciphers: Option<&Ciphers>, encoded: Encoded) -> ToldOnce<Zeroizing<Vec<u8>>> {
     if let Some(encrypted) = child(node, "EncryptedValue") {
         let ciphers = ciphers.expect("made if there is an encrypted value");
         let bytes = ciphers.decrypted(encrypted, child(node, "ValueMAC"))?;
@@ -284,7 +289,7 @@ impl Ciphers {
         Ok(ciphers)
     }
 
-    fn decrypted(&self, encrypted: Node<'_, '_>, mac: Option<Node<'_, '_>>) -> Told<Zeroizing<Vec<u8>>> {
+    fn decrypted(&self, encrypted: Node<'_, '_>, mac: Option<Node<'_, '_>>) -> ToldOnce<Zeroizing<Vec<u8>>> {
         let (Some((hash, key)), Some(mac)) = (&self.mac, mac) else {
             return Err("an encrypted value has no MAC, so nobody could tell whether it was altered");
         };
@@ -303,8 +308,8 @@ impl Ciphers {
     fn opened(
         &self,
         encrypted: Node<'_, '_>,
-        check: impl FnOnce(&[u8]) -> Told<()>,
-    ) -> Told<Zeroizing<Vec<u8>>> {
+        check: impl FnOnce(&[u8]) -> ToldOnce<()>,
+    ) -> ToldOnce<Zeroizing<Vec<u8>>> {
         let method = child(encrypted, "EncryptionMethod").and_then(|method| method.attribute("Algorithm"));
         let (_, key_len) = AES_CBC.into_iter().find(|(name, _)| Some(*name) == method).ok_or(
             "it is encrypted with something other than AES in CBC mode (RSA, say), which isn't read here",
@@ -348,7 +353,7 @@ fn encryption_key(root: Node<'_, '_>, ask: Ask<'_>) -> Result<Zeroizing<Vec<u8>>
         let function = child(parameters, "PRF").and_then(|function| function.attribute("Algorithm"));
         let function = function.map(|name| name.rsplit('#').next().expect("a last part"));
         let name = child(derived, "MasterKeyName").map(text_of);
-        let password = ask(Wanted::Password(name.as_ref().map(|name| name.as_str())))?;
+        let password = ask(WantedSecret::Password(name.as_ref().map(|name| name.as_str())))?;
         let mut key = Zeroizing::new(vec![0; len as usize]);
         match function {
             None | Some("hmac-sha1") => pbkdf2::pbkdf2_hmac::<Sha1>(&password, &salt, iterations, &mut key),
@@ -366,7 +371,7 @@ fn encryption_key(root: Node<'_, '_>, ask: Ask<'_>) -> Result<Zeroizing<Vec<u8>>
                          pre-shared key instead",
         ));
     };
-    let text = ask(Wanted::PreSharedKey(Some(text_of(name).as_str())))?;
+    let text = ask(WantedSecret::PreSharedKey(Some(text_of(name).as_str())))?;
     let key = super::hexadecimal(text.trim_ascii()).map(|key| Zeroizing::new(key.expose().to_vec()));
     key.ok_or_else(|| flaw("the pre-shared key is not pairs of hexadecimal digits"))
 }
