@@ -30,7 +30,14 @@ const AT_ONCE: usize = 8;
 
 /// The tests' `main`: each situation is a test with a name of its own, for the arguments that `cargo test` passes on. One
 /// server runs for all that are asked for.
+// Each test binary has tests of one kind or of both.
+#[allow(dead_code)]
 pub fn run(runs: Vec<Run>) -> ExitCode {
+    run_with(runs, Vec::new())
+}
+
+/// The same with tests that start what they need for themselves.
+pub fn run_with(runs: Vec<Run>, others: Vec<Trial>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE * runs.len());
     let filter = std::mem::take(&mut arguments.filter);
@@ -40,7 +47,7 @@ pub fn run(runs: Vec<Run>) -> ExitCode {
     let is_wanted = |name: &str| {
         filter.as_ref().is_none_or(|filter| fits(name, filter)) && !skip.iter().any(|skip| fits(name, skip))
     };
-    let mut trials = Vec::new();
+    let mut trials: Vec<Trial> = others.into_iter().filter(|trial| is_wanted(trial.name())).collect();
     for Run { prefix, situations, start } in runs {
         let name_of = |name: &str| format!("{prefix}{name}");
         let wanted: Vec<Situation> =
