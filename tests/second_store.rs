@@ -15,14 +15,14 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use md5::{Digest, Md5};
 use otpgate::UnixTime;
-use otpgate::decide::{Verdict, Word};
-use otpgate::gate::{Answer, DigestLogin, Gate, Judged, Login, Match};
-use otpgate::http::digest::{Algorithm, Credentials, Exchange};
+use otpgate::decide::{LoginResult, Verdict};
+use otpgate::gate::{Answer, DigestLogin, Gate, Login, Match, RequestMemory};
+use otpgate::http::digest::{Credentials, DigestAlgorithm, Exchange};
 use otpgate::otp::{self, Digits};
 use otpgate::policy::{Limits, Policy, Server, Settings, Throttle};
 use otpgate::store::{Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError};
 use otpgate::throttle::Bytes;
-use otpgate::token::{Address, Line};
+use otpgate::token::{Address, StoredToken};
 use otpgate::users::record;
 use parking_lot::Mutex;
 
@@ -48,11 +48,11 @@ fn clock() -> UnixTime {
 }
 
 /// A line of a users file is how a test says what a token is.
-fn line(text: &str) -> (Vec<u8>, Line) {
+fn line(text: &str) -> (Vec<u8>, StoredToken) {
     let text = text.replace("KEY", KEY);
     let record = record::parse(text.as_bytes(), &TimeZone::UTC).expect("a good line");
     let user = text.split(' ').nth(1).expect("a user").as_bytes().to_vec();
-    (user, Line { token: record.token, state: record.state })
+    (user, StoredToken { token: record.token, state: record.state })
 }
 
 fn content(lines: &[&str]) -> Content {
@@ -110,7 +110,7 @@ fn login_of<'a>(user: &'a str, address: &str, password: &'a str) -> Login<'a> {
     Login { user: user.as_bytes(), password: password.as_bytes(), address }
 }
 
-fn word<S: Store>(gate: &Gate<S>, policy: &Policy, user: &str, password: &str) -> Word {
+fn word<S: Store>(gate: &Gate<S>, policy: &Policy, user: &str, password: &str) -> LoginResult {
     login(gate, policy, user, password).0.word
 }
 
@@ -133,7 +133,7 @@ fn at_once<R: Send>(count: usize, act: impl Fn(usize) -> R + Sync) -> Vec<R> {
 
 /// How often each of these words was answered; each answer has one log line, which begins with it.
 #[track_caller]
-fn tally(answers: &[(Answer, Vec<String>)], words: &[Word]) -> Vec<usize> {
+fn tally(answers: &[(Answer, Vec<String>)], words: &[LoginResult]) -> Vec<usize> {
     for (answer, lines) in answers {
         assert_eq!(lines.len(), 1, "{answer:?}: {lines:?}");
         assert!(lines[0].starts_with(answer.word.as_str()), "{answer:?}: {lines:?}");
@@ -152,7 +152,7 @@ fn one_of_many_gets_a_fresh_code_at_whichever_gate() {
                     login(&gates[number % count], &plain(), "alice", &code(counter))
                 });
                 assert_eq!(
-                    tally(&answers, &[Word::GrantedFresh, Word::DeniedExpired]),
+                    tally(&answers, &[LoginResult::GrantedFresh, LoginResult::DeniedExpired]),
                     [1, THREADS - 1],
                     "{reach:?}, {count} gates"
                 );
@@ -172,7 +172,10 @@ fn while_the_code_lingers_the_others_are_granted_again() {
         for counter in 0..10 {
             let answers =
                 at_once(THREADS, |number| login(&gates[number % 3], &policy, "alice", &code(counter)));
-            assert_eq!(tally(&answers, &[Word::GrantedFresh, Word::GrantedReuse]), [1, THREADS - 1]);
+            assert_eq!(
+                tally(&answers, &[LoginResult::GrantedFresh, LoginResult::GrantedReuse]),
+                [1, THREADS - 1]
+            );
         }
         assert_eq!(store.state(b"alice", 0).counter.as_written(), 10);
     }
@@ -186,9 +189,13 @@ fn a_limit_of_five_lets_five_codes_be_tried() {
         let wrong = wrong_codes(64);
         let answers =
             at_once(wrong.len(), |number| login(&gates[number % 3], &policy, "alice", &wrong[number]));
-        assert_eq!(tally(&answers, &[Word::DeniedCode, Word::DeniedLocked]), [5, 59], "{reach:?}");
+        assert_eq!(
+            tally(&answers, &[LoginResult::DeniedCode, LoginResult::DeniedLocked]),
+            [5, 59],
+            "{reach:?}"
+        );
         assert_eq!(store.state(b"alice", 0).failures, 5);
-        assert_eq!(word(&gates[0], &policy, "alice", &code(0)), Word::DeniedLocked);
+        assert_eq!(word(&gates[0], &policy, "alice", &code(0)), LoginResult::DeniedLocked);
     }
 }
 
@@ -200,11 +207,11 @@ fn each_wrong_code_counts_once_however_often_its_step_runs() {
         let wrong = wrong_codes(64);
         let answers =
             at_once(wrong.len(), |number| login(&gates[number % 3], &plain(), "alice", &wrong[number]));
-        assert_eq!(tally(&answers, &[Word::DeniedCode]), [64], "{reach:?}");
+        assert_eq!(tally(&answers, &[LoginResult::DeniedCode]), [64], "{reach:?}");
         assert_eq!([0, 1].map(|line| store.state(b"alice", line).failures), [64, 64]);
         assert!(store.compares().run_again() > 0);
         // A grant clears both.
-        assert_eq!(word(&gates[0], &plain(), "alice", &code(0)), Word::GrantedFresh);
+        assert_eq!(word(&gates[0], &plain(), "alice", &code(0)), LoginResult::GrantedFresh);
         assert_eq!([0, 1].map(|line| store.state(b"alice", line).failures), [0, 0]);
     }
 }
@@ -224,7 +231,8 @@ fn everybody_who_logs_in_at_once_gets_an_answer_of_their_own() {
             });
             tally(&answers, &[]);
             for (number, (answer, lines)) in answers.iter().enumerate() {
-                let expected = if number % 2 == 0 { Word::GrantedFresh } else { Word::DeniedCode };
+                let expected =
+                    if number % 2 == 0 { LoginResult::GrantedFresh } else { LoginResult::DeniedCode };
                 assert_eq!(answer.word, expected, "{reach:?} user{number}");
                 assert!(lines[0].ends_with(&format!("user \"user{number}\"")), "{lines:?}");
             }
@@ -247,13 +255,13 @@ fn tries_are_counted_together_by_all_gates() {
         login(&gates[number % 3], &policy, "alice", &format!("simsim{number:02}{}", code(0))).0
     });
     let count = |word| answers.iter().filter(|answer| answer.word == word).count();
-    assert_eq!([Word::DeniedPin, Word::DeniedThrottled].map(count), [5, THREADS - 5]);
+    assert_eq!([LoginResult::DeniedPin, LoginResult::DeniedThrottled].map(count), [5, THREADS - 5]);
     assert!(
         answers.iter().all(|answer| answer.retry_after.is_some() == (answer.verdict == Verdict::Throttled))
     );
     let right = format!("sesame9{}", code(0));
-    assert_eq!(word(&gates[0], &policy, "alice", &right), Word::DeniedThrottled);
-    assert_eq!(login_from(&gates[0], &policy, ("alice", CAFE), &right).0.word, Word::GrantedFresh);
+    assert_eq!(word(&gates[0], &policy, "alice", &right), LoginResult::DeniedThrottled);
+    assert_eq!(login_from(&gates[0], &policy, ("alice", CAFE), &right).0.word, LoginResult::GrantedFresh);
 }
 
 #[test]
@@ -262,13 +270,17 @@ fn a_forgotten_code_is_dead_at_all_gates() {
         let store = store(reach, &["HOTP alice - KEY"]);
         let (gates, policy) = (gates(&store, 3), Policy { max_linger: Some(600), ..plain() });
         for counter in 0..6 {
-            assert_eq!(word(&gates[0], &policy, "alice", &code(counter)), Word::GrantedFresh);
-            assert_eq!(word(&gates[1], &policy, "alice", &code(counter)), Word::GrantedReuse);
+            assert_eq!(word(&gates[0], &policy, "alice", &code(counter)), LoginResult::GrantedFresh);
+            assert_eq!(word(&gates[1], &policy, "alice", &code(counter)), LoginResult::GrantedReuse);
             // One ends it; to the others an empty password is one that is too short.
             let answers = at_once(9, |number| login(&gates[number % 3], &policy, "alice", ""));
-            assert_eq!(tally(&answers, &[Word::Forgotten, Word::DeniedCode]), [1, 8], "{reach:?}");
+            assert_eq!(
+                tally(&answers, &[LoginResult::Forgotten, LoginResult::DeniedCode]),
+                [1, 8],
+                "{reach:?}"
+            );
             for gate in &gates {
-                assert_eq!(word(gate, &policy, "alice", &code(counter)), Word::DeniedExpired);
+                assert_eq!(word(gate, &policy, "alice", &code(counter)), LoginResult::DeniedExpired);
             }
         }
         assert_eq!(store.state(b"alice", 0).failures, 0);
@@ -282,19 +294,19 @@ fn a_code_lingers_and_is_refreshed_for_as_long_as_it_may() {
     let gates =
         [(); 2].map(|()| Gate::new(store.clone(), || TIME.load(Ordering::Relaxed)).expect("random bytes"));
     let policy = Policy { max_linger: Some(600), max_idle: Some(160), ..plain() };
-    assert_eq!(word(&gates[0], &policy, "alice", &code(0)), Word::GrantedFresh);
+    assert_eq!(word(&gates[0], &policy, "alice", &code(0)), LoginResult::GrantedFresh);
     for seconds in [150, 300, 450, 599] {
         TIME.store(NOW + seconds, Ordering::Relaxed);
         let answers = at_once(8, |number| login(&gates[number % 2], &policy, "alice", &code(0)));
-        assert_eq!(tally(&answers, &[Word::GrantedReuse]), [8], "{seconds}");
+        assert_eq!(tally(&answers, &[LoginResult::GrantedReuse]), [8], "{seconds}");
         assert_eq!(store.state(b"alice", 0).used.as_of(NOW), Some((NOW, NOW + seconds)));
     }
     TIME.store(NOW + 600, Ordering::Relaxed);
-    assert_eq!(word(&gates[0], &policy, "alice", &code(0)), Word::DeniedExpired);
+    assert_eq!(word(&gates[0], &policy, "alice", &code(0)), LoginResult::DeniedExpired);
     // The idle time alone.
-    assert_eq!(word(&gates[0], &policy, "alice", &code(1)), Word::GrantedFresh);
+    assert_eq!(word(&gates[0], &policy, "alice", &code(1)), LoginResult::GrantedFresh);
     TIME.fetch_add(160, Ordering::Relaxed);
-    assert_eq!(word(&gates[1], &policy, "alice", &code(1)), Word::DeniedExpired);
+    assert_eq!(word(&gates[1], &policy, "alice", &code(1)), LoginResult::DeniedExpired);
 }
 
 /// A response of the password, under a nonce of its own.
@@ -307,7 +319,12 @@ fn exchange(user: &str, password: &str, nonce: usize) -> Arc<Exchange> {
          cnonce=\"0a4f113b\", response=\"{response}\""
     );
     let sent = Credentials::parse(header.as_bytes()).expect("a good header");
-    Arc::new(Exchange { algorithm: Algorithm::Md5, realm: b"area".to_vec(), method: b"GET".to_vec(), sent })
+    Arc::new(Exchange {
+        algorithm: DigestAlgorithm::Md5,
+        realm: b"area".to_vec(),
+        method: b"GET".to_vec(),
+        sent,
+    })
 }
 
 #[test]
@@ -338,7 +355,10 @@ fn of_many_digest_responses_that_match_one_spends_the_code() {
                 let answer = gates[number % 3].digest_spend(&plain(), &login(number), None, &log);
                 (answer, log.texts())
             });
-            assert_eq!(tally(&answers, &[Word::GrantedFresh, Word::DeniedExpired]), [1, THREADS - 1]);
+            assert_eq!(
+                tally(&answers, &[LoginResult::GrantedFresh, LoginResult::DeniedExpired]),
+                [1, THREADS - 1]
+            );
         }
         assert_eq!(store.state(b"alice", 0).counter.as_written(), 6);
     }
@@ -350,12 +370,12 @@ fn what_was_granted_in_one_place_is_decided_again_in_a_stricter_one() {
         let store = store(reach, &["HOTP alice - KEY"]);
         let gate = gate(store.clone());
         let (log, password) = (Lines::default(), code(3));
-        let (login, mut judged) = (login_of("alice", HOME, &password), Judged::default());
+        let (login, mut judged) = (login_of("alice", HOME, &password), RequestMemory::default());
         let mut ask = |policy: &Policy| gate.basic(policy, &login, &NoPins, Some(&mut judged), &log).word;
-        assert_eq!(ask(&plain()), Word::GrantedFresh);
+        assert_eq!(ask(&plain()), LoginResult::GrantedFresh);
         let after = store.state(b"alice", 0);
-        assert_eq!(ask(&Policy { max_offset: 2, ..plain() }), Word::DeniedCode);
-        assert_eq!(ask(&Policy { max_offset: 3, ..plain() }), Word::GrantedFresh);
+        assert_eq!(ask(&Policy { max_offset: 2, ..plain() }), LoginResult::DeniedCode);
+        assert_eq!(ask(&Policy { max_offset: 3, ..plain() }), LoginResult::GrantedFresh);
         assert_eq!(store.state(b"alice", 0), after);
         assert_eq!(log.texts().len(), 2);
     }
@@ -372,16 +392,16 @@ fn on_an_event_loop_what_changes_nothing_is_decided_at_once() {
     };
     let fresh = format!("sesame9{}", code(0));
     assert_eq!(now("alice", &fresh), (None, 0));
-    assert_eq!(now("alice", &format!("simsim8{}", code(0))), (Some(Word::DeniedPin), 1));
-    assert_eq!(now("nobody", &fresh), (Some(Word::Unknown), 1));
-    assert_eq!(now("ALICE", &fresh), (Some(Word::Unknown), 1));
-    assert_eq!(word(&gate, &policy, "alice", &fresh), Word::GrantedFresh);
-    assert_eq!(now("alice", &fresh), (Some(Word::GrantedReuse), 1));
+    assert_eq!(now("alice", &format!("simsim8{}", code(0))), (Some(LoginResult::DeniedPin), 1));
+    assert_eq!(now("nobody", &fresh), (Some(LoginResult::Unknown), 1));
+    assert_eq!(now("ALICE", &fresh), (Some(LoginResult::Unknown), 1));
+    assert_eq!(word(&gate, &policy, "alice", &fresh), LoginResult::GrantedFresh);
+    assert_eq!(now("alice", &fresh), (Some(LoginResult::GrantedReuse), 1));
     // Of what is changed by somebody else nothing is remembered.
     store.replace(Ok(content(&["HOTP alice simsim8 KEY"])));
-    assert_eq!(now("alice", &fresh), (Some(Word::DeniedPin), 1));
+    assert_eq!(now("alice", &fresh), (Some(LoginResult::DeniedPin), 1));
     store.replace(Ok(Content::default()));
-    assert_eq!(now("alice", &fresh), (Some(Word::Unknown), 1));
+    assert_eq!(now("alice", &fresh), (Some(LoginResult::Unknown), 1));
 }
 
 /// The memory store, but for what a test does at the end of each run of a step.
@@ -425,29 +445,39 @@ impl<F: Fn() -> Result<(), StoreError> + Send + Sync> Store for Meddled<F> {
 #[test]
 fn what_somebody_else_does_between_a_step_and_its_save_decides() {
     type Act = fn(&MemoryStore);
-    let spend: Act =
-        |store| assert_eq!(word(&gate(store.clone()), &plain(), "alice", &code(1)), Word::GrantedFresh);
-    let pass: Act =
-        |store| assert_eq!(word(&gate(store.clone()), &plain(), "alice", &code(4)), Word::GrantedFresh);
+    let spend: Act = |store| {
+        assert_eq!(word(&gate(store.clone()), &plain(), "alice", &code(1)), LoginResult::GrantedFresh)
+    };
+    let pass: Act = |store| {
+        assert_eq!(word(&gate(store.clone()), &plain(), "alice", &code(4)), LoginResult::GrantedFresh)
+    };
     let guess: Act = |store| {
         for wrong in wrong_codes(3) {
-            assert_eq!(word(&gate(store.clone()), &plain(), "alice", &wrong), Word::DeniedCode);
+            assert_eq!(word(&gate(store.clone()), &plain(), "alice", &wrong), LoginResult::DeniedCode);
         }
     };
     for reach in REACHES {
         for (what, act, expected) in [
-            ("nothing", (|_| ()) as Act, Word::GrantedFresh),
-            ("the code was spent", spend, Word::DeniedExpired),
-            ("a later code was spent", pass, Word::DeniedExpired),
-            ("wrong codes have locked the user", guess, Word::DeniedLocked),
+            ("nothing", (|_| ()) as Act, LoginResult::GrantedFresh),
+            ("the code was spent", spend, LoginResult::DeniedExpired),
+            ("a later code was spent", pass, LoginResult::DeniedExpired),
+            ("wrong codes have locked the user", guess, LoginResult::DeniedLocked),
             (
                 "switched off",
                 |store| store.replace(Ok(content(&["OFF:HOTP alice - KEY"]))),
-                Word::DeniedLocked,
+                LoginResult::DeniedLocked,
             ),
-            ("another key", |store| store.replace(Ok(content(&["HOTP alice - 00"]))), Word::DeniedCode),
-            ("another PIN", |store| store.replace(Ok(content(&["HOTP alice 1234 KEY"]))), Word::DeniedPin),
-            ("removed", |store| store.replace(Ok(content(&["HOTP bob - KEY"]))), Word::Unknown),
+            (
+                "another key",
+                |store| store.replace(Ok(content(&["HOTP alice - 00"]))),
+                LoginResult::DeniedCode,
+            ),
+            (
+                "another PIN",
+                |store| store.replace(Ok(content(&["HOTP alice 1234 KEY"]))),
+                LoginResult::DeniedPin,
+            ),
+            ("removed", |store| store.replace(Ok(content(&["HOTP bob - KEY"]))), LoginResult::Unknown),
             (
                 "a stricter limit",
                 |store| {
@@ -456,7 +486,7 @@ fn what_somebody_else_does_between_a_step_and_its_save_decides() {
                     content.limits = limits;
                     store.replace(Ok(content));
                 },
-                Word::DeniedCode,
+                LoginResult::DeniedCode,
             ),
         ] {
             let store = store(reach, &["HOTP alice - KEY"]);
@@ -482,22 +512,22 @@ fn a_store_that_cannot_save_grants_nobody() {
     for reach in REACHES {
         let store = store(reach, &["HOTP alice - KEY", "HOTP bob - KEY"]);
         let policy = Policy { max_linger: Some(600), max_failures: 5, ..plain() };
-        assert_eq!(word(&gate(store.clone()), &policy, "bob", &code(0)), Word::GrantedFresh);
+        assert_eq!(word(&gate(store.clone()), &policy, "bob", &code(0)), LoginResult::GrantedFresh);
         let (alice, bob) = (store.state(b"alice", 0), store.state(b"bob", 0));
         let fault = || StoreError::new("reach", "the store".to_owned(), "it is gone", "bring it back");
         let failing = gate(Meddled { store: store.clone(), meddle: || Err(fault()) });
         for password in [code(0), wrong_codes(1)[0].clone()] {
             for (answer, lines) in at_once(THREADS, |_| login(&failing, &policy, "alice", &password)) {
-                assert_eq!((answer.verdict, answer.word), (Verdict::Error, Word::Error), "{reach:?}");
+                assert_eq!((answer.verdict, answer.word), (Verdict::Error, LoginResult::Error), "{reach:?}");
                 let expected = "error: cannot reach the store: it is gone; bring it back, user \"alice\"";
                 assert_eq!(lines, [expected]);
             }
         }
         // What nothing has to be saved for is answered.
-        assert_eq!(word(&failing, &policy, "bob", &code(0)), Word::GrantedReuse);
-        assert_eq!(word(&failing, &policy, "bob", ""), Word::Error);
+        assert_eq!(word(&failing, &policy, "bob", &code(0)), LoginResult::GrantedReuse);
+        assert_eq!(word(&failing, &policy, "bob", ""), LoginResult::Error);
         assert_eq!((store.state(b"alice", 0), store.state(b"bob", 0)), (alice, bob));
-        assert_eq!(word(&gate(store), &policy, "alice", &code(0)), Word::GrantedFresh);
+        assert_eq!(word(&gate(store), &policy, "alice", &code(0)), LoginResult::GrantedFresh);
     }
 }
 
@@ -507,12 +537,12 @@ fn a_refreshed_idle_time_that_cannot_be_saved_refuses_nobody() {
     let store = store(Reach::OneUser, &["HOTP alice - KEY"]);
     let policy = Policy { max_linger: None, max_idle: Some(160), ..plain() };
     let fault = || StoreError::new("reach", "the store".to_owned(), "it is gone", "bring it back");
-    assert_eq!(word(&gate(store.clone()), &policy, "alice", &code(0)), Word::GrantedFresh);
+    assert_eq!(word(&gate(store.clone()), &policy, "alice", &code(0)), LoginResult::GrantedFresh);
     let failing = Meddled { store, meddle: || Err(fault()) };
     let failing = Gate::new(failing, || TIME.load(Ordering::Relaxed)).expect("random bytes");
     TIME.store(NOW + 100, Ordering::Relaxed);
     let (answer, lines) = login(&failing, &policy, "alice", &code(0));
-    assert_eq!((answer.word, lines.len()), (Word::GrantedReuse, 2), "{lines:?}");
+    assert_eq!((answer.word, lines.len()), (LoginResult::GrantedReuse, 2), "{lines:?}");
     assert!(lines[0].starts_with("the time of use isn't saved: cannot reach the store"), "{lines:?}");
 }
 
@@ -523,7 +553,7 @@ fn a_store_that_cannot_be_read_is_an_error_for_everybody() {
     let gate = gate(store);
     for user in ["alice", "nobody"] {
         let (answer, lines) = login(&gate, &plain(), user, &code(0));
-        assert_eq!((answer.verdict, answer.word, lines.len()), (Verdict::Error, Word::Error, 1));
+        assert_eq!((answer.verdict, answer.word, lines.len()), (Verdict::Error, LoginResult::Error, 1));
         assert!(
             gate.basic_now(&plain(), &login_of(user, HOME, "x"), &NoPins, None, None, &Lines::default())
                 .is_none()
@@ -553,10 +583,10 @@ fn a_step_of_one_user_that_hangs_holds_up_no_other() {
             let (user, counter) = (["bob", "carol"][number % 2], 0);
             login(&gate, &plain(), user, &code(counter))
         });
-        assert_eq!(tally(&answers, &[Word::GrantedFresh, Word::DeniedExpired]), [2, 14]);
-        assert_eq!(word(&gate, &plain(), "nobody", &code(0)), Word::Unknown);
+        assert_eq!(tally(&answers, &[LoginResult::GrantedFresh, LoginResult::DeniedExpired]), [2, 14]);
+        assert_eq!(word(&gate, &plain(), "nobody", &code(0)), LoginResult::Unknown);
         assert_eq!(store.state(b"alice", 0).counter.as_written(), 0);
         release.send(()).expect("alice waits");
-        assert_eq!(alice.join().expect("no panic").0.word, Word::GrantedFresh);
+        assert_eq!(alice.join().expect("no panic").0.word, LoginResult::GrantedFresh);
     });
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use otpgate::policy::Limits;
 use otpgate::store::{Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError, Unreadable};
 use otpgate::throttle::Bytes;
-use otpgate::token::{Entry, LINES_MAX, Line, State};
+use otpgate::token::{Entry, LINES_MAX, State, StoredToken};
 use otpgate::users::name;
 use parking_lot::Mutex;
 
@@ -62,15 +62,15 @@ pub struct Content {
 
 #[derive(Clone, Debug, Default)]
 struct Kept {
-    lines: Vec<Line>,
+    lines: Vec<StoredToken>,
     unreadable: Vec<Unreadable>,
 }
 
 impl Content {
     /// One more token of a user.
-    pub fn add(&mut self, user: &[u8], line: Line) {
+    pub fn add(&mut self, user: &[u8], line: StoredToken) {
         let state = State { intact: true, ..line.state };
-        self.users.entry(user.to_vec()).or_default().lines.push(Line { state, ..line });
+        self.users.entry(user.to_vec()).or_default().lines.push(StoredToken { state, ..line });
     }
 
     /// One more that can't be read.

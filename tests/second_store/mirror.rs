@@ -18,7 +18,7 @@ use otpgate::files::stamp::Stamp;
 use otpgate::policy::Limits;
 use otpgate::store::{Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError, Unreadable};
 use otpgate::throttle::Bytes;
-use otpgate::token::{Line, State};
+use otpgate::token::{State, StoredToken};
 use otpgate::users::pragma::{self, Pragma};
 use otpgate::users::{line, record, rewrite};
 use parking_lot::Mutex;
@@ -99,7 +99,7 @@ impl Mirror {
             let Some(user) = line::user_of(text).filter(|_| !is_ignored(text)) else { continue };
             match record::parse(text, &self.zone) {
                 Ok(record) => {
-                    let mut line = Line { token: record.token, state: record.state };
+                    let mut line = StoredToken { token: record.token, state: record.state };
                     line.state = State { intact: true, ..line.state_with_floor(MAX_OFFSET, now()) };
                     let count = counts.entry(user.to_vec()).or_default();
                     let state = line.state.clone();

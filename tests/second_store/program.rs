@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use otpgate::decide::Verdict;
-use otpgate::gate::{Answer, Gate, Judged, Login, PinAnswer, PinSource};
+use otpgate::gate::{Answer, Gate, Login, PinAnswer, PinSource, RequestMemory};
 use otpgate::http::{self, basic};
 use otpgate::log::{self, Level, Log};
 use otpgate::pin::file::{PinFile, entry_of};
@@ -188,7 +188,7 @@ impl Place {
     /// As on an event loop first, then by a thread that may wait.
     fn decide_with(&self, login: &Login<'_>, pins: &dyn PinSource, log: &dyn Log) -> Answer {
         let Place { gate, policy, .. } = self;
-        let mut judged = Judged::default();
+        let mut judged = RequestMemory::default();
         let at_once = gate.basic_now(policy, login, pins, None, Some(&mut judged), log);
         at_once.unwrap_or_else(|| gate.basic(policy, login, pins, Some(&mut judged), log))
     }

@@ -14,7 +14,7 @@ use data_encoding::{Encoding, HEXLOWER, HEXLOWER_PERMISSIVE, Specification};
 use otpgate::otp::{Digits, Hash};
 use otpgate::secret::Secret;
 use otpgate::token::{Algorithm, MovingFactor, State};
-use otpgate::users::record::KEY_MAX;
+use otpgate::users::record::{self, KEY_MAX};
 use zeroize::Zeroizing;
 
 /// A token on its way in or out.
@@ -40,17 +40,7 @@ pub struct Kind {
 impl Kind {
     /// Field 1 of the users file.
     pub fn field(self) -> String {
-        let name = match self.algorithm {
-            Algorithm::Hotp(Hash::Sha1) => "HOTP",
-            Algorithm::Hotp(Hash::Sha256) => "HOTP-SHA256",
-            Algorithm::Hotp(Hash::Sha512) => "HOTP-SHA512",
-            Algorithm::Motp => "MOTP",
-        };
-        let digits = self.digits.count();
-        match self.factor {
-            MovingFactor::Event => format!("{name}/E/{digits}"),
-            MovingFactor::Time(period) => format!("{name}/T{period}/{digits}"),
-        }
+        record::type_field(self.algorithm, self.factor, self.digits)
     }
 }
 
