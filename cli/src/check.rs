@@ -76,7 +76,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
             "server_user": server.name,
             "ok": !is_grave,
             "fixed": done,
-            "findings": findings.iter().map(|finding| as_json(file, finding)).collect::<Vec<_>>(),
+            "findings": findings.iter().map(as_json).collect::<Vec<_>>(),
         });
         print(format_args!("{object:#}\n"))?;
     } else {
@@ -97,19 +97,16 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
 fn tried_as_somebody_else(server: &SystemAccount, findings: &[Finding]) -> Option<Finding> {
     let own = rustix::process::geteuid();
     let is_own = own.is_root() || own.as_raw() == server.uid && !is_grave(findings);
-    (!is_own).then(|| Finding {
-        severity: Severity::Warning,
-        text: "access was tried as whoever runs this; run as root, `otpgate check` tries that of the server's user"
-            .to_owned(),
-    })
+    (!is_own).then(|| Finding::warning("access was tried as whoever runs this; run as root, `otpgate check` tries that of the server's user"
+            .to_owned()))
 }
 
-fn as_json(file: &Path, finding: &Finding) -> Value {
+fn as_json(finding: &Finding) -> Value {
     let severity = match finding.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
     };
-    json!({ "severity": severity, "line": finding.line(file), "text": finding.text })
+    json!({ "severity": severity, "line": finding.line, "text": finding.text })
 }
 
 /// One line per finding.

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use otpgate::decide::{LoginResult, PinAnswer, Verdict};
-use otpgate::gate::{Gate, Login, PinSource};
+use otpgate::gate::{Answer, Gate, Login, PinSource};
 use otpgate::log::{Level, Log, Quoted};
 use otpgate::pin::file::PinFile;
 use otpgate::policy::Policy;
@@ -100,12 +100,8 @@ pub fn decided(
         Some(path) => gate.basic(policy, login, &PinFile::new(path.clone(), &log), None, &log),
         None => gate.basic(policy, login, &Assumed(external.assume_external_pin), None, &log),
     };
-    let (word, verdict) = (answer.word, answer.verdict);
-    // "word: reason, user "name"", as docs/results.md has it.
-    let line = log.0.into_inner().unwrap_or_default();
-    let reason = line.strip_prefix(&format!("{}: ", word.as_str())).unwrap_or(&line);
-    let reason = reason.strip_suffix(&format!(", user {}", Quoted(login.user))).unwrap_or(reason);
-    Ok(Verified { verdict, word, reason: reason.to_owned() })
+    let Answer { verdict, word, cause, .. } = answer;
+    Ok(Verified { verdict, word, reason: cause.map(|cause| cause.to_string()).unwrap_or_default() })
 }
 
 /// How a login would be decided, changing nothing.

@@ -30,6 +30,7 @@ impl Stamp {
     }
 
     /// The same by a call that makes no copy of it.
+    #[allow(clippy::unnecessary_cast)] // how wide they are differs by platform
     pub fn of_stat(stat: &rustix::fs::Stat) -> Stamp {
         Stamp {
             words: [

@@ -1,9 +1,12 @@
 //! What a login is answered.
 
+use std::fmt;
+use std::sync::Arc;
+
 use zeroize::Zeroizing;
 
-use crate::decide::{LoginResult, Verdict};
-use crate::store::LoopTurn;
+use crate::decide::{Decision, LoginResult, Reason, Verdict};
+use crate::store::{LoopTurn, StoreError};
 
 /// The answer to a login.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,16 +15,43 @@ pub struct Answer {
     pub verdict: Verdict,
     /// Which rule decided.
     pub word: LoginResult,
+    /// Why. `None`: as it was decided for the same request before.
+    pub cause: Option<Cause>,
     /// Of [`Verdict::Throttled`] and [`Verdict::Busy`]: seconds until it may be tried again.
     pub retry_after: Option<u32>,
     /// On a grant with PINFakeBasicAuth: the PIN for what stands behind the server.
     pub upstream_pin: Option<Zeroizing<Vec<u8>>>,
 }
 
+/// Why a login is answered as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// By a rule.
+    Rule(Reason),
+    /// The store couldn't do what it was asked for.
+    Store(Arc<StoreError>),
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::Rule(reason) => f.write_str(reason.text()),
+            Cause::Store(error) => error.fmt(f),
+        }
+    }
+}
+
 impl Answer {
+    /// Of a decision.
+    pub(super) fn of(decision: &Decision, fault: Option<&Arc<StoreError>>) -> Answer {
+        let Decision { verdict, word, reason, retry_after, .. } = *decision;
+        let cause = fault.map_or(Cause::Rule(reason), |error| Cause::Store(error.clone()));
+        Answer { retry_after, cause: Some(cause), ..Answer::plain(verdict, word) }
+    }
+
     /// Without anything to go with it.
     pub fn plain(verdict: Verdict, word: LoginResult) -> Answer {
-        Answer { verdict, word, retry_after: None, upstream_pin: None }
+        Answer { verdict, word, cause: None, retry_after: None, upstream_pin: None }
     }
 
     /// To a part of a request that wasn't granted.

@@ -1,5 +1,7 @@
 //! Basic logins.
 
+use std::sync::Arc;
+
 use zeroize::Zeroizing;
 
 use super::Gate;
@@ -11,7 +13,7 @@ use crate::decide::{Attempt, Decision, LoginResult, Proof, Verdict};
 use crate::log::Log;
 use crate::pin::PinSource;
 use crate::policy::Policy;
-use crate::store::{Found, LoopTurn, Store};
+use crate::store::{Found, LoopTurn, Store, StoreError};
 use crate::token::Address;
 
 /// One Basic login as a server presents it. [`Attempt`] is what is decided about it.
@@ -62,15 +64,15 @@ impl<S: Store> Gate<S> {
                 self.repeated(policy, login, credentials, (source, None), judged.as_deref_mut(), &found)
         {
             self.log_outcome(&decision, &found, login.user, log);
-            return self.basic_answer(policy, login, (judged, credentials), &decision);
+            return self.basic_answer(policy, login, (judged, credentials), (&decision, None));
         }
-        let (decision, found, _) = self.decide(Job::new(policy, login.owned()), source, log);
+        let (decision, found, _, fault) = self.decide(Job::new(policy, login.owned()), source, log);
         let slot = self.basic_slot(policy, login, credentials, source, &decision, &found);
         self.note_repeat(policy, login, source, &decision, (&found, &slot));
         if let Some(judged) = &mut judged {
             judged.remember(&slot);
         }
-        self.basic_answer(policy, login, (judged, credentials), &decision)
+        self.basic_answer(policy, login, (judged, credentials), (&decision, fault.as_ref()))
     }
 
     /// [`Gate::basic`], if it can be decided at once: without a change, a slow PIN check, a search for the code, or
@@ -113,7 +115,7 @@ impl<S: Store> Gate<S> {
             }
         };
         self.log_outcome(&decision, &found, login.user, log);
-        Some(self.basic_answer(policy, login, (judged, credentials), &decision))
+        Some(self.basic_answer(policy, login, (judged, credentials), (&decision, None)))
     }
 
     /// What is to be answered to a Basic login before anybody looks at its PIN, for a server that asks for PINs itself
@@ -121,11 +123,11 @@ impl<S: Store> Gate<S> {
     pub fn refuse_beforehand(&self, policy: &Policy, login: &Login<'_>, log: &dyn Log) -> Option<Answer> {
         let found = self.store.find(login.user).ok()?;
         let refused = self.over(policy, &found, (login.user, login.password, &login.address), log)?;
-        let Decision { verdict, word, reason, retry_after, .. } = refused;
+        let Decision { verdict, word, reason, .. } = refused;
         if verdict == Verdict::Busy && self.is_busy_line_due() {
             self.log_decision(verdict, word, reason, login.user, log);
         }
-        Some(Answer { retry_after, ..Answer::plain(verdict, word) })
+        Some(Answer::of(&refused, None))
     }
 
     /// Whether a request of the same credentials was granted, if not by the rules of all places.
@@ -161,13 +163,12 @@ impl<S: Store> Gate<S> {
         policy: &Policy,
         login: &Login<'_>,
         (judged, credentials): (Option<&mut RequestMemory>, Mark),
-        decision: &Decision,
+        (decision, fault): (&Decision, Option<&Arc<StoreError>>),
     ) -> Answer {
         let accepted = decision.accepted.filter(|_| decision.verdict == Verdict::Granted);
         let pin = accepted.map(|accepted| &login.password[..accepted.pin_len]);
         let upstream_pin = pin.filter(|_| policy.pin_fake_basic).map(|pin| Zeroizing::new(pin.to_vec()));
-        let Decision { verdict, word, retry_after, .. } = *decision;
-        let answer = Answer { verdict, word, retry_after, upstream_pin };
+        let answer = Answer { upstream_pin, ..Answer::of(decision, fault) };
         match judged {
             Some(judged) => self.replaced(login, (judged, credentials), answer),
             None => answer,
@@ -212,7 +213,7 @@ impl<S: Store> Gate<S> {
             }
         }
         let upstream_pin = policy.pin_fake_basic.then(|| Zeroizing::new(pin.to_vec()));
-        Some(Answer { verdict, word, retry_after: None, upstream_pin })
+        Some(Answer { upstream_pin, ..Answer::plain(verdict, word) })
     }
 
     /// Notes the header that the server will put in the place of these credentials.

@@ -21,7 +21,7 @@ use crate::http::nonce::{self, Nonce};
 use crate::log::{Level, Log, Quoted};
 use crate::pin::{PinAnswer, PinSource};
 use crate::policy::{Algorithms, Policy};
-use crate::store::{Found, LoopTurn, Store};
+use crate::store::{Found, LoopTurn, Store, StoreError};
 use crate::token::{Address, Algorithm as TokenAlgorithm, Pin};
 
 /// One Digest login as a server presents it.
@@ -220,7 +220,7 @@ impl<S: Store> Gate<S> {
             return Some(refused_nonce(Some(unusable), login.user, log));
         }
         self.log_outcome(&decision, &found, login.user, log);
-        Some(presented.decided(self.digest_answer(policy, &login, judged, &decision, &found, ha1)))
+        Some(presented.decided(self.digest_answer(policy, &login, judged, (&decision, None), &found, ha1)))
     }
 
     /// See [`Gate::has_granted`].
@@ -302,7 +302,7 @@ impl<S: Store> Gate<S> {
                 (None, _) => Match::Refused(Answer::error()),
             };
         }
-        let (decision, found, ha1) =
+        let (decision, found, ha1, fault) =
             self.decide(Job { is_match_only: true, ..Job::new(policy, login.owned()) }, &NoPinSource, log);
         match ha1 {
             Some(ha1) if is_to_be_carried_out(&decision) => {
@@ -317,8 +317,7 @@ impl<S: Store> Gate<S> {
                 if let Some(judged) = judged {
                     judged.remember(&self.digest_slot(policy, login, &decision, &found));
                 }
-                let Decision { verdict, word, retry_after, .. } = decision;
-                Match::refused(Answer { retry_after, ..Answer::plain(verdict, word) })
+                Match::refused(Answer::of(&decision, fault.as_ref()))
             }
         }
     }
@@ -343,8 +342,8 @@ impl<S: Store> Gate<S> {
             }
             return Answer::plain(verdict, word);
         }
-        let (decision, found, ha1) = self.decide(Job::new(policy, login.owned()), &NoPinSource, log);
-        self.digest_answer(policy, login, judged, &decision, &found, ha1)
+        let (decision, found, ha1, fault) = self.decide(Job::new(policy, login.owned()), &NoPinSource, log);
+        self.digest_answer(policy, login, judged, (&decision, fault.as_ref()), &found, ha1)
     }
 
     /// What the server is told, and what the request remembers.
@@ -353,7 +352,7 @@ impl<S: Store> Gate<S> {
         policy: &Policy,
         login: &DigestLogin<'_>,
         judged: Option<&mut RequestMemory>,
-        decision: &Decision,
+        (decision, fault): (&Decision, Option<&Arc<StoreError>>),
         found: &Found,
         ha1: Option<Ha1>,
     ) -> Answer {
@@ -369,8 +368,7 @@ impl<S: Store> Gate<S> {
                 _ => Zeroizing::default(),
             }
         });
-        let Decision { verdict, word, retry_after, .. } = *decision;
-        Answer { verdict, word, retry_after, upstream_pin }
+        Answer { upstream_pin, ..Answer::of(decision, fault) }
     }
 
     fn digest_slot(

@@ -32,7 +32,7 @@ use hmac::{Hmac, KeyInit, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-pub use self::answer::Answer;
+pub use self::answer::{Answer, Cause};
 use self::attempt::Job;
 pub use self::basic::Login;
 use self::commit::JobResult;

@@ -21,37 +21,36 @@ use crate::token::{LINES_MAX, Pin};
 pub(super) const ROUNDS_MAX: usize = 16;
 
 impl<S: Store> Gate<S> {
+    /// Decides, and writes the log lines. An error of the store comes along.
     pub(super) fn decide(
         &self,
         job: Job,
         source: &dyn PinSource,
         log: &dyn Log,
-    ) -> (Decision, Arc<Found>, Option<Ha1>) {
+    ) -> (Decision, Arc<Found>, Option<Ha1>, Option<Arc<StoreError>>) {
         let user = job.attempt.user.clone();
         let is_match_only = job.is_match_only;
         let decided = self.decide_in_turn(job, source, log);
         for notice in self.store.notices() {
             log.log(Level::Warning, format_args!("{notice}"));
         }
-        match decided {
+        let (decision, found, ha1) = match decided {
+            Ok(decided) => decided,
+            Err(error) => {
+                log.log(Level::Error, format_args!("error: {error}, user {}", Quoted(&user)));
+                return (Decision::error(), Arc::default(), None, Some(error));
+            }
+        };
+        match decision.verdict {
             // The log has it already, once for all like it.
-            Ok((decision, found, ha1)) if decision.verdict == Verdict::Throttled => (decision, found, ha1),
-            Ok((decision, found, ha1)) if decision.verdict == Verdict::Busy && !self.is_busy_line_due() => {
-                (decision, found, ha1)
+            Verdict::Throttled => {}
+            Verdict::Busy if !self.is_busy_line_due() => {}
+            _ if is_match_only && is_to_be_carried_out(&decision) => {
+                self.log_unreadable(&found, &user, log);
             }
-            Ok((decision, found, ha1)) => {
-                if !(is_match_only && is_to_be_carried_out(&decision)) {
-                    self.log_outcome(&decision, &found, &user, log);
-                } else {
-                    self.log_unreadable(&found, &user, log);
-                }
-                (decision, found, ha1)
-            }
-            Err(fault) => {
-                log.log(Level::Error, format_args!("error: {fault}, user {}", Quoted(&user)));
-                (Decision::error(), Arc::default(), None)
-            }
+            _ => self.log_outcome(&decision, &found, &user, log),
         }
+        (decision, found, ha1, None)
     }
 
     /// Decides under what is counted of wrong tries.

@@ -168,21 +168,18 @@ impl Test<'_> {
         let (uid, gid) = (Uid::from_raw(self.identity.uid), Gid::from_raw(self.identity.gid));
         system::as_user(uid, gid, &accounts::groups_of(uid, gid), look).unwrap_or_else(|cause| {
             let text = format!("cannot try the access of user number {}: {cause}", self.identity.uid);
-            (vec![Finding { severity: Severity::Error, text }], Looked::default())
+            (vec![Finding::error(text)], Looked::default())
         })
     }
 
     /// Whether clients may be served the file, as far as directories tell.
     fn served(&self, path: &Path, resolved: &Path) -> Option<Finding> {
         let root = self.roots.iter().find(|root| resolved.starts_with(root) && root.parent().is_some())?;
-        Some(Finding {
-            severity: Severity::Error,
-            text: format!(
-                "{} lies below {}, whose files the server hands out: move it elsewhere",
-                path.display(),
-                root.display()
-            ),
-        })
+        Some(Finding::error(format!(
+            "{} lies below {}, whose files the server hands out: move it elsewhere",
+            path.display(),
+            root.display()
+        )))
     }
 }
 
@@ -191,10 +188,7 @@ fn no_limit(server: Server) -> Finding {
         Server::Apache => ("OTPAuthLockoutTime", "OTPAuthMaxOTPFailure"),
         Server::Nginx => ("auth_otp_lockout_time", "auth_otp_max_failures"),
     };
-    Finding {
-        severity: Severity::Warning,
-        text: format!("{lockout} has no effect: without {limit}, wrong codes lock nobody out"),
-    }
+    Finding::warning(format!("{lockout} has no effect: without {limit}, wrong codes lock nobody out"))
 }
 
 /// What there is to say about a file; of a users file, also what some sections have to know of its lines.
@@ -223,7 +217,7 @@ fn look_at(path: &Path) -> FileLook {
             (findings, Looked { external_pins, first_without_plain_pin, limits })
         }
         Err(fault) => {
-            findings.push(Finding { severity: Severity::Error, text: fault.to_string() });
+            findings.push(Finding::error(fault.to_string()));
             (findings, Looked::default())
         }
     }
@@ -235,7 +229,7 @@ fn look_at_pins(path: &Path, users: &Path, external_pins: &[ExternalPin]) -> Fil
     if is_usable(&findings) {
         match check::pin_file_entries(path, users, external_pins) {
             Ok(found) => findings.extend(found),
-            Err(fault) => findings.push(Finding { severity: Severity::Error, text: fault.to_string() }),
+            Err(fault) => findings.push(Finding::error(fault.to_string())),
         }
     }
     (findings, Looked::default())
@@ -248,33 +242,24 @@ fn no_plain_pin(path: &Path, number: u64, scheme: Scheme) -> Finding {
     } else {
         "its user is refused here"
     };
-    Finding {
-        severity: Severity::Warning,
-        text: format!(
-            "{} line {number}: Digest can't check a PIN that is hashed or marked +: {outcome}",
-            path.display()
-        ),
-    }
+    Finding::warning(format!(
+        "{} line {number}: Digest can't check a PIN that is hashed or marked +: {outcome}",
+        path.display()
+    ))
 }
 
 fn no_pin_source(path: &Path, number: u64, server: Server) -> Finding {
     let setting = policy::pin_source_setting(server);
-    Finding {
-        severity: Severity::Warning,
-        text: format!(
-            "{} line {number}: the PIN is to be checked elsewhere (+), but this section has no {setting}",
-            path.display()
-        ),
-    }
+    Finding::warning(format!(
+        "{} line {number}: the PIN is to be checked elsewhere (+), but this section has no {setting}",
+        path.display()
+    ))
 }
 
 /// Only Apache has such providers.
 fn no_cache_for_providers() -> Finding {
-    Finding {
-        severity: Severity::Warning,
-        text: "OTPAuthPINCache has no effect on what the providers of OTPAuthPINAuthProvider check; they have caches of their own (mod_authn_socache, LDAPCacheTTL)"
-            .to_owned(),
-    }
+    Finding::warning("OTPAuthPINCache has no effect on what the providers of OTPAuthPINAuthProvider check; they have caches of their own (mod_authn_socache, LDAPCacheTTL)"
+            .to_owned())
 }
 
 fn differing_limits(path: &Path, first: &SeenFile<'_>, other: &Policy) -> Option<Finding> {
@@ -282,12 +267,9 @@ fn differing_limits(path: &Path, first: &SeenFile<'_>, other: &Policy) -> Option
         let policy = policy.restricted_by(&first.lines.limits);
         (policy.max_failures, policy.lockout_time, policy.lockout_max)
     };
-    (limits(&first.policy) != limits(other)).then(|| Finding {
-        severity: Severity::Warning,
-        text: format!(
+    (limits(&first.policy) != limits(other)).then(|| Finding::warning(format!(
             "{} is used with other limits on wrong codes than at {}: the laxer section is the way in; a `#@ limits` line in the file binds both",
             path.display(),
             String::from_utf8_lossy(first.place)
-        ),
-    })
+        )))
 }

@@ -1,7 +1,7 @@
 //! What sections of a configuration say against each other, for the configuration test. Files aren't looked at here.
 
 use crate::policy::{Asked, Given, Server, Settings, is_for_clients_to_switch_off, users_file_setting};
-use crate::users::check::{Finding, Severity};
+use crate::users::check::Finding;
 
 /// A part of a configuration that has rules of its own for logins.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,11 +26,11 @@ pub struct Place<'a> {
 pub type Placed<'a> = (&'a [u8], Finding);
 
 fn error<'a>(place: &'a [u8], text: impl Into<String>) -> Placed<'a> {
-    (place, Finding { severity: Severity::Error, text: text.into() })
+    (place, Finding::error(text))
 }
 
 fn warning<'a>(place: &'a [u8], text: impl Into<String>) -> Placed<'a> {
-    (place, Finding { severity: Severity::Warning, text: text.into() })
+    (place, Finding::warning(text))
 }
 
 /// Whether what one section says holds in another.

@@ -129,7 +129,7 @@ pub trait Transaction {
 }
 
 /// What has kept a store from doing what it was asked for, told so that an admin can act on it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreError {
     /// "open", "lock", "write", …
     pub operation: &'static str,

@@ -49,24 +49,27 @@ pub enum Severity {
 pub struct Finding {
     /// How grave it is.
     pub severity: Severity,
+    /// The number of the line of the users file that it is about, from 1.
+    pub line: Option<u64>,
     /// What and where, and what to do.
     pub text: String,
 }
 
 impl Finding {
-    /// The number of the line it is about: a finding about a line begins with the file and that number.
-    pub fn line(&self, configured: &Path) -> Option<u64> {
-        let rest = self.text.strip_prefix(&format!("{} line ", configured.display()))?;
-        rest.split_once(':')?.0.parse().ok()
+    /// Logins are refused, or secrets may be read.
+    pub fn error(text: impl Into<String>) -> Finding {
+        Finding { severity: Severity::Error, line: None, text: text.into() }
     }
-}
 
-fn error(text: String) -> Finding {
-    Finding { severity: Severity::Error, text }
-}
+    /// Likely to be a mistake.
+    pub fn warning(text: impl Into<String>) -> Finding {
+        Finding { severity: Severity::Warning, line: None, text: text.into() }
+    }
 
-fn warning(text: String) -> Finding {
-    Finding { severity: Severity::Warning, text }
+    /// The same about a line; the text names it.
+    pub fn of_line(self, number: u64) -> Finding {
+        Finding { line: Some(number), ..self }
+    }
 }
 
 /// Tries the accesses that logins need, as the calling thread's user: reading and writing the file, its lock and
@@ -75,10 +78,10 @@ pub fn access(configured: &Path) -> Vec<Finding> {
     let mut findings = Vec::new();
     let paths = match Paths::resolve(configured) {
         Ok(paths) => paths,
-        Err(fault) => return vec![error(fault.to_string())],
+        Err(fault) => return vec![Finding::error(fault.to_string())],
     };
     if let Err(fault) = named::look(configured) {
-        return vec![error(fault.to_string())];
+        return vec![Finding::error(fault.to_string())];
     }
     let path = &paths.resolved;
     let (mut given_with_it, mut kept_from) = (Vec::new(), None);
@@ -88,11 +91,11 @@ pub fn access(configured: &Path) -> Vec<Finding> {
                 findings.extend(mode(path, &metadata, "add users"));
                 findings.extend(safety(&paths, &file));
             }
-            Err(cause) => findings.push(error(Fault::new("inspect", path, cause).to_string())),
+            Err(cause) => findings.push(Finding::error(Fault::new("inspect", path, cause).to_string())),
         },
         // Nothing is expected beside it, then.
         Err(refusal @ (Refusal::NotRegular(_) | Refusal::TooLarge)) => {
-            return vec![error(refusal.into_fault(path).to_string())];
+            return vec![Finding::error(refusal.into_fault(path).to_string())];
         }
         Err(refusal) => {
             let fault = refusal.into_fault(path);
@@ -101,10 +104,10 @@ pub fn access(configured: &Path) -> Vec<Finding> {
                 let companions = paths.companions().into_iter().map(|(path, _)| path);
                 let (alike, _): (Vec<_>, Vec<_>) =
                     companions.partition(|companion| obstacle::are_alike(companion, path));
-                findings.push(error(fault.also_of(&alike).to_string()));
+                findings.push(Finding::error(fault.also_of(&alike).to_string()));
                 given_with_it = alike;
             } else {
-                findings.push(error(fault.to_string()));
+                findings.push(Finding::error(fault.to_string()));
                 kept_from = Some(fault);
             }
         }
@@ -121,7 +124,7 @@ fn beside(paths: &Paths, given_with_it: &[PathBuf], kept_from: Option<&Fault>) -
     let users = match Access::at(path) {
         Ok(users) => users,
         Err(cause) => {
-            findings.push(error(Fault::new("inspect", path, cause).to_string()));
+            findings.push(Finding::error(Fault::new("inspect", path, cause).to_string()));
             return findings;
         }
     };
@@ -136,7 +139,7 @@ fn beside(paths: &Paths, given_with_it: &[PathBuf], kept_from: Option<&Fault>) -
             && let Some(cause) = lock::cannot_be_locked(&file)
         {
             let remedy = "put the users file on a file system that has locks";
-            findings.push(error(Fault::new("lock", &lock, cause).or(remedy).to_string()));
+            findings.push(Finding::error(Fault::new("lock", &lock, cause).or(remedy).to_string()));
         }
     }
     if !given_with_it.contains(&paths.journal()) {
@@ -150,7 +153,7 @@ fn beside(paths: &Paths, given_with_it: &[PathBuf], kept_from: Option<&Fault>) -
         } else {
             format!("look at it, and remove it (`shred -u {}`)", obstacle::in_shell(left))
         };
-        findings.push(warning(format!(
+        findings.push(Finding::warning(format!(
             "{} was left by a process that was killed, and may hold PINs and keys; {remedy}",
             left.display()
         )));
@@ -165,11 +168,11 @@ fn safety(paths: &Paths, users: &File) -> Option<Finding> {
     let safety = journal::safety_of(users, journal.as_ref().unwrap_or(users), &paths.resolved);
     match safety {
         Ok(Safety::Journalled) => None,
-        Ok(Safety::SyncedEach(reason)) => Some(warning(format!(
+        Ok(Safety::SyncedEach(reason)) => Some(Finding::warning(format!(
             "{}: {reason}: each login waits for one sync more; mount the directory with the file, its lock and its journal in it",
             paths.resolved.display()
         ))),
-        Err(fault) => Some(error(fault.to_string())),
+        Err(fault) => Some(Finding::error(fault.to_string())),
     }
 }
 
@@ -184,22 +187,22 @@ fn journal_content(path: &Path) -> Option<Finding> {
                 std::thread::sleep(PENDING_PAUSE);
             }
             Ok(inspected) => break inspected,
-            Err(cause) => return Some(error(Fault::new("read", path, cause).to_string())),
+            Err(cause) => return Some(Finding::error(Fault::new("read", path, cause).to_string())),
         }
     };
     let path = path.display();
     if inspected.is_foreign {
-        return Some(error(format!(
+        return Some(Finding::error(format!(
             "{path} is no journal, or one of a later version of otpgate: logins are refused; install the later version, or move the file away"
         )));
     }
     if inspected.is_pending {
-        return Some(warning(format!(
+        return Some(Finding::warning(format!(
             "{path} holds a rewrite of the users file that was cut short: the next login finishes it, or `otpgate check --fix`"
         )));
     }
     inspected.has_remains.then(|| {
-        warning(format!(
+        Finding::warning(format!(
             "{path} holds lines of the users file, with PINs and keys, that it doesn't need; `otpgate check --fix` wipes them"
         ))
     })
@@ -212,18 +215,18 @@ fn companion_access(path: &Path, users: &Access, told: Option<&Fault>) -> Option
     let unmade = companion::try_to_create_beside(path);
     match companion::inspect(path, users) {
         Err(fault) if told.is_some_and(|told| told.is_alike(&fault)) => None,
-        Err(fault) => Some(error(fault.to_string())),
+        Err(fault) => Some(Finding::error(fault.to_string())),
         Ok(Inspected::Right) => None,
-        Ok(Inspected::TooWide(mode)) => Some(warning(format!(
+        Ok(Inspected::TooWide(mode)) => Some(Finding::warning(format!(
             "{shown} has mode {mode:04o} and could be used by others than the users file; the next login narrows it, or `otpgate check --fix`"
         ))),
         // Every login takes the lock and writes to the journal.
         Ok(Inspected::Missing) if unmade.is_err() => unmade.err().map(|Fault { cause, remedy, .. }| {
-            error(format!(
+            Finding::error(format!(
                 "{shown} is not there, and logins are refused until it is: the server's user can't make it: {cause}; {remedy}"
             ))
         }),
-        Ok(Inspected::Missing) if !companion::can_be_made_right(path, users) => Some(warning(format!(
+        Ok(Inspected::Missing) if !companion::can_be_made_right(path, users) => Some(Finding::warning(format!(
             "{shown} is not there, and one that the server's user makes can't be told from a stranger's by others who use the users file, since strangers may write the directory: make it with `otpgate init` as root"
         ))),
         Ok(Inspected::Missing) => None,
@@ -244,7 +247,7 @@ fn index_access(path: &Path, users: &Access) -> Option<Finding> {
         Err(_) => false,
     };
     (!usable).then(|| {
-        warning(format!(
+        Finding::warning(format!(
             "the server's user can't make or use {}: each server process keeps an index of its own in memory; `otpgate init` makes the file",
             path.display()
         ))
@@ -259,7 +262,7 @@ fn tries_access(path: &Path, users: &Access) -> Option<Finding> {
         Err(_) => false,
     };
     (!usable).then(|| {
-        warning(format!(
+        Finding::warning(format!(
             "the server's user can't make or use {}: each server process counts wrong PINs and codes for itself; `otpgate init` makes the file",
             path.display()
         ))
@@ -270,14 +273,14 @@ fn tries_access(path: &Path, users: &Access) -> Option<Finding> {
 fn mode(path: &Path, metadata: &Metadata, power: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     if metadata.mode() & 0o002 != 0 {
-        findings.push(error(format!(
+        findings.push(Finding::error(format!(
             "{} is writable by everybody, who could {power}; `chmod o-w {}`",
             path.display(),
             obstacle::in_shell(path)
         )));
     }
     if metadata.mode() & 0o004 != 0 {
-        findings.push(warning(format!(
+        findings.push(Finding::warning(format!(
             "{} is readable by everybody, with the secrets in it; `chmod o-r {}`",
             path.display(),
             obstacle::in_shell(path)
@@ -410,7 +413,7 @@ impl<'a> Told<'a> {
 
     /// A finding that names its line.
     fn extend(&mut self, finding: Option<Finding>, number: u64) {
-        let Some(finding) = finding else { return };
+        let Some(finding) = finding.map(|finding| finding.of_line(number)) else { return };
         let (told, more) = match finding.severity {
             Severity::Error => (&mut self.errors, &mut self.more[0]),
             Severity::Warning => (&mut self.warnings, &mut self.more[1]),
@@ -419,11 +422,11 @@ impl<'a> Told<'a> {
     }
 
     fn error(&mut self, number: u64, text: &str) {
-        self.extend(Some(error(format!("{} line {number}: {text}", self.file.display()))), number);
+        self.extend(Some(Finding::error(format!("{} line {number}: {text}", self.file.display()))), number);
     }
 
     fn warning(&mut self, number: u64, text: &str) {
-        self.extend(Some(warning(format!("{} line {number}: {text}", self.file.display()))), number);
+        self.extend(Some(Finding::warning(format!("{} line {number}: {text}", self.file.display()))), number);
     }
 
     fn byte_order_mark(&mut self, rest: &[u8]) {
@@ -470,7 +473,7 @@ impl<'a> Told<'a> {
         if more > 0 {
             let text =
                 format!("{}: {more} more findings about lines; see `otpgate check`", self.file.display());
-            findings.push(if self.more[0] > 0 { error(text) } else { warning(text) });
+            findings.push(if self.more[0] > 0 { Finding::error(text) } else { Finding::warning(text) });
         }
         findings
     }
@@ -557,12 +560,12 @@ impl Keys {
 fn of_pragma(line: &[u8], place: &str) -> Option<Finding> {
     let title = pragma::title(line);
     match pragma::parse(line)? {
-        Err(fault) => Some(error(format!("{place}: {fault}; {}", fault.kind.outcome_of_fault()))),
-        Ok(Pragma::Unknown) => {
-            Some(warning(format!("{place}: {title}: this version doesn't know such lines, it has no effect")))
-        }
+        Err(fault) => Some(Finding::error(format!("{place}: {fault}; {}", fault.kind.outcome_of_fault()))),
+        Ok(Pragma::Unknown) => Some(Finding::warning(format!(
+            "{place}: {title}: this version doesn't know such lines, it has no effect"
+        ))),
         Ok(Pragma::Limits(limits)) if limits == Limits::default() => {
-            Some(warning(format!("{place}: {title}: it limits nothing")))
+            Some(Finding::warning(format!("{place}: {title}: it limits nothing")))
         }
         Ok(_) => None,
     }
@@ -611,7 +614,7 @@ impl Default for Repetitions<'_> {
 
 impl<'c> Repetitions<'c> {
     fn warn(&self, number: u64, text: impl fmt::Display) -> (u64, Finding) {
-        (number, warning(format!("{} line {number}: {text}", self.path.display())))
+        (number, Finding::warning(format!("{} line {number}: {text}", self.path.display())).of_line(number))
     }
 
     fn look(&mut self, line: ContentLine<'c>) {
@@ -649,7 +652,7 @@ impl<'c> Repetitions<'c> {
                 self.path.display(),
                 Quoted(user)
             );
-            (*first, error(text))
+            (*first, Finding::error(text).of_line(*first))
         })
     }
 
@@ -715,7 +718,7 @@ pub fn unknown_to_mod_authn_otp(configured: &Path) -> Result<Vec<Finding>, Fault
     for line in content.lines() {
         let mut warn = |text: &str| {
             let text = format!("{} line {}: for mod_authn_otp, {text}", configured.display(), line.number);
-            findings.push(warning(text));
+            findings.push(Finding::warning(text).of_line(line.number));
         };
         if let Some(Ok(Pragma::Limits(_))) = pragma::parse(line.text) {
             warn("the limits are a comment: it doesn't keep to them");
@@ -753,9 +756,9 @@ pub fn pin_file_access(path: &Path) -> Vec<Finding> {
     match pin_file::open(path) {
         Ok(file) => match file.metadata() {
             Ok(metadata) => mode(path, &metadata, "set PINs"),
-            Err(cause) => vec![error(pin_file::fault("inspect", path, cause).to_string())],
+            Err(cause) => vec![Finding::error(pin_file::fault("inspect", path, cause).to_string())],
         },
-        Err(fault) => vec![error(fault.to_string())],
+        Err(fault) => vec![Finding::error(fault.to_string())],
     }
 }
 
@@ -783,17 +786,20 @@ pub fn pin_file_entries(
         .filter_map(|ExternalPin { number, user }| match entries.get(user) {
             Some((_, None)) => None,
             Some((at, Some(fault))) => {
-                Some(format!("{path} line {at}: {fault}; {remedy} for the user of {users} line {number}"))
+                let text = format!("{path} line {at}: {fault}; {remedy} for the user of {users} line {number}");
+                Some(Finding::warning(text))
             }
-            None => Some(format!(
-                "{users} line {number}: the PIN is to be checked elsewhere (+), but {path} has no line for that user; {remedy}"
-            )),
+            None => {
+                let text = format!(
+                    "{users} line {number}: the PIN is to be checked elsewhere (+), but {path} has no line for that user; {remedy}"
+                );
+                Some(Finding::warning(text).of_line(*number))
+            }
         })
-        .map(warning)
         .collect();
     if let Some(more) = findings.len().checked_sub(FINDINGS_MAX).filter(|&more| more > 0) {
         findings.truncate(FINDINGS_MAX);
-        findings.push(warning(format!("{users}: {more} more users whose PIN {path} can't check")));
+        findings.push(Finding::warning(format!("{users}: {more} more users whose PIN {path} can't check")));
     }
     Ok(findings)
 }
