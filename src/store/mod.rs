@@ -102,6 +102,8 @@ pub trait Store: Send + Sync {
     ///
     /// What the step finds is what the changes rest on: if it isn't so any more when they are to be saved,
     /// they aren't, and the step runs again from its beginning. The last run alone counts.
+    ///
+    /// It ends within seconds, if need be with an error: a thread of the server waits for it.
     fn update(
         &self,
         step: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), StoreError>,
