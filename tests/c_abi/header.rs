@@ -215,6 +215,7 @@ fn every_function_of_the_header_has_its_signature_in_rust() {
         fn otpgate_settings_set(Option<&otpgate_gate>, Option<&mut otpgate_settings>, c_int, otpgate_str, *const otpgate_str, usize, otpgate_str, *mut c_char, usize) -> c_int;
         fn otpgate_settings_merge(*mut otpgate_settings, c_int, *const otpgate_settings, *const otpgate_settings);
         fn otpgate_settings_require_tls(Option<&otpgate_settings>) -> c_int;
+        fn otpgate_settings_has_basic(Option<&otpgate_settings>) -> c_int;
         fn otpgate_settings_has_digest(Option<&otpgate_settings>) -> c_int;
         fn otpgate_settings_asked_by_basic(Option<&otpgate_settings>) -> c_int;
         fn otpgate_settings_refusal_time(Option<&otpgate_settings>) -> u32;
