@@ -293,19 +293,16 @@ static void record_result(request_rec *r, otp_request *state, const char *result
 
 static otpgate_address client_address(const request_rec *r)
 {
-    /* What mod_remoteip made of the connection's address. */
+    /* What mod_remoteip made of the connection's address. Its text, because that is what all modules of that kind set;
+     * some leave the other form half done. */
     const apr_sockaddr_t *client = r->useragent_addr;
-    otpgate_address address = { 0, { 0 } };
-
-    if (client && (client->family == APR_INET
+    const int has_one = client && (client->family == APR_INET
 #if APR_HAVE_IPV6
-                   || client->family == APR_INET6
+                                   || client->family == APR_INET6
 #endif
-                   ) && (size_t)client->ipaddr_len <= sizeof(address.bytes)) {
-        address.len = (uint8_t)client->ipaddr_len;
-        memcpy(address.bytes, client->ipaddr_ptr, address.len);
-    }
-    return address;
+                                   );
+
+    return otpgate_address_of(str(has_one ? r->useragent_ip : NULL));
 }
 
 /* Goes out with the refusal, whoever makes it. */
@@ -398,6 +395,11 @@ static authn_status check_password(request_rec *r, const char *user, const char 
     login.password = str(password);
 
     otpgate_decide(gate, &login, &answer);
+    if (state->asking_pin) {
+        /* A provider that leads back here: what becomes of the request is for the login to say that asked it. */
+        wipe(answer.upstream, answer.upstream_len);
+        return AUTH_GENERAL_ERROR;
+    }
     return carry_out(r, state, &answer);
 }
 

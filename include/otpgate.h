@@ -234,6 +234,10 @@ typedef struct otpgate_place {
     int is_any_enough;       /* nginx: 1 if any of several access checks lets in, else 0 */
 } otpgate_place;
 
+/* The address that a text names, for servers that keep it so: IPv4, or IPv6, whose name of an interface ("fe80::1%eth0")
+ * doesn't count. Of any other text: none. */
+otpgate_address otpgate_address_of(otpgate_str text);
+
 /* "major.minor.patch" of the library; static, NUL-terminated. */
 const char *otpgate_version(void);
 

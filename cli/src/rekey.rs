@@ -48,7 +48,7 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
     if arguments.key_file.is_some() {
         add::warn_of_shared_key(backend, user, &key)?;
     }
-    let number = backend.amend(user, |account| {
+    let (number, known) = backend.amend(user, |account| {
         let all = backend.tokens_of(account)?;
         if let Some((number, _)) = with_key(&all, &key).next() {
             let text = format!("token {number} of {} has that key already", Quoted(user));
@@ -56,14 +56,18 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
         }
         let chosen = tokens::told(all, user, arguments.token, "--token N")?;
         let amendments = chosen.iter().map(|token| Amendment::SetKey(token.index, key.clone())).collect();
-        Ok((amendments, chosen[0].number))
+        let known = chosen.iter().rev().find_map(|token| Some(token.held.token.as_ref().ok()?.token.clone()));
+        Ok((amendments, (chosen[0].number, known)))
     })?;
-    // Of one that couldn't be read for its key, nothing else was known before.
-    let token = backend.look(user, |account| {
-        let all = backend.tokens_of(account)?;
-        let found = with_key(&all, &key).last().map(|(_, token)| token.clone());
-        found.ok_or_else(|| Failure::new(format!("somebody else has changed {} meanwhile", Quoted(user))))
-    })?;
+    let token = match known {
+        Some(token) => token,
+        // Of one that couldn't be read for its key, nothing else was known before.
+        None => backend.look(user, |account| {
+            let all = backend.tokens_of(account)?;
+            let found = with_key(&all, &key).last().map(|(_, token)| token.clone());
+            found.ok_or_else(|| Failure::new(format!("somebody else has changed {} meanwhile", Quoted(user))))
+        })?,
+    };
     let done = format!("Token {number} of {} has another key", Quoted(user));
     let Token { algorithm, digits, factor, .. } = token;
     add::tell(&done, &NewKey { user, key: &key, algorithm, digits, factor }, &issuer, arguments.quiet)?;

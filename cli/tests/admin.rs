@@ -504,7 +504,7 @@ fn settings_that_servers_refuse_are_wrong_usage() {
     for (args, message) in [
         (&["--max-offset", "10001"][..], "--max-offset takes a number from 0 to 10000, not \"10001\""),
         (&["--max-idle", "15"], "--max-idle takes a number from 16 to 2147483647, not \"15\""),
-        (&["--forget", "maybe"], "--forget takes On, LoginResult or Off, not \"maybe\""),
+        (&["--forget", "maybe"], "--forget takes On, Word or Off, not \"maybe\""),
         (&["--lockout-time", "60,30"], "--lockout-time takes a maximum of at least the time itself, 60"),
         (&["--max-failures", "x"], "--max-failures takes a number from 0 to 2147483647 or None, not \"x\""),
     ] {

@@ -286,6 +286,21 @@ pub unsafe extern "C" fn otpgate_scheme(
     )
 }
 
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otpgate_address_of(text: otpgate_str) -> otpgate_address {
+    guarded(
+        || otpgate_address::of(None),
+        || {
+            let text = str::from_utf8(text.as_bytes()).ok();
+            otpgate_address::of(text.and_then(|text| text.split('%').next()?.parse().ok()))
+        },
+    )
+}
+
 /// The strings of a login, each of them.
 fn strings(login: &mut otpgate_login) -> [&mut otpgate_str; 6] {
     // Without `..`: a field that is added doesn't compile before it is thought of.

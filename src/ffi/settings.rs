@@ -1,6 +1,7 @@
 //! Settings through C: kept in the server's own memory.
 
 use std::ffi::{CStr, c_char, c_int};
+use std::mem::MaybeUninit;
 use std::num::NonZeroU32;
 use std::sync::LazyLock;
 
@@ -34,11 +35,19 @@ const _: () = {
 static NOTHING: LazyLock<Section<'static>> = LazyLock::new(Section::default);
 
 impl otpgate_settings {
+    const ZERO: otpgate_settings =
+        otpgate_settings { opaque: [MaybeUninit::zeroed(); OTPGATE_SETTINGS_WORDS] };
+
+    fn first_word(&self) -> u64 {
+        // SAFETY: servers begin with zeroed memory, and `store` writes the first word, the mark.
+        unsafe { self.opaque[0].assume_init() }
+    }
+
     fn stored(&self) -> Option<&Stored> {
         // SAFETY: with the mark, the words hold a Stored, written by `store` there or where the server has copied them
         // from; size and alignment are checked above. Servers write to settings while they read their configuration (or
         // an .htaccess file, into memory of one request) and let threads read them afterwards.
-        (self.opaque[0] == STORED).then(|| unsafe { &*std::ptr::from_ref(self).cast::<Stored>() })
+        (self.first_word() == STORED).then(|| unsafe { &*std::ptr::from_ref(self).cast::<Stored>() })
     }
 
     fn store(&mut self, section: Section<'static>) {
@@ -175,7 +184,7 @@ fn merged(
     match (base.filter(is_stored), child.filter(is_stored)) {
         (Some(only), None) | (None, Some(only)) if server == Server::Apache => *only,
         (base, child) => {
-            let mut out = otpgate_settings { opaque: [0; OTPGATE_SETTINGS_WORDS] };
+            let mut out = otpgate_settings::ZERO;
             out.store(section_of(base).merged_with(section_of(child), server));
             out
         }
@@ -183,32 +192,47 @@ fn merged(
 }
 
 /// See the header.
+///
+/// # Safety
+/// As the header says.
 #[unsafe(no_mangle)]
-pub extern "C" fn otpgate_settings_has_basic(settings: Option<&otpgate_settings>) -> c_int {
+pub unsafe extern "C" fn otpgate_settings_has_basic(settings: Option<&otpgate_settings>) -> c_int {
     guarded(|| 0, || settings_of(settings).scheme().has_basic().into())
 }
 
 /// See the header.
+///
+/// # Safety
+/// As the header says.
 #[unsafe(no_mangle)]
-pub extern "C" fn otpgate_settings_require_tls(settings: Option<&otpgate_settings>) -> c_int {
+pub unsafe extern "C" fn otpgate_settings_require_tls(settings: Option<&otpgate_settings>) -> c_int {
     guarded(|| 1, || settings_of(settings).requires_tls().into())
 }
 
 /// See the header.
+///
+/// # Safety
+/// As the header says.
 #[unsafe(no_mangle)]
-pub extern "C" fn otpgate_settings_has_digest(settings: Option<&otpgate_settings>) -> c_int {
+pub unsafe extern "C" fn otpgate_settings_has_digest(settings: Option<&otpgate_settings>) -> c_int {
     guarded(|| 0, || settings_of(settings).scheme().has_digest().into())
 }
 
 /// See the header.
+///
+/// # Safety
+/// As the header says.
 #[unsafe(no_mangle)]
-pub extern "C" fn otpgate_settings_asked_by_basic(settings: Option<&otpgate_settings>) -> c_int {
+pub unsafe extern "C" fn otpgate_settings_asked_by_basic(settings: Option<&otpgate_settings>) -> c_int {
     guarded(|| 0, || section_of(settings).is_asked_by_basic().into())
 }
 
 /// See the header.
+///
+/// # Safety
+/// As the header says.
 #[unsafe(no_mangle)]
-pub extern "C" fn otpgate_settings_refusal_time(settings: Option<&otpgate_settings>) -> u32 {
+pub unsafe extern "C" fn otpgate_settings_refusal_time(settings: Option<&otpgate_settings>) -> u32 {
     guarded(|| 0, || settings_of(settings).refusal_time().map_or(0, NonZeroU32::get))
 }
 

@@ -6,6 +6,7 @@
 //! while the library may write to it, lets no other thread at it.
 
 use std::ffi::{c_char, c_int, c_void};
+use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
 
@@ -188,6 +189,22 @@ pub struct otpgate_address {
 }
 
 impl otpgate_address {
+    pub(super) fn of(ip: Option<IpAddr>) -> otpgate_address {
+        let mut bytes = [0; 16];
+        let len = match ip {
+            None => 0,
+            Some(IpAddr::V4(ip)) => {
+                bytes[..4].copy_from_slice(&ip.octets());
+                4
+            }
+            Some(IpAddr::V6(ip)) => {
+                bytes = ip.octets();
+                16
+            }
+        };
+        otpgate_address { len, bytes }
+    }
+
     /// The address, of IPv4 also where it comes as one of IPv6.
     pub(super) fn ip(&self) -> Option<IpAddr> {
         let [a, b, c, d, ..] = self.bytes;
@@ -214,8 +231,8 @@ pub const OTPGATE_UPSTREAM_MAX: usize = 2048;
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct otpgate_settings {
-    /// The library's own; all zero means nothing set.
-    pub opaque: [u64; OTPGATE_SETTINGS_WORDS],
+    /// The library's own; all zero means nothing set. What lies between its values is nothing to read.
+    pub opaque: [MaybeUninit<u64>; OTPGATE_SETTINGS_WORDS],
 }
 
 /// What was decided about one HTTP request.

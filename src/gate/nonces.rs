@@ -17,7 +17,7 @@ use crate::UnixTime;
 use crate::http::nonce::{CountsSeen, Nonce, NonceKey};
 use crate::log::{Level, Log};
 
-/// NonceMemory shared by processes, and its lock.
+/// Memory shared by processes, and its lock.
 pub trait SharedMemory {
     /// All of it.
     fn words(&self) -> &[AtomicU64];

@@ -48,7 +48,7 @@ pub(super) struct Admitted {
     is_noted: bool,
 }
 
-/// ThrottledLogin it is about, for as long as nobody changes the lines.
+/// Who it is about, for as long as nobody changes the lines.
 struct ThrottledLogin<'a> {
     user: &'a [u8],
     is_listed: bool,

@@ -8,8 +8,6 @@ use md5::{Digest, Md5};
 use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq};
 
-use super::{AuthScheme, auth_scheme};
-
 /// What a client sent in `Authorization: Digest …`, unquoted. A parameter that came twice has its last value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // the names are those of RFC 7616 section 3.4
@@ -40,7 +38,11 @@ impl Credentials {
         if header.len() > HEADER_MAX || header.contains(&0) {
             return None;
         }
-        let (AuthScheme::Digest, Some(mut rest)) = auth_scheme(header) else { return None };
+        // mod_auth_digest takes any white space there, so that isn't left to `auth_scheme`.
+        let (scheme, mut rest) = header.trim_ascii_start().split_at_checked(6)?;
+        if !scheme.eq_ignore_ascii_case(b"Digest") || !rest.first()?.is_ascii_whitespace() {
+            return None;
+        }
         let mut seen = Credentials::default();
         let mut has = [false; 5];
         let mut extended = None;

@@ -1,5 +1,5 @@
-//! Directives of httpd itself that say who is asked for a password. They decide nothing here: the configuration test
-//! compares them with what is set of ours.
+//! Directives of httpd itself that say which providers are asked for a password. The configuration test compares them
+//! with our settings, and `AuthBasicProvider` says whether a login is looked at before the provider is asked.
 
 use super::Given;
 

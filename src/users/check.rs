@@ -571,7 +571,7 @@ fn of_pragma(line: &[u8], place: &str) -> Option<Finding> {
     }
 }
 
-/// CheckedLines that belong together though they don't look it, or look it though they don't: several lines for one token, more
+/// Lines that belong together though they don't look it, or look it though they don't: several lines for one token, more
 /// lines of one name than are read, names that are twins, and names that others may have though they are twins of listed
 /// ones.
 pub fn repetitions(configured: &Path) -> Result<Vec<Finding>, Fault> {

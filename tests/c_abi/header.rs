@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{c_char, c_int, c_uchar, c_void};
+use std::mem::MaybeUninit;
 use std::process::Command;
 use std::sync::LazyLock;
 
@@ -77,7 +78,7 @@ macro_rules! structs {
                 align: align_of::<$name>(),
                 fields: vec![$((
                     stringify!($field),
-                    without_blanks(stringify!($type)),
+                    without_blanks(stringify!($type)).replace("MaybeUninit<u64>", "u64"),
                     std::mem::offset_of!($name, $field),
                 )),*],
             }
@@ -109,7 +110,8 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
             unlock_zone: Option<unsafe extern "C" fn(mutex: *mut c_void)>
         }
         otpgate_zone { memory: *mut c_void, size: usize, mutex: *mut c_void }
-        otpgate_settings { opaque: [u64; 128usize] }
+        // What C sees of it are numbers.
+        otpgate_settings { opaque: [MaybeUninit<u64>; 128usize] }
         otpgate_memory { opaque: [u64; 96usize] }
         otpgate_address { len: u8, bytes: [u8; 16usize] }
         otpgate_login {
@@ -233,6 +235,7 @@ fn every_function_of_the_header_has_its_signature_in_rust() {
         fn otpgate_decide_now(Option<&otpgate_gate>, Option<&otpgate_login>, Option<&mut otpgate_answer>) -> c_int;
         fn otpgate_login_size(Option<&otpgate_login>) -> usize;
         fn otpgate_login_copy(Option<&mut otpgate_login>, *mut c_char);
+        fn otpgate_address_of(otpgate_str) -> otpgate_address;
         fn otpgate_admit(Option<&otpgate_gate>, Option<&otpgate_login>, Option<&mut otpgate_answer>) -> c_int;
         fn otpgate_unfit(Option<&otpgate_gate>, Option<&otpgate_settings>, otpgate_str, *mut c_void);
         fn otpgate_log_event(Option<&otpgate_gate>, c_int, otpgate_str, *mut c_void);
