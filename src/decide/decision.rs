@@ -136,26 +136,26 @@ impl Reason {
     /// For the log, after the word.
     pub fn text(self) -> &'static str {
         match self {
-            Reason::Malformed => "the user name or password holds control characters or is too long",
+            Reason::Malformed => "the user name or password contains control characters or is too long",
             Reason::NotListed => "not listed",
             Reason::Twin => {
                 "another spelling of a listed name; if they are two people, add `#@ apart NAME` to the users file"
             }
-            Reason::Unreadable => "a line of the user can't be read",
-            Reason::TooManyLines => "too many lines of the user; see the message before",
+            Reason::Unreadable => "one of the user's lines can't be read",
+            Reason::TooManyLines => "the user has too many lines; see the previous message",
             Reason::AllTokensOff => "all tokens of the user are switched off",
-            Reason::Busy => "too many logins wait at this moment; the next try is in 2 s",
-            Reason::Throttled => "too many wrong PINs or codes in a while",
+            Reason::Busy => "too many logins are waiting; retry in 2 s",
+            Reason::Throttled => "too many wrong PINs or codes",
             Reason::Locked => "too many wrong codes; unlock with `otpgate unlock`",
-            Reason::Forgotten => "the code is forgotten as asked",
-            Reason::NothingToForget => "asked to forget, and no code lingers",
-            Reason::TooShort => "shorter than a code",
+            Reason::Forgotten => "the code was forgotten as requested",
+            Reason::NothingToForget => "asked to forget, but no code lingers",
+            Reason::TooShort => "the password is shorter than a code",
             Reason::WrongPin => "wrong PIN",
-            Reason::NoPinExpected => "something stands before the code of a token without PIN",
+            Reason::NoPinExpected => "text before the code, but the token has no PIN",
             Reason::PinUnknown => "no PIN provider or PIN file knows the user",
-            Reason::PinSourceFailed => "the PIN provider or PIN file can't be used; see the message before",
+            Reason::PinSourceFailed => "the PIN provider or PIN file can't be used; see the previous message",
             Reason::NoPinSource => {
-                "the PIN is to be checked elsewhere (+), but no PIN provider or PIN file is configured"
+                "the PIN must be checked elsewhere (+), but no PIN provider or PIN file is configured"
             }
             Reason::MotpWithExternalPin => "a Mobile-OTP token can't have an external PIN",
             Reason::DigestNeedsPlainPin => {
@@ -165,12 +165,12 @@ impl Reason {
             Reason::Expired => "the last accepted code, which has expired",
             Reason::AddressChanged => "the last accepted code, but from another address",
             Reason::NoAddress => {
-                "the last accepted code, but the client has no address, as on a unix socket: have the server told it (set_real_ip_from unix: with real_ip_header, or proxy_protocol), or set auth_otp_logout_on_ip_change off"
+                "the last accepted code, but the client has no address, as on a unix socket: tell the server the address (set_real_ip_from unix: with real_ip_header, or proxy_protocol), or set auth_otp_logout_on_ip_change off"
             }
             Reason::Fresh => "a new code",
             Reason::Spent => "an older or skipped code",
             Reason::FloorInFuture => {
-                "the last accepted time step lies in the future, from a wrong clock; correct it with `otpgate resync`"
+                "the last accepted time step is in the future, because a clock was wrong; correct it with `otpgate resync`"
             }
             Reason::CounterExhausted => {
                 "the token's counter has reached its end; give it a new key with `otpgate rekey`"

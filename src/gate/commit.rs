@@ -64,7 +64,7 @@ impl<S: Store> Gate<S> {
                 "decide with",
                 self.store.name(),
                 "an internal fault",
-                "see the message before this one, and report it",
+                "see the previous message, and report it",
             )))
         };
         let busy = || {

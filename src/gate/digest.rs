@@ -138,8 +138,8 @@ impl DigestRequest<'_> {
             _ if is_hashed_name => "the Digest header has a hashed name, which isn't offered",
             (None, _) => "the Digest header names a hash that isn't offered",
             _ if sent.qop.as_deref() != Some(b"auth") => "the Digest header is not for qop=auth",
-            (_, None) => "the Digest header's nonce count is no number of eight digits",
-            _ if sent.uri != self.target => "the Digest header is for another target than the request's",
+            (_, None) => "the Digest header's nonce count isn't eight hexadecimal digits",
+            _ if sent.uri != self.target => "the Digest header is for another target than the request",
             (Some(algorithm), Some(count)) => {
                 // A request line will do.
                 let method = self.method.split(|&b| b == b' ').next().unwrap_or_default().to_vec();
@@ -433,7 +433,7 @@ fn refused_nonce(unusable: Option<Unusable>, user: &[u8], log: &dyn Log) -> Dige
         None => (Level::Info, "the nonce has expired or is from before a restart"),
         Some(Unusable::Evicted) => (Level::Info, "the nonce has been evicted by newer ones"),
         // By a client that counts wrong, or by somebody who has listened.
-        Some(Unusable::Replayed) => (Level::Refusal, "the nonce was used with this count before"),
+        Some(Unusable::Replayed) => (Level::Refusal, "the nonce was already used with this count"),
     };
     log.log(level, format_args!("nothing decided: {reason}; a new one is sent, user {}", Quoted(user)));
     DigestAnswer::Challenge { stale: true }

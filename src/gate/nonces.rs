@@ -137,7 +137,7 @@ impl<'m> Nonces<'m> {
             log.log(
                 Level::Warning,
                 format_args!(
-                    "the shared memory for Digest nonces is full ({} are in use): the oldest make room, and their \
+                    "the shared memory for Digest nonces is full ({} are in use): the oldest are evicted, and their \
                      clients have to ask for a new one; give the zone more memory",
                     capacity(self.words)
                 ),

@@ -259,7 +259,7 @@ impl<S: Store> Gate<S> {
             let (word, reason) = (decision.word.as_str(), decision.reason.text());
             log.log(
                 Level::Refusal,
-                format_args!("{word}: {reason}; the next try is in {} s, user {}", over.rest, Quoted(user)),
+                format_args!("{word}: {reason}; retry in {} s, user {}", over.rest, Quoted(user)),
             );
         }
         decision
@@ -277,11 +277,11 @@ impl<S: Store> Gate<S> {
             Ok(()) => result,
             // What is counted there counts: another table would give everybody all tries anew.
             Err(TriesError::Held(fault)) => {
-                self.warn(format_args!("logins are refused for a moment: {fault}"), log);
+                self.warn(format_args!("logins are refused for now: {fault}"), log);
                 None
             }
             Err(TriesError::Unusable(fault)) => {
-                self.warn(format_args!("wrong tries are counted by each process alone: {fault}"), log);
+                self.warn(format_args!("each process counts wrong tries for itself: {fault}"), log);
                 work(&mut *self.memory.own.lock()).ok()
             }
         }

@@ -78,7 +78,7 @@ impl Site {
         match realm {
             OFF => Some(Realm::Off),
             b"" => {
-                let text = "the variables in the realm are all empty: request refused";
+                let text = "the realm's variables are all empty: request refused";
                 log.log(Level::Error, format_args!("{text}"));
                 None
             }
@@ -105,7 +105,7 @@ impl Site {
             Vec::new()
         };
         let Some(quoted) = http::quoted(realm) else {
-            return refuse("the realm isn't UTF-8 or holds control characters: use another");
+            return refuse("the realm isn't UTF-8 or contains control characters: use another");
         };
         let mut texts = Vec::with_capacity(CHALLENGES_MAX);
         if settings.scheme().has_digest() {
@@ -132,7 +132,7 @@ pub(super) fn log_no_zone(log: &dyn Log) {
     log.log(
         Level::Error,
         format_args!(
-            "error: the shared memory for Digest nonces is not there; see the messages at the server's start"
+            "error: the shared memory for Digest nonces is missing; see the messages at the server's start"
         ),
     );
 }

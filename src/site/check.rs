@@ -167,7 +167,7 @@ impl Test<'_> {
     fn as_server(&self, look: &dyn Fn() -> Look) -> Look {
         let (uid, gid) = (Uid::from_raw(self.identity.uid), Gid::from_raw(self.identity.gid));
         system::as_user(uid, gid, &accounts::groups_of(uid, gid), look).unwrap_or_else(|cause| {
-            let text = format!("cannot try the access of user number {}: {cause}", self.identity.uid);
+            let text = format!("cannot test the access of user number {}: {cause}", self.identity.uid);
             (vec![Finding { severity: Severity::Error, text }], Looked::default())
         })
     }
@@ -178,7 +178,7 @@ impl Test<'_> {
         Some(Finding {
             severity: Severity::Error,
             text: format!(
-                "{} lies below {}, whose files the server hands out: move it elsewhere",
+                "{} is below {}, which the server publishes: move it elsewhere",
                 path.display(),
                 root.display()
             ),
@@ -243,11 +243,7 @@ fn look_at_pins(path: &Path, users: &Path, external_pins: &[ExternalPin]) -> Loo
 
 /// Browsers that are offered both schemes take Digest.
 fn no_plain_pin(path: &Path, number: u64, scheme: Scheme) -> Finding {
-    let outcome = if scheme.has_basic() {
-        "its user has to be asked by Basic alone"
-    } else {
-        "its user is refused here"
-    };
+    let outcome = if scheme.has_basic() { "its user must use Basic" } else { "its user is refused here" };
     Finding {
         severity: Severity::Warning,
         text: format!(
@@ -262,7 +258,7 @@ fn no_pin_source(path: &Path, number: u64, server: Server) -> Finding {
     Finding {
         severity: Severity::Warning,
         text: format!(
-            "{} line {number}: the PIN is to be checked elsewhere (+), but this section has no {setting}",
+            "{} line {number}: the PIN must be checked elsewhere (+), but this section has no {setting}",
             path.display()
         ),
     }
@@ -272,7 +268,7 @@ fn no_pin_source(path: &Path, number: u64, server: Server) -> Finding {
 fn no_cache_for_providers() -> Finding {
     Finding {
         severity: Severity::Warning,
-        text: "OTPAuthPINCache has no effect on what the providers of OTPAuthPINAuthProvider check; they have caches of their own (mod_authn_socache, LDAPCacheTTL)"
+        text: "OTPAuthPINCache has no effect on the providers of OTPAuthPINAuthProvider; they have their own caches (mod_authn_socache, LDAPCacheTTL)"
             .to_owned(),
     }
 }
@@ -285,7 +281,7 @@ fn differing_limits(path: &Path, first: &Seen<'_>, other: &Policy) -> Option<Fin
     (limits(&first.policy) != limits(other)).then(|| Finding {
         severity: Severity::Warning,
         text: format!(
-            "{} is used with other limits on wrong codes than at {}: the laxer section is the way in; a `#@ limits` line in the file binds both",
+            "{} is used with other limits on wrong codes than at {}: guesses go through the laxer section; a `#@ limits` line in the file binds both",
             path.display(),
             String::from_utf8_lossy(first.place)
         ),

@@ -35,22 +35,22 @@ impl Site {
                 log.log(Level::Refusal, format_args!("{name}: request without TLS refused"));
             }
             Event::Overdue => {
-                log.log(Level::Error, format_args!("a login takes more than {} ms", Event::OVERDUE));
+                log.log(Level::Error, format_args!("a login has been running for more than {} ms", Event::OVERDUE));
             }
             Event::QueueFull => log.log(
                 Level::Error,
-                format_args!("too many logins wait for a thread; raise max_queue of the thread_pool"),
+                format_args!("too many logins are waiting for a thread; raise max_queue of thread_pool"),
             ),
             Event::PartRefused(path) => log.log(
                 Level::Refusal,
                 format_args!(
                     "sub-request for {} refused: the request it belongs to was not granted by auth_otp with the same \
-                     users file, or not by the rules of this location",
+                     users file, or this location's settings don't allow it",
                     Quoted(path)
                 ),
             ),
             Event::ProviderGone(name) => {
-                log.log(Level::Error, format_args!("PIN provider {} has vanished", Quoted(name)));
+                log.log(Level::Error, format_args!("PIN provider {} is no longer registered", Quoted(name)));
             }
             Event::NoRefusalMemory => log.log(
                 Level::Warning,

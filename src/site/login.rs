@@ -321,7 +321,7 @@ impl Site {
         self.may_judge(request)?;
         if request.section.settings.users_file.is_none() {
             let name = policy::users_file_setting(self.server());
-            let text = "is set for this place or above it; add one to this section";
+            let text = "is set here or above; add one to this section";
             request.log.log(Level::Error, format_args!("error: no {name} {text}"));
             return Err(Answer::error());
         }
