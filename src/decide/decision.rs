@@ -1,11 +1,11 @@
-//! What comes of a login: verdict, word, reason, and what is to be written.
+//! The result of a login: verdict, word, reason, and what to write.
 
 use super::devices::Devices;
 use super::pin::PinQuestion;
 use crate::UnixTime;
 use crate::token::State;
 
-/// By then, most of those who wait have been answered.
+/// By then, most waiting logins have been answered.
 const BUSY_SECONDS: u32 = 2;
 
 /// What the server is to do.
@@ -19,9 +19,9 @@ pub enum Verdict {
     Unknown,
     /// Nothing could be decided.
     Error,
-    /// Refuse for a while, without having looked at what was given.
+    /// Refuse for a while, without checking the credentials.
     Throttled,
-    /// The same, because too many others are being looked at.
+    /// The same, because too many others are being checked.
     Busy,
 }
 
@@ -116,7 +116,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Whether an admin has something to mend.
+    /// Whether an admin has something to fix.
     pub fn is_fault(self) -> bool {
         matches!(
             self,
@@ -184,10 +184,10 @@ impl Reason {
     }
 }
 
-/// What [`login`](super::login) comes to.
+/// The result of [`login`](super::login).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Get this answered, then ask again.
+    /// Get this answered, then call again.
     NeedPin(PinQuestion),
     /// Decided.
     Decided(Decision),
@@ -206,18 +206,18 @@ pub struct Decision {
     pub changes: Vec<StateChange>,
     /// The answer holds even if `changes` can't be saved (a refreshed idle time).
     pub changes_are_optional: bool,
-    /// Whether fields 5 to 10 had a part in it. If not, no lock can change the decision.
+    /// Whether fields 5 to 10 mattered. If not, no lock can change the decision.
     pub depends_on_state: bool,
-    /// On a grant: by what.
+    /// On a grant: what it rests on.
     pub accepted: Option<Accepted>,
-    /// On a grant of the lingering code that needs nothing written: until then, the same attempt on the same lines comes to
-    /// the same.
+    /// On a grant of the lingering code that writes nothing: until then, the same attempt on the same lines gives
+    /// the same result.
     pub stands_until: Option<UnixTime>,
-    /// Of [`Verdict::Throttled`] and [`Verdict::Busy`]: seconds until it may be tried again.
+    /// For [`Verdict::Throttled`] and [`Verdict::Busy`]: seconds until the next try.
     pub retry_after: Option<u32>,
-    /// A PIN or a code was looked at and isn't right, whatever else is to be said.
+    /// A PIN or a code was checked and is wrong, whatever the answer.
     pub is_wrong_guess: bool,
-    /// Of Digest: how many wrong responses there were before, and when the last of them.
+    /// Digest: how many wrong responses there were before, and the time of the last.
     pub wrong_responses: (u32, UnixTime),
 }
 
@@ -258,18 +258,18 @@ impl Decision {
         }
     }
 
-    /// When nothing could be decided.
+    /// Nothing could be decided.
     pub fn error() -> Decision {
         Decision::new(Verdict::Error, Word::Error, Reason::StoreFailed)
     }
 
-    /// Too many wrong ones; the next is looked at after so many seconds.
+    /// Too many wrong tries; the next one is allowed after this many seconds.
     pub(crate) fn throttled(seconds: u32) -> Decision {
         let decision = Decision::new(Verdict::Throttled, Word::DeniedThrottled, Reason::Throttled);
         Decision { retry_after: Some(seconds), ..decision }.whatever_the_state()
     }
 
-    /// Too many wait.
+    /// Too many are waiting.
     pub(crate) fn busy() -> Decision {
         let decision = Decision::new(Verdict::Busy, Word::DeniedBusy, Reason::Busy);
         Decision { retry_after: Some(BUSY_SECONDS), ..decision }.whatever_the_state()
@@ -280,7 +280,7 @@ impl Decision {
         Decision::denied(Word::DeniedLocked, Reason::Locked).whatever_the_state()
     }
 
-    /// The lingering code once more, accepted as before.
+    /// The lingering code again, accepted as before.
     pub(crate) fn repeat_of(accepted: Accepted) -> Decision {
         let decision = Decision::new(Verdict::Granted, Word::GrantedReuse, Reason::Reused);
         Decision { accepted: Some(accepted), ..decision }

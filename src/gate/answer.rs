@@ -1,4 +1,4 @@
-//! What a login is answered.
+//! The answer to a login.
 
 use zeroize::Zeroizing;
 
@@ -12,9 +12,9 @@ pub struct Answer {
     pub verdict: Verdict,
     /// Which rule decided.
     pub word: Word,
-    /// Of [`Verdict::Throttled`] and [`Verdict::Busy`]: seconds until it may be tried again.
+    /// For [`Verdict::Throttled`] and [`Verdict::Busy`]: seconds until the next try.
     pub retry_after: Option<u32>,
-    /// On a grant with PINFakeBasicAuth: the PIN for what stands behind the server.
+    /// On a grant with PINFakeBasicAuth: the PIN for the backend.
     pub upstream_pin: Option<Zeroizing<Vec<u8>>>,
 }
 
@@ -24,12 +24,12 @@ impl Answer {
         Answer { verdict, word, retry_after: None, upstream_pin: None }
     }
 
-    /// To a part of a request that wasn't granted.
+    /// For a part of a request that wasn't granted.
     pub fn no_part() -> Answer {
         Answer::plain(Verdict::Denied, Word::DeniedCode)
     }
 
-    /// When nothing could be decided.
+    /// Nothing could be decided.
     pub fn error() -> Answer {
         Answer::plain(Verdict::Error, Word::Error)
     }

@@ -1,4 +1,4 @@
-//! The lines that a decision leaves in the log.
+//! The log lines of a decision.
 
 use super::Gate;
 use crate::decide::{Decision, Reason, Verdict, Word};

@@ -12,7 +12,7 @@ pub const CHALLENGES_MAX: usize = 3;
 const REALM_MAX: usize = 256;
 const OFF: &[u8] = b"off";
 
-/// A zone of nonces has at least so many memory pages: some are the server's own.
+/// A zone of nonces has at least this many memory pages: some are the server's own.
 const ZONE_PAGES_MIN: usize = 8;
 
 /// What a place asks for.
@@ -63,7 +63,7 @@ pub fn zone_of_directive(word: &[u8], page: usize) -> Result<(&[u8], usize), Str
     Ok((name, size))
 }
 
-/// By which scheme credentials are to be judged in a section. `None`: it asks for others.
+/// The scheme to judge credentials by in a section. `None`: it asks for others.
 pub fn asked_scheme(settings: &Settings<'_>, authorization: &[u8]) -> Option<AuthScheme> {
     match http::auth_scheme(authorization) {
         (scheme @ AuthScheme::Basic, Some(_)) if settings.scheme().has_basic() => Some(scheme),

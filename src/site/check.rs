@@ -1,4 +1,4 @@
-//! The configuration test: what places say against each other, and the files they name.
+//! The configuration test: contradictions between places, and the files they name.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::log::{Level, Log};
 use crate::policy::{self, Limits, Policy, Scheme, Server};
 use crate::users::check::{self, ExternalPin, Finding, Lines, Severity};
 
-/// The user whose access to files is tried out, and the group.
+/// The user and group whose file access is tested.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)] // named as in the system
 pub struct Identity {
@@ -59,8 +59,8 @@ struct Test<'t> {
 }
 
 impl Test<'_> {
-    /// Each file is looked at once, however many places name it, and by whatever path; and said once what is the same
-    /// for several of them.
+    /// Each file is checked once, however many places name it, and by whatever path; findings common to several of them
+    /// are reported once.
     fn run(mut self, places: &[Place<'_>]) -> usize {
         let server = self.site.server;
         let held = sections::held(server, places);

@@ -1,4 +1,4 @@
-//! What servers notice by themselves and an admin has to know.
+//! Things that servers notice and an admin must know.
 
 use super::Site;
 use crate::log::{Level, Log, Quoted};
@@ -11,13 +11,13 @@ pub enum Event<'a> {
     WithoutTls,
     /// A login has been with a thread for [`Event::OVERDUE`].
     Overdue,
-    /// A login is answered 503: so many wait for a thread.
+    /// A login is answered 503: too many are waiting for a thread.
     QueueFull,
     /// A sub-request for this path is answered 403.
     PartRefused(&'a [u8]),
-    /// The PIN provider of this name isn't registered any more.
+    /// The PIN provider of this name is no longer registered.
     ProviderGone(&'a [u8]),
-    /// There is no memory to count in who waits for a refusal.
+    /// There is no memory for counting waiting refusals.
     NoRefusalMemory,
 }
 
@@ -60,7 +60,7 @@ impl Site {
     }
 }
 
-/// The name of the setting that has requests without TLS refused.
+/// The name of the setting that refuses requests without TLS.
 pub(super) fn tls_setting(server: Server) -> &'static str {
     match server {
         Server::Apache => "OTPAuthRequireTLS",

@@ -1,4 +1,4 @@
-//! What sections of a configuration say against each other, for the configuration test. Files aren't looked at here.
+//! Contradictions between sections of a configuration, for the configuration test. Files aren't checked here.
 
 use crate::policy::{Asked, Given, Server, Settings, is_for_clients_to_switch_off, users_file_setting};
 use crate::users::check::{Finding, Severity};
@@ -10,7 +10,7 @@ pub struct Place<'a> {
     pub settings: Settings<'a>,
     /// nginx: where it is switched on.
     pub place: &'a [u8],
-    /// nginx: as it is written there, variables and all.
+    /// nginx: as written there, variables included.
     pub realm: &'a [u8],
     /// nginx: the realm of `auth_basic` in the same place; empty: none.
     pub other_realm: &'a [u8],

@@ -1,4 +1,4 @@
-//! Credentials that nothing can be made of, put into words.
+//! Messages about unusable credentials.
 
 use crate::http::{AuthScheme, auth_scheme, basic, digest};
 use crate::policy::Scheme;
