@@ -2,8 +2,8 @@
 /*
  * mod_authn_otp: one-time passwords as the authentication provider "OTP" of Apache httpd 2.4.
  *
- * This file translates between httpd and otpgate.h and decides nothing itself: what a directive means, who
- * gets in and what the log says is the library's.
+ * This file translates between httpd and otpgate.h and decides nothing itself: the meaning of directives, who
+ * gets in and the log text are up to the library.
  *
  * When httpd calls what:
  *   pre_config      after the configuration was read (so ServerRoot is known) and before directives are
@@ -18,7 +18,7 @@
  *                   response, nonce, nc and opaque:                          otpgate_digest_spend()
  *   log_transaction at the end of the request:                               OTP_RESULT for the access log
  *
- * Children are forked after all configuration is done and use the copy of the gate that they inherit.
+ * Children are forked after all configuration is done and use the copy of the gate they inherit.
  */
 
 #include <string.h>
@@ -65,25 +65,25 @@ typedef struct {
     int listed; /* already in `places` */
 } otp_dir_conf;
 
-/* What all sub-requests and internal redirects of one client request share. */
+/* Shared by all sub-requests and internal redirects of one client request. */
 typedef struct {
     otpgate_memory memory;
     const char *result; /* of the last decision; NULL: none yet */
     int asking_pin;     /* a PIN provider is being asked */
 
-    /* A refusal, should one come of it, goes out at a multiple of so many milliseconds; 0: nothing was judged. */
+    /* A refusal, if any, goes out at a multiple of this many milliseconds; 0: nothing was judged. */
     apr_uint32_t refusal_time;
     apr_time_t arrival; /* when we were first asked */
-    int is_refused;     /* or passed on, and refused by whoever was asked then */
+    int is_refused;     /* or passed on, and refused by a later provider */
     int has_waited;
 
-    /* The Digest login that mod_auth_digest is just checking, and for which request it does so. */
+    /* The Digest login that mod_auth_digest is checking, and for which request. */
     otpgate_login digest;
     const request_rec *digest_of;
     const otp_dir_conf *digest_conf;
 } otp_request;
 
-/* Travels through the library as its `request`. */
+/* Passed through the library as its `request`. */
 typedef struct {
     request_rec *r;           /* NULL: none, the server's own log */
     const otp_dir_conf *conf; /* of its place */
@@ -91,13 +91,13 @@ typedef struct {
 } otp_call;
 
 /*
- * The current configuration cycle, made in pre_config and ended with pconf. Statics do here because httpd
+ * The current configuration cycle, created in pre_config and ended with pconf. Statics suffice because httpd
  * never has more than one cycle alive per process: the old pconf is cleared before the next configuration
  * is read, and children of older generations keep their own copies. Between cycles there is no gate, and no request
- * either; to one all the same, the library would answer with an error.
+ * either; if one came anyway, the library would answer with an error.
  */
 static otpgate_gate *gate;
-static apr_array_header_t *places; /* of otpgate_place: each section that some directive was seen in */
+static apr_array_header_t *places; /* of otpgate_place: each section with one of our directives */
 static APR_OPTIONAL_FN_TYPE(ap_authn_cache_store) *store_in_cache;
 
 static ap_filter_rec_t *refusal_filter;
@@ -121,7 +121,7 @@ static char *terminated(apr_pool_t *p, otpgate_str s)
     return out;
 }
 
-/* A plain memset() before memory goes out of use may be dropped by the compiler. */
+/* The compiler may drop a plain memset() of memory that isn't used again. */
 static void wipe(void *memory, size_t len)
 {
     volatile unsigned char *byte = memory;
@@ -136,7 +136,7 @@ static const otp_dir_conf *dir_conf(const request_rec *r)
     return ap_get_module_config(r->per_dir_config, &authn_otp_module);
 }
 
-/* The request the client sent: a redirect may happen within a sub-request and the other way round. */
+/* The client's own request: a redirect may happen within a sub-request and vice versa. */
 static request_rec *first_request(request_rec *r)
 {
     while (r->main || r->prev) {
@@ -145,7 +145,7 @@ static request_rec *first_request(request_rec *r)
     return r;
 }
 
-/* No clean-up is registered for it: prefork destroys the pools of a dying child in a signal handler. */
+/* No clean-up is registered: prefork destroys a dying child's pools in a signal handler. */
 static otp_request *request_state(request_rec *r)
 {
     request_rec *first = first_request(r);
@@ -163,7 +163,7 @@ static const char *authorization_header(const request_rec *r)
     return r->proxyreq == PROXYREQ_PROXY ? "Proxy-Authorization" : "Authorization";
 }
 
-/* ---- What the library calls ------------------------------------------------------------------------- */
+/* ---- Callbacks of the library ------------------------------------------------------------------------- */
 
 static void log_line(void *request, int level, otpgate_str message)
 {
@@ -210,7 +210,7 @@ static int check_pin(void *request, otpgate_str user, otpgate_str pin)
             status = AUTH_GENERAL_ERROR;
             break;
         }
-        /* An <AuthnProviderAlias> finds its own settings through this note. */
+        /* An <AuthnProviderAlias> finds its own settings by this note. */
         apr_table_setn(r->notes, AUTHN_PROVIDER_NAME_NOTE, name);
         status = provider->check_password(r, r->user, secret);
     }
@@ -239,7 +239,7 @@ static int check_pin(void *request, otpgate_str user, otpgate_str pin)
 
 /*
  * With `AuthBasicProvider socache OTP`, a PIN provider that feeds mod_authn_socache would make the PIN alone
- * good for a login: the cache answers first. So whatever a provider wants to have cached while it is asked
+ * good for a login: the cache answers first. So anything a provider wants cached while it is asked
  * about a PIN is dropped. Doing it here and not by hiding mod_authn_socache's section settings also
  * covers AuthnCacheProvideFor within the <AuthnProviderAlias> of a PIN provider.
  */
@@ -305,7 +305,7 @@ static otpgate_address client_address(const request_rec *r)
     return otpgate_address_of(str(has_one ? r->useragent_ip : NULL));
 }
 
-/* Goes out with the refusal, whoever makes it. */
+/* Sent with the refusal, whoever makes it. */
 static void note_retry_after(request_rec *r, const otpgate_answer *answer)
 {
     if (answer->retry_after) {
@@ -313,7 +313,7 @@ static void note_retry_after(request_rec *r, const otpgate_answer *answer)
     }
 }
 
-/* Does with a decision what is the same for Basic and Digest. */
+/* Carries out the part of a decision common to Basic and Digest. */
 static authn_status carry_out(request_rec *r, otp_request *state, otpgate_answer *answer)
 {
     record_result(r, state, answer->result, answer->verdict == OTPGATE_GRANTED);
@@ -365,10 +365,10 @@ static void fill_basic(otpgate_login *login, otp_call *call)
     login->authorization = str(apr_table_get(r->headers_in, authorization_header(r)));
 }
 
-/* A login is about to be judged. The settings of an <AuthnProviderAlias> are merged only now, after the access checks. */
+/* Before a login is judged. The settings of an <AuthnProviderAlias> are merged only now, after the access checks. */
 static void begin_login(otpgate_login *login, otp_call *call, otp_request *state)
 {
-    /* httpd asks all modules for it: only where it matters. */
+    /* httpd asks all modules for it, so only if it matters. */
     login->has_tls = !tls_is_missing(call->r);
     login->is_for_pin = state->asking_pin;
     login->memory = &state->memory;
@@ -376,7 +376,7 @@ static void begin_login(otpgate_login *login, otp_call *call, otp_request *state
         return;
     }
     state->refusal_time = otpgate_settings_refusal_time(&call->conf->settings);
-    /* Not when the request began: a client that sends its headers slowly would choose that. */
+    /* Not when the request began: a client that sends its headers slowly could choose that. */
     if (!state->arrival) {
         state->arrival = apr_time_now();
     }
@@ -435,7 +435,7 @@ static authn_status get_realm_hash(request_rec *r, const char *user, const char 
     }
     *rethash = apr_pstrmemdup(r->pool, ha1, sizeof(ha1));
     wipe(ha1, sizeof(ha1));
-    /* Within an <AuthnProviderAlias> these are settings that the request itself doesn't show later. */
+    /* Within an <AuthnProviderAlias>, the request itself doesn't show these settings later. */
     state->digest_conf = call.conf;
     state->digest_of = r;
     return AUTH_USER_FOUND;
@@ -446,8 +446,8 @@ static const authn_provider otp_provider = {
     get_realm_hash
 };
 
-/* Nothing but what this grants is a Digest login of ours: that mod_auth_digest accepted the response says
- * only that the client knew an acceptable password a moment ago. */
+/* Only what this grants is a Digest login of ours: that mod_auth_digest accepted the response only says
+ * that the client knew an acceptable password a moment ago. */
 static int spend_digest(request_rec *r)
 {
     otp_request *state = ap_get_module_config(first_request(r)->request_config, &authn_otp_module);
@@ -466,7 +466,7 @@ static int spend_digest(request_rec *r)
 
     switch (carry_out(r, state, &answer)) {
     case AUTH_GRANTED:
-        return DECLINED; /* who may come in with that name is for others to say */
+        return DECLINED; /* others say who may come in with that name */
     case AUTH_GENERAL_ERROR:
         return HTTP_INTERNAL_SERVER_ERROR;
     default:
@@ -503,8 +503,8 @@ static int require_tls(request_rec *r)
 }
 
 /*
- * A provider has no way to answer 429: a status that it sets is overwritten. So who has tried too often is told before
- * providers are asked; last of all, so that what is allowed without a user never comes here.
+ * A provider can't answer 429: a status that it sets is overwritten. So throttled clients are refused before
+ * providers are asked; last of all, so that requests allowed without a user never get here.
  */
 static int refuse_beforehand(request_rec *r)
 {
@@ -527,8 +527,8 @@ static int refuse_beforehand(request_rec *r)
 }
 
 /*
- * A refusal waits where it leaves, whoever has made it: what was passed on and refused by another provider must not be
- * told by its time either. mod_auth_form refuses by leading back to its form.
+ * A refusal waits as it leaves, whoever made it: the timing must not reveal what was passed on and refused by another
+ * provider either. mod_auth_form refuses by redirecting to its form.
  */
 static apr_status_t wait_as_a_refusal(ap_filter_t *f, apr_bucket_brigade *brigade)
 {
@@ -593,7 +593,7 @@ static void *merge_dir_conf(apr_pool_t *p, void *base, void *child)
     return out;
 }
 
-/* The blocks that a directive stands in, for the configuration test. */
+/* The blocks around a directive, for the configuration test. */
 static otpgate_str blocks_of(cmd_parms *cmd)
 {
     const ap_directive_t *block;
@@ -606,7 +606,7 @@ static otpgate_str blocks_of(cmd_parms *cmd)
     return str(text);
 }
 
-/* Whom a section names to check PINs. NULL: they can. */
+/* NULL if the PIN providers that a section names can check PINs. */
 static const char *fault_of_pin_providers(cmd_parms *cmd, const otpgate_settings *settings)
 {
     size_t count, i;
@@ -631,7 +631,7 @@ static const char *set_directive(cmd_parms *cmd, void *dconf, int argc, char *co
     otp_dir_conf *conf = dconf;
     otpgate_str *args = apr_palloc(cmd->pool, (argc + 1) * sizeof(*args));
     const char *place = apr_psprintf(cmd->pool, "%s:%d", cmd->directive->filename, cmd->directive->line_num);
-    /* An .htaccess file is read while requests are served, by several threads and into a request's memory. */
+    /* .htaccess files are read while requests are served, by several threads and into a request's memory. */
     int is_for_a_request = ap_check_cmd_context(cmd, NOT_IN_HTACCESS) != NULL;
     char error[512];
     int i;
@@ -655,8 +655,8 @@ static const char *set_directive(cmd_parms *cmd, void *dconf, int argc, char *co
 }
 
 /*
- * Other modules' own directives, which httpd hands to every module that knows them: nothing else says which places ask
- * us. What stands within an <AuthnProviderAlias> isn't seen. A directive without its module stays unknown.
+ * Other modules' directives, which httpd hands to every module that declares them: nothing else says which places ask
+ * us. Those inside an <AuthnProviderAlias> aren't seen. A directive without its module stays unknown.
  */
 static const char *note_directive(cmd_parms *cmd, void *dconf, const char *word)
 {
@@ -680,8 +680,8 @@ static const command_rec directives_of_others[] = {
 
 static command_rec directives[OTPGATE_SETTINGS_MAX + OTHERS + 1];
 
-/* httpd reads a module's directives before it calls anything of it: they have to be there once it is loaded. How many
- * words a setting takes is the library's to say. */
+/* httpd reads a module's directives before it calls the module: they must exist once it is loaded. How many
+ * words a setting takes is up to the library. */
 __attribute__((constructor)) static void list_directives(void)
 {
     command_rec *directive = directives;
@@ -744,7 +744,7 @@ static int start_cycle(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
     return OK;
 }
 
-/* What is found is told and stops nothing: a broken users file has its own sections answer 500, all others work. */
+/* Findings are reported and stop nothing: with a broken users file, only its own sections answer 500. */
 static int test_places(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
 {
     apr_array_header_t *roots = apr_array_make(ptemp, 4, sizeof(otpgate_str));
@@ -763,7 +763,7 @@ static int test_places(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
         APR_ARRAY_PUSH(roots, otpgate_str) = str(core->ap_document_root);
     }
 
-    /* A server that isn't started by root stays who it is, whatever `User` says. */
+    /* A server not started by root keeps its user, whatever `User` says. */
     identity.uid = geteuid() ? geteuid() : ap_unixd_config.user_id;
     identity.gid = geteuid() ? getegid() : ap_unixd_config.group_id;
 
@@ -772,7 +772,7 @@ static int test_places(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
     return OK;
 }
 
-/* How many threads there are is known only now. Children inherit the memory. */
+/* The number of threads is known only now. Children inherit the memory. */
 static int lend_refusal_memory(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
 {
     otp_call call = { NULL, NULL, s };

@@ -2,8 +2,8 @@
 /*
  * ngx_http_auth_otp_module: one-time passwords for nginx, asked for by Basic or Digest authentication.
  *
- * This file translates between nginx and otpgate.h and decides nothing itself: what a directive means, who
- * gets in and what the log says is the library's.
+ * This file translates between nginx and otpgate.h and decides nothing itself: the meaning of directives, who
+ * gets in and the log text are up to the library.
  *
  * When nginx calls what:
  *   directives       at start, at each reload, and in a configuration test:   otpgate_settings_set()
@@ -35,15 +35,15 @@ typedef char ngx_http_auth_otp_str_is_otpgate_str[
     && offsetof(ngx_str_t, len) == offsetof(otpgate_str, len)
     && offsetof(ngx_str_t, data) == offsetof(otpgate_str, data) ? 1 : -1];
 
-/* The zone for nonces of those who don't name one. */
+/* The default zone for nonces. */
 #define NGX_HTTP_AUTH_OTP_ZONE_NAME "auth_otp"
 #define NGX_HTTP_AUTH_OTP_ZONE_SIZE (1024 * 1024)
 
 typedef struct {
     otpgate_gate *gate;
-    ngx_array_t places;    /* of otpgate_place: switched on; in a configuration test only */
-    ngx_array_t roots;     /* of otpgate_str: directories whose files are served; in a configuration test only */
-    ngx_shm_zone_t *zone;  /* for nonces; its data is an otpgate_zone. NULL: nobody asks for Digest */
+    ngx_array_t places;    /* of otpgate_place: with logins; only in a configuration test */
+    ngx_array_t roots;     /* of otpgate_str: directories whose files are served; only in a configuration test */
+    ngx_shm_zone_t *zone;  /* for nonces; its data is an otpgate_zone. NULL: Digest isn't used */
 } ngx_http_auth_otp_main_conf_t;
 
 typedef struct {
@@ -53,7 +53,7 @@ typedef struct {
     ngx_http_complex_value_t realm;
     ngx_str_t place;  /* of `auth_otp` */
     ngx_thread_pool_t *pool;
-    uint64_t seen;    /* which commands this section has, by their number */
+    uint64_t seen;    /* the commands this section has, by number */
 } ngx_http_auth_otp_loc_conf_t;
 
 /* A line that was logged on a thread of the pool, kept for the loop. */
@@ -66,24 +66,24 @@ struct ngx_http_auth_otp_line_s {
     u_char text[1];
 };
 
-/* Travels through the library as its `request`. */
+/* Passed through the library as its `request`. */
 typedef struct {
-    ngx_log_t *log;  /* NULL on threads of the pool: `lines` are kept instead */
-    ngx_uint_t is_test;  /* a configuration test, whose lines are for who has called it */
+    ngx_log_t *log;  /* NULL on pool threads: `lines` are kept instead */
+    ngx_uint_t is_test;  /* a configuration test, whose lines go to the caller */
     ngx_http_auth_otp_line_t *lines;
     ngx_http_auth_otp_line_t **last;
 } ngx_http_auth_otp_call_t;
 
-/* A login that a thread of the pool decides. */
+/* A login decided on a pool thread. */
 typedef struct {
     ngx_thread_task_t *task;
-    unsigned is_out:1;       /* a thread of the pool is deciding */
+    unsigned is_out:1;       /* a pool thread is deciding */
     unsigned is_answered:1;  /* it has, and `task` holds the answer */
 } ngx_http_auth_otp_errand_t;
 
 /*
- * What all sub-requests and internal redirects of one client request share. It hangs on the request's pool,
- * because a redirect forgets r->ctx.
+ * Shared by all sub-requests and internal redirects of one client request. Attached to the request's pool,
+ * because a redirect clears r->ctx.
  */
 typedef struct {
     otpgate_memory memory;
@@ -91,29 +91,29 @@ typedef struct {
     ngx_str_t user;      /* who was let in */
     unsigned is_granted:1;
     unsigned is_digest:1;    /* the last attempt was one of Digest */
-    ngx_time_t arrival;      /* when we were first asked; not when the request began, which a slow client chooses */
+    ngx_time_t arrival;      /* when we were first asked; not when the request began, which a slow client could choose */
     unsigned has_waited:1;   /* a refusal of this request has */
-    unsigned is_unfit:1;     /* its credentials can't be judged, and the log says so */
+    unsigned is_unfit:1;     /* its credentials can't be judged; already logged */
     otpgate_answer *waiting; /* a refusal that isn't to go out yet */
     ngx_http_auth_otp_errand_t errand;
-    ngx_str_t replaced;      /* the Digest header in whose place auth_otp_pin_fake_basic has put another */
+    ngx_str_t replaced;      /* the Digest header that auth_otp_pin_fake_basic has replaced */
     ngx_table_elt_t *challenges[OTPGATE_CHALLENGES_MAX];  /* put into the answer so far */
     ngx_table_elt_t *retry_after;  /* the same */
 } ngx_http_auth_otp_state_t;
 
-/* A sub-request that a thread has to decide about. */
+/* A sub-request that a thread has to decide. */
 typedef struct {
-    otpgate_memory memory;  /* a copy: what is found out for a part doesn't take the place of what was decided for the whole */
+    otpgate_memory memory;  /* a copy: a part's decision doesn't replace that of the whole */
     ngx_http_auth_otp_errand_t errand;
 } ngx_http_auth_otp_part_t;
 
-/* All that the thread works on. */
+/* Everything the thread works on. */
 typedef struct {
     ngx_http_request_t *r;
     ngx_http_auth_otp_errand_t *errand;
     otpgate_gate *gate;
     otpgate_login login;
-    u_char *strings;  /* of the login, in memory that the loop won't change while a thread reads it */
+    u_char *strings;  /* of the login, in memory that the loop doesn't change while a thread reads it */
     size_t size;
     otpgate_answer answer;
     ngx_http_auth_otp_call_t call;
@@ -141,7 +141,7 @@ static ngx_int_t ngx_http_auth_otp_init_module(ngx_cycle_t *cycle);
 #define NGX_HTTP_AUTH_OTP_PLACES                                                                              \
     (NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_HTTP_LMT_CONF)
 
-/* Those that are about nginx's own things. */
+/* Directives specific to nginx. */
 static const ngx_command_t ngx_http_auth_otp_own_commands[] = {
 
     { ngx_string("auth_otp"), NGX_HTTP_AUTH_OTP_PLACES | NGX_CONF_TAKE1, ngx_http_auth_otp_set_realm,
@@ -159,8 +159,8 @@ static const ngx_command_t ngx_http_auth_otp_own_commands[] = {
 /* The last one stays empty. */
 static ngx_command_t ngx_http_auth_otp_commands[NGX_HTTP_AUTH_OTP_OWN + OTPGATE_SETTINGS_MAX + 1];
 
-/* nginx calls nothing of a module before it has read the module's directives: they have to be there once it is loaded.
- * How many words a setting takes is the library's to say. */
+/* nginx reads a module's directives before it calls the module: they must exist once it is loaded.
+ * How many words a setting takes is up to the library. */
 __attribute__((constructor)) static void
 ngx_http_auth_otp_list_commands(void)
 {
@@ -226,7 +226,7 @@ ngx_http_auth_otp_str(const ngx_str_t *s)
     return out;
 }
 
-/* A plain memset() before memory goes out of use may be dropped by the compiler. */
+/* The compiler may drop a plain memset() of memory that isn't used again. */
 static void
 ngx_http_auth_otp_wipe(void *memory, size_t len)
 {
@@ -237,7 +237,7 @@ ngx_http_auth_otp_wipe(void *memory, size_t len)
     }
 }
 
-/* ---- What the library calls ------------------------------------------------------------------------- */
+/* ---- Callbacks of the library ------------------------------------------------------------------------- */
 
 static void
 ngx_http_auth_otp_write(ngx_log_t *log, int level, size_t len, const u_char *text)
@@ -264,7 +264,7 @@ ngx_http_auth_otp_write(ngx_log_t *log, int level, size_t len, const u_char *tex
 }
 
 /*
- * nginx's log line ends with what the connection is about, and that is read while the line is written: only the
+ * nginx's log line ends with the connection's details, which are read while the line is written: only the
  * loop may do it.
  */
 static void
@@ -275,7 +275,7 @@ ngx_http_auth_otp_log(void *request, int level, otpgate_str message)
     ngx_uint_t is_error;
 
     if (call->log) {
-        /* What the log takes, nginx writes to stderr as well. */
+        /* nginx also writes what the log accepts to stderr. */
         is_error = level == OTPGATE_LOG_ERROR;
         if (call->is_test && call->log->log_level < (ngx_uint_t)(is_error ? NGX_LOG_ERR : NGX_LOG_WARN)) {
             ngx_log_stderr(0, "[%s] auth_otp: %*s", is_error ? "error" : "warn", message.len, message.data);
@@ -284,7 +284,7 @@ ngx_http_auth_otp_log(void *request, int level, otpgate_str message)
         ngx_http_auth_otp_write(call->log, level, message.len, message.data);
         return;
     }
-    /* No pool of nginx may be used on a thread. */
+    /* nginx's pools may not be used on a thread. */
     line = malloc(sizeof(ngx_http_auth_otp_line_t) + message.len);
     if (line == NULL) {
         return;
@@ -330,7 +330,7 @@ ngx_http_auth_otp_write_lines(ngx_http_auth_otp_call_t *call, ngx_log_t *log)
     call->last = &call->lines;
 }
 
-/* nginx frees the lock of a process that has died. Threads of one process exclude each other by it, too. */
+/* nginx frees the lock of a dead process. It also excludes threads of one process from each other. */
 static void
 ngx_http_auth_otp_lock_zone(void *mutex)
 {
@@ -350,8 +350,8 @@ static void ngx_http_auth_otp_end_turn(ngx_event_t *event);
 static uint64_t ngx_http_auth_otp_turn_number = 1;
 static ngx_event_t ngx_http_auth_otp_turn_end;
 
-/* Requests that are handled in one turn share one look at the users file. nginx runs posted events when it has handled
- * all that was ready when the turn began. */
+/* Requests handled in one turn share one check of the users file. nginx runs posted events once it has handled
+ * everything that was ready when the turn began. */
 static uint64_t
 ngx_http_auth_otp_turn(void)
 {
@@ -372,7 +372,7 @@ ngx_http_auth_otp_end_turn(ngx_event_t *event)
     ngx_http_auth_otp_turn_number++;
 }
 
-/* The highest level that is written here, as syslog(3) numbers it. nginx's own debug level is a set of bits. */
+/* The highest level logged here, as numbered in syslog(3). nginx's own debug level is a set of bits. */
 static int
 ngx_http_auth_otp_log_level(ngx_log_t *log)
 {
@@ -428,7 +428,7 @@ ngx_http_auth_otp_state(ngx_http_request_t *r)
     return state;
 }
 
-/* An answer may have come for a request already given up. */
+/* An answer may come for a request already abandoned. */
 static void
 ngx_http_auth_otp_wipe_errand(ngx_http_auth_otp_errand_t *errand)
 {
@@ -455,7 +455,7 @@ ngx_http_auth_otp_wipe_state(void *data)
     ngx_http_auth_otp_state_t *state = data;
 
     ngx_http_auth_otp_wipe_errand(&state->errand);
-    /* What Digest keeps there is as good as the password. */
+    /* What Digest keeps there is as sensitive as the password. */
     if (state->is_digest) {
         ngx_http_auth_otp_wipe(&state->memory, sizeof(state->memory));
     }
@@ -463,7 +463,7 @@ ngx_http_auth_otp_wipe_state(void *data)
 
 /* ---- Deciding --------------------------------------------------------------------------------------- */
 
-/* NGX_DECLINED: nothing is asked for here. */
+/* NGX_DECLINED: no login is asked for here. */
 static ngx_int_t
 ngx_http_auth_otp_realm(ngx_http_request_t *r, ngx_http_auth_otp_loc_conf_t *conf, ngx_str_t *realm)
 {
@@ -474,7 +474,7 @@ ngx_http_auth_otp_realm(ngx_http_request_t *r, ngx_http_auth_otp_loc_conf_t *con
         return NGX_DECLINED;
     }
     if (conf->realm.lengths == NULL) {
-        /* Without variables it was looked at when it was set. */
+        /* Without variables it was checked when it was set. */
         *realm = conf->realm.value;
         return NGX_OK;
     }
@@ -522,7 +522,7 @@ ngx_http_auth_otp_challenge(ngx_http_request_t *r, ngx_http_auth_otp_state_t *st
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    /* Those of the place that an internal redirect has come from. */
+    /* Those of the place that an internal redirect came from. */
     for (i = 0; i < OTPGATE_CHALLENGES_MAX; i++) {
         if (state->challenges[i]) {
             state->challenges[i]->hash = 0;
@@ -551,7 +551,7 @@ ngx_http_auth_otp_challenge(ngx_http_request_t *r, ngx_http_auth_otp_state_t *st
     return NGX_HTTP_UNAUTHORIZED;
 }
 
-/* What realip made of the connection's address. A peer on a Unix socket has none. */
+/* The connection's address after realip. A peer on a unix socket has none. */
 static otpgate_address
 ngx_http_auth_otp_address(ngx_http_request_t *r)
 {
@@ -573,7 +573,7 @@ ngx_http_auth_otp_address(ngx_http_request_t *r)
     return address;
 }
 
-/* NGX_DECLINED: the request has no credentials of a kind that is asked for here. */
+/* NGX_DECLINED: the request has no credentials of a kind asked for here. */
 static ngx_int_t
 ngx_http_auth_otp_read(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, ngx_str_t *realm,
     otpgate_memory *memory, ngx_http_auth_otp_call_t *call, otpgate_login *login)
@@ -592,7 +592,7 @@ ngx_http_auth_otp_read(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, 
     if (conf->has_basic && state->replaced.len == 0) {
         rc = ngx_http_auth_basic_user(r);
     }
-    /* What nginx takes for Basic credentials needn't be looked at twice. */
+    /* Credentials that nginx recognised as Basic needn't be checked again. */
     login->scheme = rc == NGX_OK ? OTPGATE_BASIC : otpgate_scheme(&conf->settings, ngx_http_auth_otp_str(&header));
     switch (login->scheme) {
     case OTPGATE_DIGEST:
@@ -643,7 +643,7 @@ ngx_http_auth_otp_decided(ngx_event_t *event)
     ngx_http_set_log_request(c->log, r);
 
     if (!event->complete) {
-        /* The timer: the thread is still at it, and a graceful exit has to go on waiting. */
+        /* The timer: the thread is still working, and a graceful exit has to keep waiting. */
         event->timedout = 0;
         ngx_http_auth_otp_event(r, OTPGATE_EVENT_OVERDUE, NULL);
         ngx_add_timer(event, OTPGATE_LOGIN_OVERDUE);
@@ -665,12 +665,12 @@ ngx_http_auth_otp_decided(ngx_event_t *event)
         return;
     }
 #endif
-    /* Runs the phases again, or closes a request that was given up meanwhile. */
+    /* Runs the phases again, or closes a request abandoned meanwhile. */
     r->write_event_handler(r);
     ngx_http_run_posted_requests(c);
 }
 
-/* Has a thread of the pool decide. Nothing that the loop might change meanwhile goes with it. */
+/* Has a pool thread decide. It gets nothing that the loop might change meanwhile. */
 static ngx_int_t
 ngx_http_auth_otp_post(ngx_http_request_t *r, ngx_http_auth_otp_errand_t *errand,
     const otpgate_login *login, otpgate_gate *gate)
@@ -718,7 +718,7 @@ ngx_http_auth_otp_post(ngx_http_request_t *r, ngx_http_auth_otp_errand_t *errand
     return NGX_AGAIN;
 }
 
-/* The timer has fired, or the connection can be written to. */
+/* The timer has fired, or the connection is writable. */
 static void
 ngx_http_auth_otp_waited(ngx_http_request_t *r)
 {
@@ -739,7 +739,7 @@ ngx_http_auth_otp_waited(ngx_http_request_t *r)
     ngx_http_core_run_phases(r);
 }
 
-/* A refusal goes out when the library says so. NGX_AGAIN: not yet. */
+/* A refusal goes out when the library says. NGX_AGAIN: not yet. */
 static ngx_int_t
 ngx_http_auth_otp_wait(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, otpgate_answer *answer)
 {
@@ -798,7 +798,7 @@ ngx_http_auth_otp_access(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
     if (state->errand.is_out) {
-        /* nginx runs the phases whenever the connection can be written to. */
+        /* nginx runs the phases whenever the connection is writable. */
         return NGX_AGAIN;
     }
     if (state->waiting) {
@@ -834,7 +834,7 @@ ngx_http_auth_otp_access(ngx_http_request_t *r)
     return ngx_http_auth_otp_carry_out(r, state, &realm, &answer);
 }
 
-/* Does what the library has decided on a grant. */
+/* Carries out a grant. */
 static ngx_int_t
 ngx_http_auth_otp_let_in(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, otpgate_answer *answer)
 {
@@ -851,7 +851,7 @@ ngx_http_auth_otp_let_in(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state
     if (answer->upstream_len && r->headers_in.authorization) {
         header = &r->headers_in.authorization->value;
         if (state->is_digest) {
-            /* What nginx has made of the header so far has no place in what the new one says. */
+            /* What nginx parsed from the old header doesn't apply to the new one. */
             ngx_str_null(&r->headers_in.user);
             state->replaced = *header;
         }
@@ -864,14 +864,14 @@ ngx_http_auth_otp_let_in(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state
     return NGX_OK;
 }
 
-/* A refusal that says when to come again. */
+/* A refusal that says when to retry. */
 static ngx_int_t
 ngx_http_auth_otp_refuse_for_a_while(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state,
     otpgate_answer *answer, ngx_int_t status)
 {
     ngx_table_elt_t *header;
 
-    /* That of the place that an internal redirect has come from. */
+    /* That of the place that an internal redirect came from. */
     if (state->retry_after) {
         state->retry_after->hash = 0;
     }
@@ -894,7 +894,7 @@ ngx_http_auth_otp_refuse_for_a_while(ngx_http_request_t *r, ngx_http_auth_otp_st
     return status;
 }
 
-/* Does what the library has decided, or has it wait. */
+/* Carries out the library's decision, or has it wait. */
 static ngx_int_t
 ngx_http_auth_otp_carry_out(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, ngx_str_t *realm,
     otpgate_answer *answer)
@@ -932,7 +932,7 @@ ngx_http_auth_otp_carry_out(ngx_http_request_t *r, ngx_http_auth_otp_state_t *st
 /* ---- Other phases of a request ---------------------------------------------------------------------- */
 
 /*
- * In a phase of its own, because in the access phase a refusal isn't final: `satisfy any` would let in whom
+ * In its own phase, because in the access phase a refusal isn't final: `satisfy any` would let in anyone whom
  * `allow` lets in.
  */
 static ngx_int_t
@@ -950,7 +950,7 @@ ngx_http_auth_otp_preaccess(ngx_http_request_t *r)
     return NGX_HTTP_FORBIDDEN;
 }
 
-/* Asks about a sub-request whether its request's grant holds here. NGX_AGAIN: a thread is at it. */
+/* Whether the main request's grant holds for a sub-request here. NGX_AGAIN: a thread is deciding. */
 static ngx_int_t
 ngx_http_auth_otp_ask_part(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, ngx_str_t *realm)
 {
@@ -1004,7 +1004,7 @@ ngx_http_auth_otp_ask_part(ngx_http_request_t *r, ngx_http_auth_otp_state_t *sta
 
 /*
  * nginx runs no access phase for sub-requests. One that comes here may be served if the client's own request was
- * granted by us and that grant holds here, too; saying nothing would be an open door.
+ * granted by us and that grant holds here too; saying nothing would be an open door.
  */
 static ngx_int_t
 ngx_http_auth_otp_precontent(ngx_http_request_t *r)
@@ -1074,7 +1074,7 @@ ngx_http_auth_otp_user_variable(ngx_http_request_t *r, ngx_http_variable_value_t
 
 static ngx_http_get_variable_pt ngx_http_auth_otp_other_remote_user;
 
-/* nginx's own $remote_user knows Basic alone. */
+/* nginx's own $remote_user knows only Basic. */
 static ngx_int_t
 ngx_http_auth_otp_remote_user_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v, uintptr_t data)
 {
@@ -1113,7 +1113,7 @@ ngx_http_auth_otp_add_variables(ngx_conf_t *cf)
         added->get_handler = known->get_handler;
     }
 
-    /* nginx has made its own variables anew for this configuration. */
+    /* nginx has recreated its own variables for this configuration. */
     key = cmcf->variables_keys->keys.elts;
     for (i = 0; i < cmcf->variables_keys->keys.nelts; i++) {
         added = key[i].value;
@@ -1130,8 +1130,8 @@ ngx_http_auth_otp_add_variables(ngx_conf_t *cf)
 }
 
 /*
- * Runs when the cycle's pool ends: in the master after a reload, when no request is left of that cycle; in a
- * worker when its threads have been joined.
+ * Runs when the cycle's pool ends: in the master after a reload, once no request of that cycle is left; in a
+ * worker once its threads have been joined.
  */
 static void
 ngx_http_auth_otp_free_gate(void *data)
@@ -1220,7 +1220,7 @@ ngx_http_auth_otp_add_zone(ngx_conf_t *cf, ngx_str_t *name, size_t size)
     return zone;
 }
 
-/* Whether the server that is being merged listens on a unix socket. */
+/* Whether the server being merged listens on a unix socket. */
 static ngx_uint_t
 ngx_http_auth_otp_is_on_unix_socket(ngx_conf_t *cf)
 {
@@ -1252,7 +1252,7 @@ ngx_http_auth_otp_is_on_unix_socket(ngx_conf_t *cf)
     return 0;
 }
 
-/* What auth_basic, merged before us, asks for in the same place. Its table of directives says where it keeps that. */
+/* The realm of auth_basic, merged before us, in the same place. Its table of directives says where it keeps that. */
 static otpgate_str
 ngx_http_auth_otp_basic_realm(ngx_conf_t *cf)
 {
@@ -1378,7 +1378,7 @@ ngx_http_auth_otp_place(ngx_conf_t *cf, ngx_str_t *place)
     return NGX_OK;
 }
 
-/* Whether the section has that directive already, as nginx wants its admins to know. */
+/* Whether the section already has that directive, which nginx reports. */
 static ngx_uint_t
 ngx_http_auth_otp_is_duplicate(ngx_http_auth_otp_loc_conf_t *conf, ngx_command_t *cmd)
 {
@@ -1509,7 +1509,7 @@ ngx_http_auth_otp_init(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
-    /* nginx runs the handlers of a phase from the last to the first. Ours is to be the last to run, so that `deny`
+    /* nginx runs the handlers of a phase from last to first. Ours must run last, so that `deny`
      * refuses before a code is spent or a wrong one counted. */
     handlers = access->elts;
     ngx_memmove(&handlers[1], &handlers[0], (access->nelts - 1) * sizeof(ngx_http_handler_pt));
@@ -1518,8 +1518,8 @@ ngx_http_auth_otp_init(ngx_conf_t *cf)
 }
 
 /*
- * The earliest moment at which the `user` directive is known wherever it stands. What is found is told and stops nothing:
- * a broken users file has its own locations answer 500, all others work.
+ * The earliest moment when the `user` directive is known wherever it is. Findings are reported and stop nothing:
+ * with a broken users file, only its own locations answer 500.
  */
 static ngx_int_t
 ngx_http_auth_otp_init_module(ngx_cycle_t *cycle)
@@ -1537,7 +1537,7 @@ ngx_http_auth_otp_init_module(ngx_cycle_t *cycle)
         return NGX_OK; /* no http block */
     }
 
-    /* A server that isn't started by root stays who it is, whatever `user` says. */
+    /* A server not started by root keeps its user, whatever `user` says. */
     identity.uid = geteuid() ? geteuid() : ccf->user;
     identity.gid = geteuid() ? getegid() : ccf->group;
 

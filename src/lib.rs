@@ -5,16 +5,16 @@
 //!
 //! - [`decide`]: the rules of a login, in the order and under the numbers of `docs/specification.md`.
 //! - [`gate`]: reads, decides, locks, decides again, saves.
-//! - [`resync`]: finding out where a token stands, beside it.
-//! - [`store`]: what they ask of the place where tokens are kept.
-//! - [`throttle`]: how often something may be tried; [`refusals`]: when it is answered that something was wrong.
+//! - [`resync`]: finds out where a token stands.
+//! - [`store`]: the interface to token storage.
+//! - [`throttle`]: how often something may be tried; [`refusals`]: when a refusal goes out.
 //! - [`users`]: the users file as a small database: records, slots, locks, journal, index.
 //! - [`site`]: a server's configuration: sections, their gates and PIN sources, the configuration test.
 //! - [`files`]: how files are opened, and by whom.
 //! - [`policy`]: the one table of settings for all servers.
 //! - [`otp`] and [`http`]: codes and credentials, pure.
 //!
-//! A login, from a line of the users file to the verdict and the state that has to be saved:
+//! A login, from a line of the users file to the verdict and the state to save:
 //!
 //! ```
 //! use jiff::tz::TimeZone;
@@ -44,8 +44,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `unsafe` stands in two places: in [`ffi`], where C hands over pointers, and in [`files::system`], for system calls that
-//! no crate of ours wraps.
+//! `unsafe` is used in two places: in [`ffi`], where C passes pointers, and in [`files::system`], for system calls that
+//! none of our crates wraps.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -67,5 +67,5 @@ pub mod throttle;
 pub mod token;
 pub mod users;
 
-/// Seconds since 1970-01-01T00:00:00Z. Signed: clocks and files may lie before it.
+/// Seconds since 1970-01-01T00:00:00Z. Signed: clocks and files may be earlier.
 pub type UnixTime = i64;

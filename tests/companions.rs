@@ -169,7 +169,7 @@ fn a_journal_that_others_could_write_brings_no_code_back(start: Start) {
         let planted = journal_that_sets_back(place.users());
         let kept_open = fs::metadata(&path).expect("the journal").ino();
         plant(&path, &planted, owner, mode_then);
-        place.expect_log("could be used by others than the users file: made anew");
+        place.expect_log("was more open than the users file: recreated");
         for counter in 0..3 {
             place.login("alice", alice.password(counter)).is(401, "denied-expired");
         }
@@ -209,7 +209,7 @@ fn an_index_of_a_stranger_hides_nobody(start: Start) {
             plant(&index, &built, (STRANGER, root::server_ids().1), 0o660);
         } else {
             root::set_mode(&index, 0o666);
-            place.expect_log("made anew");
+            place.expect_log("recreated");
         }
         let before = fs::metadata(&index).expect("planted").ino();
         // Everything is read anew.
@@ -229,7 +229,7 @@ fn an_index_of_a_stranger_hides_nobody(start: Start) {
 fn companions_follow_the_users_file_when_it_is_narrowed_and_widened(start: Start) {
     let alice = alice();
     let server = start(vec![Scope::new("area").token(&alice).set(Setting::MaxLinger, 0)]);
-    server.tolerate_log("could be used by others than the users file");
+    server.tolerate_log("was more open than the users file");
     let place = server.at("area");
     let mut counter = 0;
     for wanted in [0o600, 0o660, 0o640, 0o660, 0o600, 0o644, 0o640] {
@@ -263,7 +263,7 @@ fn a_directorys_default_list_gives_nobody_a_companion(start: Start) {
 fn the_users_files_list_is_the_companions_too(start: Start) {
     let alice = alice();
     let server = start(vec![Scope::new("area").token(&alice).set(Setting::MaxLinger, 0)]);
-    server.tolerate_log("could be used by others than the users file");
+    server.tolerate_log("was more open than the users file");
     let place = server.at("area");
     let list =
         |path: &Path| acl(&["/usr/bin/getfacl", "--omit-header", "--numeric", "--absolute-names"], path);
@@ -450,7 +450,7 @@ fn files_of_the_version_before_are_taken_over_without_a_refusal_or_a_lost_state(
     let httpd = Server::start(Httpd::event().directives("User www-data\nGroup games"), scopes());
     let nginx = Server::start(Nginx::four().account("daemon", "games"), scopes());
     for server in [&httpd, &nginx] {
-        server.tolerate_log("could be used by others than the users file");
+        server.tolerate_log("was more open than the users file");
         server.tolerate_log("error: cannot");
     }
     let (mut logins, mut refused, mut lost, mut wrong) = (0, 0, 0, String::new());

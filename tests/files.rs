@@ -284,7 +284,7 @@ fn an_older_state_of_the_file_is_told(start: Start) {
     // As configuration management does.
     place.users().replace([b"# deployed\n", &deployed[..]].concat());
     let words = format!(
-        "{}: it was replaced by an older state (user \"alice\": counter 0 after 3, and one more user): codes that were used \
+        "{}: it was replaced by an older state (user \"alice\": counter 0 after 3, and one more user): used codes \
          may be accepted again; run `otpgate advance`",
         place.users().path().display()
     );
@@ -390,7 +390,7 @@ fn file_that_is_half_written_is_neither_trusted_nor_mended(start: Start) {
     let half = &text[text.find("HOTP/E/6 bob").expect("bob's line")..cut];
 
     server.expect_log(&users.path().to_string_lossy());
-    server.expect_log("a line of the user can't be read");
+    server.expect_log("one of the user's lines can't be read");
     let reply = place.login("bob", bob.password(1));
     assert_ne!(reply.status(), 200, "{reply:?}");
     place.login("alice", alice.password(1)).is(200, "granted-fresh");

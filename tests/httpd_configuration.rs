@@ -163,7 +163,7 @@ fn a_cache_time_for_what_providers_check_is_warned_of() {
     of(&format!("{provider}\nOTPAuthPINCache 60"))
         .is_accepted(true)
         .names_the_line_of("OTPAuthPINCache")
-        .says("has no effect on what the providers of OTPAuthPINAuthProvider check");
+        .says("has no effect on the providers of OTPAuthPINAuthProvider");
     for quiet in [provider, "OTPAuthPINCache 60"] {
         assert_eq!(of(quiet).output.trim(), "Syntax OK");
     }
@@ -311,13 +311,13 @@ const MISTAKES: [Mistake; 8] = [
         "AuthType Digest\nAuthBasicProvider OTP",
         "error",
         "AuthBasicProvider OTP",
-        "AuthType Digest asks the providers of AuthDigestProvider, but OTP is named in AuthBasicProvider",
+        "AuthType Digest uses the providers of AuthDigestProvider, but OTP is in AuthBasicProvider",
     ),
     (
         "AuthType Basic\nAuthDigestProvider OTP",
         "error",
         "AuthDigestProvider OTP",
-        "AuthType Basic asks the providers of AuthBasicProvider, but OTP is named in AuthDigestProvider",
+        "AuthType Basic uses the providers of AuthBasicProvider, but OTP is in AuthDigestProvider",
     ),
     (
         "AuthType Basic\nAuthBasicProvider OTP\nOTPAuthLockoutTime 77",
@@ -335,7 +335,7 @@ const MISTAKES: [Mistake; 8] = [
         "AuthType form\nAuthFormProvider OTP\nOTPAuthMaxLinger 0\nSession On",
         "error",
         "AuthFormProvider OTP",
-        "the session of mod_auth_form sends the code again",
+        "the session of mod_auth_form re-sends the code",
     ),
     (
         "AuthType Digest\nAuthDigestProvider OTP",
@@ -347,13 +347,13 @@ const MISTAKES: [Mistake; 8] = [
         "AuthType Basic\nAuthBasicProvider OTP\nOTPAuthUsersFile {root}/htdocs/users",
         "error",
         "/htdocs/users",
-        "/htdocs, whose files the server hands out: move it elsewhere",
+        "/htdocs, which the server publishes: move it elsewhere",
     ),
     (
         "AuthType Basic\nAuthBasicProvider OTP\nOTPAuthUsersFile {root}/users/area/../../htdocs/users",
         "error",
         "/htdocs/users",
-        "/htdocs, whose files the server hands out: move it elsewhere",
+        "/htdocs, which the server publishes: move it elsewhere",
     ),
 ];
 
@@ -395,7 +395,7 @@ fn contradictions_are_told_once_and_stop_nothing() {
 #[test]
 fn otp_that_is_asked_without_a_users_file_is_told() {
     const SAID: &str =
-        "error: OTP is asked here, but no OTPAuthUsersFile is set here or above: requests get 500";
+        "error: OTP is used here, but no OTPAuthUsersFile is set here or above: requests get 500";
     let asks = "AuthType Basic\nAuthBasicProvider OTP";
     let of = |httpd: Httpd, scope: Scope| httpd.test(vec![scope], |_| {}).output;
     Httpd::event()
@@ -412,7 +412,7 @@ fn otp_that_is_asked_without_a_users_file_is_told() {
         format!("<Files page.txt>\nOTPAuthUsersFile {users}\n</Files>"),
     ] {
         let httpd = Httpd::event().directives(&elsewhere);
-        assert!(!of(httpd, section(asks)).contains("OTP is asked here"), "{elsewhere}");
+        assert!(!of(httpd, section(asks)).contains("OTP is used here"), "{elsewhere}");
     }
     // Of another virtual host, or of another place.
     for elsewhere in [
@@ -454,7 +454,7 @@ fn no_level_keeps_the_configuration_test_from_telling() {
         .test(vec![area()], |root| root::set_mode(&users(root), 0o644))
         .is_accepted(true)
         .says(": warning: ")
-        .says("readable by everybody");
+        .says("is world-readable");
 }
 
 #[test]

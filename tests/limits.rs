@@ -188,7 +188,7 @@ fn a_line_at_fault_makes_every_login_an_error_that_names_it() {
             "#@ limits max_failures=few",
             "max_failures takes a number from 0 to 2147483647 or None, not \"few\"",
         ),
-        ("#@limits max_failures=5", "a blank has to stand before the kind"),
+        ("#@limits max_failures=5", "there must be a blank before the kind"),
         ("#@ limits lockout=60,30", "lockout takes a maximum of at least the time itself, 60"),
     ] {
         for scene in [
@@ -307,7 +307,7 @@ fn limits_are_never_missed_while_the_file_is_replaced_again_and_again() {
 fn what_admins_do_to_state_waits_for_limits_that_can_be_read() {
     let scene = Scene::new("HOTP alice - KEY\n#@ limits max_failures\n");
     let fault = UsersFile::new(&scene.path).update(&mut |transaction| transaction.find(b"alice").map(|_| ()));
-    assert!(fault.unwrap_err().to_string().contains("line 2: #@ limits: max_failures lacks its value"));
+    assert!(fault.unwrap_err().to_string().contains("line 2: #@ limits: max_failures needs a value"));
 }
 
 /// Often one that doesn't end by itself.

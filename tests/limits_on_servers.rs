@@ -87,12 +87,8 @@ fn configuration_tests_tell_lines_at_fault_and_what_the_file_settles() {
             ": error: ",
             "users/area/users line 1: #@ limits: max_offset takes a number",
         ),
-        ("#@ allow all", ": error: ", "users/area/users line 1: #@ allow: \"all\" is none of"),
-        (
-            "#@ later x",
-            ": warning: ",
-            "users/area/users line 1: #@ later: this version doesn't know such lines",
-        ),
+        ("#@ allow all", ": error: ", "users/area/users line 1: #@ allow: \"all\" is not one of"),
+        ("#@ later x", ": warning: ", "users/area/users line 1: #@ later: unknown to this version"),
         ("# nothing", ": warning: ", "is used with other limits on wrong codes"),
         ("#@ limits max_failures=10", ": warning: ", "is used with other limits on wrong codes"),
     ] {

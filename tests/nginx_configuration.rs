@@ -53,7 +53,7 @@ fn users_whom_digest_cannot_check_are_warned_of() {
     for (scheme, outcome) in [
         ("basic", None),
         ("digest", Some("its user is refused here")),
-        ("both", Some("its user has to be asked by Basic alone")),
+        ("both", Some("its user must use Basic")),
     ] {
         let area = Scope::new("area").token(&Token::hotp("alice").pin("sesame9")).token(&hashed);
         let tested = Nginx::one().test(vec![area.directives(&format!("auth_otp_scheme {scheme};"))], |_| {});
@@ -124,7 +124,7 @@ fn a_realm_that_clients_can_make_off_is_warned_of() {
         let tested = Nginx::one().directives(map).test(vec![area], |_| {});
         tested.is_accepted(true);
         if is_warned_of {
-            let said = format!("the realm \"{realm}\" comes out as \"off\" if a client wants it to");
+            let said = format!("the realm \"{realm}\" becomes \"off\" if a client wants it to");
             tested.names_the_line_of(&directive).says("[warn]").says(&said);
         } else {
             assert!(!tested.output.contains("[warn]"), "{realm}: {}", tested.output);
@@ -134,7 +134,7 @@ fn a_realm_that_clients_can_make_off_is_warned_of() {
 
 #[test]
 fn a_unix_socket_where_codes_belong_to_addresses_is_warned_of_once() {
-    const SAID: &str = "this server listens on a unix socket, whose clients have no address of their own";
+    const SAID: &str = "this server listens on a unix socket, whose clients have no address:";
     let on_socket = || Nginx::one().server_directives("listen unix:{root}/socket;");
     let off = || area().set(Setting::LogoutOnIpChange, "off");
     let nested = area().directives("location /area/inner/ { }");
@@ -188,7 +188,7 @@ fn faults_of_a_users_file_are_told_where_it_is_named_and_stop_nothing() {
     common::require_root("files of other accounts");
     let faults: [Spoilt; 4] = [
         (|users| std::fs::remove_file(users).expect("the users file"), "cannot find"),
-        (|users| root::set_mode(users, 0o606), "writable by everybody"),
+        (|users| root::set_mode(users, 0o606), "is world-writable"),
         (|users| root::set_owner(users, Some(0), Some(0)), "Permission denied"),
         (|users| UsersFile::at(users).append("HOTP/X carol - 00\n"), "line 2"),
     ];
@@ -296,8 +296,8 @@ fn pin_file_that_has_every_pin_raises_no_word() {
 fn faults_of_a_pin_file_are_told_where_it_is_named_and_stop_nothing() {
     common::require_root("files of other accounts");
     let faults: [Spoilt; 4] = [
-        (|pins| std::fs::remove_file(pins).expect("the PIN file"), "make it with `htpasswd -c -B`"),
-        (|pins| root::set_mode(pins, 0o606), "writable by everybody, who could set PINs"),
+        (|pins| std::fs::remove_file(pins).expect("the PIN file"), "create it with `htpasswd -c -B`"),
+        (|pins| root::set_mode(pins, 0o606), "world-writable: anybody could set PINs"),
         (|pins| root::set_owner(pins, Some(0), Some(0)), "let the server's user read it"),
         (
             |pins| {
@@ -321,7 +321,7 @@ fn pin_file_that_everybody_may_read_is_warned_of() {
         .test(vec![with_pin_file()], spoil)
         .is_accepted(true)
         .names_the_line_of("auth_otp_pin_file")
-        .says("readable by everybody");
+        .says("is world-readable");
 }
 
 #[test]
@@ -332,19 +332,23 @@ fn users_whose_pin_nobody_can_check_are_warned_of() {
         (
             area().token(&dave),
             "auth_otp_users_file",
-            "line 2: the PIN is to be checked elsewhere (+), but this section has no auth_otp_pin_file",
+            "line 2: the PIN must be checked elsewhere (+), but this section has no auth_otp_pin_file",
         ),
         (
             area().token(&dave).pin_file("david", PIN),
             "auth_otp_pin_file",
-            "line 2: the PIN is to be checked elsewhere (+), but ",
+            "line 2: the PIN must be checked elsewhere (+), but ",
         ),
         (
             area().token(&dave).pin_file("david", PIN),
             "auth_otp_pin_file",
             "pins/area has no line for that user",
         ),
-        (old(area().token(&dave)), "auth_otp_pin_file", "pins/area line 2: the PIN is in none of the forms"),
+        (
+            old(area().token(&dave)),
+            "auth_otp_pin_file",
+            "pins/area line 2: the PIN is in none of the accepted forms",
+        ),
         (old(area().token(&dave)), "auth_otp_pin_file", "users/area/users line 2"),
     ] {
         Nginx::one().test(vec![scope], |_| {}).is_accepted(true).names_the_line_of(directive).says(message);
@@ -427,9 +431,7 @@ fn no_level_keeps_the_configuration_test_from_telling_once() {
         let tested = nginx.test(vec![area()], spoil);
         eprintln!("{level}: {}", tested.output);
         tested.is_accepted(true).names_the_line_of("auth_otp_users_file");
-        for said in
-            ["nginx: [error] auth_otp: ", "nginx: [warn] auth_otp: ", "line 2", "readable by everybody"]
-        {
+        for said in ["nginx: [error] auth_otp: ", "nginx: [warn] auth_otp: ", "line 2", "is world-readable"] {
             assert_eq!(tested.output.matches(said).count(), 1, "{said}: {}", tested.output);
         }
     }
@@ -441,19 +443,19 @@ const MISTAKES: [(&str, &str, &str, &str); 7] = [
         "auth_otp on; auth_otp_users_file \"{users}\";",
         "warning",
         "auth_otp on;",
-        "auth_otp takes a realm, the text that browsers show, and \"on\" is one",
+        "auth_otp takes a realm, the text that browsers show, so they show \"on\"",
     ),
     (
         "auth_otp area; auth_otp_users_file \"{users}\"; auth_basic area; auth_basic_user_file other;",
         "error",
         "auth_otp area;",
-        "auth_basic asks here, too, and one request can't have a password for both",
+        "auth_basic is also on here, and one request can't have a password for both",
     ),
     (
         "auth_otp area; auth_otp_users_file \"{users}\"; auth_basic $host; satisfy any;",
         "warning",
         "auth_otp area;",
-        "with `satisfy any` its password alone lets in",
+        "with `satisfy any` its password alone is enough",
     ),
     (
         "auth_otp area; auth_otp_users_file \"{users}\"; auth_otp_max_failures none; auth_otp_lockout_time 60;",
@@ -465,19 +467,19 @@ const MISTAKES: [(&str, &str, &str, &str); 7] = [
         "auth_otp area; auth_otp_users_file \"{root}/htdocs/users\";",
         "error",
         "htdocs/users",
-        "/htdocs, whose files the server hands out: move it elsewhere",
+        "/htdocs, which the server publishes: move it elsewhere",
     ),
     (
         "auth_otp area; auth_otp_users_file \"{users}\"; location /area/alias/ { alias \"{root}/users/\"; }",
         "error",
         "auth_otp_users_file",
-        "/users, whose files the server hands out: move it elsewhere",
+        "/users, which the server publishes: move it elsewhere",
     ),
     (
         "auth_otp area; auth_otp_users_file \"{users}\"; auth_otp_pin_file htdocs/users;",
         "error",
         "auth_otp_pin_file",
-        "/htdocs, whose files the server hands out: move it elsewhere",
+        "/htdocs, which the server publishes: move it elsewhere",
     ),
 ];
 

@@ -189,7 +189,7 @@ fn a_realm_of_variables_may_switch_off_and_may_not_be_empty() {
     server.send(&Request::get(place.path("page.txt?realm=off"))).is_status(200);
     server.send(&Request::get(place.path("page.txt?realm=on"))).is_status(401);
     server.send(&Request::get(place.path("page.txt"))).is_status(500);
-    server.expect_log("the variables in the realm are all empty");
+    server.expect_log("the realm's variables are all empty");
 }
 
 #[test]

@@ -47,8 +47,8 @@ fn entry_of_an_unknown_form_refuses_its_user_and_is_named_in_the_log() {
     let scope = Scope::new("area").token(&dave).token(&erin);
     let scope = scope.pin_file_line("# PINs").pin_file_line("dave:qpMRiU9Qde1d.").pin_file("erin", PIN);
     let server = Server::start(Nginx::one(), vec![scope]);
-    server.expect_log("pins/area line 2: the PIN is in none of the forms that are checked");
-    server.expect_log("the PIN provider or PIN file can't be used; see the message before, user \"dave\"");
+    server.expect_log("pins/area line 2: the PIN is in none of the accepted forms");
+    server.expect_log("the PIN provider or PIN file can't be used; see the previous message, user \"dave\"");
     let place = server.at("area");
     place.users().stays_the_same(|| {
         place.login("dave", dave.password(0)).is(500, "error");
@@ -63,7 +63,7 @@ fn pin_file_that_cannot_be_read_refuses_those_who_need_it() {
     let (dave, alice) = (external("dave"), Token::hotp("alice").pin(PIN));
     let scope = Scope::new("area").token(&dave).token(&alice).directives("auth_otp_pin_file nowhere;");
     let server = Server::start(Nginx::one(), vec![scope]);
-    server.expect_log("nowhere: No such file or directory; make it with `htpasswd -c -B`");
+    server.expect_log("nowhere: No such file or directory; create it with `htpasswd -c -B`");
     server.expect_log("the PIN provider or PIN file can't be used");
     let place = server.at("area");
     place.users().stays_the_same(|| {

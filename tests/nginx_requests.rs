@@ -93,9 +93,8 @@ fn a_user_with_twenty_thousand_lines_is_an_error_and_holds_up_nobody() {
     let crowd = String::from_utf8(alice.line()).expect("a line of text").repeat(20_000);
     let area = Scope::new("area").token(&bob).text(crowd).secret(PIN).set(Setting::MaxLinger, 600);
     let server = Server::start(Nginx::one(), vec![area, open_to_all()]);
-    server
-        .expect_log("/users: more than 100 lines have this name; logins are an error until some are removed");
-    server.expect_log("error: too many lines of the user; see the message before, user \"alice\"");
+    server.expect_log("/users: more than 100 lines have this name; logins fail until some are removed");
+    server.expect_log("error: the user has too many lines; see the previous message, user \"alice\"");
     let place = server.at("area");
     place.login("bob", bob.password(0)).is(200, "granted-fresh");
     // What took 18 seconds of the only loop each time.
@@ -195,7 +194,7 @@ fn more_logins_than_the_pool_takes_are_answered_503() {
     let nginx = Nginx::one().main("thread_pool narrow threads=1 max_queue=1;");
     let scope = crowd.scope().directives("auth_otp_thread_pool narrow;");
     let server = Server::start(nginx, vec![scope]);
-    server.expect_log("too many logins wait for a thread");
+    server.expect_log("too many logins are waiting for a thread");
     server.expect_log("queue overflow");
     let (held, mut waiting) = crowd.wait_at(&server.at("area"));
     common::wait_until("all but two are refused", || {
@@ -482,7 +481,7 @@ fn clients_without_an_address_are_told_from_those_who_have_moved() {
         vec![area_by_socket("on")],
     );
     server.expect_log(
-        "denied-ip: the last accepted code, but the client has no address, as on a unix socket: have the server told it (set_real_ip_from unix:",
+        "denied-ip: the last accepted code, but the client has no address, as on a unix socket: tell the server the address (set_real_ip_from unix:",
     );
     let alice = alice();
     assert_eq!(by_socket(&server, &alice.password(0), "192.0.2.7"), answer("200", "granted-fresh"));

@@ -198,12 +198,12 @@ fn entry_that_is_of_no_use_is_named_but_not_shown() {
         let (answer, log) = scene.check("alice", PIN);
         assert_eq!(answer, PinAnswer::Failed, "{field}");
         let path = scene.path.display();
-        let message = format!("{path} line 2: {error}; set the PIN anew with `htpasswd -B`, user \"alice\"");
+        let message = format!("{path} line 2: {error}; set a new PIN with `htpasswd -B`, user \"alice\"");
         assert_eq!(log, [message]);
     }
     let (answer, log) = scene("alice\n").check("alice", "");
     assert_eq!(answer, PinAnswer::Failed);
-    assert!(log[0].contains("line 1: no hash stands behind the user's name"), "{log:?}");
+    assert!(log[0].contains("line 1: there is no hash after the user's name"), "{log:?}");
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn file_that_cannot_be_read_is_said_with_a_remedy() {
     assert_eq!(
         log,
         [format!(
-            "cannot open {path}: No such file or directory; make it with `htpasswd -c -B`, or correct the path in the server's configuration, user \"alice\""
+            "cannot open {path}: No such file or directory; create it with `htpasswd -c -B`, or correct the path in the server's configuration, user \"alice\""
         )]
     );
     // Neither a directory nor a pipe is waited for.

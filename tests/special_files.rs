@@ -190,7 +190,7 @@ fn a_users_file_that_is_replaced_behind_its_mount_lets_nobody_in(start: Start) {
     let kept: String =
         text.lines().filter(|line| !line.contains("bob")).map(|line| format!("{line}\n")).collect();
     common::UsersFile::at(&source).replace(kept);
-    let words = format!("cannot trust {}: it has been replaced or removed", mounted.0.display());
+    let words = format!("cannot trust {}: it was replaced or removed", mounted.0.display());
     server.expect_log(&words);
     for user in [&bob, &alice] {
         place.login(user.user(), user.password(0)).is(500, "error");

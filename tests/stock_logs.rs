@@ -125,12 +125,12 @@ const UNFIT: [(&str, bool, &str, &str); 7] = [
         "Digest username=\"alice\"",
         false,
         "AH01614",
-        "the credentials are for Digest, and Basic is asked for here",
+        "the credentials are for Digest, but Basic is required here",
     ),
-    ("Basic YWxpY2U6eA==", true, "AH01781", "the credentials are for Basic, and Digest is asked for here"),
+    ("Basic YWxpY2U6eA==", true, "AH01781", "the credentials are for Basic, but Digest is required here"),
     ("Bearer opendoor", false, "AH01614", "the credentials are a Bearer token"),
     ("Bearer opendoor", true, "AH01781", "the credentials are a Bearer token"),
-    ("opendoor", false, "AH01614", "the credentials are of a scheme that isn't asked for"),
+    ("opendoor", false, "AH01614", "the credentials are of a scheme that isn't accepted"),
     ("Basic Ong=", false, "AH01618", "the Basic header has no user name and password"),
 ];
 

@@ -664,8 +664,8 @@ fn an_older_state_beyond_the_journal_is_told_once_by_who_has_seen_better() {
     assert_eq!(
         told,
         [format!(
-            "{}: it was replaced by an older state (user \"alice\": counter 2 after 4, and one more user): codes that \
-             were used may be accepted again; run `otpgate advance`",
+            "{}: it was replaced by an older state (user \"alice\": counter 2 after 4, and one more user): used \
+             codes may be accepted again; run `otpgate advance`",
             scene.path.display()
         )]
     );

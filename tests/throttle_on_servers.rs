@@ -214,7 +214,7 @@ fn without_its_file_each_process_counts_for_itself_and_says_so(_: Start) {
             0 => Server::start(Httpd::event().in_one_process(), vec![scope]),
             _ => Server::start(Nginx::one(), vec![scope]),
         };
-        server.expect_log("wrong tries are counted by each process alone");
+        server.expect_log("each process counts wrong tries for itself");
         let at = server.at("area");
         assert_eq!(wrong_pins(&at, HOME, "alice", 30), 20);
         assert!(server.error_log().contains("users.throttle"), "{}", server.error_log());
@@ -227,7 +227,7 @@ fn while_a_stopped_process_holds_the_file_nothing_is_looked_at(start: Start) {
     let server = start(vec![scope(&[&alice])]);
     let at = server.at("area");
     at.login_from(HOME, "alice", wrong_pin(0)).is(401, "denied-pin");
-    server.expect_log("logins are refused for a moment");
+    server.expect_log("logins are refused for now");
     let held =
         fs::File::options().write(true).open(beside(at.users().path(), ".throttle")).expect("it is there");
     rustix::fs::fcntl_lock(&held, rustix::fs::FlockOperation::LockExclusive).expect("the lock");
@@ -253,7 +253,7 @@ fn wrong_pins_count_also_where_other_lines_are_at_fault(start: Start) {
     let no_source = "no PIN provider or PIN file is configured";
     for (name, message) in [("broken", unreadable), ("external", no_source)] {
         server.expect_log(message);
-        server.tolerate_log("a line of the user can't be read");
+        server.tolerate_log("one of the user's lines can't be read");
         let at = server.at(name);
         let looked_at =
             (0..40).filter(|number| !is_throttled(&at.login_from(HOME, "alice", wrong_pin(*number)))).count();

@@ -37,20 +37,20 @@ const TRIES: u32 = 3;
 
 /// Add a user, or another token to a user
 ///
-/// The PIN is asked for twice, or read from standard input if that is no terminal. The key is random unless
-/// --key-file is given. Prints the otpauth:// address, on a terminal also as a QR code: both hold the key, and
-/// are shown only once. What standard input has to give comes in this order, a line each: the key, the PIN, codes.
+/// Asks for the PIN twice, or reads it from standard input if that isn't a terminal. The key is random unless
+/// --key-file is given. Prints the otpauth:// address, on a terminal also as a QR code: both contain the key, and
+/// are shown only once. Lines of standard input come in this order: the key, the PIN, codes.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The name the user logs in with
     user: OsString,
-    /// Codes from time, RFC 6238 (the default)
+    /// Time-based codes, RFC 6238 (the default)
     #[arg(long, group = "kind")]
     totp: bool,
-    /// Codes from a counter, RFC 4226
+    /// Counter-based codes, RFC 4226
     #[arg(long, group = "kind", conflicts_with = "period")]
     hotp: bool,
-    /// Mobile-OTP; its PIN is stored in the clear, because codes are made with it
+    /// Mobile-OTP; its PIN is stored in the clear, because codes are computed from it
     #[arg(
         long,
         group = "kind",
@@ -60,40 +60,40 @@ pub struct Arguments {
     /// Digits of a code
     #[arg(long, value_name = "6-10", default_value = "6", value_parser = clap::value_parser!(u8).range(6..=10))]
     digits: u8,
-    /// Seconds of a time step
+    /// Seconds per time step
     #[arg(long, value_name = "SECONDS", default_value = "30")]
     period: NonZeroU32,
-    /// The hash under codes; some apps ignore any but sha1
+    /// The hash algorithm of the codes; some apps support only sha1
     #[arg(long, value_enum, value_name = "HASH", default_value = "sha1")]
     algorithm: HashName,
-    /// Take the key from a file, or - for standard input: hexadecimal, or base32: and base 32
+    /// Read the key from a file, or - for standard input: hexadecimal, or base32: and base 32
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     key_file: Option<PathBuf>,
-    /// Store the PIN as it is, not as an Argon2id hash: for Digest logins and for mod_authn_otp
+    /// Store the PIN in the clear, not as an Argon2id hash: for Digest logins and for mod_authn_otp
     #[arg(long, group = "pin")]
     plain_pin: bool,
     /// The server's own PIN provider checks the PIN
     #[arg(long, group = "pin")]
     pin_external: bool,
-    /// The code alone logs in
+    /// No PIN: the code alone is enough
     #[arg(long, group = "pin")]
     no_pin: bool,
-    /// The user has a token and gets a second one
+    /// Add a second token to a user who has one
     #[arg(long)]
     another_token: bool,
-    /// Remove the lines that start with #@ and are left of an earlier user of that name
+    /// Remove #@ lines left over from an earlier user of that name
     #[arg(long, conflicts_with = "another_token")]
     purge: bool,
-    /// Who asks for the code, as the app shows it [default: the host's name]
+    /// The service name that the app shows [default: the host name]
     #[arg(long, value_name = "NAME")]
     issuer: Option<String>,
-    /// Write the QR code to a new file as well, .svg or .png, mode 0600
+    /// Also write the QR code to a new file, .svg or .png, mode 0600
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     qr: Option<PathBuf>,
-    /// Ask for a code of the new token, and save it only after a right one; that code is spent
+    /// Ask for a code of the new token, and save the token only if it is right; the code is spent
     #[arg(long)]
     confirm: bool,
-    /// Print nothing but the address (Mobile-OTP: the key)
+    /// Print only the address (Mobile-OTP: the key)
     #[arg(long, short)]
     quiet: bool,
 }
@@ -141,7 +141,7 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
     let mut token = arguments.token(key)?;
     let image = image(arguments, qr_kind, &NewKey::of(user, &token), &issuer)?;
     if arguments.confirm {
-        let what = format!("To be added: {}", Quoted(user));
+        let what = format!("Adding {}", Quoted(user));
         tell(&what, &NewKey::of(user, &token), &issuer, arguments.quiet)?;
         token.state = confirmed(user, &token)?;
     }
@@ -152,7 +152,7 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
 
     if let Some(twin) = twin {
         eprintln!(
-            "otpgate: warning: {} is another spelling of {} in {}, and others may take them for one",
+            "otpgate: warning: {} is another spelling of {} in {}, and others may take them for one person",
             Quoted(user),
             Quoted(&twin.user),
             twin.place
@@ -179,7 +179,7 @@ fn save(backend: &Backend, arguments: &Arguments, token: &NewToken) -> Result<()
 pub fn warn_of_shared_key(backend: &Backend, user: &[u8], key: &Secret) -> Result<()> {
     if let Some(other) = backend.other_holder_of(key, user)? {
         eprintln!(
-            "otpgate: warning: that key is the key of {} in {}, too: whoever has one token has both",
+            "otpgate: warning: that key is also the key of {} in {}: whoever has one token has both",
             Quoted(&other.user),
             other.place
         );
@@ -260,7 +260,7 @@ fn confirmed(user: &[u8], new: &NewToken) -> Result<State> {
     let policy = Settings::default().policy(Server::Apache);
     for left in (0..TRIES).rev() {
         if std::io::stdin().is_terminal() {
-            eprint!("A code that it shows now: ");
+            eprint!("A code it shows now: ");
         }
         let mut code = pin::read_line()?;
         if code.is_empty() {
@@ -278,14 +278,14 @@ fn confirmed(user: &[u8], new: &NewToken) -> Result<State> {
             return Ok(State { used: Used::Never, address: Address::Unknown, ..change.state });
         }
         if left > 0 {
-            eprintln!("otpgate: that is none of its codes now; {left} more");
+            eprintln!("otpgate: that isn't one of its current codes; tries left: {left}");
         }
     }
     let hint = match entry.lines[0].token.factor {
-        MovingFactor::Time(_) => "is the clock of the phone right, and of this machine?",
+        MovingFactor::Time(_) => "are the clocks of the phone and of this machine right?",
         MovingFactor::Event => "has its counter moved on already?",
     };
-    Err(Failure::new(format!("{TRIES} codes that are none of its; nothing was changed ({hint})")))
+    Err(Failure::new(format!("{TRIES} codes that aren't its own; nothing was changed ({hint})")))
 }
 
 /// A name that can be in the users file, and in a login.
@@ -295,9 +295,9 @@ pub fn check_user(user: &[u8]) -> Result<()> {
         b"" => refuse("can't be empty"),
         _ if user.len() > record::USER_MAX => refuse("can't be longer than 255 bytes"),
         _ if user.iter().any(|b| b.is_ascii_whitespace() || b.is_ascii_control()) => {
-            refuse("can't hold blanks or control characters")
+            refuse("can't contain blanks or control characters")
         }
-        _ if user.contains(&b':') => refuse("can't hold a colon: HTTP ends the name there"),
+        _ if user.contains(&b':') => refuse("can't contain a colon: HTTP ends the name there"),
         _ => Ok(()),
     }
 }
@@ -305,7 +305,7 @@ pub fn check_user(user: &[u8]) -> Result<()> {
 /// Why a name isn't given to somebody new.
 pub fn left_over(user: &[u8], place: Location) -> String {
     format!(
-        "{place} is about an earlier {}, and would be about the new one: remove it with `otpgate edit`",
+        "{place} is about an earlier {} and would apply to the new one: remove it with `otpgate edit`",
         Quoted(user)
     )
 }
@@ -384,7 +384,7 @@ pub fn issuer(given: Option<&str>) -> Result<String> {
             .into_owned(),
     };
     if issuer.is_empty() || issuer.contains(':') {
-        return Err(Failure::new("the issuer can't be empty or hold a colon, which would end it"));
+        return Err(Failure::new("the issuer can't be empty or contain a colon, which would end it"));
     }
     Ok(issuer)
 }

@@ -11,11 +11,11 @@ use otpgate::token::MovingFactor;
 use crate::backend::Backend;
 use crate::{Result, print, tokens};
 
-/// After restoring a backup of the users file: make the codes useless that were used since it was made
+/// After restoring a backup of the users file: disable the codes used since it was made
 ///
-/// Event tokens: the next expected counter moves ahead by --by. Whose fob is behind that then is refused until `otpgate
-/// resync`. Time tokens: no code up to now is accepted any more, nor any that could have been accepted early; users can log
-/// in again as soon as --max-offset time steps are over. The last codes can't be used again either.
+/// Event tokens: the next expected counter moves ahead by --by. A user whose fob is behind that is refused until `otpgate
+/// resync`. Time tokens: codes up to now are no longer accepted, nor any that could have been accepted early; users can log
+/// in again after --max-offset time steps. The last codes can't be reused either.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// These users
@@ -24,7 +24,7 @@ pub struct Arguments {
     /// All users
     #[arg(long, conflicts_with = "users")]
     all: bool,
-    /// Counters to move event tokens ahead: at least as many as logins since the backup
+    /// How far to move the counters of event tokens: at least the number of logins since the backup
     #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u32).range(1..))]
     by: u32,
     /// The widest window of your servers (OTPAuthMaxOffset, auth_otp_max_offset)

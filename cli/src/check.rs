@@ -17,24 +17,24 @@ use crate::account::SystemAccount;
 use crate::owner::Opened;
 use crate::{Result, account, owner, print, tokens};
 
-/// Report every problem of the users file, with line numbers
+/// Report every problem in the users file, with line numbers
 ///
-/// An error refuses logins, some or all, or makes them unsafe; a warning works, but is likely to be a mistake. Status 1 if there
-/// is an error, 0 if there are none or warnings alone.
+/// An error refuses some or all logins, or makes them unsafe; a warning works, but is probably a mistake. Status 1 if there is an
+/// error, 0 if there are none, or only warnings.
 ///
-/// With --fix, what can be mended is mended first: lock and journal are made and given the users file's owner and mode, a
-/// byte order mark is taken out, state brought into the fixed columns in which logins overwrite it, and wrong checksums (of lines
-/// edited by hand) made right; what a crash has left is finished, wiped and removed. Who owns the users file, and lines that can't
-/// be read, are for you to correct, as the findings say.
+/// --fix first repairs what it can: it creates lock and journal with the users file's owner and mode, removes a byte order mark,
+/// moves state into the fixed columns that logins overwrite, corrects checksums (of lines edited by hand), and finishes, wipes and
+/// removes what a crash has left. The owner of the users file, and lines that can't be read, are yours to correct, as the findings
+/// say.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Mend what can be mended, and say what was done
+    /// Repair what can be repaired, and say what was done
     #[arg(long)]
     fix: bool,
-    /// Try the file access of this user [default: www-data or apache when run by root, else yourself]
+    /// Test the file access of this user [default: www-data or apache when run by root, else yourself]
     #[arg(long = "as", value_name = "USER")]
     as_user: Option<String>,
-    /// Warn of what mod_authn_otp couldn't read, if you mean to go back to it
+    /// Warn of what mod_authn_otp couldn't read, in case you want to go back to it
     #[arg(long)]
     for_mod_authn_otp: bool,
     /// Print JSON
@@ -97,7 +97,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
 fn tried_as_somebody_else(server: &SystemAccount, findings: &[Finding]) -> Option<Finding> {
     let own = rustix::process::geteuid();
     let is_own = own.is_root() || own.as_raw() == server.uid && !is_grave(findings);
-    (!is_own).then(|| Finding::warning("access was tried as whoever runs this; run as root, `otpgate check` tries that of the server's user"
+    (!is_own).then(|| Finding::warning("access was tested as the current user; run as root, `otpgate check` tests that of the server's user"
             .to_owned()))
 }
 
@@ -159,7 +159,7 @@ fn fix(file: &Path, done: &mut Vec<String>) -> Result<()> {
     }
     let tidied = owner::acting(file, || Ok(edit::tidy(file)?))?;
     if tidied.is_recovered {
-        done.push(format!("{}: a rewrite that was cut short is finished", file.display()));
+        done.push(format!("{}: finished an interrupted rewrite", file.display()));
     }
     if tidied.is_wiped {
         done.push(format!("wiped PINs and keys from {}", opened.paths.journal().display()));
@@ -167,9 +167,10 @@ fn fix(file: &Path, done: &mut Vec<String>) -> Result<()> {
     done.extend(tidied.removed.iter().map(|path| format!("removed {}", path.display())));
     let mended = owner::acting(file, || Ok(edit::mend(file, tokens::now())?))?;
     if mended.is_mark_removed {
-        done.push(format!("{}: the byte order mark is gone", file.display()));
+        done.push(format!("{}: removed the byte order mark", file.display()));
     }
-    for (count, what) in [(mended.slots, "got their fixed columns"), (mended.sums, "got a right checksum")] {
+    for (count, what) in [(mended.slots, "got their fixed columns"), (mended.sums, "got a correct checksum")]
+    {
         if count > 0 {
             let lines = if count == 1 { "line" } else { "lines" };
             done.push(format!("{}: {count} {lines} {what}", file.display()));

@@ -20,13 +20,13 @@ use crate::{Failure, Result, owner, pin, print, tokens};
 
 /// Edit the users file safely while servers use it
 ///
-/// Copies the file, starts $VISUAL, else $EDITOR, else vi on the copy, checks it, tells what would change (no PINs, no keys)
-/// and installs it. The file is locked only while it is copied and installed: counters and failures that logins moved
-/// meanwhile are kept. A copy that doesn't check is not installed: on a terminal it can be edited again. If somebody else has
-/// changed more than that meanwhile, nothing is installed and your copy is kept.
+/// Copies the file, opens the copy in $VISUAL, else $EDITOR, else vi, checks it, lists the changes (no PINs, no keys) and
+/// installs it. The file is locked only while it is copied and installed: counters and failures changed by logins meanwhile
+/// are kept. A copy with mistakes isn't installed: on a terminal you can edit it again. If somebody else has changed anything
+/// else meanwhile, nothing is installed and your copy is kept.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Install without asking, also on a terminal
+    /// Install without asking, even on a terminal
     #[arg(long, short)]
     yes: bool,
 }
@@ -63,7 +63,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
             if arguments.yes || !asks {
                 break edited;
             }
-            match pin::ask_key("Install this? (y)es, (e)dit again, (q)uit without a change: ", b"yeq")? {
+            match pin::ask_key("Install this? (y)es, (e)dit again, (q)uit without changes: ", b"yeq")? {
                 b'y' => break edited,
                 b'e' => continue,
                 _ => return Err(Failure::new("nothing was changed")),
@@ -73,9 +73,9 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
             eprintln!("otpgate: {problem}");
         }
         if !asks {
-            return Err(Failure::new("the edited file doesn't check; nothing was changed"));
+            return Err(Failure::new("the edited file has mistakes; nothing was changed"));
         }
-        if pin::ask_key("What now? (e)dit again, (q)uit without a change: ", b"eq")? != b'e' {
+        if pin::ask_key("What now? (e)dit again, (q)uit without changes: ", b"eq")? != b'e' {
             return Err(Failure::new("nothing was changed"));
         }
     };
@@ -84,7 +84,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         Err(failure) => {
             let kept = copy.keep();
             Err(Failure::new(format!(
-                "{failure}; nothing was changed\notpgate: your copy is {}: it holds keys, remove it when you are done",
+                "{failure}; nothing was changed\notpgate: your copy is {}: it contains keys; remove it when you are done",
                 kept.display()
             )))
         }
@@ -174,10 +174,10 @@ impl Copy {
         match (status.success(), status.code(), status.signal()) {
             (true, ..) => Ok(()),
             (_, Some(code), _) => {
-                Err(Failure::new(format!("the editor {name} ended with status {code}; nothing was changed")))
+                Err(Failure::new(format!("the editor {name} exited with status {code}; nothing was changed")))
             }
             (_, _, signal) => Err(Failure::new(format!(
-                "the editor {name} was ended by signal {}; nothing was changed",
+                "the editor {name} was killed by signal {}; nothing was changed",
                 signal.unwrap_or_default()
             ))),
         }

@@ -24,16 +24,16 @@ use crate::tokens::{self, Numbered};
 use crate::verify::{ExternalPins, foreseen};
 use crate::{Result, owner, pin, print};
 
-/// Say what a code is that a user shows, and change nothing
+/// Explain a user's code, and change nothing
 ///
-/// Asks for the code, with or without its PIN, or reads it from standard input if that is no terminal. Looks at 1000
-/// counters, or a day of time steps, on both sides, for each token of the user; and, in a file of up to 1000 tokens, whether it
-/// is another user's. The last line is what a server would answer. Status 0 if it is a code of the user, 1 if not.
+/// Asks for the code, with or without its PIN, or reads it from standard input if that isn't a terminal. Searches 1000
+/// counters, or a day of time steps, in both directions for each of the user's tokens; in a file of up to 1000 tokens, also
+/// those of other users. The last line is what a server would answer. Status 0 if the code is the user's, 1 if not.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The user
     user: OsString,
-    /// Look this many counters or time steps back and ahead [default: 1000; a day of time steps]
+    /// Search this many counters or time steps back and ahead [default: 1000; a day of time steps]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     window: Option<u32>,
     #[command(flatten)]
@@ -212,7 +212,7 @@ impl Explanation {
                     .unwrap_or_default();
                 match used {
                     Some(used) => format!("already used at {}{from}", tokens::local_time(used)),
-                    None => "used before, and made useless since".to_owned(),
+                    None => "used before, and disabled since".to_owned(),
                 }
             }
             (Meaning::Passed(_), MovingFactor::Event) => {
@@ -270,7 +270,7 @@ impl Explanation {
 fn of_step(steps: i64, period: u32) -> String {
     let time = duration(steps.unsigned_abs().saturating_mul(period.into()));
     match steps {
-        0 => "the code of now".to_owned(),
+        0 => "the current code".to_owned(),
         // Who types slowly is that late.
         -1 => "the code of 1 step ago".to_owned(),
         ..0 => format!("the code of {} steps ago: the phone's clock is {time} slow", -steps),
@@ -344,7 +344,7 @@ mod tests {
     fn a_code_is_explained_by_where_it_stands() {
         let far = "; more than a server searches: correct the clock, or `otpgate resync`";
         for (line, position, pin, expected) in [
-            ("HOTP/T30 a - KEY", STEP, "", "the code of now".to_owned()),
+            ("HOTP/T30 a - KEY", STEP, "", "the current code".to_owned()),
             ("HOTP/T30 a - KEY", STEP - 1, "", "the code of 1 step ago".to_owned()),
             (
                 "HOTP/T30 a - KEY",
@@ -371,8 +371,8 @@ mod tests {
                 "",
                 "the code of 20 steps ahead: the phone's clock is 10 minutes fast".to_owned(),
             ),
-            ("HOTP/T30 a 12 KEY", STEP, "", "right code, PIN missing; the code of now".to_owned()),
-            ("HOTP/T30 a 12 KEY", STEP, "99", "the code of now".to_owned()),
+            ("HOTP/T30 a 12 KEY", STEP, "", "right code, PIN missing; the current code".to_owned()),
+            ("HOTP/T30 a 12 KEY", STEP, "99", "the current code".to_owned()),
             ("HOTP/T30 a - KEY", STEP + 5000, "", "not a code of this token".to_owned()),
             ("HOTP/E a - KEY 7", 7, "", "the code expected next".to_owned()),
             ("HOTP/E a - KEY 7", 8, "", "the code 1 press ahead of the one expected next".to_owned()),
@@ -399,6 +399,6 @@ mod tests {
         let expected = format!("already used at {} from 192.0.2.7", tokens::local_time(last));
         assert_eq!(explained(&used(&written), 0, ""), expected);
         let forgotten = used("1970-01-01T00:00:00L");
-        assert_eq!(explained(&forgotten, 0, ""), "used before, and made useless since");
+        assert_eq!(explained(&forgotten, 0, ""), "used before, and disabled since");
     }
 }

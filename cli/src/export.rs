@@ -21,28 +21,27 @@ use crate::exchange::{self, Kind, Token, Unfit, csv, google, liboath, otpauth, p
 use crate::progress::Progress;
 use crate::{Failure, Result, fill_with_random, owner, pin, secret_file};
 
-/// Write tokens down for another program, with their keys
+/// Export tokens for another program, with their keys
 ///
-/// Tokens that have no place in the form are named on standard error, and left out. PINs go along in liboath's form
-/// only.
+/// Tokens that the format can't express are named on standard error, and left out. Only the liboath format includes PINs.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// What to write
-    #[arg(value_enum)]
+    /// The file format
+    #[arg(value_enum, value_name = "FORMAT")]
     form: ExportForm,
-    /// A new file, made with mode 0600, or - for standard output
+    /// A new file, created with mode 0600, or - for standard output
     #[arg(value_name = "OUTPUT", value_hint = ValueHint::FilePath)]
     output: PathBuf,
     /// Only the tokens of these users
     #[arg(value_name = "USER")]
     users: Vec<OsString>,
-    /// Who asks for the codes, as apps show it [default: the host's name]
+    /// The service name that apps show [default: the host name]
     #[arg(long, value_name = "NAME")]
     issuer: Option<String>,
-    /// Encrypt a PSKC file; the password or the key (in hexadecimal, 16 bytes) is asked for
+    /// Encrypt a PSKC file; asks for the password or the key (in hexadecimal, 16 bytes)
     #[arg(long, value_enum, value_name = "WITH")]
     encrypt: Option<Encrypt>,
-    /// Take the password or key to encrypt with from a file
+    /// Read the password or key to encrypt with from a file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "encrypt")]
     secret_file: Option<PathBuf>,
 }
@@ -50,7 +49,7 @@ pub struct Arguments {
 /// What export writes.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ExportForm {
-    /// otpauth:// addresses, one on a line
+    /// otpauth:// addresses, one per line
     Otpauth,
     /// PSKC, RFC 6030: XML
     Pskc,
@@ -72,7 +71,7 @@ enum Encrypt {
 
 pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     if arguments.encrypt.is_some() && arguments.form != ExportForm::Pskc {
-        return Err(Failure::new("--encrypt is for PSKC: no other form can be encrypted"));
+        return Err(Failure::new("--encrypt is for PSKC: no other format can be encrypted"));
     }
     let issuer = issuer(arguments.issuer.as_deref())?;
     let secret = arguments.encrypt.map(|with| secret(arguments, with)).transpose()?;
@@ -139,11 +138,11 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         eprintln!("otpgate: {} was left out: {reason}", Quoted(user));
     }
     if written == 0 {
-        return Err(Failure::new("there is no token to be exported; nothing was written"));
+        return Err(Failure::new("there is no token to export; nothing was written"));
     }
     let pins = found.iter().filter(|(_, pin)| *pin != Pin::None).count();
     if pins > 0 && arguments.form != ExportForm::Liboath {
-        eprintln!("otpgate: PINs aren't exported: this form has no place for them");
+        eprintln!("otpgate: PINs aren't exported: this format has no place for them");
     }
     if arguments.output == Path::new("-") {
         let mut stdout = std::io::stdout().lock();

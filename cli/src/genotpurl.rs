@@ -27,14 +27,14 @@ pub const TOOL: Tool = Tool {
     synopses: &["-I issuer -L label [-i] [-c counter] [-d digits] [-p period] [-k key | -K keylength]"],
     flags: &[
         Flag { letter: 'c', argument: Some("counter"), help: "the first counter (with -i; default 0)" },
-        Flag { letter: 'd', argument: Some("digits"), help: "digits of a code: 6, what every app can do" },
+        Flag { letter: 'd', argument: Some("digits"), help: "digits of a code: 6, which every app supports" },
         Flag { letter: 'h', argument: None, help: "print this" },
-        Flag { letter: 'I', argument: Some("issuer"), help: "who asks for the code (required)" },
-        Flag { letter: 'i', argument: None, help: "codes from a counter instead of time" },
+        Flag { letter: 'I', argument: Some("issuer"), help: "the service the code is for (required)" },
+        Flag { letter: 'i', argument: None, help: "codes from a counter instead of the time" },
         Flag {
             letter: 'K',
             argument: Some("keylength"),
-            help: "bytes of the key that is made without -k (default 10)",
+            help: "bytes of the key generated without -k (default 10)",
         },
         Flag {
             letter: 'k',
@@ -42,7 +42,7 @@ pub const TOOL: Tool = Tool {
             help: "the key in hexadecimal (default: a random one, printed to standard error)",
         },
         Flag { letter: 'L', argument: Some("label"), help: "whose code it is (required)" },
-        Flag { letter: 'p', argument: Some("period"), help: "seconds of a time step: 30, what every app can do" },
+        Flag { letter: 'p', argument: Some("period"), help: "seconds per time step: 30, which every app supports" },
     ],
     operands: &[],
     notes: "\
@@ -93,7 +93,7 @@ fn answer(args: &[OsString]) -> Result<UrlAnswer, Problem> {
             Next::With(_, argument) => period = number(&argument, 1, u32::MAX, "period")?,
             Next::Rest(rest) if rest.is_empty() => break,
             Next::Rest(_) => {
-                return Err(Problem::new(FAILED, "all arguments are flags' arguments").followed_by_usage());
+                return Err(Problem::new(FAILED, "only flags take arguments").followed_by_usage());
             }
         }
     }
@@ -109,7 +109,7 @@ fn answer(args: &[OsString]) -> Result<UrlAnswer, Problem> {
     let issuer = issuer.ok_or_else(|| required("the issuer is missing: give it with -I"))?;
     let (label, issuer) = (label.as_bytes(), issuer.as_bytes());
     if label.contains(&b':') || issuer.contains(&b':') {
-        return refuse("issuer and label can't hold a colon, which parts them".to_owned());
+        return refuse("issuer and label can't contain a colon, which separates them".to_owned());
     }
     let or_add = "`otpgate add` makes such tokens and warns of them";
     if period != PERIOD {
@@ -143,7 +143,7 @@ fn number(argument: &OsString, min: u32, max: u32, name: &str) -> Result<u32, Pr
     let value = argument.to_str().and_then(|text| text.parse().ok());
     value
         .filter(|value| (min..=max).contains(value))
-        .ok_or_else(|| Problem::new(FAILED, format!("the {name} is no number from {min} to {max}")))
+        .ok_or_else(|| Problem::new(FAILED, format!("the {name} is not a number from {min} to {max}")))
 }
 
 fn read_key(argument: &OsString) -> Result<Zeroizing<Vec<u8>>, Problem> {
@@ -218,7 +218,7 @@ mod tests {
         for (args, text) in [
             (&["-Ly", "-k", RFC_KEY][..], "the issuer is missing: give it with -I"),
             (&["-Ix", "-k", RFC_KEY], "the label is missing: give it with -L"),
-            (&["-Ix", "-Ly:z"], "issuer and label can't hold a colon, which parts them"),
+            (&["-Ix", "-Ly:z"], "issuer and label can't contain a colon, which separates them"),
             (&["-Ix", "-Ly", "-c1"], "-c is for codes from a counter: give -i as well"),
             (&["-Ix", "-Ly", "-i", "-p60"], "-p is for codes from time: it can't be given with -i"),
             (
@@ -229,12 +229,12 @@ mod tests {
                 &["-Ix", "-Ly", "-d8"],
                 "many apps ignore any number of digits but 6; `otpgate add` makes such tokens and warns of them",
             ),
-            (&["-Ix", "-Ly", "-K3"], "the key length is no number from 4 to 256"),
+            (&["-Ix", "-Ly", "-K3"], "the key length is not a number from 4 to 256"),
             (&["-Ix", "-Ly", "-k", "c0ffe"], "the key is not pairs of hexadecimal digits"),
             (&["-Ix", "-Ly", "-k", ""], "the key is not 1 to 256 bytes"),
-            (&["-Ix", "-Ly", "more"], "all arguments are flags' arguments"),
+            (&["-Ix", "-Ly", "more"], "only flags take arguments"),
             (&["-x"], "there is no option -x"),
-            (&["-I"], "option -I lacks its argument"),
+            (&["-I"], "option -I needs an argument"),
         ] {
             assert_eq!(run(args), (FAILED, text.to_owned()), "{args:?}");
         }

@@ -170,7 +170,7 @@ impl Options {
         }
         match self.left.pop_front() {
             Some(argument) => Ok(Next::With(letter, argument)),
-            None => Err(refuse(format!("option -{} lacks its argument", flag.letter))),
+            None => Err(refuse(format!("option -{} needs an argument", flag.letter))),
         }
     }
 

@@ -31,15 +31,15 @@ const FILE_MAX: u64 = 256 * 1024 * 1024;
 /// Longer lists are cut.
 const TOLD_MAX: usize = 20;
 
-/// Add the tokens that a file of another program holds
+/// Import the tokens of another program's file
 ///
-/// All of them or none, in one change. Forms without PINs: one PIN is asked for, and given to all, unless --no-pin or
-/// --pin-external is given. What standard input has to give comes in this order, a line each: the password or
-/// pre-shared key of an encrypted PSKC file, the PIN.
+/// All of them or none, in one change. For formats without PINs, asks for one PIN for all, unless --no-pin or
+/// --pin-external is given. Lines of standard input come in this order: the password or pre-shared key of an encrypted PSKC
+/// file, the PIN.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// What the file is
-    #[arg(value_enum)]
+    /// The file format
+    #[arg(value_enum, value_name = "FORMAT")]
     form: ImportForm,
     /// The file, or - for standard input
     #[arg(value_name = "INPUT", value_hint = ValueHint::FilePath)]
@@ -47,25 +47,25 @@ pub struct Arguments {
     /// The name the user logs in with, for a file with one token
     #[arg(long, value_name = "NAME")]
     user: Option<OsString>,
-    /// Leave out tokens whose users are listed already (with --another-token: those listed themselves)
+    /// Skip tokens whose users are already listed (with --another-token: only tokens already listed)
     #[arg(long)]
     skip_existing: bool,
-    /// Users who have a token get another one
+    /// Give users who have a token another one
     #[arg(long)]
     another_token: bool,
-    /// The codes alone log in
+    /// No PINs: the codes alone are enough
     #[arg(long, group = "pin")]
     no_pin: bool,
     /// The server's own PIN provider checks the PINs
     #[arg(long, group = "pin")]
     pin_external: bool,
-    /// Store the PIN as it is, not as an Argon2id hash: for Digest logins and for mod_authn_otp
+    /// Store the PIN in the clear, not as an Argon2id hash: for Digest logins and for mod_authn_otp
     #[arg(long, group = "pin")]
     plain_pin: bool,
-    /// The password of an encrypted PSKC file, or its pre-shared key in hexadecimal [default: is asked for]
+    /// A file with the password of an encrypted PSKC file, or its pre-shared key in hexadecimal [default: ask for it]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     secret_file: Option<PathBuf>,
-    /// Import a signed PSKC file, whose signature can't be checked here
+    /// Import a signed PSKC file without checking its signature
     #[arg(long)]
     ignore_signature: bool,
 }
@@ -73,7 +73,7 @@ pub struct Arguments {
 /// What import reads.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ImportForm {
-    /// otpauth:// addresses, one on a line
+    /// otpauth:// addresses, one per line
     Otpauth,
     /// PSKC, RFC 6030: XML, also encrypted with a password or a pre-shared key
     Pskc,
@@ -83,7 +83,7 @@ enum ImportForm {
     Liboath,
     /// The .google_authenticator file of one user
     GoogleAuthenticator,
-    /// The users file of mod_authn_otp, which is used as it is
+    /// The users file of mod_authn_otp, which needs no import
     #[value(name = "mod_authn_otp")]
     ModAuthnOtp,
 }
@@ -119,7 +119,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let read = parse(arguments, &document).map_err(refuse)?;
     let exchange::Read { mut tokens, notes } = read;
     if tokens.is_empty() {
-        return Err(Failure::new(format!("{name}: it holds no token; nothing was changed")));
+        return Err(Failure::new(format!("{name}: it contains no token; nothing was changed")));
     }
     name_users(arguments, &name, &mut tokens)?;
     let pins = Pins::ask(arguments, &name, &tokens)?;
@@ -245,7 +245,7 @@ fn name_users(arguments: &Arguments, name: &str, tokens: &mut [Token]) -> Result
     match (&arguments.user, tokens) {
         (Some(user), [token]) => token.user = user.as_bytes().to_vec(),
         (Some(_), tokens) => {
-            let text = format!("{name}: it holds {} tokens, and --user can name one only", tokens.len());
+            let text = format!("{name}: it contains {} tokens, but --user can name only one", tokens.len());
             return Err(Failure::new(text));
         }
         (None, _) if arguments.form == ImportForm::GoogleAuthenticator => {
@@ -275,7 +275,7 @@ impl Pins {
             () if arguments.form.has_pins() => {
                 if arguments.no_pin || arguments.pin_external || arguments.plain_pin {
                     let text = format!(
-                        "{name}: it has PINs of its own; leave out --no-pin, --pin-external, --plain-pin"
+                        "{name}: it has its own PINs; leave out --no-pin, --pin-external, --plain-pin"
                     );
                     return Err(Failure::new(text));
                 }
@@ -283,11 +283,11 @@ impl Pins {
             }
             () if arguments.no_pin => Ok(Pins::None),
             () if arguments.pin_external && has_motp => Err(Failure::new(format!(
-                "{name}: Mobile-OTP makes codes with the PIN; --pin-external isn't for it"
+                "{name}: Mobile-OTP computes codes from the PIN; it can't have --pin-external"
             ))),
             () if arguments.pin_external => Ok(Pins::External),
             () if arguments.input == Path::new("-") => Err(Failure::new(
-                "standard input can't hold both tokens and a PIN: give --no-pin or --pin-external, or the file by name",
+                "standard input can't carry both tokens and a PIN: give --no-pin or --pin-external, or the file by name",
             )),
             () => {
                 let pin = ChosenPin::ask("all of them")?;
@@ -438,7 +438,7 @@ fn select<'a>(
     }
     if !left_over.is_empty() {
         let hint = "nothing was changed (remove these lines with `otpgate edit`; --skip-existing leaves the users out)";
-        let what = "users of whose names #@ lines are left";
+        let what = "users whose names still have #@ lines";
         return Err(told(name, arguments.form, what, hint, &left_over));
     }
     if !users.is_empty() {

@@ -1,6 +1,6 @@
 //! The command: manages the users file, and answers to the names of older tools.
 //!
-//! One file per verb. What a users file is, how it is read, locked and written is the library's; here are
+//! One file per subcommand. What a users file is, how it is read, locked and written is the library's; here are
 //! arguments, prompts and words.
 
 mod account;
@@ -50,12 +50,12 @@ use otpgate::store::StoreError;
 use crate::backend::Backend;
 use crate::getopt::Tool;
 
-/// Manages the users file of one-time-password logins
+/// Manage the users file for one-time-password logins
 #[derive(Parser)]
 #[command(
     name = "otpgate",
     version,
-    after_help = "Exit status: 0 done, 1 a problem that is reported, 2 wrong usage."
+    after_help = "Exit status: 0 done, 1 a problem was reported, 2 wrong usage."
 )]
 struct Arguments {
     /// The users file
@@ -145,7 +145,7 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     })
 }
 
-/// Why a verb ended, for whoever runs it. Never holds a secret.
+/// Why a subcommand failed, for the person running it. Never contains a secret.
 #[derive(Debug)]
 struct Failure(String);
 
@@ -172,7 +172,7 @@ impl From<StoreError> for Failure {
         // Here it isn't the server that is kept from it, but whoever runs this.
         if error.is_for_want_of_rights && !rustix::process::geteuid().is_root() {
             let StoreError { operation, place, cause, .. } = &error;
-            let remedy = "run this as root, or as a user who has the users file";
+            let remedy = "run this as root, or as the users file's owner";
             return Failure(format!("cannot {operation} {place}: {cause}; {remedy}"));
         }
         Failure(error.to_string())

@@ -19,8 +19,8 @@ use crate::{Result, print};
 
 /// List all tokens: user, type, PIN, last login, failures
 ///
-/// Never a PIN, a key or a code. Whether a token is locked depends on the limits of the file and on the server's: give those
-/// as --max-failures (and --lockout-time) to be told.
+/// Never shows a PIN, a key or a code. Whether a token is locked depends on the file's limits and on the server's: pass the
+/// latter as --max-failures (and --lockout-time).
 #[derive(clap::Args)]
 pub struct List {
     #[command(flatten)]
@@ -32,8 +32,8 @@ pub struct List {
 
 /// Show a user's tokens by number
 ///
-/// Never a PIN, a key or a code. Whether a token is locked depends on the limits of the file and on the server's: give those
-/// as --max-failures (and --lockout-time) to be told.
+/// Never shows a PIN, a key or a code. Whether a token is locked depends on the file's limits and on the server's: pass the
+/// latter as --max-failures (and --lockout-time).
 #[derive(clap::Args)]
 pub struct Show {
     /// The user

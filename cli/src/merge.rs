@@ -271,7 +271,7 @@ fn both(edited: &Record, base: &State, live: State, now: UnixTime, note: &mut dy
             {
                 merged.counter = ours.counter;
             }
-            note(format!("a login has moved the counter that you changed: it is {} now", merged.counter));
+            note(format!("a login moved the counter that you changed: it is now {}", merged.counter));
         }
     }
     if ours.failures != base.failures {
@@ -279,10 +279,7 @@ fn both(edited: &Record, base: &State, live: State, now: UnixTime, note: &mut dy
             merged.failures = ours.failures;
         } else if ours.failures != live.failures {
             merged.failures = ours.failures.max(live.failures);
-            note(format!(
-                "a login has changed the failures that you changed: they are {} now",
-                merged.failures
-            ));
+            note(format!("a login changed the failures that you changed: they are now {}", merged.failures));
         }
         merged.last_failure = merged.last_failure.filter(|_| merged.failures > 0);
     }
@@ -297,7 +294,7 @@ fn both(edited: &Record, base: &State, live: State, now: UnixTime, note: &mut dy
         merged.replay_floor =
             if is_ours { ours.replay_floor } else { ours.replay_floor.max(live.replay_floor) };
         if !is_ours {
-            note("a login has changed the last code that you changed: the later one is kept".to_owned());
+            note("a login changed the last code that you changed: the later one is kept".to_owned());
         }
     }
     merged
@@ -379,7 +376,7 @@ impl Edited<'_> {
 fn pragma_changes(new: &[&MergeRow<'_>], mut gone: Vec<&MergeRow<'_>>) -> Vec<String> {
     // What stands in lines of kinds that we don't know may be secret.
     let words = |row: &MergeRow<'_>| match PragmaKind::of(row.line.text) {
-        None => "of a kind that this version doesn't know".to_owned(),
+        None => "of an unknown kind".to_owned(),
         Some(_) => match pragma::details(row.line.text) {
             words if words.is_empty() => "nothing".to_owned(),
             words => words,
@@ -597,7 +594,7 @@ mod tests {
                 &[
                     "line 2: #@ apart: jose -> j%20s",
                     "line 4: #@ allow: new, nothing",
-                    "line 5: #@ other: new, of a kind that this version doesn't know",
+                    "line 5: #@ other: new, of an unknown kind",
                 ],
             ),
             (

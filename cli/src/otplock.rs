@@ -39,7 +39,7 @@ pub const TOOL: Tool = Tool {
         },
         Operand {
             name: "command",
-            help: "The command and its arguments, as they are; a single one is a line for the shell",
+            help: "The command and its arguments, unchanged; a single one is a shell command line",
             times: Times::Any,
             hint: ValueHint::CommandWithArguments,
         },

@@ -31,12 +31,16 @@ pub const TOOL: Tool = Tool {
             argument: Some("digits"),
             help: "digits of a code (default 6, or as many as the given code has)",
         },
-        Flag { letter: 'F', argument: None, help: "key is the name of a file that holds it in hexadecimal" },
-        Flag { letter: 'f', argument: None, help: "key is the name of a file that holds it in binary" },
+        Flag {
+            letter: 'F',
+            argument: None,
+            help: "key is the name of a file that contains it in hexadecimal",
+        },
+        Flag { letter: 'f', argument: None, help: "key is the name of a file that contains it in binary" },
         Flag { letter: 'h', argument: None, help: "print this" },
         Flag { letter: 'i', argument: Some("seconds"), help: "seconds of a time step (default 30)" },
         Flag { letter: 'm', argument: Some("PIN"), help: "Mobile-OTP with this PIN; implies -d 6 -i 10" },
-        Flag { letter: 't', argument: None, help: "the counter is that of the current time (not with -c)" },
+        Flag { letter: 't', argument: None, help: "use the counter of the current time (not with -c)" },
         Flag {
             letter: 'w',
             argument: Some("window"),
@@ -52,7 +56,7 @@ pub const TOOL: Tool = Tool {
         },
         Operand {
             name: "code",
-            help: "The code whose counter is wanted",
+            help: "The code to look for",
             times: Times::AtMostOnce,
             hint: ValueHint::Other,
         },
@@ -143,9 +147,7 @@ fn answer(args: &[OsString], now: u64) -> Result<String, Problem> {
     });
     match nearest_first.into_iter().find(|&counter| generator.is_code_of(counter, code)) {
         Some(counter) => Ok(format!("{counter}\n")),
-        None => {
-            Err(Problem::new(NOT_MATCHED, format!("that is the code of no counter from {first} to {last}")))
-        }
+        None => Err(Problem::new(NOT_MATCHED, format!("no counter from {first} to {last} has that code"))),
     }
 }
 
@@ -153,7 +155,7 @@ fn answer(args: &[OsString], now: u64) -> Result<String, Problem> {
 fn number(argument: &OsString, min: i64, name: &str) -> Result<i64, Problem> {
     let value = argument.to_str().and_then(|text| text.parse().ok());
     value.filter(|value| (min..=i64::from(i32::MAX)).contains(value)).ok_or_else(|| {
-        Problem::new(WRONG_USAGE, format!("the {name} is no number from {min} to {}", i32::MAX))
+        Problem::new(WRONG_USAGE, format!("the {name} is not a number from {min} to {}", i32::MAX))
     })
 }
 

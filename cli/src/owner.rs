@@ -100,7 +100,7 @@ impl OwnedPlace {
         let place = way.place(&users, &directory)?;
         if place.contents.0 != users.uid && !users.may_be_written_by(Who::User(place.contents.0)) {
             return Err(Failure::new(format!(
-                "{} belongs to root, in a directory of {}, who may not write it: as root, this isn't touched; `chown` one of them",
+                "{} belongs to root, in a directory of {}, who may not write it: otpgate doesn't touch it as root; `chown` one of them",
                 way.end.display(),
                 account::names(directory.uid, directory.gid)
             )));
@@ -108,7 +108,7 @@ impl OwnedPlace {
         let metadata = std::fs::metadata(&way.end).map_err(|error| Fault::new("inspect", &way.end, error))?;
         if metadata.is_file() && metadata.nlink() > 1 && metadata.uid() != directory.uid {
             return Err(Failure::new(format!(
-                "{} has another name elsewhere (a hard link), and its directory belongs to another user: as root, this isn't touched; copy it to a file of its own",
+                "{} has another name elsewhere (a hard link), and its directory belongs to another user: otpgate doesn't touch it as root; copy it to a file of its own",
                 way.end.display()
             )));
         }
@@ -193,7 +193,7 @@ impl Way {
             let target = std::fs::metadata(&next).map_err(fault)?;
             if ![0, target.uid()].contains(&metadata.uid()) || links > LINKS_MAX {
                 return Err(Failure::new(format!(
-                    "{} is a symbolic link of {} to something of {}: root doesn't follow it; name the file itself, or have root make the link",
+                    "{} is a symbolic link of {} to a file of {}: root doesn't follow it; name the file itself, or have root create the link",
                     next.display(),
                     account::names(metadata.uid(), metadata.gid()),
                     account::names(target.uid(), target.gid()),
@@ -260,7 +260,7 @@ impl Way {
             "take that right away (`chmod`), or run this as the users file's owner"
         };
         Failure::new(format!(
-            "{} ({}, {:04o}) can be changed by {who}, who could put anything in the place of {}: nothing is done there as root; {remedy}",
+            "{} ({}, {:04o}) can be changed by {who}, who could replace {}: otpgate does nothing there as root; {remedy}",
             directory.display(),
             account::names(access.uid, access.gid),
             access.mode,

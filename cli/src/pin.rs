@@ -46,14 +46,14 @@ impl ChosenPin {
         let refuse = |reason: &str| Err(Failure::new(format!("{reason}; nothing was changed")));
         let is_blank = |&b: &u8| b.is_ascii_whitespace() || b == 0x0b;
         match &text[..] {
-            b"" => refuse("the PIN is empty (for a token without one, say --no-pin)"),
+            b"" => refuse("the PIN is empty (for a token without PIN, use --no-pin)"),
             b"-" | b"+" => refuse("the PINs - and + have another meaning in the users file"),
             [b'$', ..] => refuse("a PIN that starts with $ could be taken for a hash"),
-            text if text.iter().any(is_blank) => refuse("the PIN holds a blank"),
-            text if text.iter().any(u8::is_ascii_control) => refuse("the PIN holds a control character"),
+            text if text.iter().any(is_blank) => refuse("the PIN contains a blank"),
+            text if text.iter().any(u8::is_ascii_control) => refuse("the PIN contains a control character"),
             text if text.len() > MAX => refuse("the PIN is longer than 255 bytes"),
             text if mistakes::is_other_dash(text) => refuse(
-                "the PIN looks like - and is another character (for a token without one, say --no-pin)",
+                "the PIN looks like - but is another character (for a token without PIN, use --no-pin)",
             ),
             _ => Ok(ChosenPin(text)),
         }

@@ -16,10 +16,10 @@ use crate::backend::Backend;
 use crate::tokens::{self, Numbered};
 use crate::{Failure, Result, add};
 
-/// Give a token another key, for another phone or fob
+/// Give a token a new key, for a new phone or fob
 ///
-/// The key is random unless --key-file is given; the old one is void at once, and the counter starts anew. PIN and type
-/// stay. Prints the otpauth:// address and the QR code as `otpgate add` does.
+/// The key is random unless --key-file is given; the old one is void at once, and the counter is reset. PIN and type stay.
+/// Prints the otpauth:// address and the QR code like `otpgate add`.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The user
@@ -27,13 +27,13 @@ pub struct Arguments {
     /// This token, by its number in `otpgate show`
     #[arg(long, value_name = "N")]
     token: Option<usize>,
-    /// Take the key from a file: hexadecimal, or base32: and base 32
+    /// Read the key from a file: hexadecimal, or base32: and base 32
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// Who asks for the code, as the app shows it [default: the host's name]
+    /// The service name that the app shows [default: the host name]
     #[arg(long, value_name = "NAME")]
     issuer: Option<String>,
-    /// Print nothing but the address (Mobile-OTP: the key)
+    /// Print only the address (Mobile-OTP: the key)
     #[arg(long, short)]
     quiet: bool,
 }
@@ -68,7 +68,7 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
             found.ok_or_else(|| Failure::new(format!("somebody else has changed {} meanwhile", Quoted(user))))
         })?,
     };
-    let done = format!("Token {number} of {} has another key", Quoted(user));
+    let done = format!("Token {number} of {} has a new key", Quoted(user));
     let Token { algorithm, digits, factor, .. } = token;
     add::tell(&done, &NewKey { user, key: &key, algorithm, digits, factor }, &issuer, arguments.quiet)?;
     Ok(ExitCode::SUCCESS)

@@ -12,10 +12,10 @@ use crate::backend::Backend;
 use crate::tokens::{self, WhichToken};
 use crate::{Result, print};
 
-/// Remove a user's token for good
+/// Remove a user's token permanently
 ///
-/// Where the user has several, say which: --token N or --all. A user without any token is no longer listed, and the lines
-/// that start with #@ and are about that user go as well.
+/// If the user has several, choose with --token N or --all. A user without a token is no longer listed, and their #@ lines go
+/// too.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The user
@@ -43,7 +43,7 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
         print(format_args!("removed {title} of {}, {place} of the old file\n", Quoted(user)))?;
     }
     if is_last {
-        print(format_args!("{} has no token any more\n", Quoted(user)))?;
+        print(format_args!("{} has no token left\n", Quoted(user)))?;
     }
     Ok(ExitCode::SUCCESS)
 }

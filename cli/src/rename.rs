@@ -10,15 +10,15 @@ use otpgate::store::{Amendment, Refused, Taken};
 use crate::backend::{Backend, Declined};
 use crate::{Failure, Result, add, print};
 
-/// Give a user another name
+/// Rename a user
 ///
-/// All tokens go along, with PIN, key and counter, and the lines that start with #@ and are about the user. A name that is
-/// listed already or has such lines is refused, and so is another spelling of a listed one, which others may take for it.
+/// Renames all tokens, with PIN, key and counter, and the user's #@ lines. Refuses a name that is already listed or has #@
+/// lines, and another spelling of a listed name.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The user's name so far
+    /// The user's current name
     old: OsString,
-    /// The name to log in with from now on
+    /// The new name
     new: OsString,
 }
 

@@ -17,23 +17,23 @@ use crate::list::clock;
 use crate::tokens::{self, Numbered};
 use crate::{Failure, Result, pin, print};
 
-/// Find out by two codes where a token stands, and accept its next code
+/// Resynchronise a token with two consecutive codes
 ///
-/// For a phone whose clock is off, a fob whose button was pressed too often, and a file with a counter or time step that is
-/// too far ahead. The two codes must follow each other, without a PIN; they are used up by this. Where they are not given,
-/// they are asked for, or read from two lines of standard input. Wrong codes are forgotten. Looks at 1000 counters, or a day
-/// of time steps, on both sides.
+/// For a phone whose clock is off, a fob whose button was pressed too often, or a file whose counter or time step is too far
+/// ahead. The two codes must be consecutive, without a PIN; they are used up. If they aren't given, asks for them, or reads
+/// them from two lines of standard input. Wrong codes are forgotten. Searches 1000 counters, or a day of time steps, in both
+/// directions.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The user
     user: OsString,
-    /// Two codes in a row
+    /// Two consecutive codes
     #[arg(num_args = 2, value_name = "CODE")]
     codes: Vec<OsString>,
-    /// This token alone, by its number in `otpgate show` [default: the one whose codes they are]
+    /// Only this token, by its number in `otpgate show` [default: the one with these codes]
     #[arg(long, value_name = "N")]
     token: Option<usize>,
-    /// Look this many counters or time steps back and ahead [default: 1000; a day of time steps]
+    /// Search this many counters or time steps back and ahead [default: 1000; a day of time steps]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     window: Option<u32>,
 }
@@ -81,14 +81,12 @@ fn refusal(user: &[u8], reason: NotFound) -> String {
     let user = Quoted(user);
     match reason {
         NotFound::NoMatch => format!(
-            "no token of {user} shows these two codes one after the other in the window; see `otpgate explain` for each, \
+            "no token of {user} shows these two consecutive codes in the window; see `otpgate explain` for each, \
              or look further with --window"
         ),
-        NotFound::OtherOrder => {
-            "the codes follow each other the other way round: give the older one first".to_owned()
-        }
+        NotFound::OtherOrder => "the codes are in reverse order: give the older one first".to_owned(),
         NotFound::Ambiguous => format!(
-            "more than one place fits these codes of {user}: take the next two codes, or say which token with --token N"
+            "these codes of {user} match more than one place: use the next two codes, or choose a token with --token N"
         ),
     }
 }
@@ -102,7 +100,7 @@ fn told(user: &[u8], (token, line): (Numbered<'_>, &StoredToken), found: &Resync
             let mut text = format!("{who}: the next expected counter is {new}, it was {old}\n");
             if new < old {
                 text += &format!(
-                    "warning: that is {} back: codes from there on that were used before would be accepted again\n",
+                    "warning: that is {} back: used codes from there on would be accepted again\n",
                     old - new
                 );
             }
@@ -114,7 +112,7 @@ fn told(user: &[u8], (token, line): (Numbered<'_>, &StoredToken), found: &Resync
             let before =
                 decide::exact_state(&Settings::default().policy(Server::Apache), line, tokens::now());
             if before.replay_floor > state.replay_floor {
-                text += "the last accepted time step lay ahead of that, and is set back\n";
+                text += "the last accepted time step was ahead of that, and was set back\n";
             }
             text
         }

@@ -15,7 +15,7 @@ pub fn create(path: &Path, content: &[u8]) -> Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(
         |error| match error.kind() {
             std::io::ErrorKind::AlreadyExists => {
-                Failure::new(format!("{} is there already; remove it or take another name", path.display()))
+                Failure::new(format!("{} already exists; remove it or use another name", path.display()))
             }
             _ => Failure::new(format!("cannot make {}: {error}", path.display())),
         },

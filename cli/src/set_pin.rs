@@ -13,24 +13,24 @@ use crate::pin::PinForm;
 use crate::tokens::{self, Numbered, WhichToken};
 use crate::{Failure, Result, print};
 
-/// Give a user another PIN
+/// Change a user's PIN
 ///
-/// The PIN is asked for twice, or read from standard input if that is no terminal, and stored as an Argon2id hash.
-/// Where the user has several tokens, say which: --token N or --all. The old PIN is void at once, in running servers
-/// too; counter and failures stay.
+/// Asks for the PIN twice, or reads it from standard input if that isn't a terminal, and stores it as an Argon2id hash. If the
+/// user has several tokens, choose with --token N or --all. The old PIN is void at once, in running servers too; counter and
+/// failures stay.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The user
     user: OsString,
     #[command(flatten)]
     which: WhichToken,
-    /// Store the PIN as it is: for Digest logins, Mobile-OTP and mod_authn_otp
+    /// Store the PIN in the clear: for Digest logins, Mobile-OTP and mod_authn_otp
     #[arg(long, group = "pin")]
     plain_pin: bool,
     /// The server's own PIN provider checks the PIN
     #[arg(long, group = "pin")]
     pin_external: bool,
-    /// The code alone logs in
+    /// No PIN: the code alone is enough
     #[arg(long, group = "pin")]
     no_pin: bool,
 }
@@ -55,7 +55,7 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
     })?;
     numbers.dedup();
     for number in numbers {
-        print(format_args!("token {number} of {} has another PIN now\n", Quoted(user)))?;
+        print(format_args!("token {number} of {} has a new PIN\n", Quoted(user)))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -72,7 +72,7 @@ fn check(arguments: &Arguments, chosen: &[Numbered<'_>]) -> Result<()> {
     let cannot =
         if arguments.pin_external { "can't have an external PIN" } else { "can't have a hashed PIN" };
     Err(Failure::new(format!(
-        "token {} is Mobile-OTP, whose codes are made with the PIN: it {cannot}; say --plain-pin or --no-pin",
+        "token {} is Mobile-OTP, whose codes are computed from the PIN: it {cannot}; use --plain-pin or --no-pin",
         token.number
     )))
 }

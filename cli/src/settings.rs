@@ -7,13 +7,13 @@ use clap::{CommandFactory, ValueEnum};
 use otpgate::policy::{Policy, Server, Settings};
 use otpgate::token::Address;
 
-/// When a token is locked is the server's matter, and the users file's.
+/// The server and the users file decide when a token is locked.
 #[derive(clap::Args)]
 pub struct FailureFlags {
     /// Wrong codes in a row that lock a token (OTPAuthMaxOTPFailure, auth_otp_max_failures)
     #[arg(long, value_name = "N")]
     pub max_failures: Option<String>,
-    /// Seconds a lock-out lasts, and up to which it doubles (OTPAuthLockoutTime, auth_otp_lockout_time)
+    /// Seconds a lock-out lasts, and the maximum it doubles up to (OTPAuthLockoutTime, auth_otp_lockout_time)
     #[arg(long, value_name = "SECONDS[,MAX]", value_delimiter = ',')]
     lockout_time: Vec<String>,
 }
@@ -21,7 +21,7 @@ pub struct FailureFlags {
 /// All of them.
 #[derive(clap::Args)]
 pub struct Flags {
-    /// Whose defaults hold for what isn't given
+    /// The server whose defaults apply
     #[arg(long, value_enum, value_name = "SERVER", default_value = "apache")]
     server: ServerName,
     #[command(flatten)]
@@ -29,22 +29,22 @@ pub struct Flags {
     /// Look-ahead window in counters or time steps
     #[arg(long, value_name = "N")]
     max_offset: Option<String>,
-    /// Seconds from its first use for which a code may be used again
+    /// Seconds after its first use in which a code may be used again
     #[arg(long, value_name = "SECONDS")]
     max_linger: Option<String>,
-    /// Seconds from its last use for which a code may be used again
+    /// Seconds after its last use in which a code may be used again
     #[arg(long, value_name = "SECONDS")]
     max_idle: Option<String>,
     /// A code may be used again only from the address it was first used from
     #[arg(long, value_name = "on|off")]
     logout_on_ip_change: Option<String>,
-    /// An empty password, or PIN and the word logout, ends the use of the last code
+    /// An empty password, or the PIN followed by logout, ends the last code
     #[arg(long, value_name = "on|word|off")]
     forget: Option<String>,
     /// HOTP codes may be given in hexadecimal
     #[arg(long, value_name = "on|off")]
     allow_hex: Option<String>,
-    /// The address the login comes from
+    /// The client's address
     #[arg(long, value_name = "IP")]
     address: Option<IpAddr>,
 }

@@ -13,8 +13,8 @@ use crate::{Result, print, tokens};
 /// What `disable` takes.
 #[derive(clap::Args)]
 #[command(
-    about = "Switch a user's tokens off",
-    long_about = "Switch a user's tokens off: all of them, or one. A user all of whose tokens are off is refused, \
+    about = "Switch off a user's tokens",
+    long_about = "Switch off a user's tokens: all of them, or one. A user whose tokens are all off is refused, \
                   whatever other providers the server has."
 )]
 pub struct Disable {
@@ -25,8 +25,8 @@ pub struct Disable {
 /// What `enable` takes.
 #[derive(clap::Args)]
 #[command(
-    about = "Switch a user's tokens on again",
-    long_about = "Switch a user's tokens on again: all of them, or one. Counter and failures are as they were."
+    about = "Switch a user's tokens back on",
+    long_about = "Switch a user's tokens back on: all of them, or one. Counter and failures stay as they were."
 )]
 pub struct Enable {
     #[command(flatten)]
@@ -37,7 +37,7 @@ pub struct Enable {
 struct Arguments {
     /// The user
     user: OsString,
-    /// This token alone, by its number in `otpgate show` [default: all]
+    /// Only this token, by its number in `otpgate show` [default: all]
     #[arg(long, value_name = "N")]
     token: Option<usize>,
 }
@@ -75,7 +75,7 @@ fn switch(backend: &Backend, arguments: &Arguments, off: bool) -> Result<ExitCod
     told.dedup();
     for (number, has_changed) in told {
         let word = if off { "off" } else { "on" };
-        let when = if has_changed { format!("is {word} now") } else { format!("was {word} already") };
+        let when = if has_changed { format!("is now {word}") } else { format!("was already {word}") };
         print(format_args!("token {number} of {} {when}\n", Quoted(user)))?;
     }
     Ok(ExitCode::SUCCESS)

@@ -23,10 +23,10 @@ pub struct Numbered<'a> {
     pub held: &'a Held,
 }
 
-/// Which of a user's tokens a verb is about.
+/// Which of a user's tokens a subcommand acts on.
 #[derive(clap::Args)]
 pub struct WhichToken {
-    /// This token alone, by its number in `otpgate show`
+    /// Only this token, by its number in `otpgate show`
     #[arg(long, value_name = "N", conflicts_with = "all")]
     pub token: Option<usize>,
     /// All tokens of the user
@@ -58,7 +58,7 @@ pub fn count(numbered: &[Numbered<'_>]) -> usize {
     numbered.iter().map(|known| known.number).max().unwrap_or(0)
 }
 
-/// The tokens that a verb acts on which acts on all of them unless one is named.
+/// The tokens to act on, for subcommands that act on all unless one is named.
 pub fn all_or_one<'a>(
     tokens: Vec<Numbered<'a>>,
     user: &[u8],
@@ -74,7 +74,7 @@ pub fn all_or_one<'a>(
     Ok(chosen)
 }
 
-/// The tokens that a verb acts on which wants to be told where there are several. `options` says how.
+/// The tokens to act on, for subcommands that must be told if there are several. `options` says how.
 pub fn told<'a>(
     tokens: Vec<Numbered<'a>>,
     user: &[u8],
@@ -126,7 +126,7 @@ impl Numbered<'_> {
         }
     }
 
-    /// What is said of it where a verb passes it over, because it can't be read.
+    /// The warning when it is skipped because it can't be read.
     pub fn unreadable_warning(&self) -> String {
         format!(
             "{} can't be read and lets nobody in; see `otpgate check`, correct it with `otpgate edit`",

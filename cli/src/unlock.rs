@@ -15,15 +15,15 @@ use crate::backend::Backend;
 use crate::tokens;
 use crate::{Result, print};
 
-/// Let a user in again who is locked out: wrong codes are forgotten
+/// Unlock a user who is locked out: wrong codes are forgotten
 ///
-/// All tokens of the user, or one. Wrong PINs and wrong Digest responses are forgotten, too, so nobody who waits for
-/// their next try has to wait any longer. Nothing else changes: codes that were accepted stay used up.
+/// All tokens of the user, or one. Wrong PINs and wrong Digest responses are forgotten too, so nobody has to wait any longer for
+/// the next try. Nothing else changes: accepted codes stay used up.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The user
     user: OsString,
-    /// This token alone, by its number in `otpgate show` [default: all]
+    /// Only this token, by its number in `otpgate show` [default: all]
     #[arg(long, value_name = "N")]
     token: Option<usize>,
 }
@@ -38,19 +38,19 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
         eprintln!("otpgate: warning: {warning}");
     }
     let responses = backend.forget_tries(user, &logins)?.unwrap_or_else(|error| {
-        eprintln!("otpgate: warning: the time after wrong tries isn't ended: {error}");
+        eprintln!("otpgate: warning: cannot end the wait after wrong tries: {error}");
         0
     });
     for (number, failures) in forgotten {
         let what = match failures {
             0 => "had no wrong codes".to_owned(),
-            1 => "one wrong code is forgotten".to_owned(),
-            failures => format!("{failures} wrong codes are forgotten"),
+            1 => "one wrong code forgotten".to_owned(),
+            failures => format!("{failures} wrong codes forgotten"),
         };
         print(format_args!("token {number} of {}: {what}\n", Quoted(user)))?;
     }
     if responses > 0 {
-        print(format_args!("{}: {responses} wrong Digest responses are forgotten\n", Quoted(user)))?;
+        print(format_args!("{}: {responses} wrong Digest responses forgotten\n", Quoted(user)))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -23,16 +23,16 @@ use crate::list::user_text;
 use crate::settings::Flags;
 use crate::{Failure, Result, owner, pin, print, tokens};
 
-/// Log a user in as a server would, and say which rule decided
+/// Log a user in like a server, and say which rule decided
 ///
-/// Asks for PIN and code as one word, or reads them from standard input if that is no terminal. As with a server, a
-/// code that is accepted is used up and a wrong one is counted, unless --dry-run is given. Prints the result word and the
-/// reason as servers log them. Status 0 if the login was granted, 1 if not.
+/// Asks for PIN and code, run together, or reads them from standard input if that isn't a terminal. As on a server, an accepted
+/// code is used up and a wrong one counted, unless --dry-run is given. Prints the result word and the reason as servers log them.
+/// Status 0 if the login was granted, 1 if not.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The user
     user: OsString,
-    /// Change nothing: don't use the code up, don't count a wrong one
+    /// Change nothing: neither use up the code nor count a wrong one
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -44,13 +44,13 @@ pub struct Arguments {
     json: bool,
 }
 
-/// Who checks PINs marked `+`: by default nobody.
+/// What checks PINs marked `+`: by default nothing.
 #[derive(clap::Args)]
 pub struct ExternalPins {
-    /// Check PINs marked + by this htpasswd file (auth_otp_pin_file)
+    /// Check PINs marked + against this htpasswd file (auth_otp_pin_file)
     #[arg(long, value_name = "FILE")]
     pin_file: Option<PathBuf>,
-    /// Take any PIN marked + for right
+    /// Accept any PIN marked +
     #[arg(long, conflicts_with = "pin_file")]
     assume_external_pin: bool,
 }

@@ -55,7 +55,7 @@ fn another_spelling_of_a_listed_name_is_added_with_a_warning() {
     };
     assert_eq!(
         add("Jose", &[]),
-        "otpgate: warning: \"Jose\" is another spelling of \"jos\\xc3\\xa9\" in line 2, and others may take them for one\n"
+        "otpgate: warning: \"Jose\" is another spelling of \"jos\\xc3\\xa9\" in line 2, and others may take them for one person\n"
     );
     assert_eq!(add("josef", &[]), "");
     assert_eq!(add("Jose", &["--another-token"]), "");
@@ -94,7 +94,7 @@ fn a_qr_file_is_new_and_goes_where_its_token_isnt_saved() {
         .complains_of(&format!("otpgate: {}: a QR code's file ends in .svg or .png\n", path("x.jpg")));
     fs::write(site.path("there.svg"), "mine").unwrap();
     add("there.svg", "", &[]).complains_of(&format!(
-        "otpgate: {} is there already; remove it or take another name\n",
+        "otpgate: {} already exists; remove it or use another name\n",
         path("there.svg")
     ));
     assert_eq!(fs::read_to_string(site.path("there.svg")).unwrap(), "mine");
@@ -135,9 +135,9 @@ fn with_confirm_a_token_is_saved_after_a_right_code_which_is_spent() {
     ran.is(0);
     assert_eq!(
         ran.err,
-        "To be added: \"alice\". For the phone, shown only now:\n\n\
-         otpgate: that is none of its codes now; 2 more\n\
-         otpgate: that is none of its codes now; 1 more\n\
+        "Adding \"alice\". For the phone, shown only now:\n\n\
+         otpgate: that isn't one of its current codes; tries left: 2\n\
+         otpgate: that isn't one of its current codes; tries left: 1\n\
          Added \"alice\".\n"
     );
     assert!(ran.out.starts_with("otpauth://hotp/") && ran.out.ends_with("&counter=0\n"), "{}", ran.out);
@@ -176,11 +176,11 @@ fn three_wrong_codes_or_none_save_nothing() {
         site.run(&[&["add", "alice", "--no-pin", "--confirm", "--key-file", "-"], args].concat(), input)
     };
     add(&["--hotp"], &format!("{KEY}\n000000\n000000\n000000\n{}\n", CODES[0])).complains_of(
-        "otpgate: 3 codes that are none of its; nothing was changed (has its counter moved on already?)\n",
+        "otpgate: 3 codes that aren't its own; nothing was changed (has its counter moved on already?)\n",
     );
     add(&[], &format!("{KEY}\n1\n2\n3\n")).complains_of(
-        "otpgate: 3 codes that are none of its; nothing was changed (is the clock of the phone right, and of this \
-         machine?)\n",
+        "otpgate: 3 codes that aren't its own; nothing was changed (are the clocks of the phone and of this \
+         machine right?)\n",
     );
     add(&[], &format!("{KEY}\n")).complains_of("otpgate: no code was given; nothing was changed\n");
     assert_eq!(site.content(), "");
@@ -272,15 +272,15 @@ fn a_key_from_elsewhere_that_is_doubtful_is_warned_of_or_refused() {
     add("alice", key).is(0);
     let shared = add("bob", key);
     shared.is(0);
-    assert!(shared.err.contains("that key is the key of \"alice\" in line 1, too"), "{}", shared.err);
+    assert!(shared.err.contains("that key is also the key of \"alice\" in line 1"), "{}", shared.err);
     let alike = add("carol", &"7".repeat(40));
     alike.is(0);
-    assert!(alike.err.contains("all bytes of the key are alike"), "{}", alike.err);
+    assert!(alike.err.contains("all bytes of the key are the same"), "{}", alike.err);
     add("dave", "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ")
         .complains_of("looks like base 32: write `base32:` before it");
     let rekeyed = site.run(&["rekey", "carol", "-q", "--key-file", "-"], key);
     rekeyed.is(0);
-    assert!(rekeyed.err.contains("that key is the key of \"alice\""), "{}", rekeyed.err);
+    assert!(rekeyed.err.contains("that key is also the key of \"alice\""), "{}", rekeyed.err);
     for secret in [key, "GEZDGNBV"] {
         assert!(!shared.err.contains(secret) && !rekeyed.err.contains(secret));
     }
@@ -296,7 +296,7 @@ fn a_doubtful_pin_is_warned_of_and_a_dash_of_another_kind_refused() {
         "{}",
         short.err
     );
-    site.run(&["add", "bob", "-q"], "–\n").complains_of("say --no-pin");
+    site.run(&["add", "bob", "-q"], "–\n").complains_of("use --no-pin");
     let fine = site.run(&["set-pin", "alice"], "x1zz\n");
     fine.is(0);
     assert_eq!(fine.err, "");

@@ -126,7 +126,7 @@ fn remove_takes_a_token_or_all_of_them_and_nothing_else() {
     let site = site(&format!("# mine\r\n{TWO}\nHOTP bob - 00 # tail\n"));
     does(&site, &["remove", "alice", "--token", "1"], "", "removed token 1 of \"alice\"\n");
     assert!(site.content().starts_with("# mine\r\nHOTP/T30/8 alice"));
-    let gone = "removed token 1 of \"alice\"\n\"alice\" has no token any more\n";
+    let gone = "removed token 1 of \"alice\"\n\"alice\" has no token left\n";
     does(&site, &["remove", "alice"], "", gone);
     assert_eq!(site.content(), "# mine\r\n\nHOTP bob - 00 # tail\n");
 }
@@ -134,14 +134,9 @@ fn remove_takes_a_token_or_all_of_them_and_nothing_else() {
 #[test]
 fn lines_of_one_token_have_one_number_and_go_together() {
     let site = site("HOTP alice - KEY 3\nHOTP alice - OTHER\nHOTP alice 12 KEY 5 9\n");
-    does(
-        &site,
-        &["unlock", "alice", "--token", "1"],
-        "",
-        "token 1 of \"alice\": 9 wrong codes are forgotten\n",
-    );
+    does(&site, &["unlock", "alice", "--token", "1"], "", "token 1 of \"alice\": 9 wrong codes forgotten\n");
     assert!(states(&site, "alice").iter().all(|state| state.failures == 0));
-    does(&site, &["disable", "alice", "--token", "1"], "", "token 1 of \"alice\" is off now\n");
+    does(&site, &["disable", "alice", "--token", "1"], "", "token 1 of \"alice\" is now off\n");
     assert_eq!(site.content().matches("OFF:").count(), 2);
     let gone = "removed token 1 of \"alice\"\n";
     does(&site, &["remove", "alice", "--token", "1"], "", gone);
@@ -156,7 +151,7 @@ fn a_token_whose_lines_stand_apart_is_removed_once_with_all_others() {
         &["remove", "alice", "--all"],
         "",
         "removed token 1 of \"alice\"\nremoved token 2 of \"alice\"\n\
-         removed #@ apart of \"alice\", line 1 of the old file\n\"alice\" has no token any more\n",
+         removed #@ apart of \"alice\", line 1 of the old file\n\"alice\" has no token left\n",
     );
     assert_eq!(site.content(), "# end\n");
 }
@@ -167,14 +162,14 @@ fn disable_and_enable_keep_the_state_exact() {
     let password = code(0);
     site.run(&["verify", "alice", "--address", "192.0.2.7"], &password).is(0);
     let before = (site.content(), states(&site, "alice"));
-    does(&site, &["disable", "alice"], "", "token 1 of \"alice\" is off now\n");
-    does(&site, &["disable", "alice"], "", "token 1 of \"alice\" was off already\n");
+    does(&site, &["disable", "alice"], "", "token 1 of \"alice\" is now off\n");
+    does(&site, &["disable", "alice"], "", "token 1 of \"alice\" was already off\n");
     assert_eq!(states(&site, "alice"), before.1);
     let denied = site.run(&["verify", "alice"], &code(1));
     denied.is(1);
     assert_eq!(denied.out, "denied-locked: all tokens of the user are switched off\n");
-    does(&site, &["enable", "alice"], "", "token 1 of \"alice\" is on now\n");
-    does(&site, &["enable", "alice"], "", "token 1 of \"alice\" was on already\n");
+    does(&site, &["enable", "alice"], "", "token 1 of \"alice\" is now on\n");
+    does(&site, &["enable", "alice"], "", "token 1 of \"alice\" was already on\n");
     assert_eq!((site.content(), states(&site, "alice")), before);
 }
 
@@ -184,9 +179,9 @@ fn lines_that_cannot_be_read_are_passed_over_with_a_warning_and_never_alone() {
     let number =
         "line 1 can't be read and lets nobody in; see `otpgate check`, correct it with `otpgate edit`";
     for (args, out) in [
-        (["disable", "alice"], "token 2 of \"alice\" is off now\n"),
-        (["enable", "alice"], "token 2 of \"alice\" is on now\n"),
-        (["unlock", "alice"], "token 2 of \"alice\": 4 wrong codes are forgotten\n"),
+        (["disable", "alice"], "token 2 of \"alice\" is now off\n"),
+        (["enable", "alice"], "token 2 of \"alice\" is now on\n"),
+        (["unlock", "alice"], "token 2 of \"alice\": 4 wrong codes forgotten\n"),
     ] {
         let ran = site.run(&args, "");
         ran.is(0);
@@ -206,7 +201,7 @@ fn unlock_forgets_wrong_codes_and_nothing_else() {
     let locked = site.run(&["verify", "alice", "--max-failures", "2"], &code(4));
     assert_eq!(locked.out, "denied-locked: too many wrong codes; unlock with `otpgate unlock`\n");
     let before = states(&site, "alice");
-    does(&site, &["unlock", "alice"], "", "token 1 of \"alice\": 2 wrong codes are forgotten\n");
+    does(&site, &["unlock", "alice"], "", "token 1 of \"alice\": 2 wrong codes forgotten\n");
     does(&site, &["unlock", "alice"], "", "token 1 of \"alice\": had no wrong codes\n");
     assert_eq!(states(&site, "alice"), [State { failures: 0, last_failure: None, ..before[0].clone() }]);
     let spent = site.run(&["verify", "alice", "--max-linger", "0"], &code(3));
@@ -224,7 +219,7 @@ fn set_pin_stores_a_hash_unless_told_otherwise_and_keeps_the_state() {
         (&["--token", "1"], "$argon2id$"),
         (&["--all"], "$argon2id$"),
     ] {
-        let done = "token 1 of \"alice\" has another PIN now\n";
+        let done = "token 1 of \"alice\" has a new PIN\n";
         does(&site, &[&["set-pin", "alice"], args].concat(), "sesame9\n", done);
         assert!(site.first_words()[0][2].starts_with(field), "{args:?}");
     }
@@ -238,13 +233,13 @@ fn set_pin_stores_a_hash_unless_told_otherwise_and_keeps_the_state() {
 fn pins_that_mean_something_else_are_refused() {
     let site = site("HOTP alice 1234 KEY\nMOTP carol 1234 OTHER\n");
     for (pin, reason) in [
-        ("", "the PIN is empty (for a token without one, say --no-pin)"),
+        ("", "the PIN is empty (for a token without PIN, use --no-pin)"),
         ("-", "the PINs - and + have another meaning in the users file"),
         ("+", "the PINs - and + have another meaning in the users file"),
         ("$1", "a PIN that starts with $ could be taken for a hash"),
-        ("a b", "the PIN holds a blank"),
-        ("a\tb", "the PIN holds a blank"),
-        ("a\u{1}b", "the PIN holds a control character"),
+        ("a b", "the PIN contains a blank"),
+        ("a\tb", "the PIN contains a blank"),
+        ("a\u{1}b", "the PIN contains a control character"),
     ] {
         for plain in [&[][..], &["--plain-pin"]] {
             let args = [&["set-pin", "alice"], plain].concat();
@@ -253,20 +248,20 @@ fn pins_that_mean_something_else_are_refused() {
     }
     let motp = |cannot| {
         format!(
-            "token 1 is Mobile-OTP, whose codes are made with the PIN: it {cannot}; say --plain-pin or --no-pin"
+            "token 1 is Mobile-OTP, whose codes are computed from the PIN: it {cannot}; use --plain-pin or --no-pin"
         )
     };
     refuses(&site, &["set-pin", "carol"], "99\n", &motp("can't have a hashed PIN"));
     refuses(&site, &["set-pin", "carol", "--pin-external"], "", &motp("can't have an external PIN"));
-    does(&site, &["set-pin", "carol", "--plain-pin"], "9999\n", "token 1 of \"carol\" has another PIN now\n");
-    does(&site, &["set-pin", "carol", "--no-pin"], "", "token 1 of \"carol\" has another PIN now\n");
+    does(&site, &["set-pin", "carol", "--plain-pin"], "9999\n", "token 1 of \"carol\" has a new PIN\n");
+    does(&site, &["set-pin", "carol", "--no-pin"], "", "token 1 of \"carol\" has a new PIN\n");
     site.run(&["set-pin", "alice", "--plain-pin", "--no-pin"], "").is(2);
 }
 
 #[test]
 fn set_pin_mends_a_line_whose_pin_was_its_only_fault() {
     let site = site("HOTP alice $5$x KEY\nHOTP bob - nokey\n");
-    does(&site, &["set-pin", "alice", "--plain-pin"], "9999\n", "token 1 of \"alice\" has another PIN now\n");
+    does(&site, &["set-pin", "alice", "--plain-pin"], "9999\n", "token 1 of \"alice\" has a new PIN\n");
     let found = UsersFile::new(&site.users()).find(b"alice").unwrap();
     assert!(matches!(found.entry.lines[0].token.pin, Pin::Literal(_)));
     refuses(
@@ -300,7 +295,7 @@ fn rekey_starts_anew_with_another_key_and_keeps_pin_and_type() {
     assert_eq!(site.first_words()[0][3], OTHER);
     refuses(&site, &args, "", "token 1 of \"alice\" has that key already");
     let told = site.run(&["rekey", "alice"], "");
-    assert_eq!(told.err, "Token 1 of \"alice\" has another key. For the phone, shown only now:\n\n");
+    assert_eq!(told.err, "Token 1 of \"alice\" has a new key. For the phone, shown only now:\n\n");
 }
 
 #[test]
@@ -329,9 +324,9 @@ fn rename_takes_all_tokens_along() {
     refuses(&site, &["rename", "bob", "bob"], "", "\"bob\" is listed already; nothing was changed");
     for (name, reason) in [
         ("", "can't be empty"),
-        ("a b", "can't hold blanks or control characters"),
-        ("a\u{1}", "can't hold blanks or control characters"),
-        ("a:b", "can't hold a colon: HTTP ends the name there"),
+        ("a b", "can't contain blanks or control characters"),
+        ("a\u{1}", "can't contain blanks or control characters"),
+        ("a:b", "can't contain a colon: HTTP ends the name there"),
         (&"x".repeat(256), "can't be longer than 255 bytes"),
     ] {
         refuses(&site, &["rename", "bob", name], "", &format!("a user name {reason}"));
@@ -470,10 +465,10 @@ fn verify_decides_as_a_server_does_and_says_why() {
     verify(&["alice", "--dry-run"], &far, 1, "denied-code: wrong code");
     verify(&["alice", "--dry-run", "--max-offset", "30"], &far, 0, "granted-fresh: a new code");
     verify(&["alice"], &format!("99{}", code(1)), 1, "denied-pin: wrong PIN");
-    verify(&["alice"], "123", 1, "denied-code: shorter than a code");
+    verify(&["alice"], "123", 1, "denied-code: the password is shorter than a code");
     verify(&["nobody"], "123456", 1, "unknown: not listed");
     let ext =
-        "denied-pin: the PIN is to be checked elsewhere (+), but no PIN provider or PIN file is configured";
+        "denied-pin: the PIN must be checked elsewhere (+), but no PIN provider or PIN file is configured";
     verify(&["ext", "--dry-run"], "99000000", 1, ext);
     verify(&["ext", "--dry-run", "--assume-external-pin"], "99000000", 1, "denied-code: wrong code");
     fs::write(site.path("pins"), "ext:{PLAIN}99\n").unwrap();
@@ -484,7 +479,7 @@ fn verify_decides_as_a_server_does_and_says_why() {
     let hexadecimal = "123497eea1";
     verify(&["alice", "--dry-run"], &format!("1234{}", "397eea"), 0, "granted-fresh: a new code");
     verify(&["alice", "--dry-run", "--allow-hex", "off"], hexadecimal, 1, "denied-code: wrong code");
-    verify(&["alice", "--address", "192.0.2.7"], "", 1, "forgotten: the code is forgotten as asked");
+    verify(&["alice", "--address", "192.0.2.7"], "", 1, "forgotten: the code was forgotten as requested");
 }
 
 #[test]
@@ -532,7 +527,7 @@ fn resync_finds_the_token_and_accepts_its_next_code() {
         &["resync", "alice", "--token", "1"],
         &format!("{}\n{}\n", code(9), code(10)),
         "token 1 of \"alice\": the next expected counter is 11, it was 503\n\
-         warning: that is 492 back: codes from there on that were used before would be accepted again\n",
+         warning: that is 492 back: used codes from there on would be accepted again\n",
     );
 }
 
@@ -543,7 +538,7 @@ fn resync_of_a_time_token_sets_back_a_floor_from_a_wrong_clock() {
     let denied = site.run(&["verify", "alice"], &code(step));
     assert_eq!(
         denied.out,
-        "denied-expired: the last accepted time step lies in the future, from a wrong clock; correct it with `otpgate resync`\n"
+        "denied-expired: the last accepted time step is in the future, because a clock was wrong; correct it with `otpgate resync`\n"
     );
     let ran = site.run(&["resync", "alice", &code(step - 100), &code(step - 99)], "");
     ran.is(0);
@@ -553,7 +548,7 @@ fn resync_of_a_time_token_sets_back_a_floor_from_a_wrong_clock() {
         clock.ends_with("steps (49 minutes) slow") || clock.ends_with("steps (50 minutes) slow"),
         "{clock}"
     );
-    assert_eq!(floor, "the last accepted time step lay ahead of that, and is set back\n");
+    assert_eq!(floor, "the last accepted time step was ahead of that, and was set back\n");
     site.run(&["verify", "alice"], &code(step - 98)).is(0);
 }
 
@@ -564,13 +559,13 @@ fn resync_refuses_what_it_cannot_find() {
         &site,
         &["resync", "alice", &code(0), &code(2)],
         "",
-        "no token of \"alice\" shows these two codes one after the other in the window; see `otpgate explain` for each, or look further with --window; nothing was changed",
+        "no token of \"alice\" shows these two consecutive codes in the window; see `otpgate explain` for each, or look further with --window; nothing was changed",
     );
     refuses(
         &site,
         &["resync", "alice", &code(8), &code(7)],
         "",
-        "the codes follow each other the other way round: give the older one first; nothing was changed",
+        "the codes are in reverse order: give the older one first; nothing was changed",
     );
     refuses(
         &site,
@@ -582,7 +577,7 @@ fn resync_refuses_what_it_cannot_find() {
         &site,
         &["resync", "bob", "1", "2"],
         "",
-        "more than one place fits these codes of \"bob\": take the next two codes, or say which token with --token N; nothing was changed",
+        "these codes of \"bob\" match more than one place: use the next two codes, or choose a token with --token N; nothing was changed",
     );
     refuses(&site, &["resync", "alice"], "\n\n", "a code has 1 to 10 characters; nothing was changed");
     site.run(&["resync", "alice", "123456"], "").is(2);
@@ -629,7 +624,7 @@ fn explain_says_what_a_code_is_and_changes_nothing() {
         1,
         "token 1 (HOTP/E/6): too short, its codes have 6 digits\n\
          token 2 (HOTP/T30/6): too short, its codes have 6 digits\n\
-         a server would say: denied-code: shorter than a code\n",
+         a server would say: denied-code: the password is shorter than a code\n",
     );
 }
 
@@ -685,7 +680,7 @@ fn check_fix_mends_what_it_can_and_says_so() {
     let edited = site.content().replacen(" 1  ", " 2  ", 1);
     fs::write(site.users(), edited).unwrap();
     let ran = site.run(&fix, "");
-    assert_eq!(ran.out, format!("fixed: {file}: 1 line got a right checksum\n{broken}"));
+    assert_eq!(ran.out, format!("fixed: {file}: 1 line got a correct checksum\n{broken}"));
     let state = states(&site, "alice").remove(0);
     assert_eq!((state.counter.as_written(), state.intact), (2, true));
     assert_eq!(site.run(&fix, "").out, broken, "and then there is nothing left to do");
@@ -705,8 +700,8 @@ fn check_warns_of_repetitions_and_speaks_json() {
             "users_file": file, "server_user": own_name, "ok": false, "fixed": [],
             "findings": [
                 { "severity": "error", "line": 4, "text": format!("{file} line 4: field 4 (key) is not 1 to 256 bytes in hexadecimal or base32:") },
-                { "severity": "warning", "line": 1, "text": format!("{file} line 1: the name \"alice\" is spelt otherwise as \"Alice\" in line 2, and others may take them for one; unless they are several people, give one another name with `otpgate rename`") },
-                { "severity": "warning", "line": 3, "text": format!("{file} line 3: the same token as in line 1, both are \"alice\"'s: they are kept in step; remove one with `otpgate edit`") },
+                { "severity": "warning", "line": 1, "text": format!("{file} line 1: the name \"alice\" is spelt otherwise as \"Alice\" in line 2, and others may take them for one person; unless they are several, give one another name with `otpgate rename`") },
+                { "severity": "warning", "line": 3, "text": format!("{file} line 3: the same token of \"alice\" as in line 1: they are kept in step; remove one with `otpgate edit`") },
             ],
         })
     );
@@ -740,12 +735,12 @@ fn check_warns_of_what_mod_authn_otp_doesnt_know_if_asked() {
     ran.is(0);
     let warning = |(number, text)| format!("warning: {file} line {number}: for mod_authn_otp, {text}\n");
     let expected: String = [
-        (3, "the type is unknown: OFF: switches off here alone"),
-        (4, "the type is unknown: it has SHA-1 alone"),
+        (3, "the type is unknown: it has no OFF:"),
+        (4, "the type is unknown: it has only SHA-1"),
         (5, "the hash itself is the PIN"),
-        (6, "the key is unknown: it reads hexadecimal alone"),
-        (7, "the user is the one of line 6: one token each"),
-        (9, "the line is too long and is cut"),
+        (6, "the key is unknown: it reads only hexadecimal"),
+        (7, "the user is already in line 6: it has one token per user"),
+        (9, "the line is too long and is truncated"),
     ]
     .map(warning)
     .concat();

@@ -66,7 +66,7 @@ fn a_journal_that_is_none_is_an_error_and_is_left_alone() {
     let site = site();
     let journal = beside(&site, ".journal");
     fs::write(&journal, "dear diary").unwrap();
-    finds(&site, 1, "error: ", "users.journal is no journal, or one of a later version");
+    finds(&site, 1, "error: ", "users.journal is not a journal, or is from a later version");
     check(&site, &["--fix"]).is(1);
     assert_eq!(fs::read(&journal).unwrap(), b"dear diary");
 }
@@ -86,7 +86,7 @@ fn what_killed_processes_have_left_is_a_warning_and_goes() {
     let site = site();
     let left = beside(&site, ".4711.new");
     fs::write(&left, "HOTP bob - 00\n").unwrap();
-    finds(&site, 0, "warning: ", "users.4711.new was left by a process that was killed");
+    finds(&site, 0, "warning: ", "users.4711.new was left by a killed process");
     fixes(&site, "removed ");
     assert!(!left.exists());
 }
@@ -95,13 +95,13 @@ fn what_killed_processes_have_left_is_a_warning_and_goes() {
 fn a_rewrite_that_was_cut_short_is_a_warning_since_the_next_login_finishes_it() {
     let site = site();
     write_at(&beside(&site, ".journal"), 2048, b"REPLACES");
-    finds(&site, 0, "warning: ", "users.journal holds a rewrite of the users file that was cut short");
+    finds(&site, 0, "warning: ", "users.journal contains an interrupted rewrite of the users file");
     assert_eq!(site.login("alice", "secret7755224"), "granted-fresh");
     assert!(check(&site, &[]).out.contains(": no problems,"));
 
     let before = site.content();
     write_at(&beside(&site, ".journal"), 2048, b"REPLACES");
-    fixes(&site, "a rewrite that was cut short is finished");
+    fixes(&site, "finished an interrupted rewrite");
     assert_eq!(site.content(), before);
 }
 
@@ -153,7 +153,7 @@ fn keys_left_in_the_journal_are_a_warning_and_are_wiped() {
     let site = site();
     let journal = beside(&site, ".journal");
     write_at(&journal, 700_000, format!("ff\nHOTP alice secret7 {KEY} 5\nHOTP b").as_bytes());
-    finds(&site, 0, "warning: ", "users.journal holds lines of the users file, with PINs and keys");
+    finds(&site, 0, "warning: ", "users.journal contains lines of the users file, with PINs and keys");
     fixes(&site, "wiped PINs and keys from ");
     let bytes = fs::read(&journal).unwrap();
     assert!(!bytes.windows(7).any(|window| window == b"secret7"));
@@ -203,17 +203,21 @@ fn what_people_get_wrong_is_told_once_with_its_line_and_without_its_secret() {
         ("HOTP/T alice secret7 KEY", 1, "; write `HOTP/T30/6`"),
         ("HOTP/30 alice secret7 KEY", 1, "; write `HOTP/T30/6`"),
         ("hotp-sha-256 alice secret7 KEY", 1, "; write `HOTP-SHA256/E/6`"),
-        ("HOTP al:ice secret7 KEY", 1, "line 3: the name holds a colon"),
+        ("HOTP al:ice secret7 KEY", 1, "line 3: the name contains a colon"),
         ("MOTP alice + KEY", 1, "line 3: a Mobile-OTP token can't have an external PIN"),
-        ("HOTP alice – KEY", 0, "line 3: the PIN looks like - and is another character"),
+        ("HOTP alice – KEY", 0, "line 3: the PIN looks like - but is another character"),
         ("HOTP alice x1z KEY", 0, "line 3: a PIN of fewer than 4 characters"),
         ("HOTP alice secret7 0102030405", 0, "line 3: a key of 40 bits can be guessed"),
-        ("HOTP alice secret7 00000000000000000000000000000000", 0, "line 3: all bytes of the key are alike"),
+        (
+            "HOTP alice secret7 00000000000000000000000000000000",
+            0,
+            "line 3: all bytes of the key are the same",
+        ),
         ("OFF:HOTP al:ice 1 0102030405", 0, ": no problems,"),
         (
             "HOTP/T30 bob secret7 KEY\nHOTP alice secret7 KEY\nHOTP carol secret7 KEY",
             0,
-            "line 3: the key of \"bob\" is the key of \"alice\" in line 4, \"carol\" in line 5: ",
+            "line 3: the key of \"bob\" is also the key of \"alice\" in line 4, \"carol\" in line 5: ",
         ),
         ("HOTP/T30 bob secret7 KEY\nHOTP/E/8 bob secret7 KEY", 0, ": no problems,"),
     ] {
@@ -236,7 +240,7 @@ fn a_byte_order_mark_is_named_and_goes() {
         fs::write(site.users(), format!("\u{feff}{begin}\nHOTP bob - {}\n", "0f".repeat(19) + "aa")).unwrap();
         let severity = if status == 1 { "error: " } else { "warning: " };
         finds(&site, status, severity, "line 1: the file begins with a byte order mark");
-        fixes(&site, "the byte order mark is gone");
+        fixes(&site, "removed the byte order mark");
         assert!(site.content().starts_with(&begin[..6]), "{}", site.content());
     }
 }

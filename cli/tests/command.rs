@@ -46,7 +46,7 @@ fn init_reports_a_file_that_everybody_could_write() {
     fs::set_permissions(site.users(), fs::Permissions::from_mode(0o666)).unwrap();
     let ran = site.run(&["init", "--user", &own_name()], "");
     ran.is(1);
-    assert!(ran.out.contains("error:") && ran.out.contains("writable by everybody"), "{}", ran.out);
+    assert!(ran.out.contains("error:") && ran.out.contains("is world-writable"), "{}", ran.out);
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn a_field_that_both_have_changed_is_the_furthest_and_told() {
     ran.is(0);
     assert!(
         ran.err.ends_with(
-            "otpgate: line 1 (\"alice\"): a login has moved the counter that you changed: it is 9 now\n"
+            "otpgate: line 1 (\"alice\"): a login moved the counter that you changed: it is now 9\n"
         ),
         "{}",
         ran.err
@@ -155,7 +155,7 @@ fn somebody_elses_change_refuses_the_edit_and_keeps_the_copy() {
     let kept = fs::read_dir(&desk.temporary).unwrap().next().unwrap().unwrap().path().join("users");
     let message = format!(
         "otpgate: somebody else has changed the file meanwhile, from line 2 on; nothing was changed\n\
-         otpgate: your copy is {}: it holds keys, remove it when you are done\n",
+         otpgate: your copy is {}: it contains keys; remove it when you are done\n",
         kept.display()
     );
     assert!(ran.err.ends_with(&message), "{}", ran.err);
@@ -171,12 +171,12 @@ fn a_file_that_doesnt_check_is_refused_with_line_numbers() {
         "sed -i -e s/00$/0x/ -e s/HOTP.alice/HATP\\ alice/",
         "line 1: field 1 (type) is not HOTP, HOTP-SHA256, HOTP-SHA512 or MOTP with /E or /T<seconds> and /<1-10>\n\
          otpgate: line 2: field 4 (key) is not 1 to 256 bytes in hexadecimal or base32:\n\
-         otpgate: the edited file doesn't check; nothing was changed",
+         otpgate: the edited file has mistakes; nothing was changed",
     );
     desk.refuses(
         "truncate -s 0",
         "the edited file is empty; users are removed with `otpgate remove`\n\
-         otpgate: the edited file doesn't check; nothing was changed",
+         otpgate: the edited file has mistakes; nothing was changed",
     );
 }
 
@@ -185,11 +185,11 @@ fn an_editor_that_fails_leaves_the_file_alone() {
     let desk = Desk::new("HOTP alice - KEY\n");
     desk.refuses(
         "sh -c 'echo >> \"$1\"; exit 3' sh",
-        "the editor sh -c 'echo >> \"$1\"; exit 3' sh ended with status 3; nothing was changed",
+        "the editor sh -c 'echo >> \"$1\"; exit 3' sh exited with status 3; nothing was changed",
     );
     desk.refuses(
         "no-such-editor 2>/dev/null",
-        "the editor no-such-editor 2>/dev/null ended with status 127; nothing was changed",
+        "the editor no-such-editor 2>/dev/null exited with status 127; nothing was changed",
     );
     let ran = desk.edit("rm");
     ran.is(1);

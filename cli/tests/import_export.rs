@@ -202,8 +202,8 @@ fn import_takes_all_or_nothing_and_lists_what_is_wrong() {
     assert_eq!(
         site.refusal("csv", "alice,00ff\na b,00\nc:d,00\n,00\n", &["--no-pin"]),
         "tokens that cannot be imported: 3; nothing was changed\n  \
-         line 2: a user name can't hold blanks or control characters\n  \
-         line 3: a user name can't hold a colon: HTTP ends the name there\n  \
+         line 2: a user name can't contain blanks or control characters\n  \
+         line 3: a user name can't contain a colon: HTTP ends the name there\n  \
          line 4: a user name can't be empty"
     );
     let many: String = (0..30).map(|i| format!("user{i},x\n")).collect();
@@ -212,7 +212,10 @@ fn import_takes_all_or_nothing_and_lists_what_is_wrong() {
         told.starts_with("tokens that cannot be imported: 30;") && told.ends_with("\n  and 10 more"),
         "{told}"
     );
-    assert_eq!(site.refusal("csv", "# nothing\n", &["--no-pin"]), "it holds no token; nothing was changed");
+    assert_eq!(
+        site.refusal("csv", "# nothing\n", &["--no-pin"]),
+        "it contains no token; nothing was changed"
+    );
     assert_eq!(
         site.refusal("liboath", "HOTP alice $5$ 00\n", &[]),
         "tokens that cannot be imported: 1; nothing was changed\n  \
@@ -221,7 +224,7 @@ fn import_takes_all_or_nothing_and_lists_what_is_wrong() {
     );
     assert_eq!(
         site.refusal("csv", "alice,00\nbob,00\n", &["--no-pin", "--user", "carol"]),
-        "it holds 2 tokens, and --user can name one only"
+        "it contains 2 tokens, but --user can name only one"
     );
 }
 
@@ -286,15 +289,15 @@ fn one_pin_for_all_is_hashed_unless_a_token_needs_it_plain() {
     let site = Site::ready();
     assert_eq!(
         site.refusal("csv", csv, &["--pin-external"]),
-        "Mobile-OTP makes codes with the PIN; --pin-external isn't for it"
+        "Mobile-OTP computes codes from the PIN; it can't have --pin-external"
     );
     assert_eq!(
         site.refusal_asking("csv", csv, &[], "\n"),
-        "otpgate: the PIN is empty (for a token without one, say --no-pin); nothing was changed"
+        "otpgate: the PIN is empty (for a token without PIN, use --no-pin); nothing was changed"
     );
     assert_eq!(
         site.refusal("liboath", "HOTP alice - 00\n", &["--no-pin"]),
-        "it has PINs of its own; leave out --no-pin, --pin-external, --plain-pin"
+        "it has its own PINs; leave out --no-pin, --pin-external, --plain-pin"
     );
     site.import_asking("csv", csv, &["--plain-pin"], "sesame9\n").is(0);
     assert_eq!(site.first_words()[0][2], "sesame9");
@@ -304,7 +307,7 @@ fn one_pin_for_all_is_hashed_unless_a_token_needs_it_plain() {
 fn standard_input_holds_tokens_but_no_pin_beside() {
     let site = Site::ready();
     site.run(&["import", "csv", "-"], "alice,00\n").complains_of(
-        "otpgate: standard input can't hold both tokens and a PIN: give --no-pin or --pin-external, or the file by \
+        "otpgate: standard input can't carry both tokens and a PIN: give --no-pin or --pin-external, or the file by \
          name\n",
     );
     let ran = site.run(&["import", "csv", "-", "--pin-external"], "alice,00\n");
@@ -345,7 +348,7 @@ fn an_export_is_a_new_file_for_its_owner_alone() {
     assert_eq!(ran.is(0).err, format!("otpgate: 4 tokens written to {path}, keys included\n"));
     assert_eq!(fs::metadata(&out).unwrap().mode() & 0o7777, 0o600);
     let again = site.run(&["export", "csv", path], "");
-    again.complains_of(&format!("otpgate: {path} is there already; remove it or take another name\n"));
+    again.complains_of(&format!("otpgate: {path} already exists; remove it or use another name\n"));
     site.run(&["export", "csv"], "").is(2);
 }
 
@@ -367,7 +370,7 @@ fn what_has_no_place_in_a_form_is_named_and_left_out() {
     let off = "\"c\" was left out: it is switched off (OFF:)";
     let unreadable = "\"d\" was left out: line 4 can't be read: field 1 (type) is not HOTP, HOTP-SHA256, HOTP-SHA512 or \
                       MOTP with /E or /T<seconds> and /<1-10>";
-    let no_pins = "PINs aren't exported: this form has no place for them";
+    let no_pins = "PINs aren't exported: this format has no place for them";
     assert_eq!(
         left_out("otpauth"),
         [
@@ -390,31 +393,31 @@ fn what_has_no_place_in_a_form_is_named_and_left_out() {
     );
     assert_eq!(
         left_out("csv"),
-        [off, unreadable, "\"i\" was left out: CSV knows Mobile-OTP by time only", no_pins]
+        [off, unreadable, "\"i\" was left out: CSV has only time-based Mobile-OTP", no_pins]
     );
     assert_eq!(
         left_out("liboath"),
         [
             off,
             unreadable,
-            "\"b\" was left out: liboath knows no Mobile-OTP",
-            "\"e\" was left out: liboath's users file knows SHA-1 only",
-            "\"f\" was left out: liboath's users file knows periods of 30 and 60 seconds only",
-            "\"g\" was left out: liboath's users file knows 6 to 8 digits only",
-            "\"h\" was left out: liboath knows no hashed PINs",
-            "\"i\" was left out: liboath knows no Mobile-OTP"
+            "\"b\" was left out: liboath has no Mobile-OTP",
+            "\"e\" was left out: liboath's users file has only SHA-1",
+            "\"f\" was left out: liboath's users file has only periods of 30 and 60 seconds",
+            "\"g\" was left out: liboath's users file has only 6 to 8 digits",
+            "\"h\" was left out: liboath has no hashed PINs",
+            "\"i\" was left out: liboath has no Mobile-OTP"
         ]
     );
     let google = |user: &str| site.run(&["export", "google-authenticator", "-", user], "");
-    google("b").complains_of("\"b\" was left out: Google's PAM module knows SHA-1 only, and no Mobile-OTP\n");
-    google("g").complains_of("\"g\" was left out: Google's PAM module knows 6 digits only\n");
-    google("b").complains_of("otpgate: there is no token to be exported; nothing was written\n");
+    google("b").complains_of("\"b\" was left out: Google's PAM module has only SHA-1, and no Mobile-OTP\n");
+    google("g").complains_of("\"g\" was left out: Google's PAM module has only 6 digits\n");
+    google("b").complains_of("otpgate: there is no token to export; nothing was written\n");
     site.run(&["export", "google-authenticator", "-"], "").complains_of(
         "otpgate: a .google_authenticator file holds one token, not 7: name a user who has one\n",
     );
     site.run(&["export", "csv", "-", "nobody"], "").complains_of("otpgate: there is no user \"nobody\"\n");
     site.run(&["export", "csv", "-", "--encrypt", "password"], "")
-        .complains_of("otpgate: --encrypt is for PSKC: no other form can be encrypted\n");
+        .complains_of("otpgate: --encrypt is for PSKC: no other format can be encrypted\n");
     assert_eq!(site.run(&["export", "csv", "-", "a"], "").is(0).out, "a,00,hotp,6,0\n");
 }
 
@@ -572,13 +575,13 @@ fn pskc_that_cannot_be_taken_is_refused_with_the_reason() {
         (plain(HOTP, &data("")), one("it doesn't say how long its codes are (ResponseFormat)")),
         (other_format("DECIMAL", "ALPHANUMERIC"), one("its codes aren't decimal")),
         (other_format("Length='6'", "Length='6' CheckDigits='true'"), one("its codes have check digits")),
-        (other_format("'6'", "'11'"), one("the length of its codes is no number from 1 to 10")),
+        (other_format("'6'", "'11'"), one("the length of its codes is not a number from 1 to 10")),
         (
             plain(HOTP, &format!("{FORMAT}<pskc:KeyReference>master</pskc:KeyReference>")),
-            one("it holds the name of a key (KeyReference), not the key itself"),
+            one("it contains the name of a key (KeyReference), not the key itself"),
         ),
-        (plain(HOTP, FORMAT), one("it holds no key (Data/Secret)")),
-        (whole.replace(KEY64, "???"), one("its key is no base 64")),
+        (plain(HOTP, FORMAT), one("it contains no key (Data/Secret)")),
+        (whole.replace(KEY64, "???"), one("its key isn't base 64")),
         (whole.replace(KEY64, ""), one("its key is not 1 to 256 bytes")),
         (
             whole.replace("PlainValue>", "Value>"),
@@ -589,7 +592,7 @@ fn pskc_that_cannot_be_taken_is_refused_with_the_reason() {
                 "</pskc:Data>",
                 "<pskc:Counter><pskc:PlainValue>x</pskc:PlainValue></pskc:Counter></pskc:Data>",
             ),
-            one("a number in it is none"),
+            one("one of its numbers isn't a number"),
         ),
         (
             whole.replace(
@@ -613,7 +616,7 @@ fn pskc_that_cannot_be_taken_is_refused_with_the_reason() {
         (whole.replace("</pskc:KeyContainer>", ""), "it is not well-formed XML, at 1:".to_owned()),
         (
             format!("<!DOCTYPE x [<!ENTITY e 'x'>]>{whole}"),
-            "it has a document type definition (DTD), which PSKC needs none of; entities aren't expanded"
+            "it has a document type definition (DTD), which PSKC doesn't need; entities aren't expanded"
                 .to_owned(),
         ),
         (whole.replace(KEY64, "&e;"), "it has an entity that isn't one of XML's own, at 1:".to_owned()),
@@ -653,22 +656,22 @@ fn encrypted_pskc_that_cannot_be_trusted_is_refused_with_the_reason() {
         (
             six.replace("<ValueMAC>Su+NvtQfmvfJzF6bmQiJqoLRExc=</ValueMAC>", ""),
             PRE_SHARED_KEY,
-            one("an encrypted value has no MAC, so nobody could tell whether it was altered"),
+            one("an encrypted value has no MAC, so tampering would go unnoticed"),
         ),
         (
             six.replace("MACMethod", "NoMACMethod"),
             PRE_SHARED_KEY,
-            one("an encrypted value has no MAC, so nobody could tell whether it was altered"),
+            one("an encrypted value has no MAC, so tampering would go unnoticed"),
         ),
         (
             six.replace("hmac-sha1", "hmac-md5"),
             PRE_SHARED_KEY,
-            "its MAC is none of HMAC-SHA1, HMAC-SHA256, HMAC-SHA512".to_owned(),
+            "its MAC is not HMAC-SHA1, HMAC-SHA256 or HMAC-SHA512".to_owned(),
         ),
         (
             six.replace("<MACKey>", "<MACKeyReference>x</MACKeyReference><MACKey>"),
             PRE_SHARED_KEY,
-            "it holds the name of its MAC key (MACKeyReference), not the key itself".to_owned(),
+            "it contains the name of its MAC key (MACKeyReference), not the key itself".to_owned(),
         ),
         (
             six.replace("Pre-shared-key</ds:KeyName>", "</ds:KeyName>").replace("ds:KeyName", "ds:X509Data"),
@@ -694,13 +697,13 @@ fn encrypted_pskc_that_cannot_be_trusted_is_refused_with_the_reason() {
         (
             seven.replace(">1000<", ">20000001<"),
             "qwerty",
-            "its PBKDF2 iterations are no number from 1 to 20000000".to_owned(),
+            "its PBKDF2 iterations are not a number from 1 to 20000000".to_owned(),
         ),
-        (seven.replace(">16<", ">17<"), "qwerty", "its PBKDF2 key length is none of 16, 24, 32".to_owned()),
+        (seven.replace(">16<", ">17<"), "qwerty", "its PBKDF2 key length is not 16, 24 or 32".to_owned()),
         (
             seven.replace("<PRF/>", "<PRF Algorithm='x#hmac-md5'/>"),
             "qwerty",
-            "its PBKDF2 function is none of HMAC-SHA1, HMAC-SHA256, HMAC-SHA512".to_owned(),
+            "its PBKDF2 function is not HMAC-SHA1, HMAC-SHA256 or HMAC-SHA512".to_owned(),
         ),
         (
             six.replace("</KeyContainer>", "<ds:Signature>bogus</ds:Signature></KeyContainer>"),

@@ -143,7 +143,7 @@ fn a_link_to_a_file_of_roots_is_followed_by_no_verb() {
     all_refuse(
         &scene,
         &scene.users(),
-        "is a symbolic link of 4242:4242 to something of root:root: root doesn't follow it",
+        "is a symbolic link of 4242:4242 to a file of root:root: root doesn't follow it",
     );
 }
 
@@ -155,7 +155,7 @@ fn a_link_to_a_file_of_another_users_is_followed_by_no_verb() {
     let target = scene.write("his/users", &line(), BOB, 0o600);
     symlink(&target, scene.users()).expect("a link");
     std::os::unix::fs::lchown(scene.users(), Some(MALLORY), Some(MALLORY)).expect("root may");
-    all_refuse(&scene, &scene.users(), "is a symbolic link of 4242:4242 to something of 4343:4343");
+    all_refuse(&scene, &scene.users(), "is a symbolic link of 4242:4242 to a file of 4343:4343");
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn a_file_of_roots_in_somebodys_directory_is_no_more_than_theirs() {
     fs::remove_file(scene.users()).expect("planted");
     let other = scene.write("hers/other", &line(), BOB, 0o600);
     fs::hard_link(&other, scene.users()).expect("a second name");
-    all_refuse(&scene, &scene.users(), "who could put anything in the place of");
+    all_refuse(&scene, &scene.users(), "who could replace");
     give(&other, BOB, 0o666);
     all_refuse(&scene, &scene.users(), "has another name elsewhere (a hard link)");
 }
@@ -282,7 +282,7 @@ fn a_directory_of_somebody_who_may_not_write_the_file_gets_nothing_done_as_root(
         let output = scene.run(&users, args);
         let told = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "{args:?}: {told}");
-        assert!(told.contains("who could put anything in the place of"), "{args:?}: {told}");
+        assert!(told.contains("who could replace"), "{args:?}: {told}");
     }
     assert!(scene.everything() == before);
 }

@@ -51,7 +51,7 @@ fn check_tells_of_names_that_others_may_have_though_they_are_twins() {
         format!(
             "warning: {file} line 1: #@ apart: \"Jos\\xc3\\xa9\" goes to the next provider, though it is another spelling of \"jose\" in line 2\n\
              warning: {file} line 2: the name \"jose\" is spelt otherwise as \"JOSE\" in line 5, \"Jose\" in line 6, and others \
-             may take them for one; unless they are several people, give one another name with `otpgate rename`\n\
+             may take them for one person; unless they are several, give one another name with `otpgate rename`\n\
              warning: {file} line 3: #@ apart: \"jose\" is listed, in line 2: it has no effect; remove it with `otpgate edit`\n"
         )
     );
@@ -59,14 +59,14 @@ fn check_tells_of_names_that_others_may_have_though_they_are_twins() {
 
 #[test]
 fn check_tells_faults_and_kinds_that_it_does_not_know() {
-    let none = "no printable ASCII character";
+    let none = "isn't printable ASCII";
     for (line, status, severity, told) in [
         ("#@ limits max_failures=5", 0, "", ""),
         ("#@ allow apps", 0, "", ""),
         ("#@ apart jos%C3%A9", 0, "", ""),
         ("#@ free      ", 0, "", ""),
         ("#@ limits", 0, "warning", "#@ limits: it limits nothing"),
-        ("#@ later s3cret", 0, "warning", "#@ later: this version doesn't know such lines, it has no effect"),
+        ("#@ later s3cret", 0, "warning", "#@ later: unknown to this version, it has no effect"),
         (
             "#@ limits max_offset=x",
             1,
@@ -77,7 +77,7 @@ fn check_tells_faults_and_kinds_that_it_does_not_know() {
             "#@ allow all",
             1,
             "error",
-            "#@ allow: \"all\" is none of apps, trusted-networks=NETWORK,NETWORK and trusted-computer=DAYS; it allows nothing until it is corrected",
+            "#@ allow: \"all\" is not one of apps, trusted-networks=NETWORK,NETWORK, trusted-computer=DAYS; it allows nothing until it is corrected",
         ),
         ("#@ apart jos\u{e9}", 1, "error", none),
     ] {
@@ -125,7 +125,7 @@ fn locked_is_who_is_locked_by_the_files_limits() {
     ran.is(0);
     assert_eq!(
         ran.err,
-        "otpgate: warning: line 1: #@ limits: max_failures lacks its value: max_failures=VALUE; nobody can log in \
+        "otpgate: warning: line 1: #@ limits: max_failures needs a value: max_failures=VALUE; nobody can log in \
          until it is corrected\n"
     );
 }
@@ -186,10 +186,7 @@ fn edit_tells_changes_in_words_and_refuses_faults() {
     assert!(err.starts_with("otpgate: line 1: #@ limits: max_failures takes a number"), "{err}");
     site.is_left_as("#@ limits max_failures=5\nHOTP alice - KEY\n");
     let (is_done, out, _) = edit("sed -i '1i #@ later x'");
-    assert!(
-        is_done && out.contains("line 1: #@ later: new, of a kind that this version doesn't know"),
-        "{out}"
-    );
+    assert!(is_done && out.contains("line 1: #@ later: new, of an unknown kind"), "{out}");
 }
 
 #[test]
@@ -210,7 +207,7 @@ fn lines_of_a_user_go_and_are_renamed_with_them() {
     assert_eq!(
         ran.out,
         "removed token 1 of \"100%\"\nremoved #@ apart of \"100%\", line 1 of the old file\n\
-         removed #@ apart of \"100%\", line 3 of the old file\n\"100%\" has no token any more\n"
+         removed #@ apart of \"100%\", line 3 of the old file\n\"100%\" has no token left\n"
     );
     site.is_left_as("#@ apart joseph\n#@ limits max_offset=4\n");
 }
@@ -227,11 +224,11 @@ fn a_name_of_which_lines_are_left_is_not_given_to_somebody_new() {
     let lines = "#@ limits max_offset=4\n#@ apart jose\n";
     let site = site(lines);
     site.run(&["add", "jose", "--no-pin"], "").complains_of(
-        "line 2 is about an earlier \"jose\", and would be about the new one: remove it with `otpgate edit`, or with --purge",
+        "line 2 is about an earlier \"jose\" and would apply to the new one: remove it with `otpgate edit`, or with --purge",
     );
     let import = ["import", "otpauth", "-", "--no-pin"];
     let uri = "otpauth://totp/jose?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ\n";
-    site.run(&import, uri).complains_of("users of whose names #@ lines are left");
+    site.run(&import, uri).complains_of("users whose names still have #@ lines");
     site.is_left_as(lines);
     site.run(&["add", "jose", "--no-pin", "--purge"], "").is(0);
     assert!(

@@ -206,21 +206,21 @@ const CASES: &[Case] = &[
             give_to_root(&site.place());
             set_mode(&site.place(), 0o755);
         },
-        says: ["error", "users.lock is not there, and logins are refused until it is"],
+        says: ["error", "users.lock is missing, and logins are refused until it exists"],
         remedy: "otpgate init",
     },
     Case {
         situation: "everybody may write it",
         site: plain,
         spoil: |site| set_mode(&site.users(), 0o662),
-        says: ["error", "writable by everybody"],
+        says: ["error", "is world-writable"],
         remedy: "chmod o-w PLACE/users",
     },
     Case {
         situation: "everybody may read it",
         site: plain,
         spoil: |site| set_mode(&site.users(), 0o664),
-        says: ["warning", "readable by everybody"],
+        says: ["warning", "is world-readable"],
         remedy: "chmod o-r PLACE/users",
     },
     Case {
@@ -272,21 +272,21 @@ const CASES: &[Case] = &[
         situation: "a key is the same byte all over",
         site: || Site::new().with_users(&format!("HOTP alice secret7 {}\n", "ff".repeat(20))),
         spoil: |_| {},
-        says: ["warning", "line 1: all bytes of the key are alike"],
+        says: ["warning", "line 1: all bytes of the key are the same"],
         remedy: "otpgate rekey \"alice\"",
     },
     Case {
         situation: "two users have one key",
         site: || Site::new().with_users("HOTP alice secret7 KEY\nHOTP/T30 bob secret7 KEY\n"),
         spoil: |_| {},
-        says: ["warning", "line 1: the key of \"alice\" is the key of \"bob\" in line 2: "],
+        says: ["warning", "line 1: the key of \"alice\" is also the key of \"bob\" in line 2: "],
         remedy: "otpgate rekey \"bob\"",
     },
     Case {
         situation: "a PIN is short",
         site: || Site::new().with_users("HOTP alice xyz KEY\n"),
         spoil: |_| {},
-        says: ["warning", "line 1: a PIN of fewer than 4 characters is soon guessed"],
+        says: ["warning", "line 1: a PIN of fewer than 4 characters is easily guessed"],
         remedy: "otpgate set-pin \"alice\"",
     },
     Case {
@@ -300,7 +300,7 @@ const CASES: &[Case] = &[
         situation: "a PIN is a minus sign",
         site: || Site::new().with_users("HOTP alice − KEY\n"),
         spoil: |_| {},
-        says: ["warning", "line 1: the PIN looks like - and is another character"],
+        says: ["warning", "line 1: the PIN looks like - but is another character"],
         remedy: "otpgate set-pin \"alice\"",
     },
     Case {
@@ -310,14 +310,14 @@ const CASES: &[Case] = &[
             fs::write(site.beside(".4711.new"), "HOTP bob - 00\n").unwrap();
             chown(site.beside(".4711.new"), Some(site.server()), None).unwrap();
         },
-        says: ["warning", "users.4711.new was left by a process that was killed"],
+        says: ["warning", "users.4711.new was left by a killed process"],
         remedy: "otpgate check --fix",
     },
     Case {
         situation: "a file like that of a killed process is root's",
         site: plain,
         spoil: |site| fs::write(site.beside(".4711.new"), "HOTP bob - 00\n").unwrap(),
-        says: ["warning", "users.4711.new was left by a process that was killed"],
+        says: ["warning", "users.4711.new was left by a killed process"],
         remedy: "shred -u PLACE/users.4711.new",
     },
 ];
@@ -388,15 +388,11 @@ fn whoever_may_not_is_told_to_run_it_as_root_and_what_was_tried() {
     fs::remove_file(&program).unwrap();
     for ran in [closed, list] {
         ran.complains_of("user nobody can't enter the directory ");
-        assert!(
-            ran.err.ends_with("; run this as root, or as a user who has the users file\n"),
-            "{}",
-            ran.err
-        );
+        assert!(ran.err.ends_with("; run this as root, or as the users file's owner\n"), "{}", ran.err);
     }
     readable.is(1);
     assert!(readable.out.contains("user nobody may not read and write it"), "{}", readable.out);
-    assert!(readable.out.contains("warning: access was tried as whoever runs this"), "{}", readable.out);
+    assert!(readable.out.contains("warning: access was tested as the current user"), "{}", readable.out);
 }
 
 /// Runs a command that gets "Permission denied" for every file it opens for writing, as from a security module: owner and
@@ -438,7 +434,7 @@ fn what_owner_and_mode_would_allow_is_put_down_to_something_else() {
     run("cc", &["-Wall", "-Wextra", "-Werror", "-o", text(&denying), text(&source)]);
     let ran = site.sh_as(&[text(&denying), "otpgate", "check"]);
     ran.is(1);
-    let told = format!("owner and mode of {} would allow it to user www-data", site.users().display());
+    let told = format!("owner and mode of {} would let user www-data do it", site.users().display());
     assert!(ran.out.starts_with("error: ") && ran.out.contains(&told), "{}", ran.out);
     assert!(!ran.out.contains("chown") && !ran.out.contains("check --fix"), "{}", ran.out);
     assert!(

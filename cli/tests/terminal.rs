@@ -88,7 +88,7 @@ fn a_pin_is_asked_for_twice_and_never_shown() {
     session.shows("PIN for \"alice\": ").types("sesame8\x7f9\r").shows("The PIN again: ").types("sesame9\n");
     let (status, screen) = session.ends();
     assert_eq!(status, 0);
-    assert_eq!(screen, "PIN for \"alice\": \nThe PIN again: \ntoken 1 of \"alice\" has another PIN now\n");
+    assert_eq!(screen, "PIN for \"alice\": \nThe PIN again: \ntoken 1 of \"alice\" has a new PIN\n");
     let found = UsersFile::new(&site.users()).find(b"alice").unwrap();
     let Pin::Hashed(hash) = &found.entry.lines[0].token.pin else { panic!("no hash") };
     assert!(hash.is_hash_of(b"sesame9"));
@@ -153,8 +153,8 @@ fn an_edit_is_asked_about_before_it_is_installed() {
     // A mistake, mended when asked to edit again.
     let editor = "sed -i -e 's/HATP/HOTP/;t' -e 's/HOTP/HATP/;s/ - / 12 /'";
     let mut session = Session::start(&site, &["edit"], editor);
-    session.shows("What now? (e)dit again, (q)uit without a change: ").types("xe");
-    session.shows("Install this? (y)es, (e)dit again, (q)uit without a change: ").types("y");
+    session.shows("What now? (e)dit again, (q)uit without changes: ").types("xe");
+    session.shows("Install this? (y)es, (e)dit again, (q)uit without changes: ").types("y");
     let (status, screen) = session.ends();
     assert_eq!(status, 0, "{screen}");
     assert!(screen.contains("otpgate: line 1: field 1 (type) is not"), "{screen}");

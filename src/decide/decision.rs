@@ -1,11 +1,11 @@
-//! What comes of a login: verdict, word, reason, and what is to be written.
+//! The result of a login: verdict, word, reason, and what to write.
 
 use super::devices::Devices;
 use super::pin::PinQuestion;
 use crate::UnixTime;
 use crate::token::State;
 
-/// By then, most of those who wait have been answered.
+/// By then, most waiting logins have been answered.
 const BUSY_SECONDS: u32 = 2;
 
 /// What the server is to do.
@@ -19,9 +19,9 @@ pub enum Verdict {
     Unknown,
     /// Nothing could be decided.
     Error,
-    /// Refuse for a while, without having looked at what was given.
+    /// Refuse for a while, without checking the credentials.
     Throttled,
-    /// The same, because too many others are being looked at.
+    /// The same, because too many others are being checked.
     Busy,
 }
 
@@ -116,7 +116,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Whether an admin has something to mend.
+    /// Whether an admin has something to fix.
     pub fn is_fault(self) -> bool {
         matches!(
             self,
@@ -136,26 +136,26 @@ impl Reason {
     /// For the log, after the word.
     pub fn text(self) -> &'static str {
         match self {
-            Reason::Malformed => "the user name or password holds control characters or is too long",
+            Reason::Malformed => "the user name or password contains control characters or is too long",
             Reason::NotListed => "not listed",
             Reason::Twin => {
                 "another spelling of a listed name; if they are two people, add `#@ apart NAME` to the users file"
             }
-            Reason::Unreadable => "a line of the user can't be read",
-            Reason::TooManyLines => "too many lines of the user; see the message before",
+            Reason::Unreadable => "one of the user's lines can't be read",
+            Reason::TooManyLines => "the user has too many lines; see the previous message",
             Reason::AllTokensOff => "all tokens of the user are switched off",
-            Reason::Busy => "too many logins wait at this moment; the next try is in 2 s",
-            Reason::Throttled => "too many wrong PINs or codes in a while",
+            Reason::Busy => "too many logins are waiting; retry in 2 s",
+            Reason::Throttled => "too many wrong PINs or codes",
             Reason::Locked => "too many wrong codes; unlock with `otpgate unlock`",
-            Reason::Forgotten => "the code is forgotten as asked",
-            Reason::NothingToForget => "asked to forget, and no code lingers",
-            Reason::TooShort => "shorter than a code",
+            Reason::Forgotten => "the code was forgotten as requested",
+            Reason::NothingToForget => "asked to forget, but no code lingers",
+            Reason::TooShort => "the password is shorter than a code",
             Reason::WrongPin => "wrong PIN",
-            Reason::NoPinExpected => "something stands before the code of a token without PIN",
+            Reason::NoPinExpected => "text before the code, but the token has no PIN",
             Reason::PinUnknown => "no PIN provider or PIN file knows the user",
-            Reason::PinSourceFailed => "the PIN provider or PIN file can't be used; see the message before",
+            Reason::PinSourceFailed => "the PIN provider or PIN file can't be used; see the previous message",
             Reason::NoPinSource => {
-                "the PIN is to be checked elsewhere (+), but no PIN provider or PIN file is configured"
+                "the PIN must be checked elsewhere (+), but no PIN provider or PIN file is configured"
             }
             Reason::MotpWithExternalPin => "a Mobile-OTP token can't have an external PIN",
             Reason::DigestNeedsPlainPin => {
@@ -165,12 +165,12 @@ impl Reason {
             Reason::Expired => "the last accepted code, which has expired",
             Reason::AddressChanged => "the last accepted code, but from another address",
             Reason::NoAddress => {
-                "the last accepted code, but the client has no address, as on a unix socket: have the server told it (set_real_ip_from unix: with real_ip_header, or proxy_protocol), or set auth_otp_logout_on_ip_change off"
+                "the last accepted code, but the client has no address, as on a unix socket: tell the server the address (set_real_ip_from unix: with real_ip_header, or proxy_protocol), or set auth_otp_logout_on_ip_change off"
             }
             Reason::Fresh => "a new code",
             Reason::Spent => "an older or skipped code",
             Reason::FloorInFuture => {
-                "the last accepted time step lies in the future, from a wrong clock; correct it with `otpgate resync`"
+                "the last accepted time step is in the future, because a clock was wrong; correct it with `otpgate resync`"
             }
             Reason::CounterExhausted => {
                 "the token's counter has reached its end; give it a new key with `otpgate rekey`"
@@ -184,10 +184,10 @@ impl Reason {
     }
 }
 
-/// What [`login`](super::login) comes to.
+/// The result of [`login`](super::login).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Get this answered, then ask again.
+    /// Get this answered, then call again.
     NeedPin(PinQuestion),
     /// Decided.
     Decided(Decision),
@@ -206,18 +206,18 @@ pub struct Decision {
     pub changes: Vec<StateChange>,
     /// The answer holds even if `changes` can't be saved (a refreshed idle time).
     pub changes_are_optional: bool,
-    /// Whether fields 5 to 10 had a part in it. If not, no lock can change the decision.
+    /// Whether fields 5 to 10 mattered. If not, no lock can change the decision.
     pub depends_on_state: bool,
-    /// On a grant: by what.
+    /// On a grant: what it rests on.
     pub accepted: Option<Accepted>,
-    /// On a grant of the lingering code that needs nothing written: until then, the same attempt on the same lines comes to
-    /// the same.
+    /// On a grant of the lingering code that writes nothing: until then, the same attempt on the same lines gives
+    /// the same result.
     pub stands_until: Option<UnixTime>,
-    /// Of [`Verdict::Throttled`] and [`Verdict::Busy`]: seconds until it may be tried again.
+    /// For [`Verdict::Throttled`] and [`Verdict::Busy`]: seconds until the next try.
     pub retry_after: Option<u32>,
-    /// A PIN or a code was looked at and isn't right, whatever else is to be said.
+    /// A PIN or a code was checked and is wrong, whatever the answer.
     pub is_wrong_guess: bool,
-    /// Of Digest: how many wrong responses there were before, and when the last of them.
+    /// Digest: how many wrong responses there were before, and the time of the last.
     pub wrong_responses: (u32, UnixTime),
 }
 
@@ -258,18 +258,18 @@ impl Decision {
         }
     }
 
-    /// When nothing could be decided.
+    /// Nothing could be decided.
     pub fn error() -> Decision {
         Decision::new(Verdict::Error, LoginResult::Error, Reason::StoreFailed)
     }
 
-    /// Too many wrong ones; the next is looked at after so many seconds.
+    /// Too many wrong tries; the next one is allowed after this many seconds.
     pub(crate) fn throttled(seconds: u32) -> Decision {
         let decision = Decision::new(Verdict::Throttled, LoginResult::DeniedThrottled, Reason::Throttled);
         Decision { retry_after: Some(seconds), ..decision }.whatever_the_state()
     }
 
-    /// Too many wait.
+    /// Too many are waiting.
     pub(crate) fn busy() -> Decision {
         let decision = Decision::new(Verdict::Busy, LoginResult::DeniedBusy, Reason::Busy);
         Decision { retry_after: Some(BUSY_SECONDS), ..decision }.whatever_the_state()
@@ -280,7 +280,7 @@ impl Decision {
         Decision::denied(LoginResult::DeniedLocked, Reason::Locked).whatever_the_state()
     }
 
-    /// The lingering code once more, accepted as before.
+    /// The lingering code again, accepted as before.
     pub(crate) fn repeat_of(accepted: Accepted) -> Decision {
         let decision = Decision::new(Verdict::Granted, LoginResult::GrantedReuse, Reason::Reused);
         Decision { accepted: Some(accepted), ..decision }

@@ -1,14 +1,14 @@
 //! The rules of a login. Pure: no I/O, no clock, no logging, no randomness.
 //!
-//! [`login`] takes the settings, what the store holds under a name, one attempt and a time, and says what to
-//! answer and what to write. The rules have the order and the numbers of `docs/specification.md`, section 4; each is a
-//! function named after its number, in a file of its own:
+//! [`login`] takes the settings, what the store has under a name, one attempt and a time, and returns the answer
+//! and what to write. The rules have the order and the numbers of `docs/specification.md`, section 4; each is a
+//! function in a file of its own:
 //!
 //! 1. the name (`name`), 2. lock-out (`lockout`), 3. forget request (`forget`), 4. splitting PIN and code (`split`),
 //!    5. PIN and falling through (`pin`), 6. reuse (`reuse`), 7. fresh code (`fresh`, `window`), 8. no match
 //!    (`no_match`).
 //!
-//! Whatever isn't granted by one of them is denied.
+//! Whatever none of them grants is denied.
 
 mod decision;
 mod devices;
@@ -48,24 +48,24 @@ use crate::token::{Address, Entry, Fingerprint, State, StoredToken, Used};
 pub struct Attempt<'a> {
     /// The name the client gave.
     pub user: &'a [u8],
-    /// What shows that the client knows PIN and code.
+    /// Proof that the client knows PIN and code.
     pub proof: Proof<'a>,
-    /// Where the client is.
+    /// The client's address.
     pub address: Address,
 }
 
-/// What shows that the client knows PIN and code.
+/// Proof that the client knows PIN and code.
 #[derive(Clone, Copy)]
 pub enum Proof<'a> {
     /// Basic: PIN then code; Mobile-OTP: the code alone.
     Password(&'a [u8]),
-    /// Digest: PIN and code can't be told apart in it, so it is held against every password that would be
+    /// Digest: PIN and code can't be separated, so it is compared with every password that would be
     /// accepted.
     Response(&'a Response<'a>),
 }
 
 impl Proof<'_> {
-    /// The HA1 of the password that a Digest response was found to be of, if it was.
+    /// The HA1 of the password that matched a Digest response, if any did.
     pub fn matched(&self) -> Option<Ha1> {
         match self {
             Proof::Password(_) => None,
@@ -74,10 +74,10 @@ impl Proof<'_> {
     }
 }
 
-/// What the grant of a request was decided on.
+/// What the grant of a request was based on.
 #[derive(Clone, Debug)]
 pub struct GrantBasis {
-    /// Of the token that accepted the code.
+    /// The token that accepted the code.
     pub fingerprint: Fingerprint,
     /// The token's state as it was read.
     pub before: State,
@@ -85,11 +85,11 @@ pub struct GrantBasis {
     pub at: UnixTime,
     /// The code, as a state keeps it.
     pub code: Code,
-    /// The counter or time step that it was found at, if it was a fresh one.
+    /// The counter or time step where it was found, if it was fresh.
     pub position: Option<u64>,
 }
 
-/// What a decision depends on, and nothing else.
+/// Everything a decision depends on.
 #[derive(Clone, Copy)]
 struct Inputs<'a> {
     policy: &'a Policy,
@@ -110,7 +110,7 @@ pub fn login(
     decide(Inputs { policy, entry, attempt, pins, now }, Positions::All)
 }
 
-/// The same as far as no code has to be searched for: computing the candidates of rules 7 and 8 takes a while
+/// The same if no code has to be searched for: computing the candidates of rules 7 and 8 takes a while
 /// with a wide window. `None`: it would have to be.
 pub fn without_search(
     policy: &Policy,
@@ -129,16 +129,16 @@ fn decide(inputs: Inputs<'_>, codes: Positions) -> Outcome {
     }
 }
 
-/// What rules 1 to 6 leave open: whether the code is a fresh one.
+/// What rules 1 to 6 leave open: whether the code is fresh.
 struct NotReused<'a> {
     devices: Devices,
     passed: Vec<PinPassed<'a>>,
-    /// The refusal if no other token accepts the code as a fresh one.
+    /// The refusal if no other token accepts the code as fresh.
     denied: Option<Decision>,
     pin_source_failed: bool,
 }
 
-/// `Err`: one of them has decided, or has to know about a PIN.
+/// `Err`: a rule has decided, or needs to know about a PIN.
 fn rules_1_to_6(inputs: Inputs<'_>) -> Result<NotReused<'_>, Outcome> {
     if let Some(decision) = rule_1_name(inputs.entry, inputs.attempt) {
         return Err(Outcome::Decided(decision.whatever_the_state()));
@@ -170,7 +170,7 @@ fn rules_7_and_8(inputs: Inputs<'_>, codes: Positions, open: NotReused<'_>) -> D
     conclude(decision, devices, pin_source_failed)
 }
 
-/// A refusal that a failed PIN source may be to blame for is an error; and what is to be written.
+/// Turns a refusal that a failed PIN source may have caused into an error, and adds what to write.
 fn conclude(decision: Decision, devices: Devices, pin_source_failed: bool) -> Decision {
     let decision = if pin_source_failed && decision.verdict != Verdict::Granted {
         Decision {
@@ -185,9 +185,9 @@ fn conclude(decision: Decision, devices: Devices, pin_source_failed: bool) -> De
     decision.with_changes_of(devices)
 }
 
-/// Decides a login that was granted elsewhere, for the same request, by the rules of this place: on what the grant was
-/// decided on, so that the code it spent is no spent one. What an admin or the user has done since counts. `entry` and
-/// `now` are as they are now. Nothing is to be written.
+/// Decides a login that was granted elsewhere, for the same request, by the rules of this place: on the state the grant
+/// was based on, so that the code it spent isn't a spent one. Changes by an admin or the user since then count. `entry`
+/// and `now` are current. Nothing is written.
 pub fn elsewhere(
     policy: &Policy,
     entry: &Entry,
@@ -229,7 +229,7 @@ pub fn elsewhere(
     }
 }
 
-/// The state that a line's token was decided on: the furthest of all lines of the same token.
+/// The state that a line's token is decided on: the furthest of all lines of the same token.
 pub fn state_decided_on(policy: &Policy, entry: &Entry, line: usize, now: UnixTime) -> State {
     Devices::of(policy, entry, now).of_line(line).state.clone()
 }

@@ -3,10 +3,10 @@
 use super::{Attempt, Decision, LoginResult, Proof, Reason, Verdict};
 use crate::token::Entry;
 
-/// Longest password looked at, in bytes.
+/// Longest password that is checked, in bytes.
 pub const PASSWORD_MAX: usize = 1024;
 
-/// Rule 1: a name nobody has is for others to decide; another spelling of a listed one is not.
+/// Rule 1: others decide about an unlisted name, but not about another spelling of a listed one.
 pub(super) fn rule_1_name(entry: &Entry, attempt: &Attempt<'_>) -> Option<Decision> {
     let is_plain = |text: &[u8]| !text.iter().any(|&b| b < 0x20 || b == 0x7f);
     let is_plain_proof = match attempt.proof {

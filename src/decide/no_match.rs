@@ -9,13 +9,13 @@ use super::split::Shown;
 use super::{Decision, Inputs, LoginResult, Proof, Reason};
 use crate::token::{Algorithm, Entry, MovingFactor, StoredToken, Token};
 
-/// So many spent or passed codes of an event token are recognised.
+/// This many spent or passed codes of an event token are recognised.
 const RECOGNISED_COUNTERS: u64 = 100;
-/// Those of a time token are recognised for so many seconds: a browser tab may stay open overnight.
+/// Those of a time token are recognised for this many seconds: a browser tab may stay open overnight.
 const RECOGNISED_SECONDS: u32 = 86_400;
-/// So many of all tokens of a user: what a wrong code costs.
+/// The limit over all tokens of a user: the cost of a wrong code.
 const RECOGNISED_MAX: u64 = 3000;
-/// The same in Digest, where each has to be hashed several times more.
+/// The same in Digest, where each takes several hashes more.
 const RECOGNISED_MAX_DIGEST: u64 = 100;
 /// So many guesses must be counted for one that a recognised code lets pass by chance.
 const COUNTED_PER_RECOGNISED: u64 = 200;
@@ -107,7 +107,7 @@ fn recognised_of(token: &Token) -> u64 {
     old.min(10u64.pow(token.digits.count() as u32) / COUNTED_PER_RECOGNISED)
 }
 
-/// What each gets who wants so much of a total: all of it, or, where that is too much, as much as anybody.
+/// How much of a total each gets: all it wants, or, if that is too much, as much as any other.
 fn shares(wanted: &[u64], total: u64) -> Vec<u64> {
     let mut by_want: Vec<usize> = (0..wanted.len()).collect();
     by_want.sort_by_key(|&i| wanted[i]);

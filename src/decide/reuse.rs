@@ -8,14 +8,14 @@ use crate::otp::Code;
 use crate::policy::Policy;
 use crate::token::{Address, Algorithm, State, Token, Used};
 
-/// Clocks of several servers may differ by this much, in seconds, before a use lies in the future.
+/// Clocks of several servers may differ by this much, in seconds, before a use counts as in the future.
 const CLOCK_TOLERANCE: i64 = 5;
 /// A refreshed idle time is written after this part of the limit.
 const IDLE_REFRESHES: i64 = 16;
 
-/// Rule 6: the last accepted code may come again for a while.
+/// Rule 6: the last accepted code may be reused for a while.
 ///
-/// `Err` holds the refusal if no other token accepts the code as a fresh one.
+/// `Err` holds the refusal if no other token accepts the code as fresh.
 pub(super) fn rule_6_reuse(
     inputs: Inputs<'_>,
     devices: &mut Devices,

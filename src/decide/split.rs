@@ -8,7 +8,7 @@ use crate::http::digest::Response;
 use crate::otp::Code;
 use crate::token::Token;
 
-/// Rule 4: the last characters are the code, what stands before is the PIN. `None`: too short.
+/// Rule 4: the last characters are the code, the rest before them is the PIN. `None`: too short.
 pub(super) fn rule_4_split<'p, 's>(token: &Token, password: &'p [u8]) -> Option<(&'p [u8], Shown<'s>)> {
     token.split(password).map(|(pin, code)| (pin, Shown::Code(code)))
 }

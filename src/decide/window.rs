@@ -12,7 +12,7 @@ pub(super) struct Window {
     ranges: Vec<RangeInclusive<u64>>,
     /// The highest counter or step that is spent or passed.
     pub(super) passed: Option<u64>,
-    /// The floor lies above everything that the clock could make acceptable.
+    /// The floor is above everything that the clock could make acceptable.
     pub(super) floor_in_future: bool,
     /// The event counter is at its end.
     pub(super) exhausted: bool,
@@ -40,7 +40,7 @@ impl Window {
         }
     }
 
-    /// Only what lies above the floor.
+    /// Only what is above the floor.
     fn above(mut ranges: Vec<RangeInclusive<u64>>, floor: Option<u64>) -> Window {
         if let Some(floor) = floor {
             for range in &mut ranges {

@@ -91,8 +91,7 @@ fn enter(
     };
     let log = HostLog { gate, request: login.request, level: login.log_level };
     let failed = || {
-        let text =
-            "error: an internal fault; the login is refused, please report the message before this one";
+        let text = "error: an internal fault; the login is refused, please report the previous message";
         log.log(Level::Error, format_args!("{text}"));
         Some(Reply::Decided(Answer::error()))
     };

@@ -51,7 +51,7 @@ impl Fault {
         let (remedy, why) = match error.kind() {
             io::ErrorKind::NotFound => match std::fs::read_link(path) {
                 Ok(target) => {
-                    cause = format!("it is a symbolic link to {}, which isn't there", target.display());
+                    cause = format!("it is a symbolic link to {}, which doesn't exist", target.display());
                     ("correct the link, or remove it and run `otpgate init`", Why::Found)
                 }
                 Err(_) => (
@@ -64,9 +64,9 @@ impl Fault {
             }
             io::ErrorKind::FileTooLarge => ("raise the server's file-size limit", Why::Found),
             _ if error.raw_os_error() == Some(libc::ELOOP) => {
-                ("replace the symbolic link by a file", Why::Found)
+                ("replace the symbolic link with a file", Why::Found)
             }
-            _ => ("see the cause; logins are refused until it works", Why::AsTold),
+            _ => ("fix the cause; logins are refused until then", Why::AsTold),
         };
         Fault { operation, path: path.to_owned(), cause, remedy: remedy.into(), why }
     }

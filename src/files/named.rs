@@ -37,8 +37,8 @@ pub fn look(path: &Path) -> Result<Metadata, Fault> {
     Err(Fault::of(
         "trust",
         path,
-        "it has been replaced or removed where it was mounted from, and what is seen here is the old file",
-        "mount its directory instead of the file (docs/users-file.md), or mount the file anew",
+        "it was replaced or removed where it is mounted from, and this is the old file",
+        "mount its directory instead of the file (docs/users-file.md), or remount the file",
     ))
 }
 

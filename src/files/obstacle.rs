@@ -83,7 +83,7 @@ pub(crate) fn find(path: &Path, wanted: Wanted, error: &io::Error) -> Option<Obs
         return Some(Obstacle {
             cause: format!("{} is mounted read-only", mount.display()),
             remedy: Remedy::Text(format!(
-                "`mount -o remount,rw {}`; where systemd's ProtectSystem= does it, add `ReadWritePaths={}` to the server's unit",
+                "`mount -o remount,rw {}`; if systemd's ProtectSystem= caused this, add `ReadWritePaths={}` to the server's unit",
                 in_shell(mount),
                 directory_of(&end).display()
             )),
@@ -181,7 +181,7 @@ impl Me {
         };
         Obstacle {
             cause: format!("user {name} can't enter the directory {shown} ({})", owner_and_mode(&access)),
-            remedy: Remedy::Way(format!("let it through (`{command}`), or put the file elsewhere")),
+            remedy: Remedy::Way(format!("give it access (`{command}`), or move the file elsewhere")),
         }
     }
 
@@ -198,7 +198,7 @@ impl Me {
             Wanted::Reach => return beyond_rights(at, self),
             Wanted::Read => (READ, "r", "read it"),
             Wanted::Write | Wanted::Own => (READ | WRITE, "rw", "read and write it"),
-            Wanted::Name => (WRITE | ENTER, "wx", "make files in"),
+            Wanted::Name => (WRITE | ENTER, "wx", "create files in"),
         };
         if access.allows(self.uid, &self.groups, bits) {
             return beyond_rights(at, self);
@@ -239,17 +239,17 @@ fn beyond_rights(at: &Path, me: &Me) -> Obstacle {
     let directory = if at.is_dir() { at } else { directory_of(at) };
     let remedy = match security_module() {
         Some("SELinux") => format!(
-            "SELinux forbids it (`ausearch -m avc -ts recent` tells what): `chcon -R -t httpd_sys_rw_content_t {}`, and `semanage fcontext` to keep it so",
+            "SELinux forbids it (see `ausearch -m avc -ts recent`): `chcon -R -t httpd_sys_rw_content_t {}`, and `semanage fcontext` to make it permanent",
             in_shell(directory)
         ),
         Some(_) => format!(
-            "AppArmor may forbid it (the kernel's log tells by which profile): allow it `{}/** rwk,` in /etc/apparmor.d, and load that with `apparmor_parser -r`",
+            "AppArmor may forbid it (the kernel log names the profile): allow `{}/** rwk,` in /etc/apparmor.d, and reload it with `apparmor_parser -r`",
             directory.display()
         ),
-        None => "a security module or, on a network file system, the file server forbids it; the kernel's log may tell which".to_owned(),
+        None => "a security module or, on a network file system, the file server forbids it; the kernel log may say which".to_owned(),
     };
     Obstacle {
-        cause: format!("owner and mode of {} would allow it to user {}", at.display(), me.name()),
+        cause: format!("owner and mode of {} would let user {} do it", at.display(), me.name()),
         remedy: Remedy::Text(remedy),
     }
 }

@@ -179,7 +179,7 @@ mod tests {
         open(&link, To::Read, Link::Follow).unwrap();
         let refusal = open(&link, To::Read, Link::Refuse).unwrap_err();
         assert!(!refusal.is_not_found());
-        assert_eq!(refusal.into_fault(&link).remedy, "replace the symbolic link by a file");
+        assert_eq!(refusal.into_fault(&link).remedy, "replace the symbolic link with a file");
         std::fs::remove_file(&path).unwrap();
         assert!(open(&link, To::Read, Link::Follow).unwrap_err().is_not_found());
     }

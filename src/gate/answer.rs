@@ -1,4 +1,4 @@
-//! What a login is answered.
+//! The answer to a login.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ pub struct Answer {
     pub word: LoginResult,
     /// Why. `None`: as it was decided for the same request before.
     pub cause: Option<Cause>,
-    /// Of [`Verdict::Throttled`] and [`Verdict::Busy`]: seconds until it may be tried again.
+    /// For [`Verdict::Throttled`] and [`Verdict::Busy`]: seconds until the next try.
     pub retry_after: Option<u32>,
-    /// On a grant with PINFakeBasicAuth: the PIN for what stands behind the server.
+    /// On a grant with PINFakeBasicAuth: the PIN for the backend.
     pub upstream_pin: Option<Zeroizing<Vec<u8>>>,
 }
 
@@ -54,12 +54,12 @@ impl Answer {
         Answer { verdict, word, cause: None, retry_after: None, upstream_pin: None }
     }
 
-    /// To a part of a request that wasn't granted.
+    /// For a part of a request that wasn't granted.
     pub fn no_part() -> Answer {
         Answer::plain(Verdict::Denied, LoginResult::DeniedCode)
     }
 
-    /// When nothing could be decided.
+    /// Nothing could be decided.
     pub fn error() -> Answer {
         Answer::plain(Verdict::Error, LoginResult::Error)
     }

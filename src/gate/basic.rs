@@ -76,7 +76,7 @@ impl<S: Store> Gate<S> {
     }
 
     /// [`Gate::basic`], if it can be decided at once: without a change, a slow PIN check, a search for the code, or
-    /// another look at a file that has changed. `None`: it can't, and nothing has been changed or logged.
+    /// another look at a changed file. `None`: it can't, and nothing was changed or logged.
     pub fn basic_now(
         &self,
         policy: &Policy,
@@ -118,8 +118,8 @@ impl<S: Store> Gate<S> {
         Some(self.basic_answer(policy, login, (judged, credentials), (&decision, None)))
     }
 
-    /// What is to be answered to a Basic login before anybody looks at its PIN, for a server that asks for PINs itself
-    /// and can't answer so afterwards. `None`: it may be looked at.
+    /// The answer to a Basic login before its PIN is checked, for a server that asks for PINs itself
+    /// and can't give that answer afterwards. `None`: it may be checked.
     pub fn refuse_beforehand(&self, policy: &Policy, login: &Login<'_>, log: &dyn Log) -> Option<Answer> {
         let found = self.store.find(login.user).ok()?;
         let refused = self.over(policy, &found, (login.user, login.password, &login.address), log)?;
@@ -130,7 +130,7 @@ impl<S: Store> Gate<S> {
         Some(Answer::of(&refused, None))
     }
 
-    /// Whether a request of the same credentials was granted, if not by the rules of all places.
+    /// Whether a request with the same credentials was granted, though perhaps not by every place's rules.
     pub fn has_granted(&self, login: &Login<'_>, judged: Option<&RequestMemory>) -> bool {
         let credentials = self.mark(&[b"basic", login.user, login.password]);
         let recalled = judged.and_then(|judged| judged.recall(&credentials, &login.address));
@@ -216,7 +216,7 @@ impl<S: Store> Gate<S> {
         Some(Answer { upstream_pin, ..Answer::plain(verdict, word) })
     }
 
-    /// Notes the header that the server will put in the place of these credentials.
+    /// Notes the header that the server will substitute for these credentials.
     pub(super) fn replaced(
         &self,
         login: &Login<'_>,

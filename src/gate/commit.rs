@@ -12,12 +12,12 @@ use crate::http::digest::Ha1;
 use crate::store::{Found, Reach, Store, StoreError, Transaction};
 use crate::token::Entry;
 
-/// What was decided about a job, and on what.
+/// What was decided about a job, and on which data.
 #[derive(Clone)]
 pub(super) struct Decided {
     pub(super) outcome: Outcome,
     pub(super) found: Arc<Found>,
-    /// The HA1 that a Digest response was found to be of.
+    /// The HA1 that matched a Digest response.
     pub(super) ha1: Option<Ha1>,
 }
 
@@ -45,7 +45,7 @@ impl Snapshot {
     }
 }
 
-/// Whether a decision on a snapshot stands: nothing is to be written and the state it rests on is whole.
+/// Whether a decision on a snapshot stands: there is nothing to write and the state it rests on is whole.
 pub(super) fn is_settled(snapshot: &Decision, found: &Found) -> bool {
     snapshot.changes.is_empty() && (is_exact(found) || !snapshot.depends_on_state)
 }
@@ -56,7 +56,7 @@ pub(super) fn is_exact(found: &Found) -> bool {
 }
 
 impl<S: Store> Gate<S> {
-    /// Has a login decided and saved under the lock, together with others that wait for it.
+    /// Has a login decided and saved under the lock, together with others waiting for it.
     pub(super) fn commit(&self, job: &Job, snapshot: Snapshot) -> JobResult {
         let job = Job { snapshot: Some(snapshot), ..job.clone() };
         let abandoned = || {
@@ -64,7 +64,7 @@ impl<S: Store> Gate<S> {
                 "decide with",
                 self.store.name(),
                 "an internal fault",
-                "see the message before this one, and report it",
+                "see the previous message, and report it",
             )))
         };
         let busy = || {
@@ -77,7 +77,7 @@ impl<S: Store> Gate<S> {
         }
     }
 
-    /// Takes the lock, decides everybody who waits by then, saves once.
+    /// Takes the lock, decides all logins waiting by then, saves once.
     fn lead(&self, round: &mut Round<'_, Job, JobResult>) -> Result<Vec<JobResult>, JobResult> {
         // A step may run again: those whom it has taken on stay in it.
         let (mut jobs, mut results) = (Vec::new(), Vec::new());

@@ -1,9 +1,9 @@
 //! Digest logins.
 //!
-//! A response can't be taken apart into PIN and code, so it is held against every password that would be accepted. That
-//! is one step, which spends nothing; spending the code is another, and between them the nonce is used up, so that a
-//! refused nonce costs no code. Apache's mod_auth_digest looks after nonces itself and calls the two steps
-//! ([`Gate::digest_match`], [`Gate::digest_spend`]); where the whole protocol is left to us, [`Gate::digest`] does all.
+//! A response can't be split into PIN and code, so it is compared with every password that would be accepted. That
+//! is one step, which spends nothing; spending the code is another, and the nonce is used up in between, so that a
+//! refused nonce costs no code. Apache's mod_auth_digest manages nonces itself and calls the two steps
+//! ([`Gate::digest_match`], [`Gate::digest_spend`]); where the library speaks the whole protocol, [`Gate::digest`] does it all.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ use crate::token::{Address, Algorithm as TokenAlgorithm, Pin};
 pub struct DigestLogin<'a> {
     /// The name the client gave, as the server has read it.
     pub user: &'a [u8],
-    /// What the response is about.
+    /// What the response covers.
     pub exchange: &'a Arc<Exchange>,
     /// Where the client is.
     pub address: Address,
@@ -48,17 +48,17 @@ impl DigestLogin<'_> {
     }
 }
 
-/// Which password a Digest response is of.
+/// Which password a Digest response matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Match {
     /// One that [`Gate::digest_spend`] would do something about: this is its HA1.
     Acceptable(Ha1),
-    /// None that would be accepted. It is decided, and counted where it has to be.
+    /// None that would be accepted. It is decided, and counted if necessary.
     Refused(Answer),
 }
 
 impl Match {
-    /// A grant without the HA1 it rests on is none, however it came about.
+    /// A grant without the HA1 it rests on doesn't count, however it came about.
     fn refused(answer: Answer) -> Match {
         match answer.verdict {
             Verdict::Granted => Match::Refused(Answer::error()),
@@ -67,7 +67,7 @@ impl Match {
     }
 }
 
-/// A request whose Digest credentials the server hasn't looked at.
+/// A request whose Digest credentials the server hasn't checked.
 pub struct DigestRequest<'a> {
     /// The realm of the place that is asked for.
     pub realm: &'a [u8],
@@ -118,7 +118,7 @@ struct WellFormed {
 enum UnfitDigest {
     /// They are those of another realm, which browsers try where they have nothing better.
     OtherRealm(Vec<u8>),
-    /// What a right client doesn't send.
+    /// Something a correct client doesn't send.
     Malformed(&'static str, Vec<u8>),
 }
 
@@ -138,8 +138,8 @@ impl DigestRequest<'_> {
             _ if is_hashed_name => "the Digest header has a hashed name, which isn't offered",
             (None, _) => "the Digest header names a hash that isn't offered",
             _ if sent.qop.as_deref() != Some(b"auth") => "the Digest header is not for qop=auth",
-            (_, None) => "the Digest header's nonce count is no number of eight digits",
-            _ if sent.uri != self.target => "the Digest header is for another target than the request's",
+            (_, None) => "the Digest header's nonce count isn't eight hexadecimal digits",
+            _ if sent.uri != self.target => "the Digest header is for another target than the request",
             (Some(algorithm), Some(count)) => {
                 // A request line will do.
                 let method = self.method.split(|&b| b == b' ').next().unwrap_or_default().to_vec();
@@ -431,7 +431,7 @@ fn refused_nonce(unusable: Option<Unusable>, user: &[u8], log: &dyn Log) -> Dige
         None => (Level::Info, "the nonce has expired or is from before a restart"),
         Some(Unusable::Evicted) => (Level::Info, "the nonce has been evicted by newer ones"),
         // By a client that counts wrong, or by somebody who has listened.
-        Some(Unusable::Replayed) => (Level::Refusal, "the nonce was used with this count before"),
+        Some(Unusable::Replayed) => (Level::Refusal, "the nonce was already used with this count"),
     };
     log.log(level, format_args!("nothing decided: {reason}; a new one is sent, user {}", Quoted(user)));
     DigestAnswer::Challenge { stale: true }

@@ -1,4 +1,4 @@
-//! The lines that a decision leaves in the log.
+//! The log lines of a decision.
 
 use super::Gate;
 use crate::decide::{Decision, LoginResult, Reason, Verdict};
@@ -19,7 +19,7 @@ impl<S: Store> Gate<S> {
             log.log(
                 Level::Error,
                 format_args!(
-                    "{store}: more than {LINES_MAX} lines have this name; logins are an error until some are removed with `otpgate edit`, user {user}"
+                    "{store}: more than {LINES_MAX} lines have this name; logins fail until some are removed with `otpgate edit`, user {user}"
                 ),
             );
         }

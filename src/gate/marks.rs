@@ -1,4 +1,4 @@
-//! Marks: keyed hashes that tell whether somebody comes with the same again.
+//! Marks: keyed hashes that recognise repeats.
 
 use std::hash::Hasher as _;
 
@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::Gate;
 use crate::store::Store;
 
-/// A keyed hash (SipHash of 128 bits): tells whether somebody comes with the same again, without keeping it.
+/// A keyed hash (128-bit SipHash): recognises a repeat without storing the data.
 pub(super) type Mark = [u64; 2];
 
 /// Keyed with random bytes: makes marks that nobody else can make.

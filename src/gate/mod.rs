@@ -1,15 +1,15 @@
 //! The only place that reads, decides and writes.
 //!
 //! [`Gate::basic`] decides on a snapshot taken without a lock. A decision that changes nothing is answered at
-//! once. Any other is made again under the lock, on the record and the clock as they are then, saved, and only
+//! once. Any other is made again under the lock, on the record and the clock of that moment, saved, and only
 //! then answered. Slow PIN checks run outside the lock; then the round starts over with the result.
 //!
 //! Digest logins go through the same shape in two steps (`digest`), and use up a nonce in between (`nonces`).
 //!
-//! Wrong tries are counted beside all that (`throttled`).
+//! Wrong tries are counted separately (`throttled`).
 //!
-//! Logins that wait in one process are decided together by the one of them that gets the lock, and share its
-//! sync (`queue`). Sub-requests aren't judged again but where the settings are others (`request_memory`).
+//! Logins waiting in one process are decided together by the one that gets the lock, and share its
+//! sync (`queue`). Sub-requests are judged again only where the settings differ (`request_memory`).
 
 mod answer;
 mod attempt;

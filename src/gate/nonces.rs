@@ -1,13 +1,13 @@
-//! Nonces of Digest in memory that all processes of a server share: which were issued, which nonce counts of them
+//! Digest nonces in memory shared by all processes of a server: which were issued, and which of their nonce counts
 //! were used.
 //!
 //! A nonce gets an entry at its first use by a client that knew the password, so strangers can't fill the memory. When
-//! it is full, the entry that is there longest makes room, and every nonce as old as that one or older that has no
-//! entry is refused from then on: it may be the evicted one. Its client is told so (`stale`) and asks again by itself.
+//! it is full, the oldest entry is evicted, and every nonce at least as old that has no entry is refused from then on:
+//! it may be the evicted one. Its client is told so (`stale`) and asks again by itself.
 //!
-//! The memory is a row of words: a header, then a hash table of entry numbers, then the entries as a ring. All changes
-//! are made under the server's lock. A process that dies with the lock held leaves it marked as busy; whoever finds
-//! it so starts over with an empty table and refuses all nonces issued before.
+//! The memory is an array of words: a header, then a hash table of entry numbers, then the entries as a ring. All changes
+//! are made under the server's lock. A process that dies while holding it leaves the memory marked as busy; the next one
+//! starts over with an empty table and refuses all nonces issued before.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -73,7 +73,7 @@ pub enum Unusable {
     Evicted,
 }
 
-/// Makes fresh memory ready. To be called once, by one process. `false`: too little memory, or no random bytes.
+/// Initialises new memory. Call it once, in one process. `false`: too little memory, or no random bytes.
 pub fn initialise(words: &[AtomicU64]) -> bool {
     let mut key = Zeroizing::new([0; 32]);
     if capacity(words) == 0 || getrandom::fill(&mut *key).is_err() {
@@ -124,7 +124,7 @@ impl<'m> Nonces<'m> {
         self.locked(|table, _| table.standing(nonce.id, count).map(|_| ()))
     }
 
-    /// Uses the nonce with that count, which nobody can do again.
+    /// Uses the nonce with that count, which works only once.
     pub fn take(&self, nonce: Nonce, count: u32, now: UnixTime, log: &dyn Log) -> Result<(), Unusable> {
         let (taken, is_full) = self.locked(|table, was_full| {
             let taken = table.standing(nonce.id, count).map(|standing| match standing {
@@ -137,7 +137,7 @@ impl<'m> Nonces<'m> {
             log.log(
                 Level::Warning,
                 format_args!(
-                    "the shared memory for Digest nonces is full ({} are in use): the oldest make room, and their \
+                    "the shared memory for Digest nonces is full ({} are in use): the oldest are evicted, and their \
                      clients have to ask for a new one; give the zone more memory",
                     capacity(self.words)
                 ),

@@ -1,7 +1,7 @@
-//! What slow checks of PINs have said, and those that are going on.
+//! Results of slow PIN checks, and checks in progress.
 //!
-//! The same PIN for the same token is checked once: who asks while it is being checked waits for that answer, and for a
-//! while after it both right and wrong are known. So the parts of a page cost one check, and a wrong PIN that is sent
+//! The same PIN for the same token is checked once: requests that arrive during the check wait for its answer, and for a
+//! while afterwards both right and wrong are known. So the parts of a page cost one check, and a wrong PIN that is sent
 //! again and again costs none.
 
 use std::collections::HashMap;
@@ -17,9 +17,9 @@ use crate::pin::{PinAnswer, PinSource};
 use crate::store::Store;
 use crate::token::{Pin, Token};
 
-/// More right PINs than this at once, and the memory starts anew.
+/// Past this many right PINs at once, the memory starts over.
 const RIGHT_MAX: usize = 100_000;
-/// The same for wrong ones, of which strangers can send as many as they like.
+/// The same for wrong ones, of which strangers can send any number.
 const WRONG_MAX: usize = 10_000;
 
 /// See the module.
@@ -43,7 +43,7 @@ impl Remembered {
     }
 }
 
-/// A check that is going on.
+/// A check in progress.
 #[derive(Default)]
 struct Check {
     /// What has come of it.
@@ -63,7 +63,7 @@ impl Check {
     }
 }
 
-/// Ends a check, also after a panic.
+/// Ends a check, even after a panic.
 struct Ending<'p> {
     pins: &'p PinMemory,
     key: Mac,
@@ -85,7 +85,7 @@ impl PinMemory {
         self.right.lock().get(key).map(|known| known.until)
     }
 
-    /// What was found out a short while ago.
+    /// What was found out recently.
     pub(super) fn known(&self, asked: &PinAsked) -> Option<PinAnswer> {
         if asked.ttl == 0 {
             return None;
@@ -118,7 +118,7 @@ impl PinMemory {
         known.extend(keys.map(|&key| (key, Remembered { since: asked.now, until })));
     }
 
-    /// Has the answer found out, by `compute` or by who is at it already.
+    /// Finds the answer, by `compute` or from the check in progress.
     fn check(
         &self,
         asked: &PinAsked,

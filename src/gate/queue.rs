@@ -1,4 +1,4 @@
-//! Logins that wait in one process are decided together by the one of them that gets the lock.
+//! Logins waiting in one process are decided together by the one that gets the lock.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -37,7 +37,7 @@ pub(super) struct Round<'q, J, R> {
 }
 
 impl<J, R> Round<'_, J, R> {
-    /// All jobs that wait now.
+    /// All jobs waiting now.
     pub(super) fn take(&mut self) -> Vec<J> {
         let mut state = self.queue.state.lock();
         state.locking = None;
@@ -61,7 +61,7 @@ impl<J, R: Clone> Queue<J, R> {
         Queue { state: Mutex::new(state), done: Condvar::new() }
     }
 
-    /// Has a job done by this thread or by one that leads already.
+    /// Has a job done by this thread or by the current leader.
     ///
     /// `lead` does all jobs of a round and gives their results in the order taken, or one for all of them.
     /// `abandoned` is the result of those whose leader panicked, `busy` that of those who would wait too long.

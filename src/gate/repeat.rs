@@ -1,5 +1,5 @@
 //! The repeat login: a browser sends the same password with every request, and is granted by the same rule each time.
-//! What was decided last is kept with the lines it was decided on, and goes when they do.
+//! The last decision is kept with the lines it rests on, and is dropped with them.
 
 use super::Gate;
 use super::basic::Login;

@@ -1,6 +1,6 @@
-//! What was decided about one HTTP request. Its sub-requests and internal redirects come with the same credentials:
-//! where the settings are the same they aren't judged again, and elsewhere they are judged on what the grant was
-//! decided on.
+//! What was decided about one HTTP request. Its sub-requests and internal redirects have the same credentials:
+//! where the settings are the same they aren't judged again, and elsewhere they are judged on the state that the grant
+//! was based on.
 
 use std::net::IpAddr;
 
@@ -12,10 +12,10 @@ use crate::otp::{Code, Digits};
 use crate::policy::Policy;
 use crate::token::{Address, CounterField, Fingerprint, ReplayFloor, State, Token, Used};
 
-/// The memory of one request. All zero: nothing was decided yet.
+/// The memory of one request. All zero: nothing decided yet.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RequestMemory {
-    /// The last one decided comes first. Two, because two users files may take turns.
+    /// The latest comes first. Two, because two users files may alternate.
     slots: [JudgedAttempt; 2],
 }
 
@@ -23,7 +23,7 @@ pub struct RequestMemory {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct JudgedAttempt {
     known: bool,
-    /// Decided, but the server has yet to accept nonce and nc.
+    /// Decided, but the server hasn't accepted nonce and nc yet.
     is_pending: bool,
     verdict: u8,
     word: u8,
@@ -38,16 +38,16 @@ pub(super) struct JudgedAttempt {
     grant: Option<Grant>,
     /// Where it was decided.
     policy: Option<Policy>,
-    /// The HA1 of the password that a Digest response was found to be of.
+    /// The HA1 of the password that matched a Digest response.
     ha1: Ha1,
 }
 
-/// What a grant was decided on, in a form that owns no memory.
+/// What a grant was based on, in a form that owns no memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grant {
     pub(super) accepted: Accepted,
     pub(super) pin_is_external: bool,
-    /// Which PIN source was asked. `None`: one that is to be asked each time.
+    /// Which PIN source was asked. `None`: one that must be asked each time.
     pub(super) pin_source: Option<Mark>,
     fingerprint: Fingerprint,
     code: PlainCode,
@@ -82,7 +82,7 @@ struct PlainState {
 pub(super) enum Again {
     /// They are the same.
     Same,
-    /// They are what we made of them for what stands behind the server.
+    /// They are what we made of them for the backend.
     Upstream,
 }
 
@@ -134,7 +134,7 @@ impl RequestMemory {
         }
     }
 
-    /// The server has accepted; whether that is news.
+    /// The server has accepted; whether that is new.
     pub(super) fn accept(&mut self, credentials: &Mark) -> bool {
         let pending = |slot: &&mut JudgedAttempt| slot.credentials == *credentials;
         self.slots.iter_mut().find(pending).is_some_and(|slot| std::mem::take(&mut slot.is_pending))

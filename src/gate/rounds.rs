@@ -120,7 +120,7 @@ impl<S: Store> Gate<S> {
                     log.log(
                         Level::Error,
                         format_args!(
-                            "the time of use isn't saved: {fault}, user {}",
+                            "the time of use wasn't saved: {fault}, user {}",
                             Quoted(&job.attempt.user)
                         ),
                     );
@@ -132,8 +132,8 @@ impl<S: Store> Gate<S> {
         Err(Arc::new(StoreError::new(
             "check the PIN against",
             self.store.name(),
-            "the user's line changes again and again",
-            "see who writes it",
+            "the user's line keeps changing",
+            "find the program that writes it",
         )))
     }
 

@@ -1,4 +1,4 @@
-//! Wrong tries and what they cost: asked before a login is looked at, told afterwards.
+//! Wrong tries and their cost: checked before a login is looked at, reported afterwards.
 
 use std::collections::HashSet;
 use std::io;
@@ -19,13 +19,13 @@ use crate::store::{Found, Store, TriesError};
 use crate::throttle::{self, Bytes, Client, Failures, Look, Over, Reserved, TryOutcome};
 use crate::token::{Address, Entry, Pin};
 
-/// More granted credentials than this at once, and the memory starts anew.
+/// Past this many granted credentials at once, the memory starts over.
 const GRANTED_MAX: usize = 100_000;
 
 /// What a gate remembers by itself.
 #[derive(Default)]
 pub(super) struct ThrottleMemory {
-    /// Credentials that were granted by this process: they aren't guessed, so they wait for nobody.
+    /// Credentials granted by this process: they aren't guesses, so they don't wait.
     granted: Mutex<HashSet<Mark>>,
     /// Where tries are counted while the store can't do it.
     own: Mutex<Vec<u8>>,
@@ -37,7 +37,7 @@ pub(super) struct ThrottleMemory {
 /// In seconds.
 const WARN_AGAIN: UnixTime = 600;
 
-/// A login that may be looked at.
+/// A login that may be checked.
 #[derive(Default)]
 pub(super) struct Admitted {
     /// A try was taken, of this.
@@ -259,7 +259,7 @@ impl<S: Store> Gate<S> {
             let (word, reason) = (decision.word.as_str(), decision.reason.text());
             log.log(
                 Level::Refusal,
-                format_args!("{word}: {reason}; the next try is in {} s, user {}", over.rest, Quoted(user)),
+                format_args!("{word}: {reason}; retry in {} s, user {}", over.rest, Quoted(user)),
             );
         }
         decision
@@ -277,11 +277,11 @@ impl<S: Store> Gate<S> {
             Ok(()) => result,
             // What is counted there counts: another table would give everybody all tries anew.
             Err(TriesError::Held(fault)) => {
-                self.warn(format_args!("logins are refused for a moment: {fault}"), log);
+                self.warn(format_args!("logins are refused for now: {fault}"), log);
                 None
             }
             Err(TriesError::Unusable(fault)) => {
-                self.warn(format_args!("wrong tries are counted by each process alone: {fault}"), log);
+                self.warn(format_args!("each process counts wrong tries for itself: {fault}"), log);
                 work(&mut *self.memory.own.lock()).ok()
             }
         }

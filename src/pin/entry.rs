@@ -42,9 +42,9 @@ pub enum EntryError {
 impl fmt::Display for EntryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            EntryError::Empty => f.write_str("no hash stands behind the user's name"),
+            EntryError::Empty => f.write_str("there is no hash after the user's name"),
             EntryError::UnknownForm => f.write_str(
-                "the PIN is in none of the forms that are checked: bcrypt, Argon2, SHA-crypt, $apr1$, {SHA}, {SSHA}, {PLAIN}",
+                "the PIN is in none of the accepted forms: bcrypt, Argon2, SHA-crypt, $apr1$, {SHA}, {SSHA}, {PLAIN}",
             ),
             EntryError::Hash(error) => error.fmt(f),
         }

@@ -17,7 +17,7 @@ use crate::files::stamp::Stamp;
 use crate::log::{Level, Log, Quoted};
 
 /// What to do about an entry that is of no use.
-pub const REMEDY: &str = "set the PIN anew with `htpasswd -B`";
+pub const REMEDY: &str = "set a new PIN with `htpasswd -B`";
 const READ_TRIES: u32 = 5;
 
 /// A PIN file, for one login.
@@ -130,7 +130,7 @@ pub fn fault(operation: &'static str, path: &Path, cause: io::Error) -> Fault {
     let fault = Fault::new(operation, path, cause);
     match kind {
         io::ErrorKind::NotFound => {
-            fault.or("make it with `htpasswd -c -B`, or correct the path in the server's configuration")
+            fault.or("create it with `htpasswd -c -B`, or correct the path in the server's configuration")
         }
         io::ErrorKind::PermissionDenied => fault.or("let the server's user read it"),
         _ => fault,

@@ -45,7 +45,7 @@ impl fmt::Display for HashedPinError {
         f.write_str(match self {
             HashedPinError::Malformed => "the PIN starts like a hash but isn't a well-formed one",
             HashedPinError::TooCostly => {
-                "the PIN's hash costs too much: at most argon2 with 64 MiB, 256 MiB times passes and 4 lanes, bcrypt with cost 13, SHA-crypt with 1000000 rounds"
+                "the PIN's hash costs too much; the limits are argon2 with 64 MiB, 256 MiB times passes and 4 lanes, bcrypt with cost 13, SHA-crypt with 1000000 rounds"
             }
         })
     }

@@ -263,20 +263,20 @@ mod tests {
             ("lockout=60,30", "lockout takes a maximum of at least the time itself, 60".to_owned()),
             (
                 "throttle=20",
-                "throttle takes a number of tries from 1 to 2147483647 and one of seconds up to 86400, or Off, not 1 words"
+                "throttle takes a number of tries from 1 to 2147483647 and a number of seconds up to 86400, or Off, not 1 words"
                     .to_owned(),
             ),
             (
                 "throttle=0,600",
-                "throttle takes a number of tries from 1 to 2147483647 and one of seconds up to 86400, or Off, not \"0\""
+                "throttle takes a number of tries from 1 to 2147483647 and a number of seconds up to 86400, or Off, not \"0\""
                     .to_owned(),
             ),
-            ("max_offset", "max_offset lacks its value: max_offset=VALUE".to_owned()),
+            ("max_offset", "max_offset needs a value: max_offset=VALUE".to_owned()),
             ("max_offset=1 max_idle=20 max_offset=1", "max_offset is given twice".to_owned()),
-            ("lockout_time=60", format!("\"lockout_time\" is none of {NAMES}")),
-            ("MAX_OFFSET=1", format!("\"MAX_OFFSET\" is none of {NAMES}")),
-            ("=1", format!("\"\" is none of {NAMES}")),
-            ("forget=off", format!("\"forget\" is none of {NAMES}")),
+            ("lockout_time=60", format!("\"lockout_time\" is not one of {NAMES}")),
+            ("MAX_OFFSET=1", format!("\"MAX_OFFSET\" is not one of {NAMES}")),
+            ("=1", format!("\"\" is not one of {NAMES}")),
+            ("forget=off", format!("\"forget\" is not one of {NAMES}")),
         ] {
             assert_eq!(limits(line), Err(reason), "{line}");
         }

@@ -108,12 +108,12 @@ impl std::error::Error for BadSetting {}
 impl fmt::Display for SettingProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SettingProblem::NoSetting => f.write_str("is no setting of otpgate"),
+            SettingProblem::NoSetting => f.write_str("is not an otpgate setting"),
             SettingProblem::NoLimit => {
                 let names: Vec<&str> = SETTINGS.iter().filter_map(|setting| setting.limit).collect();
-                write!(f, "is none of {}", names.join(", "))
+                write!(f, "is not one of {}", names.join(", "))
             }
-            SettingProblem::NoValue => f.write_str("lacks its value"),
+            SettingProblem::NoValue => f.write_str("needs a value"),
             SettingProblem::GivenTwice => f.write_str("is given twice"),
             SettingProblem::Count { wanted, words } => write!(f, "takes {wanted}, not {words} words"),
             SettingProblem::Word { wanted, word } => {
@@ -128,7 +128,7 @@ impl fmt::Display for SettingProblem {
             }
             SettingProblem::ProviderCount => write!(f, "takes 1 to {PIN_PROVIDERS_MAX} provider names"),
             SettingProblem::ProviderIsOtp => {
-                f.write_str("can't name OTP itself: a PIN has to be checked by another provider")
+                f.write_str("can't name OTP itself: another provider must check the PIN")
             }
         }
     }
@@ -148,7 +148,7 @@ impl fmt::Display for ValueKind {
             ValueKind::Lockout => write!(f, "one or two numbers of seconds from 0 to {MAX_LOCKOUT}"),
             ValueKind::Throttle => write!(
                 f,
-                "a number of tries from 1 to {MAX_SECONDS} and one of seconds up to {MAX_THROTTLE}, or Off"
+                "a number of tries from 1 to {MAX_SECONDS} and a number of seconds up to {MAX_THROTTLE}, or Off"
             ),
             ValueKind::Scheme => f.write_str("basic, digest or both"),
             ValueKind::Algorithms => f.write_str("SHA-256 and MD5, or one of them"),
@@ -359,9 +359,9 @@ mod tests {
             (
                 "OTPAuthPINAuthProvider",
                 &["file", "otp"],
-                "OTPAuthPINAuthProvider can't name OTP itself: a PIN has to be checked by another provider",
+                "OTPAuthPINAuthProvider can't name OTP itself: another provider must check the PIN",
             ),
-            ("OTPAuthNoSuch", &["1"], "OTPAuthNoSuch is no setting of otpgate"),
+            ("OTPAuthNoSuch", &["1"], "OTPAuthNoSuch is not an otpgate setting"),
         ] {
             assert_eq!(apache(&[(name, words)]).map(|_| ()), Err(message.to_owned()));
         }

@@ -12,7 +12,7 @@ pub const CHALLENGES_MAX: usize = 3;
 const REALM_MAX: usize = 256;
 const OFF: &[u8] = b"off";
 
-/// A zone of nonces has at least so many memory pages: some are the server's own.
+/// A zone of nonces has at least this many memory pages: some are the server's own.
 const ZONE_PAGES_MIN: usize = 8;
 
 /// What a place asks for.
@@ -63,7 +63,7 @@ pub fn zone_of_directive(word: &[u8], page: usize) -> Result<(&[u8], usize), Str
     Ok((name, size))
 }
 
-/// By which scheme credentials are to be judged in a section. `None`: it asks for others.
+/// The scheme to judge credentials by in a section. `None`: it asks for others.
 pub fn asked_scheme(settings: &Settings<'_>, authorization: &[u8]) -> Option<AuthScheme> {
     match http::auth_scheme(authorization) {
         (scheme @ AuthScheme::Basic, Some(_)) if settings.scheme().has_basic() => Some(scheme),
@@ -78,7 +78,7 @@ impl Site {
         match realm {
             OFF => Some(Realm::Off),
             b"" => {
-                let text = "the variables in the realm are all empty: request refused";
+                let text = "the realm's variables are all empty: request refused";
                 log.log(Level::Error, format_args!("{text}"));
                 None
             }
@@ -105,7 +105,7 @@ impl Site {
             Vec::new()
         };
         let Some(quoted) = http::quoted(realm) else {
-            return refuse("the realm isn't UTF-8 or holds control characters: use another");
+            return refuse("the realm isn't UTF-8 or contains control characters: use another");
         };
         let mut texts = Vec::with_capacity(CHALLENGES_MAX);
         if settings.scheme().has_digest() {
@@ -132,7 +132,7 @@ pub(super) fn log_no_zone(log: &dyn Log) {
     log.log(
         Level::Error,
         format_args!(
-            "error: the shared memory for Digest nonces is not there; see the messages at the server's start"
+            "error: the shared memory for Digest nonces is missing; see the messages at the server's start"
         ),
     );
 }

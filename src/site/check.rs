@@ -1,4 +1,4 @@
-//! The configuration test: what places say against each other, and the files they name.
+//! The configuration test: contradictions between places, and the files they name.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::log::{Level, Log};
 use crate::policy::{self, Limits, Policy, Scheme, Server};
 use crate::users::check::{self, CheckedLines, ExternalPin, Finding, Severity};
 
-/// The user whose access to files is tried out, and the group.
+/// The user and group whose file access is tested.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)] // named as in the system
 pub struct Identity {
@@ -59,8 +59,8 @@ struct Test<'t> {
 }
 
 impl Test<'_> {
-    /// Each file is looked at once, however many places name it, and by whatever path; and said once what is the same
-    /// for several of them.
+    /// Each file is checked once, however many places name it, and by whatever path; findings common to several of them
+    /// are reported once.
     fn run(mut self, places: &[Place<'_>]) -> usize {
         let server = self.site.server;
         let held = sections::held(server, places);
@@ -167,7 +167,7 @@ impl Test<'_> {
     fn as_server(&self, look: &dyn Fn() -> FileLook) -> FileLook {
         let (uid, gid) = (Uid::from_raw(self.identity.uid), Gid::from_raw(self.identity.gid));
         system::as_user(uid, gid, &accounts::groups_of(uid, gid), look).unwrap_or_else(|cause| {
-            let text = format!("cannot try the access of user number {}: {cause}", self.identity.uid);
+            let text = format!("cannot test the access of user number {}: {cause}", self.identity.uid);
             (vec![Finding::error(text)], Looked::default())
         })
     }
@@ -176,7 +176,7 @@ impl Test<'_> {
     fn served(&self, path: &Path, resolved: &Path) -> Option<Finding> {
         let root = self.roots.iter().find(|root| resolved.starts_with(root) && root.parent().is_some())?;
         Some(Finding::error(format!(
-            "{} lies below {}, whose files the server hands out: move it elsewhere",
+            "{} is below {}, which the server publishes: move it elsewhere",
             path.display(),
             root.display()
         )))
@@ -237,11 +237,7 @@ fn look_at_pins(path: &Path, users: &Path, external_pins: &[ExternalPin]) -> Fil
 
 /// Browsers that are offered both schemes take Digest.
 fn no_plain_pin(path: &Path, number: u64, scheme: Scheme) -> Finding {
-    let outcome = if scheme.has_basic() {
-        "its user has to be asked by Basic alone"
-    } else {
-        "its user is refused here"
-    };
+    let outcome = if scheme.has_basic() { "its user must use Basic" } else { "its user is refused here" };
     Finding::warning(format!(
         "{} line {number}: Digest can't check a PIN that is hashed or marked +: {outcome}",
         path.display()
@@ -251,14 +247,14 @@ fn no_plain_pin(path: &Path, number: u64, scheme: Scheme) -> Finding {
 fn no_pin_source(path: &Path, number: u64, server: Server) -> Finding {
     let setting = policy::pin_source_setting(server);
     Finding::warning(format!(
-        "{} line {number}: the PIN is to be checked elsewhere (+), but this section has no {setting}",
+        "{} line {number}: the PIN must be checked elsewhere (+), but this section has no {setting}",
         path.display()
     ))
 }
 
 /// Only Apache has such providers.
 fn no_cache_for_providers() -> Finding {
-    Finding::warning("OTPAuthPINCache has no effect on what the providers of OTPAuthPINAuthProvider check; they have caches of their own (mod_authn_socache, LDAPCacheTTL)"
+    Finding::warning("OTPAuthPINCache has no effect on the providers of OTPAuthPINAuthProvider; they have their own caches (mod_authn_socache, LDAPCacheTTL)"
             .to_owned())
 }
 
@@ -268,7 +264,7 @@ fn differing_limits(path: &Path, first: &SeenFile<'_>, other: &Policy) -> Option
         (policy.max_failures, policy.lockout_time, policy.lockout_max)
     };
     (limits(&first.policy) != limits(other)).then(|| Finding::warning(format!(
-            "{} is used with other limits on wrong codes than at {}: the laxer section is the way in; a `#@ limits` line in the file binds both",
+            "{} is used with other limits on wrong codes than at {}: guesses go through the laxer section; a `#@ limits` line in the file binds both",
             path.display(),
             String::from_utf8_lossy(first.place)
         )))

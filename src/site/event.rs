@@ -1,4 +1,4 @@
-//! What servers notice by themselves and an admin has to know.
+//! Things that servers notice and an admin must know.
 
 use super::Site;
 use crate::log::{Level, Log, Quoted};
@@ -11,13 +11,13 @@ pub enum Event<'a> {
     WithoutTls,
     /// A login has been with a thread for [`Event::OVERDUE`].
     Overdue,
-    /// A login is answered 503: so many wait for a thread.
+    /// A login is answered 503: too many are waiting for a thread.
     QueueFull,
     /// A sub-request for this path is answered 403.
     PartRefused(&'a [u8]),
-    /// The PIN provider of this name isn't registered any more.
+    /// The PIN provider of this name is no longer registered.
     ProviderGone(&'a [u8]),
-    /// There is no memory to count in who waits for a refusal.
+    /// There is no memory for counting waiting refusals.
     NoRefusalMemory,
 }
 
@@ -35,22 +35,22 @@ impl Site {
                 log.log(Level::Refusal, format_args!("{name}: request without TLS refused"));
             }
             Event::Overdue => {
-                log.log(Level::Error, format_args!("a login takes more than {} ms", Event::OVERDUE));
+                log.log(Level::Error, format_args!("a login has been running for more than {} ms", Event::OVERDUE));
             }
             Event::QueueFull => log.log(
                 Level::Error,
-                format_args!("too many logins wait for a thread; raise max_queue of the thread_pool"),
+                format_args!("too many logins are waiting for a thread; raise max_queue of thread_pool"),
             ),
             Event::PartRefused(path) => log.log(
                 Level::Refusal,
                 format_args!(
                     "sub-request for {} refused: the request it belongs to was not granted by auth_otp with the same \
-                     users file, or not by the rules of this location",
+                     users file, or this location's settings don't allow it",
                     Quoted(path)
                 ),
             ),
             Event::ProviderGone(name) => {
-                log.log(Level::Error, format_args!("PIN provider {} has vanished", Quoted(name)));
+                log.log(Level::Error, format_args!("PIN provider {} is no longer registered", Quoted(name)));
             }
             Event::NoRefusalMemory => log.log(
                 Level::Warning,
@@ -60,7 +60,7 @@ impl Site {
     }
 }
 
-/// The name of the setting that has requests without TLS refused.
+/// The name of the setting that refuses requests without TLS.
 pub(super) fn tls_setting(server: Server) -> &'static str {
     match server {
         Server::Apache => "OTPAuthRequireTLS",

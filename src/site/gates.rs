@@ -1,7 +1,7 @@
 //! Which gate serves which users file.
 //!
-//! A file that the configuration names has a number, which its sections carry: a login finds the gate there without a
-//! lock or a look at the path. What the sections of a single request name (`.htaccess`) is looked up by its path.
+//! A file that the configuration names has a number, which its sections carry: a login finds the gate by it, without a
+//! lock or resolving the path. Files named by the sections of a single request (`.htaccess`) are looked up by path.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -21,7 +21,7 @@ use crate::users::open_files::OpenFiles;
 /// A gate as servers have it.
 pub type FileGate = Gate<UsersFile>;
 
-/// Sections of a single request can name a file in any number of ways: with more than this, all of those are forgotten.
+/// Sections of a single request can name a file in any number of ways: past this many, all of those are forgotten.
 const BY_PATH_MAX: usize = 10_000;
 const CHUNK: usize = 64;
 const CHUNKS: usize = 64;
@@ -86,7 +86,7 @@ impl Gates {
         self.root.join(OsStr::from_bytes(configured))
     }
 
-    /// The number of a path as configured. `None`: so many have one that this one gets none.
+    /// The number of a path as configured. `None`: too many have one already.
     pub fn number(&self, configured: &[u8]) -> Option<Number> {
         let mut numbers = self.numbers.lock();
         if let Some(&known) = numbers.get(configured) {

@@ -32,17 +32,17 @@ pub trait Providers {
 pub struct Request<'a> {
     /// Where it leads.
     pub section: &'a Section<'a>,
-    /// Where the client is, as far as the server knows.
+    /// The client's address, as far as the server knows.
     pub address: Option<IpAddr>,
     /// Whether it came over TLS.
     pub has_tls: bool,
-    /// It is a sub-request that the server runs without asking for a login: nothing is judged afresh.
+    /// It is a sub-request that the server runs without asking for a login: nothing is decided afresh.
     pub is_part: bool,
     /// It comes from a PIN provider that the library itself is asking.
     pub is_for_pin: bool,
     /// The turn of the event loop.
     pub turn: LoopTurn,
-    /// Who checks PINs where no PIN file is set. `None`: nobody.
+    /// What checks PINs if no PIN file is set. `None`: nothing.
     pub providers: Option<&'a dyn Providers>,
     /// The server's log.
     pub log: &'a dyn Log,
@@ -117,7 +117,7 @@ impl Site {
         .unwrap_or_else(Answer::error)
     }
 
-    /// The same if it can be decided at once. `None`: it can't, and nothing has been changed or logged.
+    /// The same if it can be decided at once. `None`: it can't, and nothing was changed or logged.
     pub fn basic_now(
         &self,
         request: &Request<'_>,
@@ -332,7 +332,7 @@ impl Site {
         self.may_judge(request)?;
         if request.section.settings.users_file.is_none() {
             let name = policy::users_file_setting(self.server());
-            let text = "is set for this place or above it; add one to this section";
+            let text = "is set here or above; add one to this section";
             request.log.log(Level::Error, format_args!("error: no {name} {text}"));
             return Err(Answer::error());
         }

@@ -1,13 +1,13 @@
-//! A server's configuration as logins see it: which users file a section has, who checks its PINs, what it asks for.
+//! A server's configuration as logins see it: each section's users file, its PIN sources, and how it asks for credentials.
 //!
-//! A [`Site`] is one configuration of a server. A [`Section`] is what one of its sections says, merged with those around
+//! A [`Site`] is one configuration of a server. A [`Section`] is one of its sections, merged with those around
 //! it. With both, and a [`Request`], an adapter has all it needs: [`Site::basic`] and [`Site::digest`] decide,
 //! [`Site::challenges`] asks, [`Site::check_config`] is the configuration test.
 //!
 //! - `gates`: which gate serves which users file.
 //! - `login`: the ways to log in. `challenge`: how credentials are asked for.
-//! - `event`: what servers notice by themselves, in words.
-//! - `sections`: what sections say against each other; `check`: the files they name.
+//! - `event`: messages about what servers notice.
+//! - `sections`: contradictions between sections; `check`: the files they name.
 
 mod challenge;
 mod check;
@@ -41,7 +41,7 @@ use crate::refusals::{self, Waiting};
 pub struct Site {
     server: Server,
     gates: Gates,
-    /// Who waits for their refusal, in memory that the server has lent.
+    /// Waiting refusals, in memory lent by the server.
     waiting: OnceLock<&'static [AtomicU64]>,
 }
 
@@ -51,7 +51,7 @@ impl Site {
         Site { server, gates: Gates::new(root), waiting: OnceLock::new() }
     }
 
-    /// Whose names and defaults hold.
+    /// The server whose names and defaults apply.
     pub fn server(&self) -> Server {
         self.server
     }
@@ -62,8 +62,8 @@ impl Site {
         let _ = self.waiting.set(words);
     }
 
-    /// Milliseconds for which a thread keeps back a refusal that was asked for `elapsed` milliseconds ago; 0: not at all,
-    /// because it is time, or too many wait.
+    /// Milliseconds for which a thread holds back a refusal whose request came `elapsed` milliseconds ago; 0: not at all,
+    /// because it is time, or too many are waiting.
     pub fn refusal_wait(
         &self,
         refusal_time: Option<NonZeroU32>,
@@ -110,7 +110,7 @@ impl<'a> Section<'a> {
         Ok(())
     }
 
-    /// This section overlaid by one inside it.
+    /// This section overridden by a nested one.
     pub fn merged_with(&self, child: &Section<'a>, server: Server) -> Section<'a> {
         let of = if child.settings.users_file.is_some() { child } else { self };
         let settings = self.settings.merged_with(&child.settings, server);

@@ -1,4 +1,4 @@
-//! What sections of a configuration say against each other, for the configuration test. Files aren't looked at here.
+//! Contradictions between sections of a configuration, for the configuration test. Files aren't checked here.
 
 use crate::policy::{Asked, Given, Server, Settings, is_for_clients_to_switch_off, users_file_setting};
 use crate::users::check::Finding;
@@ -10,7 +10,7 @@ pub struct Place<'a> {
     pub settings: Settings<'a>,
     /// nginx: where it is switched on.
     pub place: &'a [u8],
-    /// nginx: as it is written there, variables and all.
+    /// nginx: as written there, variables included.
     pub realm: &'a [u8],
     /// nginx: the realm of `auth_basic` in the same place; empty: none.
     pub other_realm: &'a [u8],
@@ -157,7 +157,7 @@ fn of_section<'a>(own: &Settings<'a>, held: &HeldSettings<'a>) -> Vec<Placed<'a>
         let name = users_file_setting(Server::Apache);
         found.push(error(
             place,
-            format!("OTP is asked here, but no {name} is set here or above: requests get 500"),
+            format!("OTP is used here, but no {name} is set here or above: requests get 500"),
         ));
     }
     if let Some(place) = place
@@ -169,7 +169,7 @@ fn of_section<'a>(own: &Settings<'a>, held: &HeldSettings<'a>) -> Vec<Placed<'a>
         };
         found.push(error(
             place,
-            format!("AuthType {auth_type} asks the providers of {provider}, but OTP is named in {other}: no one-time password is good here"),
+            format!("AuthType {auth_type} uses the providers of {provider}, but OTP is in {other}: no one-time password works here"),
         ));
     }
     if let Some(by_hash) = asked.by_hash.filter(|given| given.value)
@@ -182,7 +182,7 @@ fn of_section<'a>(own: &Settings<'a>, held: &HeldSettings<'a>) -> Vec<Placed<'a>
     if let Some(form) = own.asked.form.filter(|given| given.value)
         && held.settings.policy(Server::Apache).max_linger == Some(0)
     {
-        let text = "the session of mod_auth_form sends the code again with each request, and with OTPAuthMaxLinger 0 each code is good for one";
+        let text = "the session of mod_auth_form re-sends the code with each request, but with OTPAuthMaxLinger 0 a code is good for only one";
         found.push(error(form.place, text));
     }
     found
@@ -216,31 +216,31 @@ fn of_location<'a>(place: &Place<'a>) -> Vec<Placed<'a>> {
         found.push(warning(
             place.place,
             format!(
-                "the realm \"{}\" comes out as \"off\" if a client wants it to, and then everybody is let in: put a word beside the variable",
+                "the realm \"{}\" becomes \"off\" if a client wants it to, which lets everybody in: put a word beside the variable",
                 place.realm.escape_ascii()
             ),
         ));
     }
     if place.realm.eq_ignore_ascii_case(b"on") {
-        let text = "auth_otp takes a realm, the text that browsers show, and \"on\" is one: give it a name that your users know";
+        let text = "auth_otp takes a realm, the text that browsers show, so they show \"on\": use a name that your users know";
         found.push(warning(place.place, text));
     }
     if !place.other_realm.is_empty() && place.other_realm != b"off" {
         found.push(match place.is_any_enough {
             true => warning(
                 place.place,
-                "auth_basic asks here, too, and with `satisfy any` its password alone lets in: `auth_basic off`, if that isn't meant",
+                "auth_basic is also on here, and with `satisfy any` its password alone is enough: set `auth_basic off` unless you want that",
             ),
             false => error(
                 place.place,
-                "auth_basic asks here, too, and one request can't have a password for both: `auth_basic off`",
+                "auth_basic is also on here, and one request can't have a password for both: set `auth_basic off`",
             ),
         });
     }
     if place.is_on_unix_socket && place.settings.policy(Server::Nginx).logout_on_ip_change {
         found.push(warning(
             place.place,
-            "this server listens on a unix socket, whose clients have no address of their own: with auth_otp_logout_on_ip_change on, their codes are good for a single request; see that nginx is told their addresses (set_real_ip_from unix: with real_ip_header, or proxy_protocol), or set it off",
+            "this server listens on a unix socket, whose clients have no address: with auth_otp_logout_on_ip_change on, their codes are good for a single request; tell nginx their addresses (set_real_ip_from unix: with real_ip_header, or proxy_protocol), or set it off",
         ));
     }
     found

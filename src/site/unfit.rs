@@ -1,4 +1,4 @@
-//! Credentials that nothing can be made of, put into words.
+//! Messages about unusable credentials.
 
 use crate::http::{AuthScheme, auth_scheme, basic, digest};
 use crate::policy::Scheme;
@@ -11,7 +11,7 @@ pub fn reason(header: &[u8], scheme: Scheme) -> (&'static str, Vec<u8>) {
             let user = basic::credentials(header).map(|(user, _)| user).unwrap_or_default();
             let reason = match scheme.has_basic() {
                 true => "the Basic header has no user name and password",
-                false => "the credentials are for Basic, and Digest is asked for here",
+                false => "the credentials are for Basic, but Digest is required here",
             };
             (reason, user)
         }
@@ -19,12 +19,12 @@ pub fn reason(header: &[u8], scheme: Scheme) -> (&'static str, Vec<u8>) {
             let user = digest::Credentials::parse(header).map(|sent| sent.username).unwrap_or_default();
             let reason = match scheme.has_digest() {
                 true => "the Digest header is empty",
-                false => "the credentials are for Digest, and Basic is asked for here",
+                false => "the credentials are for Digest, but Basic is required here",
             };
             (reason, user)
         }
-        AuthScheme::Bearer => ("the credentials are a Bearer token, which isn't asked for here", Vec::new()),
-        AuthScheme::Other => ("the credentials are of a scheme that isn't asked for here", Vec::new()),
+        AuthScheme::Bearer => ("the credentials are a Bearer token, which isn't accepted here", Vec::new()),
+        AuthScheme::Other => ("the credentials are of a scheme that isn't accepted here", Vec::new()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What an admin changes in a store: who is listed, and fields that no login touches.
+//! Changes an admin makes in a store: who is listed, and fields that no login touches.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use crate::token::{Algorithm, Fingerprint, MovingFactor, State, StoredToken};
 /// Where something is in a store, for an admin: "line 7". In the order of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Location {
-    /// What the store numbers, in one word that can name a member of a JSON object.
+    /// What the store numbers, in one word that can be the name of a JSON object's member.
     pub kind: &'static str,
     /// Which of them.
     pub number: u64,
@@ -26,16 +26,16 @@ impl fmt::Display for Location {
     }
 }
 
-/// What a store holds under a name, as an admin meets it.
+/// What a store has under a name, as an admin sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Account<'a> {
     /// The name.
     pub user: &'a [u8],
-    /// What is there, in the store's order; empty: nobody has that name.
+    /// Its tokens, in the store's order; empty: nobody has that name.
     pub held: &'a [Held],
-    /// What is kept about the name besides: of somebody listed, or of an earlier user of that name.
+    /// What else is kept about the name: of a listed user, or of an earlier user of that name.
     pub further: &'a [Further],
-    /// Of a name that nobody has: one that is listed and that others may take for it
+    /// For a name that nobody has: a listed one that others may confuse with it
     /// ([`crate::users::name`]).
     pub twin: Option<&'a OtherUser>,
 }
@@ -45,9 +45,9 @@ pub struct Account<'a> {
 pub struct Held {
     /// Where it is.
     pub place: Location,
-    /// What it is, or why that can't be read; says nothing of PIN and key.
+    /// What it is, or why it can't be read; never contains PIN or key.
     pub token: Result<StoredToken, String>,
-    /// Tells this version of it from others. `None`: too little is there.
+    /// Identifies this version of it. `None`: too little is there.
     pub fingerprint: Option<Fingerprint>,
 }
 
@@ -65,7 +65,7 @@ pub struct Further {
 pub struct OtherUser {
     /// Their name.
     pub user: Vec<u8>,
-    /// Where the token is that was found.
+    /// Where the matching token is.
     pub place: Location,
 }
 
@@ -93,17 +93,17 @@ pub enum Amendment {
     Remove(usize),
     /// It is switched off (`true`) or on.
     Disable(usize, bool),
-    /// Another PIN, as in [`NewToken::pin`].
+    /// A new PIN, as in [`NewToken::pin`].
     SetPin(usize, Secret),
-    /// Another key; its counter begins anew.
+    /// A new key; the counter is reset.
     SetKey(usize, Secret),
-    /// Another state.
+    /// A new state.
     SetState(usize, State),
-    /// All of it that is there so far gets another name, which nobody has.
+    /// The whole account gets another name, which nobody has.
     Rename(Vec<u8>),
     /// One more token.
     Add(NewToken),
-    /// What is kept about the name besides goes.
+    /// What else is kept about the name goes.
     Purge,
 }
 
@@ -112,24 +112,24 @@ pub enum Amendment {
 pub struct Unfit {
     /// Where it is.
     pub place: Location,
-    /// Why; says nothing of PIN and key.
+    /// Why; never contains PIN or key.
     pub reason: String,
 }
 
-/// Why an account isn't amended. Nothing was changed.
+/// Why an account wasn't changed. Nothing was changed.
 #[derive(Clone, Debug)]
 pub enum Refused {
     /// By the store.
     Store(StoreError),
-    /// What is there can't be read, or couldn't afterwards.
+    /// Something there can't be read, or couldn't be afterwards.
     Unfit(Unfit),
-    /// Another name is taken or may be taken for somebody's.
+    /// The new name is taken or could be confused with a listed one.
     Taken(Taken),
-    /// By whoever was asked what is to become of it.
+    /// By the `amend` callback.
     Withdrawn,
 }
 
-/// What keeps a name from being given.
+/// Why a name can't be given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Taken {
     /// Somebody has it.
@@ -140,42 +140,42 @@ pub enum Taken {
     LeftOver(Location),
 }
 
-/// Whose accounts are amended.
+/// Whose accounts to change.
 #[derive(Clone, Copy, Debug)]
 pub enum Whom<'a> {
-    /// Those of these names, listed or not, each of them once.
+    /// Those of these names, listed or not, each once.
     Users(&'a [&'a [u8]]),
-    /// Those of everybody who is listed.
+    /// Those of all listed users.
     Everybody,
 }
 
-/// Says what is to become of an account. `None`: nothing of the whole step.
+/// Decides what becomes of an account. `None`: cancels the whole step.
 pub type Amend<'a> = dyn FnMut(&Account<'_>) -> Option<Vec<Amendment>> + 'a;
 
-/// A store as an admin meets it.
+/// A store as an admin sees it.
 pub trait Accounts {
-    /// What the store demands of every policy; else what of that can't be used.
+    /// The store's limits on every policy; else the reason they can't be used.
     fn limits(&self) -> Result<Result<Limits, Unfit>, StoreError>;
 
     /// Looks at one account as it is at one moment, listed or not.
     fn look(&self, user: &[u8], look: &mut dyn FnMut(&Account<'_>)) -> Result<(), StoreError>;
 
-    /// The same for everybody who is listed, in the store's order, one after the other: nobody has to hold them all. Ends
+    /// The same for every listed user, in the store's order, one at a time, so that nobody has to hold them all. Ends
     /// when `look` has seen enough.
     fn look_at_all(&self, look: &mut dyn FnMut(&Account<'_>) -> ControlFlow<()>) -> Result<(), StoreError>;
 
-    /// Somebody else who has this key.
+    /// Another user who has this key.
     fn other_holder_of(&self, key: &Secret, user: &[u8]) -> Result<Option<OtherUser>, StoreError>;
 
-    /// Asks `amend` for each account what is to become of it, and makes that durable: all of it or nothing, as far as
+    /// Asks `amend` what becomes of each account, and makes that durable: all or nothing, as far as
     /// one step of the store reaches ([`super::Store::reach`]). Without amendments nothing is written.
     ///
     /// If an account changes meanwhile, `amend` is asked about it again before it is asked about another one; the last
     /// answer counts.
     fn amend(&self, whom: Whom<'_>, amend: &mut Amend<'_>) -> Result<(), Refused>;
 
-    /// Forgets the wrong tries of a listed user: whoever tries has all their tries again. `logins` is from where and
-    /// when they logged in last, by each of their tokens. How many wrong Digest responses are forgotten.
+    /// Forgets wrong tries for a listed user: everybody has all their tries again. `logins` says from where and
+    /// when they last logged in, for each of their tokens. Returns how many wrong Digest responses were forgotten.
     fn forget_tries(
         &self,
         user: &[u8],

@@ -1,8 +1,8 @@
-//! The seam: what a [gate](crate::gate) asks of the place where tokens are kept.
+//! The interface between a [gate](crate::gate) and token storage.
 //!
 //! A store finds a user, and changes one or several users in one durable step. The users file
 //! ([`crate::users`]) is one; nothing here knows of lines, paths, checksums or locks, so that another can
-//! be a database. What an admin changes is an interface of its own, [`Accounts`].
+//! be a database. Changes by an admin have their own interface, [`Accounts`].
 
 mod accounts;
 
@@ -28,16 +28,16 @@ use crate::token::{Entry, State};
 pub struct Found {
     /// The user's tokens.
     pub entry: Entry,
-    /// What the store has under the name and can't read.
+    /// What the store has under the name but can't read.
     pub unreadable: Vec<Unreadable>,
-    /// What the store demands of every policy.
+    /// Limits of the store on every policy.
     pub limits: Limits,
-    /// What a gate keeps with these very tokens.
+    /// What a gate keeps with exactly these tokens.
     pub memory: Memory,
 }
 
 impl Found {
-    /// Whether it is somebody's name.
+    /// Whether a user has the name.
     pub fn is_listed(&self) -> bool {
         !self.entry.lines.is_empty() || self.entry.unreadable || self.entry.too_many_lines
     }
@@ -48,16 +48,16 @@ impl Found {
 pub struct Unreadable {
     /// Where it is, for an admin.
     pub place: String,
-    /// Why; says nothing of PIN and key.
+    /// Why; never contains PIN or key.
     pub reason: String,
 }
 
-/// A place for whoever decides on what was found; it goes when that goes.
+/// A slot for the gate's own use, dropped along with what was found.
 #[derive(Default)]
 pub struct Memory(Mutex<Option<Box<dyn Any + Send>>>);
 
 impl Memory {
-    /// What is kept there. `None`: somebody else is just using it.
+    /// Its content. `None`: another thread is using it.
     pub fn try_lock(&self) -> Option<MutexGuard<'_, Option<Box<dyn Any + Send>>>> {
         self.0.try_lock()
     }
@@ -69,30 +69,30 @@ impl fmt::Debug for Memory {
     }
 }
 
-/// A turn of a server's event loop, by number. What was found to be up to date in a turn needn't be looked
-/// at again for other requests of the same turn. `None`: always look.
+/// A turn of a server's event loop, by number. Data found to be up to date in a turn isn't checked
+/// again for other requests of the same turn. `None`: always check.
 pub type LoopTurn = Option<NonZeroU64>;
 
 /// How many users one step may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Any number, all or none of them: a gate decides those who wait together.
+    /// Any number, all or none of them: a gate decides waiting logins together.
     AllUsers,
-    /// One: each login is a step of its own.
+    /// One: each login is its own step.
     OneUser,
 }
 
 /// Where tokens are kept.
 pub trait Store: Send + Sync {
-    /// What it is called in logs.
+    /// Its name in logs.
     fn name(&self) -> String;
 
-    /// Reads a user without waiting for those who change something. A state that may be half-written isn't
+    /// Reads a user without waiting for writers. A state that may be half-written isn't
     /// `intact`.
     fn find(&self, user: &[u8]) -> Result<Arc<Found>, StoreError>;
 
-    /// The same if it can be had at once: from memory, or by reading no more than the user's tokens. Never
-    /// waits for another thread. `None`: it can't.
+    /// The same if it is possible at once: from memory, or by reading only the user's tokens. Never
+    /// waits for another thread. `None`: it isn't possible.
     fn find_now(&self, user: &[u8], turn: LoopTurn) -> Option<Arc<Found>>;
 
     /// How many users a step of [`Store::update`] may change.
@@ -100,8 +100,8 @@ pub trait Store: Send + Sync {
 
     /// Runs `step`, then makes what it saved durable, all or nothing. On `Err` nothing may be granted.
     ///
-    /// What the step finds is what the changes rest on: if it isn't so any more when they are to be saved,
-    /// they aren't, and the step runs again from its beginning. The last run alone counts.
+    /// The changes rest on what the step found: if that has changed by the time of saving, nothing is
+    /// saved, and the step runs again from the start. Only the last run counts.
     ///
     /// It ends within seconds, if need be with an error: a thread of the server waits for it.
     fn update(
@@ -109,44 +109,44 @@ pub trait Store: Send + Sync {
         step: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), StoreError>,
     ) -> Result<(), StoreError>;
 
-    /// Lends the bytes in which tries are counted, to `work` alone among all who use the store. It may be
-    /// called several times by one login, never within [`Store::update`].
+    /// Lends the bytes in which tries are counted, to `work` exclusively among all users of the store. One login
+    /// may call it several times, but never within [`Store::update`].
     fn tries(&self, work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>) -> Result<(), TriesError>;
 
-    /// What an admin should know of the store and wasn't told yet, in whole sentences. Asked after decisions
+    /// New messages about the store for an admin, in whole sentences. Called after decisions
     /// that took more than memory.
     fn notices(&self) -> Vec<String> {
         Vec::new()
     }
 }
 
-/// A step of [`Store::update`] while it runs.
+/// A running step of [`Store::update`].
 pub trait Transaction {
-    /// Reads a user as saved last, in this step or before. Nothing of it is half-written.
+    /// Reads a user as last saved, in this step or before. Never half-written.
     fn find(&mut self, user: &[u8]) -> Result<Found, StoreError>;
 
-    /// Notes the new state of one of the tokens that [`Transaction::find`] has found in this run for the
-    /// user, by its place in the entry.
+    /// Sets the new state of a token that [`Transaction::find`] found for the user in this run, by its
+    /// index in the entry.
     fn save(&mut self, user: &[u8], line: usize, state: State);
 }
 
-/// What has kept a store from doing what it was asked for, told so that an admin can act on it.
+/// Why a store failed, in words that an admin can act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreError {
     /// "open", "lock", "write", …
     pub operation: &'static str,
-    /// What it was to be done with.
+    /// What the operation was on.
     pub place: String,
-    /// Why it couldn't be.
+    /// Why it failed.
     pub cause: String,
     /// What an admin can do about it.
     pub remedy: Cow<'static, str>,
-    /// It is this user that may not, where another may.
+    /// This user lacks rights that another may have.
     pub is_for_want_of_rights: bool,
 }
 
 impl StoreError {
-    /// Nobody may, or it isn't about rights.
+    /// Nobody has the rights, or it isn't about rights.
     pub fn new(
         operation: &'static str,
         place: String,
@@ -174,9 +174,9 @@ impl std::error::Error for StoreError {}
 /// Why tries can't be counted in the store.
 #[derive(Debug)]
 pub enum TriesError {
-    /// What is counted there can't be had by this process.
+    /// This process can't use the store's counts.
     Unusable(StoreError),
-    /// Somebody is at it: what is counted there counts, but isn't to be had now.
+    /// Another process is holding the counts: they apply, but aren't available now.
     Held(StoreError),
 }
 

@@ -115,7 +115,7 @@ impl<'b> TryTable<'b> {
             return Ok(TryTable { bytes, key, user_buckets, taken: Vec::new() });
         }
         if header[..7] == *KIND && header[..8] != *MAGIC {
-            return Err(io::Error::other("it is of another version of otpgate"));
+            return Err(io::Error::other("it is from another version of otpgate"));
         }
         bytes.empty()?;
         bytes.grow_to(size(USER_BUCKETS))?;

@@ -151,10 +151,10 @@ fn beside(paths: &Paths, given_with_it: &[PathBuf], kept_from: Option<&Fault>) -
         let remedy = if leftovers::can_be_removed(left, &users) {
             "`otpgate check --fix` removes it".to_owned()
         } else {
-            format!("look at it, and remove it (`shred -u {}`)", obstacle::in_shell(left))
+            format!("inspect it, then remove it (`shred -u {}`)", obstacle::in_shell(left))
         };
         findings.push(Finding::warning(format!(
-            "{} was left by a process that was killed, and may hold PINs and keys; {remedy}",
+            "{} was left by a killed process, and may contain PINs and keys; {remedy}",
             left.display()
         )));
     }
@@ -169,7 +169,7 @@ fn safety(paths: &Paths, users: &File) -> Option<Finding> {
     match safety {
         Ok(Safety::Journalled) => None,
         Ok(Safety::SyncedEach(reason)) => Some(Finding::warning(format!(
-            "{}: {reason}: each login waits for one sync more; mount the directory with the file, its lock and its journal in it",
+            "{}: {reason}: each login waits for an extra sync; mount the directory with the file, its lock and its journal",
             paths.resolved.display()
         ))),
         Err(fault) => Some(Finding::error(fault.to_string())),
@@ -193,17 +193,17 @@ fn journal_content(path: &Path) -> Option<Finding> {
     let path = path.display();
     if inspected.is_foreign {
         return Some(Finding::error(format!(
-            "{path} is no journal, or one of a later version of otpgate: logins are refused; install the later version, or move the file away"
+            "{path} is not a journal, or is from a later version of otpgate: logins are refused; install the later version, or move the file away"
         )));
     }
     if inspected.is_pending {
         return Some(Finding::warning(format!(
-            "{path} holds a rewrite of the users file that was cut short: the next login finishes it, or `otpgate check --fix`"
+            "{path} contains an interrupted rewrite of the users file: the next login or `otpgate check --fix` finishes it"
         )));
     }
     inspected.has_remains.then(|| {
         Finding::warning(format!(
-            "{path} holds lines of the users file, with PINs and keys, that it doesn't need; `otpgate check --fix` wipes them"
+            "{path} contains lines of the users file, with PINs and keys, that are no longer needed; `otpgate check --fix` wipes them"
         ))
     })
 }
@@ -218,16 +218,16 @@ fn companion_access(path: &Path, users: &Access, told: Option<&Fault>) -> Option
         Err(fault) => Some(Finding::error(fault.to_string())),
         Ok(Inspected::Right) => None,
         Ok(Inspected::TooWide(mode)) => Some(Finding::warning(format!(
-            "{shown} has mode {mode:04o} and could be used by others than the users file; the next login narrows it, or `otpgate check --fix`"
+            "{shown} has mode {mode:04o} and is more open than the users file; the next login or `otpgate check --fix` narrows it"
         ))),
         // Every login takes the lock and writes to the journal.
         Ok(Inspected::Missing) if unmade.is_err() => unmade.err().map(|Fault { cause, remedy, .. }| {
             Finding::error(format!(
-                "{shown} is not there, and logins are refused until it is: the server's user can't make it: {cause}; {remedy}"
+                "{shown} is missing, and logins are refused until it exists: the server's user can't create it: {cause}; {remedy}"
             ))
         }),
         Ok(Inspected::Missing) if !companion::can_be_made_right(path, users) => Some(Finding::warning(format!(
-            "{shown} is not there, and one that the server's user makes can't be told from a stranger's by others who use the users file, since strangers may write the directory: make it with `otpgate init` as root"
+            "{shown} is missing, and others who use the users file couldn't tell the server's from a stranger's, since strangers may write the directory: create it with `otpgate init` as root"
         ))),
         Ok(Inspected::Missing) => None,
     }
@@ -248,7 +248,7 @@ fn index_access(path: &Path, users: &Access) -> Option<Finding> {
     };
     (!usable).then(|| {
         Finding::warning(format!(
-            "the server's user can't make or use {}: each server process keeps an index of its own in memory; `otpgate init` makes the file",
+            "the server's user can't create or use {}: each server process keeps its own index in memory; `otpgate init` creates the file",
             path.display()
         ))
     })
@@ -263,7 +263,7 @@ fn tries_access(path: &Path, users: &Access) -> Option<Finding> {
     };
     (!usable).then(|| {
         Finding::warning(format!(
-            "the server's user can't make or use {}: each server process counts wrong PINs and codes for itself; `otpgate init` makes the file",
+            "the server's user can't create or use {}: each server process counts wrong PINs and codes for itself; `otpgate init` creates the file",
             path.display()
         ))
     })
@@ -274,14 +274,14 @@ fn mode(path: &Path, metadata: &Metadata, power: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     if metadata.mode() & 0o002 != 0 {
         findings.push(Finding::error(format!(
-            "{} is writable by everybody, who could {power}; `chmod o-w {}`",
+            "{} is world-writable: anybody could {power}; `chmod o-w {}`",
             path.display(),
             obstacle::in_shell(path)
         )));
     }
     if metadata.mode() & 0o004 != 0 {
         findings.push(Finding::warning(format!(
-            "{} is readable by everybody, with the secrets in it; `chmod o-r {}`",
+            "{} is world-readable, with the secrets in it; `chmod o-r {}`",
             path.display(),
             obstacle::in_shell(path)
         )));
@@ -363,7 +363,7 @@ fn first_findings(configured: &Path, max: usize) -> Result<CheckedLines, Fault> 
             }
             (Algorithm::Motp, Pin::External) => told.error(
                 number,
-                "a Mobile-OTP token can't have an external PIN (+): its user is refused; replace it by the PIN",
+                "a Mobile-OTP token can't have an external PIN (+): its user is refused; replace it with the PIN",
             ),
             (_, Pin::External) => {
                 lines.first_without_plain_pin.get_or_insert(number);
@@ -431,7 +431,7 @@ impl<'a> Told<'a> {
 
     fn byte_order_mark(&mut self, rest: &[u8]) {
         let what = "the file begins with a byte order mark, which belongs to no field";
-        let remedy = "`otpgate check --fix` takes it out; save as UTF-8 without it";
+        let remedy = "`otpgate check --fix` removes it; save as UTF-8 without it";
         if pragma::is_pragma(rest) {
             self.error(1, &format!("{what}: the line has no effect; {remedy}"));
         } else if lines::is_ignored(rest) {
@@ -545,7 +545,7 @@ impl Keys {
             told.warning(
                 number,
                 &format!(
-                    "the key of {} is the key of {}{more}: whoever has one token has all of them; `otpgate rekey {}`",
+                    "the key of {} is also the key of {}{more}: whoever has one token has all of them; `otpgate rekey {}`",
                     Quoted(&user),
                     names.join(", "),
                     Quoted(last)
@@ -561,9 +561,9 @@ fn of_pragma(line: &[u8], place: &str) -> Option<Finding> {
     let title = pragma::title(line);
     match pragma::parse(line)? {
         Err(fault) => Some(Finding::error(format!("{place}: {fault}; {}", fault.kind.outcome_of_fault()))),
-        Ok(Pragma::Unknown) => Some(Finding::warning(format!(
-            "{place}: {title}: this version doesn't know such lines, it has no effect"
-        ))),
+        Ok(Pragma::Unknown) => {
+            Some(Finding::warning(format!("{place}: {title}: unknown to this version, it has no effect")))
+        }
         Ok(Pragma::Limits(limits)) if limits == Limits::default() => {
             Some(Finding::warning(format!("{place}: {title}: it limits nothing")))
         }
@@ -639,7 +639,7 @@ impl<'c> Repetitions<'c> {
             return;
         };
         let text = format!(
-            "the same token as in line {first}, both are {}'s: they are kept in step; remove one with `otpgate edit`",
+            "the same token of {} as in line {first}: they are kept in step; remove one with `otpgate edit`",
             Quoted(user)
         );
         self.of_tokens.push(self.warn(number, text));
@@ -669,7 +669,7 @@ impl<'c> Repetitions<'c> {
             self.warn(
                 number,
                 format_args!(
-                    "the name {} is spelt otherwise as {}{more}, and others may take them for one; unless they are several people, \
+                    "the name {} is spelt otherwise as {}{more}, and others may take them for one person; unless they are several, \
                      give one another name with `otpgate rename`",
                     Quoted(user),
                     others.join(", ")
@@ -721,28 +721,28 @@ pub fn unknown_to_mod_authn_otp(configured: &Path) -> Result<Vec<Finding>, Fault
             findings.push(Finding::warning(text).of_line(line.number));
         };
         if let Some(Ok(Pragma::Limits(_))) = pragma::parse(line.text) {
-            warn("the limits are a comment: it doesn't keep to them");
+            warn("the limits are a comment: it ignores them");
         }
         let Some(Ok(record)) = line.record(&zone) else { continue };
         let key = &line.text[record.layout.head[3].clone()];
         if record.token.disabled {
-            warn("the type is unknown: OFF: switches off here alone");
+            warn("the type is unknown: it has no OFF:");
         }
         if !matches!(record.token.algorithm, Algorithm::Hotp(Hash::Sha1) | Algorithm::Motp) {
-            warn("the type is unknown: it has SHA-1 alone");
+            warn("the type is unknown: it has only SHA-1");
         }
         if matches!(record.token.pin, Pin::Hashed(_)) {
             warn("the hash itself is the PIN");
         }
         if key.contains(&b':') {
-            warn("the key is unknown: it reads hexadecimal alone");
+            warn("the key is unknown: it reads only hexadecimal");
         }
         if line.text.len() > LINE_MAX_OF_ANCESTOR {
-            warn("the line is too long and is cut");
+            warn("the line is too long and is truncated");
         }
         let user = line.user().unwrap_or_default();
         match users.get(user) {
-            Some(first) => warn(&format!("the user is the one of line {first}: one token each")),
+            Some(first) => warn(&format!("the user is already in line {first}: it has one token per user")),
             None => {
                 users.insert(user, line.number);
             }
@@ -791,7 +791,7 @@ pub fn pin_file_entries(
             }
             None => {
                 let text = format!(
-                    "{users} line {number}: the PIN is to be checked elsewhere (+), but {path} has no line for that user; {remedy}"
+                    "{users} line {number}: the PIN must be checked elsewhere (+), but {path} has no line for that user; {remedy}"
                 );
                 Some(Finding::warning(text).of_line(*number))
             }

@@ -30,8 +30,8 @@ const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(2);
 
 const MAKE_REMEDY: &str =
-    "make it once with `otpgate init` as root, or let the server's user write its directory";
-const FOREIGN_REMEDY: &str = "find out who made it; if it is yours, `chown` it to the users file's owner, else remove it; then `otpgate init` as root";
+    "create it once with `otpgate init` as root, or let the server's user write its directory";
+const FOREIGN_REMEDY: &str = "find out who created it; if it is yours, `chown` it to the users file's owner, else remove it; then `otpgate init` as root";
 const WIDE_REMEDY: &str = "as root run `otpgate check --fix`";
 
 /// What is in a companion, and what it is worth. The beginning is that of any version, without its number.
@@ -84,7 +84,7 @@ pub(super) fn open(path: &Path, users: &Access) -> Result<OpenedCompanion, Fault
         let done = may_change(&access) && put_right(&file, users, false).is_ok();
         let is_too_wide = is_too_wide && !(done && is_narrow(&file, path, users)?);
         if access.beyond(users).anything && !is_too_wide {
-            notice(path, &access, "now for those alone who may use the users file");
+            notice(path, &access, "now only for those who may use the users file");
         }
         // One that isn't ours to narrow may be ours to replace.
         return Ok(OpenedCompanion { file, is_suspect: is_too_wide, is_the_groups });
@@ -130,7 +130,7 @@ pub(super) fn renew(path: &Path, opened: OpenedCompanion, users: &Access) -> Res
     if judge(&file, path, users)?.is_none_or(|judged| judged.is_too_wide) {
         return Err(too_wide(path));
     }
-    notice(path, &old, "made anew, for those alone who may use the users file");
+    notice(path, &old, "recreated, only for those who may use the users file");
     Ok(file)
 }
 
@@ -145,7 +145,7 @@ fn put_new(path: &Path, users: &Access) -> io::Result<()> {
 pub(super) fn replace(path: &Path, file: &File, users: &Access) -> Result<(), Fault> {
     let old = Access::of(file).map_err(|error| Fault::new("inspect", path, error))?;
     put_new(path, users).map_err(|_| too_wide(path))?;
-    notice(path, &old, "made anew, for those alone who may use the users file");
+    notice(path, &old, "recreated, only for those who may use the users file");
     Ok(())
 }
 
@@ -158,7 +158,7 @@ pub(super) fn narrow(path: &Path, file: &File, users: &Access) -> Result<bool, F
     }
     let is_narrow = is_narrow(file, path, users)?;
     if is_narrow {
-        notice(path, &old, "now for those alone who may use the users file");
+        notice(path, &old, "now only for those who may use the users file");
     }
     Ok(is_narrow)
 }
@@ -215,7 +215,7 @@ pub fn mend(
         };
         let is_ours = holds(&file, content).map_err(inspect)?;
         if was_there && !is_ours && !is_right(&old, users) {
-            let cause = "it is too wide or another user's, and nothing that otpgate has written";
+            let cause = "it is too open or another user's, and otpgate didn't write it";
             return Err(Fault::of(
                 "change the rights to",
                 path,
@@ -226,7 +226,7 @@ pub fn mend(
         let is_suspect = is_suspect && !is_new;
         if is_suspect && matches!(content, CompanionContent::Rebuilt(_)) {
             as_maker(&mut || put_new(path, users).map_err(|error| Fault::new("replace", path, error)))?;
-            notice(path, &old, "made anew, for those alone who may use the users file");
+            notice(path, &old, "recreated, only for those who may use the users file");
             is_new = true;
             continue;
         }
@@ -296,8 +296,7 @@ fn judge(file: &File, path: &Path, users: &Access) -> Result<Option<CompanionSta
     let is_trusted = is_owned_by_one_of_us(&access, users, directory);
     // Whoever owns the directory can put anything in the users file's place as well, but not read it.
     if !is_trusted && directory().is_none_or(|directory| directory.uid != access.uid) {
-        let cause =
-            format!("it belongs to user {}, who isn't one of those who have the users file", access.uid);
+        let cause = format!("it belongs to user {}, who isn't an owner of the users file", access.uid);
         return Err(Fault::of("use", path, &cause, FOREIGN_REMEDY));
     }
     let beyond = access.beyond(users);
@@ -372,7 +371,7 @@ fn too_wide(path: &Path) -> Fault {
     Fault::of(
         "use",
         path,
-        "it may be used by others than the users file, and this user can't change that",
+        "it is more open than the users file, and this user can't change that",
         WIDE_REMEDY,
     )
 }
@@ -463,11 +462,8 @@ thread_local! {
 }
 
 fn notice(path: &Path, old: &Access, done: &str) {
-    let text = format!(
-        "{} had mode {:04o} and could be used by others than the users file: {done}",
-        path.display(),
-        old.mode
-    );
+    let text =
+        format!("{} had mode {:04o} and was more open than the users file: {done}", path.display(), old.mode);
     NOTICES.with_borrow_mut(|notices| notices.push(text));
 }
 

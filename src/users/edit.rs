@@ -209,7 +209,7 @@ pub(super) fn step<E: From<Fault>>(
         return Err(Fault::of(
             "change",
             &locked.paths.resolved,
-            "it was changed without its lock meanwhile",
+            "it was changed meanwhile without its lock",
             "try again, and find the program that doesn't lock",
         )
         .into());
@@ -388,12 +388,12 @@ mod tests {
     #[test]
     fn fields_that_make_no_line_are_refused() {
         let with = |head| with_head(&in_slot(), head).unwrap_err().to_string();
-        assert_eq!(with([b"HOTP", b"a b", b"-", b"00"]), "a field holds a blank or a line end");
-        assert_eq!(with([b"HOTP", b"a\nb", b"-", b"00"]), "a field holds a blank or a line end");
-        assert_eq!(with([b"#", b"a", b"-", b"00"]), "a field holds a blank or a line end");
+        assert_eq!(with([b"HOTP", b"a b", b"-", b"00"]), "a field contains a blank or a line end");
+        assert_eq!(with([b"HOTP", b"a\nb", b"-", b"00"]), "a field contains a blank or a line end");
+        assert_eq!(with([b"#", b"a", b"-", b"00"]), "a field contains a blank or a line end");
         assert_eq!(with([b"HOTP/X", b"a", b"-", b"00"]), RecordError::Type.to_string());
         assert_eq!(with([b"HOTP", b"a", b"-", b"0"]), RecordError::Key.to_string());
-        assert_eq!(with([b"HOTP", b"a", b"", b"00"]), "a field holds a blank or a line end");
+        assert_eq!(with([b"HOTP", b"a", b"", b"00"]), "a field contains a blank or a line end");
     }
 
     #[test]

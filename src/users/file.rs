@@ -367,7 +367,7 @@ impl UsersFile {
         };
         let users = shared.seen.compare(lines)?;
         Some(format!(
-            "{}: it was replaced by an older state ({users}): codes that were used may be accepted again; run `otpgate advance`",
+            "{}: it was replaced by an older state ({users}): used codes may be accepted again; run `otpgate advance`",
             self.configured.display()
         ))
     }

@@ -214,8 +214,8 @@ impl Locked {
         Err(Fault::of(
             "rely on the lock of",
             &self.paths.configured,
-            "the file or its lock was removed or replaced by another one while it was held",
-            "find out what does that: replace the users file only under its lock, and leave the lock file where it is",
+            "the file or its lock was removed or replaced while the lock was held",
+            "find the program that does this: replace the users file only under its lock, and leave the lock file in place",
         ))
     }
 }

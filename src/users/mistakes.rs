@@ -78,13 +78,13 @@ pub fn of_key(key: &[u8], algorithm: Algorithm) -> Option<String> {
     let bits = 8 * key.len();
     match (algorithm, key) {
         (Algorithm::Hotp(_), _) if key.len() < KEY_LEN_LEAST => {
-            Some(format!("a key of {bits} bits can be guessed; RFC 4226 asks for at least 128"))
+            Some(format!("a key of {bits} bits can be guessed; RFC 4226 requires at least 128"))
         }
         (Algorithm::Motp, _) if key.len() < KEY_LEN_LEAST_OF_MOTP => {
-            Some(format!("a key of {bits} bits can be guessed; Mobile-OTP has at least 64"))
+            Some(format!("a key of {bits} bits can be guessed; Mobile-OTP uses at least 64"))
         }
         (_, [first, rest @ ..]) if rest.iter().all(|byte| byte == first) => {
-            Some("all bytes of the key are alike: it can be guessed".to_owned())
+            Some("all bytes of the key are the same: it can be guessed".to_owned())
         }
         _ => None,
     }
@@ -102,10 +102,10 @@ pub fn of_pin(pin: &[u8]) -> Option<&'static str> {
         return None;
     }
     if is_other_dash(pin) {
-        return Some("the PIN looks like - and is another character: only - itself means that there is none");
+        return Some("the PIN looks like - but is another character: only - itself means no PIN");
     }
     let len = str::from_utf8(pin).map_or(pin.len(), |text| text.chars().count());
-    (len < PIN_LEN_LEAST).then_some("a PIN of fewer than 4 characters is soon guessed")
+    (len < PIN_LEN_LEAST).then_some("a PIN of fewer than 4 characters is easily guessed")
 }
 
 /// Why a name can't log in, or only with some clients.
@@ -129,9 +129,11 @@ impl NameError {
     /// For an admin.
     pub fn as_str(self) -> &'static str {
         match self {
-            NameError::Colon => "the name holds a colon, where HTTP ends a name: nobody can log in by it",
+            NameError::Colon => {
+                "the name contains a colon, where HTTP ends a name: nobody can log in with it"
+            }
             NameError::NotUtf8 => {
-                "the name isn't UTF-8, which browsers send: it is another name than the one they show"
+                "the name isn't UTF-8, which browsers send: to the server, theirs is a different name"
             }
         }
     }
@@ -190,7 +192,7 @@ mod tests {
         let hotp = Algorithm::Hotp(Hash::Sha1);
         assert!(of_key(&[1, 2, 3], hotp).unwrap().contains("24 bits"));
         assert!(of_key(&[7; 15], hotp).unwrap().contains("120 bits"));
-        assert!(of_key(&[7; 20], hotp).unwrap().contains("alike"));
+        assert!(of_key(&[7; 20], hotp).unwrap().contains("the same"));
         assert_eq!(of_key(b"0123456789abcdef", hotp), None);
         assert!(of_key(b"0123456", Algorithm::Motp).unwrap().contains("56 bits"));
         assert_eq!(of_key(b"01234567", Algorithm::Motp), None);

@@ -105,7 +105,7 @@ impl PragmaKind {
         match self {
             PragmaKind::Limits => "nobody can log in until it is corrected",
             PragmaKind::Allow => "it allows nothing until it is corrected",
-            PragmaKind::Free | PragmaKind::Apart => "it is not used until it is corrected",
+            PragmaKind::Free | PragmaKind::Apart => "it has no effect until it is corrected",
         }
     }
 }
@@ -144,19 +144,17 @@ pub fn parse(line: &[u8]) -> Option<Result<Pragma, PragmaError>> {
 
 fn parse_as(kind: PragmaKind, line: &[u8]) -> Result<Pragma, String> {
     if line.len() >= LEN_END {
-        return Err(format!("the line is not shorter than {LEN_END} bytes"));
+        return Err(format!("the line must be shorter than {LEN_END} bytes"));
     }
     if let Some(odd) = line.iter().find(|&&b| !b.is_ascii_graphic() && !lines::is_blank(b)) {
-        return Err(format!(
-            "a byte is no printable ASCII character; %{odd:02X} is how to write it in a name"
-        ));
+        return Err(format!("a byte isn't printable ASCII; in a name, write it as %{odd:02X}"));
     }
     let mut words = line::words(line).map(|word| &line[word]);
     if words.next() != Some(MARK) {
-        return Err("a blank has to stand before the kind".to_owned());
+        return Err("there must be a blank before the kind".to_owned());
     }
     if words.next() != Some(kind.name().as_bytes()) {
-        return Err("the kind has to be written in lower case, with a blank after it".to_owned());
+        return Err("the kind must be in lower case, with a blank after it".to_owned());
     }
     match kind {
         PragmaKind::Limits => Limits::parse(words).map(Pragma::Limits).map_err(|error| error.to_string()),
@@ -203,7 +201,7 @@ fn parse_allow<'a>(words: impl Iterator<Item = &'a [u8]>) -> Result<Allow, Strin
             }
             _ => {
                 return Err(format!(
-                    "\"{}\" is none of apps, trusted-networks=NETWORK,NETWORK and trusted-computer=DAYS",
+                    "\"{}\" is not one of apps, trusted-networks=NETWORK,NETWORK, trusted-computer=DAYS",
                     word.escape_ascii()
                 ));
             }
@@ -217,7 +215,7 @@ fn parse_allow<'a>(words: impl Iterator<Item = &'a [u8]>) -> Result<Allow, Strin
 
 fn parse_network(text: &[u8]) -> Result<Network, String> {
     let refuse = |what: &str| format!("trusted-networks: \"{}\" {what}", text.escape_ascii());
-    let not_one = || refuse("is no network like 192.0.2.0/24 or 2001:db8::/32");
+    let not_one = || refuse("is not a network like 192.0.2.0/24 or 2001:db8::/32");
     let (address, prefix) =
         str::from_utf8(text).ok().and_then(|text| text.split_once('/')).ok_or_else(not_one)?;
     let address: IpAddr = address.parse().map_err(|_| not_one())?;
@@ -228,7 +226,7 @@ fn parse_network(text: &[u8]) -> Result<Network, String> {
     let prefix = line::number(prefix.as_bytes()).filter(|&prefix| prefix <= width).ok_or_else(not_one)? as u8;
     if bits.checked_shl(prefix.into()).unwrap_or(0) != 0 {
         return Err(refuse(&format!(
-            "names an address in the network: bits after the first {prefix} have to be 0"
+            "names an address in the network: bits after the first {prefix} must be 0"
         )));
     }
     Ok(Network { address, prefix })
@@ -283,8 +281,7 @@ fn decode_user(word: &[u8]) -> Result<Vec<u8>, String> {
             b'%' => {
                 let mut digit = || char::from(*bytes.next()?).to_digit(16);
                 let value = digit().zip(digit()).map(|(high, low)| (high * 16 + low) as u8);
-                value
-                    .ok_or("after a % in a name stand two hexadecimal digits; the % itself is written %25")?
+                value.ok_or("in a name, % is followed by two hexadecimal digits; % itself is written %25")?
             }
             _ => byte,
         });
@@ -372,20 +369,20 @@ mod tests {
 
     #[test]
     fn lines_that_are_at_fault_say_why() {
-        let allow = "is none of apps, trusted-networks=NETWORK,NETWORK and trusted-computer=DAYS";
-        let network = "is no network like 192.0.2.0/24 or 2001:db8::/32";
-        let hexadecimal = "after a % in a name stand two hexadecimal digits; the % itself is written %25";
+        let allow = "is not one of apps, trusted-networks=NETWORK,NETWORK, trusted-computer=DAYS";
+        let network = "is not a network like 192.0.2.0/24 or 2001:db8::/32";
+        let hexadecimal = "in a name, % is followed by two hexadecimal digits; % itself is written %25";
         for (line, reason) in [
-            ("#@limits max_failures=5", "limits: a blank has to stand before the kind".to_owned()),
-            ("#@ Limits max_failures=5", "limits: the kind has to be written in lower case, with a blank after it".to_owned()),
-            ("#@ limits: max_failures=5", "limits: the kind has to be written in lower case, with a blank after it".to_owned()),
+            ("#@limits max_failures=5", "limits: there must be a blank before the kind".to_owned()),
+            ("#@ Limits max_failures=5", "limits: the kind must be in lower case, with a blank after it".to_owned()),
+            ("#@ limits: max_failures=5", "limits: the kind must be in lower case, with a blank after it".to_owned()),
             (
                 "#@ limits\u{a0}max_failures=5",
-                "limits: a byte is no printable ASCII character; %C2 is how to write it in a name".to_owned(),
+                "limits: a byte isn't printable ASCII; in a name, write it as %C2".to_owned(),
             ),
             (
                 "#@\u{a0}limits max_failures=5",
-                "limits: a byte is no printable ASCII character; %C2 is how to write it in a name".to_owned(),
+                "limits: a byte isn't printable ASCII; in a name, write it as %C2".to_owned(),
             ),
             (
                 "#@ limits max_failures=5 max_failures=6",
@@ -393,11 +390,11 @@ mod tests {
             ),
             (
                 "#@ limits max_offset=\u{e9}",
-                "limits: a byte is no printable ASCII character; %C3 is how to write it in a name".to_owned(),
+                "limits: a byte isn't printable ASCII; in a name, write it as %C3".to_owned(),
             ),
             (
                 "#@ limits\0",
-                "limits: a byte is no printable ASCII character; %00 is how to write it in a name".to_owned(),
+                "limits: a byte isn't printable ASCII; in a name, write it as %00".to_owned(),
             ),
             ("#@ allow app", format!("allow: \"app\" {allow}")),
             ("#@ allow apps=yes", format!("allow: \"apps=yes\" {allow}")),
@@ -415,7 +412,7 @@ mod tests {
             ("#@ allow trusted-networks=::/+1", format!("allow: trusted-networks: \"::/+1\" {network}")),
             (
                 "#@ allow trusted-networks=192.0.2.1/24",
-                "allow: trusted-networks: \"192.0.2.1/24\" names an address in the network: bits after the first 24 have to be 0"
+                "allow: trusted-networks: \"192.0.2.1/24\" names an address in the network: bits after the first 24 must be 0"
                     .to_owned(),
             ),
             (
@@ -439,7 +436,7 @@ mod tests {
         for len in [LEN_END, 1 << 20] {
             let line = format!("#@ limits max_failures=5{}", " ".repeat(len - 24));
             let error = parse(line.as_bytes()).unwrap().unwrap_err();
-            assert_eq!(error.to_string(), "#@ limits: the line is not shorter than 1000 bytes");
+            assert_eq!(error.to_string(), "#@ limits: the line must be shorter than 1000 bytes");
         }
         let name = |len: usize| format!("#@ apart {}", "%41".repeat(len));
         assert!(parse(name(255).as_bytes()).unwrap().is_ok());

@@ -78,7 +78,7 @@ impl fmt::Display for RecordError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RecordError::LineTooLong => write!(f, "the line is longer than {LINE_MAX} bytes"),
-            RecordError::Nul => f.write_str("the line holds a NUL byte"),
+            RecordError::Nul => f.write_str("the line contains a NUL byte"),
             RecordError::Type => f.write_str(
                 "field 1 (type) is not HOTP, HOTP-SHA256, HOTP-SHA512 or MOTP with /E or /T<seconds> and /<1-10>",
             ),

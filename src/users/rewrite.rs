@@ -115,7 +115,7 @@ impl fmt::Display for HeadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HeadError::Unreadable(error) => error.fmt(f),
-            HeadError::Blank => f.write_str("a field holds a blank or a line end"),
+            HeadError::Blank => f.write_str("a field contains a blank or a line end"),
         }
     }
 }

@@ -106,7 +106,7 @@ fn held(path: &Path) -> StoreError {
         "lock",
         path.display().to_string(),
         cause,
-        "end that process, or let it go on (see `lslocks`)",
+        "end that process, or let it continue (see `lslocks`)",
     )
 }
 

@@ -369,10 +369,10 @@ static void what_servers_notice_is_logged_in_the_librarys_words(void)
         const char *subject, *text;
     } table[] = {
         {OTPGATE_EVENT_WITHOUT_TLS, OTPGATE_LOG_ERROR, "", "auth_otp_require_tls: request without TLS refused"},
-        {OTPGATE_EVENT_OVERDUE, OTPGATE_LOG_ERROR, "", "a login takes more than 60000 ms"},
-        {OTPGATE_EVENT_QUEUE_FULL, OTPGATE_LOG_ERROR, "", "too many logins wait for a thread"},
+        {OTPGATE_EVENT_OVERDUE, OTPGATE_LOG_ERROR, "", "a login has been running for more than 60000 ms"},
+        {OTPGATE_EVENT_QUEUE_FULL, OTPGATE_LOG_ERROR, "", "too many logins are waiting for a thread"},
         {OTPGATE_EVENT_PART_REFUSED, OTPGATE_LOG_ERROR, "/a\n", "sub-request for \"/a\\x0a\" refused"},
-        {OTPGATE_EVENT_PROVIDER_GONE, OTPGATE_LOG_ERROR, "file", "PIN provider \"file\" has vanished"},
+        {OTPGATE_EVENT_PROVIDER_GONE, OTPGATE_LOG_ERROR, "file", "PIN provider \"file\" is no longer registered"},
         {OTPGATE_EVENT_NO_REFUSAL_MEMORY, OTPGATE_LOG_WARNING, "", "no shared memory"},
     };
     otpgate_gate *gate = new_gate(OTPGATE_NGINX);

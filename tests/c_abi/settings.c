@@ -72,7 +72,7 @@ static void every_listed_name_is_a_setting(void)
             /* Without words it is refused for that, by its name. */
             EXPECT(otpgate_settings_set(NULL, &settings, servers[s], str(name), NULL, 0, str("a:1"), error, sizeof error) != 0);
             EXPECT(strncmp(error, name, strlen(name)) == 0);
-            EXPECT(strstr(error, "no setting") == NULL);
+            EXPECT(strstr(error, "not an otpgate setting") == NULL);
         }
     }
 }
@@ -136,7 +136,7 @@ static void bad_values_are_refused_with_the_reason(void)
         {"OTPAuthRequireTLS", "maybe", "OTPAuthRequireTLS takes On or Off, not \"maybe\""},
         {"OTPAuthRequireTLS", "\n\xff", "OTPAuthRequireTLS takes On or Off, not \"\\n\\xff\""},
         {"OTPAuthUsersFile", "", "OTPAuthUsersFile takes a path, not an empty word"},
-        {"OTPAuthNoSuch", "1", "OTPAuthNoSuch is no setting of otpgate"},
+        {"OTPAuthNoSuch", "1", "OTPAuthNoSuch is not an otpgate setting"},
     };
     size_t i;
     for (i = 0; i < sizeof table / sizeof *table; i++) {

@@ -1338,7 +1338,7 @@ fn unreadable_line_denies_its_user_only() -> Case {
         .set(Setting::FallThrough, "On");
     case(scope, move |at| {
         at.expect_log(&format!("{}", at.users().path().display()));
-        at.expect_log("a line of the user can't be read");
+        at.expect_log("one of the user's lines can't be read");
         at.login("alice", alice().password(0)).is_denied();
         at.login("alice", "opendoor").is_denied();
         at.login("carol", carol.password(0)).is(200, "granted-fresh");

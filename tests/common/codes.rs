@@ -156,7 +156,7 @@ impl Token {
         }
     }
 
-    /// The time step that is on now.
+    /// The time step that is now on.
     pub fn step(&self) -> u64 {
         now() / self.period.expect("a time token")
     }

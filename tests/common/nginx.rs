@@ -333,7 +333,7 @@ impl Kind for Nginx {
     fn refuses_nonce(&self, fault: NonceFault) -> &'static str {
         match fault {
             NonceFault::Forged | NonceFault::Stale => "the nonce has expired or is from before a restart",
-            NonceFault::Replayed => "the nonce was used with this count before",
+            NonceFault::Replayed => "the nonce was already used with this count",
         }
     }
 

@@ -21,7 +21,7 @@ pub fn read(text: &[u8]) -> ExchangeOutcome {
     let tokens = collect(lines(text).filter_map(|(place, line)| {
         let fields = match fields(line) {
             Some(fields) => fields,
-            None => return Some(Err(Flaw::at(place, "a quotation mark has no partner"))),
+            None => return Some(Err(Flaw::at(place, "a quotation mark is unbalanced"))),
         };
         let is_heading = std::mem::take(&mut is_first)
             && fields.get(1).is_some_and(|field| HEADINGS.contains(&&field.to_ascii_lowercase()[..]));
@@ -44,29 +44,29 @@ fn token(fields: &[Zeroizing<Vec<u8>>], place: usize) -> Result<Token, &'static 
     let digits = match next() {
         None => Digits::SIX,
         Some(text) => {
-            number(text).and_then(Digits::new).ok_or("field 4 (digits) is no number from 1 to 10")?
+            number(text).and_then(Digits::new).ok_or("field 4 (digits) is not a number from 1 to 10")?
         }
     };
     let number_field = next();
     let hash = match next() {
         None => Hash::Sha1,
-        Some(name) => hash(name).ok_or("field 6 (hash) is none of SHA1, SHA256, SHA512")?,
+        Some(name) => hash(name).ok_or("field 6 (hash) is not SHA1, SHA256 or SHA512")?,
     };
     let mut state = State::fresh();
     let period = |default| {
         let period = number_field.map_or(NonZeroU32::new(default), number);
-        period.map(MovingFactor::Time).ok_or("field 5 (period) is no number from 1 to 4294967295")
+        period.map(MovingFactor::Time).ok_or("field 5 (period) is not a number from 1 to 4294967295")
     };
     let (algorithm, factor) = match &kind[..] {
         b"hotp" => {
             let counter = number_field.map_or(Some(0), number);
-            let counter = counter.ok_or("field 5 (counter) is no number from 0 to 9223372036854775807")?;
+            let counter = counter.ok_or("field 5 (counter) is not a number from 0 to 9223372036854775807")?;
             state.counter = CounterField::from_written(counter);
             (Algorithm::Hotp(hash), MovingFactor::Event)
         }
         b"totp" => (Algorithm::Hotp(hash), period(30)?),
         b"motp" => (Algorithm::Motp, period(10)?),
-        _ => return Err("field 3 (type) is none of hotp, totp, motp"),
+        _ => return Err("field 3 (type) is not hotp, totp or motp"),
     };
     if next().is_some() {
         return Err("it has more than six fields");
@@ -115,7 +115,7 @@ fn fields(line: &[u8]) -> Option<Vec<Zeroizing<Vec<u8>>>> {
 pub fn line(token: &Token) -> Result<Zeroizing<Vec<u8>>, Unfit> {
     let (kind, hash) = match token.kind {
         Kind { algorithm: Algorithm::Motp, factor: MovingFactor::Event, .. } => {
-            return Err(Unfit("CSV knows Mobile-OTP by time only"));
+            return Err(Unfit("CSV has only time-based Mobile-OTP"));
         }
         Kind { algorithm: Algorithm::Motp, .. } => ("motp", Hash::Sha1),
         Kind { algorithm: Algorithm::Hotp(hash), factor: MovingFactor::Event, .. } => ("hotp", hash),
@@ -189,14 +189,14 @@ mod tests {
             [
                 "1: it has no second field, the key",
                 "2: field 2 (key) is not 1 to 256 bytes in hexadecimal or base32:",
-                "3: field 3 (type) is none of hotp, totp, motp",
-                "4: field 4 (digits) is no number from 1 to 10",
-                "5: field 5 (counter) is no number from 0 to 9223372036854775807",
-                "6: field 5 (period) is no number from 1 to 4294967295",
-                "7: field 6 (hash) is none of SHA1, SHA256, SHA512",
+                "3: field 3 (type) is not hotp, totp or motp",
+                "4: field 4 (digits) is not a number from 1 to 10",
+                "5: field 5 (counter) is not a number from 0 to 9223372036854775807",
+                "6: field 5 (period) is not a number from 1 to 4294967295",
+                "7: field 6 (hash) is not SHA1, SHA256 or SHA512",
                 "8: it has more than six fields",
-                "9: a quotation mark has no partner",
-                "10: a quotation mark has no partner",
+                "9: a quotation mark is unbalanced",
+                "10: a quotation mark is unbalanced",
                 "11: field 2 (key) is not 1 to 256 bytes in hexadecimal or base32:",
             ]
         );

@@ -15,7 +15,7 @@ const PERIOD: NonZeroU32 = NonZeroU32::new(30).unwrap();
 pub fn read(text: &[u8]) -> ExchangeOutcome {
     let mut lines = (1..).zip(text.split(|&b| b == b'\n').map(<[u8]>::trim_ascii));
     let (_, first) = lines.next().expect("a first part");
-    let key = base32(first).ok_or_else(|| vec![Flaw::at(1, "it is no key in base 32")])?;
+    let key = base32(first).ok_or_else(|| vec![Flaw::at(1, "it isn't a key in base 32")])?;
     let mut factor = None;
     let mut period = PERIOD;
     let mut state = State::fresh();
@@ -42,16 +42,16 @@ pub fn read(text: &[u8]) -> ExchangeOutcome {
                 factor = Some(true);
                 match words.next().and_then(number) {
                     Some(counter) => state.counter = CounterField::from_written(counter),
-                    None => wrong("HOTP_COUNTER is no number from 0 to 9223372036854775807"),
+                    None => wrong("HOTP_COUNTER is not a number from 0 to 9223372036854775807"),
                 }
             }
             b"STEP_SIZE" => match words.next().and_then(number) {
                 Some(step) => period = step,
-                None => wrong("STEP_SIZE is no number from 1 to 4294967295"),
+                None => wrong("STEP_SIZE is not a number from 1 to 4294967295"),
             },
             b"TIME_SKEW" => match words.next().and_then(signed) {
                 Some(offset) => state.counter = CounterField::from_written(offset),
-                None => wrong("TIME_SKEW is no number"),
+                None => wrong("TIME_SKEW is not a number"),
             },
             b"DISALLOW_REUSE" => used_steps.extend(words.filter_map(number::<i64>)),
             // The server's, not the token's.
@@ -81,7 +81,7 @@ pub fn read(text: &[u8]) -> ExchangeOutcome {
         ));
     }
     if !unknown.is_empty() {
-        notes.push(format!("options were left out that aren't known: {}", unknown.join(", ")));
+        notes.push(format!("unknown options were left out: {}", unknown.join(", ")));
     }
     let kind = Kind { algorithm: Algorithm::Hotp(Hash::Sha1), factor, digits: Digits::SIX };
     Ok(Read { tokens: vec![Token { user: Vec::new(), kind, key, pin: None, state, place: 1 }], notes })
@@ -97,10 +97,10 @@ fn signed(text: &[u8]) -> Option<i64> {
 /// The file of one token.
 pub fn file(token: &Token) -> Result<Zeroizing<String>, Unfit> {
     if token.kind.algorithm != Algorithm::Hotp(Hash::Sha1) {
-        return Err(Unfit("Google's PAM module knows SHA-1 only, and no Mobile-OTP"));
+        return Err(Unfit("Google's PAM module has only SHA-1, and no Mobile-OTP"));
     }
     if token.kind.digits != Digits::SIX {
-        return Err(Unfit("Google's PAM module knows 6 digits only"));
+        return Err(Unfit("Google's PAM module has only 6 digits"));
     }
     let options = match token.kind.factor {
         MovingFactor::Event => format!("\" HOTP_COUNTER {}\n", token.state.counter),
@@ -151,25 +151,25 @@ mod tests {
             "{}",
             read.notes[0]
         );
-        assert_eq!(read.notes[1], "options were left out that aren't known: FANCY");
+        assert_eq!(read.notes[1], "unknown options were left out: FANCY");
     }
 
     #[test]
     fn every_flaw_is_told() {
-        assert_eq!(flaws("x1"), ["Some(1): it is no key in base 32"]);
+        assert_eq!(flaws("x1"), ["Some(1): it isn't a key in base 32"]);
         assert_eq!(flaws("GE\n"), ["None: it has neither TOTP_AUTH nor HOTP_COUNTER"]);
         assert_eq!(
             flaws("GE\n\" TOTP_AUTH\n\" HOTP_COUNTER 1\nhello\n\" STEP_SIZE 0\n\" TIME_SKEW x\n"),
             [
                 "Some(3): it is both TOTP_AUTH and HOTP_COUNTER",
                 "Some(4): it is neither an option nor a scratch code",
-                "Some(5): STEP_SIZE is no number from 1 to 4294967295",
-                "Some(6): TIME_SKEW is no number",
+                "Some(5): STEP_SIZE is not a number from 1 to 4294967295",
+                "Some(6): TIME_SKEW is not a number",
             ]
         );
         assert_eq!(
             flaws("GE\n\" HOTP_COUNTER x\n"),
-            ["Some(2): HOTP_COUNTER is no number from 0 to 9223372036854775807"]
+            ["Some(2): HOTP_COUNTER is not a number from 0 to 9223372036854775807"]
         );
     }
 }

@@ -67,20 +67,20 @@ pub fn line(token: &Token, pin: &Pin, zone: &TimeZone) -> Result<Zeroizing<Vec<u
     let digits = token.kind.digits.count();
     match token.kind.algorithm {
         Algorithm::Hotp(Hash::Sha1) => {}
-        Algorithm::Hotp(_) => return Err(Unfit("liboath's users file knows SHA-1 only")),
-        Algorithm::Motp => return Err(Unfit("liboath knows no Mobile-OTP")),
+        Algorithm::Hotp(_) => return Err(Unfit("liboath's users file has only SHA-1")),
+        Algorithm::Motp => return Err(Unfit("liboath has no Mobile-OTP")),
     }
     if !(6..=8).contains(&digits) {
-        return Err(Unfit("liboath's users file knows 6 to 8 digits only"));
+        return Err(Unfit("liboath's users file has only 6 to 8 digits"));
     }
     if matches!(token.kind.factor, MovingFactor::Time(period) if ![30, 60].contains(&period.get())) {
-        return Err(Unfit("liboath's users file knows periods of 30 and 60 seconds only"));
+        return Err(Unfit("liboath's users file has only periods of 30 and 60 seconds"));
     }
     let pin = match pin {
         Pin::None => b"-",
         Pin::External => b"+",
         Pin::Literal(pin) => pin.expose(),
-        Pin::Hashed(_) => return Err(Unfit("liboath knows no hashed PINs")),
+        Pin::Hashed(_) => return Err(Unfit("liboath has no hashed PINs")),
     };
     let state = &token.state;
     let counter = match (state.reading(token.kind.factor), &state.last_otp) {

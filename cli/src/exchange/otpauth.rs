@@ -16,9 +16,9 @@ pub fn read(text: &[u8]) -> ExchangeOutcome {
 }
 
 fn token(line: &[u8], place: usize) -> Result<Token, &'static str> {
-    let (scheme, rest) = line.split_at_checked("otpauth://".len()).ok_or("it is no otpauth:// address")?;
+    let (scheme, rest) = line.split_at_checked("otpauth://".len()).ok_or("it isn't an otpauth:// address")?;
     if !scheme.eq_ignore_ascii_case(b"otpauth://") {
-        return Err("it is no otpauth:// address");
+        return Err("it isn't an otpauth:// address");
     }
     // A fragment means nothing here.
     let rest = rest.split(|&b| b == b'#').next().expect("a first part");
@@ -57,19 +57,19 @@ fn token(line: &[u8], place: usize) -> Result<Token, &'static str> {
     let key = base32(&secret).ok_or("the secret is not 1 to 256 bytes in base 32")?;
     let algorithm = match algorithm {
         None => Hash::Sha1,
-        Some(name) => hash(&name).ok_or("the algorithm is none of SHA1, SHA256, SHA512")?,
+        Some(name) => hash(&name).ok_or("the algorithm is not SHA1, SHA256 or SHA512")?,
     };
     let digits = match digits {
         None => Digits::SIX,
-        Some(text) => number(&text).and_then(Digits::new).ok_or("digits is no number from 1 to 10")?,
+        Some(text) => number(&text).and_then(Digits::new).ok_or("digits is not a number from 1 to 10")?,
     };
     let mut state = State::fresh();
     let factor = if by_time {
         let period: Option<NonZeroU32> = period.map_or(NonZeroU32::new(30), |text| number(&text));
-        MovingFactor::Time(period.ok_or("period is no number from 1 to 4294967295")?)
+        MovingFactor::Time(period.ok_or("period is not a number from 1 to 4294967295")?)
     } else {
         let counter = counter.ok_or("the counter is missing")?;
-        let counter = number(&counter).ok_or("counter is no number from 0 to 9223372036854775807")?;
+        let counter = number(&counter).ok_or("counter is not a number from 0 to 9223372036854775807")?;
         state.counter = CounterField::from_written(counter);
         MovingFactor::Event
     };
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn what_cannot_be_understood_is_refused_with_the_reason() {
         for (address, reason) in [
-            ("http://x".to_owned(), "it is no otpauth:// address"),
+            ("http://x".to_owned(), "it isn't an otpauth:// address"),
             ("otpauth://x".to_owned(), "it has no parameters"),
             ("otpauth://totp?secret=GE".to_owned(), "it has no label"),
             ("otpauth://motp/a?secret=GE".to_owned(), "its type is neither totp nor hotp"),
@@ -181,14 +181,14 @@ mod tests {
             ("otpauth://totp/a?secret=GE&Secret=GE".to_owned(), "a parameter is given twice"),
             (
                 "otpauth://totp/a?secret=GE&algorithm=MD5".to_owned(),
-                "the algorithm is none of SHA1, SHA256, SHA512",
+                "the algorithm is not SHA1, SHA256 or SHA512",
             ),
-            ("otpauth://totp/a?secret=GE&digits=11".to_owned(), "digits is no number from 1 to 10"),
-            ("otpauth://totp/a?secret=GE&period=0".to_owned(), "period is no number from 1 to 4294967295"),
+            ("otpauth://totp/a?secret=GE&digits=11".to_owned(), "digits is not a number from 1 to 10"),
+            ("otpauth://totp/a?secret=GE&period=0".to_owned(), "period is not a number from 1 to 4294967295"),
             ("otpauth://hotp/a?secret=GE".to_owned(), "the counter is missing"),
             (
                 "otpauth://hotp/a?secret=GE&counter=-1".to_owned(),
-                "counter is no number from 0 to 9223372036854775807",
+                "counter is not a number from 0 to 9223372036854775807",
             ),
         ] {
             assert_eq!(told(&address), reason, "{address}");

@@ -55,7 +55,7 @@ fn read_container(text: &[u8], ignore_signature: bool, ask: Ask<'_>) -> Result<E
     let options = ParsingOptions { allow_dtd: false, nodes_limit: u32::MAX, ..ParsingOptions::default() };
     let document = Document::parse_with_options(text, options).map_err(|error| match error {
         roxmltree::Error::DtdDetected => Flaw::of_all(
-            "it has a document type definition (DTD), which PSKC needs none of; entities aren't expanded",
+            "it has a document type definition (DTD), which PSKC doesn't need; entities aren't expanded",
         ),
         roxmltree::Error::UnknownEntityReference(..) => {
             Flaw::of_all(format!("it has an entity that isn't one of XML's own, at {}", error.pos()))
@@ -150,7 +150,7 @@ fn token(
         None => Hash::Sha1,
         Some(suite) if suite.is_empty() => Hash::Sha1,
         Some(suite) => {
-            hash(suite.as_bytes()).ok_or("its suite is none of HMAC-SHA1, HMAC-SHA256, HMAC-SHA512")?
+            hash(suite.as_bytes()).ok_or("its suite is not HMAC-SHA1, HMAC-SHA256 or HMAC-SHA512")?
         }
     };
     let format = down(key, &["AlgorithmParameters", "ResponseFormat"]);
@@ -162,12 +162,13 @@ fn token(
         return Err("its codes have check digits");
     }
     let length = format.attribute("Length").and_then(|length| number(length.trim().as_bytes()));
-    let digits = length.and_then(Digits::new).ok_or("the length of its codes is no number from 1 to 10")?;
+    let digits =
+        length.and_then(Digits::new).ok_or("the length of its codes is not a number from 1 to 10")?;
 
     let Some(secret) = down(key, &["Data", "Secret"]) else {
         return Err(match child(key, "KeyReference").or(child(key, "KeyProfileId")) {
-            Some(_) => "it holds the name of a key (KeyReference), not the key itself",
-            None => "it holds no key (Data/Secret)",
+            Some(_) => "it contains the name of a key (KeyReference), not the key itself",
+            None => "it contains no key (Data/Secret)",
         });
     };
     let secret = value(secret, ciphers, Encoded::Bytes)?;
@@ -186,7 +187,7 @@ fn token(
         let period = integer("TimeInterval")?.unwrap_or(30);
         let period = u32::try_from(period).ok().and_then(NonZeroU32::new);
         state.counter = ClockOffset::new(integer("TimeDrift")?.unwrap_or(0)).into();
-        MovingFactor::Time(period.ok_or("its time interval is no number from 1 to 4294967295")?)
+        MovingFactor::Time(period.ok_or("its time interval is not a number from 1 to 4294967295")?)
     } else {
         let counter = Counter::new(integer("Counter")?.unwrap_or(0));
         state.counter = counter.ok_or("its counter is negative")?.into();
@@ -248,9 +249,9 @@ fn value(node: Node<'_, '_>, ciphers: Option<&Ciphers>, encoded: Encoded) -> Tol
     }
     let plain = child(node, "PlainValue").ok_or("a value is neither a PlainValue nor an EncryptedValue")?;
     match encoded {
-        Encoded::Bytes => base64_of(plain).ok_or("its key is no base 64"),
+        Encoded::Bytes => base64_of(plain).ok_or("its key isn't base 64"),
         Encoded::Integer => {
-            let integer: i64 = text_of(plain).parse().map_err(|_| "a number in it is none")?;
+            let integer: i64 = text_of(plain).parse().map_err(|_| "one of its numbers isn't a number")?;
             Ok(Zeroizing::new(integer.to_be_bytes().to_vec()))
         }
     }
@@ -271,11 +272,11 @@ impl Ciphers {
                 Some("hmac-sha1") => Hash::Sha1,
                 Some("hmac-sha256") => Hash::Sha256,
                 Some("hmac-sha512") => Hash::Sha512,
-                _ => return Err(Flaw::of_all("its MAC is none of HMAC-SHA1, HMAC-SHA256, HMAC-SHA512")),
+                _ => return Err(Flaw::of_all("its MAC is not HMAC-SHA1, HMAC-SHA256 or HMAC-SHA512")),
             };
             if child(method, "MACKeyReference").is_some() {
                 return Err(Flaw::of_all(
-                    "it holds the name of its MAC key (MACKeyReference), not the key itself",
+                    "it contains the name of its MAC key (MACKeyReference), not the key itself",
                 ));
             }
             let key = match child(method, "MACKey") {
@@ -291,9 +292,9 @@ impl Ciphers {
 
     fn decrypted(&self, encrypted: Node<'_, '_>, mac: Option<Node<'_, '_>>) -> ToldOnce<Zeroizing<Vec<u8>>> {
         let (Some((hash, key)), Some(mac)) = (&self.mac, mac) else {
-            return Err("an encrypted value has no MAC, so nobody could tell whether it was altered");
+            return Err("an encrypted value has no MAC, so tampering would go unnoticed");
         };
-        let mac = base64_of(mac).ok_or("a MAC is no base 64")?;
+        let mac = base64_of(mac).ok_or("a MAC isn't base 64")?;
         self.opened(encrypted, |sealed| {
             if is_mac_of(*hash, key, sealed, &mac) {
                 Ok(())
@@ -318,7 +319,7 @@ impl Ciphers {
             return Err("the key is too short or too long for its encryption");
         }
         let sealed = down(encrypted, &["CipherData", "CipherValue"]).and_then(base64_of);
-        let sealed = sealed.ok_or("an encrypted value holds no base 64 (CipherData/CipherValue)")?;
+        let sealed = sealed.ok_or("an encrypted value contains no base 64 (CipherData/CipherValue)")?;
         check(&sealed)?;
         let broken = "an encrypted value can't be decrypted: the key or password isn't the right one";
         let plain = match key_len {
@@ -346,10 +347,10 @@ fn encryption_key(root: Node<'_, '_>, ask: Ask<'_>) -> Result<Zeroizing<Vec<u8>>
         let field = |name| child(parameters, name).and_then(|node| number::<u32>(text_of(node).as_bytes()));
         let iterations = field("IterationCount")
             .filter(|count| (1..=ITERATIONS_MAX).contains(count))
-            .ok_or_else(|| flaw("its PBKDF2 iterations are no number from 1 to 20000000"))?;
+            .ok_or_else(|| flaw("its PBKDF2 iterations are not a number from 1 to 20000000"))?;
         let len =
             field("KeyLength").filter(|len| AES_CBC.iter().any(|(_, key_len)| *len as usize == *key_len));
-        let len = len.ok_or_else(|| flaw("its PBKDF2 key length is none of 16, 24, 32"))?;
+        let len = len.ok_or_else(|| flaw("its PBKDF2 key length is not 16, 24 or 32"))?;
         let function = child(parameters, "PRF").and_then(|function| function.attribute("Algorithm"));
         let function = function.map(|name| name.rsplit('#').next().expect("a last part"));
         let name = child(derived, "MasterKeyName").map(text_of);
@@ -360,7 +361,7 @@ fn encryption_key(root: Node<'_, '_>, ask: Ask<'_>) -> Result<Zeroizing<Vec<u8>>
             Some("hmac-sha256") => pbkdf2::pbkdf2_hmac::<Sha256>(&password, &salt, iterations, &mut key),
             Some("hmac-sha512") => pbkdf2::pbkdf2_hmac::<Sha512>(&password, &salt, iterations, &mut key),
             Some(_) => {
-                return Err(flaw("its PBKDF2 function is none of HMAC-SHA1, HMAC-SHA256, HMAC-SHA512"));
+                return Err(flaw("its PBKDF2 function is not HMAC-SHA1, HMAC-SHA256 or HMAC-SHA512"));
             }
         }
         return Ok(key);
@@ -502,7 +503,9 @@ impl Writer {
             return Ok(Err(Unfit("PSKC has no profile for Mobile-OTP")));
         };
         let user = str::from_utf8(&token.user).ok().filter(|user| !user.chars().any(char::is_control));
-        let Some(user) = user else { return Ok(Err(Unfit("XML can't hold the bytes of its user's name"))) };
+        let Some(user) = user else {
+            return Ok(Err(Unfit("XML can't represent the bytes of its user's name")));
+        };
         let (profile, factor) = match token.kind.factor {
             MovingFactor::Event => {
                 ("hotp", format!("<Counter><PlainValue>{}</PlainValue></Counter>", token.state.counter))

@@ -172,7 +172,7 @@ impl<D: Disk> Journal<'_, D> {
         Err(Fault::of(
             "use",
             &self.path,
-            "it is no journal, or one of a later version of otpgate",
+            "it is not a journal, or is from a later version of otpgate",
             "install the later version on all servers that share the users file, or move the file away",
         ))
     }

@@ -141,7 +141,7 @@ impl<D: Disk> Journal<'_, D> {
                 return Err(Fault::of(
                     "read",
                     &self.path,
-                    "it was written by a version of otpgate that this one doesn't know",
+                    "it was written by an unknown version of otpgate",
                     "install the newer version on all servers that share the users file",
                 ));
             };
