@@ -360,6 +360,9 @@ test-packages:
 	mkdir -p $(abspath $(BUILD))/packages
 	packaging/test.sh $(SUITE) $(DEB) $(abspath $(BUILD))/packages
 
+reproducible:
+	packaging/reproducible.sh $(abspath $(BUILD))/reproducible
+
 clean:
 	rm -rf $(BUILD)
 	$(CARGO) clean
