@@ -1,4 +1,4 @@
-# otpgate: `make build`, then `make install` (DESTDIR=, PREFIX= and LIBEXECDIR= are honoured).
+# otpgate: `make build`, then `make install` (DESTDIR=, PREFIX= and LIBEXECDIR= are honoured); `make deb` for packages.
 
 CARGO ?= cargo
 CARGO_FLAGS ?=
@@ -12,6 +12,22 @@ RELEASE := $(CARGO_TARGET_DIR)/release
 # What servers load is kept apart: see the profile in Cargo.toml.
 LIBRARY := $(CARGO_TARGET_DIR)/server/libotpgate
 
+# The same sources make the same files wherever they lie, and no path of this machine gets into them. The command shares
+# its crates with `cargo test`, which knows nothing of these flags and would build all of them anew, so for the command
+# they are left out unless COMMAND_REMAP= asks for them, as packages do.
+CARGO_HOME ?= $(HOME)/.cargo
+REMAP = --remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(CARGO_TARGET_DIR)=target \
+	--remap-path-prefix=$(CARGO_HOME)=cargo
+PREFIX_MAP = -ffile-prefix-map=$(CURDIR)=.
+
+# CI sets -Werror: a newer compiler's new warning is no reason to leave anybody without a module.
+WERROR ?=
+
+# What the servers of distributions are built with, as far as the compiler has it.
+cc_has = $(shell $(CC) -Werror $(1) -x c -c -o /dev/null /dev/null 2>/dev/null && echo '$(1)')
+HARDENING ?= $(foreach flag,-fstack-protector-strong -fstack-clash-protection -fcf-protection \
+	-mbranch-protection=standard,$(call cc_has,$(flag))) -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
@@ -21,23 +37,32 @@ MANDIR ?= $(PREFIX)/share/man
 BASHDIR ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
+PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
 
 APACHE_MODULE := $(BUILD)/mod_authn_otp.so
 NGINX_MODULE := $(BUILD)/ngx_http_auth_otp_module.so
 
-.PHONY: build rust rust-libs pages apache need-apxs nginx need-nginx clean install install-common install-apache install-nginx
+.PHONY: build rust need-rust rust-libs pages apache need-apxs nginx need-nginx clean
 .DELETE_ON_ERROR:
 
 # First of all, so that nobody waits for the Rust build to learn what is missing.
-build: need-apxs need-nginx rust pages apache nginx
+build: need-rust need-apxs need-nginx rust pages apache nginx
 
 # ---- Rust: the library, static and shared, and the command ---------------------------------------------
 
 # Cargo alone knows what is out of date. Two builds: in one, the library would have its crates with the features that the
 # command asks for.
-rust:
-	$(CARGO) build --profile server -p otpgate $(CARGO_FLAGS)
-	$(CARGO) build --release -p otpgate-cli $(CARGO_FLAGS)
+rust: need-rust
+	RUSTFLAGS='$(strip $(RUSTFLAGS) $(REMAP))' $(CARGO) build --profile server -p otpgate $(CARGO_FLAGS)
+	$(if $(COMMAND_REMAP),RUSTFLAGS='$(strip $(RUSTFLAGS) $(REMAP))') $(CARGO) build --release -p otpgate-cli $(CARGO_FLAGS)
+
+RUST_PACKAGES = Debian 12 and 13: rustc-web cargo-web; Ubuntu 24.04: rustc-1.89 cargo-1.89 or higher numbers
+RUST_VERSION = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+need-rust:
+	@found=$$($${RUSTC:-rustc} --version 2>/dev/null | sed 's/^rustc \([0-9.]*\).*/\1/'); \
+	[ "$$(printf '%s\n' $(RUST_VERSION) "$${found:-0}" | sort -V | head -n 1)" = $(RUST_VERSION) ] || { \
+	echo "Rust $(RUST_VERSION) or newer is needed, and here is $${found:-none}. Packages that are new enough:" \
+	"$(RUST_PACKAGES). Or https://rustup.rs" >&2; exit 1; }
 
 $(LIBRARY).a: | rust ;
 
@@ -64,9 +89,11 @@ apxs = $(or $(APXS),$(error apxs not found: install the package apache2-dev (Deb
 apxs_q = $(shell $(apxs) -q $(1))
 apr_config = $(or $(call apxs_q,APR_CONFIG),apr-1-config)
 LIBEXECDIR ?= $(call apxs_q,LIBEXECDIR)
+# Where `a2enmod` looks for modules, if the distribution has that.
+MODS_AVAILABLE ?= $(wildcard $(call apxs_q,SYSCONFDIR)/mods-available)
 
-SHIM_CFLAGS = $(call apxs_q,CFLAGS) $(CFLAGS) -fPIC -Wall -Wextra -Werror -ffunction-sections -fdata-sections \
-	$(CPPFLAGS) -Iinclude -isystem $(call apxs_q,INCLUDEDIR) \
+SHIM_CFLAGS = $(call apxs_q,CFLAGS) $(CFLAGS) -fPIC -Wall -Wextra $(WERROR) -ffunction-sections -fdata-sections \
+	$(PREFIX_MAP) $(CPPFLAGS) $(HARDENING) -Iinclude -isystem $(call apxs_q,INCLUDEDIR) \
 	$(shell $(apr_config) --includes --cppflags) $(shell $(apr_config) --cflags)
 
 # No -z defs: the server's own symbols are resolved at load time.
@@ -88,6 +115,8 @@ $(APACHE_MODULE): $(BUILD)/mod_authn_otp.o $(LIBRARY).a apache/exports.map Makef
 
 NGINX_SRC ?= /usr/share/nginx/src
 NGINX_MODULES_DIR ?= /usr/lib/nginx/modules
+# A folder whose files nginx.conf includes at its top, if the distribution has one.
+NGINX_MODULES_ENABLED ?= $(wildcard /etc/nginx/modules-enabled)
 NGINX_OBJS := $(BUILD)/nginx
 
 nginx: $(NGINX_MODULE)
@@ -101,7 +130,8 @@ $(NGINX_OBJS)/ngx_auto_config.h: $(NGINX_SRC)/conf_flags $(NGINX_SRC)/configure
 	cd $(NGINX_SRC) && bash -c '. ./conf_flags && ./configure "$${NGX_CONF_FLAGS[@]}" --builddir=$(abspath $(NGINX_OBJS))' \
 		> $(abspath $(BUILD))/nginx-configure.log || { tail $(abspath $(BUILD))/nginx-configure.log >&2; exit 1; }
 
-NGINX_CFLAGS = -O2 -g $(CFLAGS) -fPIC -Wall -Wextra -Werror -ffunction-sections -fdata-sections $(CPPFLAGS) -Iinclude \
+NGINX_CFLAGS = -O2 -g $(CFLAGS) -fPIC -Wall -Wextra $(WERROR) -ffunction-sections -fdata-sections $(PREFIX_MAP) \
+	$(CPPFLAGS) $(HARDENING) -Iinclude \
 	$(addprefix -isystem ,$(NGINX_OBJS) $(addprefix $(NGINX_SRC)/src/,core event event/modules event/quic os/unix \
 	http http/modules http/v2 http/v3))
 
@@ -187,7 +217,7 @@ SANITIZED_SERVER = /usr/bin/env LD_PRELOAD=$(shell $(CC) -print-file-name=libasa
 sanitize:
 	@.ci/deps $(TEST_DEPS)
 	+$(MAKE) --no-print-directory build
-	+$(MAKE) --no-print-directory apache nginx BUILD=$(SANITIZE) CFLAGS='$(SANITIZERS) $(CFLAGS)' LDFLAGS='$(SANITIZERS) $(LDFLAGS)'
+	+$(MAKE) --no-print-directory apache nginx BUILD=$(SANITIZE) HARDENING= CFLAGS='$(SANITIZERS) $(CFLAGS)' LDFLAGS='$(SANITIZERS) $(LDFLAGS)'
 	rm -rf $(SANITIZE)/log && mkdir -p $(SANITIZE)/log && chmod 777 $(SANITIZE)/log
 	ASAN_OPTIONS=detect_leaks=0 OTPGATE_C_ABI_CFLAGS='$(SANITIZERS)' $(CARGO) test --release --workspace --test c_abi $(CARGO_FLAGS)
 	OTPGATE_MODULE=$(SANITIZE)/mod_authn_otp.so OTPGATE_HTTPD_UNDER='$(SANITIZED_SERVER)' \
@@ -227,13 +257,31 @@ soak:
 
 # ---- Install -------------------------------------------------------------------------------------------
 
-install: install-common install-apache install-nginx
+.PHONY: install install-common install-docs install-apache install-nginx uninstall deb test-packages reproducible
+
+install: install-common install-docs install-apache install-nginx
 
 # Names of older tools that the command answers to.
 TOOLS = otptool otplock genotpurl
+VERSION = $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 
+define PC
+prefix=$(PREFIX)
+libdir=$(LIBDIR)
+includedir=$(INCLUDEDIR)
+
+Name: otpgate
+Description: One-time-password login for web servers
+Version: $(VERSION)
+Libs: -L$${libdir} -lotpgate
+Libs.private: $(RUST_LIBS)
+Cflags: -I$${includedir}
+endef
+export PC
+
+# Where Rust makes no shared library (musl), there is the static one alone.
 install-common:
-	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR) $(DESTDIR)$(INCLUDEDIR)
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR) $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(PKGCONFIGDIR)
 	install -m 755 $(RELEASE)/otpgate $(DESTDIR)$(BINDIR)/otpgate
 	for name in $(TOOLS); do ln -sf otpgate $(DESTDIR)$(BINDIR)/$$name || exit 1; done
 	install -d $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
@@ -244,19 +292,76 @@ install-common:
 	install -m 644 $(BUILD)/pages/fish/*.fish $(DESTDIR)$(FISHDIR)
 	install -m 644 include/otpgate.h $(DESTDIR)$(INCLUDEDIR)/otpgate.h
 	install -m 644 $(LIBRARY).a $(DESTDIR)$(LIBDIR)/libotpgate.a
+	printf '%s\n' "$$PC" > $(DESTDIR)$(PKGCONFIGDIR)/otpgate.pc && chmod 644 $(DESTDIR)$(PKGCONFIGDIR)/otpgate.pc
+	[ ! -e $(LIBRARY).so ] || { \
 	soname=$$(readelf -d $(LIBRARY).so | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p'); \
 	install -m 644 $(LIBRARY).so $(DESTDIR)$(LIBDIR)/$${soname:-libotpgate.so} && \
-	case $$soname in ''|libotpgate.so) ;; *) ln -sf $$soname $(DESTDIR)$(LIBDIR)/libotpgate.so ;; esac
+	case $$soname in ''|libotpgate.so) ;; *) ln -sf $$soname $(DESTDIR)$(LIBDIR)/libotpgate.so ;; esac; }
 
+# Laid out as here, so that the pages' links lead somewhere.
+DOCS = README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE users.example $(wildcard docs/*) examples/module.c \
+	apache/example.conf nginx/example.conf
+install-docs:
+	for file in $(DOCS); do install -D -m 644 $$file $(DESTDIR)$(DOCDIR)/$$file || exit 1; done
+
+# Everything in authn_otp.conf is a comment: enabling the module protects nothing by itself.
 install-apache:
-	install -d $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(DOCDIR)/apache
+	install -d $(DESTDIR)$(LIBEXECDIR)
 	install -m 644 $(APACHE_MODULE) $(DESTDIR)$(LIBEXECDIR)/mod_authn_otp.so
-	install -m 644 apache/example.conf $(DESTDIR)$(DOCDIR)/apache/example.conf
+ifneq ($(MODS_AVAILABLE),)
+	install -d $(DESTDIR)$(MODS_AVAILABLE)
+	printf '%s\n' '# Depends: auth_basic authn_core authz_user' \
+		'LoadModule authn_otp_module $(LIBEXECDIR)/mod_authn_otp.so' > $(DESTDIR)$(MODS_AVAILABLE)/authn_otp.load
+	sed -e '/^# Debian/,/^#LoadModule/d' -e 's/^\( *\)\([^# ]\)/\1#\2/' apache/example.conf | cat -s \
+		> $(DESTDIR)$(MODS_AVAILABLE)/authn_otp.conf
+	chmod 644 $(DESTDIR)$(MODS_AVAILABLE)/authn_otp.load $(DESTDIR)$(MODS_AVAILABLE)/authn_otp.conf
+endif
 
 install-nginx:
-	install -d $(DESTDIR)$(NGINX_MODULES_DIR) $(DESTDIR)$(DOCDIR)/nginx
+	install -d $(DESTDIR)$(NGINX_MODULES_DIR)
 	install -m 644 $(NGINX_MODULE) $(DESTDIR)$(NGINX_MODULES_DIR)/ngx_http_auth_otp_module.so
-	install -m 644 nginx/example.conf $(DESTDIR)$(DOCDIR)/nginx/example.conf
+ifneq ($(NGINX_MODULES_ENABLED),)
+	install -d $(DESTDIR)$(NGINX_MODULES_ENABLED)
+	echo 'load_module $(NGINX_MODULES_DIR)/ngx_http_auth_otp_module.so;' > $(DESTDIR)$(NGINX_MODULES_ENABLED)/50-mod-http-auth-otp.conf
+	chmod 644 $(DESTDIR)$(NGINX_MODULES_ENABLED)/50-mod-http-auth-otp.conf
+endif
+
+# All that `install` puts down, whatever of it is there. Users files stay.
+uninstall:
+	cd $(DESTDIR)/ && rm -f $(patsubst %,.$(BINDIR)/%,otpgate $(TOOLS)) \
+		$(patsubst %,.$(MANDIR)/man1/%.1,otpgate otpgate-* $(TOOLS)) $(patsubst %,.$(BASHDIR)/%,otpgate $(TOOLS)) \
+		$(patsubst %,.$(ZSHDIR)/_%,otpgate $(TOOLS)) $(patsubst %,.$(FISHDIR)/%.fish,otpgate $(TOOLS)) \
+		.$(INCLUDEDIR)/otpgate.h .$(LIBDIR)/libotpgate.a .$(LIBDIR)/libotpgate.so* .$(PKGCONFIGDIR)/otpgate.pc \
+		.$(LIBEXECDIR)/mod_authn_otp.so .$(NGINX_MODULES_DIR)/ngx_http_auth_otp_module.so \
+		$(if $(MODS_AVAILABLE),.$(MODS_AVAILABLE)/authn_otp.load .$(MODS_AVAILABLE)/authn_otp.conf) \
+		$(if $(NGINX_MODULES_ENABLED),.$(NGINX_MODULES_ENABLED)/50-mod-http-auth-otp.conf)
+	cd $(DESTDIR)$(DOCDIR) 2>/dev/null && rm -f $(DOCS) && rmdir --ignore-fail-on-non-empty $(sort $(filter-out ./,$(dir $(DOCS)))) "$$PWD" || true
+
+# ---- Packages ------------------------------------------------------------------------------------------
+# For the Debian or Ubuntu this runs on. Built from a copy, so that dpkg leaves nothing in the sources; what the crates'
+# registry has to be asked for, it is asked before.
+
+DEB := $(abspath $(BUILD))/deb
+DEB_TARGET ?= $(DEB)/target
+deb: need-rust
+	@.ci/deps $(BUILD_DEPS) 'packages are made: debhelper dpkg-dev'
+	$(CARGO) fetch --locked --target $$(rustc -vV | sed -n 's/^host: //p')
+	rm -rf $(DEB)/otpgate $(DEB)/*.deb && mkdir -p $(DEB)/otpgate
+	tar -c --exclude-vcs --exclude=./target --exclude=./build . | tar -x -C $(DEB)/otpgate
+	cp -r packaging/debian $(DEB)/otpgate/debian
+	cd $(DEB)/otpgate && CARGO_HOME=$(CARGO_HOME) RUSTUP_HOME=$${RUSTUP_HOME:-$(HOME)/.rustup} \
+		CARGO_TARGET_DIR=$(DEB_TARGET) dpkg-buildpackage --build=binary --no-sign --no-check-builddeps
+	@ls $(DEB)/*.deb
+
+# In a clean Debian of the kind that the packages were made on; takes minutes and gigabytes.
+SUITE ?= $(shell . /etc/os-release && echo $$VERSION_CODENAME)
+test-packages:
+	@.ci/deps 'a clean Debian is made and entered: debootstrap iproute2 util-linux zbar-tools'
+	mkdir -p $(abspath $(BUILD))/packages
+	packaging/test.sh $(SUITE) $(DEB) $(abspath $(BUILD))/packages
+
+reproducible:
+	packaging/reproducible.sh $(abspath $(BUILD))/reproducible
 
 clean:
 	rm -rf $(BUILD)

@@ -499,6 +499,48 @@ ngx_http_auth_otp_zone(ngx_http_auth_otp_main_conf_t *mcf)
     return mcf->zone ? mcf->zone->data : NULL;
 }
 
+/* A forward proxy (`tunnel_pass`, nginx 1.31.0 and later) asks by a status and headers of its own. */
+static int
+ngx_http_auth_otp_is_proxy(ngx_http_request_t *r)
+{
+#ifdef ngx_http_proxy_auth
+    return ngx_http_proxy_auth(r);
+#else
+    (void)r;
+    return 0;
+#endif
+}
+
+static ngx_table_elt_t *
+ngx_http_auth_otp_credentials(ngx_http_request_t *r)
+{
+#ifdef ngx_http_proxy_auth
+    if (ngx_http_proxy_auth(r)) {
+        return r->headers_in.proxy_authorization;
+    }
+#endif
+    return r->headers_in.authorization;
+}
+
+/* What Digest signs. Of CONNECT nginx keeps a path that the client hasn't sent; the request line has what it has. */
+static ngx_str_t
+ngx_http_auth_otp_target(ngx_http_request_t *r)
+{
+    ngx_str_t target = r->unparsed_uri;
+    u_char *begin, *end, *last = r->main->request_line.data + r->main->request_line.len;
+
+    if (!ngx_http_auth_otp_is_proxy(r)) {
+        return target;
+    }
+    begin = ngx_strlchr(r->main->request_line.data, last, ' ');
+    end = begin ? ngx_strlchr(begin + 1, last, ' ') : NULL;
+    if (end) {
+        target.data = begin + 1;
+        target.len = end - target.data;
+    }
+    return target;
+}
+
 static ngx_int_t
 ngx_http_auth_otp_challenge(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, ngx_str_t *realm,
     ngx_uint_t stale)
@@ -510,6 +552,7 @@ ngx_http_auth_otp_challenge(ngx_http_request_t *r, ngx_http_auth_otp_state_t *st
     ngx_http_auth_otp_call_t call;
     ngx_table_elt_t *header;
     size_t count, i;
+    int is_proxy = ngx_http_auth_otp_is_proxy(r);
 
     if (buffer == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -530,13 +573,20 @@ ngx_http_auth_otp_challenge(ngx_http_request_t *r, ngx_http_auth_otp_state_t *st
         }
     }
     r->headers_out.www_authenticate = NULL;
+#ifdef ngx_http_proxy_auth
+    r->headers_out.proxy_authenticate = NULL;
+#endif
     for (i = 0; i < count; i++) {
         header = ngx_list_push(&r->headers_out.headers);
         if (header == NULL) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
         header->hash = 1;
-        ngx_str_set(&header->key, "WWW-Authenticate");
+        if (is_proxy) {
+            ngx_str_set(&header->key, "Proxy-Authenticate");
+        } else {
+            ngx_str_set(&header->key, "WWW-Authenticate");
+        }
         header->value.len = challenges[i].len;
         header->value.data = (u_char *)challenges[i].data;
         state->challenges[i] = header;
@@ -547,6 +597,12 @@ ngx_http_auth_otp_challenge(ngx_http_request_t *r, ngx_http_auth_otp_state_t *st
         }
 #endif
     }
+#ifdef ngx_http_proxy_auth
+    if (is_proxy) {
+        r->headers_out.proxy_authenticate = state->challenges[0];
+        return NGX_HTTP_PROXY_AUTH_REQUIRED;
+    }
+#endif
     r->headers_out.www_authenticate = state->challenges[0];
     return NGX_HTTP_UNAUTHORIZED;
 }
@@ -579,14 +635,16 @@ ngx_http_auth_otp_read(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, 
     otpgate_memory *memory, ngx_http_auth_otp_call_t *call, otpgate_login *login)
 {
     ngx_http_auth_otp_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
+    ngx_table_elt_t *credentials = ngx_http_auth_otp_credentials(r);
     ngx_str_t header = ngx_null_string;
+    ngx_str_t target = ngx_http_auth_otp_target(r);
     ngx_int_t rc = NGX_DECLINED;
 
     if (state->replaced.len) {
         header = state->replaced;
     }
-    else if (r->headers_in.authorization) {
-        header = r->headers_in.authorization->value;
+    else if (credentials) {
+        header = credentials->value;
     }
     ngx_memzero(login, sizeof(*login));
     if (conf->has_basic && state->replaced.len == 0) {
@@ -600,7 +658,7 @@ ngx_http_auth_otp_read(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, 
         login->realm = ngx_http_auth_otp_str(realm);
         /* An error page changes r->method_name, the request line stays. */
         login->method = ngx_http_auth_otp_str(&r->main->request_line);
-        login->target = ngx_http_auth_otp_str(&r->unparsed_uri);
+        login->target = ngx_http_auth_otp_str(&target);
         login->zone = ngx_http_auth_otp_zone(ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module));
         break;
     case OTPGATE_BASIC:
@@ -783,6 +841,7 @@ ngx_http_auth_otp_access(ngx_http_request_t *r)
     ngx_http_auth_otp_state_t *state;
     ngx_http_auth_otp_task_t *task;
     ngx_http_auth_otp_call_t call;
+    ngx_table_elt_t *credentials;
     otpgate_login login;
     otpgate_answer answer, *waited;
     ngx_str_t realm;
@@ -817,10 +876,10 @@ ngx_http_auth_otp_access(ngx_http_request_t *r)
     rc = ngx_http_auth_otp_read(r, state, &realm, &state->memory, &call, &login);
     mcf = ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module);
     if (rc == NGX_DECLINED) {
-        if (r->headers_in.authorization && !state->is_unfit) {
+        credentials = ngx_http_auth_otp_credentials(r);
+        if (credentials && !state->is_unfit) {
             state->is_unfit = 1;
-            otpgate_unfit(mcf->gate, &conf->settings, ngx_http_auth_otp_str(&r->headers_in.authorization->value),
-                          &call);
+            otpgate_unfit(mcf->gate, &conf->settings, ngx_http_auth_otp_str(&credentials->value), &call);
         }
         return ngx_http_auth_otp_challenge(r, state, &realm, 0);
     }
@@ -839,6 +898,7 @@ static ngx_int_t
 ngx_http_auth_otp_let_in(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, otpgate_answer *answer)
 {
     u_char *text = ngx_pnalloc(r->pool, answer->user_len + answer->upstream_len + 1);
+    ngx_table_elt_t *credentials = ngx_http_auth_otp_credentials(r);
     ngx_str_t *header;
 
     if (text == NULL) {
@@ -848,8 +908,8 @@ ngx_http_auth_otp_let_in(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state
     state->user.len = answer->user_len;
     text = ngx_cpymem(text, answer->user, answer->user_len);
 
-    if (answer->upstream_len && r->headers_in.authorization) {
-        header = &r->headers_in.authorization->value;
+    if (answer->upstream_len && credentials) {
+        header = &credentials->value;
         if (state->is_digest) {
             /* What nginx parsed from the old header doesn't apply to the new one. */
             ngx_str_null(&r->headers_in.user);

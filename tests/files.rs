@@ -9,7 +9,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use rustix::fs::{FlockOperation, flock};
+use otpgate::files::system::{as_user, file_groups};
+use rustix::fs::{FlockOperation, Gid, Uid, flock};
 
 use common::root::{self, Root};
 use common::{Httpd, Mpm, Nginx, Place, Scope, Setting, Start, Token, UsersFile, beside};
@@ -555,4 +556,15 @@ fn access_list_of_the_users_file_stays(start: Start) {
     // Slots were made, in whatever way; else this shows nothing.
     let made_anew = fs::metadata(users).expect("the users file").ino() != inode;
     assert!(made_anew || place.users().bytes().len() > alice.line().len());
+}
+
+#[test]
+fn who_acts_as_another_user_has_all_groups_of_theirs_and_afterwards_the_own_ones() {
+    common::require_root("it takes another user's groups");
+    let own = file_groups();
+    let others = [70_001, 70_002, 70_003];
+    let groups = others.map(Gid::from_raw);
+    let seen = as_user(Uid::from_raw(70_000), groups[0], &groups[1..], file_groups).expect("root may");
+    assert_eq!(seen, [70_002, 70_003, 70_001]);
+    assert_eq!(file_groups(), own);
 }

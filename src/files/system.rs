@@ -38,11 +38,17 @@ impl Drop for Restore {
     }
 }
 
+/// Where Linux once had group numbers of 16 bits, the call of the plain name still takes those.
+#[cfg(any(target_arch = "arm", target_arch = "m68k", target_arch = "sparc", target_arch = "x86"))]
+const SETGROUPS: libc::c_long = libc::SYS_setgroups32;
+#[cfg(not(any(target_arch = "arm", target_arch = "m68k", target_arch = "sparc", target_arch = "x86")))]
+const SETGROUPS: libc::c_long = libc::SYS_setgroups;
+
 /// The system call changes the calling thread alone; the C library's function would change all of them.
 fn set_groups(groups: &[Gid]) -> io::Result<()> {
     let raw: Vec<libc::gid_t> = groups.iter().map(|gid| gid.as_raw()).collect();
-    // SAFETY: setgroups(2) reads `raw.len()` group numbers from a pointer that is valid for as many.
-    let result = unsafe { libc::syscall(libc::SYS_setgroups, raw.len(), raw.as_ptr()) };
+    // SAFETY: setgroups(2) reads `raw.len()` group numbers of 32 bits from a pointer that is valid for as many.
+    let result = unsafe { libc::syscall(SETGROUPS, raw.len(), raw.as_ptr()) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -20,6 +20,11 @@ impl Request {
         Request { method: "GET", target: target.into(), headers: Vec::new(), body: Vec::new() }
     }
 
+    /// To a forward proxy, for a tunnel to host and port.
+    pub fn connect(authority: impl Into<String>) -> Request {
+        Request { method: "CONNECT", ..Request::get(authority) }
+    }
+
     /// A form as a browser submits it; `form` is already encoded.
     pub fn post(target: impl Into<String>, form: &str) -> Request {
         let mut request = Request::get(target);

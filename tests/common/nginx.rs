@@ -12,7 +12,11 @@ use super::scope::{Scope, Setting};
 use super::server::{self, ACCESS_LOG, ERROR_LOG, Kind, NonceFault, Ports, RESULT_HEADER};
 use super::{is_root, log, require};
 
-const PROGRAM: &str = "/usr/sbin/nginx";
+/// The server under test: another one than the system's needs a module built for it, see [`module_path`].
+pub fn program() -> String {
+    std::env::var("OTPGATE_NGINX").unwrap_or_else(|_| "/usr/sbin/nginx".to_owned())
+}
+
 const CONFIGURATION: &str = "nginx.conf";
 
 /// A server to be started.
@@ -128,7 +132,7 @@ impl Nginx {
             .args(&command[1..])
             .env("LC_ALL", "C")
             .output()
-            .unwrap_or_else(|error| panic!("{PROGRAM}: {error}"));
+            .unwrap_or_else(|error| panic!("{}: {error}", command[0]));
         let tested = Tested {
             accepted: output.status.success(),
             output: String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),
@@ -188,33 +192,37 @@ pub fn directive(setting: Setting) -> &'static str {
     }
 }
 
-/// The module under test.
-pub fn module_path() -> PathBuf {
+/// The module under test, unless the server has it built in: then OTPGATE_NGINX_MODULE is set and empty.
+pub fn module_path() -> Option<PathBuf> {
     match std::env::var_os("OTPGATE_NGINX_MODULE") {
-        Some(path) => path.into(),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("build/ngx_http_auth_otp_module.so"),
+        Some(path) if path.is_empty() => None,
+        Some(path) => Some(path.into()),
+        None => Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("build/ngx_http_auth_otp_module.so")),
     }
 }
 
 impl Kind for Nginx {
     fn require(&self) {
-        require(PROGRAM);
-        let module = module_path();
-        assert!(module.exists(), "{} is missing: run `make build`", module.display());
+        require(&program());
+        if let Some(module) = module_path() {
+            assert!(module.exists(), "{} is missing: run `make build`", module.display());
+        }
     }
 
     fn configure(&self, root: &Root, ports: Ports, scopes: &[Scope]) {
         // A copy: a build may be going on meanwhile.
-        let module = std::fs::read(module_path()).expect("the module");
-        let module = root.write("ngx_http_auth_otp_module.so", module);
+        let load = module_path().map(|path| {
+            let module = std::fs::read(path).expect("the module");
+            let module = root.write("ngx_http_auth_otp_module.so", module);
+            format!("load_module \"{}\";\n", module.display())
+        });
         let mut text = format!(
-            "load_module \"{}\";\n\
-             daemon off;\n\
+            "{}daemon off;\n\
              worker_processes {};\n\
              pid \"{root}/nginx.pid\";\n\
              error_log \"{root}/{ERROR_LOG}\" {};\n\
              events {{ worker_connections 1024; }}\n",
-            module.display(),
+            load.unwrap_or_default(),
             self.workers,
             self.error_level,
             root = root.path().display(),
@@ -267,7 +275,7 @@ impl Kind for Nginx {
     fn command(&self, root: &Root) -> Vec<String> {
         let directory = root.path().to_string_lossy().into_owned();
         let file = root.join(CONFIGURATION).to_string_lossy().into_owned();
-        let nginx = [PROGRAM, "-p", &directory, "-c", &file, "-e", "stderr"].map(str::to_owned);
+        let nginx = [&program(), "-p", &directory, "-c", &file, "-e", "stderr"].map(str::to_owned);
         // `make memcheck` puts valgrind there, `make sanitize` a library to be preloaded.
         let under = std::env::var("OTPGATE_NGINX_UNDER").unwrap_or_default();
         let under = under.split_whitespace().map(str::to_owned);

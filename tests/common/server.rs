@@ -247,7 +247,7 @@ impl Server {
     pub fn send(&self, request: &Request) -> Reply {
         for (name, value) in request.headers() {
             // The name of a scheme alone is no secret.
-            if name == "Authorization" && value != "Basic" && value != "Digest" {
+            if name.ends_with("Authorization") && value != "Basic" && value != "Digest" {
                 self.keep_secret(value.trim_start_matches("Basic "));
             }
         }
