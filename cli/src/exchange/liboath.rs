@@ -10,11 +10,11 @@ use otpgate::token::{
 use otpgate::users::{line, localtime, record};
 use zeroize::Zeroizing;
 
-use super::{ExchangeOutcome, Flaw, Kind, Read, Token, Unfit, collect, lines, to_hexadecimal};
+use super::{ExchangeOutcome, Flaw, Kind, OwnPin, Read, Token, Unfit, lines, to_hexadecimal};
 
 pub fn read(text: &[u8], zone: &TimeZone) -> ExchangeOutcome {
     let mut zeroed = 0;
-    let tokens = collect(lines(text).map(|(place, text)| {
+    let mut read = Read::of(lines(text).map(|(place, text)| {
         let record = record::parse(text, zone).map_err(|error| Flaw::at(place, error.to_string()))?;
         let token = record.token;
         let pin = &text[record.layout.head[2].clone()];
@@ -48,18 +48,17 @@ pub fn read(text: &[u8], zone: &TimeZone) -> ExchangeOutcome {
             user: line::user_of(text).expect("a parsed line has a user").to_vec(),
             kind: Kind { algorithm: token.algorithm, factor: token.factor, digits: token.digits },
             key: token.key,
-            pin: Some(Zeroizing::new(pin.to_vec())),
+            pin: Some(OwnPin::Field(Zeroizing::new(pin.to_vec()))),
             state,
             place,
         })
-    }))?;
-    let mut notes = Vec::new();
+    }));
     if zeroed > 0 {
-        notes.push(format!(
+        read.notes.push(format!(
             "time tokens whose offset was set to 0, because liboath's number isn't that of a clock: {zeroed}"
         ));
     }
-    Ok(Read { tokens, notes })
+    Ok(read)
 }
 
 /// The line of a token whose PIN is known in the clear.
