@@ -23,8 +23,11 @@ use otpgate::users::{check as findings, line, pragma, record};
 use zeroize::Zeroizing;
 
 use crate::add::check_user;
+use crate::exchange::apps::App;
 use crate::exchange::csv::Columns;
-use crate::exchange::{self, ExchangeOutcome, Flaw, OwnPin, Token, csv, google, liboath, otpauth, pskc};
+use crate::exchange::{
+    self, ExchangeOutcome, Flaw, OwnPin, Token, apps, csv, google, liboath, otpauth, pskc,
+};
 use crate::pin::{self, ChosenPin};
 use crate::progress::Progress;
 use crate::{Failure, Result, check, owner, print, secret_file};
@@ -102,7 +105,7 @@ impl From<HashName> for Hash {
 /// What import reads.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ImportForm {
-    /// otpauth:// addresses, one on a line
+    /// otpauth:// addresses, one on a line; also Google Authenticator's otpauth-migration://
     Otpauth,
     /// PSKC, RFC 6030: XML, also encrypted with a password or a pre-shared key
     Pskc,
@@ -112,6 +115,17 @@ enum ImportForm {
     Liboath,
     /// The .google_authenticator file of one user
     GoogleAuthenticator,
+    /// An export of Aegis in the clear
+    Aegis,
+    /// An export of andOTP in the clear
+    #[value(name = "andotp")]
+    AndOtp,
+    /// A backup of 2FAS in the clear
+    #[value(name = "2fas")]
+    TwoFas,
+    /// A JSON export of FreeOTP+
+    #[value(name = "freeotp-plus")]
+    FreeOtpPlus,
     /// The users file of mod_authn_otp, which is used as it is
     #[value(name = "mod_authn_otp")]
     ModAuthnOtp,
@@ -126,6 +140,7 @@ impl ImportForm {
     fn place(self) -> &'static str {
         match self {
             ImportForm::Pskc => "key",
+            ImportForm::Aegis | ImportForm::AndOtp | ImportForm::TwoFas | ImportForm::FreeOtpPlus => "entry",
             _ => "line",
         }
     }
@@ -298,6 +313,10 @@ fn parse(arguments: &Arguments, document: &[u8]) -> ExchangeOutcome {
         ImportForm::Pskc => pskc::read(document, arguments.ignore_signature, &mut |wanted| {
             secret(arguments, wanted).map_err(|failure| Flaw::of_all(failure.to_string()))
         }),
+        ImportForm::Aegis => apps::read(document, App::Aegis),
+        ImportForm::AndOtp => apps::read(document, App::AndOtp),
+        ImportForm::TwoFas => apps::read(document, App::TwoFas),
+        ImportForm::FreeOtpPlus => apps::read(document, App::FreeOtpPlus),
         ImportForm::ModAuthnOtp => unreachable!("is used as it is"),
     }
 }

@@ -575,6 +575,83 @@ fn csv_for_another_program_has_its_columns_and_leaves_out_what_it_would_read_oth
         .complains_of("otpgate: --csv is for CSV: other forms have no columns\n");
 }
 
+#[test]
+fn google_authenticators_qr_codes_are_read_and_a_missing_part_is_told() {
+    // Two accounts, part 1 of 2: alice with the key of RFC 4226; bob with SHA-256, 8 digits and counter 17.
+    const DATA: &str = "Ci4KFDEyMzQ1Njc4OTAxMjM0NTY3ODkwEg5CaWcgQ29ycDphbGljZRoAIAEoATACCiUKFDEyMzQ1Njc4OTAxMjM0NT\
+                        Y3ODkwEgNib2IaACACKAIwATgREAEYAiAAKAc%3D";
+    let site = Site::ready();
+    let address = format!("otpauth-migration://offline?data={DATA}\n");
+    let ran = site.import("otpauth", &address, &["--no-pin"]);
+    ran.is(0);
+    assert_eq!(
+        tokens(&site),
+        [format!("HOTP/T30/6 alice - {KEY} 0"), format!("HOTP-SHA256/E/8 bob - {KEY} 17")]
+    );
+    assert!(
+        ran.err.ends_with(
+            ": an export of Google Authenticator has 2 parts, a QR code each, and 1 of them stand here\n"
+        ),
+        "{}",
+        ran.err
+    );
+    for (data, reason) in [
+        ("?data=%%", "a parameter has a broken % sequence"),
+        ("?date=x", "it has no data"),
+        ("", "it has no data"),
+        ("?data=_", "its data is no base 64"),
+        ("?data=____", "its data is no list of accounts"),
+    ] {
+        let told = site.refusal("otpauth", format!("OTPAUTH-MIGRATION://offline{data}"), &["--no-pin"]);
+        assert!(told.ends_with(&format!("\n  line 1: {reason}")), "{told}");
+    }
+}
+
+#[test]
+fn exports_of_phone_apps_are_imported_and_encrypted_ones_refused() {
+    let aegis = format!(
+        r#"{{"version":1,"header":{{"slots":null,"params":null}},"db":{{"version":2,"entries":[
+            {{"type":"totp","name":"alice","issuer":"Corp","info":{{"secret":"{KEY32}","algo":"SHA1","digits":6,"period":30}}}},
+            {{"type":"steam","name":"bob","issuer":"x","info":{{"secret":"{KEY32}","algo":"SHA1","digits":5,"period":30}}}},
+            {{"type":"motp","name":"carol","issuer":"x","info":{{"secret":"{KEY32}","digits":6,"period":10,"pin":"4711"}}}}]}}}}"#
+    );
+    let site = Site::ready();
+    let told = site.refusal("aegis", &aegis, &["--no-pin"]);
+    assert!(told.contains("\n  entry 2: it is a Steam token"), "{told}");
+    site.import("aegis", &aegis, &["--no-pin", "--skip-unusable"]).is(0);
+    assert_eq!(
+        tokens(&site),
+        [format!("HOTP/T30/6 alice - {KEY} 0"), format!("MOTP/T10/6 carol 4711 {KEY} 0")]
+    );
+    for (form, text) in [
+        (
+            "andotp",
+            format!(
+                r#"[{{"secret":"{KEY32}","label":"alice","type":"TOTP","algorithm":"SHA1","period":30}}]"#
+            ),
+        ),
+        (
+            "2fas",
+            format!(
+                r#"{{"services":[{{"secret":"{KEY32}","otp":{{"account":"alice","tokenType":"TOTP"}}}}]}}"#
+            ),
+        ),
+        ("freeotp-plus", r#"{"tokens":[{"label":"alice","type":"TOTP","secret":[49,50,51]}]}"#.to_owned()),
+    ] {
+        let site = Site::ready();
+        site.import(form, &text, &["--no-pin"]).is(0);
+        let words = site.first_words().remove(0);
+        assert_eq!(words[..3], ["HOTP/T30/6", "alice", "-"], "{form}");
+        let broken = site.import(form, format!("{KEY32}\u{1b}[2J{text}"), &["--no-pin"]);
+        broken.complains_of(": it is not JSON, at 1:1; encrypted exports can't be read here\n");
+        assert!(!broken.err.contains(KEY32), "{}", broken.err);
+    }
+    assert_eq!(
+        Site::ready().refusal("aegis", r#"{"version":1,"db":"c2VhbGVk"}"#, &["--no-pin"]),
+        "it is encrypted: export it once more without a password"
+    );
+}
+
 // ---- PSKC ----------------------------------------------------------------------------------------------
 
 /// A document with the key material of RFC 6030's figures; `holder` is what stands in EncryptionKey.

@@ -1,9 +1,11 @@
 //! Tokens as other programs write them down. Each form parses into [`Token`] and is written from it; none of
 //! this is part of what servers load.
 
+pub mod apps;
 pub mod csv;
 pub mod google;
 pub mod liboath;
+pub mod migration;
 pub mod otpauth;
 pub mod pskc;
 
@@ -25,7 +27,7 @@ pub struct Token {
     /// The PIN that comes along with it; `None` where a form knows none, or leaves it out.
     pub pin: Option<OwnPin>,
     pub state: State,
-    /// Where it stands: the number of its line, or of its key.
+    /// Where it stands: the number of its line, key or entry.
     pub place: usize,
 }
 
@@ -55,7 +57,7 @@ impl Kind {
 /// What is wrong with a document, and where in it. Never holds a secret.
 #[derive(Debug)]
 pub struct Flaw {
-    /// The number of a line or key; `None`: the whole of it.
+    /// The number of a line, key or entry; `None`: the whole of it.
     pub place: Option<usize>,
     pub text: Cow<'static, str>,
 }

@@ -1,4 +1,5 @@
-//! otpauth:// addresses, one on a line: what QR codes hold.
+//! otpauth:// addresses, one on a line: what QR codes hold. Those with which Google Authenticator moves accounts may
+//! stand among them.
 
 use std::num::NonZeroU32;
 
@@ -7,12 +8,32 @@ use otpgate::token::{Algorithm, CounterField, MovingFactor, State};
 use zeroize::Zeroizing;
 
 use super::{
-    ExchangeOutcome, Flaw, Kind, Read, STEAM, Token, Unfit, account, base32, hash, is_steam, lines, number,
+    ExchangeOutcome, Flaw, Kind, Read, STEAM, Token, Unfit, account, base32, hash, is_steam, lines,
+    migration, number,
 };
 use crate::key_uri::KeyUri;
 
 pub fn read(text: &[u8]) -> ExchangeOutcome {
-    Ok(Read::of(lines(text).map(|(place, line)| token(line, place).map_err(|text| Flaw::at(place, text)))))
+    let mut batches = migration::Batches::default();
+    let mut read = Read::of(lines(text).flat_map(|(place, line)| match migration_data(line) {
+        Some(Ok(data)) => migration::tokens(&data, place, &mut batches),
+        Some(Err(text)) => vec![Err(Flaw::at(place, text))],
+        None => vec![token(line, place).map_err(|text| Flaw::at(place, text))],
+    }));
+    read.notes.extend(batches.notes());
+    Ok(read)
+}
+
+/// What an address of Google Authenticator's holds; `None` if the line is none.
+fn migration_data(line: &[u8]) -> Option<Result<Zeroizing<Vec<u8>>, &'static str>> {
+    let (scheme, rest) = line.split_at_checked(migration::SCHEME.len())?;
+    if !scheme.eq_ignore_ascii_case(migration::SCHEME) {
+        return None;
+    }
+    let query = split_once(rest, b'?').map_or(&b""[..], |(_, query)| query);
+    let data = query.split(|&b| b == b'&').find_map(|parameter| parameter.strip_prefix(b"data="));
+    let data = data.ok_or("it has no data");
+    Some(data.and_then(|data| percent_decoded(data).ok_or("a parameter has a broken % sequence")))
 }
 
 fn token(line: &[u8], place: usize) -> Result<Token, &'static str> {
