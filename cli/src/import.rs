@@ -276,7 +276,7 @@ fn stay(input: &Path) -> Result<ExitCode> {
     }
     let found = findings::all_lines(input)?.findings;
     print(check::told(&found))?;
-    let path = input.display();
+    let path = shown(input);
     print(format_args!(
         "{path}: nothing to import, a users file of mod_authn_otp is used as it is. Run `otpgate -f {path} init` once, \
          which makes lock and journal, then `otpgate -f {path} check`.\n"

@@ -652,6 +652,34 @@ fn exports_of_phone_apps_are_imported_and_encrypted_ones_refused() {
     );
 }
 
+#[test]
+fn what_pam_modules_would_refuse_or_take_for_something_else_is_left_out() {
+    let site = Site::ready();
+    let long = "31".repeat(33);
+    fs::write(
+        site.users(),
+        format!(
+            "HOTP/E/6 fresh - {KEY}\nHOTP/E/6 used - {KEY} 1\nHOTP/T61/6 slow - {KEY}\nHOTP/T60/6 minute - {KEY}\n\
+             HOTP/E/6 long - {long}\nHOTP/E/6 longest - {}\n",
+            &long[2..]
+        ),
+    )
+    .unwrap();
+    let google = |user: &str| site.run(&["export", "google-authenticator", "-", user], "");
+    google("fresh").complains_of(
+        "\"fresh\" was left out: Google's PAM module takes a counter of 0 for a token by time: let it log in once \
+         before\n",
+    );
+    assert_eq!(google("used").is(0).out, format!("{KEY32}\n\" HOTP_COUNTER 1\n"));
+    google("slow")
+        .complains_of("\"slow\" was left out: Google's PAM module knows periods up to 60 seconds only\n");
+    assert_eq!(google("minute").is(0).out, format!("{KEY32}\n\" STEP_SIZE 60\n\" TOTP_AUTH\n"));
+    let liboath = |user: &str| site.run(&["export", "liboath", "-", user], "");
+    liboath("long")
+        .complains_of("\"long\" was left out: liboath's users file knows keys up to 32 bytes only\n");
+    liboath("longest").is(0);
+}
+
 // ---- PSKC ----------------------------------------------------------------------------------------------
 
 /// A document with the key material of RFC 6030's figures; `holder` is what stands in EncryptionKey.

@@ -11,6 +11,8 @@ use zeroize::Zeroizing;
 use super::{ExchangeOutcome, Flaw, Kind, Read, Token, Unfit, base32, number};
 
 const PERIOD: NonZeroU32 = NonZeroU32::new(30).unwrap();
+/// The module refuses files with a longer one.
+const PERIOD_MAX: NonZeroU32 = NonZeroU32::new(60).unwrap();
 
 pub fn read(text: &[u8]) -> ExchangeOutcome {
     let mut lines = (1..).zip(text.split(|&b| b == b'\n').map(<[u8]>::trim_ascii));
@@ -104,6 +106,15 @@ pub fn file(token: &Token) -> Result<Zeroizing<String>, Unfit> {
         return Err(Unfit("Google's PAM module knows 6 digits only"));
     }
     let options = match token.kind.factor {
+        // The module asks whether the counter is above 0 to tell which of both it is.
+        MovingFactor::Event if token.state.counter.as_written() <= 0 => {
+            return Err(Unfit(
+                "Google's PAM module takes a counter of 0 for a token by time: let it log in once before",
+            ));
+        }
+        MovingFactor::Time(period) if period > PERIOD_MAX => {
+            return Err(Unfit("Google's PAM module knows periods up to 60 seconds only"));
+        }
         MovingFactor::Event => format!("\" HOTP_COUNTER {}\n", token.state.counter),
         MovingFactor::Time(period) => {
             let mut options = String::new();

@@ -12,6 +12,9 @@ use zeroize::Zeroizing;
 
 use super::{ExchangeOutcome, Flaw, Kind, OwnPin, Read, Token, Unfit, lines, to_hexadecimal};
 
+/// The buffer in liboath's usersfile.c; a longer key makes it refuse the user.
+const LIBOATH_KEY_MAX: usize = 32;
+
 pub fn read(text: &[u8], zone: &TimeZone) -> ExchangeOutcome {
     let mut zeroed = 0;
     let mut read = Read::of(lines(text).map(|(place, text)| {
@@ -74,6 +77,9 @@ pub fn line(token: &Token, pin: &Pin, zone: &TimeZone) -> Result<Zeroizing<Vec<u
     }
     if matches!(token.kind.factor, MovingFactor::Time(period) if ![30, 60].contains(&period.get())) {
         return Err(Unfit("liboath's users file knows periods of 30 and 60 seconds only"));
+    }
+    if token.key.expose().len() > LIBOATH_KEY_MAX {
+        return Err(Unfit("liboath's users file knows keys up to 32 bytes only"));
     }
     let pin = match pin {
         Pin::None => b"-",
