@@ -17,6 +17,7 @@ use otpgate::users::{line, record};
 use zeroize::Zeroizing;
 
 use crate::add::issuer;
+use crate::exchange::csv::Columns;
 use crate::exchange::{self, Kind, Token, Unfit, csv, google, liboath, otpauth, pskc};
 use crate::progress::Progress;
 use crate::{Failure, Result, fill_with_random, owner, pin, secret_file};
@@ -38,6 +39,9 @@ pub struct Arguments {
     /// The service name that apps show [default: the host name]
     #[arg(long, value_name = "NAME")]
     issuer: Option<String>,
+    /// The columns of a CSV file, by the program that is to read them
+    #[arg(long, value_enum, value_name = "PROGRAM", default_value = "otpgate")]
+    csv: Columns,
     /// Encrypt a PSKC file; asks for the password or the key (in hexadecimal, 16 bytes)
     #[arg(long, value_enum, value_name = "WITH")]
     encrypt: Option<Encrypt>,
@@ -53,7 +57,7 @@ enum ExportForm {
     Otpauth,
     /// PSKC, RFC 6030: XML
     Pskc,
-    /// OATH CSV: name, key, type, digits, period or counter, hash
+    /// One token on a line: name, key, type, digits, period or counter, hash; or as --csv says
     Csv,
     /// The users file of liboath and pam_oath
     Liboath,
@@ -72,6 +76,9 @@ enum Encrypt {
 pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     if arguments.encrypt.is_some() && arguments.form != ExportForm::Pskc {
         return Err(Failure::new("--encrypt is for PSKC: no other format can be encrypted"));
+    }
+    if arguments.csv != Columns::Otpgate && arguments.form != ExportForm::Csv {
+        return Err(Failure::new("--csv is for CSV: other forms have no columns"));
     }
     let issuer = issuer(arguments.issuer.as_deref())?;
     let secret = arguments.encrypt.map(|with| secret(arguments, with)).transpose()?;
@@ -103,7 +110,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         }
         ExportForm::Csv => {
             for (token, _) in &found {
-                take(token, csv::line(token).map(|line| add(&line)));
+                take(token, csv::line(token, arguments.csv).map(|line| add(&line)));
             }
         }
         ExportForm::Liboath => {

@@ -45,6 +45,7 @@ pub const TOOL: Tool = Tool {
         Flag { letter: 'p', argument: Some("period"), help: "seconds per time step: 30, which every app supports" },
     ],
     operands: &[],
+    command_from: None,
     notes: "\
 Keys on a command line are visible to other users: prefer `otpgate add`, which knows other digits and periods, too.
 Status: 0 printed, 1 anything else.

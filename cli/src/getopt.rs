@@ -1,9 +1,10 @@
 //! Tools of older names: their flags in one table each, for reading arguments, help, man page and completion.
 //!
-//! Options are read as getopt(3) reads them, in order: a later one may undo an earlier.
+//! Options are read as the C library's getopt(3) reads them, in order: a later one may undo an earlier, and they may
+//! stand behind operands, unless `POSIXLY_CORRECT` is set.
 
 use std::collections::VecDeque;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fmt::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::ExitCode;
@@ -18,6 +19,8 @@ pub struct Tool {
     pub synopses: &'static [&'static str],
     pub flags: &'static [Flag],
     pub operands: &'static [Operand],
+    /// The operand with which a command begins, whose flags are its own: from there on nothing is a flag of the tool.
+    pub command_from: Option<usize>,
     /// What is said after the flags.
     pub notes: &'static str,
     /// Status after a flag that isn't there.
@@ -90,7 +93,18 @@ impl Tool {
     }
 
     pub fn options(&'static self, args: &[OsString]) -> Options {
-        Options { tool: self, left: args.iter().cloned().collect(), cluster: VecDeque::new() }
+        self.options_as(args, std::env::var_os("POSIXLY_CORRECT").is_some())
+    }
+
+    /// `is_posix`: the first operand ends the options.
+    fn options_as(&'static self, args: &[OsString], is_posix: bool) -> Options {
+        Options {
+            tool: self,
+            is_posix,
+            left: args.iter().cloned().collect(),
+            cluster: VecDeque::new(),
+            operands: Vec::new(),
+        }
     }
 }
 
@@ -136,25 +150,32 @@ pub enum Next {
     Rest(Vec<OsString>),
 }
 
-/// Reads flags up to the first argument that is none, or `--`: what follows is left as it is.
+/// Reads flags up to `--`, or to where a command begins: what follows is left as it is.
 pub struct Options {
     tool: &'static Tool,
+    is_posix: bool,
     left: VecDeque<OsString>,
     cluster: VecDeque<u8>,
+    /// Those that flags may still follow.
+    operands: Vec<OsString>,
 }
 
 impl Options {
     pub fn next(&mut self) -> Result<Next, Problem> {
-        if self.cluster.is_empty() {
-            let is_flags = |arg: &OsString| arg.as_bytes().len() > 1 && arg.as_bytes()[0] == b'-';
-            if !self.left.front().is_some_and(is_flags) {
-                return Ok(Next::Rest(self.rest()));
+        while self.cluster.is_empty() {
+            let Some(arg) = self.left.pop_front() else { return Ok(self.rest()) };
+            match arg.as_bytes() {
+                b"--" => return Ok(self.rest()),
+                [b'-', letters @ ..] if !letters.is_empty() => self.cluster.extend(letters),
+                _ => {
+                    let ends = self.is_posix
+                        || self.tool.command_from.is_some_and(|place| self.operands.len() >= place);
+                    self.operands.push(arg);
+                    if ends {
+                        return Ok(self.rest());
+                    }
+                }
             }
-            let arg = self.left.pop_front().expect("just seen");
-            if arg == OsStr::new("--") {
-                return Ok(Next::Rest(self.rest()));
-            }
-            self.cluster.extend(&arg.as_bytes()[1..]);
         }
         let letter = self.cluster.pop_front().expect("filled above");
         let refuse = |text: String| Problem::new(self.tool.wrong_usage, text).followed_by_usage();
@@ -174,7 +195,92 @@ impl Options {
         }
     }
 
-    fn rest(&mut self) -> Vec<OsString> {
-        self.left.drain(..).collect()
+    fn rest(&mut self) -> Next {
+        self.operands.extend(self.left.drain(..));
+        Next::Rest(std::mem::take(&mut self.operands))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn flag(letter: char, argument: Option<&'static str>) -> Flag {
+        Flag { letter, argument, help: "" }
+    }
+
+    static TOOL: Tool = Tool {
+        name: "tool",
+        about: "",
+        synopses: &[],
+        flags: &[flag('c', Some("counter")), flag('t', None), flag('w', Some("window"))],
+        operands: &[],
+        command_from: None,
+        notes: "",
+        wrong_usage: 1,
+    };
+
+    static WITH_COMMAND: Tool = Tool { command_from: Some(1), ..TOOL };
+
+    /// As the recorded facts are written.
+    fn told(tool: &'static Tool, line: &str, is_posix: bool) -> String {
+        let args: Vec<OsString> = line.split_ascii_whitespace().map(OsString::from).collect();
+        let mut options = tool.options_as(&args, is_posix);
+        let mut told = Vec::new();
+        loop {
+            match options.next() {
+                Ok(Next::Flag(letter)) => told.push(format!("-{}", char::from(letter))),
+                Ok(Next::With(letter, argument)) => {
+                    told.push(format!("-{}={}", char::from(letter), argument.display()));
+                }
+                Ok(Next::Rest(operands)) => {
+                    told.push("|".to_owned());
+                    told.extend(operands.iter().map(|operand| operand.display().to_string()));
+                    return told.join(" ");
+                }
+                Err(problem) => {
+                    assert_eq!(problem.status, 1);
+                    let text =
+                        problem.text.strip_prefix("there is no option -").map(|letter| format!("?{letter}"));
+                    let lacking = || {
+                        let text = problem.text.strip_prefix("option -")?;
+                        Some(format!(":{}", text.strip_suffix(" needs an argument")?))
+                    };
+                    told.push(text.or_else(lacking).unwrap_or(problem.text));
+                    return told.join(" ");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn command_lines_are_read_as_the_c_library_has_been_seen_to_read_them() {
+        let (mut seen, mut is_posix) = (0, false);
+        for fact in include_str!("../tests/getopt.tsv").lines() {
+            if fact.starts_with('#') {
+                is_posix = fact.contains("POSIXLY_CORRECT");
+                continue;
+            }
+            let (line, expected) = fact.split_once('\t').expect("a tab");
+            assert_eq!(told(&TOOL, line, is_posix), expected, "{line:?}, POSIXLY_CORRECT: {is_posix}");
+            seen += 1;
+        }
+        assert_eq!(seen, 670);
+    }
+
+    #[test]
+    fn flags_of_a_command_are_its_own_and_those_before_it_are_the_tools() {
+        for (line, expected) in [
+            ("users -t", "-t | users"),
+            ("-t users", "-t | users"),
+            ("users -t cmd", "-t | users cmd"),
+            ("users cmd -t -z --", "| users cmd -t -z --"),
+            ("users -- -t", "| users -t"),
+            ("-- users -t", "| users -t"),
+            ("users -- cmd -- -t", "| users cmd -- -t"),
+            ("users -z cmd", "?z"),
+        ] {
+            assert_eq!(told(&WITH_COMMAND, line, false), expected, "{line}");
+        }
     }
 }

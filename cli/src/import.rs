@@ -13,6 +13,8 @@ use clap::{ValueEnum, ValueHint};
 use jiff::tz::TimeZone;
 use otpgate::files::lines;
 use otpgate::log::Quoted;
+use otpgate::otp::Hash;
+use otpgate::secret::Secret;
 use otpgate::token::Algorithm;
 use otpgate::users::journal::Journal;
 use otpgate::users::lock::Locked;
@@ -21,7 +23,11 @@ use otpgate::users::{check as findings, line, pragma, record};
 use zeroize::Zeroizing;
 
 use crate::add::check_user;
-use crate::exchange::{self, ExchangeOutcome, Flaw, Token, csv, google, liboath, otpauth, pskc};
+use crate::exchange::apps::App;
+use crate::exchange::csv::Columns;
+use crate::exchange::{
+    self, ExchangeOutcome, Flaw, OwnPin, Token, apps, csv, google, liboath, otpauth, pskc,
+};
 use crate::pin::{self, ChosenPin};
 use crate::progress::Progress;
 use crate::{Failure, Result, check, owner, print, secret_file};
@@ -33,9 +39,9 @@ const TOLD_MAX: usize = 20;
 
 /// Import the tokens of another program's file
 ///
-/// All of them or none, in one change. For formats without PINs, asks for one PIN for all, unless --no-pin or
-/// --pin-external is given. Lines of standard input come in this order: the password or pre-shared key of an encrypted PSKC
-/// file, the PIN.
+/// All of them or none, in one change. One PIN is asked for, and given to all tokens that have none of their own,
+/// unless --no-pin or --pin-external is given. What standard input has to give comes in this order, a line each: the
+/// password or pre-shared key of an encrypted PSKC file, the PIN.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The file format
@@ -50,6 +56,15 @@ pub struct Arguments {
     /// Skip tokens whose users are already listed (with --another-token: only tokens already listed)
     #[arg(long)]
     skip_existing: bool,
+    /// Leave out tokens that can't be used here, and list them
+    #[arg(long)]
+    skip_unusable: bool,
+    /// The columns of a CSV file, by the program that they are of
+    #[arg(long, value_enum, value_name = "PROGRAM", default_value = "otpgate")]
+    csv: Columns,
+    /// The hash of a CSV file's tokens that name none
+    #[arg(long, value_enum, value_name = "HASH")]
+    hash: Option<HashName>,
     /// Give users who have a token another one
     #[arg(long)]
     another_token: bool,
@@ -70,19 +85,47 @@ pub struct Arguments {
     ignore_signature: bool,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum HashName {
+    Sha1,
+    Sha256,
+    Sha512,
+}
+
+impl From<HashName> for Hash {
+    fn from(name: HashName) -> Hash {
+        match name {
+            HashName::Sha1 => Hash::Sha1,
+            HashName::Sha256 => Hash::Sha256,
+            HashName::Sha512 => Hash::Sha512,
+        }
+    }
+}
+
 /// What import reads.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ImportForm {
-    /// otpauth:// addresses, one per line
+    /// otpauth:// addresses, one per line; also Google Authenticator's otpauth-migration://
     Otpauth,
     /// PSKC, RFC 6030: XML, also encrypted with a password or a pre-shared key
     Pskc,
-    /// OATH CSV: name, key, type, digits, period or counter, hash
+    /// One token on a line: name, key, type, digits, period or counter, hash, PIN; or as --csv says
     Csv,
     /// The users file of liboath and pam_oath
     Liboath,
     /// The .google_authenticator file of one user
     GoogleAuthenticator,
+    /// An export of Aegis in the clear
+    Aegis,
+    /// An export of andOTP in the clear
+    #[value(name = "andotp")]
+    AndOtp,
+    /// A backup of 2FAS in the clear
+    #[value(name = "2fas")]
+    TwoFas,
+    /// A JSON export of FreeOTP+
+    #[value(name = "freeotp-plus")]
+    FreeOtpPlus,
     /// The users file of mod_authn_otp, which needs no import
     #[value(name = "mod_authn_otp")]
     ModAuthnOtp,
@@ -97,6 +140,7 @@ impl ImportForm {
     fn place(self) -> &'static str {
         match self {
             ImportForm::Pskc => "key",
+            ImportForm::Aegis | ImportForm::AndOtp | ImportForm::TwoFas | ImportForm::FreeOtpPlus => "entry",
             _ => "line",
         }
     }
@@ -106,18 +150,19 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     if arguments.form == ImportForm::ModAuthnOtp {
         return stay(&arguments.input);
     }
+    if arguments.form != ImportForm::Csv && (arguments.csv != Columns::Otpgate || arguments.hash.is_some()) {
+        return Err(Failure::new("--csv and --hash are for CSV: other forms say themselves what they hold"));
+    }
     let name = match arguments.input.as_path() {
         path if path == Path::new("-") => "standard input".to_owned(),
-        path => path.display().to_string(),
+        path => shown(path),
     };
     let mut progress = Progress::new();
     let document = read_document(&arguments.input, &name)?;
     progress.tell(|| format!("reading {name}"));
-    let refuse = |flaws: Vec<Flaw>| {
-        told(&name, arguments.form, "tokens that cannot be imported", "nothing was changed", &flaws)
-    };
-    let read = parse(arguments, &document).map_err(refuse)?;
-    let exchange::Read { mut tokens, notes } = read;
+    let read = parse(arguments, &document).map_err(|flaw| Failure::new(format!("{name}: {}", flaw.text)))?;
+    let exchange::Read { mut tokens, mut unusable, notes } = read;
+    refuse_unusable(arguments, &name, &unusable, tokens.len())?;
     if tokens.is_empty() {
         return Err(Failure::new(format!("{name}: it contains no token; nothing was changed")));
     }
@@ -125,31 +170,79 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let pins = Pins::ask(arguments, &name, &tokens)?;
 
     progress.tell(|| format!("checking {} tokens", tokens.len()));
-    let lines = token_lines(tokens, &pins).map_err(refuse)?;
+    let mut lines = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        match TokenLine::of(token, &pins)? {
+            Ok(line) => lines.push(line),
+            Err(flaw) => unusable.push(flaw),
+        }
+    }
+    if arguments.skip_unusable {
+        unusable.extend(repeated(&mut lines, arguments.form));
+    }
+    refuse_unusable(arguments, &name, &unusable, lines.len())?;
     let (added, skipped) = owner::acting(file, || add_to(file, arguments, &name, &lines, &mut progress))?;
     drop(progress);
     for note in notes {
         eprintln!("otpgate: {name}: {note}");
     }
-    let skipped = match skipped {
-        0 => String::new(),
-        skipped => format!("; {} left out, listed already", counted(skipped)),
-    };
-    print(format_args!("{} imported{skipped}\n", counted(added)))?;
+    let mut left_out = String::new();
+    if !unusable.is_empty() {
+        unusable.sort_by_key(|flaw| flaw.place);
+        let told = listed_flaws(
+            &name,
+            arguments.form,
+            "tokens that cannot be imported",
+            "left out",
+            &unusable,
+            usize::MAX,
+        );
+        eprintln!("otpgate: {told}");
+        write!(left_out, "; {} left out, unusable", counted(unusable.len())).expect("writing to memory");
+    }
+    if skipped > 0 {
+        write!(left_out, "; {} left out, listed already", counted(skipped)).expect("writing to memory");
+    }
+    print(format_args!("{} imported{left_out}\n", counted(added)))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The tokens as lines, or why some of them can't be any.
-fn token_lines(tokens: Vec<Token>, pins: &Pins) -> std::result::Result<Vec<TokenLine>, Vec<Flaw>> {
-    let mut lines = Vec::with_capacity(tokens.len());
+/// Takes out what stands in the document before.
+fn repeated(lines: &mut Vec<TokenLine>, form: ImportForm) -> Vec<Flaw> {
+    let mut by_user: HashMap<Vec<u8>, Vec<(Algorithm, Secret, usize)>> = HashMap::with_capacity(lines.len());
     let mut flaws = Vec::new();
-    for token in tokens {
-        match TokenLine::of(token, pins) {
-            Ok(line) => lines.push(line),
-            Err(flaw) => flaws.push(flaw),
+    lines.retain(|line| {
+        let earlier = by_user.entry(line.token.user.clone()).or_default();
+        let same = earlier.iter().find(|(algorithm, key, _)| line.is_same_token(*algorithm, key));
+        if let Some((.., place)) = same {
+            let text = format!("it is the token of {} {place} once more", form.place());
+            flaws.push(Flaw::at(line.token.place, text));
+            return false;
         }
+        earlier.push((line.token.kind.algorithm, line.token.key.clone(), line.token.place));
+        true
+    });
+    flaws
+}
+
+/// Unless they may be left out, or nothing would be left.
+fn refuse_unusable(arguments: &Arguments, name: &str, unusable: &[Flaw], usable: usize) -> Result<()> {
+    if unusable.is_empty() || arguments.skip_unusable && usable > 0 {
+        return Ok(());
     }
-    if flaws.is_empty() { Ok(lines) } else { Err(flaws) }
+    let hint = match usable {
+        0 => "nothing was changed",
+        _ => "nothing was changed (--skip-unusable leaves them out)",
+    };
+    Err(told(name, arguments.form, "tokens that cannot be imported", hint, unusable))
+}
+
+/// A path as messages show it: whatever is in a file's name, it shall not move the cursor.
+fn shown(path: &Path) -> String {
+    match path.to_str() {
+        Some(text) if !text.chars().any(char::is_control) => text.to_owned(),
+        _ => Quoted(path.as_os_str().as_bytes()).to_string(),
+    }
 }
 
 /// Adds them to the users file. How many, and how many were left out.
@@ -183,7 +276,7 @@ fn stay(input: &Path) -> Result<ExitCode> {
     }
     let found = findings::all_lines(input)?.findings;
     print(check::told(&found))?;
-    let path = input.display();
+    let path = shown(input);
     print(format_args!(
         "{path}: nothing to import, a users file of mod_authn_otp is used as it is. Run `otpgate -f {path} init` once, \
          which makes lock and journal, then `otpgate -f {path} check`.\n"
@@ -214,12 +307,16 @@ fn read_document(input: &Path, name: &str) -> Result<Zeroizing<Vec<u8>>> {
 fn parse(arguments: &Arguments, document: &[u8]) -> ExchangeOutcome {
     match arguments.form {
         ImportForm::Otpauth => otpauth::read(document),
-        ImportForm::Csv => csv::read(document),
+        ImportForm::Csv => csv::read(document, arguments.csv, arguments.hash.map(Hash::from)),
         ImportForm::Liboath => liboath::read(document, &TimeZone::system()),
         ImportForm::GoogleAuthenticator => google::read(document),
         ImportForm::Pskc => pskc::read(document, arguments.ignore_signature, &mut |wanted| {
             secret(arguments, wanted).map_err(|failure| Flaw::of_all(failure.to_string()))
         }),
+        ImportForm::Aegis => apps::read(document, App::Aegis),
+        ImportForm::AndOtp => apps::read(document, App::AndOtp),
+        ImportForm::TwoFas => apps::read(document, App::TwoFas),
+        ImportForm::FreeOtpPlus => apps::read(document, App::FreeOtpPlus),
         ImportForm::ModAuthnOtp => unreachable!("is used as it is"),
     }
 }
@@ -256,9 +353,15 @@ fn name_users(arguments: &Arguments, name: &str, tokens: &mut [Token]) -> Result
     Ok(())
 }
 
-/// Field 3 of tokens whose form knows none.
-enum Pins {
-    OfTheirOwn,
+/// Field 3.
+struct Pins {
+    /// Of tokens without a PIN of their own.
+    others: OtherPins,
+    /// Those that are typed are stored as they are.
+    plain: bool,
+}
+
+enum OtherPins {
     None,
     External,
     /// One for all; Mobile-OTP needs it as it is.
@@ -270,42 +373,70 @@ enum Pins {
 
 impl Pins {
     fn ask(arguments: &Arguments, name: &str, tokens: &[Token]) -> Result<Pins> {
-        let has_motp = tokens.iter().any(|token| token.kind.algorithm == Algorithm::Motp);
-        match () {
-            () if arguments.form.has_pins() => {
-                if arguments.no_pin || arguments.pin_external || arguments.plain_pin {
-                    let text = format!(
-                        "{name}: it has its own PINs; leave out --no-pin, --pin-external, --plain-pin"
-                    );
-                    return Err(Failure::new(text));
-                }
-                Ok(Pins::OfTheirOwn)
+        if arguments.form.has_pins() && (arguments.no_pin || arguments.pin_external || arguments.plain_pin) {
+            let text =
+                format!("{name}: it has its own PINs; leave out --no-pin, --pin-external, --plain-pin");
+            return Err(Failure::new(text));
+        }
+        let has_motp =
+            tokens.iter().any(|token| token.pin.is_none() && token.kind.algorithm == Algorithm::Motp);
+        let others = match () {
+            () if arguments.no_pin || tokens.iter().all(|token| token.pin.is_some()) => OtherPins::None,
+            () if arguments.pin_external && has_motp => {
+                return Err(Failure::new(format!(
+                    "{name}: Mobile-OTP computes codes from the PIN; it can't have --pin-external"
+                )));
             }
-            () if arguments.no_pin => Ok(Pins::None),
-            () if arguments.pin_external && has_motp => Err(Failure::new(format!(
-                "{name}: Mobile-OTP computes codes from the PIN; it can't have --pin-external"
-            ))),
-            () if arguments.pin_external => Ok(Pins::External),
-            () if arguments.input == Path::new("-") => Err(Failure::new(
-                "standard input can't carry both tokens and a PIN: give --no-pin or --pin-external, or the file by name",
-            )),
+            () if arguments.pin_external => OtherPins::External,
+            () if arguments.input == Path::new("-") => {
+                return Err(Failure::new(
+                    "standard input can't carry both tokens and a PIN: give --no-pin or --pin-external, or the file by \
+                     name",
+                ));
+            }
             () => {
                 let pin = ChosenPin::ask("all of them")?;
                 let plain = Zeroizing::new(pin.plain().to_vec());
                 let field = if arguments.plain_pin { plain.clone() } else { Zeroizing::new(pin.hashed()?) };
-                Ok(Pins::Same { plain, field })
+                OtherPins::Same { plain, field }
             }
-        }
+        };
+        Ok(Pins { others, plain: arguments.plain_pin })
     }
 
-    fn field<'a>(&'a self, token: &'a Token) -> &'a [u8] {
-        match self {
-            Pins::OfTheirOwn => token.pin.as_ref().expect("the form has PINs"),
-            Pins::None => b"-",
-            Pins::External => b"+",
-            Pins::Same { plain, .. } if token.kind.algorithm == Algorithm::Motp => plain,
-            Pins::Same { field, .. } => field,
-        }
+    /// What stands there, or what is wrong with the token's own PIN.
+    fn field(&self, token: &Token) -> Result<std::result::Result<Zeroizing<Vec<u8>>, Flaw>> {
+        let is_motp = token.kind.algorithm == Algorithm::Motp;
+        let field: &[u8] = match (&token.pin, &self.others) {
+            (Some(OwnPin::Field(field)), _) => field,
+            (Some(OwnPin::Typed(pin)), _) => match &pin[..] {
+                b"-" => b"-",
+                b"+" if is_motp => {
+                    let text = "Mobile-OTP makes codes with the PIN; + isn't for it";
+                    return Ok(Err(Flaw::at(token.place, text)));
+                }
+                b"+" => b"+",
+                _ => {
+                    let checked = match ChosenPin::checked(pin.clone()) {
+                        Ok(pin) => pin,
+                        Err(failure) => {
+                            let text = failure.to_string();
+                            let reason = text.strip_suffix("; nothing was changed").unwrap_or(&text);
+                            return Ok(Err(Flaw::at(token.place, reason.to_owned())));
+                        }
+                    };
+                    return Ok(Ok(match self.plain || is_motp {
+                        true => Zeroizing::new(checked.plain().to_vec()),
+                        false => Zeroizing::new(checked.hashed()?),
+                    }));
+                }
+            },
+            (None, OtherPins::None) => b"-",
+            (None, OtherPins::External) => b"+",
+            (None, OtherPins::Same { plain, .. }) if is_motp => plain,
+            (None, OtherPins::Same { field, .. }) => field,
+        };
+        Ok(Ok(Zeroizing::new(field.to_vec())))
     }
 }
 
@@ -318,27 +449,30 @@ struct TokenLine {
 }
 
 impl TokenLine {
-    fn of(token: Token, pins: &Pins) -> std::result::Result<TokenLine, Flaw> {
-        check_user(&token.user).map_err(|failure| Flaw::at(token.place, failure.to_string()))?;
-        let line = TokenLine {
-            kind: token.kind.field(),
-            pin: Zeroizing::new(pins.field(&token).to_vec()),
-            key: exchange::to_hexadecimal(&token.key),
-            token,
+    /// Or what is wrong with the token.
+    fn of(token: Token, pins: &Pins) -> Result<std::result::Result<TokenLine, Flaw>> {
+        if let Err(failure) = check_user(&token.user) {
+            return Ok(Err(Flaw::at(token.place, failure.to_string())));
+        }
+        let pin = match pins.field(&token)? {
+            Ok(pin) => pin,
+            Err(flaw) => return Ok(Err(flaw)),
         };
+        let line =
+            TokenLine { kind: token.kind.field(), pin, key: exchange::to_hexadecimal(&token.key), token };
         // A PIN that somebody else's file has may look like a hash.
         let text = Zeroizing::new(line.head().join(&b' '));
-        match record::parse(&text, &TimeZone::UTC) {
+        Ok(match record::parse(&text, &TimeZone::UTC) {
             Ok(_) => Ok(line),
             Err(error) => Err(Flaw::at(line.token.place, error.to_string())),
-        }
+        })
     }
 
     fn head(&self) -> [&[u8]; 4] {
         [self.kind.as_bytes(), &self.token.user, &self.pin, self.key.as_bytes()]
     }
 
-    fn is_same_token(&self, algorithm: Algorithm, key: &otpgate::secret::Secret) -> bool {
+    fn is_same_token(&self, algorithm: Algorithm, key: &Secret) -> bool {
         self.token.kind.algorithm == algorithm && self.token.key == *key
     }
 }
@@ -449,21 +583,26 @@ fn select<'a>(
     Ok(new)
 }
 
-/// A list with its heading.
+/// What stands in the way.
 fn told(name: &str, form: ImportForm, what: &str, hint: &str, flaws: &[Flaw]) -> Failure {
+    Failure::new(listed_flaws(name, form, what, hint, flaws, TOLD_MAX))
+}
+
+/// A list with its heading.
+fn listed_flaws(name: &str, form: ImportForm, what: &str, hint: &str, flaws: &[Flaw], most: usize) -> String {
     if let [Flaw { place: None, text }] = flaws {
-        return Failure::new(format!("{name}: {text}"));
+        return format!("{name}: {text}");
     }
     let mut told = format!("{name}: {what}: {}; {hint}", flaws.len());
-    for flaw in flaws.iter().take(TOLD_MAX) {
+    for flaw in flaws.iter().take(most) {
         match flaw.place {
             Some(place) => write!(told, "\n  {} {place}: {}", form.place(), flaw.text),
             None => write!(told, "\n  {}", flaw.text),
         }
         .expect("writing to memory");
     }
-    if flaws.len() > TOLD_MAX {
-        write!(told, "\n  and {} more", flaws.len() - TOLD_MAX).expect("writing to memory");
+    if flaws.len() > most {
+        write!(told, "\n  and {} more", flaws.len() - most).expect("writing to memory");
     }
-    Failure::new(told)
+    told
 }

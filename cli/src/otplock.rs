@@ -44,6 +44,7 @@ pub const TOOL: Tool = Tool {
             hint: ValueHint::CommandWithArguments,
         },
     ],
+    command_from: Some(1),
     notes: "\
 Without a command it only waits for the locks. Until the command ends, logins wait too, and are refused after 5
 seconds: prefer `otpgate edit`, which locks for a moment only.

@@ -61,6 +61,7 @@ pub const TOOL: Tool = Tool {
             hint: ValueHint::Other,
         },
     ],
+    command_from: None,
     notes: "\
 The key is hexadecimal. Keys and PINs on a command line are visible to other users: prefer -F and `otpgate`.
 Status: 0 printed or found, 1 wrong usage, 2 the code isn't in the window, 3 the key can't be read.

@@ -42,7 +42,8 @@ impl ChosenPin {
         Ok(pin)
     }
 
-    fn checked(text: Zeroizing<Vec<u8>>) -> Result<ChosenPin> {
+    /// One that stands in a document.
+    pub fn checked(text: Zeroizing<Vec<u8>>) -> Result<ChosenPin> {
         let refuse = |reason: &str| Err(Failure::new(format!("{reason}; nothing was changed")));
         let is_blank = |&b: &u8| b.is_ascii_whitespace() || b == 0x0b;
         match &text[..] {

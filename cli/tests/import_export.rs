@@ -196,12 +196,12 @@ fn import_takes_all_or_nothing_and_lists_what_is_wrong() {
     let site = Site::ready();
     assert_eq!(
         site.refusal("csv", "alice,00ff\na b,00\nbob,xyz\n", &["--no-pin"]),
-        "tokens that cannot be imported: 1; nothing was changed\n  \
-         line 3: field 2 (key) is not 1 to 256 bytes in hexadecimal or base32:"
+        "tokens that cannot be imported: 1; nothing was changed (--skip-unusable leaves them out)\n  \
+         line 3: its key is not 1 to 256 bytes in hexadecimal or base32:"
     );
     assert_eq!(
         site.refusal("csv", "alice,00ff\na b,00\nc:d,00\n,00\n", &["--no-pin"]),
-        "tokens that cannot be imported: 3; nothing was changed\n  \
+        "tokens that cannot be imported: 3; nothing was changed (--skip-unusable leaves them out)\n  \
          line 2: a user name can't contain blanks or control characters\n  \
          line 3: a user name can't contain a colon: HTTP ends the name there\n  \
          line 4: a user name can't be empty"
@@ -418,7 +418,269 @@ fn what_has_no_place_in_a_form_is_named_and_left_out() {
     site.run(&["export", "csv", "-", "nobody"], "").complains_of("otpgate: there is no user \"nobody\"\n");
     site.run(&["export", "csv", "-", "--encrypt", "password"], "")
         .complains_of("otpgate: --encrypt is for PSKC: no other format can be encrypted\n");
-    assert_eq!(site.run(&["export", "csv", "-", "a"], "").is(0).out, "a,00,hotp,6,0\n");
+    assert_eq!(site.run(&["export", "csv", "-", "a"], "").is(0).out, "a,00,hotp,6,0,SHA1\n");
+}
+
+#[test]
+fn a_csv_without_hash_is_asked_for_it_where_the_key_could_be_one_of_another() {
+    let site = Site::ready();
+    let csv = format!("alice,{}\nbob,{KEY}\n", "0a".repeat(32));
+    assert_eq!(
+        site.refusal("csv", &csv, &["--no-pin"]),
+        "tokens that cannot be imported: 1; nothing was changed (--skip-unusable leaves them out)\n  \
+         line 1: it names no hash, and its key has the length of one for SHA-256: say which with --hash"
+    );
+    site.import("csv", &csv, &["--no-pin", "--hash", "sha256"]).is(0);
+    let kinds: Vec<String> = site.first_words().into_iter().map(|words| words[0].clone()).collect();
+    assert_eq!(kinds, ["HOTP-SHA256/E/6", "HOTP-SHA256/E/6"]);
+    let site = Site::ready();
+    site.import("csv", &csv, &["--no-pin", "--csv", "privacyidea"]).is(0);
+    let kinds: Vec<String> = site.first_words().into_iter().map(|words| words[0].clone()).collect();
+    assert_eq!(kinds, ["HOTP-SHA256/E/6", "HOTP/E/6"]);
+    site.import("otpauth", "x", &["--no-pin", "--hash", "sha1"])
+        .complains_of("--csv and --hash are for CSV: other forms say themselves what they hold");
+    site.import("csv", &csv, &["--no-pin", "--hash", "md5"]).is(2);
+}
+
+#[test]
+fn a_pin_column_is_hashed_and_the_others_get_what_the_options_say() {
+    let site = Site::ready();
+    let csv = "alice,00,totp,,,,sesame9\nbob,01,,,,,-\ncarol,02,,,,,+\ndave,03,motp,,,,4711\nerin,04\n";
+    site.import("csv", csv, &["--pin-external"]).is(0);
+    let pins: Vec<String> = site.first_words().into_iter().map(|words| words[2].clone()).collect();
+    assert!(pins[0].starts_with("$argon2id$"), "{}", pins[0]);
+    assert_eq!(pins[1..], ["-", "+", "4711", "+"]);
+    let plain = Site::ready();
+    plain.import_asking("csv", csv, &["--plain-pin"], "4712\n").is(0);
+    let pins: Vec<String> = plain.first_words().into_iter().map(|words| words[2].clone()).collect();
+    assert_eq!(pins, ["sesame9", "-", "+", "4711", "4712"]);
+    // Nobody is asked where everybody has one.
+    let site = Site::ready();
+    site.run(&["import", "csv", "-"], "alice,00,,,,,sesame9\n").is(0);
+
+    let site = Site::ready();
+    let told = site.refusal("csv", "a,00,,,,,s p\nb,01,,,,,$5$x\nc,02,motp,,,,+\n", &["--no-pin"]);
+    assert_eq!(
+        told,
+        "tokens that cannot be imported: 3; nothing was changed\n  \
+         line 1: the PIN contains a blank\n  \
+         line 2: a PIN that starts with $ could be taken for a hash\n  \
+         line 3: Mobile-OTP makes codes with the PIN; + isn't for it"
+    );
+}
+
+#[test]
+fn unusable_tokens_are_left_out_and_listed_if_they_may_be() {
+    let site = Site::ready();
+    let skip = ["--no-pin", "--skip-unusable"];
+    let ran = site.import("csv", "alice,00\na b,00\nbob,xyz\nalice,00\ncarol,01\n", &skip);
+    assert_eq!(ran.is(0).out, "2 tokens imported; 3 tokens left out, unusable\n");
+    assert_eq!(
+        ran.err,
+        format!(
+            "otpgate: {}: tokens that cannot be imported: 3; left out\n  \
+             line 2: a user name can't contain blanks or control characters\n  \
+             line 3: its key is not 1 to 256 bytes in hexadecimal or base32:\n  \
+             line 4: it is the token of line 1 once more\n",
+            site.path("in").display()
+        )
+    );
+    assert_eq!(tokens(&site), ["HOTP/E/6 alice - 00 0", "HOTP/E/6 carol - 01 0"]);
+    assert_eq!(
+        site.refusal("csv", "bob,xyz\n", &skip),
+        "tokens that cannot be imported: 1; nothing was changed\n  \
+         line 1: its key is not 1 to 256 bytes in hexadecimal or base32:"
+    );
+    // A file of one token has no part that could be left out.
+    let google = format!("{KEY32}\n\" TOTP_AUTH\nrubbish\n");
+    site.refusal("google-authenticator", google, &["--no-pin", "--skip-unusable", "--user", "dave"]);
+}
+
+#[test]
+fn nothing_of_a_foreign_file_reaches_the_terminal_unquoted() {
+    const ESCAPE: &str = "\u{1b}[2J\u{1b}]0;x\u{7}";
+    let site = Site::ready();
+    let google = format!("{KEY32}\n\" TOTP_AUTH\n\" {ESCAPE}{KEY32}\n\"\tSTEP_SIZE\t60\n");
+    let ran = site.import("google-authenticator", &google, &["--no-pin", "--user", "alice"]);
+    ran.is(0);
+    assert!(ran.err.contains("unknown options were left out, in lines 3"), "{}", ran.err);
+    assert_eq!(tokens(&site), [format!("HOTP/T60/6 alice - {KEY} 0")]);
+    let mut told = vec![ran.err];
+    let key = "00ff".repeat(8);
+    for (form, text) in [
+        ("google-authenticator", format!("{ESCAPE}{KEY32}\n")),
+        ("google-authenticator", format!("{KEY32}\n{ESCAPE}{KEY32}\n")),
+        ("csv", format!("{ESCAPE},{key}\nx,{key}{ESCAPE}\nx,{key},{ESCAPE}\nx,{key},hotp,6,0,{ESCAPE}\n")),
+        ("liboath", format!("{ESCAPE} x - {key}\nHOTP {ESCAPE} - {key}{ESCAPE}\nHOTP x - {key} {ESCAPE}\n")),
+        ("otpauth", format!("otpauth://{ESCAPE}/x?secret={KEY32}\notpauth://totp/%1b[2J?secret={KEY32}\n")),
+        ("pskc", plain(&format!("Algorithm='{KEY64}'"), KEY64)),
+        ("mod_authn_otp", format!("{ESCAPE} x - {key}\nHOTP {ESCAPE} - {key}\n")),
+    ] {
+        let ran = site.import_asking(form, text, &["--no-pin", "--user", "x"], "");
+        assert_ne!(ran.status, 0, "{form}");
+        told.push(ran.out + &ran.err);
+    }
+    let escaped = site.path("a\u{1b}[2Jb");
+    fs::write(&escaped, "x").unwrap();
+    told.push(site.run(&["import", "csv", escaped.to_str().unwrap(), "--no-pin"], "").err);
+    for text in told {
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+        for secret in [KEY, KEY32, KEY64, &key] {
+            assert!(!text.contains(secret), "{text}");
+        }
+    }
+}
+
+#[test]
+fn csv_for_another_program_has_its_columns_and_leaves_out_what_it_would_read_otherwise() {
+    let site = Site::ready();
+    let long = "0a".repeat(32);
+    fs::write(
+        site.users(),
+        format!(
+            "HOTP/T60/8 a - {KEY}\nHOTP/E/6 b - {KEY} 7\nHOTP-SHA256/T30/6 c - {long}\nHOTP/T30/6 d - {long}\n\
+             MOTP/T10/6 e 1 {KEY}\nMOTP/T20/6 f 1 {KEY}\nHOTP/E/6 g,h - {KEY}\n"
+        ),
+    )
+    .unwrap();
+    let export = |columns: &str| {
+        let ran = site.run(&["export", "csv", "-", "--csv", columns], "");
+        ran.is(0);
+        let left_out: Vec<String> = ran
+            .err
+            .lines()
+            .filter_map(|line| Some(line.split_once(" was left out")?.0.replace("otpgate: ", "")))
+            .collect();
+        (ran.out, left_out.join(" "))
+    };
+    let (linotp, left_out) = export("linotp");
+    assert_eq!(
+        linotp,
+        format!("a,{KEY},totp,8,60,SHA1\nc,{long},totp,6,30,SHA256\nd,{long},totp,6,30,SHA1\n")
+    );
+    assert_eq!(left_out, "\"b\" \"e\" \"f\" \"g,h\"");
+    let (privacyidea, left_out) = export("privacyidea");
+    assert_eq!(privacyidea, format!("a,{KEY},totp,8,60\nb,{KEY},hotp,6,7\nc,{long},totp,6,30\n"));
+    assert_eq!(left_out, "\"d\" \"e\" \"f\" \"g,h\"");
+    let (multiotp, left_out) = export("multiotp");
+    assert_eq!(
+        multiotp,
+        format!(
+            "a;otpgate;totp;{KEY};8;60\nb;otpgate;hotp;{KEY};6;7\nd;otpgate;totp;{long};6;30\n\
+             e;otpgate;motp;{KEY};6;10\n"
+        )
+    );
+    assert_eq!(left_out, "\"c\" \"f\" \"g,h\"");
+    let copy = Site::ready();
+    copy.import("csv", &privacyidea, &["--no-pin", "--csv", "privacyidea"]).is(0);
+    assert_eq!(copy.first_words()[2][0], "HOTP-SHA256/T30/6");
+    site.run(&["export", "otpauth", "-", "--csv", "linotp"], "")
+        .complains_of("otpgate: --csv is for CSV: other forms have no columns\n");
+}
+
+#[test]
+fn google_authenticators_qr_codes_are_read_and_a_missing_part_is_told() {
+    // Two accounts, part 1 of 2: alice with the key of RFC 4226; bob with SHA-256, 8 digits and counter 17.
+    const DATA: &str = "Ci4KFDEyMzQ1Njc4OTAxMjM0NTY3ODkwEg5CaWcgQ29ycDphbGljZRoAIAEoATACCiUKFDEyMzQ1Njc4OTAxMjM0NT\
+                        Y3ODkwEgNib2IaACACKAIwATgREAEYAiAAKAc%3D";
+    let site = Site::ready();
+    let address = format!("otpauth-migration://offline?data={DATA}\n");
+    let ran = site.import("otpauth", &address, &["--no-pin"]);
+    ran.is(0);
+    assert_eq!(
+        tokens(&site),
+        [format!("HOTP/T30/6 alice - {KEY} 0"), format!("HOTP-SHA256/E/8 bob - {KEY} 17")]
+    );
+    assert!(
+        ran.err.ends_with(
+            ": an export of Google Authenticator has 2 parts, a QR code each, and 1 of them stand here\n"
+        ),
+        "{}",
+        ran.err
+    );
+    for (data, reason) in [
+        ("?data=%%", "a parameter has a broken % sequence"),
+        ("?date=x", "it has no data"),
+        ("", "it has no data"),
+        ("?data=_", "its data is no base 64"),
+        ("?data=____", "its data is no list of accounts"),
+    ] {
+        let told = site.refusal("otpauth", format!("OTPAUTH-MIGRATION://offline{data}"), &["--no-pin"]);
+        assert!(told.ends_with(&format!("\n  line 1: {reason}")), "{told}");
+    }
+}
+
+#[test]
+fn exports_of_phone_apps_are_imported_and_encrypted_ones_refused() {
+    let aegis = format!(
+        r#"{{"version":1,"header":{{"slots":null,"params":null}},"db":{{"version":2,"entries":[
+            {{"type":"totp","name":"alice","issuer":"Corp","info":{{"secret":"{KEY32}","algo":"SHA1","digits":6,"period":30}}}},
+            {{"type":"steam","name":"bob","issuer":"x","info":{{"secret":"{KEY32}","algo":"SHA1","digits":5,"period":30}}}},
+            {{"type":"motp","name":"carol","issuer":"x","info":{{"secret":"{KEY32}","digits":6,"period":10,"pin":"4711"}}}}]}}}}"#
+    );
+    let site = Site::ready();
+    let told = site.refusal("aegis", &aegis, &["--no-pin"]);
+    assert!(told.contains("\n  entry 2: it is a Steam token"), "{told}");
+    site.import("aegis", &aegis, &["--no-pin", "--skip-unusable"]).is(0);
+    assert_eq!(
+        tokens(&site),
+        [format!("HOTP/T30/6 alice - {KEY} 0"), format!("MOTP/T10/6 carol 4711 {KEY} 0")]
+    );
+    for (form, text) in [
+        (
+            "andotp",
+            format!(
+                r#"[{{"secret":"{KEY32}","label":"alice","type":"TOTP","algorithm":"SHA1","period":30}}]"#
+            ),
+        ),
+        (
+            "2fas",
+            format!(
+                r#"{{"services":[{{"secret":"{KEY32}","otp":{{"account":"alice","tokenType":"TOTP"}}}}]}}"#
+            ),
+        ),
+        ("freeotp-plus", r#"{"tokens":[{"label":"alice","type":"TOTP","secret":[49,50,51]}]}"#.to_owned()),
+    ] {
+        let site = Site::ready();
+        site.import(form, &text, &["--no-pin"]).is(0);
+        let words = site.first_words().remove(0);
+        assert_eq!(words[..3], ["HOTP/T30/6", "alice", "-"], "{form}");
+        let broken = site.import(form, format!("{KEY32}\u{1b}[2J{text}"), &["--no-pin"]);
+        broken.complains_of(": it is not JSON, at 1:1; encrypted exports can't be read here\n");
+        assert!(!broken.err.contains(KEY32), "{}", broken.err);
+    }
+    assert_eq!(
+        Site::ready().refusal("aegis", r#"{"version":1,"db":"c2VhbGVk"}"#, &["--no-pin"]),
+        "it is encrypted: export it once more without a password"
+    );
+}
+
+#[test]
+fn what_pam_modules_would_refuse_or_take_for_something_else_is_left_out() {
+    let site = Site::ready();
+    let long = "31".repeat(33);
+    fs::write(
+        site.users(),
+        format!(
+            "HOTP/E/6 fresh - {KEY}\nHOTP/E/6 used - {KEY} 1\nHOTP/T61/6 slow - {KEY}\nHOTP/T60/6 minute - {KEY}\n\
+             HOTP/E/6 long - {long}\nHOTP/E/6 longest - {}\n",
+            &long[2..]
+        ),
+    )
+    .unwrap();
+    let google = |user: &str| site.run(&["export", "google-authenticator", "-", user], "");
+    google("fresh").complains_of(
+        "\"fresh\" was left out: Google's PAM module takes a counter of 0 for a token by time: let it log in once \
+         before\n",
+    );
+    assert_eq!(google("used").is(0).out, format!("{KEY32}\n\" HOTP_COUNTER 1\n"));
+    google("slow")
+        .complains_of("\"slow\" was left out: Google's PAM module knows periods up to 60 seconds only\n");
+    assert_eq!(google("minute").is(0).out, format!("{KEY32}\n\" STEP_SIZE 60\n\" TOTP_AUTH\n"));
+    let liboath = |user: &str| site.run(&["export", "liboath", "-", user], "");
+    liboath("long")
+        .complains_of("\"long\" was left out: liboath's users file knows keys up to 32 bytes only\n");
+    liboath("longest").is(0);
 }
 
 // ---- PSKC ----------------------------------------------------------------------------------------------
@@ -724,6 +986,75 @@ fn encrypted_pskc_that_cannot_be_trusted_is_refused_with_the_reason() {
     }
     site.run(&["import", "pskc", "-", "--no-pin"], &six)
         .complains_of("standard input: it is encrypted: give the pre-shared key with --secret-file\n");
+}
+
+#[test]
+fn encrypted_numbers_of_any_length_are_read() {
+    // Under the keys of figure 6.
+    let document = |sealed: &str, mac: &str| {
+        let counter = format!(
+            "<Counter><EncryptedValue>{}</EncryptedValue><ValueMAC>{mac}</ValueMAC></Counter>",
+            cipher(sealed)
+        );
+        let document = figure_6().replace("<Counter><PlainValue>0</PlainValue></Counter>", &counter);
+        assert!(document.contains(sealed));
+        document
+    };
+    for (sealed, mac, counter) in [
+        ("AAECAwQFBgcICQoLDA0OD7KSMn8Bfxrfa7vu+CKJJ24=", "63JwcgvrZR/qZgzdT0J5Z0Z5Wlc=", 0x2a),
+        ("AAECAwQFBgcICQoLDA0OD8xA+1+Tl3OHYzW5CvH+lr0=", "CB3Uu6DyoGcL0xczYWj7NZK6rns=", 0x12a),
+        ("AAECAwQFBgcICQoLDA0OD4Kdp0KoRZ9hGQfcsMcy6Ns=", "82dYTjhryNuKAQTRQAf+SF9FXIc=", 0xff_ffff),
+    ] {
+        let site = Site::ready();
+        let secret = format!("{PRE_SHARED_KEY}\n");
+        site.import_asking("pskc", document(sealed, mac), &["--no-pin"], &secret).is(0);
+        assert_eq!(tokens(&site), [format!("HOTP/E/8 987654321 - {KEY} {counter}")]);
+    }
+    for (sealed, mac) in [
+        ("AAECAwQFBgcICQoLDA0OD9X3odhVDQJ62HdEr5sdIjs=", "H4pu+hEVbLRZh2vpJPEtoMkrXJU="),
+        ("AAECAwQFBgcICQoLDA0ODyTUPg51Qh9qQVyhAbuVe5o=", "3c0PZbWbdjKnwwkndPUap3IYl8c="),
+    ] {
+        let site = Site::ready();
+        let secret = format!("{PRE_SHARED_KEY}\n");
+        let told = site.refusal_asking("pskc", document(sealed, mac), &["--no-pin"], &secret);
+        assert!(told.ends_with("key 1: an encrypted number has no bytes, or more than eight"), "{told}");
+    }
+}
+
+#[test]
+fn rfc_6030s_files_with_a_pin_key_or_a_repeated_key_import_but_for_these() {
+    let key = |id: &str, serial: &str, algorithm: &str| {
+        format!(
+            "<KeyPackage><DeviceInfo><SerialNo>{serial}</SerialNo></DeviceInfo>
+             <Key Id='{id}' Algorithm='urn:ietf:params:xml:ns:keyprov:pskc:{algorithm}'><AlgorithmParameters>
+             <ResponseFormat Length='8' Encoding='DECIMAL'/></AlgorithmParameters><Data><Secret><PlainValue>
+             {KEY64}</PlainValue></Secret><Counter><PlainValue>0</PlainValue></Counter></Data></Key></KeyPackage>"
+        )
+    };
+    let document = |keys: String| {
+        format!(
+            "<KeyContainer Version='1.0' xmlns='urn:ietf:params:xml:ns:keyprov:pskc'>{keys}</KeyContainer>"
+        )
+    };
+    // Figure 5: the second key is the PIN of the first. Figure 10: keys 3 and 4 are in one device.
+    let five = document(key("12345678", "987654321", "hotp") + &key("123456781", "987654321", "pin"));
+    let ten = document(
+        key("1", "654321", "hotp")
+            + &key("2", "123456", "hotp")
+            + &key("3", "9999999", "hotp")
+            + &key("4", "9999999", "hotp"),
+    );
+    for (document, usable, told) in [
+        (five, 1, "key 2: its algorithm is neither HOTP nor TOTP"),
+        (ten, 3, "key 4: it is the token of key 3 once more"),
+    ] {
+        let site = Site::ready();
+        site.import("pskc", &document, &["--no-pin"]).is(1);
+        let ran = site.import("pskc", &document, &["--no-pin", "--skip-unusable"]);
+        ran.is(0);
+        assert!(ran.err.ends_with(&format!(": 1; left out\n  {told}\n")), "{}", ran.err);
+        assert_eq!(tokens(&site).len(), usable);
+    }
 }
 
 #[test]

@@ -34,6 +34,37 @@ fn otptool_prints_codes_and_finds_counters() {
 }
 
 #[test]
+fn flags_of_otptool_may_stand_behind_the_key_and_wrong_use_is_status_1() {
+    let site = Site::new();
+    let otptool = site.link("otptool");
+    let key = "3132333435363738393031323334353637383930";
+    // RFC 4226, appendix D: counters 1 and 2.
+    let (one, two) = ("1: 287082 397eea\n", "2: 359152 2fef30\n");
+    for (args, status, out) in [
+        (&[key, "-c", "1"][..], 0, one.to_owned()),
+        (&[key, "-c1", "-w1"], 0, format!("{one}{two}")),
+        (&["-c", "1", "-w1", key], 0, format!("{one}{two}")),
+        (&[key, "287082", "-w", "3"], 0, "1\n".to_owned()),
+        (&[key, "-w3", "287082"], 0, "1\n".to_owned()),
+        (&["-w3", "--", key, "287082"], 0, "1\n".to_owned()),
+        (&[key, "287082"], 2, String::new()),
+        (&[key, "-w3", "287082", "-d8"], 2, String::new()),
+        (&[key, "--", "-c", "1"], 1, String::new()),
+        (&[key, "-c"], 1, String::new()),
+        (&[key, "-z"], 1, String::new()),
+        (&[key, "-c1", "-t"], 1, String::new()),
+        (&["-c1"], 1, String::new()),
+        (&[key, "-F", "-c1"], 3, String::new()),
+    ] {
+        let ran = site.run_as(&otptool, args, "");
+        assert_eq!((ran.status, &ran.out), (status, &out), "{args:?}: {}", ran.err);
+        assert!(args.contains(&"-F") || !ran.err.contains(key), "{}", ran.err);
+    }
+    let posix = Command::new(&otptool).args([key, "-c", "1"]).env("POSIXLY_CORRECT", "").output().unwrap();
+    assert_eq!(posix.status.code(), Some(1), "three operands");
+}
+
+#[test]
 fn genotpurl_prints_an_address_and_the_key_it_made() {
     let site = Site::new();
     let genotpurl = site.link("genotpurl");
@@ -76,6 +107,24 @@ fn a_command_of_otplock_keeps_its_options_quoting_and_status() {
     assert_eq!(run(&["sh", "-c", "kill -TERM $$"]).0, 87);
     assert_eq!(run(&["kill -KILL $$"]).0, 87);
     assert_eq!(run(&[]), (0, String::new()));
+}
+
+#[test]
+fn flags_of_otplock_may_stand_behind_the_file_and_before_the_command() {
+    let site = Site::ready();
+    let link = site.link("otplock");
+    let run = |before: &[&str], after: &[&str]| {
+        let ran = otplock(&site, &link, before, after);
+        (ran.status, ran.out)
+    };
+    assert_eq!(run(&[], &["--", "printf", "%s|", "-e", "-h"]), (0, "-e|-h|".to_owned()));
+    assert_eq!(run(&["--"], &["printf", "%s", "-h"]), (0, "-h".to_owned()));
+    assert_eq!(run(&[], &["--"]), (0, String::new()));
+    assert_eq!(run(&[], &["-e", "true"]).0, 85, "-e takes no command");
+    assert_eq!(run(&[], &["-x"]).0, 85);
+    assert_eq!(run(&[], &["-h"]).0, 0);
+    let ended = Command::new(&link).arg(site.users()).arg("-e").env("EDITOR", "exit 5;").status().unwrap();
+    assert_eq!(ended.code(), Some(5));
 }
 
 #[test]

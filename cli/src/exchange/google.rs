@@ -11,26 +11,28 @@ use zeroize::Zeroizing;
 use super::{ExchangeOutcome, Flaw, Kind, Read, Token, Unfit, base32, number};
 
 const PERIOD: NonZeroU32 = NonZeroU32::new(30).unwrap();
+/// The module refuses files with a longer one.
+const PERIOD_MAX: NonZeroU32 = NonZeroU32::new(60).unwrap();
 
 pub fn read(text: &[u8]) -> ExchangeOutcome {
     let mut lines = (1..).zip(text.split(|&b| b == b'\n').map(<[u8]>::trim_ascii));
     let (_, first) = lines.next().expect("a first part");
-    let key = base32(first).ok_or_else(|| vec![Flaw::at(1, "it isn't a key in base 32")])?;
+    let key = base32(first).ok_or_else(|| Flaw::of_all("line 1 isn't a key in base 32"))?;
     let mut factor = None;
     let mut period = PERIOD;
     let mut state = State::fresh();
     let mut used_steps = Vec::new();
-    let (mut scratch_codes, mut unknown) = (0, Vec::new());
+    let (mut scratch_codes, mut unknown) = (0, Vec::<String>::new());
     let mut flaws = Vec::new();
     for (place, line) in lines.filter(|(_, line)| !line.is_empty()) {
-        let Some(option) = line.strip_prefix(b"\" ") else {
+        let Some(option) = line.strip_prefix(b"\" ").or_else(|| line.strip_prefix(b"\"\t")) else {
             match line.iter().all(u8::is_ascii_digit) {
                 true => scratch_codes += 1,
                 false => flaws.push(Flaw::at(place, "it is neither an option nor a scratch code")),
             }
             continue;
         };
-        let mut words = option.split(|&b| b == b' ').filter(|word| !word.is_empty());
+        let mut words = option.split(|&b| matches!(b, b' ' | b'\t')).filter(|word| !word.is_empty());
         let name = words.next().unwrap_or_default();
         let mut wrong = |what: &'static str| flaws.push(Flaw::at(place, what));
         match name {
@@ -55,10 +57,10 @@ pub fn read(text: &[u8]) -> ExchangeOutcome {
             },
             b"DISALLOW_REUSE" => used_steps.extend(words.filter_map(number::<i64>)),
             // The server's, not the token's.
-            b"RATE_LIMIT" | b"WINDOW_SIZE" => {}
-            b"RESETTING_TIME_SKEW" => {}
+            b"RATE_LIMIT" | b"WINDOW_SIZE" | b"RESETTING_TIME_SKEW" => {}
             name if name.starts_with(b"LAST") => {}
-            name => unknown.push(String::from_utf8_lossy(name).into_owned()),
+            // By its place: a key that somebody has put there would be a name, too.
+            _ => unknown.push(place.to_string()),
         }
     }
     let by_counter = factor.unwrap_or_else(|| {
@@ -66,7 +68,7 @@ pub fn read(text: &[u8]) -> ExchangeOutcome {
         false
     });
     if !flaws.is_empty() {
-        return Err(flaws);
+        return Ok(Read { tokens: Vec::new(), unusable: flaws, notes: Vec::new() });
     }
     let factor = if by_counter { MovingFactor::Event } else { MovingFactor::Time(period) };
     if let (MovingFactor::Time(period), Some(step)) = (factor, used_steps.into_iter().max()) {
@@ -81,10 +83,11 @@ pub fn read(text: &[u8]) -> ExchangeOutcome {
         ));
     }
     if !unknown.is_empty() {
-        notes.push(format!("unknown options were left out: {}", unknown.join(", ")));
+        notes.push(format!("unknown options were left out, in lines {}", unknown.join(", ")));
     }
     let kind = Kind { algorithm: Algorithm::Hotp(Hash::Sha1), factor, digits: Digits::SIX };
-    Ok(Read { tokens: vec![Token { user: Vec::new(), kind, key, pin: None, state, place: 1 }], notes })
+    let token = Token { user: Vec::new(), kind, key, pin: None, state, place: 1 };
+    Ok(Read { tokens: vec![token], unusable: Vec::new(), notes })
 }
 
 fn signed(text: &[u8]) -> Option<i64> {
@@ -103,6 +106,15 @@ pub fn file(token: &Token) -> Result<Zeroizing<String>, Unfit> {
         return Err(Unfit("Google's PAM module has only 6 digits"));
     }
     let options = match token.kind.factor {
+        // The module asks whether the counter is above 0 to tell which of both it is.
+        MovingFactor::Event if token.state.counter.as_written() <= 0 => {
+            return Err(Unfit(
+                "Google's PAM module takes a counter of 0 for a token by time: let it log in once before",
+            ));
+        }
+        MovingFactor::Time(period) if period > PERIOD_MAX => {
+            return Err(Unfit("Google's PAM module knows periods up to 60 seconds only"));
+        }
         MovingFactor::Event => format!("\" HOTP_COUNTER {}\n", token.state.counter),
         MovingFactor::Time(period) => {
             let mut options = String::new();
@@ -131,14 +143,21 @@ mod tests {
     use super::*;
 
     fn flaws(text: &str) -> Vec<String> {
-        let flaws = read(text.as_bytes()).err().expect("it is refused");
+        let read = read(text.as_bytes());
+        let flaws = match read {
+            Ok(read) => {
+                assert!(read.tokens.is_empty());
+                read.unusable
+            }
+            Err(flaw) => vec![flaw],
+        };
         flaws.into_iter().map(|flaw| format!("{:?}: {}", flaw.place, flaw.text)).collect()
     }
 
     #[test]
     fn steps_skew_and_used_steps_are_taken_over() {
         let text = "GEZDGNBVGY3TQOJQ\n\" RATE_LIMIT 3 30 1700000000\n\" WINDOW_SIZE 17\n\" STEP_SIZE 60\n\
-                    \" TIME_SKEW -2\n\" DISALLOW_REUSE 28333333 28333335 28333334\n\" TOTP_AUTH\n\" FANCY 1\n\
+                    \"\tTIME_SKEW\t-2\n\" DISALLOW_REUSE 28333333 28333335 28333334\n\" TOTP_AUTH\n\" JBSWY3DPEHPK3PXP\n\
                     12345678\n87654321\n";
         let read = read(text.as_bytes()).ok().unwrap();
         let token = &read.tokens[0];
@@ -151,12 +170,12 @@ mod tests {
             "{}",
             read.notes[0]
         );
-        assert_eq!(read.notes[1], "unknown options were left out: FANCY");
+        assert_eq!(read.notes[1], "unknown options were left out, in lines 8");
     }
 
     #[test]
     fn every_flaw_is_told() {
-        assert_eq!(flaws("x1"), ["Some(1): it isn't a key in base 32"]);
+        assert_eq!(flaws("x1"), ["None: line 1 isn't a key in base 32"]);
         assert_eq!(flaws("GE\n"), ["None: it has neither TOTP_AUTH nor HOTP_COUNTER"]);
         assert_eq!(
             flaws("GE\n\" TOTP_AUTH\n\" HOTP_COUNTER 1\nhello\n\" STEP_SIZE 0\n\" TIME_SKEW x\n"),

@@ -10,11 +10,14 @@ use otpgate::token::{
 use otpgate::users::{line, localtime, record};
 use zeroize::Zeroizing;
 
-use super::{ExchangeOutcome, Flaw, Kind, Read, Token, Unfit, collect, lines, to_hexadecimal};
+use super::{ExchangeOutcome, Flaw, Kind, OwnPin, Read, Token, Unfit, lines, to_hexadecimal};
+
+/// The buffer in liboath's usersfile.c; a longer key makes it refuse the user.
+const LIBOATH_KEY_MAX: usize = 32;
 
 pub fn read(text: &[u8], zone: &TimeZone) -> ExchangeOutcome {
     let mut zeroed = 0;
-    let tokens = collect(lines(text).map(|(place, text)| {
+    let mut read = Read::of(lines(text).map(|(place, text)| {
         let record = record::parse(text, zone).map_err(|error| Flaw::at(place, error.to_string()))?;
         let token = record.token;
         let pin = &text[record.layout.head[2].clone()];
@@ -48,18 +51,17 @@ pub fn read(text: &[u8], zone: &TimeZone) -> ExchangeOutcome {
             user: line::user_of(text).expect("a parsed line has a user").to_vec(),
             kind: Kind { algorithm: token.algorithm, factor: token.factor, digits: token.digits },
             key: token.key,
-            pin: Some(Zeroizing::new(pin.to_vec())),
+            pin: Some(OwnPin::Field(Zeroizing::new(pin.to_vec()))),
             state,
             place,
         })
-    }))?;
-    let mut notes = Vec::new();
+    }));
     if zeroed > 0 {
-        notes.push(format!(
+        read.notes.push(format!(
             "time tokens whose offset was set to 0, because liboath's number isn't that of a clock: {zeroed}"
         ));
     }
-    Ok(Read { tokens, notes })
+    Ok(read)
 }
 
 /// The line of a token whose PIN is known in the clear.
@@ -75,6 +77,9 @@ pub fn line(token: &Token, pin: &Pin, zone: &TimeZone) -> Result<Zeroizing<Vec<u
     }
     if matches!(token.kind.factor, MovingFactor::Time(period) if ![30, 60].contains(&period.get())) {
         return Err(Unfit("liboath's users file has only periods of 30 and 60 seconds"));
+    }
+    if token.key.expose().len() > LIBOATH_KEY_MAX {
+        return Err(Unfit("liboath's users file knows keys up to 32 bytes only"));
     }
     let pin = match pin {
         Pin::None => b"-",

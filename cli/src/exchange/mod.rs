@@ -1,9 +1,11 @@
 //! Tokens as other programs write them down. Each form parses into [`Token`] and is written from it; none of
 //! this is part of what servers load.
 
+pub mod apps;
 pub mod csv;
 pub mod google;
 pub mod liboath;
+pub mod migration;
 pub mod otpauth;
 pub mod pskc;
 
@@ -22,11 +24,19 @@ pub struct Token {
     pub user: Vec<u8>,
     pub kind: Kind,
     pub key: Secret,
-    /// Field 3 as it is to be written; `None` where a form knows no PINs.
-    pub pin: Option<Zeroizing<Vec<u8>>>,
+    /// The PIN that comes along with it; `None` where a form knows none, or leaves it out.
+    pub pin: Option<OwnPin>,
     pub state: State,
-    /// Where it stands: the number of its line, or of its key.
+    /// Where it stands: the number of its line, key or entry.
     pub place: usize,
+}
+
+/// A PIN in a document.
+pub enum OwnPin {
+    /// Field 3 as it is to be written.
+    Field(Zeroizing<Vec<u8>>),
+    /// As its user types it.
+    Typed(Zeroizing<Vec<u8>>),
 }
 
 /// How codes are made.
@@ -47,7 +57,7 @@ impl Kind {
 /// What is wrong with a document, and where in it. Never holds a secret.
 #[derive(Debug)]
 pub struct Flaw {
-    /// The number of a line or key; `None`: the whole of it.
+    /// The number of a line, key or entry; `None`: the whole of it.
     pub place: Option<usize>,
     pub text: Cow<'static, str>,
 }
@@ -65,24 +75,27 @@ impl Flaw {
 /// What was read, and what an admin has to know about it.
 pub struct Read {
     pub tokens: Vec<Token>,
+    /// What stands in the document and can't be a token here.
+    pub unusable: Vec<Flaw>,
     pub notes: Vec<String>,
 }
 
-/// A document is read whole, so that all its flaws can be told at once.
-pub type ExchangeOutcome = Result<Read, Vec<Flaw>>;
-
-/// The parsed places of a document, or all its flaws.
-pub fn collect(parsed: impl Iterator<Item = Result<Token, Flaw>>) -> Result<Vec<Token>, Vec<Flaw>> {
-    let mut tokens = Vec::new();
-    let mut flaws = Vec::new();
-    for token in parsed {
-        match token {
-            Ok(token) => tokens.push(token),
-            Err(flaw) => flaws.push(flaw),
+impl Read {
+    /// The places of a document, read to the end, so that all flaws can be told at once.
+    pub fn of(parsed: impl Iterator<Item = Result<Token, Flaw>>) -> Read {
+        let mut read = Read { tokens: Vec::new(), unusable: Vec::new(), notes: Vec::new() };
+        for token in parsed {
+            match token {
+                Ok(token) => read.tokens.push(token),
+                Err(flaw) => read.unusable.push(flaw),
+            }
         }
+        read
     }
-    if flaws.is_empty() { Ok(tokens) } else { Err(flaws) }
 }
+
+/// `Err`: nothing in the document can be read.
+pub type ExchangeOutcome = Result<Read, Flaw>;
 
 /// The lines of a text with their numbers, without line ends, blank lines and comments.
 pub fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
@@ -140,6 +153,20 @@ pub fn hash(text: &[u8]) -> Option<Hash> {
         b"sha512" => Some(Hash::Sha512),
         _ => None,
     }
+}
+
+/// Why a Steam token is none for us: its codes aren't decimal, whatever the document says of them.
+pub const STEAM: &str =
+    "it is a Steam token, whose codes are letters and digits of an alphabet of Steam's own";
+
+pub fn is_steam(issuer: &[u8]) -> bool {
+    issuer.trim_ascii().eq_ignore_ascii_case(b"steam")
+}
+
+/// The account in a label, behind the issuer and its colon.
+pub fn account(label: &[u8]) -> &[u8] {
+    let place = label.iter().position(|&b| b == b':').map_or(0, |place| place + 1);
+    label[place..].trim_ascii()
 }
 
 pub fn hash_name(hash: Hash) -> &'static str {

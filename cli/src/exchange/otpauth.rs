@@ -1,4 +1,5 @@
-//! otpauth:// addresses, one on a line: what QR codes hold.
+//! otpauth:// addresses, one on a line: what QR codes hold. Those with which Google Authenticator moves accounts may
+//! stand among them.
 
 use std::num::NonZeroU32;
 
@@ -6,13 +7,33 @@ use otpgate::otp::{Digits, Hash};
 use otpgate::token::{Algorithm, CounterField, MovingFactor, State};
 use zeroize::Zeroizing;
 
-use super::{ExchangeOutcome, Flaw, Kind, Read, Token, Unfit, base32, collect, hash, lines, number};
+use super::{
+    ExchangeOutcome, Flaw, Kind, Read, STEAM, Token, Unfit, account, base32, hash, is_steam, lines,
+    migration, number,
+};
 use crate::key_uri::KeyUri;
 
 pub fn read(text: &[u8]) -> ExchangeOutcome {
-    let tokens =
-        collect(lines(text).map(|(place, line)| token(line, place).map_err(|text| Flaw::at(place, text))))?;
-    Ok(Read { tokens, notes: Vec::new() })
+    let mut batches = migration::Batches::default();
+    let mut read = Read::of(lines(text).flat_map(|(place, line)| match migration_data(line) {
+        Some(Ok(data)) => migration::tokens(&data, place, &mut batches),
+        Some(Err(text)) => vec![Err(Flaw::at(place, text))],
+        None => vec![token(line, place).map_err(|text| Flaw::at(place, text))],
+    }));
+    read.notes.extend(batches.notes());
+    Ok(read)
+}
+
+/// What an address of Google Authenticator's holds; `None` if the line is none.
+fn migration_data(line: &[u8]) -> Option<Result<Zeroizing<Vec<u8>>, &'static str>> {
+    let (scheme, rest) = line.split_at_checked(migration::SCHEME.len())?;
+    if !scheme.eq_ignore_ascii_case(migration::SCHEME) {
+        return None;
+    }
+    let query = split_once(rest, b'?').map_or(&b""[..], |(_, query)| query);
+    let data = query.split(|&b| b == b'&').find_map(|parameter| parameter.strip_prefix(b"data="));
+    let data = data.ok_or("it has no data");
+    Some(data.and_then(|data| percent_decoded(data).ok_or("a parameter has a broken % sequence")))
 }
 
 fn token(line: &[u8], place: usize) -> Result<Token, &'static str> {
@@ -27,11 +48,14 @@ fn token(line: &[u8], place: usize) -> Result<Token, &'static str> {
     let by_time = match kind {
         kind if kind.eq_ignore_ascii_case(b"totp") => true,
         kind if kind.eq_ignore_ascii_case(b"hotp") => false,
+        kind if is_steam(kind) => return Err(STEAM),
         _ => return Err("its type is neither totp nor hotp"),
     };
     let label = percent_decoded(label).ok_or("its label has a broken % sequence")?;
-    // Behind the issuer, which no login needs.
-    let user = split_once(&label, b':').map_or(&label[..], |(_, user)| user).trim_ascii();
+    if split_once(&label, b':').is_some_and(|(issuer, _)| is_steam(issuer)) {
+        return Err(STEAM);
+    }
+    let user = account(&label);
 
     let (mut secret, mut algorithm, mut digits, mut period, mut counter) = (None, None, None, None, None);
     for parameter in query.split(|&b| b == b'&').filter(|parameter| !parameter.is_empty()) {
@@ -42,6 +66,12 @@ fn token(line: &[u8], place: usize) -> Result<Token, &'static str> {
             b"digits" => &mut digits,
             b"period" => &mut period,
             b"counter" => &mut counter,
+            b"issuer" | b"encoder" if percent_decoded(value).is_some_and(|value| is_steam(&value)) => {
+                return Err(STEAM);
+            }
+            name if name.starts_with(b"amp;") => {
+                return Err("it was copied out of a web page: its `&amp;` have to be `&`");
+            }
             // The issuer, an image, whatever an app has thought of.
             _ => continue,
         };
@@ -124,14 +154,15 @@ mod tests {
     const SECRET: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 
     fn told(address: &str) -> String {
-        match read(address.as_bytes()) {
-            Ok(read) => {
+        let read = read(address.as_bytes()).expect("addresses are read one by one");
+        match read.unusable.first() {
+            Some(flaw) => flaw.text.clone().into_owned(),
+            None => {
                 let token = &read.tokens[0];
                 let user = String::from_utf8_lossy(&token.user);
                 let key = super::super::to_hexadecimal(&token.key);
                 format!("{} {user} {} {}", token.kind.field(), key.as_str(), token.state.counter)
             }
-            Err(flaws) => flaws[0].text.clone().into_owned(),
         }
     }
 
@@ -173,6 +204,14 @@ mod tests {
             ("otpauth://x".to_owned(), "it has no parameters"),
             ("otpauth://totp?secret=GE".to_owned(), "it has no label"),
             ("otpauth://motp/a?secret=GE".to_owned(), "its type is neither totp nor hotp"),
+            ("otpauth://steam/a?secret=GE".to_owned(), STEAM),
+            ("otpauth://totp/Steam:a?secret=GE".to_owned(), STEAM),
+            ("otpauth://totp/a?secret=GE&issuer=Steam".to_owned(), STEAM),
+            ("otpauth://totp/x:a?secret=GE&encoder=steam".to_owned(), STEAM),
+            (
+                "otpauth://totp/a?secret=GE&amp;digits=8".to_owned(),
+                "it was copied out of a web page: its `&amp;` have to be `&`",
+            ),
             ("otpauth://totp/a%4?secret=GE".to_owned(), "its label has a broken % sequence"),
             ("otpauth://totp/a?secret=%+1".to_owned(), "a parameter has a broken % sequence"),
             ("otpauth://totp/a?issuer=x".to_owned(), "the secret is missing"),

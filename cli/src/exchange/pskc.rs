@@ -18,7 +18,7 @@ use sha1::Sha1;
 use sha2::{Sha256, Sha512};
 use zeroize::Zeroizing;
 
-use super::{ExchangeOutcome, Flaw, Kind, Read, Token, Unfit, collect, hash, number};
+use super::{ExchangeOutcome, Flaw, Kind, Read, Token, Unfit, hash, number};
 
 const NAMESPACE: &str = "urn:ietf:params:xml:ns:keyprov:pskc";
 const AES_CBC: [(&str, usize); 3] = [
@@ -47,10 +47,6 @@ type Ask<'a> = &'a mut dyn FnMut(WantedSecret<'_>) -> Result<Zeroizing<Vec<u8>>,
 type ToldOnce<T> = Result<T, &'static str>;
 
 pub fn read(text: &[u8], ignore_signature: bool, ask: Ask<'_>) -> ExchangeOutcome {
-    read_container(text, ignore_signature, ask).map_err(|flaw| vec![flaw]).and_then(|read| read)
-}
-
-fn read_container(text: &[u8], ignore_signature: bool, ask: Ask<'_>) -> Result<ExchangeOutcome, Flaw> {
     let text = str::from_utf8(text).map_err(|_| Flaw::of_all("it is not UTF-8"))?;
     let options = ParsingOptions { allow_dtd: false, nodes_limit: u32::MAX, ..ParsingOptions::default() };
     let document = Document::parse_with_options(text, options).map_err(|error| match error {
@@ -82,7 +78,7 @@ fn read_container(text: &[u8], ignore_signature: bool, ask: Ask<'_>) -> Result<E
     let mut dated = 0;
     let packages = children(root, "KeyPackage")
         .flat_map(|package| children(package, "Key").map(move |key| (package, key)));
-    let tokens = collect((1..).zip(packages).map(|(place, (package, key))| {
+    let mut read = Read::of((1..).zip(packages).map(|(place, (package, key))| {
         let policy = child(key, "Policy");
         let device = child(package, "DeviceInfo");
         let has_date = |node: Option<Node<'_, '_>>| {
@@ -91,10 +87,10 @@ fn read_container(text: &[u8], ignore_signature: bool, ask: Ask<'_>) -> Result<E
         dated += usize::from(has_date(policy) || has_date(device));
         token(package, key, ciphers.as_ref(), place).map_err(|text| Flaw::at(place, text))
     }));
-    Ok(tokens.map(|tokens| {
-        let note = format!("keys with a first or last day, which nothing here observes: {dated}");
-        Read { tokens, notes: (dated > 0).then_some(note).into_iter().collect() }
-    }))
+    if dated > 0 {
+        read.notes.push(format!("keys with a first or last day, which nothing here observes: {dated}"));
+    }
+    Ok(read)
 }
 
 fn children<'a, 'i: 'a>(node: Node<'a, 'i>, name: &'static str) -> impl Iterator<Item = Node<'a, 'i>> {
@@ -229,7 +225,8 @@ fn name_in(text: &str) -> String {
 enum Encoded {
     /// In base 64.
     Bytes,
-    /// Decimal in the clear; encrypted, in network byte order. Read as eight bytes.
+    /// Decimal in the clear; encrypted, one to eight bytes in network byte order, as many as the writer liked. Read as
+    /// eight.
     Integer,
 }
 
@@ -238,13 +235,13 @@ fn value(node: Node<'_, '_>, ciphers: Option<&Ciphers>, encoded: Encoded) -> Tol
     if let Some(encrypted) = child(node, "EncryptedValue") {
         let ciphers = ciphers.expect("made if there is an encrypted value");
         let bytes = ciphers.decrypted(encrypted, child(node, "ValueMAC"))?;
-        return match (encoded, bytes.len()) {
-            (Encoded::Bytes, _) | (Encoded::Integer, 8) => Ok(bytes),
-            (Encoded::Integer, 4) => {
-                let integer = i32::from_be_bytes(bytes[..].try_into().expect("four bytes"));
-                Ok(Zeroizing::new(i64::from(integer).to_be_bytes().to_vec()))
+        return match encoded {
+            Encoded::Bytes => Ok(bytes),
+            Encoded::Integer => {
+                let integer =
+                    integer_of(&bytes).ok_or("an encrypted number has no bytes, or more than eight")?;
+                Ok(Zeroizing::new(integer.to_be_bytes().to_vec()))
             }
-            (Encoded::Integer, _) => Err("an encrypted number has neither four nor eight bytes"),
         };
     }
     let plain = child(node, "PlainValue").ok_or("a value is neither a PlainValue nor an EncryptedValue")?;
@@ -255,6 +252,16 @@ fn value(node: Node<'_, '_>, ciphers: Option<&Ciphers>, encoded: Encoded) -> Tol
             Ok(Zeroizing::new(integer.to_be_bytes().to_vec()))
         }
     }
+}
+
+/// A number in network byte order. Those of the RFC's own types, of four and eight bytes, have a sign.
+fn integer_of(bytes: &[u8]) -> Option<i64> {
+    let len = bytes.len();
+    let fill = if len == 4 && bytes[0] >= 0x80 { 0xff } else { 0 };
+    let place = 8_usize.checked_sub(len).filter(|_| len > 0)?;
+    let mut whole = [fill; 8];
+    whole[place..].copy_from_slice(bytes);
+    Some(i64::from_be_bytes(whole))
 }
 
 /// The keys that everything encrypted in a document is under.
@@ -592,4 +599,28 @@ fn escaped(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_one_to_eight_bytes_and_a_sign_where_the_rfc_has_one() {
+        for (bytes, number) in [
+            (&[0x80][..], Some(0x80)),
+            (&[1, 0], Some(0x100)),
+            (&[0xff, 0xff, 0xff], Some(0xff_ffff)),
+            (&[0xff, 0xff, 0xff, 0xfe], Some(-2)),
+            (&[0x7f, 0xff, 0xff, 0xff], Some(0x7fff_ffff)),
+            (&[0xff; 5], Some(0xff_ffff_ffff)),
+            (&[0xff; 7], Some((1 << 56) - 1)),
+            (&[0xff; 8], Some(-1)),
+            (&[0, 0, 0, 0, 0, 0, 0, 9], Some(9)),
+            (&[], None),
+            (&[0; 9], None),
+        ] {
+            assert_eq!(integer_of(bytes), number, "{bytes:?}");
+        }
+    }
 }
