@@ -299,8 +299,8 @@ install-common:
 	case $$soname in ''|libotpgate.so) ;; *) ln -sf $$soname $(DESTDIR)$(LIBDIR)/libotpgate.so ;; esac; }
 
 # Laid out as here, so that the pages' links lead somewhere.
-DOCS = README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE users.example $(wildcard docs/*) examples/module.c \
-	apache/example.conf nginx/example.conf
+DOCS = README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE-MIT LICENSE-APACHE users.example $(wildcard docs/*) \
+	examples/module.c apache/example.conf nginx/example.conf nginx/config packaging/README.md
 install-docs:
 	for file in $(DOCS); do install -D -m 644 $$file $(DESTDIR)$(DOCDIR)/$$file || exit 1; done
 
@@ -357,6 +357,7 @@ deb: need-rust
 SUITE ?= $(shell . /etc/os-release && echo $$VERSION_CODENAME)
 test-packages:
 	@.ci/deps 'a clean Debian is made and entered: debootstrap iproute2 util-linux zbar-tools'
+	@ls $(DEB)/*.deb > /dev/null || { echo 'no packages yet: `make deb`' >&2; exit 1; }
 	mkdir -p $(abspath $(BUILD))/packages
 	packaging/test.sh $(SUITE) $(DEB) $(abspath $(BUILD))/packages
 

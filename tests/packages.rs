@@ -107,6 +107,16 @@ fn what_is_installed_is_complete_and_uninstalling_leaves_nothing_of_it() {
         assert!(installed.contains(name), "{name} isn't installed: {installed:#?}");
     }
 
+    for page in installed.iter().filter(|name| name.ends_with(".md")) {
+        let page = root.join(page);
+        let text = std::fs::read_to_string(&page).expect("a page");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = link.split('#').next().unwrap_or_default();
+            let there = target.contains("://") || page.parent().expect("a folder").join(target).exists();
+            assert!(there, "{}: {link} isn't installed", page.display());
+        }
+    }
+
     succeeds(&into(&root, "uninstall"));
     assert_eq!(files(root.path()), before);
     assert!(!root.join("usr/share/doc/otpgate").exists());
