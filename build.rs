@@ -1,5 +1,5 @@
-//! Gives the shared library its name for the dynamic linker: programs built against one version of the C
-//! interface must not be run with another.
+//! Gives the shared library its name for the dynamic linker: programs built against one version of
+//! the C interface must not be run with another.
 
 fn main() {
     let header = "include/otpgate.h";

@@ -90,8 +90,8 @@ fn rules(criterion: &mut Criterion) {
     }
 }
 
-/// What a wrong code costs at most: as many tokens as a user may have, the slowest hash, each clock far enough off for
-/// two windows.
+/// What a wrong code costs at most: as many tokens as a user may have, the slowest hash, each clock
+/// far enough off for two windows.
 fn wrong_codes(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("a wrong code");
     let entry_of = |kind: &str, count: u64| {
@@ -99,7 +99,9 @@ fn wrong_codes(criterion: &mut Criterion) {
         for i in 0..count {
             let line = format!("{kind} alice 1234 {KEY}{i:02x} 100");
             let record = record::parse(line.as_bytes(), &TimeZone::UTC).expect("a line");
-            entry.lines.push(otpgate::token::StoredToken { token: record.token, state: record.state });
+            entry
+                .lines
+                .push(otpgate::token::StoredToken { token: record.token, state: record.state });
         }
         entry
     };
@@ -132,7 +134,8 @@ fn wrong_codes(criterion: &mut Criterion) {
             nc: Some(b"00000001".to_vec()),
             ..Credentials::default()
         };
-        let exchange = Exchange { algorithm, realm: b"Private".to_vec(), method: b"GET".to_vec(), sent };
+        let exchange =
+            Exchange { algorithm, realm: b"Private".to_vec(), method: b"GET".to_vec(), sent };
         let response = exchange.response(b"alice");
         for count in [1, 100] {
             measure(
@@ -169,7 +172,9 @@ fn users_file(criterion: &mut Criterion) {
             |bencher| {
                 bencher.iter(|| {
                     user = (user + 7919) % count;
-                    black_box(gate.store().find(format!("user{user}").as_bytes()).expect("readable"))
+                    black_box(
+                        gate.store().find(format!("user{user}").as_bytes()).expect("readable"),
+                    )
                 });
             },
         );

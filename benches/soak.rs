@@ -1,12 +1,13 @@
-//! A minute of mixed traffic on a large file by many processes, held against what each of them remembers.
+//! A minute of mixed traffic on a large file by many processes, held against what each of them
+//! remembers.
 //!
-//! Of the requests, 95 in a hundred come with a lingering code, 4 with a fresh one, 1 with a name that isn't listed. In
-//! the end every counter must have moved by the number of grants that were given for it, each grant by one code:
-//! no update is lost, no code counts twice. Nobody may meet an error, and all processes together must keep
-//! within their memory.
+//! Of the requests, 95 in a hundred come with a lingering code, 4 with a fresh one, 1 with a name
+//! that isn't listed. In the end every counter must have moved by the number of grants that were
+//! given for it, each grant by one code: no update is lost, no code counts twice. Nobody may meet
+//! an error, and all processes together must keep within their memory.
 //!
-//! `make soak` runs this. OTPGATE_SOAK_SECONDS (default 60), OTPGATE_SOAK_PROCESSES (default 16) and
-//! OTPGATE_SOAK_USERS (default 1000000) say how long and how much.
+//! `make soak` runs this. OTPGATE_SOAK_SECONDS (default 60), OTPGATE_SOAK_PROCESSES (default 16)
+//! and OTPGATE_SOAK_USERS (default 1000000) say how long and how much.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -128,12 +129,19 @@ fn check(path: &Path, grants: &mut HashMap<usize, Vec<u64>>) {
     for line in content.split(b'\n') {
         let line = line.expect("readable");
         let mut fields = line.split(|&byte| byte == b' ').filter(|field| !field.is_empty());
-        let user =
-            fields.nth(1).and_then(|name| str::from_utf8(name.strip_prefix(b"user")?).ok()?.parse().ok());
+        let user = fields
+            .nth(1)
+            .and_then(|name| str::from_utf8(name.strip_prefix(b"user")?).ok()?.parse().ok());
         let user: usize = user.expect("one of our lines");
-        let counter: i64 =
-            fields.nth(2).and_then(|text| str::from_utf8(text).ok()?.parse().ok()).expect("a counter");
-        assert_eq!(counter, grants.get(&user).map_or(0, Vec::len) as i64, "user{user}: counter in the file");
+        let counter: i64 = fields
+            .nth(2)
+            .and_then(|text| str::from_utf8(text).ok()?.parse().ok())
+            .expect("a counter");
+        assert_eq!(
+            counter,
+            grants.get(&user).map_or(0, Vec::len) as i64,
+            "user{user}: counter in the file"
+        );
         seen += 1;
         if grants.contains_key(&user) {
             let found = store.find(format!("user{user}").as_bytes()).expect("readable");
@@ -185,12 +193,17 @@ impl Process {
 /// One of the processes: asks, and notes what it was told.
 fn process(path: &Path, seed: usize) {
     let policy = Settings::default().policy(Server::Apache);
-    let gate = Gate::new(UsersFile::new(path), || common::codes::now() as i64).expect("random bytes");
+    let gate =
+        Gate::new(UsersFile::new(path), || common::codes::now() as i64).expect("random bytes");
     let mut output = std::io::BufWriter::new(std::io::stdout());
     let mut random = Random(seed as u64 * 0x9e37_79b9_7f4a_7c15 + 1);
     let login = |name: &str, code: &str| {
         let password = format!("1234{code}");
-        let login = Login { user: name.as_bytes(), password: password.as_bytes(), address: Address::Unknown };
+        let login = Login {
+            user: name.as_bytes(),
+            password: password.as_bytes(),
+            address: Address::Unknown,
+        };
         gate.basic(&policy, &login, &NoPins, None, &Faults).word.as_str()
     };
     let counter_of = |name: &str| -> u64 {

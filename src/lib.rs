@@ -1,15 +1,18 @@
 //! One-time-password login for web servers.
 //!
-//! A pure decision in the middle ([`decide`]), one place that changes state ([`gate`]), thin adapters
-//! outside ([`ffi`] for the servers' C modules, the `otpgate` command). Read them in this order:
+//! A pure decision in the middle ([`decide`]), one place that changes state ([`gate`]), thin
+//! adapters outside ([`ffi`] for the servers' C modules, the `otpgate` command). Read them in this
+//! order:
 //!
-//! - [`decide`]: the rules of a login, in the order and under the numbers of `docs/specification.md`.
+//! - [`decide`]: the rules of a login, in the order and under the numbers of
+//!   `docs/specification.md`.
 //! - [`gate`]: reads, decides, locks, decides again, saves.
 //! - [`resync`]: finds out where a token stands.
 //! - [`store`]: the interface to token storage.
 //! - [`throttle`]: how often something may be tried; [`refusals`]: when a refusal goes out.
 //! - [`users`]: the users file as a small database: records, slots, locks, journal, index.
-//! - [`site`]: a server's configuration: sections, their gates and PIN sources, the configuration test.
+//! - [`site`]: a server's configuration: sections, their gates and PIN sources, the configuration
+//!   test.
 //! - [`files`]: how files are opened, and by whom.
 //! - [`policy`]: the one table of settings for all servers.
 //! - [`otp`] and [`http`]: codes and credentials, pure.
@@ -44,8 +47,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `unsafe` is used in two places: in [`ffi`], where C passes pointers, and in [`files::system`], for system calls that
-//! none of our crates wraps.
+//! `unsafe` is used in two places: in [`ffi`], where C passes pointers, and in [`files::system`],
+//! for system calls that none of our crates wraps.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -20,8 +20,9 @@ pub enum Level {
 }
 
 impl Level {
-    /// The level of syslog(3) at which a server logs such lines. A refusal stands where the server's own password check
-    /// puts its refusals, so that the configuration it comes with shows it.
+    /// The level of syslog(3) at which a server logs such lines. A refusal stands where the
+    /// server's own password check puts its refusals, so that the configuration it comes with shows
+    /// it.
     pub fn number(self, server: Server) -> i32 {
         match (self, server) {
             (Level::Error, _) | (Level::Refusal | Level::PassedOn, Server::Nginx) => 3,
@@ -44,7 +45,8 @@ pub trait Log {
     }
 }
 
-/// Bytes in quotes, everything but plain printable ASCII as `\xHH`: no client can forge a line with its name.
+/// Bytes in quotes, everything but plain printable ASCII as `\xHH`: no client can forge a line with
+/// its name.
 pub struct Quoted<'a>(pub &'a [u8]);
 
 impl fmt::Display for Quoted<'_> {
@@ -61,7 +63,8 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// A line as a server's log function takes it: printable ASCII, and for httpd the bytes that it shows as `\xHH` by itself.
+/// A line as a server's log function takes it: printable ASCII, and for httpd the bytes that it
+/// shows as `\xHH` by itself.
 pub fn line(message: fmt::Arguments<'_>, server: Server) -> Vec<u8> {
     let mut line = String::with_capacity(160);
     // A path or a cause may hold anything.
@@ -87,9 +90,9 @@ impl Write for Printable<'_> {
     }
 }
 
-/// httpd doubles each backslash that it is told to log, and shows bytes that aren't printable ASCII as `\xHH` itself: what
-/// comes out that way is given to it as it is. Stays as it stands: what httpd would show otherwise (`\n`), a NUL, at which
-/// it would stop, and quotes and backslashes.
+/// httpd doubles each backslash that it is told to log, and shows bytes that aren't printable ASCII
+/// as `\xHH` itself: what comes out that way is given to it as it is. Stays as it stands: what
+/// httpd would show otherwise (`\n`), a NUL, at which it would stop, and quotes and backslashes.
 fn unescaped_for_httpd(line: Vec<u8>) -> Vec<u8> {
     if !line.contains(&b'\\') {
         return line;

@@ -1,8 +1,9 @@
 //! Refusals last alike: by when they go out, not by what was done for them.
 //!
-//! How long a decision takes tells whether a name is listed, whether its PIN is hashed, whether the PIN was right. So a
-//! refusal goes out at the next multiple of a time after its request's arrival. Where waiting takes a thread, few may
-//! wait: a refusal beyond them goes out at once, as strangers must not hold up anybody else.
+//! How long a decision takes tells whether a name is listed, whether its PIN is hashed, whether the
+//! PIN was right. So a refusal goes out at the next multiple of a time after its request's arrival.
+//! Where waiting takes a thread, few may wait: a refusal beyond them goes out at once, as strangers
+//! must not hold up anybody else.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -25,8 +26,8 @@ const OF_ONE_CLIENT: usize = 4;
 /// This part of a server's threads waits.
 const PART: usize = 4;
 
-/// Those who wait, in memory that all processes of a server share: a word each, its last moment and its client. Who is
-/// killed while waiting stops counting then.
+/// Those who wait, in memory that all processes of a server share: a word each, its last moment and
+/// its client. Who is killed while waiting stops counting then.
 pub struct Waiting<'a>(pub &'a [AtomicU64]);
 
 /// Words for a server with so many threads in all processes together.
@@ -39,7 +40,8 @@ const WAIT_MAX: u64 = 10_000;
 const CLIENT_BITS: u32 = 22;
 
 impl Waiting<'_> {
-    /// Whether one more may wait, from `now` on for so long; milliseconds of a clock that all processes share.
+    /// Whether one more may wait, from `now` on for so long; milliseconds of a clock that all
+    /// processes share.
     pub fn begin(&self, client: Option<IpAddr>, now: u64, rest: u64) -> bool {
         let client = client_number(client);
         // One that lies far ahead was written by another clock.
@@ -52,7 +54,8 @@ impl Waiting<'_> {
         let mine = (now + rest) << CLIENT_BITS | client;
         self.0.iter().any(|word| {
             let known = word.load(Ordering::Relaxed);
-            !waits(known) && word.compare_exchange(known, mine, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            !waits(known)
+                && word.compare_exchange(known, mine, Ordering::Relaxed, Ordering::Relaxed).is_ok()
         })
     }
 }

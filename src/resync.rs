@@ -1,4 +1,5 @@
-//! Resynchronisation (RFC 4226 section 7.4): where a token stands whose codes lie outside a server's window. Pure.
+//! Resynchronisation (RFC 4226 section 7.4): where a token stands whose codes lie outside a
+//! server's window. Pure.
 //!
 //! Two codes in a row are asked for: in a window of thousands, one alone may be met by chance.
 
@@ -14,7 +15,8 @@ pub const EVENT_WIDTH: u32 = 1000;
 /// Seconds looked at on both sides of now for a time token: a day.
 const TIME_WIDTH: u32 = 86_400;
 
-/// The counters or time steps to look at: `width` on both sides of the next expected counter or of now.
+/// The counters or time steps to look at: `width` on both sides of the next expected counter or of
+/// now.
 pub fn window(line: &StoredToken, width: Option<u32>, now: UnixTime) -> RangeInclusive<u64> {
     match line.state.reading(line.token.factor) {
         Reading::Event { next } => next.and_around(width.unwrap_or(EVENT_WIDTH)),
@@ -26,7 +28,11 @@ pub fn window(line: &StoredToken, width: Option<u32>, now: UnixTime) -> RangeInc
 }
 
 /// The counters or steps in a range that show a code, in decimal or hexadecimal of either case.
-pub fn positions(token: &Token, range: RangeInclusive<u64>, code: &Code) -> impl Iterator<Item = u64> {
+pub fn positions(
+    token: &Token,
+    range: RangeInclusive<u64>,
+    code: &Code,
+) -> impl Iterator<Item = u64> {
     let codes = token.codes();
     range.filter(move |&position| shows(&codes, position, code))
 }
@@ -59,9 +65,9 @@ pub enum NotFound {
     Ambiguous,
 }
 
-/// Finds the one token among `candidates` that shows `first` and then `second`, and the state in which the code
-/// after these is the next one accepted. The floor may come to lie lower than before. Failures are forgotten:
-/// whoever drifts away collects them.
+/// Finds the one token among `candidates` that shows `first` and then `second`, and the state in
+/// which the code after these is the next one accepted. The floor may come to lie lower than
+/// before. Failures are forgotten: whoever drifts away collects them.
 pub fn resynchronise(
     entry: &Entry,
     candidates: impl Fn(&Token) -> bool,
@@ -72,28 +78,35 @@ pub fn resynchronise(
     let mut found = Vec::new();
     let mut in_other_order = false;
     for (index, line) in entry.lines.iter().enumerate() {
-        let is_repetition = entry.lines[..index].iter().any(|other| other.token.is_same_device(&line.token));
+        let is_repetition =
+            entry.lines[..index].iter().any(|other| other.token.is_same_device(&line.token));
         if is_repetition || !candidates(&line.token) {
             continue;
         }
         let range = window(line, width, now);
         let codes = line.token.codes();
-        let followed_by =
-            |next: &Code, position: u64| position < *range.end() && shows(&codes, position + 1, next);
+        let followed_by = |next: &Code, position: u64| {
+            position < *range.end() && shows(&codes, position + 1, next)
+        };
         found.extend(
             positions(&line.token, range.clone(), first)
                 .filter(|&position| followed_by(second, position))
                 .map(|position| (index, position + 1)),
         );
-        in_other_order |=
-            positions(&line.token, range.clone(), second).any(|position| followed_by(first, position));
+        in_other_order |= positions(&line.token, range.clone(), second)
+            .any(|position| followed_by(first, position));
     }
     match found[..] {
         [(line, position)] => {
             let token = &entry.lines[line].token;
             let state = state_after(token, position, second, now);
-            let same = entry.lines.iter().enumerate().filter(|(_, other)| other.token.is_same_device(token));
-            let changes = same.map(|(line, _)| StateChange { line, state: state.clone() }).collect();
+            let same = entry
+                .lines
+                .iter()
+                .enumerate()
+                .filter(|(_, other)| other.token.is_same_device(token));
+            let changes =
+                same.map(|(line, _)| StateChange { line, state: state.clone() }).collect();
             Ok(Resynchronised { line, position, changes })
         }
         [] if in_other_order => Err(NotFound::OtherOrder),
@@ -104,7 +117,8 @@ pub fn resynchronise(
 
 /// The code of `position` is spent, and was no login: it doesn't linger.
 fn state_after(token: &Token, position: u64, code: &Code, now: UnixTime) -> State {
-    let mut state = State { last_otp: Some(code.clone().into_lower_case()), intact: true, ..State::fresh() };
+    let mut state =
+        State { last_otp: Some(code.clone().into_lower_case()), intact: true, ..State::fresh() };
     state.stand_after(token.factor, position, now);
     state
 }
@@ -123,7 +137,8 @@ mod tests {
 
     fn entry(lines: &[&str]) -> Entry {
         let lines = lines.iter().map(|line| {
-            let record = record::parse(line.replace("KEY", KEY).as_bytes(), &TimeZone::UTC).unwrap();
+            let record =
+                record::parse(line.replace("KEY", KEY).as_bytes(), &TimeZone::UTC).unwrap();
             StoredToken { token: record.token, state: record.state }
         });
         Entry { lines: lines.collect(), ..Entry::default() }
@@ -156,7 +171,8 @@ mod tests {
             (time, [STEP + 2880, STEP + 2881], Err(NotFound::NoMatch)),
             (time, [STEP - 2880, STEP - 2879], Ok(-2879)),
         ] {
-            let found = resync(&[line], positions).map(|found| found.changes[0].state.counter.as_written());
+            let found =
+                resync(&[line], positions).map(|found| found.changes[0].state.counter.as_written());
             assert_eq!(found, expected, "{line} {positions:?}");
         }
     }
@@ -167,7 +183,11 @@ mod tests {
         let found = resync(&[line], [STEP + 3, STEP + 4]).unwrap();
         let state = &found.changes[0].state;
         assert_eq!(
-            (found.position, state.counter.as_written(), state.replay_floor.map(ReplayFloor::as_written)),
+            (
+                found.position,
+                state.counter.as_written(),
+                state.replay_floor.map(ReplayFloor::as_written)
+            ),
             (STEP + 4, 4, Some((STEP as i64 + 4) * 30))
         );
         assert_eq!((state.failures, state.last_failure, state.used), (0, None, Used::Never));
@@ -199,7 +219,8 @@ mod tests {
         let entry = entry(&["HOTP a - KEY"]);
         // Counters 0 and 1 as otptool prints them.
         let code = |text: &[u8]| Code::new(text).unwrap();
-        let found = resynchronise(&entry, |_| true, [&code(b"93CF18"), &code(b"397eea")], None, NOW);
+        let found =
+            resynchronise(&entry, |_| true, [&code(b"93CF18"), &code(b"397eea")], None, NOW);
         assert_eq!(found.unwrap().position, 1);
     }
 }

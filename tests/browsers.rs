@@ -11,15 +11,16 @@ use common::{Httpd, Nginx, Scope, Server, Setting, Token, require};
 
 const PIN: &str = "sesame9";
 
-/// Answers the prompt once for each password, in one session of the browser; gives what the page shows each time.
+/// Answers the prompt once for each password, in one session of the browser; gives what the page
+/// shows each time.
 fn in_browser(browser: &str, url: &str, user: &str, passwords: &[String]) -> Vec<String> {
     require(match browser {
         "chromium" => "/usr/bin/chromium",
         _ => "/usr/bin/firefox-esr",
     });
     require("/usr/bin/python3");
-    let screenshot =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{browser}-{}.png", std::process::id()));
+    let screenshot = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("{browser}-{}.png", std::process::id()));
     let mut script = Command::new("/usr/bin/python3")
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/login.py"))
         .args([browser, url, user])
@@ -29,10 +30,19 @@ fn in_browser(browser: &str, url: &str, user: &str, passwords: &[String]) -> Vec
         .stderr(Stdio::piped())
         .spawn()
         .expect("python3 runs");
-    script.stdin.take().expect("piped").write_all(passwords.join("\n").as_bytes()).expect("passwords");
+    script
+        .stdin
+        .take()
+        .expect("piped")
+        .write_all(passwords.join("\n").as_bytes())
+        .expect("passwords");
     let output = script.wait_with_output().expect("an end");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{browser}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{browser}: {text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     text.lines().map(str::to_owned).collect()
 }
 

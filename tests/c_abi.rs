@@ -1,5 +1,5 @@
-//! The library as C sees it: programs in `tests/c_abi` against the header and the static library, and the header
-//! against the Rust it describes.
+//! The library as C sees it: programs in `tests/c_abi` against the header and the static library,
+//! and the header against the Rust it describes.
 
 #[path = "c_abi/header.rs"]
 mod header;

@@ -48,7 +48,8 @@ impl Drop for Ended<'_> {
     }
 }
 
-/// Logs in with each code once, by turns on either server, and in vain once more on the other. The next counter.
+/// Logs in with each code once, by turns on either server, and in vain once more on the other. The
+/// next counter.
 fn walk(token: &Token, places: [&Place<'_>; 2], done: &AtomicBool) -> u64 {
     let mut counter = 0;
     while !done.load(Ordering::Relaxed) {
@@ -62,9 +63,11 @@ fn walk(token: &Token, places: [&Place<'_>; 2], done: &AtomicBool) -> u64 {
 
 #[test]
 fn changes_by_the_command_and_logins_on_both_servers_lose_nothing_to_each_other() {
-    let tokens: Vec<Token> = (0..WALKERS).map(|i| Token::hotp(format!("walker{i}")).pin(PIN)).collect();
+    let tokens: Vec<Token> =
+        (0..WALKERS).map(|i| Token::hotp(format!("walker{i}")).pin(PIN)).collect();
     let scope = Scope::new("area").set(Setting::MaxLinger, 0).text("# edits 0\n");
-    let scope = tokens.iter().fold(scope, |scope, token| scope.token(token)).text("HOTP rekeyed - 00\n");
+    let scope =
+        tokens.iter().fold(scope, |scope, token| scope.token(token)).text("HOTP rekeyed - 00\n");
     let httpd = Server::start(Httpd::event(), vec![scope.clone()]);
     let here = httpd.at("area");
     let users = here.users().path().to_owned();
@@ -104,7 +107,10 @@ fn changes_by_the_command_and_logins_on_both_servers_lose_nothing_to_each_other(
             }
         }
         drop(ended);
-        walkers.into_iter().map(|walker| walker.join().expect("a walker that doesn't panic")).collect()
+        walkers
+            .into_iter()
+            .map(|walker| walker.join().expect("a walker that doesn't panic"))
+            .collect()
     });
     assert_eq!(refused, 0, "nobody else edits");
 

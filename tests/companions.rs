@@ -1,5 +1,5 @@
-//! The files beside the users file under either server: what strangers put there, and what stands there since an
-//! earlier version.
+//! The files beside the users file under either server: what strangers put there, and what stands
+//! there since an earlier version.
 
 mod common;
 
@@ -42,7 +42,8 @@ fn beside(users: &Path, ending: &str) -> PathBuf {
 }
 
 fn mode(path: &Path) -> u32 {
-    fs::symlink_metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).mode() & 0o7777
+    fs::symlink_metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).mode()
+        & 0o7777
 }
 
 fn acl(arguments: &[&str], path: &Path) -> String {
@@ -61,7 +62,8 @@ fn refused(place: &Place<'_>, token: &Token, counter: u64, path: &Path) {
         place.login("alice", token.password(counter)).is(500, "error");
     });
     let log = place.server().error_log();
-    let line = log.lines().find(|line| line.contains(&*path)).unwrap_or_else(|| panic!("{path}:\n{log}"));
+    let line =
+        log.lines().find(|line| line.contains(&*path)).unwrap_or_else(|| panic!("{path}:\n{log}"));
     assert!(line.contains("; ") && line.contains("otpgate init"), "no remedy: {line}");
 }
 
@@ -84,10 +86,13 @@ fn what_a_stranger_has_made_lets_nobody_in_and_is_not_touched(start: Start) {
         .into_iter()
         .flat_map(|ending| {
             [((STRANGER, STRANGER), 0o666), ((STRANGER, group), 0o660), ((STRANGER, group), 0o666)]
-                .map(|(owner, mode)| (format!("{}-{}-{mode:o}", &ending[1..], owner.1), ending, owner, mode))
+                .map(|(owner, mode)| {
+                    (format!("{}-{}-{mode:o}", &ending[1..], owner.1), ending, owner, mode)
+                })
         })
         .collect();
-    let server = start(cells.iter().map(|cell| Scope::new(cell.0.as_str()).token(&alice)).collect());
+    let server =
+        start(cells.iter().map(|cell| Scope::new(cell.0.as_str()).token(&alice)).collect());
     for (name, ending, owner, mode_then) in cells {
         let place = server.at(&name);
         open_to_all(&place);
@@ -133,8 +138,11 @@ fn journal_that_sets_back(users: &UsersFile) -> Vec<u8> {
     let parsed = record::parse(&line, &jiff::tz::TimeZone::UTC).expect("a line");
     let at = parsed.layout.slot.expect("a slot");
     let head = parsed.layout.head.clone().map(|word| &line[word]);
-    let fresh =
-        otpgate::token::State { counter: Default::default(), replay_floor: None, ..parsed.state.clone() };
+    let fresh = otpgate::token::State {
+        counter: Default::default(),
+        replay_floor: None,
+        ..parsed.state.clone()
+    };
     journal
         .write_slots(vec![SlotWrite {
             line: 0,
@@ -265,13 +273,18 @@ fn the_users_files_list_is_the_companions_too(start: Start) {
     let server = start(vec![Scope::new("area").token(&alice).set(Setting::MaxLinger, 0)]);
     server.tolerate_log("was more open than the users file");
     let place = server.at("area");
-    let list =
-        |path: &Path| acl(&["/usr/bin/getfacl", "--omit-header", "--numeric", "--absolute-names"], path);
+    let list = |path: &Path| {
+        acl(&["/usr/bin/getfacl", "--omit-header", "--numeric", "--absolute-names"], path)
+    };
     for (counter, entries) in ["u:nobody:rw", "u:nobody:---,g:nogroup:r"].into_iter().enumerate() {
         acl(&["/usr/bin/setfacl", "-m", entries], place.users().path());
         place.login("alice", alice.password(counter as u64)).is(200, "granted-fresh");
         for ending in [".lock", ".journal"] {
-            assert_eq!(list(&beside(place.users().path(), ending)), list(place.users().path()), "{ending}");
+            assert_eq!(
+                list(&beside(place.users().path(), ending)),
+                list(place.users().path()),
+                "{ending}"
+            );
         }
     }
 }
@@ -302,7 +315,8 @@ enum Afterwards {
     NarrowedAndBack,
     /// By one step: to be read by the group, or written.
     Widened,
-    /// mod_authn_otp's: a new file of the server's own, mode 0600; then an admin makes it what it was.
+    /// mod_authn_otp's: a new file of the server's own, mode 0600; then an admin makes it what it
+    /// was.
     RewrittenAndBack,
 }
 
@@ -399,7 +413,8 @@ impl Cell {
     }
 }
 
-/// In this process, as httpd's user: the first login, so that there are slots and a journal with frames.
+/// In this process, as httpd's user: the first login, so that there are slots and a journal with
+/// frames.
 fn log_in(users: &Path, token: &Token, counter: u64) {
     use otpgate::decide::PinAnswer;
     use otpgate::gate::{Gate, Login, PinSource};
@@ -427,13 +442,15 @@ fn log_in(users: &Path, token: &Token, counter: u64) {
             password: password.as_bytes(),
             address: otpgate::token::Address::of_client(None),
         };
-        gate.basic(&Settings::default().policy(Server::Apache), &login, &NoPins, None, &NoLog).verdict
+        gate.basic(&Settings::default().policy(Server::Apache), &login, &NoPins, None, &NoLog)
+            .verdict
     });
     assert_eq!(answer.expect("as that user"), otpgate::decide::Verdict::Granted);
 }
 
-/// From the files of the version before, whatever they are like, on both servers: nobody is refused, no code is accepted
-/// twice, and in the end nobody has a companion who hasn't the users file.
+/// From the files of the version before, whatever they are like, on both servers: nobody is
+/// refused, no code is accepted twice, and in the end nobody has a companion who hasn't the users
+/// file.
 #[test]
 fn files_of_the_version_before_are_taken_over_without_a_refusal_or_a_lost_state() {
     common::require_root("it gives files to others");
@@ -462,8 +479,8 @@ fn files_of_the_version_before_are_taken_over_without_a_refusal_or_a_lost_state(
                 .arg(users)
                 .output()
                 .expect("it runs");
-            // Where a group can change the directory that can't change the file, or where that file is root's own, nothing
-            // is done as root; the next login sees to it.
+            // Where a group can change the directory that can't change the file, or where that file
+            // is root's own, nothing is done as root; the next login sees to it.
             let said = String::from_utf8_lossy(&ran.stderr);
             let is_unsafe = said.contains("can be changed by group 60");
             assert_eq!(
@@ -471,7 +488,8 @@ fn files_of_the_version_before_are_taken_over_without_a_refusal_or_a_lost_state(
                 cell.group == SHARED && (cell.owner == 0 || cell.mode & 0o020 == 0),
                 "{said}"
             );
-            // By the system's group file httpd's user isn't in that group, which init then says on standard output.
+            // By the system's group file httpd's user isn't in that group, which init then says on
+            // standard output.
             if !said.is_empty() && !is_unsafe {
                 writeln!(wrong, "{}: init: {said}", cell.name()).expect("text");
             }
@@ -496,7 +514,8 @@ fn files_of_the_version_before_are_taken_over_without_a_refusal_or_a_lost_state(
                     let reply = place.login("alice", alice.password(spent));
                     if reply.status() == 200 {
                         lost += 1;
-                        writeln!(wrong, "{} {mode:o} {uid}: {spent} again", cell.name()).expect("text");
+                        writeln!(wrong, "{} {mode:o} {uid}: {spent} again", cell.name())
+                            .expect("text");
                     }
                 }
                 for ending in [".lock", ".journal"] {
@@ -506,7 +525,8 @@ fn files_of_the_version_before_are_taken_over_without_a_refusal_or_a_lost_state(
                     );
                     let more = now.mode() & !own.mode() & 0o077;
                     if more != 0 || now.gid() != own.gid() && now.mode() & 0o070 != 0 {
-                        writeln!(wrong, "{} {mode:o}: {ending} {:o}", cell.name(), now.mode()).expect("text");
+                        writeln!(wrong, "{} {mode:o}: {ending} {:o}", cell.name(), now.mode())
+                            .expect("text");
                     }
                 }
             }

@@ -1,18 +1,21 @@
-//! The rules of a login, as tables. Each row is a line of a users file, a password and what comes of it.
+//! The rules of a login, as tables. Each row is a line of a users file, a password and what comes
+//! of it.
 
 use std::net::IpAddr;
 
 use jiff::tz::TimeZone;
 use otpgate::UnixTime;
 use otpgate::decide::{
-    self, Attempt, Decision, LoginResult, Outcome, PinAnswer, PinAnswers, Proof, Reason, StateChange, Verdict,
+    self, Attempt, Decision, LoginResult, Outcome, PinAnswer, PinAnswers, Proof, Reason,
+    StateChange, Verdict,
 };
 use otpgate::otp::{self, Digits, Hash};
 use otpgate::policy::{Forget, Policy, Server, Settings};
 use otpgate::token::{Address, CounterField, Entry, Pin, ReplayFloor, State, StoredToken, Used};
 use otpgate::users::record;
 
-/// The key of RFC 4226's test values: counter 0 gives 755224, 1 287082, 2 359152, 3 969429, 4 338314, 5 254676.
+/// The key of RFC 4226's test values: counter 0 gives 755224, 1 287082, 2 359152, 3 969429, 4
+/// 338314, 5 254676.
 const KEY: &str = "3132333435363738393031323334353637383930";
 const OTHER_KEY: &str = "00112233445566778899aabbccddeeff00112233";
 /// A time in the middle of a 30-second step.
@@ -31,7 +34,10 @@ struct Login {
 fn user(lines: &[&str]) -> Login {
     Login {
         policy: Settings::default().policy(Server::Apache),
-        lines: lines.iter().map(|line| line.replace("KEY", KEY).replace("OTHER", OTHER_KEY)).collect(),
+        lines: lines
+            .iter()
+            .map(|line| line.replace("KEY", KEY).replace("OTHER", OTHER_KEY))
+            .collect(),
         unreadable: false,
         user: b"alice",
         now: NOW,
@@ -83,16 +89,22 @@ impl Login {
         }
     }
 
-    /// What is decided without a search for the code is decided the same way; fresh, spent and wrong codes never are.
+    /// What is decided without a search for the code is decided the same way; fresh, spent and
+    /// wrong codes never are.
     fn outcome(&self, entry: &Entry, attempt: &Attempt<'_>, pins: PinAnswers<'_>) -> Outcome {
         let outcome = decide::login(&self.policy, entry, attempt, pins, self.now);
         match decide::without_search(&self.policy, entry, attempt, pins, self.now) {
             Some(early) => {
                 assert_eq!(early, outcome);
                 let searched = [Reason::Fresh, Reason::Spent, Reason::WrongCode];
-                assert!(!matches!(&early, Outcome::Decided(early) if searched.contains(&early.reason)));
+                assert!(
+                    !matches!(&early, Outcome::Decided(early) if searched.contains(&early.reason))
+                );
             }
-            None => assert!(matches!(outcome, Outcome::Decided(_)), "a PIN question comes before the search"),
+            None => assert!(
+                matches!(outcome, Outcome::Decided(_)),
+                "a PIN question comes before the search"
+            ),
         }
         outcome
     }
@@ -230,15 +242,24 @@ fn rule_2_lock_out() {
     ] {
         assert_eq!(login(failures, failed, lockout, max, now).0, word, "{what}");
     }
-    assert_eq!(login(5, 0, 60, 3600, NOW), (DeniedLocked, Some(NOW)), "begins when it is first met");
+    assert_eq!(
+        login(5, 0, 60, 3600, NOW),
+        (DeniedLocked, Some(NOW)),
+        "begins when it is first met"
+    );
     for ahead in [1, 1000, 86_400] {
         let met = login(5, NOW + ahead, 60, 3600, NOW);
         assert_eq!(met, (DeniedLocked, Some(NOW)), "a failure in the future is one of now");
     }
 }
 
-/// The state of a time token whose last code was used and whose last wrong code was counted at these times, if ever.
-fn entry_of_times(login: &Login, used: Option<(UnixTime, UnixTime)>, failed: Option<UnixTime>) -> Entry {
+/// The state of a time token whose last code was used and whose last wrong code was counted at
+/// these times, if ever.
+fn entry_of_times(
+    login: &Login,
+    used: Option<(UnixTime, UnixTime)>,
+    failed: Option<UnixTime>,
+) -> Entry {
     let mut entry = login.entry();
     let state = &mut entry.lines[0].state;
     state.last_otp = otp::Code::new(totp(NOW).as_bytes());
@@ -282,7 +303,8 @@ fn times_that_a_clock_ahead_has_left_are_mended_by_whoever_has_the_pin() {
     ] {
         let login = Login { lines: login.lines.clone(), ..user(&[]).like(&login) }
             .with(|policy| policy.max_idle = Some(3600));
-        let decision = login.try_entry(&entry_of_times(&login, used, Some(failed)), password.as_bytes());
+        let decision =
+            login.try_entry(&entry_of_times(&login, used, Some(failed)), password.as_bytes());
         assert_eq!(decision.word, word, "{what}");
         let changed = decision.changes.first().map(|change| {
             let used = match change.state.used {
@@ -340,7 +362,10 @@ fn rule_2_a_locked_user_is_denied_with_fall_through_too_and_one_free_token_is_en
     assert_eq!(two.tries("9999755224").verdict, Verdict::Denied);
     let decision = two.tries(&format!("1234{}", code_of(OTHER_KEY, 0)));
     assert_eq!(decision.word, GrantedFresh);
-    assert!(decision.changes.iter().all(|change| change.state.failures == 0), "a grant unlocks all");
+    assert!(
+        decision.changes.iter().all(|change| change.state.failures == 0),
+        "a grant unlocks all"
+    );
     assert_eq!(decision.changes.len(), 2);
 }
 
@@ -348,7 +373,13 @@ fn rule_2_a_locked_user_is_denied_with_fall_through_too_and_one_free_token_is_en
 fn rule_3_forget_kills_the_code_for_good_for_event_and_time_tokens() {
     let event = user(&["HOTP alice - KEY"]);
     assert_eq!(
-        event.session(&[(NOW, "755224"), (NOW, "755224"), (NOW, ""), (NOW, "755224"), (NOW, "287082")]),
+        event.session(&[
+            (NOW, "755224"),
+            (NOW, "755224"),
+            (NOW, ""),
+            (NOW, "755224"),
+            (NOW, "287082")
+        ]),
         [GrantedFresh, GrantedReuse, Forgotten, DeniedExpired, GrantedFresh]
     );
     let time = user(&["HOTP/T30 alice - KEY"]);
@@ -374,7 +405,11 @@ fn rule_3_forget_is_never_counted_and_needs_a_lingering_code_of_the_same_address
         ("another address", user(&[line]).at(now).from("192.0.2.8"), DeniedCode),
         ("no address", Login { address: None, ..user(&[line]).at(now) }, DeniedCode),
         ("expired", user(&[line]).at(now + 600), DeniedCode),
-        ("switched off", user(&[line]).at(now).with(|policy| policy.forget = Forget::Off), DeniedCode),
+        (
+            "switched off",
+            user(&[line]).at(now).with(|policy| policy.forget = Forget::Off),
+            DeniedCode,
+        ),
         ("nothing to forget", user(&["HOTP alice - KEY"]).at(now), DeniedCode),
     ] {
         let decision = login.tries("");
@@ -395,14 +430,20 @@ fn rule_3_forget_by_word_takes_the_pin_from_any_address_and_is_never_counted() {
     let now = 1_700_000_000;
     let used = "1 0 755224 2023-11-14T22:13:00L 192.0.2.7";
     let hash = "$2y$05$lXGQBDT09PU0BUoTBUSbRuqQMwTF958HkK/qn25O6j6VbzgsXsYyO";
-    let word = |line: &str| user(&[&line.replace("USED", used)]).at(now).with(|p| p.forget = Forget::Word);
+    let word =
+        |line: &str| user(&[&line.replace("USED", used)]).at(now).with(|p| p.forget = Forget::Word);
     let with = |pin_source, line: &str| Login { pin_source, ..word(line) };
     let literal = "HOTP alice 1234 KEY USED";
     for (what, login, password, outcome) in [
         ("literal", word(literal), "1234logout", DONE),
         ("from elsewhere", word(literal).from("198.51.100.23"), "1234logout", DONE),
         ("without address", Login { address: None, ..word(literal) }, "1234logout", DONE),
-        ("hashed", with(PinAnswer::Right, &format!("HOTP alice {hash} KEY USED")), "1234logout", DONE),
+        (
+            "hashed",
+            with(PinAnswer::Right, &format!("HOTP alice {hash} KEY USED")),
+            "1234logout",
+            DONE,
+        ),
         ("external", with(PinAnswer::Right, "HOTP alice + KEY USED"), "1234logout", DONE),
         ("Mobile-OTP", word("MOTP/T10/6 alice 1234 KEY USED"), "1234logout", DONE),
         ("eight digits", word("HOTP/E/8 alice 1234 KEY USED"), "1234logout", DONE),
@@ -416,7 +457,12 @@ fn rule_3_forget_by_word_takes_the_pin_from_any_address_and_is_never_counted() {
             "1logout",
             WRONG_PIN,
         ),
-        ("wrong external PIN", with(PinAnswer::Wrong, "HOTP alice + KEY USED"), "1logout", WRONG_PIN),
+        (
+            "wrong external PIN",
+            with(PinAnswer::Wrong, "HOTP alice + KEY USED"),
+            "1logout",
+            WRONG_PIN,
+        ),
         (
             "external PIN unknown",
             with(PinAnswer::Unknown, "HOTP alice + KEY USED"),
@@ -432,7 +478,12 @@ fn rule_3_forget_by_word_takes_the_pin_from_any_address_and_is_never_counted() {
         ("no PIN at all", word(literal), "logout", WRONG_PIN),
         ("in capitals", word(literal), "1234LOGOUT", (DeniedCode, Reason::WrongCode)),
         ("empty password", word(literal), "", (DeniedCode, Reason::TooShort)),
-        ("token without a PIN", word("HOTP alice - KEY USED"), "logout", (DeniedCode, Reason::WrongCode)),
+        (
+            "token without a PIN",
+            word("HOTP alice - KEY USED"),
+            "logout",
+            (DeniedCode, Reason::WrongCode),
+        ),
         ("the code still lingers", word(literal), "1234755224", (GrantedReuse, Reason::Reused)),
         (
             "switched off token",
@@ -445,7 +496,11 @@ fn rule_3_forget_by_word_takes_the_pin_from_any_address_and_is_never_counted() {
         assert_eq!((decision.word, decision.reason), outcome, "{what}");
         assert_ne!(decision.verdict == Verdict::Granted, decision.word != GrantedReuse, "{what}");
         let state = decision.changes.first().map(|change| &change.state);
-        assert_eq!(state.is_some(), outcome == DONE || decision.reason == Reason::WrongCode, "{what}");
+        assert_eq!(
+            state.is_some(),
+            outcome == DONE || decision.reason == Reason::WrongCode,
+            "{what}"
+        );
         if outcome == DONE {
             let state = state.unwrap();
             assert_eq!((state.used, state.failures), (Used::Never, 0), "{what}");
@@ -476,12 +531,16 @@ fn rule_3_forget_by_word_ends_the_tokens_whose_pin_it_is() {
         .map(|(pin, key)| format!("HOTP alice {pin} {key} {used}"));
     let three = user(&lines.each_ref().map(|line| &**line)).at(1_700_000_000);
     let three = three.with(|policy| policy.forget = Forget::Word);
-    let lines = |password| three.tries(password).changes.iter().map(|change| change.line).collect::<Vec<_>>();
+    let lines = |password| {
+        three.tries(password).changes.iter().map(|change| change.line).collect::<Vec<_>>()
+    };
     assert_eq!(lines("12logout"), [0, 1]);
     assert_eq!(lines("34logout"), [2]);
     // A locked token's PIN isn't looked at.
-    let locked =
-        user(&["HOTP alice 12 KEY 1 5 755224 2023-11-14T22:13:00L 192.0.2.7", "HOTP alice 34 OTHER"]);
+    let locked = user(&[
+        "HOTP alice 12 KEY 1 5 755224 2023-11-14T22:13:00L 192.0.2.7",
+        "HOTP alice 34 OTHER",
+    ]);
     let locked = locked.at(1_700_000_000).with(|policy| {
         policy.forget = Forget::Word;
         policy.max_failures = 5;
@@ -538,8 +597,10 @@ fn rule_5_external_pins() {
         let decision = login.tries("secret755224");
         assert_eq!((decision.verdict, decision.word), (verdict, word));
     }
-    let failed =
-        Login { pin_source: PinAnswer::Failed, ..user(&["HOTP alice + KEY", "HOTP alice 12 OTHER"]) };
+    let failed = Login {
+        pin_source: PinAnswer::Failed,
+        ..user(&["HOTP alice + KEY", "HOTP alice 12 OTHER"])
+    };
     assert_eq!(failed.tries(&format!("12{}", code_of(OTHER_KEY, 0))).verdict, Verdict::Granted);
     assert_eq!(failed.tries("12000000").verdict, Verdict::Error);
 }
@@ -609,7 +670,10 @@ fn rule_6_reuse_within_linger_and_idle() {
         assert_eq!(login(linger, idle, NOW).stands_until, Some(until), "{linger:?} {idle:?}");
     }
     assert!(login(Some(600), None, NOW).changes.is_empty(), "reuse writes nothing");
-    assert!(login(None, Some(16 * 51), NOW).changes.is_empty(), "idle not refreshed before a sixteenth");
+    assert!(
+        login(None, Some(16 * 51), NOW).changes.is_empty(),
+        "idle not refreshed before a sixteenth"
+    );
     let refreshed = login(None, Some(16 * 50), NOW);
     assert!(refreshed.changes_are_optional);
     assert_eq!(refreshed.changes[0].state.used, Used::At { first: NOW - 500, last: NOW });
@@ -628,7 +692,10 @@ fn rule_6_address_where_demanded() {
     assert_eq!((changed.word, changed.changes.len()), (DeniedIp, 0), "refused, not counted");
     assert_eq!(changed.reason, Reason::AddressChanged);
     let nowhere = strict(None).tries("755224");
-    assert_eq!((nowhere.word, nowhere.reason, nowhere.changes.len()), (DeniedIp, Reason::NoAddress, 0));
+    assert_eq!(
+        (nowhere.word, nowhere.reason, nowhere.changes.len()),
+        (DeniedIp, Reason::NoAddress, 0)
+    );
     assert_eq!(nowhere.verdict, Verdict::Denied);
     assert_eq!(login(None).tries("755224").word, GrantedReuse);
 }
@@ -665,7 +732,10 @@ fn rule_7_the_last_counters_never_overflow() {
     let mut login = user(&[]);
     login.lines = vec![format!("HOTP alice - {KEY} {}", i64::MAX - 1)];
     let accepted = login.tries(&code_of(KEY, i64::MAX as u64 - 1));
-    assert_eq!((accepted.word, accepted.changes[0].state.counter.as_written()), (GrantedFresh, i64::MAX));
+    assert_eq!(
+        (accepted.word, accepted.changes[0].state.counter.as_written()),
+        (GrantedFresh, i64::MAX)
+    );
     login.lines = vec![format!("HOTP alice - {KEY} {}", i64::MAX)];
     assert_eq!(login.gets(&code_of(KEY, i64::MAX as u64)), (DeniedCode, Reason::CounterExhausted));
 }
@@ -716,21 +786,27 @@ fn rule_7_time_tokens_follow_a_drifting_clock_in_two_windows() {
         if word == GrantedFresh {
             let state = &decision.changes[0].state;
             assert_eq!(state.counter.as_written(), ahead);
-            assert_eq!(state.replay_floor, Some(ReplayFloor::from_written((NOW / 30 + ahead) * 30)));
+            assert_eq!(
+                state.replay_floor,
+                Some(ReplayFloor::from_written((NOW / 30 + ahead) * 30))
+            );
         }
     }
 }
 
 #[test]
 fn rule_7_the_floor_without_ext_comes_from_the_visible_fields() {
-    // Used at NOW with a code two steps ahead and offset 0: the latest step with that code is the floor.
+    // Used at NOW with a code two steps ahead and offset 0: the latest step with that code is the
+    // floor.
     let line = |otp: &str| {
         let time = otpgate::users::localtime::format(NOW, &TimeZone::UTC);
         format!("HOTP/T30 alice - {KEY} 0 0 {otp} {} 192.0.2.7", String::from_utf8_lossy(&time))
     };
     let mut login = user(&[]).with(|policy| policy.max_linger = Some(0));
     login.lines = vec![line(&totp(NOW + 60))];
-    for (ahead, word) in [(0, DeniedExpired), (1, DeniedExpired), (2, DeniedExpired), (3, GrantedFresh)] {
+    for (ahead, word) in
+        [(0, DeniedExpired), (1, DeniedExpired), (2, DeniedExpired), (3, GrantedFresh)]
+    {
         assert_eq!(login.tries(&totp(NOW + 30 * ahead)).word, word, "{ahead} ahead");
     }
     // A last code that is none of this token's: the step of that time itself is the floor.
@@ -768,7 +844,8 @@ fn rule_8_wrong_codes_count_and_re_sent_ones_do_not() {
     for (counter, word) in [(199, DeniedExpired), (100, DeniedExpired), (99, DeniedCode)] {
         assert_eq!(event.tries(&code_of(KEY, counter)).word, word, "{counter}");
     }
-    // The window's lowest candidate is four steps back; those of the 24 hours before it are recognised.
+    // The window's lowest candidate is four steps back; those of the 24 hours before it are
+    // recognised.
     for (back, word) in [(5, DeniedExpired), (2884, DeniedExpired), (2885, DeniedCode)] {
         assert_eq!(time.tries(&totp(NOW - 30 * back)).word, word, "{back} back");
     }
@@ -778,7 +855,11 @@ fn rule_8_wrong_codes_count_and_re_sent_ones_do_not() {
     for (back, word) in [(5, DeniedExpired), (1504, DeniedExpired), (1505, DeniedCode)] {
         let step = (NOW / 30 - back) as u64;
         for key in [KEY, OTHER_KEY] {
-            assert_eq!(two_phones.tries(&code_of(key, step)).word, word, "3,000 of both, {back} back");
+            assert_eq!(
+                two_phones.tries(&code_of(key, step)).word,
+                word,
+                "3,000 of both, {back} back"
+            );
         }
     }
     let decision = two.tries("000000");
@@ -789,7 +870,8 @@ fn rule_8_wrong_codes_count_and_re_sent_ones_do_not() {
 fn rule_8_a_floor_in_the_future_is_refused_uncounted_and_says_so() {
     let mut login = user(&["HOTP/T30 alice - KEY"]);
     let mut entry = login.entry();
-    entry.lines[0].state.replay_floor = Some(ReplayFloor::from_written(NOW - NOW % 30 + 30 * 86_400));
+    entry.lines[0].state.replay_floor =
+        Some(ReplayFloor::from_written(NOW - NOW % 30 + 30 * 86_400));
     entry.lines[0].state.intact = true;
     for password in [totp(NOW), "000000".to_owned()] {
         let decision = login.try_entry(&entry, password.as_bytes());
@@ -797,7 +879,8 @@ fn rule_8_a_floor_in_the_future_is_refused_uncounted_and_says_so() {
         assert!(decision.changes.is_empty());
     }
     assert!(Reason::FloorInFuture.text().contains("resync"));
-    // The floor at the top of the window is nothing strange: with window 0, any code just accepted is there.
+    // The floor at the top of the window is nothing strange: with window 0, any code just accepted
+    // is there.
     login.policy.max_offset = 0;
     entry.lines[0].state.replay_floor = Some(ReplayFloor::from_written(NOW - NOW % 30));
     assert_eq!(login.try_entry(&entry, b"000000").word, DeniedCode);
@@ -811,7 +894,10 @@ fn several_tokens_of_a_user_all_work() {
     let eight = otp::hotp(Hash::Sha1, &key, 0, Digits::new(8).unwrap());
     let password = format!("345{}", String::from_utf8_lossy(eight.as_bytes()));
     let decision = two.tries(&password);
-    assert_eq!((decision.word, decision.changes.len(), decision.changes[0].line), (GrantedFresh, 1, 1));
+    assert_eq!(
+        (decision.word, decision.changes.len(), decision.changes[0].line),
+        (GrantedFresh, 1, 1)
+    );
 }
 
 #[test]
@@ -828,5 +914,8 @@ fn lines_with_one_algorithm_and_key_are_one_token() {
     assert!(both_pins.tries("12000000").changes.iter().all(|change| change.state.failures == 1));
     let around = user(&["HOTP alice 12 KEY", "HOTP alice 12 OTHER", "HOTP alice 12 KEY"]);
     assert!(around.tries("12000000").changes.iter().all(|change| change.state.failures == 1));
-    assert_eq!(both_pins.session(&[(NOW, "12755224"), (NOW, "12755224")]), [GrantedFresh, GrantedReuse]);
+    assert_eq!(
+        both_pins.session(&[(NOW, "12755224"), (NOW, "12755224")]),
+        [GrantedFresh, GrantedReuse]
+    );
 }

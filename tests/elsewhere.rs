@@ -1,6 +1,6 @@
-//! One request that the server sends on from a lax place into one with other settings: it is let in there only if it
-//! would be when it asks there itself, and nothing is spent or counted twice. See elsewhere_cases.rs for all rules on all
-//! ways.
+//! One request that the server sends on from a lax place into one with other settings: it is let in
+//! there only if it would be when it asks there itself, and nothing is spent or counted twice. See
+//! elsewhere_cases.rs for all rules on all ways.
 
 mod common;
 #[path = "common/ways.rs"]
@@ -37,13 +37,14 @@ fn from_a_strict_place_into_a_lax_one_the_code_is_spent_once() {
     }
 }
 
-/// While a thread decides about a part of a page, the loop serves others; and no part is judged afresh.
+/// While a thread decides about a part of a page, the loop serves others; and no part is judged
+/// afresh.
 #[test]
 fn a_part_that_has_to_wait_for_a_thread_is_shown_in_the_end() {
     let dave = Token::hotp("dave").external_pin(PIN);
-    let included =
-        "whole <!--#include virtual=\"/area/inner.txt\" --> <!--#include virtual=\"/area/inner.txt\" -->";
-    let nginx = Nginx::one().file("htdocs/area/whole", included).file("htdocs/area/inner.txt", INNER);
+    let included = "whole <!--#include virtual=\"/area/inner.txt\" --> <!--#include virtual=\"/area/inner.txt\" -->";
+    let nginx =
+        Nginx::one().file("htdocs/area/whole", included).file("htdocs/area/inner.txt", INNER);
     // The inner place has another PIN file, which a thread has to read.
     let area = Scope::new("area").token(&dave).pin_file("dave", PIN).directives(
         "ssi on;\nssi_types text/plain;\n\
@@ -92,7 +93,8 @@ fn a_mirrored_request_is_let_in_by_the_rules_of_its_place() {
     }
 }
 
-/// httpd's providers say nothing of their settings: the same name may read another file in the next section.
+/// httpd's providers say nothing of their settings: the same name may read another file in the next
+/// section.
 #[test]
 fn a_pin_that_one_directory_s_provider_knows_is_none_in_another() {
     let dave = Token::hotp("dave").external_pin(PIN);

@@ -1,5 +1,5 @@
-//! One request that the server sends on from a lax place into one with other settings: each rule that may refuse it there,
-//! on each way on which it gets there, for both schemes on both servers.
+//! One request that the server sends on from a lax place into one with other settings: each rule
+//! that may refuse it there, on each way on which it gets there, for both schemes on both servers.
 
 mod common;
 #[path = "common/digest.rs"]
@@ -48,8 +48,12 @@ const RULE: Rule = Rule {
 };
 
 fn rules() -> Vec<Rule> {
-    let window =
-        Rule { name: "window", inner: (Setting::MaxOffset, "1"), refusal: Some("denied-code"), ..RULE };
+    let window = Rule {
+        name: "window",
+        inner: (Setting::MaxOffset, "1"),
+        refusal: Some("denied-code"),
+        ..RULE
+    };
     vec![
         Rule { name: "faked", fakes: true, refusal: Some("denied-code"), ..window },
         window,
@@ -83,7 +87,14 @@ fn rules() -> Vec<Rule> {
     ]
 }
 
-fn ask(place: &Place<'_>, is_digest: bool, file: &str, user: &str, password: &str, moved: bool) -> Reply {
+fn ask(
+    place: &Place<'_>,
+    is_digest: bool,
+    file: &str,
+    user: &str,
+    password: &str,
+    moved: bool,
+) -> Reply {
     let request = if is_digest {
         place.server().keep_secret(password);
         Answer::new(&Challenge::of(place), place.path(file), user, password).request()
@@ -112,12 +123,20 @@ fn situation(kind: Kind, is_digest: bool, rule: Rule, (way, directives, file): W
     }
 }
 
-fn goes_no_further(place: &Place<'_>, is_digest: bool, rule: &Rule, file: &str, name: &str, token: &Token) {
+fn goes_no_further(
+    place: &Place<'_>,
+    is_digest: bool,
+    rule: &Rule,
+    file: &str,
+    name: &str,
+    token: &Token,
+) {
     let server = place.server();
     server.root().write(format!("htdocs/{name}/inner.txt"), INNER);
     let include = format!("whole <!--#include virtual=\"/{name}/inner.txt\" -->");
     server.root().write(format!("htdocs/{name}/whole.shtml"), include);
-    let ask = |file: &str, password: &str, moved| ask(place, is_digest, file, name, password, moved);
+    let ask =
+        |file: &str, password: &str, moved| ask(place, is_digest, file, name, password, moved);
     let code = 3;
     for _ in 0..rule.used {
         ask("page.txt", &token.password(code), false).is_status(200);
@@ -151,9 +170,13 @@ fn run(prefix: &'static str, kind: Kind, is_digest: bool, start: fn(Vec<Scope>) 
 
 fn start(kind: Kind, scopes: Vec<Scope>) -> Server {
     let server = kind.start(scopes);
-    for words in
-        ["No such file or directory", "unable to include", "sub-request for \"", "client denied", "AH0"]
-    {
+    for words in [
+        "No such file or directory",
+        "unable to include",
+        "sub-request for \"",
+        "client denied",
+        "AH0",
+    ] {
         server.tolerate_log(words);
     }
     server

@@ -23,7 +23,8 @@ fn example_records() -> Vec<Record> {
         .filter_map(|line| line.strip_prefix('#'))
         .filter(|line| !line.is_empty() && !line.starts_with(' '))
         .map(|line| {
-            record::parse(line.as_bytes(), &TimeZone::UTC).unwrap_or_else(|error| panic!("{line}: {error}"))
+            record::parse(line.as_bytes(), &TimeZone::UTC)
+                .unwrap_or_else(|error| panic!("{line}: {error}"))
         })
         .collect()
 }
@@ -42,11 +43,17 @@ fn users_example_and_its_reference_have_limits_that_can_be_read() {
         let lines = text.lines().map(|line| line.trim_start_matches("# ").trim_start());
         let pragmas: Vec<_> = lines.filter_map(|line| pragma::parse(line.as_bytes())).collect();
         let is_limits = |parsed: &Result<Pragma, _>| matches!(parsed, Ok(Pragma::Limits(_)));
-        assert!(pragmas.iter().any(is_limits) && pragmas.iter().all(Result::is_ok), "{name}: {pragmas:?}");
+        assert!(
+            pragmas.iter().any(is_limits) && pragmas.iter().all(Result::is_ok),
+            "{name}: {pragmas:?}"
+        );
     }
     let reference = file("docs/users-file.md");
     for limit in SETTINGS.iter().filter_map(|setting| setting.limit) {
-        assert!(reference.contains(&format!("| `{limit}=`*")), "{limit} is missing from the reference");
+        assert!(
+            reference.contains(&format!("| `{limit}=`*")),
+            "{limit} is missing from the reference"
+        );
     }
 }
 
@@ -72,11 +79,18 @@ fn users_example_has_a_readable_line_of_every_kind() {
         Pin::Hashed(hash) => hash.is_hash_of(b"4711"),
         _ => false,
     };
-    assert_eq!(records.iter().filter(hashed).count(), 3, "each form of hash, all of the PIN the text names");
+    assert_eq!(
+        records.iter().filter(hashed).count(),
+        3,
+        "each form of hash, all of the PIN the text names"
+    );
 }
 
 fn directives(server: Server) -> impl Iterator<Item = &'static str> {
-    SETTINGS.iter().filter_map(move |setting| setting.name(server)).map(|name| name.to_str().unwrap())
+    SETTINGS
+        .iter()
+        .filter_map(move |setting| setting.name(server))
+        .map(|name| name.to_str().unwrap())
 }
 
 fn apache_directives() -> impl Iterator<Item = &'static str> {
@@ -90,7 +104,8 @@ fn nginx_directives() -> impl Iterator<Item = &'static str> {
 
 /// The first words of lines that are directives, or are once the # right before them is taken away.
 fn first_words(text: &str) -> Vec<&str> {
-    let uncommented = text.lines().map(str::trim_start).map(|line| line.strip_prefix('#').unwrap_or(line));
+    let uncommented =
+        text.lines().map(str::trim_start).map(|line| line.strip_prefix('#').unwrap_or(line));
     uncommented.filter_map(|line| line.split(char::is_whitespace).next()).collect()
 }
 
@@ -101,7 +116,9 @@ fn the_example_configuration_has_every_directive_and_no_other() {
     for name in apache_directives() {
         assert!(words.contains(&name), "{name} isn't in apache/example.conf");
     }
-    for word in words.into_iter().filter(|word| word.starts_with("OTPAuth") || word.starts_with("PINFake")) {
+    for word in
+        words.into_iter().filter(|word| word.starts_with("OTPAuth") || word.starts_with("PINFake"))
+    {
         assert!(apache_directives().any(|name| name == word), "{word} is no directive");
     }
 }
@@ -206,14 +223,18 @@ fn conditional_defaults_are_as_documented() {
     let mut limited = Settings::default();
     limited.set(Server::Apache, b"OTPAuthMaxOTPFailure", &[b"5"], b"here").expect("a good value");
     let mut throttled = limited;
-    throttled.set(Server::Apache, b"OTPAuthThrottle", &[b"20", b"600"], b"here").expect("a good value");
+    throttled
+        .set(Server::Apache, b"OTPAuthThrottle", &[b"20", b"600"], b"here")
+        .expect("a good value");
     assert_eq!(effect(&limited, Server::Apache), effect(&throttled, Server::Apache));
     assert_eq!(Settings::default().policy(Server::Apache).of_digest_failures().lockout_time, 900);
     for (server, name, idle) in [
         (Server::Apache, "docs/apache.md", "OTPAuthMaxIdle"),
         (Server::Nginx, "docs/nginx.md", "auth_otp_max_idle"),
     ] {
-        assert!(file(name).contains(&format!("Default: 600, or no such limit if `{idle}` is set.")));
+        assert!(
+            file(name).contains(&format!("Default: 600, or no such limit if `{idle}` is set."))
+        );
         let mut settings = Settings::default();
         settings.set(server, idle.as_bytes(), &[b"300"], b"here").expect("a good value");
         assert_eq!(settings.policy(server).max_linger, None);
@@ -224,7 +245,9 @@ fn conditional_defaults_are_as_documented() {
 fn example_configurations_show_the_defaults_but_for_what_they_say() {
     // Their first lines say so of the one for Apache; what has no default is an example.
     let set_besides = ["OTPAuthMaxOTPFailure", "OTPAuthLockoutTime"];
-    for (server, name) in [(Server::Apache, "apache/example.conf"), (Server::Nginx, "nginx/example.conf")] {
+    for (server, name) in
+        [(Server::Apache, "apache/example.conf"), (Server::Nginx, "nginx/example.conf")]
+    {
         let default = effect(&Settings::default(), server);
         let text = file(name);
         let mut shown = 0;
@@ -234,7 +257,8 @@ fn example_configurations_show_the_defaults_but_for_what_they_say() {
                 None => (line, true),
             };
             let (directive, words) = line.split_once(' ').unwrap_or((line, ""));
-            let is_example = WITHOUT_DEFAULT.contains(&directive) || set_besides.contains(&directive);
+            let is_example =
+                WITHOUT_DEFAULT.contains(&directive) || set_besides.contains(&directive);
             // A default that depends on others is commented out.
             if is_example || !is_set || !directives(server).any(|name| name == directive) {
                 continue;

@@ -1,5 +1,5 @@
-//! Users files on file systems that are unlike the one the tests run on: with coarse times, copied while they are in
-//! use, mounted one file at a time.
+//! Users files on file systems that are unlike the one the tests run on: with coarse times, copied
+//! while they are in use, mounted one file at a time.
 
 mod common;
 
@@ -21,8 +21,10 @@ use otpgate::users::file::UsersFile;
 const PIN: &str = "sesame9";
 
 fn run(program: &str, arguments: &[&str]) {
-    let output =
-        Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {arguments:?}: {told}");
 }
@@ -141,7 +143,8 @@ impl Log for Nobody {
 #[test]
 fn no_copy_of_the_disk_of_servers_under_load_grants_a_code_again() {
     let disk = Disk::ext4("256");
-    let tokens: Vec<Token> = (0..6).map(|number| Token::hotp(format!("user{number}")).pin(PIN)).collect();
+    let tokens: Vec<Token> =
+        (0..6).map(|number| Token::hotp(format!("user{number}")).pin(PIN)).collect();
     let users = disk.write_users(&tokens);
     let scope = tokens.iter().fold(Scope::new("area"), |scope, token| scope.token(token));
     let scope = scope.users_file(&users).set(Setting::MaxLinger, 0);
@@ -174,7 +177,9 @@ fn no_copy_of_the_disk_of_servers_under_load_grants_a_code_again() {
         let _over = Over(&is_over);
         for _ in 0..copies {
             let before = granted.lock().expect("no panic").len();
-            common::wait_until("logins go on", || granted.lock().expect("no panic").len() > before + 20);
+            common::wait_until("logins go on", || {
+                granted.lock().expect("no panic").len() > before + 20
+            });
             let known = granted.lock().expect("no panic").clone();
             let copy = disk.copy().mount();
             mounted += 1;
@@ -196,7 +201,9 @@ fn no_copy_of_the_disk_of_servers_under_load_grants_a_code_again() {
         }
     });
     let count = granted.lock().expect("no panic").len();
-    println!("{mounted} copies, {count} codes granted: {replayed} granted again, {unknown} unknown");
+    println!(
+        "{mounted} copies, {count} codes granted: {replayed} granted again, {unknown} unknown"
+    );
     assert_eq!((replayed, unknown), (0, 0));
 }
 
@@ -214,9 +221,10 @@ fn a_file_that_is_mounted_by_itself_is_synced_at_each_login_and_leaves_no_frame_
     root::give_to_server(inside.path());
     let _mounted = Mounted::new(&["--bind", text(&real)], &users);
     let scope = Scope::new("area").token(&alice).users_file(&users).set(Setting::MaxLinger, 0);
-    for start in
-        [Server::start(Httpd::event(), vec![scope.clone()]), Server::start(Nginx::one(), vec![scope])]
-    {
+    for start in [
+        Server::start(Httpd::event(), vec![scope.clone()]),
+        Server::start(Nginx::one(), vec![scope]),
+    ] {
         let place = start.at("area");
         let from = place.users().counter("alice") as u64;
         for counter in from..from + 3 {

@@ -64,14 +64,16 @@ enum Since {
     FirstLogin,
 }
 
-/// While the fault lasts: nobody gets in or is counted, and the log says what is wrong with which path.
+/// While the fault lasts: nobody gets in or is counted, and the log says what is wrong with which
+/// path.
 fn nothing_is_granted(place: &Place<'_>, token: &Token, counter: u64, path: &Path, since: Since) {
     place.expect_log(&path.to_string_lossy());
     place.users().stays_the_same(|| {
         place.login("alice", token.password(counter)).is(500, "error");
         place.login("alice", token.with(&token.wrong_code())).is(500, "error");
         // What needs no state is decided as ever.
-        let or_error = |status, word| if since == Since::Start { (500, "error") } else { (status, word) };
+        let or_error =
+            |status, word| if since == Since::Start { (500, "error") } else { (status, word) };
         let (status, word) = or_error(401, "denied-pin");
         place.login("alice", format!("simsim8{}", token.code(counter))).is(status, word);
         let (status, word) = or_error(401, "unknown");
@@ -254,8 +256,8 @@ fn on_a_full_disk_nothing_is_granted_that_is_not_saved(start: Start) {
     fs::remove_file(&filler).expect("our own");
     place.login("alice", alice.password(0)).is(200, "granted-fresh");
 
-    // Now there is room for each record: whether a login needs more is the server's affair, but what it
-    // grants, it has saved.
+    // Now there is room for each record: whether a login needs more is the server's affair, but
+    // what it grants, it has saved.
     disk.fill();
     for counter in 1..50 {
         let before = place.users().bytes();
@@ -337,7 +339,8 @@ fn edits_take_effect_at_once(start: Start) {
 /// What `otplock` does: edit a copy and rename it, all under the lock.
 fn edits_under_the_lock_lose_no_login(start: Start) {
     const EDITS: usize = 20;
-    let tokens: Vec<Token> = (0..4).map(|number| Token::hotp(format!("user{number}")).pin(PIN)).collect();
+    let tokens: Vec<Token> =
+        (0..4).map(|number| Token::hotp(format!("user{number}")).pin(PIN)).collect();
     let scope = tokens.iter().fold(Scope::new("area"), |scope, token| scope.token(token));
     let server = start(vec![scope.set(Setting::MaxLinger, 0)]);
     let place = server.at("area");
@@ -564,7 +567,8 @@ fn who_acts_as_another_user_has_all_groups_of_theirs_and_afterwards_the_own_ones
     let own = file_groups();
     let others = [70_001, 70_002, 70_003];
     let groups = others.map(Gid::from_raw);
-    let seen = as_user(Uid::from_raw(70_000), groups[0], &groups[1..], file_groups).expect("root may");
+    let seen =
+        as_user(Uid::from_raw(70_000), groups[0], &groups[1..], file_groups).expect("root may");
     assert_eq!(seen, [70_002, 70_003, 70_001]);
     assert_eq!(file_groups(), own);
 }

@@ -16,5 +16,9 @@ fn main() -> ExitCode {
     let (situations, others) =
         cases::on_a_server_with(&[Capability::NextProvider, Capability::InterfaceInAddress]);
     assert!(others.is_empty(), "httpd offers everything: {others:?}");
-    trials::run(vec![Run { prefix: "", situations, start: |scopes| Server::start(Httpd::event(), scopes) }])
+    trials::run(vec![Run {
+        prefix: "",
+        situations,
+        start: |scopes| Server::start(Httpd::event(), scopes),
+    }])
 }

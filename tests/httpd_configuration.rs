@@ -92,7 +92,8 @@ fn good_configuration_raises_no_word() {
     tested.is_accepted(true);
 }
 
-/// Name, what is wrong, how grave it is, and what has to be said. Nothing of it keeps the server from starting.
+/// Name, what is wrong, how grave it is, and what has to be said. Nothing of it keeps the server
+/// from starting.
 type Spoilt = (&'static str, fn(&Root), &'static str, &'static str);
 
 fn users(root: &Root) -> std::path::PathBuf {
@@ -110,10 +111,25 @@ const SPOILT_FILES: [Spoilt; 6] = [
         "error",
         "users/area/users",
     ),
-    ("without access for the server", |root| root::set_mode(&users(root), 0), "error", "users/area/users"),
-    ("read-only for the server", |root| root::set_mode(&users(root), 0o400), "error", "users/area/users"),
+    (
+        "without access for the server",
+        |root| root::set_mode(&users(root), 0),
+        "error",
+        "users/area/users",
+    ),
+    (
+        "read-only for the server",
+        |root| root::set_mode(&users(root), 0o400),
+        "error",
+        "users/area/users",
+    ),
     ("writable by others", |root| root::set_mode(&users(root), 0o666), "error", "users/area/users"),
-    ("readable by others", |root| root::set_mode(&users(root), 0o644), "warning", "users/area/users"),
+    (
+        "readable by others",
+        |root| root::set_mode(&users(root), 0o644),
+        "warning",
+        "users/area/users",
+    ),
 ];
 
 #[test]
@@ -133,7 +149,11 @@ fn faulty_users_files_are_reported_where_they_are_named() {
 fn unwritable_directory_is_reported_only_where_it_is_needed() {
     let directory = |root: &Root| root.join("users/area");
     let tested = Httpd::event().test(vec![area()], |root| root::set_mode(&directory(root), 0o555));
-    tested.is_accepted(true).names_the_line_of("OTPAuthUsersFile").says(": error: ").says("users/area");
+    tested
+        .is_accepted(true)
+        .names_the_line_of("OTPAuthUsersFile")
+        .says(": error: ")
+        .says("users/area");
     // With lock, journal and throttle file there, nothing has to be made in it.
     let tested = Httpd::event().test(vec![area()], |root| {
         for name in ["users.lock", "users.journal", "users.throttle"] {
@@ -191,7 +211,8 @@ fn doubtful_tokens_and_settings_are_warned_of() {
     let with_provider = || area().token(&dave).directives(provider);
     let tested = Httpd::event().test(vec![with_provider()], |_| {});
     assert_eq!(tested.output.trim(), "Syntax OK");
-    // Another section over the same file lacks it; in small letters, to tell its line from the first.
+    // Another section over the same file lacks it; in small letters, to tell its line from the
+    // first.
     let second = second_section("otpauthusersfile \"{root}/users/area/users\"");
     Httpd::event()
         .test(vec![with_provider(), second], |_| {})
@@ -210,9 +231,11 @@ fn second_section(directives: &str) -> Scope {
 fn different_limits_on_one_users_file_are_warned_of() {
     let first = || area().set(Setting::MaxFailures, 5);
     // However it is written, it is the same file.
-    for path in ["{root}/users/area/users", "users/area/users", "{root}/users/../users/area/users"] {
-        let second =
-            |limit: &str| second_section(&format!("OTPAuthUsersFile {path}\nOTPAuthMaxOTPFailure {limit}"));
+    for path in ["{root}/users/area/users", "users/area/users", "{root}/users/../users/area/users"]
+    {
+        let second = |limit: &str| {
+            second_section(&format!("OTPAuthUsersFile {path}\nOTPAuthMaxOTPFailure {limit}"))
+        };
         eprintln!("the second section says {path}");
         Httpd::event()
             .test(vec![first(), second("6")], |_| {})
@@ -226,7 +249,8 @@ fn different_limits_on_one_users_file_are_warned_of() {
 
 #[test]
 fn unreadable_line_of_the_users_file_is_reported_without_its_secrets() {
-    let scope = area().text("HOTP eve opendoor 31323334zz\n").secret("opendoor").secret("31323334zz");
+    let scope =
+        area().text("HOTP eve opendoor 31323334zz\n").secret("opendoor").secret("31323334zz");
     let tested = Httpd::event().test(vec![scope], |_| {});
     tested.is_accepted(true).says(": error: ").says("users/area/users line 2: ");
 }
@@ -287,8 +311,10 @@ fn the_example_configuration_works() {
 fn the_short_examples_of_the_readme_and_the_reference_work() {
     for name in ["README.md", "docs/apache.md"] {
         let text = file(name);
-        let lines = text.lines().map(str::trim_start).skip_while(|line| !line.starts_with("<Location"));
-        let section: Vec<&str> = lines.take_while(|line| !line.starts_with("</Location>")).collect();
+        let lines =
+            text.lines().map(str::trim_start).skip_while(|line| !line.starts_with("<Location"));
+        let section: Vec<&str> =
+            lines.take_while(|line| !line.starts_with("</Location>")).collect();
         assert!(section.len() > 5, "{name}: {section:?}");
         lets_in_by_pin_and_code(&format!("{}\n</Location>", section.join("\n")));
     }
@@ -303,7 +329,8 @@ fn section(directives: &str) -> Scope {
 
 const USERS: &str = "OTPAuthUsersFile {root}/users/area/users";
 
-/// A mistake in a section: its directives, how grave it is, at which of them it is named, and what is said.
+/// A mistake in a section: its directives, how grave it is, at which of them it is named, and what
+/// is said.
 type Mistake = (&'static str, &'static str, &'static str, &'static str);
 
 const MISTAKES: [Mistake; 8] = [
@@ -387,7 +414,11 @@ fn contradictions_are_told_once_and_stop_nothing() {
         });
         eprintln!("{directives}\n{}", tested.output);
         let at = at.replace("{root}", &tested.path.parent().unwrap().display().to_string());
-        tested.is_accepted(true).names_the_line_of(&at).says(&format!(": {severity}: ")).says(message);
+        tested
+            .is_accepted(true)
+            .names_the_line_of(&at)
+            .says(&format!(": {severity}: "))
+            .says(message);
         assert_eq!(tested.output.matches(message).count(), 1, "{}", tested.output);
     }
 }
@@ -435,7 +466,10 @@ fn sections_that_are_right_together_raise_no_word() {
         ("OTPAuthMaxOTPFailure 5", "AuthType Basic\nAuthBasicProvider OTP\nOTPAuthLockoutTime 60"),
         ("AuthBasicUseDigestAlgorithm Off", "AuthType Basic\nAuthBasicProvider OTP"),
         ("AuthBasicUseDigestAlgorithm MD5", "AuthType Basic\nAuthBasicProvider file"),
-        ("OTPAuthMaxLinger 0", "AuthType form\nAuthFormProvider OTP\nOTPAuthMaxLinger 60\nSession On"),
+        (
+            "OTPAuthMaxLinger 0",
+            "AuthType form\nAuthFormProvider OTP\nOTPAuthMaxLinger 60\nSession On",
+        ),
     ] {
         let users = if outside.contains("AuthBasicProvider OTP") { USERS } else { "" };
         let outside = format!("<Directory {{root}}/htdocs>\n{users}\n{outside}\n</Directory>");

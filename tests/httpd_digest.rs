@@ -1,4 +1,5 @@
-//! Digest logins on Apache httpd: mod_auth_digest speaks the protocol, otpgate says which password is right.
+//! Digest logins on Apache httpd: mod_auth_digest speaks the protocol, otpgate says which password
+//! is right.
 
 mod common;
 #[path = "common/digest.rs"]
@@ -62,7 +63,10 @@ fn a_forward_proxy_asks_for_proxy_authorization() {
     );
     let server = Server::start(
         httpd,
-        vec![scope("area", "").token(&alice), Scope::bare("open").directives("Require all granted")],
+        vec![
+            scope("area", "").token(&alice),
+            Scope::bare("open").directives("Require all granted"),
+        ],
     );
     let target = format!("http://127.0.0.1:{}/open/page.txt", server.other_port());
     server.keep_secret(alice.password(0));
@@ -141,8 +145,16 @@ fn lockout_without_a_time_ends_by_itself_in_a_digest_section() {
     use otpgate::policy::{Server as Names, Settings};
     let unset = Settings::default();
     assert_eq!(unset.digest_policy(Names::Apache).of_digest_failures().lockout_time, 900);
-    assert_eq!(unset.digest_policy(Names::Apache).lockout_time, 0, "a token is locked as with Basic");
+    assert_eq!(
+        unset.digest_policy(Names::Apache).lockout_time,
+        0,
+        "a token is locked as with Basic"
+    );
     let mut set = Settings::default();
     set.set(Names::Apache, b"OTPAuthLockoutTime", &[b"0"], b"here").expect("a good value");
-    assert_eq!(set.digest_policy(Names::Apache).of_digest_failures().lockout_time, 0, "said is said");
+    assert_eq!(
+        set.digest_policy(Names::Apache).of_digest_failures().lockout_time,
+        0,
+        "said is said"
+    );
 }

@@ -1,4 +1,5 @@
-//! otpgate among the authentication providers of Apache httpd: asking others, being asked, being cached.
+//! otpgate among the authentication providers of Apache httpd: asking others, being asked, being
+//! cached.
 
 mod common;
 
@@ -63,7 +64,8 @@ fn pins_are_checked_by_other_providers() {
         vec![
             of("file", "OTPAuthPINAuthProvider file\nAuthUserFile pins.txt"),
             of("dbm", "OTPAuthPINAuthProvider dbm\nAuthDBMType SDBM\nAuthDBMUserFile dbm/pins"),
-            of("aliases", "OTPAuthPINAuthProvider first second").second_provider("nobody", "trapdoor"),
+            of("aliases", "OTPAuthPINAuthProvider first second")
+                .second_provider("nobody", "trapdoor"),
             of("none", ""),
             through,
         ],
@@ -98,8 +100,9 @@ fn pins_are_checked_by_other_providers() {
 #[test]
 fn pin_provider_that_fails_is_an_error() {
     let dave = dave();
-    let scope =
-        Scope::new("area").token(&dave).directives("OTPAuthPINAuthProvider file\nAuthUserFile nowhere.txt");
+    let scope = Scope::new("area")
+        .token(&dave)
+        .directives("OTPAuthPINAuthProvider file\nAuthUserFile nowhere.txt");
     let server = Server::start(Httpd::event(), vec![scope]);
     server.expect_log("nowhere.txt");
     server.expect_log("the PIN provider or PIN file can't be used");
@@ -109,7 +112,8 @@ fn pin_provider_that_fails_is_an_error() {
     });
 }
 
-/// Providers have settings that we don't see, so what they have said is kept by nobody but themselves.
+/// Providers have settings that we don't see, so what they have said is kept by nobody but
+/// themselves.
 #[test]
 fn a_provider_is_asked_each_time_whatever_the_cache_time() {
     let dave = dave();
@@ -219,7 +223,8 @@ fn basic_login_by_digest_hash_is_refused() {
     });
 }
 
-/// mod_authn_socache keeps what a provider has checked. Were that the PIN, the cache would grant it alone.
+/// mod_authn_socache keeps what a provider has checked. Were that the PIN, the cache would grant it
+/// alone.
 #[test]
 fn cache_before_otp_never_learns_a_pin() {
     let dave = dave();
@@ -227,7 +232,9 @@ fn cache_before_otp_never_learns_a_pin() {
                 AuthType Basic\nAuthName area\nRequire valid-user\nOTPAuthUsersFile {users}\n\
                 OTPAuthMaxLinger 600\nAuthUserFile pins.txt";
     let area = |name: &str, provider: &str| {
-        Scope::bare(name).token(&dave).directives(&format!("{pins}\nOTPAuthPINAuthProvider {provider}"))
+        Scope::bare(name)
+            .token(&dave)
+            .directives(&format!("{pins}\nOTPAuthPINAuthProvider {provider}"))
     };
     let httpd = Httpd::event()
         .module("authn_socache")
@@ -277,7 +284,9 @@ fn login_form_is_answered_once_and_its_session_lingers() {
              AuthFormLoginRequiredLocation /login\nAuthFormLoginSuccessLocation /area/page.txt\n\
              {form}{session}</Location>"
         ));
-    let area = Scope::bare("area").token(&alice).directives(&format!("Require valid-user\n{form}{session}"));
+    let area = Scope::bare("area")
+        .token(&alice)
+        .directives(&format!("Require valid-user\n{form}{session}"));
     let server = Server::start(httpd, vec![area]);
     let place = server.at("area");
     let submit = |password: &str| -> Reply {

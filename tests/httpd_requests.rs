@@ -1,4 +1,5 @@
-//! What becomes of a login within Apache httpd: sub-requests, redirects, sections, logs, what stands behind.
+//! What becomes of a login within Apache httpd: sub-requests, redirects, sections, logs, what
+//! stands behind.
 
 mod common;
 
@@ -35,9 +36,11 @@ fn a_request_is_one_login_whatever_it_takes_to_answer_it() {
     let other_settings = "OTPAuthMaxOffset 5\n";
     let scopes = vec![
         once("index", &index).directives("DirectoryIndex page.txt"),
-        once("files", &files)
-            .directives(&format!("DirectoryIndex page.txt\n<Files \"page.txt\">\n{other_settings}</Files>")),
-        once("direct", &direct).directives(&format!("<Files \"page.txt\">\n{other_settings}</Files>")),
+        once("files", &files).directives(&format!(
+            "DirectoryIndex page.txt\n<Files \"page.txt\">\n{other_settings}</Files>"
+        )),
+        once("direct", &direct)
+            .directives(&format!("<Files \"page.txt\">\n{other_settings}</Files>")),
         once("ssi", &ssi).directives(&format!(
             "Options +Includes\n<Files \"*.shtml\">\nSetOutputFilter INCLUDES\n</Files>\n\
              <Files \"page.txt\">\n{other_settings}</Files>"
@@ -125,9 +128,9 @@ fn grant_for_one_users_file_is_none_for_another() {
     let elsewhere = alice.clone().key(b"another key altogether");
     let include = "<!--#include virtual=\"/other/page.txt\" -->";
     let scopes = vec![
-        Scope::new("area")
-            .token(&alice)
-            .directives("Options +Includes\n<Files \"*.shtml\">\nSetOutputFilter INCLUDES\n</Files>"),
+        Scope::new("area").token(&alice).directives(
+            "Options +Includes\n<Files \"*.shtml\">\nSetOutputFilter INCLUDES\n</Files>",
+        ),
         Scope::new("other").token(&elsewhere),
     ];
     let server = Server::start(Httpd::event().module("include"), scopes);
@@ -251,8 +254,8 @@ fn result_is_in_the_log_always_and_in_the_environment_on_grants_only() {
     for (user, password, _) in &denied {
         assert_eq!(ask(user, password), "((none), (none))");
     }
-    // The access log asks the last of a chain of redirects: of a refused request, that for the error page,
-    // which has no user.
+    // The access log asks the last of a chain of redirects: of a refused request, that for the
+    // error page, which has no user.
     let granted = server.logged_accesses("/area/shown.shtml", 2 + denied.len());
     let has = |line: &str| granted.iter().any(|known| known == line);
     assert!(has("200 granted-fresh granted-fresh alice /area/shown.shtml"), "{granted:?}");
@@ -278,15 +281,19 @@ fn what_stands_behind_sees_the_pin_only_after_a_grant() {
             .set(Setting::MaxLinger, 600)
             .directives(&pass)
     };
-    let httpd = Httpd::event().module("proxy").module("proxy_http").directives("LogLevel proxy:warn");
+    let httpd =
+        Httpd::event().module("proxy").module("proxy_http").directives("LogLevel proxy:warn");
     let server = Server::start(httpd, vec![proxied("faked", "On"), proxied("plain", "Off")]);
     // It is meant to be seen behind the server, but not in a log.
     server.keep_secret(basic("alice", PIN).trim_start_matches("Basic "));
 
     let faked = server.at("faked");
-    for wrong in
-        [alice.with(&alice.wrong_code()), format!("simsim8{}", alice.code(0)), PIN.to_owned(), String::new()]
-    {
+    for wrong in [
+        alice.with(&alice.wrong_code()),
+        format!("simsim8{}", alice.code(0)),
+        PIN.to_owned(),
+        String::new(),
+    ] {
         faked.login("alice", wrong).is_denied();
     }
     faked.login("nobody", alice.password(0)).is(401, "unknown");
@@ -357,7 +364,8 @@ fn requests_without_tls_are_forbidden_before_credentials_are_looked_at() {
     let url = format!("https://127.0.0.1:{}{}", server.other_port(), place.path("page.txt"));
     // HTTP/2 shares one TLS connection among the connections it makes up for its streams.
     for (version, counter) in [("1.1", 0), ("2", 1)] {
-        let over_tls = |password: &str| curl(&server, &[&format!("--http{version}"), &url], password);
+        let over_tls =
+            |password: &str| curl(&server, &[&format!("--http{version}"), &url], password);
         assert_eq!(over_tls(&alice.password(counter)), format!("{PAGE_TEXT} {version} 200"));
         assert!(over_tls(&alice.with(&alice.wrong_code())).ends_with(" 401"));
     }

@@ -1,4 +1,5 @@
-//! One HTTP request is judged once, and a grant earned in one place is none in another whose rules refuse it.
+//! One HTTP request is judged once, and a grant earned in one place is none in another whose rules
+//! refuse it.
 
 #[path = "common/scene.rs"]
 mod scene;
@@ -111,8 +112,18 @@ fn a_fresh_grant_is_one_where_the_rules_grant_it_and_nowhere_else() {
     for (line, password, strict, expected) in [
         (EVENT, code_of(EVENT, 3), Policy { max_offset: 1, ..plain }, LoginResult::DeniedCode),
         (EVENT, code_of(EVENT, 3), Policy { max_offset: 2, ..plain }, LoginResult::GrantedFresh),
-        (EVENT, code_of(EVENT, 3), Policy { max_linger: Some(0), ..plain }, LoginResult::GrantedFresh),
-        (EVENT, code_of(EVENT, 3), Policy { logout_on_ip_change: true, ..plain }, LoginResult::GrantedFresh),
+        (
+            EVENT,
+            code_of(EVENT, 3),
+            Policy { max_linger: Some(0), ..plain },
+            LoginResult::GrantedFresh,
+        ),
+        (
+            EVENT,
+            code_of(EVENT, 3),
+            Policy { logout_on_ip_change: true, ..plain },
+            LoginResult::GrantedFresh,
+        ),
         (EVENT, code_of(EVENT, 3), Policy { max_failures: 3, ..plain }, LoginResult::DeniedLocked),
         (EVENT, code_of(EVENT, 3), Policy { max_failures: 4, ..plain }, LoginResult::GrantedFresh),
         (EVENT, "397eea".to_owned(), Policy { allow_hex: false, ..plain }, LoginResult::DeniedCode),
@@ -126,7 +137,12 @@ fn a_fresh_grant_is_one_where_the_rules_grant_it_and_nowhere_else() {
             plain,
             LoginResult::GrantedFresh,
         ),
-        ("HOTP alice 1234 KEY\nHOTP alice 12345 KEY 7\n", code_of(EVENT, 12), plain, LoginResult::DeniedCode),
+        (
+            "HOTP alice 1234 KEY\nHOTP alice 12345 KEY 7\n",
+            code_of(EVENT, 12),
+            plain,
+            LoginResult::DeniedCode,
+        ),
     ] {
         let password = format!("1234{password}");
         let direct = scene(line).ask(&mut request(&password, HOME), &strict);
@@ -155,7 +171,12 @@ fn a_lingering_code_lingers_only_where_it_does() {
         (Policy { max_linger: Some(0), ..plain }, HOME, 1, LoginResult::DeniedExpired),
         (Policy { max_linger: Some(60), ..plain }, HOME, 59, LoginResult::GrantedReuse),
         (Policy { max_linger: Some(60), ..plain }, HOME, 60, LoginResult::DeniedExpired),
-        (Policy { max_idle: Some(60), max_linger: None, ..plain }, HOME, 60, LoginResult::DeniedExpired),
+        (
+            Policy { max_idle: Some(60), max_linger: None, ..plain },
+            HOME,
+            60,
+            LoginResult::DeniedExpired,
+        ),
         (Policy { logout_on_ip_change: true, ..plain }, CAFE, 1, LoginResult::DeniedIp),
         (Policy { logout_on_ip_change: true, ..plain }, HOME, 1, LoginResult::GrantedReuse),
         (Policy { max_offset: 0, ..plain }, CAFE, 1, LoginResult::GrantedReuse),
@@ -189,7 +210,11 @@ fn time_that_passes_within_a_request_ends_no_grant_of_it() {
         let mut request = request(&password, HOME);
         assert_eq!(scene.ask(&mut request, &minute), LoginResult::GrantedReuse);
         wait(300);
-        assert_eq!(scene.ask(&mut request, &other), LoginResult::GrantedReuse, "from memory: {second_time}");
+        assert_eq!(
+            scene.ask(&mut request, &other),
+            LoginResult::GrantedReuse,
+            "from memory: {second_time}"
+        );
     }
 }
 
@@ -210,7 +235,8 @@ fn from_strict_to_lax_and_to_what_decides_nothing_a_grant_holds() {
     assert_eq!(scene.ask(&mut first, &once), LoginResult::DeniedExpired);
 }
 
-/// Where the rules are the same, a request is judged once; elsewhere, what has happened since counts.
+/// Where the rules are the same, a request is judged once; elsewhere, what has happened since
+/// counts.
 #[test]
 fn what_was_done_since_to_user_or_token_ends_the_grant_in_other_places() {
     let other = Policy { max_offset: 3, ..lax() };
@@ -219,10 +245,14 @@ fn what_was_done_since_to_user_or_token_ends_the_grant_in_other_places() {
     type Act = fn(&Scene);
     let wrong_codes: Act = |scene| {
         for _ in 0..2 {
-            assert_eq!(scene.ask(&mut request("1234000000", CAFE), &lax()), LoginResult::DeniedCode);
+            assert_eq!(
+                scene.ask(&mut request("1234000000", CAFE), &lax()),
+                LoginResult::DeniedCode
+            );
         }
     };
-    let forget: Act = |scene| assert_eq!(scene.ask(&mut request("", HOME), &lax()), LoginResult::Forgotten);
+    let forget: Act =
+        |scene| assert_eq!(scene.ask(&mut request("", HOME), &lax()), LoginResult::Forgotten);
     let next_code: Act = |scene| {
         let password = format!("1234{}", CODES[2]);
         assert_eq!(scene.ask(&mut request(&password, CAFE), &lax()), LoginResult::GrantedFresh);
@@ -246,8 +276,20 @@ fn what_was_done_since_to_user_or_token_ends_the_grant_in_other_places() {
             Verdict::Unknown,
             LoginResult::Unknown,
         ),
-        ("new PIN", |scene| scene.edit(" 1234 ", " 12345 "), other, Verdict::Denied, LoginResult::DeniedCode),
-        ("new key", |scene| scene.edit(" 3132", " 3133"), other, Verdict::Denied, LoginResult::DeniedCode),
+        (
+            "new PIN",
+            |scene| scene.edit(" 1234 ", " 12345 "),
+            other,
+            Verdict::Denied,
+            LoginResult::DeniedCode,
+        ),
+        (
+            "new key",
+            |scene| scene.edit(" 3132", " 3133"),
+            other,
+            Verdict::Denied,
+            LoginResult::DeniedCode,
+        ),
         (
             "broken",
             |scene| scene.edit("HOTP alice", "HOTP/X alice"),
@@ -293,7 +335,8 @@ fn what_was_done_since_to_user_or_token_ends_the_grant_in_other_places() {
 fn of_two_requests_with_one_code_one_gets_from_a_lax_into_a_strict_place() {
     let once = Policy { max_linger: Some(0), ..lax() };
     let scene = scene("HOTP alice - KEY\n");
-    let gates: Vec<_> = (0..2).map(|_| Gate::new(UsersFile::new(&scene.file.path), now).unwrap()).collect();
+    let gates: Vec<_> =
+        (0..2).map(|_| Gate::new(UsersFile::new(&scene.file.path), now).unwrap()).collect();
     for code in CODES {
         let barrier = Barrier::new(8);
         let words: Vec<[LoginResult; 2]> = std::thread::scope(|threads| {
@@ -305,14 +348,16 @@ fn of_two_requests_with_one_code_one_gets_from_a_lax_into_a_strict_place() {
                         barrier.wait();
                         [&lax(), once].map(|policy| {
                             let memory = Some(&mut request.judged);
-                            gate.basic(policy, &request.login, &NoPins, memory, &Lines::default()).word
+                            gate.basic(policy, &request.login, &NoPins, memory, &Lines::default())
+                                .word
                         })
                     })
                 })
                 .collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
-        let through = words.iter().filter(|words| **words == [LoginResult::GrantedFresh; 2]).count();
+        let through =
+            words.iter().filter(|words| **words == [LoginResult::GrantedFresh; 2]).count();
         let stopped = words
             .iter()
             .filter(|words| **words == [LoginResult::GrantedReuse, LoginResult::DeniedExpired])
@@ -360,7 +405,10 @@ fn the_header_with_the_pin_alone_is_judged_as_what_it_was_made_of() {
         let written = scene.read();
         assert_eq!(request.login.password, b"1234");
         assert_eq!(scene.ask(&mut request, &narrow), LoginResult::DeniedCode);
-        assert_eq!(scene.ask(&mut request, &Policy { max_offset: 3, ..fake }), LoginResult::GrantedFresh);
+        assert_eq!(
+            scene.ask(&mut request, &Policy { max_offset: 3, ..fake }),
+            LoginResult::GrantedFresh
+        );
         assert_eq!(scene.read(), written);
         // By itself, or with something else in its place, it is nothing.
         request.login.password = b"1235";
@@ -405,7 +453,8 @@ fn a_pin_that_another_source_checks_is_asked_about_there() {
     let (other, strange) = (source("two", PIN, true), source("three", "opendoor", true));
     let policy = Policy { pin_cache_external: 60, ..lax() };
     let narrow = Policy { max_offset: 0, ..policy };
-    let mut word = |policy: &Policy, source: &Source<'_>| scene.answer(&mut request, policy, source).word;
+    let mut word =
+        |policy: &Policy, source: &Source<'_>| scene.answer(&mut request, policy, source).word;
     assert_eq!(word(&policy, &own), LoginResult::GrantedFresh);
     for policy in [policy, narrow] {
         assert_eq!(word(&policy, &same), LoginResult::GrantedFresh);
@@ -429,7 +478,10 @@ fn a_source_whose_settings_are_not_known_is_asked_each_time() {
         assert_eq!(scene.answer(&mut first, &policy, &here).word, word);
         assert_eq!(scene.answer(&mut first, &policy, &there).word, LoginResult::DeniedPin);
         // Not from memory either.
-        assert_eq!(scene.answer(&mut request(&password, HOME), &policy, &there).word, LoginResult::DeniedPin);
+        assert_eq!(
+            scene.answer(&mut request(&password, HOME), &policy, &there).word,
+            LoginResult::DeniedPin
+        );
     }
     assert_eq!((here.asked.into_inner(), there.asked.into_inner()), (3, 6));
     let failing = source("", PIN, false);
@@ -479,7 +531,8 @@ fn other_places_are_decided_at_once_on_an_event_loop() {
     scene.edit("HOTP alice", "# more\nHOTP alice");
     let memory = Some(&mut request.judged);
     let narrow = Policy { max_offset: 2, ..lax() };
-    let answer = scene.gate.basic_now(&narrow, &request.login, &NoPins, None, memory, &Lines::default());
+    let answer =
+        scene.gate.basic_now(&narrow, &request.login, &NoPins, None, memory, &Lines::default());
     assert_eq!(answer, None);
 }
 

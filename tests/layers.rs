@@ -1,4 +1,5 @@
-//! The library's modules use each other in one direction: none of its folders is used by what it uses itself.
+//! The library's modules use each other in one direction: none of its folders is used by what it
+//! uses itself.
 //!
 //! `cargo test --test layers -- --nocapture` prints who uses whom, for Graphviz.
 
@@ -14,7 +15,8 @@ fn source() -> PathBuf {
 }
 
 fn rust_files(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    let entries =
+        fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     let mut files = Vec::new();
     for path in entries.map(|entry| entry.expect("an entry of src").path()) {
         if path.is_dir() {
@@ -37,8 +39,8 @@ fn module_of(file: &Path) -> Vec<String> {
     module
 }
 
-/// What is compiled for users: without comments and without items for tests. As many lines as before; and the
-/// modules in files of their own that are for tests.
+/// What is compiled for users: without comments and without items for tests. As many lines as
+/// before; and the modules in files of their own that are for tests.
 fn without_tests(text: &str) -> (Vec<&str>, Vec<&str>) {
     let mut lines = Vec::new();
     let mut test_modules = Vec::new();
@@ -60,12 +62,17 @@ fn without_tests(text: &str) -> (Vec<&str>, Vec<&str>) {
             }
             // Further attributes of the same item.
             Some(Item::Begins) if trimmed.starts_with("#[") => {}
-            Some(Item::Begins) if trimmed.ends_with('{') => skipped = Some(Item::EndsBefore(indent)),
+            Some(Item::Begins) if trimmed.ends_with('{') => {
+                skipped = Some(Item::EndsBefore(indent))
+            }
             Some(Item::Begins) => {
-                test_modules.extend(trimmed.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';')));
+                test_modules
+                    .extend(trimmed.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';')));
                 skipped = None;
             }
-            Some(Item::EndsBefore(outer)) if indent == outer && trimmed.starts_with('}') => skipped = None,
+            Some(Item::EndsBefore(outer)) if indent == outer && trimmed.starts_with('}') => {
+                skipped = None
+            }
             Some(Item::EndsBefore(_)) => {}
         }
         lines.push("");
@@ -73,8 +80,8 @@ fn without_tests(text: &str) -> (Vec<&str>, Vec<&str>) {
     (lines, test_modules)
 }
 
-/// The first names of paths behind `prefix`, with the lines in which they stand: of `crate::a::b` and of
-/// `crate::{a::b, c}`.
+/// The first names of paths behind `prefix`, with the lines in which they stand: of `crate::a::b`
+/// and of `crate::{a::b, c}`.
 fn first_names<'a>(text: &'a str, prefix: &str) -> Vec<(usize, &'a str)> {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let name_at = |at: usize| {
@@ -132,11 +139,14 @@ fn uses() -> Uses {
         }
         let code = without_tests(text).0.join("\n");
         let to_root = "super::".repeat(module.len());
-        for (line, name) in ["crate::", &to_root].into_iter().flat_map(|prefix| first_names(&code, prefix)) {
+        for (line, name) in
+            ["crate::", &to_root].into_iter().flat_map(|prefix| first_names(&code, prefix))
+        {
             if nodes.contains(name) && name != module[0] {
                 let path = path.strip_prefix(source()).expect("a file of src");
                 let used = uses.get_mut(&module[0]).expect("every file has a node");
-                used.entry(name.to_owned()).or_insert_with(|| format!("src/{}:{line}", path.display()));
+                used.entry(name.to_owned())
+                    .or_insert_with(|| format!("src/{}:{line}", path.display()));
             }
         }
     }
@@ -166,7 +176,8 @@ fn no_folder_is_used_by_what_it_uses() {
         uses.keys().map(|node| (node.as_str(), reached(&uses, node))).collect();
     let mut circles = String::new();
     for (node, used) in &uses {
-        for (other, place) in used.iter().filter(|(other, _)| reached[other.as_str()].contains(node.as_str()))
+        for (other, place) in
+            used.iter().filter(|(other, _)| reached[other.as_str()].contains(node.as_str()))
         {
             circles += &format!("    {node} -> {other}, at {place} for one\n");
         }
@@ -182,7 +193,10 @@ fn paths_are_found_in_every_form_and_not_in_tests_or_comments() {
     let (lines, test_modules) = without_tests(text);
     assert_eq!(test_modules, ["q"]);
     let code = lines.join("\n");
-    assert_eq!(first_names(&code, "crate::"), [(1, "a"), (2, "b"), (2, "c"), (2, "f"), (4, "j"), (14, "r")]);
+    assert_eq!(
+        first_names(&code, "crate::"),
+        [(1, "a"), (2, "b"), (2, "c"), (2, "f"), (4, "j"), (14, "r")]
+    );
     assert_eq!(first_names(&code, "super::"), [(10, "n"), (11, "super")]);
     assert_eq!(first_names(&code, "super::super::"), [(11, "p")]);
 }

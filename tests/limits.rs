@@ -24,15 +24,18 @@ use proptest::test_runner::RngSeed;
 use scene::{KEY, Lines, NoPins, Scene};
 
 /// Counters 0 to 9.
-const CODES: [&str; 10] =
-    ["755224", "287082", "359152", "969429", "338314", "254676", "287922", "162583", "399871", "520489"];
+const CODES: [&str; 10] = [
+    "755224", "287082", "359152", "969429", "338314", "254676", "287922", "162583", "399871",
+    "520489",
+];
 const NOW: UnixTime = 1_700_000_000;
 
 impl Scene {
     /// Long enough for an index that processes share, with the lines in the middle.
     fn large(lines: &str) -> Scene {
         let other = |i: usize| format!("HOTP other-user-{i:05} - {KEY}\n");
-        let half = |from: usize| (from..from + SHARED_FROM as usize / 100).map(other).collect::<String>();
+        let half =
+            |from: usize| (from..from + SHARED_FROM as usize / 100).map(other).collect::<String>();
         Scene::new(&format!("{}{lines}{}", half(0), half(50_000)))
     }
 
@@ -72,7 +75,9 @@ fn apache(change: impl FnOnce(&mut Settings<'static>)) -> Policy {
 }
 
 fn with(name: &'static str, word: &'static str) -> Policy {
-    apache(|settings| settings.set(Server::Apache, name.as_bytes(), &[word.as_bytes()], b"").unwrap())
+    apache(|settings| {
+        settings.set(Server::Apache, name.as_bytes(), &[word.as_bytes()], b"").unwrap()
+    })
 }
 
 fn answered(
@@ -98,12 +103,16 @@ fn word(gate: &Gate<UsersFile>, policy: &Policy, password: &str) -> LoginResult 
 
 #[test]
 fn limits_bind_every_policy_that_the_file_is_used_with() {
-    for lines in
-        ["#@ limits max_failures=3\nHOTP alice - KEY\n", "HOTP alice - KEY\n#@ limits max_failures=3"]
-    {
+    for lines in [
+        "#@ limits max_failures=3\nHOTP alice - KEY\n",
+        "HOTP alice - KEY\n#@ limits max_failures=3",
+    ] {
         for scene in [Scene::new(lines), Scene::large(&format!("{lines}\n"))] {
-            let (unset, lax, strict) =
-                (apache(|_| ()), with("OTPAuthMaxOTPFailure", "20"), with("OTPAuthMaxOTPFailure", "2"));
+            let (unset, lax, strict) = (
+                apache(|_| ()),
+                with("OTPAuthMaxOTPFailure", "20"),
+                with("OTPAuthMaxOTPFailure", "2"),
+            );
             let gates = [scene.gate(), scene.gate()];
             assert_eq!(word(&gates[0], &lax, "000000"), LoginResult::DeniedCode);
             assert_eq!(word(&gates[1], &unset, "000000"), LoginResult::DeniedCode);
@@ -195,14 +204,22 @@ fn a_line_at_fault_makes_every_login_an_error_that_names_it() {
             Scene::new(&format!("# one\nHOTP alice - KEY\n{line}\n")),
             Scene::large(&format!("HOTP alice - KEY\n{line}\n")),
         ] {
-            let number =
-                fs::read_to_string(&scene.path).unwrap().lines().position(|text| text == line).unwrap() + 1;
+            let number = fs::read_to_string(&scene.path)
+                .unwrap()
+                .lines()
+                .position(|text| text == line)
+                .unwrap()
+                + 1;
             let (gate, policy) = (scene.gate(), apache(|_| ()));
             for (user, password) in
                 [("alice", CODES[0]), ("alice", "000000"), ("alice", ""), ("nobody", CODES[0])]
             {
                 let (verdict, word, log) = answered(&gate, &policy, user, password);
-                assert_eq!((verdict, word), (Verdict::Error, LoginResult::Error), "{user} {password}");
+                assert_eq!(
+                    (verdict, word),
+                    (Verdict::Error, LoginResult::Error),
+                    "{user} {password}"
+                );
                 assert_eq!(
                     log,
                     format!(
@@ -223,12 +240,14 @@ fn other_lines_for_us_alone_refuse_nobody() {
     let lines = "#@ allow trusted-networks=everywhere\n#@ apart\n#@ free 1\n#@ later max_failures=few\n#@\nHOTP alice - KEY\n";
     for scene in [Scene::new(lines), Scene::large(lines)] {
         assert_eq!(word(&scene.gate(), &apache(|_| ()), CODES[0]), LoginResult::GrantedFresh);
-        assert!(fs::read_to_string(&scene.path).unwrap().contains(lines.split("HOTP").next().unwrap()));
+        assert!(
+            fs::read_to_string(&scene.path).unwrap().contains(lines.split("HOTP").next().unwrap())
+        );
     }
 }
 
-/// Whoever opens an index that somebody else has built is bound as the builder is; and by an index of the release before,
-/// which has no such lines, nobody is let off.
+/// Whoever opens an index that somebody else has built is bound as the builder is; and by an index
+/// of the release before, which has no such lines, nobody is let off.
 #[test]
 fn an_index_without_the_limits_is_never_used() {
     let scene = Scene::large("HOTP alice - KEY\n#@ limits max_failures=1\n");
@@ -256,8 +275,8 @@ fn an_index_without_the_limits_is_never_used() {
     assert_eq!(fs::read(scene.index()).unwrap(), b"OTPINDX4");
 }
 
-/// The limit is in the file at any moment, each time somewhere else. Readers that meet the file, its index and the journal in
-/// whatever state must not go by one without it.
+/// The limit is in the file at any moment, each time somewhere else. Readers that meet the file,
+/// its index and the journal in whatever state must not go by one without it.
 #[test]
 fn limits_are_never_missed_while_the_file_is_replaced_again_and_again() {
     for scene in [Scene::new("HOTP alice - KEY\n"), Scene::large("HOTP alice - KEY\n")] {
@@ -297,7 +316,10 @@ fn limits_are_never_missed_while_the_file_is_replaced_again_and_again() {
                 std::thread::sleep(Duration::from_millis(round as u64 % 40));
             }
             done.store(true, Ordering::Relaxed);
-            readers.into_iter().map(|reader| reader.join().expect("a reader that doesn't panic")).sum()
+            readers
+                .into_iter()
+                .map(|reader| reader.join().expect("a reader that doesn't panic"))
+                .sum()
         });
         assert!(answers > 60, "{answers}");
     }
@@ -306,8 +328,11 @@ fn limits_are_never_missed_while_the_file_is_replaced_again_and_again() {
 #[test]
 fn what_admins_do_to_state_waits_for_limits_that_can_be_read() {
     let scene = Scene::new("HOTP alice - KEY\n#@ limits max_failures\n");
-    let fault = UsersFile::new(&scene.path).update(&mut |transaction| transaction.find(b"alice").map(|_| ()));
-    assert!(fault.unwrap_err().to_string().contains("line 2: #@ limits: max_failures needs a value"));
+    let fault = UsersFile::new(&scene.path)
+        .update(&mut |transaction| transaction.find(b"alice").map(|_| ()));
+    assert!(
+        fault.unwrap_err().to_string().contains("line 2: #@ limits: max_failures needs a value")
+    );
 }
 
 /// Often one that doesn't end by itself.
@@ -316,35 +341,38 @@ fn some_lockout() -> impl Strategy<Value = (u32, u32)> {
 }
 
 fn some_settings() -> impl Strategy<Value = Policy> {
-    (0u32..12, prop::option::of(0u32..400), prop::option::of(16u32..400), 0u32..8, some_lockout()).prop_map(
-        |(max_offset, max_linger, max_idle, max_failures, (lockout_time, lockout_max))| Policy {
-            max_offset,
-            max_linger: max_linger.or(max_idle.is_none().then_some(600)),
-            max_idle,
-            max_failures,
-            lockout_time,
-            lockout_max,
-            unset: Default::default(),
-            ..Settings::default().policy(Server::Apache)
-        },
-    )
+    (0u32..12, prop::option::of(0u32..400), prop::option::of(16u32..400), 0u32..8, some_lockout())
+        .prop_map(
+            |(max_offset, max_linger, max_idle, max_failures, (lockout_time, lockout_max))| {
+                Policy {
+                    max_offset,
+                    max_linger: max_linger.or(max_idle.is_none().then_some(600)),
+                    max_idle,
+                    max_failures,
+                    lockout_time,
+                    lockout_max,
+                    unset: Default::default(),
+                    ..Settings::default().policy(Server::Apache)
+                }
+            },
+        )
 }
 
 fn some_limits() -> impl Strategy<Value = Limits> {
     let some = |range: std::ops::Range<u32>| prop::option::of(range);
-    (some(0..8), prop::option::of(some_lockout()), some(0..12), some(0..400), some(16..400)).prop_map(
-        |(failures, lockout, offset, linger, idle)| {
+    (some(0..8), prop::option::of(some_lockout()), some(0..12), some(0..400), some(16..400))
+        .prop_map(|(failures, lockout, offset, linger, idle)| {
             let mut words = Vec::new();
-            let mut say =
-                |name: &str, number: Option<u32>| words.extend(number.map(|n| format!("{name}={n}")));
+            let mut say = |name: &str, number: Option<u32>| {
+                words.extend(number.map(|n| format!("{name}={n}")))
+            };
             say("max_failures", failures);
             say("max_offset", offset);
             say("max_linger", linger);
             say("max_idle", idle);
             words.extend(lockout.map(|(time, max)| format!("lockout={time},{max}")));
             Limits::parse(words.iter().map(|word| word.as_bytes())).unwrap()
-        },
-    )
+        })
 }
 
 /// A line, exact as logins leave it, and how long ago what it tells of was.
@@ -359,10 +387,14 @@ fn some_line(kind: &'static str) -> impl Strategy<Value = StoredToken> {
                 _ => NOW as u64 / 30 - used,
             };
             state.last_otp = Code::new(record.token.code(step).as_bytes());
-            state.replay_floor =
-                Some(ReplayFloor::from_written(if kind == "HOTP" { step as i64 } else { step as i64 * 30 }));
+            state.replay_floor = Some(ReplayFloor::from_written(if kind == "HOTP" {
+                step as i64
+            } else {
+                step as i64 * 30
+            }));
             state.used = Used::At { first: NOW - first.max(last), last: NOW - last };
-            (state.failures, state.last_failure, state.intact) = (failures, Some(NOW - failed), true);
+            (state.failures, state.last_failure, state.intact) =
+                (failures, Some(NOW - failed), true);
             StoredToken { token: record.token, state }
         },
     )

@@ -18,8 +18,12 @@ fn alice() -> Token {
 fn otpgate(users: &Path, args: &[&str]) -> String {
     let own = std::env::current_exe().expect("a path of its own");
     let program = own.ancestors().nth(2).expect("target/release").join("otpgate");
-    let output =
-        Command::new(program).arg("--file").arg(users).args(args).output().expect("`make build` was run");
+    let output = Command::new(program)
+        .arg("--file")
+        .arg(users)
+        .args(args)
+        .output()
+        .expect("`make build` was run");
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }
@@ -37,7 +41,8 @@ fn a_user_who_is_locked_on_one_server_stays_locked_on_the_other() {
     let httpd = Server::start(Httpd::event(), vec![scope()]);
     let here = httpd.at("area");
     let users = here.users().path();
-    let there = scope().set(Setting::MaxFailures, 20).set(Setting::LockoutTime, 1).users_file(users);
+    let there =
+        scope().set(Setting::MaxFailures, 20).set(Setting::LockoutTime, 1).users_file(users);
     let nginx = Server::start(Nginx::four(), vec![there]);
     let there = nginx.at("area");
 

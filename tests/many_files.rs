@@ -1,4 +1,5 @@
-//! Many sections on one users file and many users files under either server: descriptors and memory.
+//! Many sections on one users file and many users files under either server: descriptors and
+//! memory.
 
 mod common;
 
@@ -56,7 +57,9 @@ fn memory(server: &Server) -> u64 {
         let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("its memory");
         let private = text.lines().filter(|line| line.starts_with("Private_"));
         private
-            .map(|line| line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("KiB"))
+            .map(|line| {
+                line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("KiB")
+            })
             .sum()
     };
     server.children().into_iter().map(of).sum()
@@ -81,11 +84,20 @@ fn a_thousand_sections_on_one_file_have_it_open_once(start: Start) {
     server.at("area0").login("alice", alice.password(0)).is(200, "granted-fresh");
     let (open, before) = (descriptors(&server, shared.path()), memory(&server));
     for number in 1..sections {
-        server.at(&format!("area{number}")).login("alice", alice.password(0)).is(200, "granted-reuse");
+        server
+            .at(&format!("area{number}"))
+            .login("alice", alice.password(0))
+            .is(200, "granted-reuse");
     }
     let (open_now, after) = (descriptors(&server, shared.path()), memory(&server));
-    println!("{sections} sections: {open} descriptors, then {open_now}; {before} KiB, then {after} KiB");
-    assert_eq!((open, open_now), (3, 3), "the users file, its journal, and where tries are counted");
+    println!(
+        "{sections} sections: {open} descriptors, then {open_now}; {before} KiB, then {after} KiB"
+    );
+    assert_eq!(
+        (open, open_now),
+        (3, 3),
+        "the users file, its journal, and where tries are counted"
+    );
     assert!(after < before + 4 * sections as u64 + 4096, "{before} KiB, then {after} KiB");
 }
 
@@ -108,12 +120,17 @@ fn more_files_than_descriptors_are_all_answered_for(start: Start) {
                 most = most.max(descriptors(&server, shared.path()));
             }
         }
-        println!("{files} files: {most} descriptors at most; {before} KiB, then {} KiB", memory(&server));
+        println!(
+            "{files} files: {most} descriptors at most; {before} KiB, then {} KiB",
+            memory(&server)
+        );
     }
     assert!(most <= 4 * 256 / 8, "{most} descriptors");
 }
 
-fn a_link_that_is_given_to_another_file_leads_there_at_once_and_the_first_keeps_its_users(start: Start) {
+fn a_link_that_is_given_to_another_file_leads_there_at_once_and_the_first_keeps_its_users(
+    start: Start,
+) {
     let (alice, shared) = (alice(), Root::new());
     let bob = Token::hotp("bob").pin(PIN).key(b"the key of bob, of twenty");
     let first = users_file(&shared.join("first"), &alice.line());
@@ -125,7 +142,8 @@ fn a_link_that_is_given_to_another_file_leads_there_at_once_and_the_first_keeps_
     };
     point_to("first");
     let names = [("linked", link.join("users")), ("first", first), ("second", second)];
-    let scopes = names.map(|(name, path)| Scope::new(name).users_file(path).set(Setting::MaxLinger, 0));
+    let scopes =
+        names.map(|(name, path)| Scope::new(name).users_file(path).set(Setting::MaxLinger, 0));
     let server = start(scopes.to_vec(), Vec::new());
     let at = |name| server.at(name);
     at("linked").login("alice", alice.password(0)).is(200, "granted-fresh");
@@ -155,7 +173,8 @@ fn a_lock_by_one_name_of_a_file_holds_up_logins_by_another(start: Start) {
     root::give_to_server(&shared.join("conf"));
     let link = shared.join("conf/users");
     symlink("../site/users", &link).expect("a link");
-    let scope = |name: &str, path: &Path| Scope::new(name).users_file(path).set(Setting::MaxLinger, 0);
+    let scope =
+        |name: &str, path: &Path| Scope::new(name).users_file(path).set(Setting::MaxLinger, 0);
     let server = start(vec![scope("by-link", &link), scope("by-path", &users)], Vec::new());
     server.at("by-link").login("alice", alice.password(0)).is(200, "granted-fresh");
     server.at("by-path").login("alice", alice.password(1)).is(200, "granted-fresh");

@@ -11,7 +11,8 @@ use std::process::ExitCode;
 use common::{Nginx, Server};
 use trials::{Run, Situation};
 
-/// What can't happen where there is no next provider, and where realip takes no interface with an address.
+/// What can't happen where there is no next provider, and where realip takes no interface with an
+/// address.
 const NOT_ON_NGINX: [&str; 5] = [
     "link_local_address_is_compared_without_its_interface",
     "unknown_user_is_left_to_the_second_provider",

@@ -56,11 +56,14 @@ fn users_whom_digest_cannot_check_are_warned_of() {
         ("both", Some("its user must use Basic")),
     ] {
         let area = Scope::new("area").token(&Token::hotp("alice").pin("sesame9")).token(&hashed);
-        let tested = Nginx::one().test(vec![area.directives(&format!("auth_otp_scheme {scheme};"))], |_| {});
+        let tested =
+            Nginx::one().test(vec![area.directives(&format!("auth_otp_scheme {scheme};"))], |_| {});
         tested.is_accepted(true);
         match outcome {
             Some(outcome) => {
-                let text = format!("line 2: Digest can't check a PIN that is hashed or marked +: {outcome}");
+                let text = format!(
+                    "line 2: Digest can't check a PIN that is hashed or marked +: {outcome}"
+                );
                 tested.names_the_line_of("auth_otp_users_file").says(&text);
             }
             None => assert!(!tested.output.contains("Digest"), "{}", tested.output),
@@ -156,7 +159,10 @@ fn a_unix_socket_where_codes_belong_to_addresses_is_warned_of_once() {
             tested.output
         );
         if is_warned_of {
-            tested.names_the_line_of("auth_otp \"area\"").says("[warn]").says("set_real_ip_from unix:");
+            tested
+                .names_the_line_of("auth_otp \"area\"")
+                .says("[warn]")
+                .says("set_real_ip_from unix:");
         }
     }
 }
@@ -218,8 +224,7 @@ fn a_login_without_users_file_is_told_as_an_error() {
 #[test]
 fn blocks_inherit_and_off_ends_it() {
     let alice = alice();
-    let inherited =
-        "auth_otp everywhere;\nauth_otp_users_file \"{root}/users/area/users\";\nauth_otp_max_linger 0;";
+    let inherited = "auth_otp everywhere;\nauth_otp_users_file \"{root}/users/area/users\";\nauth_otp_max_linger 0;";
     let server = Server::start(
         Nginx::one().directives(inherited),
         vec![
@@ -234,7 +239,10 @@ fn blocks_inherit_and_off_ends_it() {
     server.at("other").login("alice", alice.password(0)).is(200, "granted-reuse");
     server.at("open").login("alice", "whatever").is(200, "");
     let refused = server.send(&common::Request::get("/inside/page.txt"));
-    assert_eq!(refused.0.header("WWW-Authenticate"), Some("Basic realm=\"everywhere\", charset=\"UTF-8\""));
+    assert_eq!(
+        refused.0.header("WWW-Authenticate"),
+        Some("Basic realm=\"everywhere\", charset=\"UTF-8\"")
+    );
 }
 
 fn file(name: &str) -> String {
@@ -253,7 +261,8 @@ fn on_our_own_ground(text: &str) -> String {
 fn the_example_configuration_works() {
     let alice = alice();
     let http = on_our_own_ground(&file("nginx/example.conf")) + "\nroot \"{root}/htdocs\";\n";
-    let http = format!("add_header {} $auth_otp_result always;\n{http}", common::server::RESULT_HEADER);
+    let http =
+        format!("add_header {} $auth_otp_result always;\n{http}", common::server::RESULT_HEADER);
     let scope = || Scope::new("private").token(&alice);
     Nginx::one().with_http_block(&http).test(vec![scope()], |_| {}).is_accepted(true);
     let server = Server::start(Nginx::one().with_http_block(&http), vec![scope()]);
@@ -296,7 +305,10 @@ fn pin_file_that_has_every_pin_raises_no_word() {
 fn faults_of_a_pin_file_are_told_where_it_is_named_and_stop_nothing() {
     common::require_root("files of other accounts");
     let faults: [Spoilt; 4] = [
-        (|pins| std::fs::remove_file(pins).expect("the PIN file"), "create it with `htpasswd -c -B`"),
+        (
+            |pins| std::fs::remove_file(pins).expect("the PIN file"),
+            "create it with `htpasswd -c -B`",
+        ),
         (|pins| root::set_mode(pins, 0o606), "world-writable: anybody could set PINs"),
         (|pins| root::set_owner(pins, Some(0), Some(0)), "let the server's user read it"),
         (
@@ -308,9 +320,14 @@ fn faults_of_a_pin_file_are_told_where_it_is_named_and_stop_nothing() {
         ),
     ];
     for (spoil, message) in faults {
-        let tested = Nginx::one().test(vec![with_pin_file()], |root| spoil(&root.join("pins/area")));
+        let tested =
+            Nginx::one().test(vec![with_pin_file()], |root| spoil(&root.join("pins/area")));
         eprintln!("{}", tested.output);
-        tested.is_accepted(true).names_the_line_of("auth_otp_pin_file").says(": error: ").says(message);
+        tested
+            .is_accepted(true)
+            .names_the_line_of("auth_otp_pin_file")
+            .says(": error: ")
+            .says(message);
     }
 }
 
@@ -351,14 +368,19 @@ fn users_whose_pin_nobody_can_check_are_warned_of() {
         ),
         (old(area().token(&dave)), "auth_otp_pin_file", "users/area/users line 2"),
     ] {
-        Nginx::one().test(vec![scope], |_| {}).is_accepted(true).names_the_line_of(directive).says(message);
+        Nginx::one()
+            .test(vec![scope], |_| {})
+            .is_accepted(true)
+            .names_the_line_of(directive)
+            .says(message);
     }
 }
 
 #[test]
 fn many_users_without_a_pin_are_counted() {
-    let scope = (0..25)
-        .fold(area(), |scope, number| scope.token(&Token::hotp(format!("user{number}")).external_pin(PIN)));
+    let scope = (0..25).fold(area(), |scope, number| {
+        scope.token(&Token::hotp(format!("user{number}")).external_pin(PIN))
+    });
     let tested = Nginx::one().test(vec![scope.pin_file("dave", PIN)], |_| {});
     tested.is_accepted(true).says("line 21: ").says("5 more users whose PIN");
     assert!(!tested.output.contains("line 22: "), "{}", tested.output);
@@ -369,13 +391,16 @@ fn limits_that_differ_are_warned_of_where_a_second_block_names_the_file() {
     let users = "auth_otp_users_file \"{root}/users/area/users\";";
     let inherited = format!("auth_otp everywhere;\n{users}");
     let inner = |directives: &str| Scope::bare("inner").directives(directives);
-    let tested = |inner: Scope| Nginx::one().directives(&inherited).test(vec![area(), inner], |_| {});
+    let tested =
+        |inner: Scope| Nginx::one().directives(&inherited).test(vec![area(), inner], |_| {});
     for harmless in ["auth_otp_max_failures 5;", users] {
         let tested = tested(inner(harmless));
         tested.is_accepted(true);
         assert!(!tested.output.contains("limits"), "{}", tested.output);
     }
-    tested(inner(&format!("{users}\nauth_otp_max_failures 5;"))).is_accepted(true).says("other limits");
+    tested(inner(&format!("{users}\nauth_otp_max_failures 5;")))
+        .is_accepted(true)
+        .says("other limits");
 }
 
 /// What counts is each block with all that it inherits, and one mistake is one message.
@@ -383,7 +408,8 @@ fn limits_that_differ_are_warned_of_where_a_second_block_names_the_file() {
 fn pin_file_of_an_inner_block_is_looked_at() {
     let dave = dave();
     let outside = "auth_otp everywhere;\nauth_otp_users_file \"{root}/users/area/users\";";
-    let inner = |name: &str| Scope::bare(name).directives("auth_otp_pin_file \"{root}/pins/area\";");
+    let inner =
+        |name: &str| Scope::bare(name).directives("auth_otp_pin_file \"{root}/pins/area\";");
     let users = || area().token(&dave).pin_file("dave", PIN);
     let nginx = || Nginx::one().directives(outside);
     let tested = nginx().test(vec![inner("one"), inner("two"), users()], |root| {
@@ -431,7 +457,9 @@ fn no_level_keeps_the_configuration_test_from_telling_once() {
         let tested = nginx.test(vec![area()], spoil);
         eprintln!("{level}: {}", tested.output);
         tested.is_accepted(true).names_the_line_of("auth_otp_users_file");
-        for said in ["nginx: [error] auth_otp: ", "nginx: [warn] auth_otp: ", "line 2", "is world-readable"] {
+        for said in
+            ["nginx: [error] auth_otp: ", "nginx: [warn] auth_otp: ", "line 2", "is world-readable"]
+        {
             assert_eq!(tested.output.matches(said).count(), 1, "{said}: {}", tested.output);
         }
     }
@@ -487,13 +515,18 @@ const MISTAKES: [(&str, &str, &str, &str); 7] = [
 fn contradictions_are_told_once_and_stop_nothing() {
     for (directives, severity, at, message) in MISTAKES {
         let nginx = Nginx::one().file("htdocs/users", alice().line());
-        let tested = nginx.test(vec![Scope::bare("area").token(&alice()).directives(directives)], |root| {
-            let path = root.join("htdocs/users");
-            root::set_mode(&path, 0o600);
-            root::give_to_server(&path);
-        });
+        let tested =
+            nginx.test(vec![Scope::bare("area").token(&alice()).directives(directives)], |root| {
+                let path = root.join("htdocs/users");
+                root::set_mode(&path, 0o600);
+                root::give_to_server(&path);
+            });
         eprintln!("{directives}\n{}", tested.output);
-        tested.is_accepted(true).names_the_line_of(at).says(&format!(": {severity}: ")).says(message);
+        tested
+            .is_accepted(true)
+            .names_the_line_of(at)
+            .says(&format!(": {severity}: "))
+            .says(message);
         assert_eq!(tested.output.matches(message).count(), 1, "{}", tested.output);
     }
 }
@@ -505,8 +538,8 @@ fn blocks_that_are_right_together_raise_no_word() {
         "auth_otp area; auth_otp_users_file \"{users}\"; auth_otp_max_failures 5; auth_otp_lockout_time 60;",
         "auth_otp area; auth_otp_users_file \"{users}\"; location /area/plain/ { auth_otp off; auth_basic area; }",
     ] {
-        let tested =
-            Nginx::one().test(vec![Scope::bare("area").token(&alice()).directives(directives)], |_| {});
+        let tested = Nginx::one()
+            .test(vec![Scope::bare("area").token(&alice()).directives(directives)], |_| {});
         tested.is_accepted(true);
         assert!(!tested.output.contains('['), "{}", tested.output);
     }

@@ -35,8 +35,10 @@ fn challenges(server: &Server, scope: &str) -> Vec<String> {
 
 #[test]
 fn each_scheme_has_its_challenges_in_the_order_that_clients_prefer() {
-    let sha_256 = |realm| format!("Digest realm=\"{realm}\", algorithm=SHA-256, qop=\"auth\", charset=UTF-8");
-    let md5 = |realm| format!("Digest realm=\"{realm}\", algorithm=MD5, qop=\"auth\", charset=UTF-8");
+    let sha_256 =
+        |realm| format!("Digest realm=\"{realm}\", algorithm=SHA-256, qop=\"auth\", charset=UTF-8");
+    let md5 =
+        |realm| format!("Digest realm=\"{realm}\", algorithm=MD5, qop=\"auth\", charset=UTF-8");
     let basic = |realm| format!("Basic realm=\"{realm}\", charset=\"UTF-8\"");
     let server = Server::start(
         Nginx::one(),
@@ -46,7 +48,8 @@ fn each_scheme_has_its_challenges_in_the_order_that_clients_prefer() {
             Scope::new("digest").directives("auth_otp_scheme digest;"),
             Scope::new("both").directives("auth_otp_scheme both;"),
             Scope::new("old").directives("auth_otp_scheme both; auth_otp_digest_algorithms MD5;"),
-            Scope::new("odd").directives("auth_otp_scheme digest; auth_otp_digest_algorithms MD5 SHA-256;"),
+            Scope::new("odd")
+                .directives("auth_otp_scheme digest; auth_otp_digest_algorithms MD5 SHA-256;"),
         ],
     );
     assert_eq!(challenges(&server, "unset"), [basic("unset")]);
@@ -73,11 +76,13 @@ fn both_schemes_and_both_hashes_log_in_where_they_are_offered() {
         server.keep_secret(alice.password(code));
     }
     let offered = Challenge::all_in(&server.send(&Request::get(both.path("page.txt"))));
-    let algorithms: Vec<&str> = offered.iter().map(|challenge| challenge.algorithm.as_str()).collect();
+    let algorithms: Vec<&str> =
+        offered.iter().map(|challenge| challenge.algorithm.as_str()).collect();
     assert_eq!(algorithms, ["SHA-256", "MD5"]);
     assert_eq!(offered[0].nonce, offered[1].nonce);
     for (code, challenge) in offered.iter().enumerate() {
-        let answer = Answer::new(challenge, both.path("page.txt"), "alice", alice.password(code as u64));
+        let answer =
+            Answer::new(challenge, both.path("page.txt"), "alice", alice.password(code as u64));
         both.send(answer.nc(code as u64 + 1).request()).is(200, "granted-fresh");
     }
     both.login("alice", alice.password(2)).is(200, "granted-fresh");
@@ -103,8 +108,9 @@ fn what_a_right_client_does_not_send_is_refused_and_not_counted() {
     server.keep_secret(alice.password(0));
     let challenge = Challenge::of(&place);
     let right = Answer::new(&challenge, place.path("page.txt"), "alice", alice.password(0));
-    let send =
-        |header: String| place.send(Request::get(place.path("page.txt")).header("Authorization", header));
+    let send = |header: String| {
+        place.send(Request::get(place.path("page.txt")).header("Authorization", header))
+    };
     for (what, from, to) in [
         ("another target", "page.txt\"", "page.txt?\""),
         ("no qop", "qop=auth, ", ""),
@@ -165,8 +171,9 @@ fn names_beyond_ascii_and_realms_with_quotes() {
         Answer::new(&challenge, target, "J\u{e4}s\u{f8}n", user.password(code)).nc(nc)
     };
     let path = place.path("page.txt");
-    let quoted =
-        answer(0, &path).header().replace("realm=\"say \"friend\" \"", "realm=\"say \\\"friend\\\" \"");
+    let quoted = answer(0, &path)
+        .header()
+        .replace("realm=\"say \"friend\" \"", "realm=\"say \\\"friend\\\" \"");
     place.send(Request::get(&path).header("Authorization", &quoted)).is(200, "granted-fresh");
     let extended = answer(1, &path)
         .header()
@@ -180,10 +187,9 @@ fn names_beyond_ascii_and_realms_with_quotes() {
 fn a_realm_of_variables_may_switch_off_and_may_not_be_empty() {
     let server = Server::start(
         Nginx::one(),
-        vec![
-            Scope::bare("area")
-                .directives("auth_otp $arg_realm; auth_otp_scheme both; auth_otp_users_file \"{users}\";"),
-        ],
+        vec![Scope::bare("area").directives(
+            "auth_otp $arg_realm; auth_otp_scheme both; auth_otp_users_file \"{users}\";",
+        )],
     );
     let place = server.at("area");
     server.send(&Request::get(place.path("page.txt?realm=off"))).is_status(200);
@@ -202,7 +208,9 @@ fn one_login_over_internal_redirects_and_its_nonce_is_used_once() {
             scope("tried", "try_files /tried/none /tried/page.txt =404;")
                 .set(Setting::MaxLinger, 0)
                 .token(&alice),
-            scope("error", "error_page 404 /error/page.txt;").set(Setting::MaxLinger, 0).token(&alice),
+            scope("error", "error_page 404 /error/page.txt;")
+                .set(Setting::MaxLinger, 0)
+                .token(&alice),
             scope("fake", "index page.txt;")
                 .set(Setting::MaxLinger, 0)
                 .set(Setting::PinFakeBasic, "On")
@@ -215,9 +223,14 @@ fn one_login_over_internal_redirects_and_its_nonce_is_used_once() {
         [("index", "", 200), ("tried", "x", 200), ("error", "none", 404), ("fake", "", 200)]
     {
         let place = server.at(name);
-        let answer = Answer::new(&Challenge::of(&place), place.path(file), "alice", alice.password(0));
+        let answer =
+            Answer::new(&Challenge::of(&place), place.path(file), "alice", alice.password(0));
         let reply = place.send(answer.request());
-        assert_eq!((reply.status(), reply.result()), (status, "granted-fresh"), "{name}: {reply:?}");
+        assert_eq!(
+            (reply.status(), reply.result()),
+            (status, "granted-fresh"),
+            "{name}: {reply:?}"
+        );
         assert!(reply.0.text().contains("welcome"), "{name}");
         place.send(answer.nc(2).request()).is(401, "denied-expired");
     }
@@ -230,7 +243,11 @@ fn an_error_page_of_a_post_is_served_to_whom_was_let_in() {
     let alice = Token::hotp("alice").pin(PIN);
     let server = Server::start(
         Nginx::one(),
-        vec![scope("area", "error_page 405 /area/page.txt;").set(Setting::MaxLinger, 0).token(&alice)],
+        vec![
+            scope("area", "error_page 405 /area/page.txt;")
+                .set(Setting::MaxLinger, 0)
+                .token(&alice),
+        ],
     );
     let place = server.at("area");
     server.keep_secret(alice.password(0));
@@ -248,7 +265,8 @@ fn remote_user_and_own_variables_name_who_was_let_in_by_digest() {
     let server = Server::start(
         Nginx::one(),
         vec![
-            scope("area", "add_header X-User \"$remote_user/$auth_otp_user\" always;").token(&alice),
+            scope("area", "add_header X-User \"$remote_user/$auth_otp_user\" always;")
+                .token(&alice),
             Scope::new("basic")
                 .directives("add_header X-User \"$remote_user/$auth_otp_user\" always;")
                 .token(&alice),
@@ -267,14 +285,16 @@ fn remote_user_and_own_variables_name_who_was_let_in_by_digest() {
 fn parts_of_a_page_granted_by_digest_are_shown_and_use_no_second_count() {
     let alice = Token::hotp("alice").pin(PIN);
     let included = "<!--#include virtual=\"/area/page.txt\" -->";
-    let nginx = Nginx::one().file("htdocs/area/whole", included).file("htdocs/open/whole", included);
+    let nginx =
+        Nginx::one().file("htdocs/area/whole", included).file("htdocs/open/whole", included);
     let ssi = "ssi on;\nssi_types text/plain;";
     let area = scope("area", ssi).set(Setting::MaxLinger, 0).token(&alice);
     let server = Server::start(nginx, vec![area, Scope::bare("open").directives(ssi)]);
     let place = server.at("area");
     server.keep_secret(alice.password(0));
-    let answer =
-        |target: &str| Answer::new(&Challenge::of(&place), target, "alice", alice.password(0)).request();
+    let answer = |target: &str| {
+        Answer::new(&Challenge::of(&place), target, "alice", alice.password(0)).request()
+    };
     place.send(answer(&place.path("whole"))).is(200, "granted-fresh");
     assert_eq!(server.all_decisions("alice"), ["granted-fresh"]);
     // Right credentials, but nobody has judged them: the whole is open.
@@ -331,7 +351,10 @@ fn a_full_zone_forgets_the_oldest_and_says_so_once() {
     }
     server.expect_log("the shared memory for Digest nonces is full");
     server.expect_log("the nonce has been evicted by newer ones");
-    assert_eq!(server.error_log().matches("the shared memory for Digest nonces is full").count(), 1);
+    assert_eq!(
+        server.error_log().matches("the shared memory for Digest nonces is full").count(),
+        1
+    );
 }
 
 #[test]
@@ -343,7 +366,10 @@ fn zones_and_schemes_that_make_no_sense_are_named_by_the_configuration_test() {
         ("auth_otp_zone one:much;", "takes a name, a colon and a size, as in auth_otp:1m"),
         ("auth_otp_zone one:8k;", "takes a size of at least 8 memory pages, which is 32k"),
         ("auth_otp_scheme digests;", "takes basic, digest or both, not \"digests\""),
-        ("auth_otp_digest_algorithms SHA-512;", "takes SHA-256 and MD5, or one of them, not \"SHA-512\""),
+        (
+            "auth_otp_digest_algorithms SHA-512;",
+            "takes SHA-256 and MD5, or one of them, not \"SHA-512\"",
+        ),
         ("auth_otp_nonce_lifetime 0;", "takes a number from 1 to 86400, not \"0\""),
     ] {
         with(directive).is_accepted(false).says(message).names_the_line_of(directive);

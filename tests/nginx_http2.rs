@@ -1,4 +1,5 @@
-//! Logins over HTTP/2 on nginx: many requests on one connection, and clients that reset some of them.
+//! Logins over HTTP/2 on nginx: many requests on one connection, and clients that reset some of
+//! them.
 
 mod common;
 #[path = "common/digest.rs"]
@@ -17,8 +18,8 @@ use digest::{Answer, Challenge};
 const PIN: &str = "sesame9";
 const USERS: usize = 20;
 
-/// A connection of RFC 9113 without TLS, as far as these tests need it: headers are sent as plain literals, and of an
-/// answer only its status is read.
+/// A connection of RFC 9113 without TLS, as far as these tests need it: headers are sent as plain
+/// literals, and of an answer only its status is read.
 struct Http2 {
     stream: TcpStream,
     statuses: HashMap<u32, u16>,
@@ -72,7 +73,8 @@ impl Http2 {
         self.send(RST_STREAM, 0, stream, &CANCEL);
     }
 
-    /// Sends a ping and reads until it is answered: by then the server has read all that was sent before.
+    /// Sends a ping and reads until it is answered: by then the server has read all that was sent
+    /// before.
     fn settle(&mut self) {
         self.send(PING, 0, 0, b"settled?");
         while self.read_frame() != (PING, ACKNOWLEDGED) {}
@@ -139,12 +141,16 @@ fn tokens() -> Vec<Token> {
 }
 
 /// nginx's own words about clients that go away.
-const LEAVING: [&str; 3] =
-    ["client canceled stream", "while processing HTTP/2 connection", "client closed connection while"];
+const LEAVING: [&str; 3] = [
+    "client canceled stream",
+    "while processing HTTP/2 connection",
+    "client closed connection while",
+];
 
 /// A server with HTTP/2 on its second port.
 fn start_http2(nginx: Nginx, scopes: Vec<Scope>) -> Server {
-    let server = Server::start(nginx.server_directives("listen 127.0.0.1:{other_port} http2;"), scopes);
+    let server =
+        Server::start(nginx.server_directives("listen 127.0.0.1:{other_port} http2;"), scopes);
     for words in LEAVING {
         server.tolerate_log(words);
     }
@@ -152,8 +158,9 @@ fn start_http2(nginx: Nginx, scopes: Vec<Scope>) -> Server {
 }
 
 fn start(nginx: Nginx, tokens: &[Token]) -> Server {
-    let protected =
-        tokens.iter().fold(Scope::new("area").set(Setting::MaxLinger, 0), |scope, token| scope.token(token));
+    let protected = tokens
+        .iter()
+        .fold(Scope::new("area").set(Setting::MaxLinger, 0), |scope, token| scope.token(token));
     start_http2(nginx, vec![protected, Scope::bare("open")])
 }
 
@@ -178,7 +185,11 @@ fn logins_on_one_connection_wait_side_by_side_and_are_all_answered() {
             assert_eq!(http2.status(stream), 200);
         }
         // Each code once, over any protocol.
-        http2.ask(1001, &server.at("area").path("page.txt"), &basic("user0", tokens[0].password(0)));
+        http2.ask(
+            1001,
+            &server.at("area").path("page.txt"),
+            &basic("user0", tokens[0].password(0)),
+        );
         assert_eq!(http2.status(1001), 401);
         server.at("area").login("user1", tokens[1].password(0)).is(401, "denied-expired");
         for number in 0..USERS {
@@ -209,7 +220,10 @@ fn streams_that_are_reset_while_their_logins_wait_harm_nobody() {
         let open = server.at("open").path("page.txt");
         http2.ask(501, &open, "none");
         assert_eq!(http2.status(501), 200, "the loop answers others meanwhile");
-        assert!(!streams.iter().any(|stream| http2.statuses.contains_key(stream)), "nothing is decided yet");
+        assert!(
+            !streams.iter().any(|stream| http2.statuses.contains_key(stream)),
+            "nothing is decided yet"
+        );
         drop(held);
         for stream in streams.iter().skip(1).step_by(2) {
             // The same code came twice, and either may be first.
@@ -217,7 +231,8 @@ fn streams_that_are_reset_while_their_logins_wait_harm_nobody() {
             assert!([200, 401].contains(&status), "{status}");
         }
         wait_until("each code is used", || {
-            (1..USERS).all(|number| server.decisions("granted-fresh", &format!("user{number}")) == 1)
+            (1..USERS)
+                .all(|number| server.decisions("granted-fresh", &format!("user{number}")) == 1)
         });
         http2.ask(503, &open, "none");
         assert_eq!(http2.status(503), 200);
@@ -247,7 +262,9 @@ fn both_schemes_log_in() {
     let place = server.at("digest");
     server.expect_refused_nonce(NonceFault::Replayed);
     let challenge = Challenge::of(&place);
-    for (stream, code, nc, status) in [(7, 0, 1, 200), (9, 1, 1, 401), (11, 1, 2, 200), (13, 1, 3, 401)] {
+    for (stream, code, nc, status) in
+        [(7, 0, 1, 200), (9, 1, 1, 401), (11, 1, 2, 200), (13, 1, 3, 401)]
+    {
         let answer = Answer::new(&challenge, place.path("page.txt"), "alice", alice.password(code));
         http2.ask(stream, &place.path("page.txt"), &answer.nc(nc).header());
         assert_eq!(http2.status(stream), status, "stream {stream}");

@@ -18,11 +18,15 @@ fn external(user: &str) -> Token {
     Token::hotp(user).external_pin(PIN)
 }
 
-/// Those that httpd's own provider doesn't know; the others are in the table of cases for all servers.
+/// Those that httpd's own provider doesn't know; the others are in the table of cases for all
+/// servers.
 #[test]
 fn forms_that_nginx_and_directories_have_are_checked() {
     let entries = [
-        ("argon2id", "$argon2id$v=19$m=1024,t=1,p=1$c2FsdHNhbHQ$UgIhFaHXoNNKA7q2PfSTthQPWCWdWyy0Q0v/NAy0a6w"),
+        (
+            "argon2id",
+            "$argon2id$v=19$m=1024,t=1,p=1$c2FsdHNhbHQ$UgIhFaHXoNNKA7q2PfSTthQPWCWdWyy0Q0v/NAy0a6w",
+        ),
         ("ssha", "{SSHA}gDcm9Y8cZyGs/iXzH8K/e0x5VYFzYWx0"),
         ("plain", "{PLAIN}sesame9"),
     ];
@@ -45,10 +49,13 @@ fn forms_that_nginx_and_directories_have_are_checked() {
 fn entry_of_an_unknown_form_refuses_its_user_and_is_named_in_the_log() {
     let (dave, erin) = (external("dave"), external("erin"));
     let scope = Scope::new("area").token(&dave).token(&erin);
-    let scope = scope.pin_file_line("# PINs").pin_file_line("dave:qpMRiU9Qde1d.").pin_file("erin", PIN);
+    let scope =
+        scope.pin_file_line("# PINs").pin_file_line("dave:qpMRiU9Qde1d.").pin_file("erin", PIN);
     let server = Server::start(Nginx::one(), vec![scope]);
     server.expect_log("pins/area line 2: the PIN is in none of the accepted forms");
-    server.expect_log("the PIN provider or PIN file can't be used; see the previous message, user \"dave\"");
+    server.expect_log(
+        "the PIN provider or PIN file can't be used; see the previous message, user \"dave\"",
+    );
     let place = server.at("area");
     place.users().stays_the_same(|| {
         place.login("dave", dave.password(0)).is(500, "error");
@@ -61,7 +68,8 @@ fn entry_of_an_unknown_form_refuses_its_user_and_is_named_in_the_log() {
 #[test]
 fn pin_file_that_cannot_be_read_refuses_those_who_need_it() {
     let (dave, alice) = (external("dave"), Token::hotp("alice").pin(PIN));
-    let scope = Scope::new("area").token(&dave).token(&alice).directives("auth_otp_pin_file nowhere;");
+    let scope =
+        Scope::new("area").token(&dave).token(&alice).directives("auth_otp_pin_file nowhere;");
     let server = Server::start(Nginx::one(), vec![scope]);
     server.expect_log("nowhere: No such file or directory; create it with `htpasswd -c -B`");
     server.expect_log("the PIN provider or PIN file can't be used");
@@ -75,7 +83,8 @@ fn pin_file_that_cannot_be_read_refuses_those_who_need_it() {
 #[test]
 fn what_stands_behind_nginx_sees_the_checked_pin() {
     let dave = external("dave");
-    let scope = Scope::new("area").token(&dave).pin_file("dave", PIN).set(Setting::PinFakeBasic, "on");
+    let scope =
+        Scope::new("area").token(&dave).pin_file("dave", PIN).set(Setting::PinFakeBasic, "on");
     let nginx = Nginx::one().server_directives(
         "add_header X-Otp-Result $auth_otp_result always;\nadd_header X-Upstream $http_authorization;",
     );
@@ -112,13 +121,17 @@ fn another_pin_file_is_asked_again() {
 
 // ---- Remembering ------------------------------------------------------------------------------------------
 
-/// The pool's only thread waits for a lock that we hold: what is answered now, the loop answers by itself.
+/// The pool's only thread waits for a lock that we hold: what is answered now, the loop answers by
+/// itself.
 #[test]
 fn remembered_pin_takes_no_thread_until_line_or_pin_file_change() {
     let (dave, erin) = (external("dave"), external("erin"));
     let hashed = Token::hotp("hashed").hashed_pin(PIN, BCRYPT);
-    let scope =
-        Scope::new("area").token(&dave).token(&erin).token(&hashed).pin_file_line(&format!("dave:{BCRYPT}"));
+    let scope = Scope::new("area")
+        .token(&dave)
+        .token(&erin)
+        .token(&hashed)
+        .pin_file_line(&format!("dave:{BCRYPT}"));
     let scope = scope.pin_file("erin", PIN).directives("auth_otp_thread_pool narrow;");
     let server = Server::start(Nginx::one().main("thread_pool narrow threads=1;"), vec![scope]);
     let place = server.at("area");
@@ -145,7 +158,8 @@ fn remembered_pin_takes_no_thread_until_line_or_pin_file_change() {
 #[test]
 fn without_a_memory_every_pin_takes_a_thread() {
     let (dave, erin) = (external("dave"), external("erin"));
-    let scope = Scope::new("area").token(&dave).token(&erin).pin_file("dave", PIN).pin_file("erin", PIN);
+    let scope =
+        Scope::new("area").token(&dave).token(&erin).pin_file("dave", PIN).pin_file("erin", PIN);
     // Where tries are counted, names that aren't listed take a thread as well.
     let scope = scope.set(Setting::PinCache, 0).set(Setting::Throttle, "off");
     let scope = scope.directives("auth_otp_thread_pool narrow;");
@@ -182,7 +196,9 @@ fn hashing_keeps_nobody_else_waiting(tokens: Vec<Token>, area: Scope) {
     Reply(connection.send(&open, true).expect("an answer")).is_status(200);
     let mut logins: Vec<Connection> = tokens
         .iter()
-        .map(|token| ask(&place, &token.password(0), str::from_utf8(token.user()).expect("a plain name")))
+        .map(|token| {
+            ask(&place, &token.password(0), str::from_utf8(token.user()).expect("a plain name"))
+        })
         .collect();
     // A loop that hashed by itself would get round to the open place once after each login at most.
     let (mut answered, mut slowest) = (0, 0.0f64);
@@ -192,7 +208,10 @@ fn hashing_keeps_nobody_else_waiting(tokens: Vec<Token>, area: Scope) {
         slowest = slowest.max(begun.elapsed().as_secs_f64());
         answered += 1;
     }
-    eprintln!("{answered} open requests were answered meanwhile, the slowest in {:.2} ms", slowest * 1e3);
+    eprintln!(
+        "{answered} open requests were answered meanwhile, the slowest in {:.2} ms",
+        slowest * 1e3
+    );
     assert!(answered > 2 * CROWD, "{answered}");
     for login in &mut logins {
         Reply(login.receive().expect("an answer")).is(200, "granted-fresh");
@@ -201,15 +220,17 @@ fn hashing_keeps_nobody_else_waiting(tokens: Vec<Token>, area: Scope) {
 
 #[test]
 fn while_hashes_of_the_users_file_are_computed_the_loop_answers_others() {
-    let tokens =
-        (0..CROWD).map(|number| Token::hotp(format!("user{number}")).hashed_pin(PIN, BCRYPT)).collect();
+    let tokens = (0..CROWD)
+        .map(|number| Token::hotp(format!("user{number}")).hashed_pin(PIN, BCRYPT))
+        .collect();
     hashing_keeps_nobody_else_waiting(tokens, Scope::new("area"));
 }
 
 #[test]
 fn while_hashes_of_a_pin_file_are_computed_the_loop_answers_others() {
     let tokens: Vec<Token> = (0..CROWD).map(|number| external(&format!("user{number}"))).collect();
-    let area = (0..CROWD)
-        .fold(Scope::new("area"), |scope, number| scope.pin_file_line(&format!("user{number}:{BCRYPT}")));
+    let area = (0..CROWD).fold(Scope::new("area"), |scope, number| {
+        scope.pin_file_line(&format!("user{number}:{BCRYPT}"))
+    });
     hashing_keeps_nobody_else_waiting(tokens, area);
 }

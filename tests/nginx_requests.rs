@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use common::backend::Backend;
 use common::server::{PAGE, PAGE_TEXT, all_at_once};
-use common::{Connection, Held, Httpd, Nginx, Place, Reply, Request, Scope, Server, Setting, Token};
+use common::{
+    Connection, Held, Httpd, Nginx, Place, Reply, Request, Scope, Server, Setting, Token,
+};
 
 const PIN: &str = "sesame9";
 const CLIENTS: usize = 32;
@@ -30,7 +32,8 @@ struct Crowd {
 
 impl Crowd {
     fn new() -> Crowd {
-        let tokens = (0..WAITING).map(|number| Token::hotp(format!("user{number}")).pin(PIN)).collect();
+        let tokens =
+            (0..WAITING).map(|number| Token::hotp(format!("user{number}")).pin(PIN)).collect();
         Crowd { tokens, first: alice() }
     }
 
@@ -59,7 +62,10 @@ fn open_to_all() -> Scope {
 
 #[track_caller]
 fn nobody_is_answered(waiting: &[Connection]) {
-    assert!(!waiting.iter().any(Connection::has_answer), "a login was answered before it was saved");
+    assert!(
+        !waiting.iter().any(Connection::has_answer),
+        "a login was answered before it was saved"
+    );
 }
 
 #[track_caller]
@@ -93,8 +99,11 @@ fn a_user_with_twenty_thousand_lines_is_an_error_and_holds_up_nobody() {
     let crowd = String::from_utf8(alice.line()).expect("a line of text").repeat(20_000);
     let area = Scope::new("area").token(&bob).text(crowd).secret(PIN).set(Setting::MaxLinger, 600);
     let server = Server::start(Nginx::one(), vec![area, open_to_all()]);
-    server.expect_log("/users: more than 100 lines have this name; logins fail until some are removed");
-    server.expect_log("error: the user has too many lines; see the previous message, user \"alice\"");
+    server.expect_log(
+        "/users: more than 100 lines have this name; logins fail until some are removed",
+    );
+    server
+        .expect_log("error: the user has too many lines; see the previous message, user \"alice\"");
     let place = server.at("area");
     place.login("bob", bob.password(0)).is(200, "granted-fresh");
     // What took 18 seconds of the only loop each time.
@@ -136,7 +145,8 @@ fn a_graceful_stop_drops_no_login_that_waits() {
     std::thread::scope(|threads| {
         threads.spawn(|| {
             common::wait_until("the worker is told to stop", || {
-                std::fs::read_to_string(&log).is_ok_and(|log| log.contains("gracefully shutting down"))
+                std::fs::read_to_string(&log)
+                    .is_ok_and(|log| log.contains("gracefully shutting down"))
             });
             nobody_is_answered(&waiting);
             held.release();
@@ -201,8 +211,10 @@ fn more_logins_than_the_pool_takes_are_answered_503() {
         waiting.iter().filter(|connection| connection.has_answer()).count() >= WAITING - 2
     });
     held.release();
-    let replies: Vec<Reply> =
-        waiting.iter_mut().map(|connection| Reply(connection.receive().expect("an answer"))).collect();
+    let replies: Vec<Reply> = waiting
+        .iter_mut()
+        .map(|connection| Reply(connection.receive().expect("an answer")))
+        .collect();
     let refused = replies.iter().filter(|reply| reply.status() == 503).count();
     assert_eq!(count(&replies, "granted-fresh") + refused, WAITING, "{replies:?}");
     assert!(refused >= WAITING - 2, "{replies:?}");
@@ -213,8 +225,9 @@ fn more_logins_than_the_pool_takes_are_answered_503() {
 #[test]
 fn redirects_within_the_server_spend_no_second_code() {
     let alice = alice();
-    let scope =
-        |name: &str, text: &str| Scope::new(name).token(&alice).set(Setting::MaxLinger, 0).directives(text);
+    let scope = |name: &str, text: &str| {
+        Scope::new(name).token(&alice).set(Setting::MaxLinger, 0).directives(text)
+    };
     let server = Server::start(
         Nginx::one(),
         vec![
@@ -224,7 +237,8 @@ fn redirects_within_the_server_spend_no_second_code() {
         ],
     );
     server.expect_log("No such file or directory");
-    for (counter, (name, file)) in [("index", ""), ("tries", "other"), ("errors", "other")].iter().enumerate()
+    for (counter, (name, file)) in
+        [("index", ""), ("tries", "other"), ("errors", "other")].iter().enumerate()
     {
         let place = server.at(name);
         place.send(place.request_for(file, "alice", alice.password(0))).is(200, "granted-fresh");
@@ -308,7 +322,8 @@ fn auth_request_cannot_ask_us() {
 #[test]
 fn deny_decides_before_credentials_are_looked_at() {
     let alice = alice();
-    let server = Server::start(Nginx::one(), vec![Scope::new("area").token(&alice).directives("deny all;")]);
+    let server =
+        Server::start(Nginx::one(), vec![Scope::new("area").token(&alice).directives("deny all;")]);
     server.expect_log("access forbidden by rule");
     let place = server.at("area");
     place.users().stays_the_same(|| {
@@ -334,7 +349,10 @@ fn satisfy_any_takes_an_address_or_a_login() {
     let outside = server.at("outside");
     let refused = server.send(&Request::get(outside.path(PAGE)));
     refused.is(401, "");
-    assert_eq!(refused.0.header("WWW-Authenticate"), Some("Basic realm=\"outside\", charset=\"UTF-8\""));
+    assert_eq!(
+        refused.0.header("WWW-Authenticate"),
+        Some("Basic realm=\"outside\", charset=\"UTF-8\"")
+    );
     outside.login("alice", alice.with(&alice.wrong_code())).is(401, "denied-code");
     let granted = outside.login("alice", alice.password(0));
     granted.is(200, "granted-fresh");
@@ -368,7 +386,9 @@ fn without_tls_nobody_is_asked_where_it_is_required() {
     server.expect_log("auth_otp_require_tls: request without TLS refused");
     for name in ["area", "any"] {
         let place = server.at(name);
-        place.users().stays_the_same(|| place.login("alice", alice.password(0)).is(403, "").status());
+        place
+            .users()
+            .stays_the_same(|| place.login("alice", alice.password(0)).is(403, "").status());
     }
 }
 
@@ -400,7 +420,8 @@ fn a_broken_users_file_is_an_error_of_its_own_location_alone() {
     let alice = alice();
     let broken = Scope::new("broken").users_file("/nonexistent/users");
     let fileless = Scope::bare("fileless").directives("auth_otp fileless;");
-    let server = Server::start(Nginx::one(), vec![broken, fileless, Scope::new("area").token(&alice)]);
+    let server =
+        Server::start(Nginx::one(), vec![broken, fileless, Scope::new("area").token(&alice)]);
     server.expect_log("error: cannot find /nonexistent/users");
     server.expect_log("error: no auth_otp_users_file is set");
     server.at("broken").login("alice", alice.password(0)).is(500, "error");
@@ -439,7 +460,8 @@ fn apache_and_nginx_on_one_users_file_grant_a_code_once() {
     let places = [httpd.at("area"), nginx.at("area")];
     for round in 0..common::from_environment("OTPGATE_TEST_ROUNDS", 10) as u64 {
         let requests = places.each_ref().map(|place| place.request("alice", alice.password(round)));
-        let both: Vec<_> = (0..CLIENTS).map(|client| (&places[client % 2], &requests[client % 2])).collect();
+        let both: Vec<_> =
+            (0..CLIENTS).map(|client| (&places[client % 2], &requests[client % 2])).collect();
         let replies = all_at_once(&both);
         assert_eq!(count(&replies, "granted-fresh"), 1, "round {round}: {replies:?}");
         assert_eq!(count(&replies, "denied-expired"), CLIENTS - 1, "round {round}: {replies:?}");
@@ -463,7 +485,9 @@ fn by_socket(server: &Server, password: &str, forwarded_for: &str) -> (String, S
     socket.write_all(request.as_bytes()).expect("a server that reads");
     let mut reply = String::new();
     socket.read_to_string(&mut reply).expect("an answer");
-    let word = |line: &str, number: usize| line.split_whitespace().nth(number).unwrap_or_default().to_owned();
+    let word = |line: &str, number: usize| {
+        line.split_whitespace().nth(number).unwrap_or_default().to_owned()
+    };
     let result = reply.lines().find(|line| line.starts_with(common::server::RESULT_HEADER));
     (word(&reply, 1), word(result.unwrap_or_default(), 1))
 }
@@ -511,7 +535,8 @@ fn a_unix_socket_whose_clients_nginx_is_told_is_like_any_listener() {
     );
     let alice = alice();
     let answer = |status: &str, result: &str| (status.to_owned(), result.to_owned());
-    let home = |result: &str| assert_eq!(by_socket(&server, &alice.password(0), "192.0.2.7").1, result);
+    let home =
+        |result: &str| assert_eq!(by_socket(&server, &alice.password(0), "192.0.2.7").1, result);
     home("granted-fresh");
     home("granted-reuse");
     assert_eq!(by_socket(&server, &alice.password(0), "198.51.100.23"), answer("401", "denied-ip"));

@@ -1,5 +1,5 @@
-//! nginx as a forward proxy (`tunnel_pass`, nginx 1.31.0 and later): `OTPGATE_NGINX` names such a server, docs/install.md says how to build
-//! one with a module for it.
+//! nginx as a forward proxy (`tunnel_pass`, nginx 1.31.0 and later): `OTPGATE_NGINX` names such a
+//! server, docs/install.md says how to build one with a module for it.
 
 mod common;
 #[path = "common/digest.rs"]
@@ -39,7 +39,10 @@ fn a_client_of_the_proxy_is_asked_by_407_and_let_in_by_its_own_header() {
     let (server, to, alice) = (proxy("basic"), destination(), alice());
     let asked = server.send(&Request::connect(&to));
     asked.is_status(407);
-    assert_eq!(asked.0.header("Proxy-Authenticate"), Some("Basic realm=\"area\", charset=\"UTF-8\""));
+    assert_eq!(
+        asked.0.header("Proxy-Authenticate"),
+        Some("Basic realm=\"area\", charset=\"UTF-8\"")
+    );
     assert_eq!(asked.0.header("WWW-Authenticate"), None);
 
     let with = |name: &str, password| Request::connect(&to).header(name, basic("alice", password));

@@ -1,4 +1,5 @@
-//! What `make install` puts down, and what packages are made of. `make test-packages` tries the packages themselves.
+//! What `make install` puts down, and what packages are made of. `make test-packages` tries the
+//! packages themselves.
 
 mod common;
 
@@ -112,7 +113,8 @@ fn what_is_installed_is_complete_and_uninstalling_leaves_nothing_of_it() {
         let text = std::fs::read_to_string(&page).expect("a page");
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let target = link.split('#').next().unwrap_or_default();
-            let there = target.contains("://") || page.parent().expect("a folder").join(target).exists();
+            let there =
+                target.contains("://") || page.parent().expect("a folder").join(target).exists();
             assert!(there, "{}: {link} isn't installed", page.display());
         }
     }
@@ -126,8 +128,9 @@ fn what_is_installed_is_complete_and_uninstalling_leaves_nothing_of_it() {
 fn enabling_the_apache_module_loads_it_after_what_it_needs_and_sets_nothing() {
     let root = Root::new();
     succeeds(&into(&root, "install-apache"));
-    let read =
-        |name| std::fs::read_to_string(root.join("etc/apache2/mods-available").join(name)).expect(name);
+    let read = |name| {
+        std::fs::read_to_string(root.join("etc/apache2/mods-available").join(name)).expect(name)
+    };
     assert_eq!(
         read("authn_otp.load"),
         "# Depends: auth_basic authn_core authz_user\n\
@@ -158,11 +161,16 @@ fn no_path_of_the_build_is_in_a_stripped_module() {
         .expect("where crates are");
     for module in modules() {
         let stripped = root.join("stripped.so");
-        let status = Command::new("strip").arg("-o").arg(&stripped).arg(&module).status().expect("strip");
+        let status =
+            Command::new("strip").arg("-o").arg(&stripped).arg(&module).status().expect("strip");
         assert!(status.success());
         let content = std::fs::read(&stripped).expect("the stripped module");
         let has = |text: &str| memchr::memmem::find(&content, text.as_bytes()).is_some();
-        assert!(has("src/gate/"), "{}: no places of panics: the test looks in vain", module.display());
+        assert!(
+            has("src/gate/"),
+            "{}: no places of panics: the test looks in vain",
+            module.display()
+        );
         for path in [SOURCES, &home] {
             assert!(!has(&format!("{path}/")), "{} has {path}", module.display());
         }
@@ -174,10 +182,15 @@ fn no_path_of_the_build_is_in_a_stripped_module() {
 fn the_c_of_the_modules_is_hardened() {
     for name in ["build/mod_authn_otp.o", "build/nginx-ngx_http_auth_otp_module.o"] {
         let path = Path::new(SOURCES).join(name);
-        let output = Command::new("readelf").args(["--notes", "--symbols", "--wide"]).arg(&path).output();
-        let text = String::from_utf8_lossy(&output.expect("readelf, of binutils").stdout).into_owned();
+        let output =
+            Command::new("readelf").args(["--notes", "--symbols", "--wide"]).arg(&path).output();
+        let text =
+            String::from_utf8_lossy(&output.expect("readelf, of binutils").stdout).into_owned();
         assert!(text.contains("IBT, SHSTK"), "{name} isn't built with -fcf-protection");
-        assert!(text.contains("__stack_chk_fail"), "{name} isn't built with -fstack-protector-strong");
+        assert!(
+            text.contains("__stack_chk_fail"),
+            "{name} isn't built with -fstack-protector-strong"
+        );
     }
 }
 
@@ -187,7 +200,9 @@ fn a_rust_that_is_too_old_is_told_before_anything_is_built() {
     let output = make(&["need-rust".to_owned(), "RUST_VERSION=999.1".to_owned()]);
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{text}");
-    for word in ["Rust 999.1 or newer is needed, and here is 1.", "rustc-web", "rustc-1.89", "rustup"] {
+    for word in
+        ["Rust 999.1 or newer is needed, and here is 1.", "rustc-web", "rustc-1.89", "rustup"]
+    {
         assert!(text.contains(word), "{word}: {text}");
     }
 }
@@ -198,5 +213,8 @@ fn packages_have_the_version_of_the_crates() {
     let changelog = source("packaging/debian/changelog");
     assert!(changelog.starts_with(&format!("otpgate ({version}-")), "{changelog}");
     let spec = source("packaging/otpgate.spec");
-    assert!(spec.lines().any(|line| line.split_whitespace().eq(["Version:", version])), "{version}");
+    assert!(
+        spec.lines().any(|line| line.split_whitespace().eq(["Version:", version])),
+        "{version}"
+    );
 }

@@ -1,5 +1,5 @@
-//! PIN files: every form of an entry, against the programs that make them; what is read of a file, and what is
-//! said about it; when a right PIN may be remembered.
+//! PIN files: every form of an entry, against the programs that make them; what is read of a file,
+//! and what is said about it; when a right PIN may be remembered.
 
 #[path = "common/scene.rs"]
 mod scene;
@@ -24,8 +24,9 @@ use scene::{Lines, Scene};
 const PIN: &str = "sesame9";
 const WRONG_PIN: &str = "simsim8";
 
-// Those of `openssl passwd` (apr1), htpasswd ({SHA}, bcrypt), the reference program of Argon2, and Python's hashlib
-// ({SSHA}). The one of "myPassword" is printed in httpd's documentation ("Password Formats").
+// Those of `openssl passwd` (apr1), htpasswd ({SHA}, bcrypt), the reference program of Argon2, and
+// Python's hashlib ({SSHA}). The one of "myPassword" is printed in httpd's documentation ("Password
+// Formats").
 const KNOWN: [(&str, &str); 17] = [
     ("$apr1$saltsalt$ZKLpZfanTDmtI647CTtXW/", PIN),
     ("$apr1$r31.....$HqJZimcKQFAMYayBlzkrA/", "myPassword"),
@@ -51,7 +52,8 @@ const KNOWN: [(&str, &str); 17] = [
 
 #[track_caller]
 fn is_entry_of(field: &str, pin: &str) {
-    let entry = PinEntry::parse(field.as_bytes()).unwrap_or_else(|error| panic!("{field}: {error}"));
+    let entry =
+        PinEntry::parse(field.as_bytes()).unwrap_or_else(|error| panic!("{field}: {error}"));
     assert!(entry.is_of(pin.as_bytes()), "{field}");
     for wrong in ["", WRONG_PIN, &pin[1..], &format!("{pin}0"), field] {
         assert!(!entry.is_of(wrong.as_bytes()), "{field} takes {wrong}");
@@ -70,8 +72,10 @@ fn output_of(program: &str, args: &[&str]) -> String {
         Path::new(program).exists(),
         "{program} is missing: `make test-deps` installs what the tests need"
     );
-    let output =
-        Command::new(program).args(args).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    let output = Command::new(program)
+        .args(args)
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
     assert!(output.status.success(), "{program}: {output:?}");
     String::from_utf8(output.stdout).expect("plain text").trim().to_owned()
 }
@@ -198,7 +202,8 @@ fn entry_that_is_of_no_use_is_named_but_not_shown() {
         let (answer, log) = scene.check("alice", PIN);
         assert_eq!(answer, PinAnswer::Failed, "{field}");
         let path = scene.path.display();
-        let message = format!("{path} line 2: {error}; set a new PIN with `htpasswd -B`, user \"alice\"");
+        let message =
+            format!("{path} line 2: {error}; set a new PIN with `htpasswd -B`, user \"alice\"");
         assert_eq!(log, [message]);
     }
     let (answer, log) = scene("alice\n").check("alice", "");
@@ -230,7 +235,8 @@ fn file_that_cannot_be_read_is_said_with_a_remedy() {
     fs::create_dir(&scene.path).unwrap();
     assert!(scene.check("alice", PIN).1[0].contains("not a regular file"));
     fs::remove_dir(&scene.path).unwrap();
-    rustix::fs::mknodat(rustix::fs::CWD, &scene.path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &scene.path, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
     assert!(scene.check("alice", PIN).1[0].contains("not a regular file"));
 }
 
@@ -364,7 +370,9 @@ impl Site {
         let password = format!("{pin}{CODE}");
         self.with(false, |source, log| {
             let login = login_of("dave", &password);
-            self.gate.basic_now(&self.policy, &login, source, None, None, log).map(|answer| answer.word)
+            self.gate
+                .basic_now(&self.policy, &login, source, None, None, log)
+                .map(|answer| answer.word)
         })
     }
 }
@@ -437,10 +445,17 @@ fn who_needs_no_pin_file_asks_for_none() {
     for word in [LoginResult::GrantedFresh, LoginResult::GrantedReuse] {
         let mut judged = RequestMemory::default();
         let login = login_of("carol", &password);
-        assert_eq!(site.gate.basic(&site.policy, &login, &Nobody, Some(&mut judged), &log).word, word);
-        assert_eq!(site.gate.basic(&site.policy, &login, &Nobody, Some(&mut judged), &log).word, word);
+        assert_eq!(
+            site.gate.basic(&site.policy, &login, &Nobody, Some(&mut judged), &log).word,
+            word
+        );
+        assert_eq!(
+            site.gate.basic(&site.policy, &login, &Nobody, Some(&mut judged), &log).word,
+            word
+        );
     }
-    let now = site.gate.basic_now(&site.policy, &login_of("carol", &password), &Nobody, None, None, &log);
+    let now =
+        site.gate.basic_now(&site.policy, &login_of("carol", &password), &Nobody, None, None, &log);
     assert_eq!(now.map(|answer| answer.word), Some(LoginResult::GrantedReuse));
 }
 

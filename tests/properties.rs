@@ -91,7 +91,14 @@ fn policies() -> impl Strategy<Value = Policy> {
         any::<(bool, bool)>(),
     )
         .prop_map(
-            |(max_offset, max_linger, max_idle, max_failures, (lockout_time, lockout_max), (ip, hex))| {
+            |(
+                max_offset,
+                max_linger,
+                max_idle,
+                max_failures,
+                (lockout_time, lockout_max),
+                (ip, hex),
+            )| {
                 Policy {
                     max_offset,
                     // As settings have it: without an idle time there is a linger time.
@@ -151,7 +158,8 @@ impl Session {
     }
 
     fn decide(&self, policy: &Policy, password: &[u8], address: &Address) -> Decision {
-        let attempt = Attempt { user: b"alice", proof: Proof::Password(password), address: address.clone() };
+        let attempt =
+            Attempt { user: b"alice", proof: Proof::Password(password), address: address.clone() };
         match decide::login(policy, &self.entry, &attempt, &|_, _| None, self.now) {
             Outcome::Decided(decision) => decision,
             Outcome::NeedPin(_) => panic!("all PINs are at hand"),

@@ -1,4 +1,5 @@
-//! Who waits for whom: nobody for strangers who try PINs, and the users of one file not for those of another.
+//! Who waits for whom: nobody for strangers who try PINs, and the users of one file not for those
+//! of another.
 
 mod common;
 
@@ -77,7 +78,9 @@ fn a_held_lock_of_one_file_holds_up_no_login_on_another(start: Start) {
                 assert!([200, 401, 500, 503].contains(&status), "{status}");
             });
         }
-        common::wait_until("some are refused for a moment", || server.decisions("denied-busy", "alice") > 0);
+        common::wait_until("some are refused for a moment", || {
+            server.decisions("denied-busy", "alice") > 0
+        });
         for counter in 1..4 {
             let begun = Instant::now();
             free.login("alice", alice.password(counter)).is(200, "granted-fresh");

@@ -41,7 +41,8 @@ fn many_processes() -> Httpd {
 }
 
 fn reloads_under_load_lose_no_login(start: Start) {
-    let tokens: Vec<Token> = (0..4).map(|number| Token::hotp(format!("user{number}")).pin(PIN)).collect();
+    let tokens: Vec<Token> =
+        (0..4).map(|number| Token::hotp(format!("user{number}")).pin(PIN)).collect();
     let scope = tokens.iter().fold(Scope::new("area"), |scope, token| scope.token(token));
     let server = start(vec![scope.set(Setting::MaxLinger, 600)]);
     let place = server.at("area");
@@ -79,10 +80,11 @@ fn reloads_under_load_lose_no_login(start: Start) {
     server.finish_gracefully();
 }
 
-/// A login that was answered with a grant is never acceptable again, though the process that answered, or one
-/// that was just writing, is shot.
+/// A login that was answered with a grant is never acceptable again, though the process that
+/// answered, or one that was just writing, is shot.
 fn children_shot_at_any_moment_forget_no_grant(start: Start) {
-    let tokens: Vec<Token> = (0..4).map(|number| Token::hotp(format!("user{number}")).pin(PIN)).collect();
+    let tokens: Vec<Token> =
+        (0..4).map(|number| Token::hotp(format!("user{number}")).pin(PIN)).collect();
     let scope = tokens.iter().fold(Scope::new("area"), |scope, token| scope.token(token));
     let server = start(vec![scope.set(Setting::MaxLinger, 0)]);
     server.tolerate_log("AH10392"); // "children are killed successively!"
@@ -107,7 +109,8 @@ fn children_shot_at_any_moment_forget_no_grant(start: Start) {
                     let word = answer.as_ref().map_or("", Reply::result);
                     assert!(["", "granted-fresh", "denied-expired"].contains(&word), "{answer:?}");
                     if word.is_empty() {
-                        // Its process was shot: whether the code was spent, only another attempt tells.
+                        // Its process was shot: whether the code was spent, only another attempt
+                        // tells.
                         lost.fetch_add(1, Ordering::SeqCst);
                         continue;
                     }

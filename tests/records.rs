@@ -1,4 +1,5 @@
-//! Lines of the users file: what each field may be, what becomes of odd ones, and the slot that state is written in.
+//! Lines of the users file: what each field may be, what becomes of odd ones, and the slot that
+//! state is written in.
 
 #[path = "common/proptest.rs"]
 mod config;
@@ -14,7 +15,9 @@ use otpgate::files::lines;
 use otpgate::gate::Store;
 use otpgate::otp::{Code, Digits, Hash};
 use otpgate::pin::HashedPinError;
-use otpgate::token::{Address, Algorithm, CounterField, MovingFactor, Pin, ReplayFloor, State, Token, Used};
+use otpgate::token::{
+    Address, Algorithm, CounterField, MovingFactor, Pin, ReplayFloor, State, Token, Used,
+};
 use otpgate::users::file::UsersFile;
 use otpgate::users::line::{self, LINE_MAX};
 use otpgate::users::record::{self, Record, RecordError};
@@ -170,7 +173,8 @@ fn users_have_up_to_255_bytes() {
 
 #[test]
 fn users_are_bytes_of_any_encoding() {
-    for user in ["J\u{e4}s\u{f8}n".as_bytes(), b"J\xe4s\xf8n", b"\xff\xfe", b"#x", b"-", b"a:b\"c"] {
+    for user in ["J\u{e4}s\u{f8}n".as_bytes(), b"J\xe4s\xf8n", b"\xff\xfe", b"#x", b"-", b"a:b\"c"]
+    {
         let line = [b"HOTP ", user, b" - ", KEY.as_bytes()].concat();
         assert_eq!(error_of(&line), None, "{}", line.escape_ascii());
         assert_eq!(line::user_of(&line), Some(user));
@@ -298,11 +302,18 @@ fn anything_else_is_no_key() {
 fn keys_have_1_to_256_bytes() {
     for len in 1..=258 {
         let key: Vec<u8> = (0..len).map(|i| i as u8).collect();
-        for field in [HEXLOWER.encode(&key), HEXUPPER.encode(&key), format!("base32:{}", BASE32.encode(&key))]
-        {
-            let read =
-                parse(format!("HOTP alice - {field}")).map(|record| record.token.key.expose().to_vec());
-            assert_eq!(read, if len <= 256 { Ok(key.clone()) } else { Err(RecordError::Key) }, "{len}");
+        for field in [
+            HEXLOWER.encode(&key),
+            HEXUPPER.encode(&key),
+            format!("base32:{}", BASE32.encode(&key)),
+        ] {
+            let read = parse(format!("HOTP alice - {field}"))
+                .map(|record| record.token.key.expose().to_vec());
+            assert_eq!(
+                read,
+                if len <= 256 { Ok(key.clone()) } else { Err(RecordError::Key) },
+                "{len}"
+            );
         }
     }
 }
@@ -378,8 +389,8 @@ fn counters_of_event_tokens_and_offsets_of_time_tokens_have_their_ranges() {
         ("HOTP/T30", "--3", None),
         ("HOTP/T30", "-", None),
     ] {
-        let read =
-            parse(format!("{kind} alice - {KEY} {field}")).map(|record| record.state.counter.as_written());
+        let read = parse(format!("{kind} alice - {KEY} {field}"))
+            .map(|record| record.state.counter.as_written());
         assert_eq!(read, counter.ok_or(RecordError::Counter), "{kind} {field}");
     }
 }
@@ -445,7 +456,8 @@ fn times_are_local_dates_of_any_year_or_refused() {
         ("+024-01-01T00:00:00L", None),
         ("1704164700", None),
     ] {
-        let read = parse(format!("HOTP alice - {KEY} 5 0 755224 {field} -")).map(|record| record.state.used);
+        let read = parse(format!("HOTP alice - {KEY} 5 0 755224 {field} -"))
+            .map(|record| record.state.used);
         assert_eq!(read, used.ok_or(RecordError::Time), "{field}");
     }
 }
@@ -560,7 +572,8 @@ fn without_an_intact_ext_the_visible_fields_rule_and_at_alone_is_kept() {
         ("@-1704164640,1,1,1,de93def8", None),
         ("@99999999999999999999,1,1,1,de93def8", None),
     ] {
-        let state = parse(format!("{fields} {ext}")).unwrap_or_else(|error| panic!("{ext}: {error}")).state;
+        let state =
+            parse(format!("{fields} {ext}")).unwrap_or_else(|error| panic!("{ext}: {error}")).state;
         let expected = State {
             counter: CounterField::from_written(-1),
             failures: 2,
@@ -610,7 +623,9 @@ fn ext_is_the_tenth_field_and_no_other() {
 
 #[test]
 fn blank_lines_and_comments_are_nobodys() {
-    for line in ["", " ", "\t", "\r", "\x0b", " \t\r\x0b ", "#", "# HOTP alice - 00", "#HOTP alice - 00\r"] {
+    for line in
+        ["", " ", "\t", "\r", "\x0b", " \t\r\x0b ", "#", "# HOTP alice - 00", "#HOTP alice - 00\r"]
+    {
         assert!(lines::is_ignored(line.as_bytes()), "{line:?}");
         assert_eq!(line::user_of(line.as_bytes()), None, "{line:?}");
     }
@@ -619,7 +634,17 @@ fn blank_lines_and_comments_are_nobodys() {
 
 #[test]
 fn any_run_of_space_tab_cr_and_vt_separates_fields() {
-    let fields = ["HOTP/T30", "alice", "1234", KEY, "-1", "2", "755224", "2024-01-02T03:05:00L", "192.0.2.7"];
+    let fields = [
+        "HOTP/T30",
+        "alice",
+        "1234",
+        KEY,
+        "-1",
+        "2",
+        "755224",
+        "2024-01-02T03:05:00L",
+        "192.0.2.7",
+    ];
     let plain = parse(fields.join(" ")).unwrap();
     for blank in ["\t", "\x0b", "\r", "  ", "\t \x0b \r "] {
         for (before, after) in [("", ""), (blank, blank), ("", "\r")] {
@@ -643,7 +668,11 @@ fn missing_fields_are_named() {
         ("HOTP alice 1234", "field 4 (key) is missing"),
         ("HOTP alice 1234 \t\r", "field 4 (key) is missing"),
     ] {
-        assert_eq!(parse(line).err().map(|error| error.to_string()).as_deref(), Some(message), "{line}");
+        assert_eq!(
+            parse(line).err().map(|error| error.to_string()).as_deref(),
+            Some(message),
+            "{line}"
+        );
     }
 }
 
@@ -658,7 +687,10 @@ fn long_lines_are_read_whole_up_to_64_kib() {
         let (pin, line) = pin_of(len);
         assert_eq!(line.len(), len);
         let record = parse(&line).unwrap();
-        assert!(matches!(&record.token.pin, Pin::Literal(read) if read.expose() == pin.as_bytes()), "{len}");
+        assert!(
+            matches!(&record.token.pin, Pin::Literal(read) if read.expose() == pin.as_bytes()),
+            "{len}"
+        );
         assert_eq!((record.state.counter.as_written(), record.state.failures), (5, 2), "{len}");
     }
     for len in [LINE_MAX + 1, 3 * LINE_MAX] {
@@ -698,7 +730,8 @@ fn unreadable_lines_still_name_their_user() {
 
 #[test]
 fn the_last_line_counts_without_a_line_end_and_a_cr_belongs_to_no_field() {
-    for content in ["HOTP alice - c0ffee\nHOTP bob - c0ffee", "HOTP alice - c0ffee\r\nHOTP bob - c0ffee\r\n"]
+    for content in
+        ["HOTP alice - c0ffee\nHOTP bob - c0ffee", "HOTP alice - c0ffee\r\nHOTP bob - c0ffee\r\n"]
     {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(content.as_bytes()).unwrap();
@@ -708,7 +741,8 @@ fn the_last_line_counts_without_a_line_end_and_a_cr_belongs_to_no_field() {
             seen.push((line::user_of(line).map(<[u8]>::to_vec), key));
         })
         .unwrap();
-        let expected = ["alice", "bob"].map(|user| (Some(user.into()), Ok(b"\xc0\xff\xee".to_vec())));
+        let expected =
+            ["alice", "bob"].map(|user| (Some(user.into()), Ok(b"\xc0\xff\xee".to_vec())));
         assert_eq!(seen, expected, "{content:?}");
     }
 }
@@ -757,7 +791,9 @@ fn debug(value: &impl Debug) -> String {
 
 fn told_of(line: &[u8]) -> String {
     match parse(line) {
-        Ok(record) => debug(&(&record, &record.token, &record.token.pin, &record.token.key, &record.state)),
+        Ok(record) => {
+            debug(&(&record, &record.token, &record.token.pin, &record.token.key, &record.state))
+        }
         Err(error) => format!("{error} {}", debug(&error)),
     }
 }
@@ -801,14 +837,19 @@ fn mutations() -> impl Strategy<Value = Vec<Mutation>> {
 #[test]
 fn the_search_for_secrets_finds_them_in_every_form() {
     let key = HEXLOWER.decode(SECRET_KEY.as_bytes()).unwrap();
-    for shown in
-        [format!("x{SECRET_KEY}y"), SECRET_KEY.to_uppercase(), debug(&SECRET_KEY.as_bytes().to_vec())]
-    {
+    for shown in [
+        format!("x{SECRET_KEY}y"),
+        SECRET_KEY.to_uppercase(),
+        debug(&SECRET_KEY.as_bytes().to_vec()),
+    ] {
         assert!(part_shown(&shown, SECRET_KEY.as_bytes()).is_some(), "{shown}");
     }
     assert!(part_shown(&debug(&key), &key).is_some());
     assert!(part_shown(&debug(&Some(SECRET_PIN)), SECRET_PIN.as_bytes()).is_some());
-    assert!(part_shown(&told_of(format!("HOTP alice - {KEY}").as_bytes()), SECRET_PIN.as_bytes()).is_none());
+    assert!(
+        part_shown(&told_of(format!("HOTP alice - {KEY}").as_bytes()), SECRET_PIN.as_bytes())
+            .is_none()
+    );
 }
 
 proptest! {
@@ -863,7 +904,11 @@ fn busy(is_event: bool) -> State {
         last_otp: code("755224"),
         used: Used::At { first: USED - 40, last: USED },
         address: ip("2001:db8::7"),
-        replay_floor: Some(ReplayFloor::from_written(if is_event { 1_234_566 } else { 1_704_164_640 })),
+        replay_floor: Some(ReplayFloor::from_written(if is_event {
+            1_234_566
+        } else {
+            1_704_164_640
+        })),
         last_failure: Some(USED - 4_000),
         intact: true,
     }
@@ -997,8 +1042,8 @@ proptest! {
     }
 }
 
-/// What older software makes of a line, by the format's description alone: fields by blanks, 0 to 4 of them after the
-/// counter, anything further ignored, lines of at most 1,000 bytes.
+/// What older software makes of a line, by the format's description alone: fields by blanks, 0 to 4
+/// of them after the counter, anything further ignored, lines of at most 1,000 bytes.
 struct Ancestor {
     head: [String; 4],
     counter: i64,
@@ -1025,7 +1070,9 @@ impl Ancestor {
             [failures] => (&failures[..], "-", "1970-01-01T00:00:00L", "-"),
             [last_otp, time] => ("0", &last_otp[..], &time[..], "-"),
             [last_otp, time, ip] => ("0", &last_otp[..], &time[..], &ip[..]),
-            [failures, last_otp, time, ip, ..] => (&failures[..], &last_otp[..], &time[..], &ip[..]),
+            [failures, last_otp, time, ip, ..] => {
+                (&failures[..], &last_otp[..], &time[..], &ip[..])
+            }
         };
         let known = |field: &str| Some(field.to_owned()).filter(|field| field != "-");
         Some(Ancestor {
@@ -1043,12 +1090,14 @@ impl Ancestor {
         let number = |range: std::ops::Range<usize>| time.get(range)?.parse::<i64>().ok();
         let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
         let is_leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-        let lengths = [31, if is_leap(year) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+        let lengths =
+            [31, if is_leap(year) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
         let years: i64 = (1970..year).map(|year| if is_leap(year) { 366 } else { 365 }).sum();
         let months: i64 = lengths.iter().take(month as usize - 1).sum();
         let days = years + months + day - 1;
-        (time.ends_with('L') && time.len() == 20)
-            .then_some(days * 86_400 + number(11..13)? * 3_600 + number(14..16)? * 60 + number(17..19)?)
+        (time.ends_with('L') && time.len() == 20).then_some(
+            days * 86_400 + number(11..13)? * 3_600 + number(14..16)? * 60 + number(17..19)?,
+        )
     }
 }
 
@@ -1076,7 +1125,9 @@ fn every_corrupt_byte_of_a_slot_makes_the_line_unreadable_or_its_checksum_wrong(
 
 #[test]
 fn the_visible_time_is_the_local_time_of_the_last_use() {
-    for (zone, time) in [(TimeZone::UTC, "2024-01-02T03:05:00L"), (berlin(), "2024-01-02T04:05:00L")] {
+    for (zone, time) in
+        [(TimeZone::UTC, "2024-01-02T03:05:00L"), (berlin(), "2024-01-02T04:05:00L")]
+    {
         let line = String::from_utf8(with_slot(HEADS[0].0, &busy(true), &zone)).unwrap();
         assert_eq!(line.split_ascii_whitespace().nth(7), Some(time));
     }
@@ -1153,7 +1204,10 @@ fn a_rewrite_of_the_file_leaves_lines_that_have_their_slot_byte_for_byte() {
     };
     let lines = || {
         let content = std::fs::read(&path).unwrap();
-        content.split(|&byte| byte == b'\n').map(|line| line.escape_ascii().to_string()).collect::<Vec<_>>()
+        content
+            .split(|&byte| byte == b'\n')
+            .map(|line| line.escape_ascii().to_string())
+            .collect::<Vec<_>>()
     };
     std::fs::write(&path, "# phones\nHOTP alice - 00\nHOTP bob - 01 5\n").unwrap();
     use_once(b"alice");
@@ -1184,7 +1238,10 @@ fn fields_that_stand_elsewhere_than_in_their_columns_are_no_slot() {
         assert_eq!(slot::find(other.as_bytes(), head.len()), None, "{other}");
     }
     for more in ["", " ", "\r", "\tnote"] {
-        assert_eq!(slot::find(format!("{line}{more}").as_bytes(), head.len()), Some(head.len() + 1));
+        assert_eq!(
+            slot::find(format!("{line}{more}").as_bytes(), head.len()),
+            Some(head.len() + 1)
+        );
     }
 }
 
@@ -1221,7 +1278,10 @@ fn numbers_of_any_size_in_an_ext_that_is_not_ours_are_read_as_one_that_was_chang
         "HOTP alice - 00 5 0 - 1970-01-01T00:00:00L - @{biggest},{biggest},{biggest},{biggest},00000000"
     );
     let state = parse(&line).unwrap().state;
-    assert_eq!((state.replay_floor, state.intact), (Some(ReplayFloor::from_written(biggest)), false));
+    assert_eq!(
+        (state.replay_floor, state.intact),
+        (Some(ReplayFloor::from_written(biggest)), false)
+    );
     for number in ["9223372036854775808", "18446744073709551616", "-1", "", "1e3"] {
         let state = parse(line.replace(biggest_text, number)).unwrap().state;
         assert_eq!((state.replay_floor, state.intact), (None, false), "{number}");

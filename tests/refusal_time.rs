@@ -67,7 +67,8 @@ fn refusals_of_every_kind_go_out_at_a_multiple_of_the_time(start: Start) {
 
 fn grants_and_first_questions_go_out_at_once(start: Start) {
     let alice = Token::hotp("alice").pin(PIN);
-    let slow = scope("area").token(&alice).set(Setting::MaxLinger, 600).set(Setting::RefusalTime, 10_000);
+    let slow =
+        scope("area").token(&alice).set(Setting::MaxLinger, 600).set(Setting::RefusalTime, 10_000);
     let server = start(vec![slow]);
     let at = server.at("area");
     let (time, _) = took(|| {
@@ -81,8 +82,10 @@ fn grants_and_first_questions_go_out_at_once(start: Start) {
 fn who_sends_slowly_does_not_choose_the_moment(start: Start) {
     use std::io::{Read, Write};
     let alice = Token::hotp("alice").pin(PIN);
-    let server = start(vec![scope("area").token(&alice).set(Setting::RefusalTime, TIME.as_millis())]);
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", server.port())).expect("a connection");
+    let server =
+        start(vec![scope("area").token(&alice).set(Setting::RefusalTime, TIME.as_millis())]);
+    let mut stream =
+        std::net::TcpStream::connect(("127.0.0.1", server.port())).expect("a connection");
     write!(stream, "GET /area/page.txt HTTP/1.1\r\n").expect("sent");
     std::thread::sleep(TIME * 3 / 4);
     let begun = Instant::now();
@@ -110,11 +113,13 @@ fn switched_off_nothing_waits(start: Start) {
     assert!(time < Duration::from_secs(8), "{time:?}");
 }
 
-/// Waiting takes a thread on httpd: four of a client wait, the rest goes out at once and leaves the threads to others.
+/// Waiting takes a thread on httpd: four of a client wait, the rest goes out at once and leaves the
+/// threads to others.
 #[test]
 fn on_httpd_four_refusals_of_a_client_wait_and_others_are_served() {
     let alice = Token::hotp("alice").pin(PIN);
-    let area = scope("area").token(&alice).set(Setting::MaxLinger, 600).set(Setting::RefusalTime, 10_000);
+    let area =
+        scope("area").token(&alice).set(Setting::MaxLinger, 600).set(Setting::RefusalTime, 10_000);
     let server = Server::start(Httpd::event(), vec![area]);
     let at = server.at("area");
     let (time, replies) = took(|| {
@@ -139,7 +144,8 @@ fn on_httpd_four_refusals_of_a_client_wait_and_others_are_served() {
 #[test]
 fn on_nginx_a_thousand_refusals_wait_at_the_same_time() {
     let alice = Token::hotp("alice").pin(PIN);
-    let area = scope("area").token(&alice).set(Setting::MaxLinger, 600).set(Setting::RefusalTime, 2000);
+    let area =
+        scope("area").token(&alice).set(Setting::MaxLinger, 600).set(Setting::RefusalTime, 2000);
     let server = Server::start(Nginx::one(), vec![area]);
     let at = server.at("area");
     let requests = vec![at.request("nobody", "123456"); 400];

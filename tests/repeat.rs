@@ -1,4 +1,5 @@
-//! The repeat login is decided once and then known: and every time that it is, deciding anew comes to the same.
+//! The repeat login is decided once and then known: and every time that it is, deciding anew comes
+//! to the same.
 
 #[path = "common/scene.rs"]
 mod scene;
@@ -35,7 +36,8 @@ fn at(gate: &Gate<UsersFile>, policy: &Policy, password: &str, address: &str) ->
 const HOME: &str = "192.0.2.7";
 const CAFE: &str = "198.51.100.23";
 
-/// Each moment is tried with a gate that has seen every moment before, and with one that has seen nothing.
+/// Each moment is tried with a gate that has seen every moment before, and with one that has seen
+/// nothing.
 #[test]
 fn what_is_known_of_a_repeat_login_ends_when_time_or_settings_end_it() {
     static NOW: AtomicI64 = AtomicI64::new(BEGIN);
@@ -65,11 +67,23 @@ fn what_is_known_of_a_repeat_login_ends_when_time_or_settings_end_it() {
             fs::copy(&path, &twin).unwrap();
             let fresh = Gate::new(UsersFile::new(&twin), clock).unwrap();
             let expected = at(&fresh, &policy, "1234755224", HOME);
-            assert_eq!(at(&seasoned, &policy, "1234755224", HOME), expected, "{policy:?} after {moment} s");
+            assert_eq!(
+                at(&seasoned, &policy, "1234755224", HOME),
+                expected,
+                "{policy:?} after {moment} s"
+            );
             // Once more, now that it may be known.
             let expected = at(&fresh, &policy, "1234755224", HOME);
-            assert_eq!(at(&seasoned, &policy, "1234755224", HOME), expected, "{policy:?} after {moment} s");
-            assert_eq!(fs::read(&path).unwrap(), fs::read(&twin).unwrap(), "{policy:?} after {moment} s");
+            assert_eq!(
+                at(&seasoned, &policy, "1234755224", HOME),
+                expected,
+                "{policy:?} after {moment} s"
+            );
+            assert_eq!(
+                fs::read(&path).unwrap(),
+                fs::read(&twin).unwrap(),
+                "{policy:?} after {moment} s"
+            );
         }
     }
 }
@@ -93,7 +107,9 @@ fn a_hashed_pin_is_checked_anew_when_its_time_is_over() {
     // The first login has made a new file of it, with slots.
     assert_eq!(gate.basic(&policy, &login, &NoPins, None, &Quiet).word, LoginResult::GrantedReuse);
     // Where no slow check may be made, there is an answer for as long as the PIN is remembered.
-    for (moment, expected) in [(0, true), (1, true), (59, true), (60, false), (61, false), (10, true)] {
+    for (moment, expected) in
+        [(0, true), (1, true), (59, true), (60, false), (61, false), (10, true)]
+    {
         NOW.store(BEGIN + moment, Ordering::Relaxed);
         for _ in 0..2 {
             let answer = gate.basic_now(&policy, &login, &NoPins, None, None, &Quiet);
@@ -154,7 +170,8 @@ fn a_pin_that_is_checked_elsewhere_is_asked_about_once_for_all_tokens_of_a_reque
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("users");
     // The third token's codes are longer, so its PIN is another.
-    let lines = format!("HOTP alice + 00\nHOTP/T30 alice + 01\nHOTP/E/8 alice + 02\nHOTP alice + {KEY}\n");
+    let lines =
+        format!("HOTP alice + 00\nHOTP/T30 alice + 01\nHOTP/E/8 alice + 02\nHOTP alice + {KEY}\n");
     fs::write(&path, lines).unwrap();
     let gate = Gate::new(UsersFile::new(&path), || BEGIN).unwrap();
     let policy = Settings::default().policy(Server::Apache);

@@ -39,13 +39,18 @@ fn rfc_4226_appendix_d_numbers_and_codes() {
         let number = truncated_hmac(Hash::Sha1, RFC_KEY, counter);
         assert_eq!(number, decimal, "counter {counter}");
         assert_eq!(format!("{number:x}"), hexadecimal, "counter {counter}");
-        assert_eq!(text(&hotp(Hash::Sha1, RFC_KEY, counter, Digits::SIX)), code, "counter {counter}");
+        assert_eq!(
+            text(&hotp(Hash::Sha1, RFC_KEY, counter, Digits::SIX)),
+            code,
+            "counter {counter}"
+        );
     }
 }
 
 #[test]
 fn rfc_6238_appendix_b_codes_of_eight_digits_with_three_hashes() {
-    // "The token shared secret uses the ASCII string 1234567890…", as long as each hash (RFC errata 2866).
+    // "The token shared secret uses the ASCII string 1234567890…", as long as each hash (RFC errata
+    // 2866).
     let key = |len| RFC_KEY.iter().copied().cycle().take(len).collect::<Vec<u8>>();
     let keys = [(Hash::Sha1, key(20)), (Hash::Sha256, key(32)), (Hash::Sha512, key(64))];
     for (time, step, codes) in [
@@ -105,7 +110,12 @@ fn a_mobile_otp_code_is_the_first_hexadecimal_digits_of_the_hash() {
     // printf 15446167212345678901234561234 | md5sum
     let whole = "488ccfc1f1";
     for count in 1..=10u8 {
-        let code = motp(&HEXLOWER.decode(b"1234567890123456").unwrap(), b"1234", 154_461_672, digits(count));
+        let code = motp(
+            &HEXLOWER.decode(b"1234567890123456").unwrap(),
+            b"1234",
+            154_461_672,
+            digits(count),
+        );
         assert_eq!(text(&code), &whole[..usize::from(count)]);
     }
 }
@@ -165,10 +175,14 @@ fn a_code_changes_case_only_in_its_letters() {
 /// Runs oathtool of OATH Toolkit; the key goes last, in hexadecimal.
 fn oathtool(arguments: &[String], key: &[u8]) -> Vec<String> {
     let output =
-        Command::new("oathtool").args(arguments).arg(HEXLOWER.encode(key)).output().unwrap_or_else(|error| {
-            panic!("oathtool: {error}; install what the tests need with `make test-deps`")
-        });
-    assert!(output.status.success(), "oathtool {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Command::new("oathtool").args(arguments).arg(HEXLOWER.encode(key)).output().unwrap_or_else(
+            |error| panic!("oathtool: {error}; install what the tests need with `make test-deps`"),
+        );
+    assert!(
+        output.status.success(),
+        "oathtool {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
@@ -181,8 +195,10 @@ fn ours(hash: Hash, key: &[u8], first: u64, count: u8) -> Vec<String> {
 }
 
 fn keys() -> impl Strategy<Value = Vec<u8>> {
-    // HMAC hashes keys that are longer than its block of 64 or 128 bytes: their edges, and everything.
-    let lengths = prop_oneof![select(vec![1usize, 20, 63, 64, 65, 127, 128, 129, 256]), 1usize..=256];
+    // HMAC hashes keys that are longer than its block of 64 or 128 bytes: their edges, and
+    // everything.
+    let lengths =
+        prop_oneof![select(vec![1usize, 20, 63, 64, 65, 127, 128, 129, 256]), 1usize..=256];
     lengths.prop_flat_map(|len| proptest::collection::vec(any::<u8>(), len))
 }
 

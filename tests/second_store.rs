@@ -91,10 +91,19 @@ fn code(position: u64) -> String {
 /// Codes that no position nearby has.
 fn wrong_codes(count: usize) -> Vec<String> {
     let right: Vec<String> = (0..200).map(code).collect();
-    (0..).map(|number| format!("{number:06}")).filter(|code| !right.contains(code)).take(count).collect()
+    (0..)
+        .map(|number| format!("{number:06}"))
+        .filter(|code| !right.contains(code))
+        .take(count)
+        .collect()
 }
 
-fn login<S: Store>(gate: &Gate<S>, policy: &Policy, user: &str, password: &str) -> (Answer, Vec<String>) {
+fn login<S: Store>(
+    gate: &Gate<S>,
+    policy: &Policy,
+    user: &str,
+    password: &str,
+) -> (Answer, Vec<String>) {
     login_from(gate, policy, (user, HOME), password)
 }
 
@@ -142,7 +151,10 @@ fn tally(answers: &[(Answer, Vec<String>)], words: &[LoginResult]) -> Vec<usize>
         assert_eq!(lines.len(), 1, "{answer:?}: {lines:?}");
         assert!(lines[0].starts_with(answer.word.as_str()), "{answer:?}: {lines:?}");
     }
-    words.iter().map(|word| answers.iter().filter(|(answer, _)| answer.word == *word).count()).collect()
+    words
+        .iter()
+        .map(|word| answers.iter().filter(|(answer, _)| answer.word == *word).count())
+        .collect()
 }
 
 #[test]
@@ -151,8 +163,9 @@ fn one_of_many_gets_a_fresh_code_at_whichever_gate() {
         let store = store(reach, &["HOTP alice - KEY"]);
         let gates = gates(&store);
         for counter in 0..40 {
-            let answers =
-                at_once(THREADS, |number| login(&gates[number % GATES], &plain(), "alice", &code(counter)));
+            let answers = at_once(THREADS, |number| {
+                login(&gates[number % GATES], &plain(), "alice", &code(counter))
+            });
             let counts = tally(&answers, &[LoginResult::GrantedFresh, LoginResult::DeniedExpired]);
             assert_eq!(counts, [1, THREADS - 1], "{reach:?}");
             let state = store.state(b"alice", 0);
@@ -168,8 +181,9 @@ fn while_the_code_lingers_the_others_are_granted_again() {
         let store = store(reach, &["HOTP alice - KEY"]);
         let (gates, policy) = (gates(&store), Policy { max_linger: Some(600), ..plain() });
         for counter in 0..10 {
-            let answers =
-                at_once(THREADS, |number| login(&gates[number % GATES], &policy, "alice", &code(counter)));
+            let answers = at_once(THREADS, |number| {
+                login(&gates[number % GATES], &policy, "alice", &code(counter))
+            });
             assert_eq!(
                 tally(&answers, &[LoginResult::GrantedFresh, LoginResult::GrantedReuse]),
                 [1, THREADS - 1]
@@ -185,8 +199,9 @@ fn a_limit_of_five_lets_five_codes_be_tried() {
         let store = store(reach, &["HOTP alice - KEY"]);
         let (gates, policy) = (gates(&store), Policy { max_failures: 5, ..plain() });
         let wrong = wrong_codes(THREADS);
-        let answers =
-            at_once(wrong.len(), |number| login(&gates[number % GATES], &policy, "alice", &wrong[number]));
+        let answers = at_once(wrong.len(), |number| {
+            login(&gates[number % GATES], &policy, "alice", &wrong[number])
+        });
         assert_eq!(
             tally(&answers, &[LoginResult::DeniedCode, LoginResult::DeniedLocked]),
             [5, THREADS - 5],
@@ -203,8 +218,9 @@ fn each_wrong_code_counts_once_however_often_its_step_runs() {
         let store = store(reach, &["HOTP alice - KEY", "HOTP/T30 alice - 00"]);
         let gates = gates(&store);
         let wrong = wrong_codes(THREADS);
-        let answers =
-            at_once(wrong.len(), |number| login(&gates[number % GATES], &plain(), "alice", &wrong[number]));
+        let answers = at_once(wrong.len(), |number| {
+            login(&gates[number % GATES], &plain(), "alice", &wrong[number])
+        });
         assert_eq!(tally(&answers, &[LoginResult::DeniedCode]), [THREADS], "{reach:?}");
         assert_eq!([0, 1].map(|line| store.state(b"alice", line).failures), [THREADS as u32; 2]);
         assert!(store.compares().run_again() > 0);
@@ -217,7 +233,8 @@ fn each_wrong_code_counts_once_however_often_its_step_runs() {
 #[test]
 fn everybody_who_logs_in_at_once_gets_an_answer_of_their_own() {
     for reach in REACHES {
-        let lines: Vec<String> = (0..THREADS).map(|number| format!("HOTP user{number} - KEY")).collect();
+        let lines: Vec<String> =
+            (0..THREADS).map(|number| format!("HOTP user{number} - KEY")).collect();
         let store = store(reach, &lines.iter().map(String::as_str).collect::<Vec<_>>());
         let gates = gates(&store);
         let wrong = &wrong_codes(1)[0];
@@ -230,8 +247,11 @@ fn everybody_who_logs_in_at_once_gets_an_answer_of_their_own() {
             });
             tally(&answers, &[]);
             for (number, (answer, lines)) in answers.iter().enumerate() {
-                let expected =
-                    if is_right(number) { LoginResult::GrantedFresh } else { LoginResult::DeniedCode };
+                let expected = if is_right(number) {
+                    LoginResult::GrantedFresh
+                } else {
+                    LoginResult::DeniedCode
+                };
                 assert_eq!(answer.word, expected, "{reach:?} user{number}");
                 assert!(lines[0].ends_with(&format!("user \"user{number}\"")), "{lines:?}");
             }
@@ -239,7 +259,11 @@ fn everybody_who_logs_in_at_once_gets_an_answer_of_their_own() {
         for number in 0..THREADS {
             let state = store.state(format!("user{number}").as_bytes(), 0);
             let expected = if is_right(number) { (10, 0) } else { (0, 10) };
-            assert_eq!((state.counter.as_written(), state.failures), expected, "{reach:?} user{number}");
+            assert_eq!(
+                (state.counter.as_written(), state.failures),
+                expected,
+                "{reach:?} user{number}"
+            );
         }
     }
 }
@@ -256,11 +280,16 @@ fn tries_are_counted_together_by_all_gates() {
     let count = |word| answers.iter().filter(|answer| answer.word == word).count();
     assert_eq!([LoginResult::DeniedPin, LoginResult::DeniedThrottled].map(count), [5, THREADS - 5]);
     assert!(
-        answers.iter().all(|answer| answer.retry_after.is_some() == (answer.verdict == Verdict::Throttled))
+        answers
+            .iter()
+            .all(|answer| answer.retry_after.is_some() == (answer.verdict == Verdict::Throttled))
     );
     let right = format!("sesame9{}", code(0));
     assert_eq!(word(&gates[0], &policy, "alice", &right), LoginResult::DeniedThrottled);
-    assert_eq!(login_from(&gates[0], &policy, ("alice", CAFE), &right).0.word, LoginResult::GrantedFresh);
+    assert_eq!(
+        login_from(&gates[0], &policy, ("alice", CAFE), &right).0.word,
+        LoginResult::GrantedFresh
+    );
 }
 
 #[test]
@@ -269,8 +298,14 @@ fn a_forgotten_code_is_dead_at_all_gates() {
         let store = store(reach, &["HOTP alice - KEY"]);
         let (gates, policy) = (gates(&store), Policy { max_linger: Some(600), ..plain() });
         for counter in 0..6 {
-            assert_eq!(word(&gates[0], &policy, "alice", &code(counter)), LoginResult::GrantedFresh);
-            assert_eq!(word(&gates[1], &policy, "alice", &code(counter)), LoginResult::GrantedReuse);
+            assert_eq!(
+                word(&gates[0], &policy, "alice", &code(counter)),
+                LoginResult::GrantedFresh
+            );
+            assert_eq!(
+                word(&gates[1], &policy, "alice", &code(counter)),
+                LoginResult::GrantedReuse
+            );
             // One ends it; to the others an empty password is one that is too short.
             let answers = at_once(8, |number| login(&gates[number % GATES], &policy, "alice", ""));
             assert_eq!(
@@ -279,7 +314,10 @@ fn a_forgotten_code_is_dead_at_all_gates() {
                 "{reach:?}"
             );
             for gate in &gates {
-                assert_eq!(word(gate, &policy, "alice", &code(counter)), LoginResult::DeniedExpired);
+                assert_eq!(
+                    word(gate, &policy, "alice", &code(counter)),
+                    LoginResult::DeniedExpired
+                );
             }
         }
         assert_eq!(store.state(b"alice", 0).failures, 0);
@@ -290,8 +328,8 @@ fn a_forgotten_code_is_dead_at_all_gates() {
 fn a_code_lingers_and_is_refreshed_for_as_long_as_it_may() {
     static TIME: AtomicI64 = AtomicI64::new(NOW);
     let store = store(Reach::OneUser, &["HOTP alice - KEY"]);
-    let gates =
-        [(); 2].map(|()| Gate::new(store.clone(), || TIME.load(Ordering::Relaxed)).expect("random bytes"));
+    let gates = [(); 2]
+        .map(|()| Gate::new(store.clone(), || TIME.load(Ordering::Relaxed)).expect("random bytes"));
     let policy = Policy { max_linger: Some(600), max_idle: Some(160), ..plain() };
     assert_eq!(word(&gates[0], &policy, "alice", &code(0)), LoginResult::GrantedFresh);
     for seconds in [150, 300, 450, 599] {
@@ -333,7 +371,8 @@ fn of_many_digest_responses_that_match_one_spends_the_code() {
         let gates = gates(&store);
         for counter in 0..6 {
             let password = format!("sesame9{}", code(counter));
-            let exchanges: Vec<_> = (0..THREADS).map(|number| exchange("alice", &password, number)).collect();
+            let exchanges: Vec<_> =
+                (0..THREADS).map(|number| exchange("alice", &password, number)).collect();
             let login = |number: usize| {
                 let address = login_of("alice", HOME, "").address;
                 DigestLogin { user: b"alice", exchange: &exchanges[number], address }
@@ -341,17 +380,20 @@ fn of_many_digest_responses_that_match_one_spends_the_code() {
             let before = store.state(b"alice", 0);
             let matches = at_once(THREADS, |number| {
                 let log = Lines::default();
-                let found = gates[number % GATES].digest_match(&plain(), &login(number), None, &log);
+                let found =
+                    gates[number % GATES].digest_match(&plain(), &login(number), None, &log);
                 (found, log.texts().len())
             });
-            let is_silent_match =
-                |(found, lines): &(Match, usize)| matches!(found, Match::Acceptable(_)) && *lines == 0;
+            let is_silent_match = |(found, lines): &(Match, usize)| {
+                matches!(found, Match::Acceptable(_)) && *lines == 0
+            };
             assert!(matches.iter().all(is_silent_match), "{matches:?}");
             // What matches costs nothing yet.
             assert_eq!(store.state(b"alice", 0), before);
             let answers = at_once(THREADS, |number| {
                 let log = Lines::default();
-                let answer = gates[number % GATES].digest_spend(&plain(), &login(number), None, &log);
+                let answer =
+                    gates[number % GATES].digest_spend(&plain(), &login(number), None, &log);
                 (answer, log.texts())
             });
             assert_eq!(
@@ -370,7 +412,8 @@ fn what_was_granted_in_one_place_is_decided_again_in_a_stricter_one() {
         let gate = gate(store.clone());
         let (log, password) = (Lines::default(), code(3));
         let (login, mut judged) = (login_of("alice", HOME, &password), RequestMemory::default());
-        let mut ask = |policy: &Policy| gate.basic(policy, &login, &NoPins, Some(&mut judged), &log).word;
+        let mut ask =
+            |policy: &Policy| gate.basic(policy, &login, &NoPins, Some(&mut judged), &log).word;
         assert_eq!(ask(&plain()), LoginResult::GrantedFresh);
         let after = store.state(b"alice", 0);
         assert_eq!(ask(&Policy { max_offset: 2, ..plain() }), LoginResult::DeniedCode);
@@ -386,7 +429,8 @@ fn on_an_event_loop_what_changes_nothing_is_decided_at_once() {
     let (gate, policy) = (gate(store.clone()), Policy { max_linger: Some(600), ..plain() });
     let now = |user: &str, password: &str| {
         let log = Lines::default();
-        let answer = gate.basic_now(&policy, &login_of(user, HOME, password), &NoPins, None, None, &log);
+        let answer =
+            gate.basic_now(&policy, &login_of(user, HOME, password), &NoPins, None, None, &log);
         (answer.map(|answer| answer.word), log.texts().len())
     };
     let fresh = format!("sesame9{}", code(0));
@@ -436,7 +480,10 @@ impl<F: Fn() -> Result<(), StoreError> + Send + Sync> Store for Meddled<F> {
         })
     }
 
-    fn tries(&self, work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>) -> Result<(), TriesError> {
+    fn tries(
+        &self,
+        work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>,
+    ) -> Result<(), TriesError> {
         self.store.tries(work)
     }
 }
@@ -445,14 +492,23 @@ impl<F: Fn() -> Result<(), StoreError> + Send + Sync> Store for Meddled<F> {
 fn what_somebody_else_does_between_a_step_and_its_save_decides() {
     type Act = fn(&MemoryStore);
     let spend: Act = |store| {
-        assert_eq!(word(&gate(store.clone()), &plain(), "alice", &code(1)), LoginResult::GrantedFresh)
+        assert_eq!(
+            word(&gate(store.clone()), &plain(), "alice", &code(1)),
+            LoginResult::GrantedFresh
+        )
     };
     let pass: Act = |store| {
-        assert_eq!(word(&gate(store.clone()), &plain(), "alice", &code(4)), LoginResult::GrantedFresh)
+        assert_eq!(
+            word(&gate(store.clone()), &plain(), "alice", &code(4)),
+            LoginResult::GrantedFresh
+        )
     };
     let guess: Act = |store| {
         for wrong in wrong_codes(3) {
-            assert_eq!(word(&gate(store.clone()), &plain(), "alice", &wrong), LoginResult::DeniedCode);
+            assert_eq!(
+                word(&gate(store.clone()), &plain(), "alice", &wrong),
+                LoginResult::DeniedCode
+            );
         }
     };
     for reach in REACHES {
@@ -476,11 +532,16 @@ fn what_somebody_else_does_between_a_step_and_its_save_decides() {
                 |store| store.replace(Ok(content(&["HOTP alice 1234 KEY"]))),
                 LoginResult::DeniedPin,
             ),
-            ("removed", |store| store.replace(Ok(content(&["HOTP bob - KEY"]))), LoginResult::Unknown),
+            (
+                "removed",
+                |store| store.replace(Ok(content(&["HOTP bob - KEY"]))),
+                LoginResult::Unknown,
+            ),
             (
                 "a stricter limit",
                 |store| {
-                    let limits = Limits::parse([&b"max_offset=0"[..]].into_iter()).expect("a good word");
+                    let limits =
+                        Limits::parse([&b"max_offset=0"[..]].into_iter()).expect("a good word");
                     let mut content = content(&["HOTP alice - KEY"]);
                     content.limits = limits;
                     store.replace(Ok(content));
@@ -493,7 +554,9 @@ fn what_somebody_else_does_between_a_step_and_its_save_decides() {
             let meddle = || {
                 if !is_done.swap(true, Ordering::Relaxed) {
                     // As of another process.
-                    std::thread::scope(|threads| threads.spawn(|| act(&store)).join().expect("no panic"));
+                    std::thread::scope(|threads| {
+                        threads.spawn(|| act(&store)).join().expect("no panic")
+                    });
                 }
                 Ok(())
             };
@@ -513,14 +576,21 @@ fn a_store_that_cannot_save_grants_nobody() {
         let policy = Policy { max_linger: Some(600), max_failures: 5, ..plain() };
         assert_eq!(word(&gate(store.clone()), &policy, "bob", &code(0)), LoginResult::GrantedFresh);
         let (alice, bob) = (store.state(b"alice", 0), store.state(b"bob", 0));
-        let fault = || StoreError::new("reach", "the store".to_owned(), "it is gone", "bring it back");
-        let failing = [(); GATES].map(|()| gate(Meddled { store: store.clone(), meddle: || Err(fault()) }));
+        let fault =
+            || StoreError::new("reach", "the store".to_owned(), "it is gone", "bring it back");
+        let failing =
+            [(); GATES].map(|()| gate(Meddled { store: store.clone(), meddle: || Err(fault()) }));
         for password in [code(0), wrong_codes(1)[0].clone()] {
-            for (answer, lines) in
-                at_once(THREADS, |number| login(&failing[number % GATES], &policy, "alice", &password))
-            {
-                assert_eq!((answer.verdict, answer.word), (Verdict::Error, LoginResult::Error), "{reach:?}");
-                let expected = "error: cannot reach the store: it is gone; bring it back, user \"alice\"";
+            for (answer, lines) in at_once(THREADS, |number| {
+                login(&failing[number % GATES], &policy, "alice", &password)
+            }) {
+                assert_eq!(
+                    (answer.verdict, answer.word),
+                    (Verdict::Error, LoginResult::Error),
+                    "{reach:?}"
+                );
+                let expected =
+                    "error: cannot reach the store: it is gone; bring it back, user \"alice\"";
                 assert_eq!(lines, [expected]);
             }
         }
@@ -544,20 +614,38 @@ fn a_refreshed_idle_time_that_cannot_be_saved_refuses_nobody() {
     TIME.store(NOW + 100, Ordering::Relaxed);
     let (answer, lines) = login(&failing, &policy, "alice", &code(0));
     assert_eq!((answer.word, lines.len()), (LoginResult::GrantedReuse, 2), "{lines:?}");
-    assert!(lines[0].starts_with("the time of use isn't saved: cannot reach the store"), "{lines:?}");
+    assert!(
+        lines[0].starts_with("the time of use isn't saved: cannot reach the store"),
+        "{lines:?}"
+    );
 }
 
 #[test]
 fn a_store_that_cannot_be_read_is_an_error_for_everybody() {
     let store = MemoryStore::new(Reach::OneUser);
-    store.replace(Err(StoreError::new("read", "the store".to_owned(), "it is gone", "bring it back")));
+    store.replace(Err(StoreError::new(
+        "read",
+        "the store".to_owned(),
+        "it is gone",
+        "bring it back",
+    )));
     let gate = gate(store);
     for user in ["alice", "nobody"] {
         let (answer, lines) = login(&gate, &plain(), user, &code(0));
-        assert_eq!((answer.verdict, answer.word, lines.len()), (Verdict::Error, LoginResult::Error, 1));
+        assert_eq!(
+            (answer.verdict, answer.word, lines.len()),
+            (Verdict::Error, LoginResult::Error, 1)
+        );
         assert!(
-            gate.basic_now(&plain(), &login_of(user, HOME, "x"), &NoPins, None, None, &Lines::default())
-                .is_none()
+            gate.basic_now(
+                &plain(),
+                &login_of(user, HOME, "x"),
+                &NoPins,
+                None,
+                None,
+                &Lines::default()
+            )
+            .is_none()
         );
     }
 }
@@ -584,7 +672,10 @@ fn a_step_of_one_user_that_hangs_holds_up_no_other() {
             let (user, counter) = (["bob", "carol"][number % 2], 0);
             login(&gate, &plain(), user, &code(counter))
         });
-        assert_eq!(tally(&answers, &[LoginResult::GrantedFresh, LoginResult::DeniedExpired]), [2, 14]);
+        assert_eq!(
+            tally(&answers, &[LoginResult::GrantedFresh, LoginResult::DeniedExpired]),
+            [2, 14]
+        );
         assert_eq!(word(&gate, &plain(), "nobody", &code(0)), LoginResult::Unknown);
         assert_eq!(store.state(b"alice", 0).counter.as_written(), 0);
         release.send(()).expect("alice waits");

@@ -57,7 +57,10 @@ fn races() -> Vec<Trial> {
     let races: [Race; 3] = [
         ("one_of_many_gets_a_fresh_code", at_once::one_of_many_gets_a_fresh_code),
         ("limit_of_five_lets_five_codes_be_tried", at_once::limit_of_five_lets_five_codes_be_tried),
-        ("users_who_log_in_at_once_are_all_granted", at_once::users_who_log_in_at_once_are_all_granted),
+        (
+            "users_who_log_in_at_once_are_all_granted",
+            at_once::users_who_log_in_at_once_are_all_granted,
+        ),
     ];
     let servers: [(&str, Start); 2] = [("like_httpd", like_httpd), ("like_nginx", like_nginx)];
     let trials = servers.into_iter().flat_map(|(server, start)| {
@@ -81,7 +84,11 @@ fn main() -> ExitCode {
             situations: situations(&[Capability::NextProvider], &NOT_LIKE_HTTPD),
             start: like_httpd,
         },
-        Run { prefix: "like_nginx::", situations: situations(&[], &NOT_LIKE_NGINX), start: like_nginx },
+        Run {
+            prefix: "like_nginx::",
+            situations: situations(&[], &NOT_LIKE_NGINX),
+            start: like_nginx,
+        },
     ];
     trials::run_with(runs, races())
 }

@@ -1,5 +1,5 @@
-//! What isn't the file that it should be, under either server and by the command: FIFOs, devices, sockets, directories,
-//! files larger than any disk, and files left behind by a mount.
+//! What isn't the file that it should be, under either server and by the command: FIFOs, devices,
+//! sockets, directories, files larger than any disk, and files left behind by a mount.
 
 mod common;
 
@@ -38,10 +38,14 @@ fn make(kind: &str, path: &Path) {
     match kind {
         "fifo" => mknodat(CWD, path, FileType::Fifo, mode, 0).expect("a FIFO"),
         // Like /dev/zero.
-        "device" => mknodat(CWD, path, FileType::CharacterDevice, mode, makedev(1, 5)).expect("a device"),
+        "device" => {
+            mknodat(CWD, path, FileType::CharacterDevice, mode, makedev(1, 5)).expect("a device")
+        }
         "socket" => drop(UnixListener::bind(path).expect("a socket")),
         "directory" => fs::create_dir(path).expect("a directory"),
-        "sparse" => File::create(path).and_then(|file| file.set_len(1 << 40)).expect("a sparse file"),
+        "sparse" => {
+            File::create(path).and_then(|file| file.set_len(1 << 40)).expect("a sparse file")
+        }
         _ => unreachable!("{kind}"),
     }
     root::set_mode(path, if kind == "directory" { 0o770 } else { 0o660 });
@@ -79,8 +83,9 @@ fn a_special_file_costs_its_own_place_an_error_and_no_other_place_anything(start
     let alice = alice();
     let shared = Root::new();
     // As many as a process keeps no index of in its own memory.
-    let many: String =
-        (0..6_000).map(|number| format!("HOTP/T30/6 other{number:05} - {:0<200}\n", "c0ffee")).collect();
+    let many: String = (0..6_000)
+        .map(|number| format!("HOTP/T30/6 other{number:05} - {:0<200}\n", "c0ffee"))
+        .collect();
     let line = alice.line();
     let many = [many.as_bytes(), &line].concat();
     let mut scopes = vec![Scope::new("sound").token(&alice).set(Setting::MaxLinger, 0)];
@@ -215,7 +220,8 @@ fn otpgate(users: &Path, args: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(common::program());
     command.arg("-f").arg(users).args(args).stdin(Stdio::null());
     let output = within_a_second(&format!("{args:?} of {}", users.display()), || {
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command");
+        let child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command");
         let pid = rustix::process::Pid::from_child(&child);
         let (over, end) = std::sync::mpsc::channel::<()>();
         std::thread::spawn(move || {
@@ -230,7 +236,10 @@ fn otpgate(users: &Path, args: &[&str]) -> (Option<i32>, String) {
         drop(over);
         output
     });
-    (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),
+    )
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! The commands that Debian's units and scripts run before each start and reload, on a configuration with the log levels that
-//! distributions ship and a users file with a line that nobody can read.
+//! The commands that Debian's units and scripts run before each start and reload, on a
+//! configuration with the log levels that distributions ship and a users file with a line that
+//! nobody can read.
 
 mod common;
 
@@ -28,7 +29,8 @@ fn run(command: &[&str]) -> Output {
 /// It has succeeded and tells of the line once, on standard error.
 #[track_caller]
 fn tells_and_succeeds(output: &Output) {
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}{err}");
     assert_eq!(err.matches("users/area/users line 2: ").count(), 1, "{err}");
     assert!(err.contains(": error: ") && !out.contains("line 2"), "{out}{err}");
@@ -38,8 +40,10 @@ fn tells_and_succeeds(output: &Output) {
 fn start_pre() -> Vec<String> {
     common::require(UNIT);
     let unit = std::fs::read_to_string(UNIT).expect(UNIT);
-    let line =
-        unit.lines().find_map(|line| line.strip_prefix("ExecStartPre=")).expect("a test before each start");
+    let line = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecStartPre="))
+        .expect("a test before each start");
     let (before, quoted) = line.split_once(" '").expect("quoted directives");
     let directives = quoted.strip_suffix('\'').expect("the end of the quotation");
     before.split(' ').chain([directives]).map(str::to_owned).collect()
@@ -53,7 +57,8 @@ fn path(root: &Root, name: &str) -> String {
 fn what_nginx_service_runs_before_a_start_succeeds_and_tells() {
     let server = Server::start(Nginx::one().directives("error_log {root}/stock.log;"), scopes());
     let root = server.root();
-    // The unit says itself whether it is a daemon. The second level is the one that has kept the test silent.
+    // The unit says itself whether it is a daemon. The second level is the one that has kept the
+    // test silent.
     let text = std::fs::read_to_string(root.join("nginx.conf"))
         .expect("the configuration")
         .replace("daemon off;", "");
@@ -61,7 +66,10 @@ fn what_nginx_service_runs_before_a_start_succeeds_and_tells() {
     assert_eq!(pre[..3], ["/usr/sbin/nginx", "-t", "-q"], "the unit has changed");
     let prefix = path(root, "");
     for level in ["error", "crit"] {
-        root.write("unit.conf", text.replace("/error.log\" info;", &format!("/error.log\" {level};")));
+        root.write(
+            "unit.conf",
+            text.replace("/error.log\" info;", &format!("/error.log\" {level};")),
+        );
         let conf = path(root, "unit.conf");
         let place = ["-p", &prefix, "-c", &conf, "-e", "stderr"];
         let command: Vec<&str> = pre.iter().map(String::as_str).chain(place).collect();
@@ -75,7 +83,10 @@ fn what_nginx_service_runs_before_a_start_succeeds_and_tells() {
     server.send(&common::Request::get("/public/page.txt")).is_status(200);
     server.at("area").login("alice", "wrong-pin755224").is(401, "denied-pin");
     let log = std::fs::read_to_string(root.join("stock.log")).expect("the log");
-    assert!(log.contains("[error]") && log.contains("denied-pin: wrong PIN, user \"alice\""), "{log}");
+    assert!(
+        log.contains("[error]") && log.contains("denied-pin: wrong PIN, user \"alice\""),
+        "{log}"
+    );
     server.at("area").login("carol", "755224").is(401, "error");
 }
 
@@ -87,7 +98,8 @@ fn what_apachectl_runs_before_a_start_and_a_graceful_restart_succeeds_and_tells(
     let (root, conf) = (server.root(), path(server.root(), "httpd.conf"));
     let prefix = path(root, "");
     let program = "/usr/sbin/apache2";
-    // `apachectl configtest` is the first; `apachectl start`, `restart` and `graceful` run it before what they are called for.
+    // `apachectl configtest` is the first; `apachectl start`, `restart` and `graceful` run it
+    // before what they are called for.
     tells_and_succeeds(&run(&[program, "-d", &prefix, "-f", &conf, "-t"]));
     let graceful = run(&[program, "-d", &prefix, "-f", &conf, "-k", "graceful"]);
     assert!(graceful.status.success(), "{}", String::from_utf8_lossy(&graceful.stderr));

@@ -1,4 +1,5 @@
-//! What error logs show at the levels that servers come with: Apache's `LogLevel warn`, nginx's `error_log` without a level.
+//! What error logs show at the levels that servers come with: Apache's `LogLevel warn`, nginx's
+//! `error_log` without a level.
 
 mod common;
 
@@ -23,7 +24,8 @@ fn apache() -> Server {
     Server::start(Httpd::event().directives("LogLevel warn"), vec![area()])
 }
 
-/// The log of the harness itself has to say when the server is ready, which nginx does at a higher level.
+/// The log of the harness itself has to say when the server is ready, which nginx does at a higher
+/// level.
 fn nginx() -> Server {
     let stock = Nginx::one().directives("error_log {root}/stock.log;");
     Server::start(stock, vec![area()])
@@ -32,7 +34,9 @@ fn nginx() -> Server {
 /// Lines of ours, as they stand in the log.
 fn ours(log: &str) -> Vec<&str> {
     let words = common::log::RESULTS;
-    log.lines().filter(|line| words.iter().any(|word| line.contains(&format!("{word}: ")))).collect()
+    log.lines()
+        .filter(|line| words.iter().any(|word| line.contains(&format!("{word}: "))))
+        .collect()
 }
 
 /// Logs in in every way, and says which result words the log has, in order.
@@ -68,7 +72,8 @@ fn apache_shows_refusals_and_leaves_unlisted_names_to_whoever_refuses_them() {
     assert!(ours(&log).iter().all(|line| line.contains("[authn_otp:warn]")), "{log}");
 }
 
-/// What docs/apache.md says about fail2ban: our lines tell an old code from a wrong one, those of mod_auth_basic don't.
+/// What docs/apache.md says about fail2ban: our lines tell an old code from a wrong one, those of
+/// mod_auth_basic don't.
 #[test]
 fn apache_repeats_old_codes_as_mismatches_where_we_say_nothing() {
     let server = apache();
@@ -96,7 +101,10 @@ fn what_another_provider_is_asked_about_is_no_refusal_of_ours() {
 fn nginx_shows_refusals() {
     let server = nginx();
     let log = || std::fs::read_to_string(server.root().join("stock.log")).expect("the log");
-    assert_eq!(shown(&server, log), ["denied-pin", "denied-code", "denied-locked", "unknown", "denied-pin"]);
+    assert_eq!(
+        shown(&server, log),
+        ["denied-pin", "denied-code", "denied-locked", "unknown", "denied-pin"]
+    );
 }
 
 #[test]
@@ -117,8 +125,8 @@ fn apache_shows_only_what_forges_lines_with_two_backslashes() {
     }
 }
 
-/// Credentials that are no attempt here: what is sent, whether Digest is asked for, and a part of the one line about it on
-/// Apache and on nginx.
+/// Credentials that are no attempt here: what is sent, whether Digest is asked for, and a part of
+/// the one line about it on Apache and on nginx.
 const UNFIT: [(&str, bool, &str, &str); 7] = [
     ("Digest", true, "AH01782", "the Digest header is empty"),
     (
@@ -127,7 +135,12 @@ const UNFIT: [(&str, bool, &str, &str); 7] = [
         "AH01614",
         "the credentials are for Digest, but Basic is required here",
     ),
-    ("Basic YWxpY2U6eA==", true, "AH01781", "the credentials are for Basic, but Digest is required here"),
+    (
+        "Basic YWxpY2U6eA==",
+        true,
+        "AH01781",
+        "the credentials are for Basic, but Digest is required here",
+    ),
     ("Bearer opendoor", false, "AH01614", "the credentials are a Bearer token"),
     ("Bearer opendoor", true, "AH01781", "the credentials are a Bearer token"),
     ("opendoor", false, "AH01614", "the credentials are of a scheme that isn't accepted"),
@@ -136,7 +149,8 @@ const UNFIT: [(&str, bool, &str, &str); 7] = [
 
 #[test]
 fn credentials_that_nobody_asked_for_have_one_line_each() {
-    let scopes = || vec![Scope::new("one").token(&alice()), Scope::new("two").token(&alice()).digest()];
+    let scopes =
+        || vec![Scope::new("one").token(&alice()), Scope::new("two").token(&alice()).digest()];
     let httpd = Server::start(Httpd::event().directives("LogLevel warn"), scopes());
     let stock = Nginx::one().directives("error_log {root}/stock.log;");
     // The page is a place where the same is asked for once more.
@@ -147,7 +161,8 @@ fn credentials_that_nobody_asked_for_have_one_line_each() {
     let nginx = Server::start(stock, scopes().into_iter().map(page).collect());
     let stock_log =
         |root: &std::path::Path| std::fs::read_to_string(root.join("stock.log")).expect("the log");
-    let log_of = |is_httpd: bool| if is_httpd { httpd.error_log() } else { stock_log(nginx.root().path()) };
+    let log_of =
+        |is_httpd: bool| if is_httpd { httpd.error_log() } else { stock_log(nginx.root().path()) };
     for (number, (header, is_digest, at_httpd, at_nginx)) in UNFIT.into_iter().enumerate() {
         for (server, is_httpd, expected) in [(&httpd, true, at_httpd), (&nginx, false, at_nginx)] {
             let before = log_of(is_httpd).lines().count();
@@ -158,7 +173,11 @@ fn credentials_that_nobody_asked_for_have_one_line_each() {
             eprintln!("{number} {header}: {new:#?}");
             server.tolerate_log(expected);
             assert_eq!(new.len(), 1, "{header}");
-            assert!(new[0].contains(expected) && !new[0].contains("opendoor"), "{header}: {}", new[0]);
+            assert!(
+                new[0].contains(expected) && !new[0].contains("opendoor"),
+                "{header}: {}",
+                new[0]
+            );
         }
     }
     let before = log_of(false);

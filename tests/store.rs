@@ -1,5 +1,5 @@
-//! The users file as a store, through the gate: what is written, what is noticed, what survives a crash.
-//! Several gates on one file stand for several processes: each opens its locks for itself.
+//! The users file as a store, through the gate: what is written, what is noticed, what survives a
+//! crash. Several gates on one file stand for several processes: each opens its locks for itself.
 
 #[path = "common/scene.rs"]
 mod scene;
@@ -76,15 +76,18 @@ impl Scene {
     /// The fields of a user's first line.
     fn fields(&self, user: &str) -> Vec<String> {
         let content = self.read();
-        let line = content.lines().find(|line| line.split_whitespace().nth(1) == Some(user)).unwrap();
+        let line =
+            content.lines().find(|line| line.split_whitespace().nth(1) == Some(user)).unwrap();
         line.split_whitespace().map(str::to_owned).collect()
     }
 
     fn slot_range(&self, user: &str) -> std::ops::Range<usize> {
         let content = self.read();
-        let text = content.split('\n').find(|line| line.split_whitespace().nth(1) == Some(user)).unwrap();
+        let text =
+            content.split('\n').find(|line| line.split_whitespace().nth(1) == Some(user)).unwrap();
         let line = text.as_ptr() as usize - content.as_ptr() as usize;
-        let record = otpgate::users::record::parse(text.as_bytes(), &jiff::tz::TimeZone::UTC).unwrap();
+        let record =
+            otpgate::users::record::parse(text.as_bytes(), &jiff::tz::TimeZone::UTC).unwrap();
         let start = line + record.layout.slot.expect("a slot");
         start..start + slot::LEN
     }
@@ -101,8 +104,13 @@ fn the_first_write_gives_every_line_a_slot_and_changes_no_other_byte() {
     assert_eq!(lines[..3], ["# the users\r", "", "  "]);
     assert_eq!(lines[6], "broken line");
     assert!(lines[3].starts_with(&format!("HOTP alice 1234 {KEY} 1 ")));
-    assert!(lines[4].starts_with(&format!("hotp/e/6\tbob\t-\t{KEY} 0 ")) && lines[4].ends_with('\r'));
-    assert!(lines[5].starts_with(&format!("T carol - {KEY} -2 ")) && lines[5].ends_with(" and more words"));
+    assert!(
+        lines[4].starts_with(&format!("hotp/e/6\tbob\t-\t{KEY} 0 ")) && lines[4].ends_with('\r')
+    );
+    assert!(
+        lines[5].starts_with(&format!("T carol - {KEY} -2 "))
+            && lines[5].ends_with(" and more words")
+    );
     assert!(!after.ends_with('\n'), "a missing final newline stays missing");
     assert_eq!(scene.fields("carol")[5..9], ["3", "000000", "2023-01-01T00:00:00L", "192.0.2.1"]);
     assert!(scene.fields("carol")[9].starts_with('@'));
@@ -137,7 +145,10 @@ fn mode_owner_and_symlink_stay() {
         assert_eq!(word(&gate, "alice", code), LoginResult::GrantedFresh);
     }
     let after = fs::metadata(&scene.path).unwrap();
-    assert_eq!((after.mode(), after.uid(), after.gid()), (before.mode(), before.uid(), before.gid()));
+    assert_eq!(
+        (after.mode(), after.uid(), after.gid()),
+        (before.mode(), before.uid(), before.gid())
+    );
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     for companion in ["users.lock", "link.lock", "users.journal"] {
         let metadata = fs::metadata(scene.directory.path().join(companion)).unwrap();
@@ -153,7 +164,10 @@ fn a_file_with_a_second_name_grants_nobody_and_the_log_says_what_to_do() {
     let before = scene.read();
     let (verdict, _, log) = login(&scene.gate(), &policy(), "alice", "1234755224");
     assert_eq!((verdict, scene.read()), (Verdict::Error, before));
-    assert!(log.contains("several names (hard links)") && log.contains("remove the other names"), "{log}");
+    assert!(
+        log.contains("several names (hard links)") && log.contains("remove the other names"),
+        "{log}"
+    );
     // An unlisted name isn't passed on either.
     assert_eq!(word(&scene.gate(), "nobody", "x"), LoginResult::Error);
     fs::remove_file(other).unwrap();
@@ -175,19 +189,22 @@ fn one_fresh_grant_among_threads_and_gates() {
                 })
             })
             .collect();
-        let words: Vec<LoginResult> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let words: Vec<LoginResult> =
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect();
         let fresh = words.iter().filter(|word| **word == LoginResult::GrantedFresh).count();
         assert_eq!(fresh, 1, "{words:?}");
         assert!(
-            words.iter().all(|word| matches!(word, LoginResult::GrantedFresh | LoginResult::DeniedExpired)),
+            words
+                .iter()
+                .all(|word| matches!(word, LoginResult::GrantedFresh | LoginResult::DeniedExpired)),
             "{words:?}"
         );
     }
     assert_eq!(scene.fields("alice")[4..6], ["6", "0"]);
 }
 
-/// A users file on a disk whose sync takes its time; counts how often it is written. The first sync doesn't end
-/// before all logins have begun.
+/// A users file on a disk whose sync takes its time; counts how often it is written. The first sync
+/// doesn't end before all logins have begun.
 struct SlowDisk {
     users: UsersFile,
     begun: AtomicUsize,
@@ -225,7 +242,10 @@ impl Store for SlowDisk {
         Ok(())
     }
 
-    fn tries(&self, work: &mut dyn FnMut(&mut dyn Bytes) -> std::io::Result<()>) -> Result<(), TriesError> {
+    fn tries(
+        &self,
+        work: &mut dyn FnMut(&mut dyn Bytes) -> std::io::Result<()>,
+    ) -> Result<(), TriesError> {
         self.users.tries(work)
     }
 }
@@ -247,8 +267,11 @@ fn logins_that_wait_together_share_a_sync() {
             let (gate, barrier) = (&gate, &barrier);
             threads.spawn(move || {
                 let user = format!("user{i}");
-                let login =
-                    Login { user: user.as_bytes(), password: CODES[1].as_bytes(), address: Address::Unknown };
+                let login = Login {
+                    user: user.as_bytes(),
+                    password: CODES[1].as_bytes(),
+                    address: Address::Unknown,
+                };
                 barrier.wait();
                 let answer = gate.basic(&policy(), &login, &NoPins, None, &Lines::default());
                 assert_eq!(answer.word, LoginResult::GrantedFresh);
@@ -271,7 +294,8 @@ fn a_limit_of_five_lets_five_be_tried() {
             std::thread::spawn(move || login(&gate, &policy, "alice", "000000").1)
         })
         .collect();
-    let words: Vec<LoginResult> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    let words: Vec<LoginResult> =
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect();
     assert_eq!(words.iter().filter(|word| **word == LoginResult::DeniedCode).count(), 5);
     assert_eq!(words.iter().filter(|word| **word == LoginResult::DeniedLocked).count(), 59);
     assert_eq!(scene.fields("alice")[5], "5");
@@ -330,7 +354,8 @@ fn other_users() -> String {
     lines
 }
 
-/// An edit that keeps inode and size, and comes so soon after the last look that its time may be the same.
+/// An edit that keeps inode and size, and comes so soon after the last look that its time may be
+/// the same.
 #[test]
 fn edits_in_the_same_tick_are_noticed() {
     for others in [String::new(), other_users()] {
@@ -359,10 +384,17 @@ fn large_scene() -> (Scene, PathBuf) {
 
 fn assert_all_are_found(gate: &Gate<UsersFile>, context: &str) {
     for name in ["alice", "bob", "other-user-00000", "other-user-09999"] {
-        assert_eq!(gate.store().find(name.as_bytes()).unwrap().entry.lines.len(), 1, "{context}: {name}");
+        assert_eq!(
+            gate.store().find(name.as_bytes()).unwrap().entry.lines.len(),
+            1,
+            "{context}: {name}"
+        );
     }
     for name in ["nobody", "other-user-10000", ""] {
-        assert!(gate.store().find(name.as_bytes()).unwrap().entry.lines.is_empty(), "{context}: {name}");
+        assert!(
+            gate.store().find(name.as_bytes()).unwrap().entry.lines.is_empty(),
+            "{context}: {name}"
+        );
     }
 }
 
@@ -465,7 +497,9 @@ fn where_no_index_can_be_shared_each_process_has_its_own() {
         ("a directory", &|| fs::create_dir(&index).unwrap()),
         ("a link", &|| symlink(&elsewhere, &index).unwrap()),
         ("somebody's notes", &|| fs::write(&index, "notes").unwrap()),
-        ("one's that isn't there, on a file system that is full", &|| symlink("/dev/full", &index).unwrap()),
+        ("one's that isn't there, on a file system that is full", &|| {
+            symlink("/dev/full", &index).unwrap()
+        }),
     ];
     for (what, prepare) in prepare {
         prepare();
@@ -476,7 +510,11 @@ fn where_no_index_can_be_shared_each_process_has_its_own() {
         let after = fs::symlink_metadata(&index).unwrap();
         assert_eq!((before.ino(), before.len()), (after.ino(), after.len()), "{what}");
         assert!(!elsewhere.exists());
-        if before.is_dir() { fs::remove_dir(&index).unwrap() } else { fs::remove_file(&index).unwrap() }
+        if before.is_dir() {
+            fs::remove_dir(&index).unwrap()
+        } else {
+            fs::remove_file(&index).unwrap()
+        }
     }
 }
 
@@ -652,7 +690,9 @@ fn an_older_state_beyond_the_journal_is_told_once_by_who_has_seen_better() {
     word(&gate, "alice", CODES[0]);
     let old = scene.read();
     for (user, codes) in [("alice", 1..4), ("bob", 0..2)] {
-        codes.for_each(|counter| assert_eq!(word(&gate, user, CODES[counter]), LoginResult::GrantedFresh));
+        codes.for_each(|counter| {
+            assert_eq!(word(&gate, user, CODES[counter]), LoginResult::GrantedFresh)
+        });
     }
     // Lines are elsewhere: the journal can't place what it has.
     scene.replace(&format!("# from the backup\n{old}"));
@@ -686,8 +726,12 @@ fn an_older_time_token_with_another_pin_is_told_too() {
     let scene = Scene::new("HOTP/T30 alice 12 KEY\n");
     let code = |at: i64| {
         let key = b"12345678901234567890";
-        let code =
-            otpgate::otp::hotp(otpgate::otp::Hash::Sha1, key, at as u64 / 30, otpgate::otp::Digits::SIX);
+        let code = otpgate::otp::hotp(
+            otpgate::otp::Hash::Sha1,
+            key,
+            at as u64 / 30,
+            otpgate::otp::Digits::SIX,
+        );
         String::from_utf8(code.as_bytes().to_vec()).unwrap()
     };
     let gate = scene.gate();
@@ -786,9 +830,11 @@ fn a_name_set_apart_is_unknown_from_the_edit_on_and_its_other_spellings_stay_den
     for padding in ["", &padding] {
         // The listed name is no key, another is, and a third is a twin of both.
         let lines = format!("{padding}HOTP Jos\u{e9} - KEY\nHOTP jose - KEY\n");
-        for lines in
-            [&lines, &lines.replace("HOTP jose - KEY\n", ""), &lines.replace("HOTP Jos\u{e9} - KEY\n", "")]
-        {
+        for lines in [
+            &lines,
+            &lines.replace("HOTP jose - KEY\n", ""),
+            &lines.replace("HOTP Jos\u{e9} - KEY\n", ""),
+        ] {
             let scene = Scene::new(lines);
             let gate = scene.gate();
             let verdict = |user: &str| login(&gate, &policy(), user, "whatever").0;

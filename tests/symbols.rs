@@ -1,17 +1,28 @@
-//! What the servers load holds the library and nothing of the command, with no feature of a crate that nobody has looked
-//! at, and shows the server no more than it looks up.
+//! What the servers load holds the library and nothing of the command, with no feature of a crate
+//! that nobody has looked at, and shows the server no more than it looks up.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Crates that only the command uses; the modules must not carry them. (Not cbc: 3cbc is a part of many a hash.)
-const CRATES_OF_THE_COMMAND: [&str; 9] =
-    ["aes", "clap", "clap_builder", "otpgate_cli", "pbkdf2", "png", "qrcode", "roxmltree", "signal_hook"];
+/// Crates that only the command uses; the modules must not carry them. (Not cbc: 3cbc is a part of
+/// many a hash.)
+const CRATES_OF_THE_COMMAND: [&str; 9] = [
+    "aes",
+    "clap",
+    "clap_builder",
+    "otpgate_cli",
+    "pbkdf2",
+    "png",
+    "qrcode",
+    "roxmltree",
+    "signal_hook",
+];
 
 fn nm(args: &[&str], file: &Path) -> String {
     assert!(file.exists(), "{} is missing: run `make build`", file.display());
-    let output = Command::new("nm").args(args).arg(file).output().expect("nm, of the package binutils");
+    let output =
+        Command::new("nm").args(args).arg(file).output().expect("nm, of the package binutils");
     assert!(output.status.success(), "nm: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("names in UTF-8")
 }
@@ -37,7 +48,8 @@ fn static_library() -> PathBuf {
     target.join("server/libotpgate.a")
 }
 
-/// Which crates are in what servers load, and with which features: one a line, `name: feature feature`.
+/// Which crates are in what servers load, and with which features: one a line, `name: feature
+/// feature`.
 const CRATES: &str = include_str!("server_crates.txt");
 
 #[test]
@@ -85,9 +97,14 @@ fn the_servers_library_was_built_by_itself() {
     let entries = std::fs::read_dir(&directory).unwrap_or_else(|error| {
         panic!("{}: {error}: run `make build`", directory.display());
     });
-    let names: Vec<String> =
-        entries.map(|entry| entry.expect("a file").file_name().to_string_lossy().into_owned()).collect();
-    assert!(names.iter().any(|name| name.starts_with("libjiff-")), "no crates in {}", directory.display());
+    let names: Vec<String> = entries
+        .map(|entry| entry.expect("a file").file_name().to_string_lossy().into_owned())
+        .collect();
+    assert!(
+        names.iter().any(|name| name.starts_with("libjiff-")),
+        "no crates in {}",
+        directory.display()
+    );
     for name in ["clap", "otpgate_cli", "bindgen", "tempfile"] {
         let file = names.iter().find(|file| file.starts_with(&format!("lib{name}-")));
         assert_eq!(file, None, "built along with the command or the tests");
@@ -102,14 +119,16 @@ fn has_symbol_of(symbols: &str, name: &str) -> bool {
 #[test]
 fn the_apache_module_defines_one_symbol() {
     let symbols = nm(&["--dynamic", "--defined-only"], &apache_module());
-    let names: Vec<&str> = symbols.lines().filter_map(|line| line.split_whitespace().last()).collect();
+    let names: Vec<&str> =
+        symbols.lines().filter_map(|line| line.split_whitespace().last()).collect();
     assert_eq!(names, ["authn_otp_module"]);
 }
 
 #[test]
 fn the_nginx_module_defines_what_nginx_looks_up() {
     let symbols = nm(&["--dynamic", "--defined-only"], &nginx_module());
-    let mut names: Vec<&str> = symbols.lines().filter_map(|line| line.split_whitespace().last()).collect();
+    let mut names: Vec<&str> =
+        symbols.lines().filter_map(|line| line.split_whitespace().last()).collect();
     names.sort_unstable();
     assert_eq!(names, ["ngx_module_names", "ngx_module_order", "ngx_modules"]);
 }
@@ -118,7 +137,11 @@ fn the_nginx_module_defines_what_nginx_looks_up() {
 fn nothing_of_the_command_is_in_what_servers_load() {
     for file in [static_library(), apache_module(), nginx_module()] {
         let symbols = nm(&[], &file);
-        assert!(has_symbol_of(&symbols, "otpgate"), "{}: the test looks for names in vain", file.display());
+        assert!(
+            has_symbol_of(&symbols, "otpgate"),
+            "{}: the test looks for names in vain",
+            file.display()
+        );
         for name in CRATES_OF_THE_COMMAND {
             assert!(!has_symbol_of(&symbols, name), "{} holds {name}", file.display());
         }
@@ -129,10 +152,12 @@ fn nothing_of_the_command_is_in_what_servers_load() {
 fn the_shared_library_shows_the_c_interface_alone_and_bears_its_version() {
     let library = static_library().with_extension("so");
     let symbols = nm(&["--dynamic", "--defined-only"], &library);
-    let names: Vec<&str> = symbols.lines().filter_map(|line| line.split_whitespace().last()).collect();
+    let names: Vec<&str> =
+        symbols.lines().filter_map(|line| line.split_whitespace().last()).collect();
     assert!(names.contains(&"otpgate_decide"), "{names:?}");
     assert!(names.iter().all(|name| name.starts_with("otpgate_")), "{names:?}");
-    let output = Command::new("readelf").arg("-d").arg(&library).output().expect("readelf, of binutils");
+    let output =
+        Command::new("readelf").arg("-d").arg(&library).output().expect("readelf, of binutils");
     let soname = format!("[libotpgate.so.{}]", otpgate::ffi::OTPGATE_API_VERSION);
     assert!(String::from_utf8_lossy(&output.stdout).contains(&soname), "{soname}");
 }

@@ -79,7 +79,10 @@ impl Site {
 
     fn is_free(&mut self, user: &str, address: &str) -> bool {
         let client = client(user, address, self.now);
-        matches!(look(&mut self.bytes, &client, self.throttle, b"another").unwrap(), Look::Free { .. })
+        matches!(
+            look(&mut self.bytes, &client, self.throttle, b"another").unwrap(),
+            Look::Free { .. }
+        )
     }
 }
 
@@ -139,8 +142,10 @@ fn forty_parts_of_a_page_share_the_last_try() {
 #[test]
 fn of_four_hundred_at_once_so_many_are_looked_at_as_there_are_tries() {
     let mut site = site();
-    let taken: Vec<String> =
-        (0..400).map(|i| i.to_string()).filter(|i| site.reserve("alice", HOME, i).is_none()).collect();
+    let taken: Vec<String> = (0..400)
+        .map(|i| i.to_string())
+        .filter(|i| site.reserve("alice", HOME, i).is_none())
+        .collect();
     assert_eq!(taken.len(), 20);
     for password in &taken {
         site.settle("alice", HOME, password, TryOutcome::Wrong);
@@ -184,7 +189,8 @@ fn networks_of_ipv6_have_budgets_of_their_own() {
 #[test]
 fn a_thousand_networks_of_one_site_have_three_hundred_tries_at_one_pin() {
     let mut site = site();
-    let looked_at: usize = (0..1000).map(|i| site.wrong("alice", &format!("2001:db8:1:{i:x}::1"), 2)).sum();
+    let looked_at: usize =
+        (0..1000).map(|i| site.wrong("alice", &format!("2001:db8:1:{i:x}::1"), 2)).sum();
     assert_eq!(looked_at, 300);
 }
 
@@ -192,7 +198,8 @@ fn a_thousand_networks_of_one_site_have_three_hundred_tries_at_one_pin() {
 fn strangers_keep_nobody_out_at_a_familiar_address() {
     let mut site = site();
     site.accept("alice", HOME);
-    let strangers: usize = (0..50).map(|i| site.wrong("alice", &format!("198.51.100.{i}"), 20)).sum();
+    let strangers: usize =
+        (0..50).map(|i| site.wrong("alice", &format!("198.51.100.{i}"), 20)).sum();
     assert_eq!(strangers, 300);
     assert!(site.is_free("alice", HOME));
     assert_eq!(site.wrong("alice", HOME, 30), 20, "but it has its own tries alone");
@@ -280,7 +287,8 @@ fn who_is_forgiven_has_all_tries_again_and_stays_familiar() {
     let home: IpAddr = HOME.parse().unwrap();
     let before = [(home, NOW - 60)];
     assert_eq!(forgive(&mut site.bytes, b"alice", &before, NOW).unwrap(), 0);
-    let reserved = reserve(&mut site.bytes, &client("alice", HOME, NOW + 1), site.throttle, b"x").unwrap();
+    let reserved =
+        reserve(&mut site.bytes, &client("alice", HOME, NOW + 1), site.throttle, b"x").unwrap();
     assert_eq!(reserved, Reserved::Taken { is_familiar: true });
     site.now += 1;
     site.wrong("alice", HOME, 30);

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::Command;
 
 use common::server::PAGE_TEXT;
-use common::{Httpd, Nginx, Place, Reply, Request, Scope, Server, Setting, Start, Token, beside, root};
+use common::{
+    Httpd, Nginx, Place, Reply, Request, Scope, Server, Setting, Start, Token, beside, root,
+};
 
 const PIN: &str = "sesame9";
 const HOME: &str = "192.0.2.7";
@@ -50,7 +52,8 @@ fn wrong_pin(number: usize) -> String {
 fn is_throttled(reply: &Reply) -> bool {
     let is_told = reply.status() == 429 && reply.result() == "denied-throttled";
     if is_told {
-        let rest: u32 = reply.0.header("Retry-After").expect("when to come again").parse().expect("seconds");
+        let rest: u32 =
+            reply.0.header("Retry-After").expect("when to come again").parse().expect("seconds");
         assert!((1..=600).contains(&rest), "{rest}");
     }
     is_told
@@ -75,15 +78,20 @@ fn count(replies: &[Reply], result: &str) -> usize {
 fn otpgate(users: &Path, args: &[&str]) -> String {
     let own = std::env::current_exe().expect("a path of its own");
     let program = own.ancestors().nth(2).expect("target/release").join("otpgate");
-    let output =
-        Command::new(program).arg("--file").arg(users).args(args).output().expect("`make build` was run");
+    let output = Command::new(program)
+        .arg("--file")
+        .arg(users)
+        .args(args)
+        .output()
+        .expect("`make build` was run");
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }
 
 fn after_twenty_wrong_pins_nothing_is_looked_at_until_the_window_is_over(start: Start) {
     let (alice, bob) = (alice(), Token::hotp("bob").pin(PIN));
-    let short = Scope { name: "short".to_owned(), ..scope(&[&alice]) }.set(Setting::Throttle, "3 2");
+    let short =
+        Scope { name: "short".to_owned(), ..scope(&[&alice]) }.set(Setting::Throttle, "3 2");
     let server = start(vec![
         scope(&[&alice, &bob]),
         Scope { settings: vec![(Setting::Throttle, "3 2".to_owned())], ..short },
@@ -118,7 +126,8 @@ fn the_same_wrong_pin_again_and_again_is_one_try(start: Start) {
 fn of_many_at_once_so_many_are_looked_at_as_there_are_tries(start: Start) {
     let server = start(vec![scope(&[&alice()])]);
     let at = server.at("area");
-    let requests: Vec<Request> = (0..400).map(|number| at.request("alice", wrong_pin(number))).collect();
+    let requests: Vec<Request> =
+        (0..400).map(|number| at.request("alice", wrong_pin(number))).collect();
     let replies = at.at_once(&requests);
     assert_eq!((count(&replies, "denied-pin"), count(&replies, "denied-throttled")), (20, 380));
 }
@@ -132,7 +141,11 @@ fn all_processes_and_both_schemes_count_together(start: Start) {
     // A program of its own: the other server, or another instance of this one.
     let users = at.users().path().to_owned();
     let other = Server::start(Nginx::one(), vec![scope(&[&alice]).users_file(&users)]);
-    assert_eq!(wrong_pins(&other.at("area"), HOME, "alice", 30), 20, "twelve of them are the same tries");
+    assert_eq!(
+        wrong_pins(&other.at("area"), HOME, "alice", 30),
+        20,
+        "twelve of them are the same tries"
+    );
 }
 
 fn a_page_of_forty_parts_is_let_in_with_the_last_try(start: Start) {
@@ -141,20 +154,29 @@ fn a_page_of_forty_parts_is_let_in_with_the_last_try(start: Start) {
     let at = server.at("area");
     assert_eq!(wrong_pins(&at, "127.0.0.1", "alice", 19), 19);
     let replies = at.at_once(&vec![at.request("alice", alice.password(0)); 40]);
-    assert_eq!(count(&replies, "granted-fresh") + count(&replies, "granted-reuse"), 40, "{replies:?}");
+    assert_eq!(
+        count(&replies, "granted-fresh") + count(&replies, "granted-reuse"),
+        40,
+        "{replies:?}"
+    );
 }
 
 fn strangers_keep_nobody_out_at_a_familiar_address(start: Start) {
-    let users: Vec<Token> = (0..20).map(|number| Token::hotp(format!("user{number}")).pin(PIN)).collect();
+    let users: Vec<Token> =
+        (0..20).map(|number| Token::hotp(format!("user{number}")).pin(PIN)).collect();
     let users: Vec<&Token> = users.iter().collect();
     let server = start(vec![scope(&users)]);
     let at = server.at("area");
     for user in &users {
         at.login_from(HOME, user.user(), user.password(0)).is(200, "granted-fresh");
     }
-    let tried: usize = (0..30).map(|host| wrong_pins(&at, &format!("198.51.100.{host}"), "user7", 30)).sum();
+    let tried: usize =
+        (0..30).map(|host| wrong_pins(&at, &format!("198.51.100.{host}"), "user7", 30)).sum();
     assert_eq!(tried, 300, "all strangers together");
-    assert!(is_throttled(&at.login_from("203.0.113.9", "user7", users[7].password(1))), "one more stranger");
+    assert!(
+        is_throttled(&at.login_from("203.0.113.9", "user7", users[7].password(1))),
+        "one more stranger"
+    );
     for user in &users {
         at.login_from(HOME, user.user(), user.password(1)).is(200, "granted-fresh");
     }
@@ -163,7 +185,10 @@ fn strangers_keep_nobody_out_at_a_familiar_address(start: Start) {
 fn who_was_let_in_by_this_process_stays_in_by_the_same_credentials(_: Start) {
     let alice = alice();
     for server in [
-        Server::start(Httpd::event().in_one_process(), vec![scope(&[&alice]).set(Setting::MaxLinger, 600)]),
+        Server::start(
+            Httpd::event().in_one_process(),
+            vec![scope(&[&alice]).set(Setting::MaxLinger, 600)],
+        ),
         Server::start(Nginx::one(), vec![scope(&[&alice]).set(Setting::MaxLinger, 600)]),
     ] {
         let at = server.at("area");
@@ -189,7 +214,10 @@ fn an_admin_lets_a_user_try_again_at_once(start: Start) {
 }
 
 fn limits_of_the_file_are_everybodys(start: Start) {
-    let lax = scope(&[]).text("#@ limits throttle=4,600\n").token(&alice()).set(Setting::Throttle, "1000 1");
+    let lax = scope(&[])
+        .text("#@ limits throttle=4,600\n")
+        .token(&alice())
+        .set(Setting::Throttle, "1000 1");
     let unset = Scope::new("unset").text("#@ limits throttle=4,600\n").token(&alice());
     let lax = Scope { settings: vec![(Setting::Throttle, "1000 1".to_owned())], ..lax };
     let server = start(vec![lax, unset]);
@@ -228,10 +256,13 @@ fn while_a_stopped_process_holds_the_file_nothing_is_looked_at(start: Start) {
     let at = server.at("area");
     at.login_from(HOME, "alice", wrong_pin(0)).is(401, "denied-pin");
     server.expect_log("logins are refused for now");
-    let held =
-        fs::File::options().write(true).open(beside(at.users().path(), ".throttle")).expect("it is there");
+    let held = fs::File::options()
+        .write(true)
+        .open(beside(at.users().path(), ".throttle"))
+        .expect("it is there");
     rustix::fs::fcntl_lock(&held, rustix::fs::FlockOperation::LockExclusive).expect("the lock");
-    let requests: Vec<Request> = (1..33).map(|number| at.request("alice", wrong_pin(number))).collect();
+    let requests: Vec<Request> =
+        (1..33).map(|number| at.request("alice", wrong_pin(number))).collect();
     let mut replies = at.at_once(&requests);
     replies.push(at.login_from(CAFE, "alice", alice.password(0)));
     for reply in &replies {
@@ -239,13 +270,16 @@ fn while_a_stopped_process_holds_the_file_nothing_is_looked_at(start: Start) {
         assert!(reply.0.header("Retry-After").is_some());
     }
     drop(held);
-    common::wait_until("it is let go", || at.login_from(CAFE, "alice", alice.password(0)).status() == 200);
+    common::wait_until("it is let go", || {
+        at.login_from(CAFE, "alice", alice.password(0)).status() == 200
+    });
 }
 
 /// Whatever else is wrong with a user's lines, a PIN that was looked at and isn't right is a try.
 fn wrong_pins_count_also_where_other_lines_are_at_fault(start: Start) {
     let alice = alice();
-    let broken = Scope { name: "broken".to_owned(), ..scope(&[&alice]) }.text("HOTP alice - nothing\n");
+    let broken =
+        Scope { name: "broken".to_owned(), ..scope(&[&alice]) }.text("HOTP alice - nothing\n");
     let external = Scope { name: "external".to_owned(), ..scope(&[&alice]) }
         .text("HOTP alice + 00112233445566778899aabbccddeeff00112233\n");
     let server = start(vec![broken, external]);
@@ -255,8 +289,9 @@ fn wrong_pins_count_also_where_other_lines_are_at_fault(start: Start) {
         server.expect_log(message);
         server.tolerate_log("one of the user's lines can't be read");
         let at = server.at(name);
-        let looked_at =
-            (0..40).filter(|number| !is_throttled(&at.login_from(HOME, "alice", wrong_pin(*number)))).count();
+        let looked_at = (0..40)
+            .filter(|number| !is_throttled(&at.login_from(HOME, "alice", wrong_pin(*number))))
+            .count();
         assert_eq!(looked_at, 20, "{name}");
     }
 }
@@ -266,7 +301,8 @@ fn a_section_with_a_shorter_window_ends_no_longer_one(start: Start) {
     let long = scope(&[&alice]);
     let server = start(vec![long]);
     let users = server.at("area").users().path().to_owned();
-    let short = Scope { settings: vec![(Setting::Throttle, "50 1".to_owned())], ..scope(&[&alice]) };
+    let short =
+        Scope { settings: vec![(Setting::Throttle, "50 1".to_owned())], ..scope(&[&alice]) };
     let other = Server::start(Nginx::one(), vec![short.users_file(&users)]);
     assert_eq!(wrong_pins(&server.at("area"), HOME, "alice", 30), 20);
     let begun = std::time::Instant::now();
@@ -312,7 +348,8 @@ fn users_of_the_next_provider_are_let_in_whatever_their_client_has_spent() {
     let at = server.at("area");
     at.login_from(HOME, "alice", alice().password(0)).is(200, "granted-fresh");
     assert_eq!(wrong_pins(&at, CAFE, "alice", 30), 20);
-    let counted = fs::read(beside(at.users().path(), ".throttle")).expect("where tries are counted");
+    let counted =
+        fs::read(beside(at.users().path(), ".throttle")).expect("where tries are counted");
     for _ in 0..1000 {
         at.login_from(CAFE, carol, "another password").is_status(200);
     }

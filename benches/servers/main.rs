@@ -1,13 +1,17 @@
-//! What otpgate costs real servers: ratios to the same server without it, with fewer users, or idle.
+//! What otpgate costs real servers: ratios to the same server without it, with fewer users, or
+//! idle.
 //!
-//! Machines are noisy, so every case is measured right after its baseline, several times over; what counts is the
-//! median of the ratios. Beside it stands the ratio of CPU time per request, which other load disturbs less.
+//! Machines are noisy, so every case is measured right after its baseline, several times over; what
+//! counts is the median of the ratios. Beside it stands the ratio of CPU time per request, which
+//! other load disturbs less.
 //!
-//! `make bench` runs this and writes build/bench.json, the same as a table in build/bench.md, build/bench.svg, and docs/performance.svg. In the environment:
+//! `make bench` runs this and writes build/bench.json, the same as a table in build/bench.md,
+//! build/bench.svg, and docs/performance.svg. In the environment:
 //!
-//! - OTPGATE_BENCH_ROUNDS (default 5), OTPGATE_BENCH_SECONDS (default 2): how often, and for how long each time;
-//! - OTPGATE_BENCH_ONLY: `httpd`, `nginx` or `library`, to run a part of it; `requests` for what `make bench-check`
-//!   compares, see `requests.rs`;
+//! - OTPGATE_BENCH_ROUNDS (default 5), OTPGATE_BENCH_SECONDS (default 2): how often, and for how
+//!   long each time;
+//! - OTPGATE_BENCH_ONLY: `httpd`, `nginx` or `library`, to run a part of it; `requests` for what
+//!   `make bench-check` compares, see `requests.rs`;
 //! - OTPGATE_BENCH_USERS (default 1000000): the size of the largest file;
 //! - OTPGATE_BENCH_PEER: another `mod_authn_otp.so`, to go through the same cases of httpd.
 
@@ -25,7 +29,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::server::Kind;
-use common::{Connection, Httpd, Nginx, Request, Scope, Server, Setting, Token, from_environment, require};
+use common::{
+    Connection, Httpd, Nginx, Request, Scope, Server, Setting, Token, from_environment, require,
+};
 use data_encoding::HEXLOWER;
 use md5::{Digest, Md5};
 use otpgate::decide::PinAnswer;
@@ -73,7 +79,9 @@ fn main() -> ExitCode {
     if is_wanted("httpd") {
         httpd(&mut report, &mut lines);
         syncs(&mut report, "httpd", threaded_httpd());
-        if let Some(module) = std::env::var_os("OTPGATE_BENCH_PEER").filter(|module| !module.is_empty()) {
+        if let Some(module) =
+            std::env::var_os("OTPGATE_BENCH_PEER").filter(|module| !module.is_empty())
+        {
             peer(&mut report, &mut lines, module.as_ref());
         }
     }
@@ -100,7 +108,13 @@ fn most_users() -> usize {
 
 /// The numbers of users between which the cost is compared.
 fn sizes() -> [(&'static str, usize); 5] {
-    [("one", 1), ("ten", 10), ("thousand", 1_000), ("hundred-thousand", 100_000), ("most", most_users())]
+    [
+        ("one", 1),
+        ("ten", 10),
+        ("thousand", 1_000),
+        ("hundred-thousand", 100_000),
+        ("most", most_users()),
+    ]
 }
 
 fn token(user: usize) -> Token {
@@ -135,12 +149,14 @@ fn threaded_httpd() -> Httpd {
 }
 
 fn quiet_nginx(workers: usize) -> Nginx {
-    Nginx::new(workers).server_directives("access_log off;\nerror_log \"{root}/logs/error.log\" warn;")
+    Nginx::new(workers)
+        .server_directives("access_log off;\nerror_log \"{root}/logs/error.log\" warn;")
 }
 
 fn httpd(report: &mut Report, lines: &mut Vec<plot::Series>) {
     let bcrypt = bcrypt::hash(PIN, 10).expect("a hash");
-    let digest_hash = HEXLOWER.encode(&Md5::digest(format!("user{LINGERING}:bench:secret").as_bytes()));
+    let digest_hash =
+        HEXLOWER.encode(&Md5::digest(format!("user{LINGERING}:bench:secret").as_bytes()));
     let with_pin = |name: &str, field: &str| {
         let lines = (0..10).flat_map(|user| token(user).hashed_pin(PIN, field).line());
         Scope::new(name).text(lines.collect::<Vec<u8>>()).set(Setting::MaxLinger, 86_400)
@@ -154,13 +170,15 @@ fn httpd(report: &mut Report, lines: &mut Vec<plot::Series>) {
     scopes.extend([
         Scope::bare("open").directives("Require all granted"),
         with_pin("bcrypt", &bcrypt),
-        with_pin("pin-file", "+")
-            .directives("OTPAuthPINAuthProvider file\nAuthUserFile \"{root}/pins\"\nOTPAuthPINCache 60"),
+        with_pin("pin-file", "+").directives(
+            "OTPAuthPINAuthProvider file\nAuthUserFile \"{root}/pins\"\nOTPAuthPINCache 60",
+        ),
         Scope { bare: true, ..scope("digest", 10) }.directives(&format!(
             "{digest}AuthDigestProvider OTP\nOTPAuthUsersFile {{users}}\nOTPAuthMaxLinger 86400"
         )),
-        Scope::bare("digest-file")
-            .directives(&format!("{digest}AuthDigestProvider file\nAuthUserFile {{root}}/digest-users")),
+        Scope::bare("digest-file").directives(&format!(
+            "{digest}AuthDigestProvider file\nAuthUserFile {{root}}/digest-users"
+        )),
     ]);
     let bench = Bench::start("httpd", kind, scopes);
     bench.common_rows(report);
@@ -193,14 +211,27 @@ fn nginx(report: &mut Report, lines: &mut Vec<plot::Series>) {
         Scope::bare("open"),
         with_pin("bcrypt", &bcrypt),
         with_pin("pin-file", "+").directives("auth_otp_pin_file \"{root}/pins\";"),
-        Scope::bare("auth-basic").directives("auth_basic bench;\nauth_basic_user_file \"{root}/plain\";"),
+        Scope::bare("auth-basic")
+            .directives("auth_basic bench;\nauth_basic_user_file \"{root}/plain\";"),
     ]);
     let bench = Bench::start("nginx", kind, scopes);
     bench.common_rows(report);
     let (ours, own) = (bench.lingering("ten"), bench.basic("auth-basic", LINGERING, &password));
-    bench.compare(report, "lingering code / auth_basic with {PLAIN}", Wanted::AtLeast(1.4), &ours, &own);
+    bench.compare(
+        report,
+        "lingering code / auth_basic with {PLAIN}",
+        Wanted::AtLeast(1.4),
+        &ours,
+        &own,
+    );
     let many = bench.lingering("hundred-thousand");
-    bench.compare(report, "lingering code, 100,000 users / 10 users", Wanted::AtLeast(0.9), &many, &ours);
+    bench.compare(
+        report,
+        "lingering code, 100,000 users / 10 users",
+        Wanted::AtLeast(0.9),
+        &many,
+        &ours,
+    );
     lines.extend(bench.lines(&sizes()));
     bench.stop();
     memory(report, "nginx", || quiet_nginx(4));
@@ -214,7 +245,13 @@ fn peer(report: &mut Report, lines: &mut Vec<plot::Series>, module: &std::path::
     let bench = Bench::start("peer", quiet_httpd().with_module(module), scopes);
     bench.server.tolerate_log("authn_otp");
     let (open, ten) = (bench.open(), bench.lingering("ten"));
-    bench.compare(report, "lingering code, 10 users / no authentication", Wanted::Nothing, &ten, &open);
+    bench.compare(
+        report,
+        "lingering code, 10 users / no authentication",
+        Wanted::Nothing,
+        &ten,
+        &open,
+    );
     let many = bench.lingering("ten-thousand");
     bench.compare(report, "lingering code, 10,000 users / 10 users", Wanted::Nothing, &many, &ten);
     let rounds = bench.rounds(|| bench.log_in("ten-thousand", 8), || bench.log_in("ten", 8));
@@ -260,7 +297,11 @@ impl Bench {
 
     fn basic(&self, scope: &str, user: usize, password: &str) -> Target {
         let authorization = common::client::basic(format!("user{user}"), password);
-        Target { path: format!("/{scope}/page.txt"), authorization: Some(authorization), status: 200 }
+        Target {
+            path: format!("/{scope}/page.txt"),
+            authorization: Some(authorization),
+            status: 200,
+        }
     }
 
     fn open(&self) -> Target {
@@ -287,18 +328,24 @@ impl Bench {
         target
     }
 
-    /// The user of a scope whose code lingers: one whom [`Bench::log_in`] leaves alone, if there are others.
+    /// The user of a scope whose code lingers: one whom [`Bench::log_in`] leaves alone, if there
+    /// are others.
     fn own_user(&self, scope: &str) -> usize {
         if scope == "one" { 0 } else { LINGERING }
     }
 
-    /// Answers a challenge. Without AuthDigestNcCheck the same answer does for the nonce's lifetime.
+    /// Answers a challenge. Without AuthDigestNcCheck the same answer does for the nonce's
+    /// lifetime.
     fn digest(&self, scope: &str, password: &str) -> Target {
-        let (server, path, user) = (&self.server, format!("/{scope}/page.txt"), format!("user{LINGERING}"));
+        let (server, path, user) =
+            (&self.server, format!("/{scope}/page.txt"), format!("user{LINGERING}"));
         let challenge = server.send(&Request::get(&path));
         let challenge = challenge.0.header("WWW-Authenticate").expect("a challenge");
-        let nonce =
-            challenge.split("nonce=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a nonce");
+        let nonce = challenge
+            .split("nonce=\"")
+            .nth(1)
+            .and_then(|rest| rest.split('"').next())
+            .expect("a nonce");
         let hash = |text: String| HEXLOWER.encode(&Md5::digest(text.as_bytes()));
         let ha1 = hash(format!("{user}:bench:{password}"));
         let ha2 = hash(format!("GET:{path}"));
@@ -307,7 +354,10 @@ impl Bench {
             "Digest username=\"{user}\", realm=\"bench\", nonce=\"{nonce}\", uri=\"{path}\", algorithm=MD5, \
              qop=auth, nc=00000001, cnonce=\"c\", response=\"{response}\""
         );
-        assert_eq!(server.send(&Request::get(&path).header("Authorization", &header)).status(), 200);
+        assert_eq!(
+            server.send(&Request::get(&path).header("Authorization", &header)).status(),
+            200
+        );
         Target { path, authorization: Some(header), status: 200 }
     }
 
@@ -340,7 +390,12 @@ impl Bench {
             &ten,
         );
         let rounds = self.rounds(|| self.log_in("hundred-thousand", 8), || self.log_in("ten", 8));
-        report.add_ratio(self.name, "fresh logins, 100,000 users / 10 users", Wanted::AtLeast(0.8), &rounds);
+        report.add_ratio(
+            self.name,
+            "fresh logins, 100,000 users / 10 users",
+            Wanted::AtLeast(0.8),
+            &rounds,
+        );
         let unknown = self.unknown("hundred-thousand");
         let rounds = self.rounds(
             || self.while_others_log_in("hundred-thousand", || self.measure(&unknown)),
@@ -363,7 +418,14 @@ impl Bench {
         (0..from_environment("OTPGATE_BENCH_ROUNDS", 5)).map(round).collect()
     }
 
-    fn compare(&self, report: &mut Report, name: &str, wanted: Wanted, target: &Target, baseline: &Target) {
+    fn compare(
+        &self,
+        report: &mut Report,
+        name: &str,
+        wanted: Wanted,
+        target: &Target,
+        baseline: &Target,
+    ) {
         let rounds = self.rounds(|| self.measure(target), || self.measure(baseline));
         report.add_ratio(self.name, name, wanted, &rounds);
     }
@@ -371,12 +433,15 @@ impl Bench {
     /// Cost against the number of users.
     fn lines(&self, sizes: &[(&str, usize)]) -> Vec<plot::Series> {
         let rounds = from_environment("OTPGATE_BENCH_ROUNDS", 5);
-        let cost =
-            |run: &dyn Fn() -> Measured| median(&mut (0..rounds).map(|_| run().cpu).collect::<Vec<f64>>());
+        let cost = |run: &dyn Fn() -> Measured| {
+            median(&mut (0..rounds).map(|_| run().cpu).collect::<Vec<f64>>())
+        };
         let mut series: Vec<plot::Series> = ["fresh login", "lingering code", "unknown user"]
             .map(|what| plot::Series { name: format!("{}, {what}", self.name), points: Vec::new() })
             .into();
-        for &(scope, count) in sizes.iter().filter(|(name, _)| *name != "ten" || self.name == "peer") {
+        for &(scope, count) in
+            sizes.iter().filter(|(name, _)| *name != "ten" || self.name == "peer")
+        {
             let (lingering, unknown) = (self.lingering(scope), self.unknown(scope));
             let costs = [
                 cost(&|| self.measure(&lingering)),
@@ -405,14 +470,16 @@ impl Bench {
         let text = String::from_utf8_lossy(&output.stdout);
         assert_eq!(text.contains("Non-2xx"), target.status != 200, "{}: {text}", target.path);
         let field = |name: &str| -> f64 {
-            let line = text.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("{text}"));
+            let line =
+                text.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("{text}"));
             let number = line.split_whitespace().find_map(|word| word.parse().ok());
             number.unwrap_or_else(|| panic!("no number in {line}"))
         };
         Measured { rate: field("Requests/sec"), cpu: cpu / field("requests in") }
     }
 
-    /// So many clients log users in with fresh codes, each over one connection and with users of its own.
+    /// So many clients log users in with fresh codes, each over one connection and with users of
+    /// its own.
     fn log_in(&self, scope: &str, clients: usize) -> Measured {
         let duration = Duration::from_secs(from_environment("OTPGATE_BENCH_SECONDS", 2) as u64);
         let count = self.counts[scope];
@@ -429,7 +496,8 @@ impl Bench {
                     // Spread over the whole file, in steps that visit every user of this client's.
                     let own = (others - client).div_ceil(clients);
                     let users = (0..).map(|i| client + (i * 7919) % own * clients);
-                    let mut connection = Connection::open(self.server.port()).expect("a connection");
+                    let mut connection =
+                        Connection::open(self.server.port()).expect("a connection");
                     for user in users.map(|i| if count == 1 || i < LINGERING { i } else { i + 1 }) {
                         if begun.elapsed() >= duration {
                             return;
@@ -470,8 +538,12 @@ impl Bench {
                 let mut user = 90_000;
                 while !over.load(Ordering::Relaxed) {
                     let key = (scope.to_owned(), user);
-                    let counter =
-                        *self.counters.lock().expect("no panic inside").entry(key.clone()).or_default();
+                    let counter = *self
+                        .counters
+                        .lock()
+                        .expect("no panic inside")
+                        .entry(key.clone())
+                        .or_default();
                     let word = decide(&gate, user, &token(user).password(counter));
                     assert_eq!(word, "granted-fresh", "user{user}");
                     self.counters.lock().expect("no panic inside").insert(key, counter + 1);
@@ -538,8 +610,8 @@ fn stat_fields(pid: u32) -> Vec<String> {
 
 // ---- Memory --------------------------------------------------------------------------------------------
 
-/// What the largest file takes in all processes together: shares of pages that several have are counted as such, and the
-/// index beside the file as a whole.
+/// What the largest file takes in all processes together: shares of pages that several have are
+/// counted as such, and the index beside the file as a whole.
 fn memory<K: Kind + 'static>(report: &mut Report, name: &'static str, kind: impl Fn() -> K) {
     let resident = |count: usize, report: Option<&mut Report>| {
         let bench = Bench::start(name, kind(), vec![scope("area", count)]);
@@ -558,10 +630,12 @@ fn memory<K: Kind + 'static>(report: &mut Report, name: &'static str, kind: impl
             processes = processes.max(bench.server.children().len());
         }
         let children = bench.server.children();
-        let parent = stat_fields(children[0]).get(1).and_then(|pid| pid.parse().ok()).expect("a parent");
+        let parent =
+            stat_fields(children[0]).get(1).and_then(|pid| pid.parse().ok()).expect("a parent");
         let shares = children.iter().copied().chain([parent]).map(proportional_share);
         let index = bench.server.at("area").users().path().with_extension("index");
-        let total = shares.sum::<f64>() + std::fs::metadata(index).map_or(0.0, |file| file.len() as f64);
+        let total =
+            shares.sum::<f64>() + std::fs::metadata(index).map_or(0.0, |file| file.len() as f64);
         // With all slots in place, there is the most to read.
         if let Some(report) = report {
             bench.configuration_test(report, &kind());
@@ -584,8 +658,8 @@ fn memory<K: Kind + 'static>(report: &mut Report, name: &'static str, kind: impl
 
 /// Bytes.
 fn proportional_share(pid: u32) -> f64 {
-    let text =
-        std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("a process of the server's");
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
+        .expect("a process of the server's");
     let line = text.lines().find(|line| line.starts_with("Pss:")).expect("its share");
     let kilobytes: f64 =
         line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number");
@@ -604,9 +678,16 @@ fn syncs(report: &mut Report, name: &'static str, kind: impl Kind + 'static) {
         let log = bench.server.root().join("strace");
         let mut command = Command::new(STRACE);
         command
-            .args(["-f", "-q", "-e", "trace=fsync,fdatasync,sync_file_range,msync,syncfs,sync", "-o"])
+            .args([
+                "-f",
+                "-q",
+                "-e",
+                "trace=fsync,fdatasync,sync_file_range,msync,syncfs,sync",
+                "-o",
+            ])
             .arg(&log);
-        let threads: Vec<String> = bench.server.children().into_iter().flat_map(threads_of).collect();
+        let threads: Vec<String> =
+            bench.server.children().into_iter().flat_map(threads_of).collect();
         for pid in bench.server.children() {
             command.args(["-p", &pid.to_string()]);
         }
@@ -620,7 +701,8 @@ fn syncs(report: &mut Report, name: &'static str, kind: impl Kind + 'static) {
             for client in 0..clients {
                 let (bench, logins) = (&bench, &logins);
                 scope.spawn(move || {
-                    let mut connection = Connection::open(bench.server.port()).expect("a connection");
+                    let mut connection =
+                        Connection::open(bench.server.port()).expect("a connection");
                     for i in 0..per_client {
                         bench.log_in_one("thousand", 10 + client + 32 * (i % 30), &mut connection);
                         logins.fetch_add(1, Ordering::Relaxed);
@@ -633,10 +715,15 @@ fn syncs(report: &mut Report, name: &'static str, kind: impl Kind + 'static) {
         strace.wait().expect("our own child");
         let calls = std::fs::read_to_string(&log).expect("what strace saw");
         // A call that another thread's interrupts is shown twice.
-        let calls = calls.lines().filter(|line| line.contains("sync") && !line.contains("resumed>")).count();
+        let calls = calls
+            .lines()
+            .filter(|line| line.contains("sync") && !line.contains("resumed>"))
+            .count();
         report.add(Row {
             server: name,
-            name: format!("system calls that sync, per fresh login, {clients} clients, one process"),
+            name: format!(
+                "system calls that sync, per fresh login, {clients} clients, one process"
+            ),
             unit: "",
             value: calls as f64 / logins.load(Ordering::Relaxed) as f64,
             spread: None,
@@ -659,8 +746,9 @@ fn is_traced(task: &str) -> bool {
 
 // ---- Instructions --------------------------------------------------------------------------------------
 
-/// What the library executes for a request with a lingering code: the difference between two runs of ourselves. The
-/// machine that valgrind shows has no instructions for SHA; a real one that has them executes fewer.
+/// What the library executes for a request with a lingering code: the difference between two runs
+/// of ourselves. The machine that valgrind shows has no instructions for SHA; a real one that has
+/// them executes fewer.
 fn instructions(report: &mut Report) {
     let run = |entry: &str, count: usize| -> f64 {
         let output = Command::new(VALGRIND)
@@ -710,7 +798,8 @@ fn gate_to(path: &std::path::Path) -> Gate<UsersFile> {
 
 fn decide(gate: &Gate<UsersFile>, user: usize, password: &str) -> &'static str {
     let name = format!("user{user}");
-    let login = Login { user: name.as_bytes(), password: password.as_bytes(), address: Address::Unknown };
+    let login =
+        Login { user: name.as_bytes(), password: password.as_bytes(), address: Address::Unknown };
     let policy = Settings::default().policy(ServerKind::Apache);
     gate.basic(&policy, &login, &Nothing, None, &Nothing).word.as_str()
 }
@@ -729,7 +818,11 @@ fn drive_lingering(entry: &str, count: usize) {
     for turn in 0..count {
         // As if each request came in a turn of nginx's event loop of its own.
         let moment = NonZeroU64::new(turn as u64 + 1);
-        let login = Login { user: user.as_bytes(), password: password.as_bytes(), address: address.clone() };
+        let login = Login {
+            user: user.as_bytes(),
+            password: password.as_bytes(),
+            address: address.clone(),
+        };
         let word = match entry {
             "basic" => gate.basic(&policy, &login, &Nothing, None, &Nothing).word,
             _ => {

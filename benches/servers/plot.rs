@@ -32,7 +32,8 @@ pub fn svg(series: &[Series]) -> String {
          <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>\n\
          <text x=\"{LEFT}\" y=\"22\" font-size=\"14\">CPU time of the server per request, in microseconds</text>\n"
     );
-    let mut line = |text: std::fmt::Arguments<'_>| writeln!(svg, "{text}").expect("writing to memory");
+    let mut line =
+        |text: std::fmt::Arguments<'_>| writeln!(svg, "{text}").expect("writing to memory");
     for power in bottom as i32..=top as i32 {
         let (cost, at) = (10f64.powi(power), y(10f64.powi(power)));
         let end = WIDTH - RIGHT;
@@ -47,7 +48,10 @@ pub fn svg(series: &[Series]) -> String {
     while users <= most_users {
         let (at, end) = (x(users), HEIGHT - BOTTOM);
         line(format_args!("<path d=\"M{at:.1} {TOP}V{end}\" stroke=\"#eee\"/>"));
-        line(format_args!("<text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{users}</text>", end + 18.0));
+        line(format_args!(
+            "<text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{users}</text>",
+            end + 18.0
+        ));
         users *= 10.0;
     }
     let middle = (LEFT + WIDTH - RIGHT) / 2.0;
@@ -57,8 +61,11 @@ pub fn svg(series: &[Series]) -> String {
     ));
     for (i, series) in series.iter().enumerate() {
         let colour = COLOURS[i % COLOURS.len()];
-        let places: Vec<String> =
-            series.points.iter().map(|&(users, cost)| format!("{:.1},{:.1}", x(users), y(cost))).collect();
+        let places: Vec<String> = series
+            .points
+            .iter()
+            .map(|&(users, cost)| format!("{:.1},{:.1}", x(users), y(cost)))
+            .collect();
         line(format_args!(
             "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
             places.join(" ")

@@ -41,7 +41,8 @@ pub struct Report {
 
 impl Report {
     pub fn add(&mut self, row: Row) {
-        let mut line = format!("{:<6} {:<66} {:>9.3} {}", row.server, row.name, row.value, row.unit);
+        let mut line =
+            format!("{:<6} {:<66} {:>9.3} {}", row.server, row.name, row.value, row.unit);
         if let Some((low, high)) = row.spread {
             write!(line, " ({low:.3} to {high:.3})").expect("writing to memory");
         }
@@ -69,8 +70,10 @@ impl Report {
         wanted: Wanted,
         rounds: &[(Measured, Measured)],
     ) {
-        let mut rates: Vec<f64> = rounds.iter().map(|(target, base)| target.rate / base.rate).collect();
-        let mut costs: Vec<f64> = rounds.iter().map(|(target, base)| target.cpu / base.cpu).collect();
+        let mut rates: Vec<f64> =
+            rounds.iter().map(|(target, base)| target.rate / base.rate).collect();
+        let mut costs: Vec<f64> =
+            rounds.iter().map(|(target, base)| target.cpu / base.cpu).collect();
         let value = median(&mut rates);
         self.add(Row {
             server,
@@ -97,14 +100,21 @@ impl Report {
             let unit = if row.cpu.is_some() { "" } else { row.unit };
             let cpu = row.cpu.map_or(String::new(), |cpu| format!("{cpu:.2}"));
             let figure = format!("{:.*} {unit}", if row.value < 100.0 { 2 } else { 0 }, row.value);
-            writeln!(table, "| {} | {} | {} | {wanted} | {cpu} |", row.server, row.name, figure.trim_end())
-                .expect("writing to memory");
+            writeln!(
+                table,
+                "| {} | {} | {} | {wanted} | {cpu} |",
+                row.server,
+                row.name,
+                figure.trim_end()
+            )
+            .expect("writing to memory");
         }
         table
     }
 
     pub fn to_json(&self) -> String {
-        let number = |value: Option<f64>| value.map_or("null".to_owned(), |value| format!("{value:.4}"));
+        let number =
+            |value: Option<f64>| value.map_or("null".to_owned(), |value| format!("{value:.4}"));
         let rows = self.rows.iter().map(|row| {
             let (least, most) = match row.wanted {
                 Wanted::AtLeast(least) => (Some(least), None),

@@ -1,9 +1,10 @@
-//! What a request with a lingering code adds to a whole server: instructions as callgrind counts them, system calls as
-//! strace does. One process, one kept connection; the difference between many requests and few, less that of an open
-//! page. The server's own password check stands beside it.
+//! What a request with a lingering code adds to a whole server: instructions as callgrind counts
+//! them, system calls as strace does. One process, one kept connection; the difference between many
+//! requests and few, less that of an open page. The server's own password check stands beside it.
 //!
-//! These figures hardly depend on the machine's load, so they are compared with those in benches/requests.txt, as long as
-//! compiler and server are the same. The machine that valgrind shows has no instructions for SHA.
+//! These figures hardly depend on the machine's load, so they are compared with those in
+//! benches/requests.txt, as long as compiler and server are the same. The machine that valgrind
+//! shows has no instructions for SHA.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -53,7 +54,8 @@ const SERVERS: [Single; 2] = [
         name: "nginx",
         start: |under| {
             let nginx = Nginx::one().main("master_process off;").error_level("warn");
-            let nginx = nginx.server_directives("access_log off;").file("own", own_passwords(&plain()));
+            let nginx =
+                nginx.server_directives("access_log off;").file("own", own_passwords(&plain()));
             Box::new(nginx.under(under))
         },
         configuration: "nginx.conf",
@@ -109,7 +111,9 @@ impl Counter {
         let file = root.join("logs/counted");
         let path = file.display();
         let words = match self {
-            Counter::Instructions => format!("{VALGRIND} --tool=callgrind --callgrind-out-file={path}"),
+            Counter::Instructions => {
+                format!("{VALGRIND} --tool=callgrind --callgrind-out-file={path}")
+            }
             Counter::SystemCalls => format!("{STRACE} -f -c -o {path}"),
         };
         (words.split(' ').map(str::to_owned).collect(), file)
@@ -136,15 +140,21 @@ fn count(single: &Single, counter: Counter, page: Page, requests: usize) -> f64 
     let root = Root::new();
     let scopes = [
         scope("lingering", 10),
-        Scope::bare("open").directives(if single.name == "httpd" { "Require all granted" } else { "" }),
+        Scope::bare("open").directives(if single.name == "httpd" {
+            "Require all granted"
+        } else {
+            ""
+        }),
         Scope::bare("own").directives(single.own),
     ];
     server::prepare(&root, &scopes);
     let (counting, file) = counter.command(&root);
-    // nginx with one process stays who it was when it was started, and callgrind opens its file anew at the end.
+    // nginx with one process stays who it was when it was started, and callgrind opens its file
+    // anew at the end.
     let mut under: Vec<String> = Vec::new();
     if is_root() {
-        let (user, group) = (format!("--reuid={SERVER_ACCOUNT}"), format!("--regid={SERVER_ACCOUNT}"));
+        let (user, group) =
+            (format!("--reuid={SERVER_ACCOUNT}"), format!("--regid={SERVER_ACCOUNT}"));
         under.extend(["/usr/bin/setpriv".to_owned(), user, group, "--clear-groups".to_owned()]);
     }
     under.extend(counting);
@@ -182,7 +192,8 @@ fn count(single: &Single, counter: Counter, page: Page, requests: usize) -> f64 
     // Some take connections before they write their number.
     let mut pid = None;
     wait_until("the server's number is known", || {
-        let text = fs::read_to_string(root.join(format!("{}.pid", single.name))).unwrap_or_default();
+        let text =
+            fs::read_to_string(root.join(format!("{}.pid", single.name))).unwrap_or_default();
         pid = text.trim().parse().ok().and_then(Pid::from_raw);
         pid.is_some()
     });
@@ -205,14 +216,16 @@ fn count(single: &Single, counter: Counter, page: Page, requests: usize) -> f64 
     let begun = Instant::now();
     while daemon.ended().is_none() {
         assert!(begun.elapsed() < Duration::from_secs(30), "it doesn't stop");
-        // Again and again: nginx looks for it before it waits, and one that comes in between waits, too. It may be gone.
+        // Again and again: nginx looks for it before it waits, and one that comes in between waits,
+        // too. It may be gone.
         let _ = kill_process(pid, Signal::TERM);
         std::thread::sleep(Duration::from_millis(200));
     }
     counter.read(&fs::read_to_string(file).expect("what was counted"))
 }
 
-/// Until the server waits for a request: one that finds the next at once does less than one that has to wait for it.
+/// Until the server waits for a request: one that finds the next at once does less than one that
+/// has to wait for it.
 fn wait_until_asleep(pid: Pid) {
     let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
     let is_asleep = || {
@@ -243,9 +256,10 @@ pub fn rows(report: &mut Report, only: &str) -> (BTreeMap<String, f64>, BTreeMap
             [(Counter::Instructions, "instructions"), (Counter::SystemCalls, "system calls")]
         {
             let open = each(single, counter, Page::Open);
-            for (page, who) in
-                [(Page::Lingering, "a lingering code"), (Page::Own, "the server's own password check")]
-            {
+            for (page, who) in [
+                (Page::Lingering, "a lingering code"),
+                (Page::Own, "the server's own password check"),
+            ] {
                 let value = each(single, counter, page) - open;
                 let name = format!("{what} that a request adds, {who}");
                 figures.insert(format!("{}, {name}", single.name), value);
@@ -293,7 +307,8 @@ pub fn check(report: &mut Report) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let text = fs::read_to_string(record()).expect("benches/requests.txt");
-    let recorded: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once(" = ")).collect();
+    let recorded: BTreeMap<&str, &str> =
+        text.lines().filter_map(|line| line.split_once(" = ")).collect();
     let mut is_comparable = true;
     for (name, version) in &versions {
         if recorded.get(name.as_str()) != Some(&version.as_str()) {
@@ -310,13 +325,15 @@ pub fn check(report: &mut Report) -> ExitCode {
     }
     let mut is_more = false;
     for (name, value) in figures {
-        let Some(then) = recorded.get(name.as_str()).and_then(|number| number.parse::<f64>().ok()) else {
+        let Some(then) = recorded.get(name.as_str()).and_then(|number| number.parse::<f64>().ok())
+        else {
             println!("bench-check: {name} isn't recorded");
             is_more = true;
             continue;
         };
-        // The server's own check is there to be held against. nginx makes one system call more or less for each request,
-        // the open page included, from one start to the next: those are told and no more.
+        // The server's own check is there to be held against. nginx makes one system call more or
+        // less for each request, the open page included, from one start to the next: those are told
+        // and no more.
         let is_compared = name.contains("instructions") && name.contains("lingering");
         let is_too_much = is_compared && value > then * TOLERANCE;
         println!(

@@ -29,7 +29,11 @@ pub fn of_server(name: Option<&str>) -> Result<SystemAccount> {
     if !own.is_root() {
         let user = User::from_uid(own).ok().flatten();
         return Ok(user.map_or_else(
-            || SystemAccount { name: own.to_string(), uid: own.as_raw(), gid: Gid::effective().as_raw() },
+            || SystemAccount {
+                name: own.to_string(),
+                uid: own.as_raw(),
+                gid: Gid::effective().as_raw(),
+            },
             SystemAccount::from,
         ));
     }
@@ -38,12 +42,16 @@ pub fn of_server(name: Option<&str>) -> Result<SystemAccount> {
             return Ok(account);
         }
     }
-    Err(Failure::new(format!("there is no user {}: say which one the server runs as", SERVERS.join(" or "))))
+    Err(Failure::new(format!(
+        "there is no user {}: say which one the server runs as",
+        SERVERS.join(" or ")
+    )))
 }
 
 fn find(name: &str) -> Result<Option<SystemAccount>> {
-    let found = User::from_name(name)
-        .map_err(|error| Failure::new(format!("cannot look up the user {name}: {}", error.desc())))?;
+    let found = User::from_name(name).map_err(|error| {
+        Failure::new(format!("cannot look up the user {name}: {}", error.desc()))
+    })?;
     Ok(found.map(SystemAccount::from))
 }
 
@@ -52,7 +60,9 @@ pub fn group(name: &str) -> Result<u32> {
     match Group::from_name(name) {
         Ok(Some(group)) => Ok(group.gid.as_raw()),
         Ok(None) => Err(Failure::new(format!("there is no group {name}"))),
-        Err(error) => Err(Failure::new(format!("cannot look up the group {name}: {}", error.desc()))),
+        Err(error) => {
+            Err(Failure::new(format!("cannot look up the group {name}: {}", error.desc())))
+        }
     }
 }
 

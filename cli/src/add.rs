@@ -18,7 +18,8 @@ use otpgate::policy::{Server, Settings};
 use otpgate::secret::Secret;
 use otpgate::store::{Account, Amendment, Location, NewToken};
 use otpgate::token::{
-    Address, Algorithm, Entry, Fingerprint, LINES_MAX, MovingFactor, Pin, State, StoredToken, Token, Used,
+    Address, Algorithm, Entry, Fingerprint, LINES_MAX, MovingFactor, Pin, State, StoredToken,
+    Token, Used,
 };
 use otpgate::users::mistakes::{self, NameError};
 use otpgate::users::record;
@@ -37,9 +38,10 @@ const TRIES: u32 = 3;
 
 /// Add a user, or another token to a user
 ///
-/// Asks for the PIN twice, or reads it from standard input if that isn't a terminal. The key is random unless
-/// --key-file is given. Prints the otpauth:// address, on a terminal also as a QR code: both contain the key, and
-/// are shown only once. Lines of standard input come in this order: the key, the PIN, codes.
+/// Asks for the PIN twice, or reads it from standard input if that isn't a terminal. The key is
+/// random unless --key-file is given. Prints the otpauth:// address, on a terminal also as a QR
+/// code: both contain the key, and are shown only once. Lines of standard input come in this order:
+/// the key, the PIN, codes.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The name the user logs in with
@@ -159,7 +161,12 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
         );
     }
     if !arguments.confirm {
-        tell(&format!("Added {}", Quoted(user)), &NewKey::of(user, &token), &issuer, arguments.quiet)?;
+        tell(
+            &format!("Added {}", Quoted(user)),
+            &NewKey::of(user, &token),
+            &issuer,
+            arguments.quiet,
+        )?;
     } else if !arguments.quiet {
         eprintln!("Added {}.", Quoted(user));
     }
@@ -256,7 +263,8 @@ fn confirmed(user: &[u8], new: &NewToken) -> Result<State> {
         key: new.key.clone(),
         fingerprint: Fingerprint([0; 16]),
     };
-    let entry = Entry { lines: vec![StoredToken { token, state: new.state.clone() }], ..Entry::default() };
+    let entry =
+        Entry { lines: vec![StoredToken { token, state: new.state.clone() }], ..Entry::default() };
     let policy = Settings::default().policy(Server::Apache);
     for left in (0..TRIES).rev() {
         if std::io::stdin().is_terminal() {
@@ -269,8 +277,10 @@ fn confirmed(user: &[u8], new: &NewToken) -> Result<State> {
         // Apps show codes in groups.
         code.retain(|b| !b.is_ascii_whitespace());
         let attempt = Attempt { user, proof: Proof::Password(&code), address: Address::Unknown };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() as i64);
-        if let Outcome::Decided(decision) = decide::login(&policy, &entry, &attempt, &|_, _| None, now)
+        let now =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() as i64);
+        if let Outcome::Decided(decision) =
+            decide::login(&policy, &entry, &attempt, &|_, _| None, now)
             && decision.verdict == Verdict::Granted
             && let Some(change) = decision.changes.into_iter().next()
         {
@@ -317,7 +327,10 @@ fn check(arguments: &Arguments, account: &Account<'_>, key: &Secret) -> Result<(
         && !arguments.another_token
         && !arguments.purge
     {
-        return Err(Failure::new(format!("{}, or with --purge", left_over(account.user, further.place))));
+        return Err(Failure::new(format!(
+            "{}, or with --purge",
+            left_over(account.user, further.place)
+        )));
     }
     let user = Quoted(account.user);
     let is_listed = !account.held.is_empty();
@@ -329,7 +342,9 @@ fn check(arguments: &Arguments, account: &Account<'_>, key: &Secret) -> Result<(
         return Err(Failure::new(format!("{user} has no token yet: leave out --another-token")));
     }
     if account.held.len() >= LINES_MAX {
-        return Err(Failure::new(format!("{user} has {LINES_MAX} lines already: no more are read")));
+        return Err(Failure::new(format!(
+            "{user} has {LINES_MAX} lines already: no more are read"
+        )));
     }
     let algorithm = arguments.algorithm();
     let is_same = |token: &Token| token.algorithm == algorithm && token.key == *key;
@@ -384,7 +399,9 @@ pub fn issuer(given: Option<&str>) -> Result<String> {
             .into_owned(),
     };
     if issuer.is_empty() || issuer.contains(':') {
-        return Err(Failure::new("the issuer can't be empty or contain a colon, which would end it"));
+        return Err(Failure::new(
+            "the issuer can't be empty or contain a colon, which would end it",
+        ));
     }
     Ok(issuer)
 }
@@ -400,7 +417,8 @@ pub fn key_from_file(path: &Path, algorithm: Algorithm) -> Result<Secret> {
         ("standard input".to_owned(), pin::ask_secret("The key: ")?)
     } else {
         let text = std::fs::read(path).map(Zeroizing::new);
-        let text = text.map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?;
+        let text =
+            text.map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?;
         (path.display().to_string(), text)
     };
     let refuse = || Failure::new(format!("{name}: {}", record::RecordError::Key));

@@ -13,9 +13,10 @@ use crate::{Result, print, tokens};
 
 /// After restoring a backup of the users file: disable the codes used since it was made
 ///
-/// Event tokens: the next expected counter moves ahead by --by. A user whose fob is behind that is refused until `otpgate
-/// resync`. Time tokens: codes up to now are no longer accepted, nor any that could have been accepted early; users can log
-/// in again after --max-offset time steps. The last codes can't be reused either.
+/// Event tokens: the next expected counter moves ahead by --by. A user whose fob is behind that is
+/// refused until `otpgate resync`. Time tokens: codes up to now are no longer accepted, nor any
+/// that could have been accepted early; users can log in again after --max-offset time steps. The
+/// last codes can't be reused either.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// These users
@@ -65,7 +66,9 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
     moved.add(last_moved);
     moved.unreadable.sort();
     for place in &moved.unreadable {
-        eprintln!("otpgate: warning: {place} can't be read and was left as it is; see `otpgate check`");
+        eprintln!(
+            "otpgate: warning: {place} can't be read and was left as it is; see `otpgate check`"
+        );
     }
     print(format_args!(
         "event tokens moved ahead by {}: {}\ntime tokens moved up to now: {}\n",
@@ -82,7 +85,11 @@ impl Moved {
     }
 }
 
-fn advanced(account: &Account<'_>, arguments: &Arguments, now: UnixTime) -> (Vec<Amendment>, Moved) {
+fn advanced(
+    account: &Account<'_>,
+    arguments: &Arguments,
+    now: UnixTime,
+) -> (Vec<Amendment>, Moved) {
     let (mut amendments, mut moved) = (Vec::new(), Moved::default());
     for (index, held) in account.held.iter().enumerate() {
         let Ok(line) = &held.token else {
@@ -119,10 +126,14 @@ mod tests {
     }
 
     fn word(line: &StoredToken, position: u64, now: UnixTime) -> LoginResult {
-        let policy = Policy { max_linger: Some(3600), ..Settings::default().policy(Server::Apache) };
+        let policy =
+            Policy { max_linger: Some(3600), ..Settings::default().policy(Server::Apache) };
         let code = line.token.code(position);
-        let attempt =
-            Attempt { user: b"a", proof: Proof::Password(code.as_bytes()), address: Address::Unknown };
+        let attempt = Attempt {
+            user: b"a",
+            proof: Proof::Password(code.as_bytes()),
+            address: Address::Unknown,
+        };
         let entry = Entry { lines: vec![line.clone()], ..Entry::default() };
         match decide::login(&policy, &entry, &attempt, &|_, _| None, now) {
             Outcome::Decided(decision) => decision.word,
@@ -145,7 +156,11 @@ mod tests {
             let used = |position| word(&after, position, NOW) != LoginResult::GrantedFresh;
             assert!((STEP - 10..STEP + 10).all(used), "{offset}");
             let later = NOW + 30 * (5 + offset.max(0));
-            assert_eq!(word(&after, later as u64 / 30, later), LoginResult::GrantedFresh, "soon all is well");
+            assert_eq!(
+                word(&after, later as u64 / 30, later),
+                LoginResult::GrantedFresh,
+                "soon all is well"
+            );
         }
         let after = advanced_line("HOTP a - KEY 7");
         assert!((0..107).all(|position| word(&after, position, NOW) != LoginResult::GrantedFresh));
@@ -154,8 +169,12 @@ mod tests {
 
     #[test]
     fn the_last_code_doesnt_linger_on_and_failures_stay() {
-        let code = |line: &StoredToken| String::from_utf8(line.token.code(6).as_bytes().to_vec()).unwrap();
-        let text = format!("HOTP a - KEY 7 3 {} 2023-11-14T22:13:20L 192.0.2.7", code(&line("HOTP a - KEY")));
+        let code =
+            |line: &StoredToken| String::from_utf8(line.token.code(6).as_bytes().to_vec()).unwrap();
+        let text = format!(
+            "HOTP a - KEY 7 3 {} 2023-11-14T22:13:20L 192.0.2.7",
+            code(&line("HOTP a - KEY"))
+        );
         assert_eq!(word(&line(&text), 6, NOW), LoginResult::GrantedReuse);
         assert_eq!(word(&advanced_line(&text), 6, NOW), LoginResult::DeniedExpired);
         assert_eq!(advanced_line(&text).state.failures, 3);

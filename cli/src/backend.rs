@@ -1,4 +1,5 @@
-//! The store whose accounts the verbs show and change, with the access of whoever may, and in words.
+//! The store whose accounts the verbs show and change, with the access of whoever may, and in
+//! words.
 
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
@@ -13,7 +14,8 @@ use otpgate::users::file::UsersFile;
 use crate::tokens::{self, Numbered};
 use crate::{Failure, Result, owner};
 
-/// The users file that the command was told to use. What the verbs ask of it, any store could answer.
+/// The users file that the command was told to use. What the verbs ask of it, any store could
+/// answer.
 pub struct Backend {
     file: PathBuf,
     store: UsersFile,
@@ -41,7 +43,9 @@ impl From<Declined> for Failure {
             Declined::Refused(Refused::Unfit(Unfit { place, reason })) => Failure::new(format!(
                 "{place} can't be read: {reason}; nothing was changed: correct it with `otpgate edit`"
             )),
-            Declined::Refused(Refused::Taken(_)) => Failure::new("the name is taken; nothing was changed"),
+            Declined::Refused(Refused::Taken(_)) => {
+                Failure::new("the name is taken; nothing was changed")
+            }
             Declined::Refused(Refused::Withdrawn) => Failure::new("nothing was changed"),
         }
     }
@@ -90,7 +94,8 @@ impl Backend {
         self.accounts(|accounts| Ok(accounts.other_holder_of(key, user)?))
     }
 
-    /// Amends one account, listed or not. `answer` says how, and what to tell of it, each time anew.
+    /// Amends one account, listed or not. `answer` says how, and what to tell of it, each time
+    /// anew.
     pub fn amend<R>(
         &self,
         user: &[u8],
@@ -105,7 +110,8 @@ impl Backend {
         Ok(told.expect("a store asks about the account"))
     }
 
-    /// Amends accounts as [`Accounts::amend`] does. A failure of `answer` leaves all of them as they are.
+    /// Amends accounts as [`Accounts::amend`] does. A failure of `answer` leaves all of them as
+    /// they are.
     pub fn amend_each(
         &self,
         whom: Whom<'_>,
@@ -127,7 +133,8 @@ impl Backend {
         }
     }
 
-    /// Forgets a user's wrong tries, as [`Accounts::forget_tries`] does. A failure is only worth a warning.
+    /// Forgets a user's wrong tries, as [`Accounts::forget_tries`] does. A failure is only worth a
+    /// warning.
     pub fn forget_tries(
         &self,
         user: &[u8],

@@ -19,19 +19,21 @@ use crate::{Result, account, owner, print, tokens};
 
 /// Report every problem in the users file, with line numbers
 ///
-/// An error refuses some or all logins, or makes them unsafe; a warning works, but is probably a mistake. Status 1 if there is an
-/// error, 0 if there are none, or only warnings.
+/// An error refuses some or all logins, or makes them unsafe; a warning works, but is probably a
+/// mistake. Status 1 if there is an error, 0 if there are none, or only warnings.
 ///
-/// --fix first repairs what it can: it creates lock and journal with the users file's owner and mode, removes a byte order mark,
-/// moves state into the fixed columns that logins overwrite, corrects checksums (of lines edited by hand), and finishes, wipes and
-/// removes what a crash has left. The owner of the users file, and lines that can't be read, are yours to correct, as the findings
-/// say.
+/// --fix first repairs what it can: it creates lock and journal with the users file's owner and
+/// mode, removes a byte order mark, moves state into the fixed columns that logins overwrite,
+/// corrects checksums (of lines edited by hand), and finishes, wipes and removes what a crash has
+/// left. The owner of the users file, and lines that can't be read, are yours to correct, as the
+/// findings say.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Repair what can be repaired, and say what was done
     #[arg(long)]
     fix: bool,
-    /// Test the file access of this user [default: www-data or apache when run by root, else yourself]
+    /// Test the file access of this user [default: www-data or apache when run by root, else
+    /// yourself]
     #[arg(long = "as", value_name = "USER")]
     as_user: Option<String>,
     /// Warn of what mod_authn_otp couldn't read, in case you want to go back to it
@@ -150,7 +152,8 @@ fn fix(file: &Path, done: &mut Vec<String>) -> Result<()> {
             continue;
         }
         if (old.uid, old.gid) != (new.uid, new.gid) {
-            let [old, new] = [old.clone(), new.clone()].map(|access| account::names(access.uid, access.gid));
+            let [old, new] =
+                [old.clone(), new.clone()].map(|access| account::names(access.uid, access.gid));
             done.push(format!("{shown} belonged to {old}, now to {new}"));
         }
         if old.mode != new.mode {
@@ -169,7 +172,8 @@ fn fix(file: &Path, done: &mut Vec<String>) -> Result<()> {
     if mended.is_mark_removed {
         done.push(format!("{}: removed the byte order mark", file.display()));
     }
-    for (count, what) in [(mended.slots, "got their fixed columns"), (mended.sums, "got a correct checksum")]
+    for (count, what) in
+        [(mended.slots, "got their fixed columns"), (mended.sums, "got a correct checksum")]
     {
         if count > 0 {
             let lines = if count == 1 { "line" } else { "lines" };
@@ -180,7 +184,8 @@ fn fix(file: &Path, done: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// Makes what isn't there of a users file's companions, and gives all of them to those who have the users file.
+/// Makes what isn't there of a users file's companions, and gives all of them to those who have the
+/// users file.
 pub fn companions(opened: &Opened, users: &Access) -> Result<Vec<(PathBuf, CompanionMended)>> {
     let mut all = Vec::new();
     for (path, content) in opened.paths.companions() {

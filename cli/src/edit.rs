@@ -20,10 +20,11 @@ use crate::{Failure, Result, owner, pin, print, tokens};
 
 /// Edit the users file safely while servers use it
 ///
-/// Copies the file, opens the copy in $VISUAL, else $EDITOR, else vi, checks it, lists the changes (no PINs, no keys) and
-/// installs it. The file is locked only while it is copied and installed: counters and failures changed by logins meanwhile
-/// are kept. A copy with mistakes isn't installed: on a terminal you can edit it again. If somebody else has changed anything
-/// else meanwhile, nothing is installed and your copy is kept.
+/// Copies the file, opens the copy in $VISUAL, else $EDITOR, else vi, checks it, lists the changes
+/// (no PINs, no keys) and installs it. The file is locked only while it is copied and installed:
+/// counters and failures changed by logins meanwhile are kept. A copy with mistakes isn't
+/// installed: on a terminal you can edit it again. If somebody else has changed anything else
+/// meanwhile, nothing is installed and your copy is kept.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Install without asking, even on a terminal
@@ -63,7 +64,10 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
             if arguments.yes || !asks {
                 break edited;
             }
-            match pin::ask_key("Install this? (y)es, (e)dit again, (q)uit without changes: ", b"yeq")? {
+            match pin::ask_key(
+                "Install this? (y)es, (e)dit again, (q)uit without changes: ",
+                b"yeq",
+            )? {
                 b'y' => break edited,
                 b'e' => continue,
                 _ => return Err(Failure::new("nothing was changed")),
@@ -118,7 +122,9 @@ fn install(file: &Path, base: &Content, edited: &Content) -> Result<()> {
 /// What refuses the file, with line numbers.
 fn problems(base: &Content, edited: &Content) -> Vec<String> {
     if edited.bytes().is_empty() && !base.bytes().is_empty() {
-        return vec!["the edited file is empty; users are removed with `otpgate remove`".to_owned()];
+        return vec![
+            "the edited file is empty; users are removed with `otpgate remove`".to_owned(),
+        ];
     }
     let zone = TimeZone::system();
     let problem = |line: edit::ContentLine<'_>| {
@@ -131,7 +137,8 @@ fn problems(base: &Content, edited: &Content) -> Vec<String> {
     edited.lines().filter_map(problem).collect()
 }
 
-/// A copy that nobody else can read, in a directory that goes with it: editors leave files beside what they edit.
+/// A copy that nobody else can read, in a directory that goes with it: editors leave files beside
+/// what they edit.
 struct Copy {
     directory: tempfile::TempDir,
 }
@@ -142,7 +149,9 @@ impl Copy {
             .prefix("otpgate-edit-")
             .permissions(Permissions::from_mode(0o700))
             .tempdir()
-            .map_err(|error| Failure::new(format!("cannot make a directory for the copy: {error}")))?;
+            .map_err(|error| {
+                Failure::new(format!("cannot make a directory for the copy: {error}"))
+            })?;
         let copy = Copy { directory };
         OpenOptions::new()
             .write(true)
@@ -150,7 +159,9 @@ impl Copy {
             .mode(0o600)
             .open(copy.path())
             .and_then(|mut file| file.write_all(content.bytes()))
-            .map_err(|error| Failure::new(format!("cannot write {}: {error}", copy.path().display())))?;
+            .map_err(|error| {
+                Failure::new(format!("cannot write {}: {error}", copy.path().display()))
+            })?;
         Ok(copy)
     }
 
@@ -161,7 +172,8 @@ impl Copy {
     /// Like other programs that start one: through the shell, for the arguments in the variable.
     fn run_editor(&self) -> Result<()> {
         let chosen = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let editor = chosen("VISUAL").or_else(|| chosen("EDITOR")).unwrap_or_else(|| OsString::from("vi"));
+        let editor =
+            chosen("VISUAL").or_else(|| chosen("EDITOR")).unwrap_or_else(|| OsString::from("vi"));
         let mut line = editor.clone();
         line.push(" \"$@\"");
         let name = editor.to_string_lossy();
@@ -170,12 +182,14 @@ impl Copy {
             .arg(line)
             .args([OsString::from("sh"), self.path().into()])
             .status()
-            .map_err(|error| Failure::new(format!("cannot start sh for the editor {name}: {error}")))?;
+            .map_err(|error| {
+                Failure::new(format!("cannot start sh for the editor {name}: {error}"))
+            })?;
         match (status.success(), status.code(), status.signal()) {
             (true, ..) => Ok(()),
-            (_, Some(code), _) => {
-                Err(Failure::new(format!("the editor {name} exited with status {code}; nothing was changed")))
-            }
+            (_, Some(code), _) => Err(Failure::new(format!(
+                "the editor {name} exited with status {code}; nothing was changed"
+            ))),
             (_, _, signal) => Err(Failure::new(format!(
                 "the editor {name} was killed by signal {}; nothing was changed",
                 signal.unwrap_or_default()
@@ -185,7 +199,10 @@ impl Copy {
 
     fn read(&self) -> Result<Content> {
         let bytes = std::fs::read(self.path()).map_err(|error| {
-            Failure::new(format!("cannot read {}: {error}; nothing was changed", self.path().display()))
+            Failure::new(format!(
+                "cannot read {}: {error}; nothing was changed",
+                self.path().display()
+            ))
         })?;
         Ok(Content::new(bytes))
     }
@@ -203,7 +220,9 @@ struct Signals {
 impl Signals {
     fn caught() -> Result<Signals> {
         let (ended, ignored) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        for (signal, flag) in [(SIGTERM, &ended), (SIGHUP, &ended), (SIGINT, &ignored), (SIGQUIT, &ignored)] {
+        for (signal, flag) in
+            [(SIGTERM, &ended), (SIGHUP, &ended), (SIGINT, &ignored), (SIGQUIT, &ignored)]
+        {
             signal_hook::flag::register(signal, flag.clone())
                 .map_err(|error| Failure::new(format!("cannot catch signal {signal}: {error}")))?;
         }

@@ -26,9 +26,10 @@ use crate::{Result, owner, pin, print};
 
 /// Explain a user's code, and change nothing
 ///
-/// Asks for the code, with or without its PIN, or reads it from standard input if that isn't a terminal. Searches 1000
-/// counters, or a day of time steps, in both directions for each of the user's tokens; in a file of up to 1000 tokens, also
-/// those of other users. The last line is what a server would answer. Status 0 if the code is the user's, 1 if not.
+/// Asks for the code, with or without its PIN, or reads it from standard input if that isn't a
+/// terminal. Searches 1000 counters, or a day of time steps, in both directions for each of the
+/// user's tokens; in a file of up to 1000 tokens, also those of other users. The last line is what
+/// a server would answer. Status 0 if the code is the user's, 1 if not.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The user
@@ -58,11 +59,16 @@ pub fn run(file: &Path, backend: &Backend, arguments: &Arguments) -> Result<Exit
     let policy = policy.restricted_by(&backend.limits()?.unwrap_or_default());
     let now = tokens::now();
 
-    let lines = backend.look(user, |account| Ok(furthest(backend.tokens_of(account)?, &policy, now)))?;
+    let lines =
+        backend.look(user, |account| Ok(furthest(backend.tokens_of(account)?, &policy, now)))?;
     let explanations: Vec<(usize, &StoredToken, Explanation)> = lines
         .iter()
         .map(|(number, line, state)| {
-            (*number, line, Explanation::of(&line.token, state, &text, arguments.window, &policy, now))
+            (
+                *number,
+                line,
+                Explanation::of(&line.token, state, &text, arguments.window, &policy, now),
+            )
         })
         .collect();
     let is_theirs = explanations.iter().any(|(_, _, explanation)| explanation.is_theirs());
@@ -91,15 +97,23 @@ pub fn run(file: &Path, backend: &Backend, arguments: &Arguments) -> Result<Exit
             ))?;
         }
         if let Some((other, number)) = &other {
-            print(format_args!("it is a code of another user: token {number} of {}\n", Quoted(other)))?;
+            print(format_args!(
+                "it is a code of another user: token {number} of {}\n",
+                Quoted(other)
+            ))?;
         }
         print(format_args!("a server would say: {}: {}\n", server.word.as_str(), server.reason))?;
     }
     Ok(if is_theirs { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// One line for each token that can be read, and its state: that which counts where several are the same token.
-fn furthest(tokens: Vec<Numbered<'_>>, policy: &Policy, now: UnixTime) -> Vec<(usize, StoredToken, State)> {
+/// One line for each token that can be read, and its state: that which counts where several are the
+/// same token.
+fn furthest(
+    tokens: Vec<Numbered<'_>>,
+    policy: &Policy,
+    now: UnixTime,
+) -> Vec<(usize, StoredToken, State)> {
     let mut lines: Vec<(usize, StoredToken, State)> = Vec::new();
     for token in tokens {
         let Ok(line) = &token.held.token else {
@@ -159,9 +173,13 @@ impl Explanation {
         };
         let Some((pin, code)) = token.split(text) else { return nothing };
         let is_pin_needed = token.algorithm != Algorithm::Motp && token.pin != Pin::None;
-        let base =
-            Explanation { code: Meaning::None, pin_is_missing: pin.is_empty() && is_pin_needed, ..nothing };
-        // The counter or step that is on, the last one not accepted any more, and the clock's known offset.
+        let base = Explanation {
+            code: Meaning::None,
+            pin_is_missing: pin.is_empty() && is_pin_needed,
+            ..nothing
+        };
+        // The counter or step that is on, the last one not accepted any more, and the clock's known
+        // offset.
         let (middle, floor, offset) = match state.reading(token.factor) {
             Reading::Event { next } => (next.number(), Some(next.number() - 1), 0),
             Reading::Time { period, offset, floor } => {
@@ -174,7 +192,8 @@ impl Explanation {
         let position =
             resync::positions(token, resync::window(&line, width, now), &code).min_by_key(distance);
         let steps = position.map(|position| position as i64 - middle);
-        let is_last = state.last_otp.as_ref().is_some_and(|last| bool::from(last.is_in_any_case(&code)));
+        let is_last =
+            state.last_otp.as_ref().is_some_and(|last| bool::from(last.is_in_any_case(&code)));
         if is_last {
             let used = state.used.as_of(now).map(|(first, _)| first);
             return Explanation { code: Meaning::Used(used), steps, ..base };
@@ -199,7 +218,8 @@ impl Explanation {
     }
 
     fn text(&self, line: &StoredToken) -> String {
-        let pin = if self.pin_is_missing && self.is_theirs() { "right code, PIN missing; " } else { "" };
+        let pin =
+            if self.pin_is_missing && self.is_theirs() { "right code, PIN missing; " } else { "" };
         let steps = self.steps.map_or(0, i64::unsigned_abs);
         let what = match (self.code, line.token.factor) {
             (Meaning::TooShort, _) => {
@@ -228,13 +248,19 @@ impl Explanation {
             ),
             (Meaning::Current, MovingFactor::Event) => "the code expected next".to_owned(),
             (_, MovingFactor::Event) => {
-                format!("the code {} ahead of the one expected next", counted(steps, "press", "presses"))
+                format!(
+                    "the code {} ahead of the one expected next",
+                    counted(steps, "press", "presses")
+                )
             }
             (_, MovingFactor::Time(period)) => of_step(self.steps.unwrap_or(0), period.get()),
         };
         let beyond = self.is_beyond_window && matches!(self.code, Meaning::Ahead | Meaning::Behind);
-        let remedy =
-            if beyond { "; more than a server searches: correct the clock, or `otpgate resync`" } else { "" };
+        let remedy = if beyond {
+            "; more than a server searches: correct the clock, or `otpgate resync`"
+        } else {
+            ""
+        };
         format!("{pin}{what}{remedy}")
     }
 
@@ -375,8 +401,18 @@ mod tests {
             ("HOTP/T30 a 12 KEY", STEP, "99", "the current code".to_owned()),
             ("HOTP/T30 a - KEY", STEP + 5000, "", "not a code of this token".to_owned()),
             ("HOTP/E a - KEY 7", 7, "", "the code expected next".to_owned()),
-            ("HOTP/E a - KEY 7", 8, "", "the code 1 press ahead of the one expected next".to_owned()),
-            ("HOTP/E a - KEY 7", 100, "", format!("the code 93 presses ahead of the one expected next{far}")),
+            (
+                "HOTP/E a - KEY 7",
+                8,
+                "",
+                "the code 1 press ahead of the one expected next".to_owned(),
+            ),
+            (
+                "HOTP/E a - KEY 7",
+                100,
+                "",
+                format!("the code 93 presses ahead of the one expected next{far}"),
+            ),
             (
                 "HOTP/E a - KEY 7",
                 5,
@@ -394,7 +430,8 @@ mod tests {
         let at = tokens::local_time(1_600_000_000);
         let written = at.replace(' ', "T") + "L";
         // The line's time is read as UTC here.
-        let line = record::parse(used(&written).replace("KEY", KEY).as_bytes(), &TimeZone::UTC).unwrap();
+        let line =
+            record::parse(used(&written).replace("KEY", KEY).as_bytes(), &TimeZone::UTC).unwrap();
         let (_, last) = line.state.used.as_of(NOW).unwrap();
         let expected = format!("already used at {} from 192.0.2.7", tokens::local_time(last));
         assert_eq!(explained(&used(&written), 0, ""), expected);

@@ -24,7 +24,8 @@ use crate::{Failure, Result, fill_with_random, owner, pin, secret_file};
 
 /// Export tokens for another program, with their keys
 ///
-/// Tokens that the format can't express are named on standard error, and left out. Only the liboath format includes PINs.
+/// Tokens that the format can't express are named on standard error, and left out. Only the liboath
+/// format includes PINs.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The file format
@@ -218,7 +219,9 @@ fn secret(arguments: &Arguments, with: Encrypt) -> Result<(Encrypt, Zeroizing<Ve
         }
         Encrypt::Password => Ok((with, text)),
         Encrypt::Key => match exchange::hexadecimal(text.trim_ascii()) {
-            Some(key) if key.expose().len() == 16 => Ok((with, Zeroizing::new(key.expose().to_vec()))),
+            Some(key) if key.expose().len() == 16 => {
+                Ok((with, Zeroizing::new(key.expose().to_vec())))
+            }
             _ => Err(Failure::new(
                 "the key to encrypt with is not 16 bytes in hexadecimal; nothing was written",
             )),

@@ -1,5 +1,5 @@
-//! `genotpurl`: an otpauth:// address for phone apps. Flags, output and status are those of the tool that has
-//! long had this name; scripts rely on them.
+//! `genotpurl`: an otpauth:// address for phone apps. Flags, output and status are those of the
+//! tool that has long had this name; scripts rely on them.
 
 use std::ffi::OsString;
 use std::fmt::Write;
@@ -83,7 +83,9 @@ fn answer(args: &[OsString]) -> Result<UrlAnswer, Problem> {
             Next::Flag(b'i') => from_time = false,
             Next::Flag(_) => return Err(Problem::help()),
             Next::With(b'c', argument) => counter = number(&argument, 0, u32::MAX, "counter")?,
-            Next::With(b'd', argument) => digits = number(&argument, 1, u32::MAX, "number of digits")?,
+            Next::With(b'd', argument) => {
+                digits = number(&argument, 1, u32::MAX, "number of digits")?
+            }
             Next::With(b'I', argument) => issuer = Some(argument),
             Next::With(b'K', argument) => {
                 let len = number(&argument, KEY_LEN_LEAST as u32, KEY_MAX as u32, "key length")?;
@@ -124,7 +126,8 @@ fn answer(args: &[OsString]) -> Result<UrlAnswer, Problem> {
         Some(_) => None,
         None => {
             let mut key = Zeroizing::new(vec![0; key_len]);
-            fill_with_random(&mut key).map_err(|failure| Problem::new(FAILED, failure.to_string()))?;
+            fill_with_random(&mut key)
+                .map_err(|failure| Problem::new(FAILED, failure.to_string()))?;
             Some(key)
         }
     };
@@ -142,14 +145,15 @@ fn answer(args: &[OsString]) -> Result<UrlAnswer, Problem> {
 
 fn number(argument: &OsString, min: u32, max: u32, name: &str) -> Result<u32, Problem> {
     let value = argument.to_str().and_then(|text| text.parse().ok());
-    value
-        .filter(|value| (min..=max).contains(value))
-        .ok_or_else(|| Problem::new(FAILED, format!("the {name} is not a number from {min} to {max}")))
+    value.filter(|value| (min..=max).contains(value)).ok_or_else(|| {
+        Problem::new(FAILED, format!("the {name} is not a number from {min} to {max}"))
+    })
 }
 
 fn read_key(argument: &OsString) -> Result<Zeroizing<Vec<u8>>, Problem> {
     let key = HEXLOWER_PERMISSIVE.decode(argument.as_bytes()).map(Zeroizing::new);
-    let key = key.map_err(|_| Problem::new(FAILED, "the key is not pairs of hexadecimal digits"))?;
+    let key =
+        key.map_err(|_| Problem::new(FAILED, "the key is not pairs of hexadecimal digits"))?;
     if !(1..=KEY_MAX).contains(&key.len()) {
         return Err(Problem::new(FAILED, format!("the key is not 1 to {KEY_MAX} bytes")));
     }
@@ -208,8 +212,9 @@ mod tests {
 
     #[test]
     fn a_long_key_is_not_cut() {
-        let secret =
-            |len| run(&["-Ix", "-Ly", "-k", &"ab".repeat(len)]).1.split("secret=").nth(1).unwrap().len();
+        let secret = |len| {
+            run(&["-Ix", "-Ly", "-k", &"ab".repeat(len)]).1.split("secret=").nth(1).unwrap().len()
+        };
         assert_eq!(secret(255), 255 / 5 * 8);
         assert_eq!(secret(160), 160 / 5 * 8);
     }

@@ -1,7 +1,8 @@
-//! Tools of older names: their flags in one table each, for reading arguments, help, man page and completion.
+//! Tools of older names: their flags in one table each, for reading arguments, help, man page and
+//! completion.
 //!
-//! Options are read as the C library's getopt(3) reads them, in order: a later one may undo an earlier, and they may
-//! stand behind operands, unless `POSIXLY_CORRECT` is set.
+//! Options are read as the C library's getopt(3) reads them, in order: a later one may undo an
+//! earlier, and they may stand behind operands, unless `POSIXLY_CORRECT` is set.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -19,7 +20,8 @@ pub struct Tool {
     pub synopses: &'static [&'static str],
     pub flags: &'static [Flag],
     pub operands: &'static [Operand],
-    /// The operand with which a command begins, whose flags are its own: from there on nothing is a flag of the tool.
+    /// The operand with which a command begins, whose flags are its own: from there on nothing is a
+    /// flag of the tool.
     pub command_from: Option<usize>,
     /// What is said after the flags.
     pub notes: &'static str,
@@ -179,7 +181,8 @@ impl Options {
         }
         let letter = self.cluster.pop_front().expect("filled above");
         let refuse = |text: String| Problem::new(self.tool.wrong_usage, text).followed_by_usage();
-        let Some(flag) = self.tool.flags.iter().find(|flag| flag.letter == char::from(letter)) else {
+        let Some(flag) = self.tool.flags.iter().find(|flag| flag.letter == char::from(letter))
+        else {
             return Err(refuse(format!("there is no option -{}", letter.escape_ascii())));
         };
         if flag.argument.is_none() {
@@ -240,8 +243,10 @@ mod tests {
                 }
                 Err(problem) => {
                     assert_eq!(problem.status, 1);
-                    let text =
-                        problem.text.strip_prefix("there is no option -").map(|letter| format!("?{letter}"));
+                    let text = problem
+                        .text
+                        .strip_prefix("there is no option -")
+                        .map(|letter| format!("?{letter}"));
                     let lacking = || {
                         let text = problem.text.strip_prefix("option -")?;
                         Some(format!(":{}", text.strip_suffix(" needs an argument")?))
@@ -262,7 +267,11 @@ mod tests {
                 continue;
             }
             let (line, expected) = fact.split_once('\t').expect("a tab");
-            assert_eq!(told(&TOOL, line, is_posix), expected, "{line:?}, POSIXLY_CORRECT: {is_posix}");
+            assert_eq!(
+                told(&TOOL, line, is_posix),
+                expected,
+                "{line:?}, POSIXLY_CORRECT: {is_posix}"
+            );
             seen += 1;
         }
         assert_eq!(seen, 670);

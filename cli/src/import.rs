@@ -39,9 +39,9 @@ const TOLD_MAX: usize = 20;
 
 /// Import the tokens of another program's file
 ///
-/// All of them or none, in one change. One PIN is asked for, and given to all tokens that have none of their own,
-/// unless --no-pin or --pin-external is given. What standard input has to give comes in this order, a line each: the
-/// password or pre-shared key of an encrypted PSKC file, the PIN.
+/// All of them or none, in one change. One PIN is asked for, and given to all tokens that have none
+/// of their own, unless --no-pin or --pin-external is given. What standard input has to give comes
+/// in this order, a line each: the password or pre-shared key of an encrypted PSKC file, the PIN.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The file format
@@ -53,7 +53,8 @@ pub struct Arguments {
     /// The name the user logs in with, for a file with one token
     #[arg(long, value_name = "NAME")]
     user: Option<OsString>,
-    /// Skip tokens whose users are already listed (with --another-token: only tokens already listed)
+    /// Skip tokens whose users are already listed (with --another-token: only tokens already
+    /// listed)
     #[arg(long)]
     skip_existing: bool,
     /// Leave out tokens that can't be used here, and list them
@@ -77,7 +78,8 @@ pub struct Arguments {
     /// Store the PIN in the clear, not as an Argon2id hash: for Digest logins and for mod_authn_otp
     #[arg(long, group = "pin")]
     plain_pin: bool,
-    /// A file with the password of an encrypted PSKC file, or its pre-shared key in hexadecimal [default: ask for it]
+    /// A file with the password of an encrypted PSKC file, or its pre-shared key in hexadecimal
+    /// [default: ask for it]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     secret_file: Option<PathBuf>,
     /// Import a signed PSKC file without checking its signature
@@ -140,7 +142,10 @@ impl ImportForm {
     fn place(self) -> &'static str {
         match self {
             ImportForm::Pskc => "key",
-            ImportForm::Aegis | ImportForm::AndOtp | ImportForm::TwoFas | ImportForm::FreeOtpPlus => "entry",
+            ImportForm::Aegis
+            | ImportForm::AndOtp
+            | ImportForm::TwoFas
+            | ImportForm::FreeOtpPlus => "entry",
             _ => "line",
         }
     }
@@ -150,8 +155,12 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     if arguments.form == ImportForm::ModAuthnOtp {
         return stay(&arguments.input);
     }
-    if arguments.form != ImportForm::Csv && (arguments.csv != Columns::Otpgate || arguments.hash.is_some()) {
-        return Err(Failure::new("--csv and --hash are for CSV: other forms say themselves what they hold"));
+    if arguments.form != ImportForm::Csv
+        && (arguments.csv != Columns::Otpgate || arguments.hash.is_some())
+    {
+        return Err(Failure::new(
+            "--csv and --hash are for CSV: other forms say themselves what they hold",
+        ));
     }
     let name = match arguments.input.as_path() {
         path if path == Path::new("-") => "standard input".to_owned(),
@@ -160,7 +169,8 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let mut progress = Progress::new();
     let document = read_document(&arguments.input, &name)?;
     progress.tell(|| format!("reading {name}"));
-    let read = parse(arguments, &document).map_err(|flaw| Failure::new(format!("{name}: {}", flaw.text)))?;
+    let read = parse(arguments, &document)
+        .map_err(|flaw| Failure::new(format!("{name}: {}", flaw.text)))?;
     let exchange::Read { mut tokens, mut unusable, notes } = read;
     refuse_unusable(arguments, &name, &unusable, tokens.len())?;
     if tokens.is_empty() {
@@ -181,7 +191,8 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         unusable.extend(repeated(&mut lines, arguments.form));
     }
     refuse_unusable(arguments, &name, &unusable, lines.len())?;
-    let (added, skipped) = owner::acting(file, || add_to(file, arguments, &name, &lines, &mut progress))?;
+    let (added, skipped) =
+        owner::acting(file, || add_to(file, arguments, &name, &lines, &mut progress))?;
     drop(progress);
     for note in notes {
         eprintln!("otpgate: {name}: {note}");
@@ -198,10 +209,12 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
             usize::MAX,
         );
         eprintln!("otpgate: {told}");
-        write!(left_out, "; {} left out, unusable", counted(unusable.len())).expect("writing to memory");
+        write!(left_out, "; {} left out, unusable", counted(unusable.len()))
+            .expect("writing to memory");
     }
     if skipped > 0 {
-        write!(left_out, "; {} left out, listed already", counted(skipped)).expect("writing to memory");
+        write!(left_out, "; {} left out, listed already", counted(skipped))
+            .expect("writing to memory");
     }
     print(format_args!("{} imported{left_out}\n", counted(added)))?;
     Ok(ExitCode::SUCCESS)
@@ -209,7 +222,8 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
 
 /// Takes out what stands in the document before.
 fn repeated(lines: &mut Vec<TokenLine>, form: ImportForm) -> Vec<Flaw> {
-    let mut by_user: HashMap<Vec<u8>, Vec<(Algorithm, Secret, usize)>> = HashMap::with_capacity(lines.len());
+    let mut by_user: HashMap<Vec<u8>, Vec<(Algorithm, Secret, usize)>> =
+        HashMap::with_capacity(lines.len());
     let mut flaws = Vec::new();
     lines.retain(|line| {
         let earlier = by_user.entry(line.token.user.clone()).or_default();
@@ -226,7 +240,12 @@ fn repeated(lines: &mut Vec<TokenLine>, form: ImportForm) -> Vec<Flaw> {
 }
 
 /// Unless they may be left out, or nothing would be left.
-fn refuse_unusable(arguments: &Arguments, name: &str, unusable: &[Flaw], usable: usize) -> Result<()> {
+fn refuse_unusable(
+    arguments: &Arguments,
+    name: &str,
+    unusable: &[Flaw],
+    usable: usize,
+) -> Result<()> {
     if unusable.is_empty() || arguments.skip_unusable && usable > 0 {
         return Ok(());
     }
@@ -272,7 +291,9 @@ fn counted(tokens: usize) -> String {
 /// A users file of mod_authn_otp is one of ours.
 fn stay(input: &Path) -> Result<ExitCode> {
     if input == Path::new("-") {
-        return Err(Failure::new("mod_authn_otp's users file is used where it is: give its path, not -"));
+        return Err(Failure::new(
+            "mod_authn_otp's users file is used where it is: give its path, not -",
+        ));
     }
     let found = findings::all_lines(input)?.findings;
     print(check::told(&found))?;
@@ -286,8 +307,12 @@ fn stay(input: &Path) -> Result<ExitCode> {
 
 fn read_document(input: &Path, name: &str) -> Result<Zeroizing<Vec<u8>>> {
     let fault = |error: std::io::Error| Failure::new(format!("cannot read {name}: {error}"));
-    let too_large =
-        || Failure::new(format!("{name}: it is larger than {} MiB; import it in parts", FILE_MAX >> 20));
+    let too_large = || {
+        Failure::new(format!(
+            "{name}: it is larger than {} MiB; import it in parts",
+            FILE_MAX >> 20
+        ))
+    };
     let mut document = Zeroizing::new(Vec::new());
     if input == Path::new("-") {
         std::io::stdin().lock().take(FILE_MAX + 1).read_to_end(&mut document).map_err(fault)?;
@@ -342,7 +367,10 @@ fn name_users(arguments: &Arguments, name: &str, tokens: &mut [Token]) -> Result
     match (&arguments.user, tokens) {
         (Some(user), [token]) => token.user = user.as_bytes().to_vec(),
         (Some(_), tokens) => {
-            let text = format!("{name}: it contains {} tokens, but --user can name only one", tokens.len());
+            let text = format!(
+                "{name}: it contains {} tokens, but --user can name only one",
+                tokens.len()
+            );
             return Err(Failure::new(text));
         }
         (None, _) if arguments.form == ImportForm::GoogleAuthenticator => {
@@ -373,15 +401,21 @@ enum OtherPins {
 
 impl Pins {
     fn ask(arguments: &Arguments, name: &str, tokens: &[Token]) -> Result<Pins> {
-        if arguments.form.has_pins() && (arguments.no_pin || arguments.pin_external || arguments.plain_pin) {
-            let text =
-                format!("{name}: it has its own PINs; leave out --no-pin, --pin-external, --plain-pin");
+        if arguments.form.has_pins()
+            && (arguments.no_pin || arguments.pin_external || arguments.plain_pin)
+        {
+            let text = format!(
+                "{name}: it has its own PINs; leave out --no-pin, --pin-external, --plain-pin"
+            );
             return Err(Failure::new(text));
         }
-        let has_motp =
-            tokens.iter().any(|token| token.pin.is_none() && token.kind.algorithm == Algorithm::Motp);
+        let has_motp = tokens
+            .iter()
+            .any(|token| token.pin.is_none() && token.kind.algorithm == Algorithm::Motp);
         let others = match () {
-            () if arguments.no_pin || tokens.iter().all(|token| token.pin.is_some()) => OtherPins::None,
+            () if arguments.no_pin || tokens.iter().all(|token| token.pin.is_some()) => {
+                OtherPins::None
+            }
             () if arguments.pin_external && has_motp => {
                 return Err(Failure::new(format!(
                     "{name}: Mobile-OTP computes codes from the PIN; it can't have --pin-external"
@@ -397,7 +431,8 @@ impl Pins {
             () => {
                 let pin = ChosenPin::ask("all of them")?;
                 let plain = Zeroizing::new(pin.plain().to_vec());
-                let field = if arguments.plain_pin { plain.clone() } else { Zeroizing::new(pin.hashed()?) };
+                let field =
+                    if arguments.plain_pin { plain.clone() } else { Zeroizing::new(pin.hashed()?) };
                 OtherPins::Same { plain, field }
             }
         };
@@ -421,7 +456,8 @@ impl Pins {
                         Ok(pin) => pin,
                         Err(failure) => {
                             let text = failure.to_string();
-                            let reason = text.strip_suffix("; nothing was changed").unwrap_or(&text);
+                            let reason =
+                                text.strip_suffix("; nothing was changed").unwrap_or(&text);
                             return Ok(Err(Flaw::at(token.place, reason.to_owned())));
                         }
                     };
@@ -458,8 +494,12 @@ impl TokenLine {
             Ok(pin) => pin,
             Err(flaw) => return Ok(Err(flaw)),
         };
-        let line =
-            TokenLine { kind: token.kind.field(), pin, key: exchange::to_hexadecimal(&token.key), token };
+        let line = TokenLine {
+            kind: token.kind.field(),
+            pin,
+            key: exchange::to_hexadecimal(&token.key),
+            token,
+        };
         // A PIN that somebody else's file has may look like a hash.
         let text = Zeroizing::new(line.head().join(&b' '));
         Ok(match record::parse(&text, &TimeZone::UTC) {
@@ -589,7 +629,14 @@ fn told(name: &str, form: ImportForm, what: &str, hint: &str, flaws: &[Flaw]) ->
 }
 
 /// A list with its heading.
-fn listed_flaws(name: &str, form: ImportForm, what: &str, hint: &str, flaws: &[Flaw], most: usize) -> String {
+fn listed_flaws(
+    name: &str,
+    form: ImportForm,
+    what: &str,
+    hint: &str,
+    flaws: &[Flaw],
+    most: usize,
+) -> String {
     if let [Flaw { place: None, text }] = flaws {
         return format!("{name}: {text}");
     }

@@ -22,10 +22,10 @@ use crate::{Failure, Result, account, check, owner, print};
 
 /// Create the users file with its lock, journal and index, or check existing ones
 ///
-/// The users file belongs to the server's user, mode 0660, because the server writes its state into it; lock, journal
-/// and index have the owner, group and mode of the users file. A missing directory is created with mode 0770.
-/// An existing users file is left alone and checked; its lock, journal and index get its rights. Status 1 if a server run by
-/// that user would refuse logins.
+/// The users file belongs to the server's user, mode 0660, because the server writes its state into
+/// it; lock, journal and index have the owner, group and mode of the users file. A missing
+/// directory is created with mode 0770. An existing users file is left alone and checked; its lock,
+/// journal and index get its rights. Status 1 if a server run by that user would refuse logins.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The user the server runs as [default: www-data or apache when run by root, else yourself]
@@ -109,7 +109,11 @@ fn make_directory(directory: &Path, (uid, gid): (u32, u32)) -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = File::from(rustix::fs::open(directory, flags, Mode::empty())?);
         let is_ours = opened.metadata()?.uid() == file_uid();
-        if is_ours { Ok(opened) } else { Err(io::Error::other("somebody else created it meanwhile")) }
+        if is_ours {
+            Ok(opened)
+        } else {
+            Err(io::Error::other("somebody else created it meanwhile"))
+        }
     })?
     .map_err(fault)?;
     give(&opened, (uid, gid), DIRECTORY_MODE).map_err(fault)?;

@@ -40,12 +40,15 @@ impl KeyUri<'_> {
     }
 }
 
-/// RFC 3986: everything but unreserved characters as `%HH`. A blank is `%20`: apps show `+` as a plus.
+/// RFC 3986: everything but unreserved characters as `%HH`. A blank is `%20`: apps show `+` as a
+/// plus.
 fn percent_encoded(text: &[u8]) -> String {
     let mut encoded = String::with_capacity(text.len());
     for &byte in text {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(byte.into())
+            }
             _ => write!(encoded, "%{byte:02X}").expect("writing to memory"),
         }
     }

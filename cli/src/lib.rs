@@ -1,7 +1,7 @@
 //! The command: manages the users file, and answers to the names of older tools.
 //!
-//! One file per subcommand. What a users file is, how it is read, locked and written is the library's; here are
-//! arguments, prompts and words.
+//! One file per subcommand. What a users file is, how it is read, locked and written is the
+//! library's; here are arguments, prompts and words.
 
 mod account;
 mod add;
@@ -98,8 +98,11 @@ enum Verb {
 type RunTool = fn(&[OsString]) -> ExitCode;
 
 /// Tools whose names the command answers to.
-const TOOLS: [(&Tool, RunTool); 3] =
-    [(&otptool::TOOL, otptool::run), (&otplock::TOOL, otplock::run), (&genotpurl::TOOL, genotpurl::run)];
+const TOOLS: [(&Tool, RunTool); 3] = [
+    (&otptool::TOOL, otptool::run),
+    (&otplock::TOOL, otplock::run),
+    (&genotpurl::TOOL, genotpurl::run),
+];
 
 /// The command and the tools, as man pages and completions describe them.
 pub fn commands() -> Vec<clap::Command> {
@@ -110,7 +113,9 @@ pub fn commands() -> Vec<clap::Command> {
 /// Runs the command under the name in the first argument.
 pub fn run(args: Vec<OsString>) -> ExitCode {
     let name = args.first().map(Path::new).and_then(Path::file_name);
-    if let Some((_, run)) = TOOLS.iter().find(|(tool, _)| name.is_some_and(|name| name == tool.name)) {
+    if let Some((_, run)) =
+        TOOLS.iter().find(|(tool, _)| name.is_some_and(|name| name == tool.name))
+    {
         return run(&args[1..]);
     }
     let Arguments { file, verb } = Arguments::parse_from(args);
@@ -196,5 +201,6 @@ fn may_colour() -> bool {
 
 /// Random bytes of the system.
 fn fill_with_random(bytes: &mut [u8]) -> Result<()> {
-    getrandom::fill(bytes).map_err(|error| Failure::new(format!("the system has no random bytes: {error}")))
+    getrandom::fill(bytes)
+        .map_err(|error| Failure::new(format!("the system has no random bytes: {error}")))
 }

@@ -19,8 +19,8 @@ use crate::{Result, print};
 
 /// List all tokens: user, type, PIN, last login, failures
 ///
-/// Never shows a PIN, a key or a code. Whether a token is locked depends on the file's limits and on the server's: pass the
-/// latter as --max-failures (and --lockout-time).
+/// Never shows a PIN, a key or a code. Whether a token is locked depends on the file's limits and
+/// on the server's: pass the latter as --max-failures (and --lockout-time).
 #[derive(clap::Args)]
 pub struct List {
     #[command(flatten)]
@@ -32,8 +32,8 @@ pub struct List {
 
 /// Show a user's tokens by number
 ///
-/// Never shows a PIN, a key or a code. Whether a token is locked depends on the file's limits and on the server's: pass the
-/// latter as --max-failures (and --lockout-time).
+/// Never shows a PIN, a key or a code. Whether a token is locked depends on the file's limits and
+/// on the server's: pass the latter as --max-failures (and --lockout-time).
 #[derive(clap::Args)]
 pub struct Show {
     /// The user
@@ -51,15 +51,20 @@ fn policy(backend: &Backend, flags: &FailureFlags) -> Result<Option<Policy>> {
         eprintln!("otpgate: warning: {}: {}", unfit.place, unfit.reason);
         Limits::default()
     });
-    Ok((flags.max_failures.is_some() || limits.locks()).then(|| flags.policy().restricted_by(&limits)))
+    Ok((flags.max_failures.is_some() || limits.locks())
+        .then(|| flags.policy().restricted_by(&limits)))
 }
 
 pub fn list(backend: &Backend, arguments: &List) -> Result<ExitCode> {
     let policy = policy(backend, &arguments.failures)?;
     if arguments.json {
-        return print_json(backend, all(backend, |user, token| as_json(user, token, policy.as_ref()))?);
+        return print_json(
+            backend,
+            all(backend, |user, token| as_json(user, token, policy.as_ref()))?,
+        );
     }
-    let head = ["USER", "TOKEN", "TYPE", "PIN", "LAST LOGIN", "FAILURES", "STATE"].map(str::to_owned);
+    let head =
+        ["USER", "TOKEN", "TYPE", "PIN", "LAST LOGIN", "FAILURES", "STATE"].map(str::to_owned);
     let mut rows = vec![head];
     rows.append(&mut all(backend, |user, token| row(user, token, policy.as_ref()))?);
     print(table(rows))?;
@@ -88,7 +93,8 @@ pub fn show(backend: &Backend, arguments: &Show) -> Result<ExitCode> {
     }
     print(backend.look(user, |account| {
         let tokens = backend.tokens_of(account)?;
-        let paragraphs: String = tokens.iter().map(|token| paragraph(token, policy.as_ref())).collect();
+        let paragraphs: String =
+            tokens.iter().map(|token| paragraph(token, policy.as_ref())).collect();
         Ok(format!("{}\n{paragraphs}", tokens::shown_name(user)))
     })?)?;
     Ok(ExitCode::SUCCESS)
@@ -142,7 +148,8 @@ fn row(user: &[u8], token: &Numbered<'_>, policy: Option<&Policy>) -> [String; 7
 
 /// Columns as wide as their widest field; the last as it is.
 fn table(rows: Vec<[String; 7]>) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width =
+        |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..6).map(width).collect();
     let mut text = String::new();
     for row in &rows {
@@ -174,7 +181,9 @@ fn paragraph(token: &Numbered<'_>, policy: Option<&Policy>) -> String {
     let from = tokens::address(state).map(|address| format!(" from {address}")).unwrap_or_default();
     say("last login", tokens::last_login(state) + &from);
     let when = state.last_failure.filter(|_| state.failures > 0);
-    let when = when.map(|failed| format!(", the last at {}", tokens::local_time(failed))).unwrap_or_default();
+    let when = when
+        .map(|failed| format!(", the last at {}", tokens::local_time(failed)))
+        .unwrap_or_default();
     say("failures", format!("{}{when}", state.failures));
     match state.reading(token.factor) {
         Reading::Event { next } => say("counter", format!("{next} is expected next")),

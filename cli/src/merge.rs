@@ -1,7 +1,9 @@
-//! What an editor made of a users file, brought together with what logins made of it meanwhile. Pure.
+//! What an editor made of a users file, brought together with what logins made of it meanwhile.
+//! Pure.
 //!
-//! Three versions: the *base* that was copied, the *edited* copy, the *live* file. Between base and live only state may
-//! differ (fields 5 to 10): anything else is somebody else's work and refuses the edit.
+//! Three versions: the *base* that was copied, the *edited* copy, the *live* file. Between base and
+//! live only state may differ (fields 5 to 10): anything else is somebody else's work and refuses
+//! the edit.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -67,7 +69,8 @@ impl<'a> MergeRow<'a> {
 
     /// Whether it is for us alone, and a change of it says something.
     fn is_told_pragma(&self) -> bool {
-        pragma::is_pragma(self.line.text) && PragmaKind::of(self.line.text) != Some(PragmaKind::Free)
+        pragma::is_pragma(self.line.text)
+            && PragmaKind::of(self.line.text) != Some(PragmaKind::Free)
     }
 
     fn is_same_but_for_state(&self, other: &MergeRow<'_>, zone: &TimeZone) -> bool {
@@ -129,8 +132,8 @@ pub struct Edited<'a> {
 }
 
 impl<'a> Edited<'a> {
-    /// Finds each edited line in the base: by its text, else by fields 1 to 4, else by user and key, else by key, else
-    /// by user.
+    /// Finds each edited line in the base: by its text, else by fields 1 to 4, else by user and
+    /// key, else by key, else by user.
     pub fn of(base: &'a Content, edited: &'a Content) -> Edited<'a> {
         let zone = TimeZone::system();
         let (base_rows, rows) = (rows(base), rows(edited));
@@ -159,11 +162,12 @@ impl<'a> Edited<'a> {
             |hashes, row| hashes.hash_one((row.head()[1], row.record.token.key.expose()));
         let by_key: Name = |hashes, row| hashes.hash_one(row.record.token.key.expose());
         let by_user: Name = |hashes, row| hashes.hash_one(row.head()[1]);
-        let left =
-            |rows: &[MergeRow<'a>], is_left: &dyn Fn(usize) -> bool| -> Vec<(usize, ReadContent<'a>)> {
-                let left = rows.iter().enumerate().filter(|(index, _)| is_left(*index));
-                left.filter_map(|(index, row)| Some((index, row.read(&zone)?))).collect()
-            };
+        let left = |rows: &[MergeRow<'a>],
+                    is_left: &dyn Fn(usize) -> bool|
+         -> Vec<(usize, ReadContent<'a>)> {
+            let left = rows.iter().enumerate().filter(|(index, _)| is_left(*index));
+            left.filter_map(|(index, row)| Some((index, row.read(&zone)?))).collect()
+        };
         let base_left = left(&base_rows, &|index| !taken[index]);
         let edited_left = left(&rows, &|index| origins[index].is_none());
         for (name, of_same_token) in
@@ -195,7 +199,9 @@ impl<'a> Edited<'a> {
     pub fn merged_with(&self, live: &Content, now: UnixTime) -> Result<Merged, Conflict> {
         let live_rows = rows(live);
         let mut pairs = self.base_rows.iter().zip(&live_rows);
-        if let Some(index) = pairs.position(|(base, live)| !base.is_same_but_for_state(live, &self.zone)) {
+        if let Some(index) =
+            pairs.position(|(base, live)| !base.is_same_but_for_state(live, &self.zone))
+        {
             return Err(Conflict { line: index as u64 + 1 });
         }
         if self.base_rows.len() != live_rows.len() {
@@ -259,7 +265,13 @@ fn exact(record: &Record, now: UnixTime) -> State {
 }
 
 /// The live state with what the editor has changed; where both have changed the same, the furthest.
-fn both(edited: &Record, base: &State, live: State, now: UnixTime, note: &mut dyn FnMut(String)) -> State {
+fn both(
+    edited: &Record,
+    base: &State,
+    live: State,
+    now: UnixTime,
+    note: &mut dyn FnMut(String),
+) -> State {
     let mut merged = live.clone();
     let ours = &edited.state;
     if ours.counter != base.counter {
@@ -271,7 +283,10 @@ fn both(edited: &Record, base: &State, live: State, now: UnixTime, note: &mut dy
             {
                 merged.counter = ours.counter;
             }
-            note(format!("a login moved the counter that you changed: it is now {}", merged.counter));
+            note(format!(
+                "a login moved the counter that you changed: it is now {}",
+                merged.counter
+            ));
         }
     }
     if ours.failures != base.failures {
@@ -279,7 +294,10 @@ fn both(edited: &Record, base: &State, live: State, now: UnixTime, note: &mut dy
             merged.failures = ours.failures;
         } else if ours.failures != live.failures {
             merged.failures = ours.failures.max(live.failures);
-            note(format!("a login changed the failures that you changed: they are now {}", merged.failures));
+            note(format!(
+                "a login changed the failures that you changed: they are now {}",
+                merged.failures
+            ));
         }
         merged.last_failure = merged.last_failure.filter(|_| merged.failures > 0);
     }
@@ -294,7 +312,9 @@ fn both(edited: &Record, base: &State, live: State, now: UnixTime, note: &mut dy
         merged.replay_floor =
             if is_ours { ours.replay_floor } else { ours.replay_floor.max(live.replay_floor) };
         if !is_ours {
-            note("a login changed the last code that you changed: the later one is kept".to_owned());
+            note(
+                "a login changed the last code that you changed: the later one is kept".to_owned(),
+            );
         }
     }
     merged
@@ -306,7 +326,10 @@ fn last_use(state: &State, now: UnixTime) -> Option<UnixTime> {
 
 fn is_same_use(a: &State, b: &State, now: UnixTime) -> bool {
     let same_time = last_use(a, now) == last_use(b, now);
-    same_time && a.last_otp == b.last_otp && a.address == b.address && a.replay_floor == b.replay_floor
+    same_time
+        && a.last_otp == b.last_otp
+        && a.address == b.address
+        && a.replay_floor == b.replay_floor
 }
 
 fn is_used(base: &State, live: &State, now: UnixTime) -> bool {
@@ -314,8 +337,8 @@ fn is_used(base: &State, live: &State, now: UnixTime) -> bool {
 }
 
 impl Edited<'_> {
-    /// What the editor has changed, without PINs and keys. Comments are only counted: they may hold a token that was
-    /// commented out.
+    /// What the editor has changed, without PINs and keys. Comments are only counted: they may hold
+    /// a token that was commented out.
     pub fn changes(&self) -> Vec<String> {
         let mut told = Vec::new();
         let mut is_left = vec![false; self.base_rows.len()];
@@ -342,7 +365,11 @@ impl Edited<'_> {
                 Some(base) => difference(&base, &read),
             };
             if let Some(what) = what {
-                told.push(format!("line {}: {}: {what}", row.line.number, tokens::shown_name(row.user())));
+                told.push(format!(
+                    "line {}: {}: {what}",
+                    row.line.number,
+                    tokens::shown_name(row.user())
+                ));
             }
         }
         let mut gone_others = 0;
@@ -372,7 +399,8 @@ impl Edited<'_> {
     }
 }
 
-/// Of lines for us alone. One that has gone and a new one of its kind are one line with other words.
+/// Of lines for us alone. One that has gone and a new one of its kind are one line with other
+/// words.
 fn pragma_changes(new: &[&MergeRow<'_>], mut gone: Vec<&MergeRow<'_>>) -> Vec<String> {
     // What stands in lines of kinds that we don't know may be secret.
     let words = |row: &MergeRow<'_>| match PragmaKind::of(row.line.text) {
@@ -385,8 +413,10 @@ fn pragma_changes(new: &[&MergeRow<'_>], mut gone: Vec<&MergeRow<'_>>) -> Vec<St
     let mut told = Vec::new();
     for row in new {
         let (number, title) = (row.line.number, pragma::title(row.line.text));
-        let old =
-            gone.iter().position(|old| pragma::title(old.line.text) == title).map(|old| gone.remove(old));
+        let old = gone
+            .iter()
+            .position(|old| pragma::title(old.line.text) == title)
+            .map(|old| gone.remove(old));
         told.push(match old {
             Some(old) => format!("line {number}: {title}: {} -> {}", words(old), words(row)),
             None => format!("line {number}: {title}: new, {}", words(row)),
@@ -410,7 +440,11 @@ fn difference(old_row: &ReadContent<'_>, new_row: &ReadContent<'_>) -> Option<St
     };
     compare("name", tokens::shown_name(old_row.head()[1]), tokens::shown_name(new_row.head()[1]));
     compare("type", tokens::kind(&old.token), tokens::kind(&new.token));
-    compare("PIN", tokens::pin_word(&old.token.pin).to_owned(), tokens::pin_word(&new.token.pin).to_owned());
+    compare(
+        "PIN",
+        tokens::pin_word(&old.token.pin).to_owned(),
+        tokens::pin_word(&new.token.pin).to_owned(),
+    );
     compare("counter", old.state.counter.to_string(), new.state.counter.to_string());
     compare("failures", old.state.failures.to_string(), new.state.failures.to_string());
     compare("last login", tokens::last_login(&old.state), tokens::last_login(&new.state));
@@ -437,7 +471,12 @@ fn difference(old_row: &ReadContent<'_>, new_row: &ReadContent<'_>) -> Option<St
 mod tests {
     use super::*;
 
-    fn merge(base: &Content, edited: &Content, live: &Content, now: UnixTime) -> Result<Merged, Conflict> {
+    fn merge(
+        base: &Content,
+        edited: &Content,
+        live: &Content,
+        now: UnixTime,
+    ) -> Result<Merged, Conflict> {
         Edited::of(base, edited).merged_with(live, now)
     }
 
@@ -486,9 +525,12 @@ mod tests {
 
     #[test]
     fn a_login_meanwhile_is_kept_and_a_change_by_hand_too() {
-        let used = |counter: i64, failures: u32, code: &str| (counter, failures, Some(code.to_owned()), true);
-        let row =
-            |counter, failures, code, time| format!("HOTP/E a - KEY {counter} {failures} {code} {time}");
+        let used = |counter: i64, failures: u32, code: &str| {
+            (counter, failures, Some(code.to_owned()), true)
+        };
+        let row = |counter, failures, code, time| {
+            format!("HOTP/E a - KEY {counter} {failures} {code} {time}")
+        };
         for (base, edited, live, expected, notes) in [
             // Nobody, the login alone, the editor alone.
             (row(5, 0, "1", T1), row(5, 0, "1", T1), row(5, 0, "1", T1), used(5, 0, "1"), 0),
@@ -534,8 +576,9 @@ mod tests {
         let base = in_slots(&["HOTP/E a - KEY 5 2 123456 2023-11-01T00:00:00L 192.0.2.1"]);
         let text = String::from_utf8(base.bytes().to_vec()).unwrap();
         let edited = Content::new(text.replace(" a - ", " a  1234 ").into_bytes());
-        let merged =
-            merge(&base, &edited, &base, NOW).unwrap_or_else(|conflict| panic!("{conflict}")).content;
+        let merged = merge(&base, &edited, &base, NOW)
+            .unwrap_or_else(|conflict| panic!("{conflict}"))
+            .content;
         let expected = states(&base);
         assert_eq!(states(&merged), expected, "exact as before");
         let sum = |text: &str| text.rfind(',').unwrap();
@@ -584,7 +627,10 @@ mod tests {
                 &["#@ limits  max_failures=5 \r", "#@ apart jose", "#@ free   "][..],
                 &["line 1: #@ limits: max_failures=10 -> max_failures=5"][..],
             ),
-            (&["#@ apart jose", "#@ free   "], &["line 1 of the old file: #@ limits: gone, max_failures=10"]),
+            (
+                &["#@ apart jose", "#@ free   "],
+                &["line 1 of the old file: #@ limits: gone, max_failures=10"],
+            ),
             (
                 &[limits, "#@ limits max_idle=60", "#@ apart jose", "#@ free   "],
                 &["line 2: #@ limits: new, max_idle=60"],
@@ -599,7 +645,10 @@ mod tests {
             ),
             (
                 &[limits, "# apart jose", "# free"],
-                &["line 2 of the old file: #@ apart: gone, jose", "comments and other lines: 2 new, 1 gone"],
+                &[
+                    "line 2 of the old file: #@ apart: gone, jose",
+                    "comments and other lines: 2 new, 1 gone",
+                ],
             ),
             (&["#@ apart jose", limits, "#@ free   "], &["order or blanks"]),
         ] {
@@ -622,17 +671,21 @@ mod tests {
         let with_lines = |content: &Content| {
             Content::new([b"#@ limits max_failures=5\n", content.bytes(), b"#@ later x\n"].concat())
         };
-        let [old, live] = ["HOTP/E a - KEY 5", "HOTP/E a - KEY 6"].map(|line| with_lines(&in_slots(&[line])));
-        let installed = merge(&old, &old, &live, NOW).unwrap_or_else(|conflict| panic!("{conflict}"));
+        let [old, live] =
+            ["HOTP/E a - KEY 5", "HOTP/E a - KEY 6"].map(|line| with_lines(&in_slots(&[line])));
+        let installed =
+            merge(&old, &old, &live, NOW).unwrap_or_else(|conflict| panic!("{conflict}"));
         assert_eq!(installed.content.bytes(), with_lines(&merged.content).bytes());
-        let changed =
-            Content::new(live.bytes().to_vec().strip_prefix(b"#@ limits max_failures=5\n").unwrap().to_vec());
+        let changed = Content::new(
+            live.bytes().to_vec().strip_prefix(b"#@ limits max_failures=5\n").unwrap().to_vec(),
+        );
         assert_eq!(merge(&old, &old, &changed, NOW).err(), Some(Conflict { line: 1 }));
     }
 
     #[test]
     fn changes_are_told_without_pins_and_keys() {
-        let base = content(&["# HOTP old 77 KEY", "HOTP/E a 4711 KEY 5 3", "HOTP b - OTHER", "T c - 00"]);
+        let base =
+            content(&["# HOTP old 77 KEY", "HOTP/E a 4711 KEY 5 3", "HOTP b - OTHER", "T c - 00"]);
         for (edited, expected) in [
             (
                 &["HOTP/E a 4711 KEY 5 3", "HOTP b - OTHER", "T c - 00"][..],
@@ -659,7 +712,13 @@ mod tests {
                 "line 3 of the old file: b: gone, HOTP/E/6",
             ),
             (
-                &["# HOTP old 77 KEY", "HOTP/E a 4711 KEY 5 3", "HOTP b - OTHER", "T c - 00", "T d 9 12"],
+                &[
+                    "# HOTP old 77 KEY",
+                    "HOTP/E a 4711 KEY 5 3",
+                    "HOTP b - OTHER",
+                    "T c - 00",
+                    "T d 9 12",
+                ],
                 "line 5: d: new, HOTP/T30/6",
             ),
             (

@@ -1,5 +1,5 @@
-//! `otplock`: runs a command under the users file's locks. Flags and status are those of the tool that has long
-//! had this name; scripts rely on them.
+//! `otplock`: runs a command under the users file's locks. Flags and status are those of the tool
+//! that has long had this name; scripts rely on them.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -82,20 +82,26 @@ fn answer(args: &[OsString]) -> Result<u8, Problem> {
     let arguments = if edit { editor(file) } else { shell_arguments(command) };
 
     let file = Path::new(file);
-    let locked = owner::acting(file, || Ok(Locked::acquire_however_long(file)?)).map_err(system_error)?;
-    // What a crash has left in the journal belongs into the file that the command is about to see; and nothing that is
-    // in it may undo what the command does, which knows nothing of it.
-    let empty =
-        || owner::acting(file, || Ok(Journal::open(&locked, &mut None)?.empty()?)).map_err(system_error);
+    let locked =
+        owner::acting(file, || Ok(Locked::acquire_however_long(file)?)).map_err(system_error)?;
+    // What a crash has left in the journal belongs into the file that the command is about to see;
+    // and nothing that is in it may undo what the command does, which knows nothing of it.
+    let empty = || {
+        owner::acting(file, || Ok(Journal::open(&locked, &mut None)?.empty()?))
+            .map_err(system_error)
+    };
     empty()?;
     let Some(arguments) = arguments else { return Ok(0) };
     let _quiet = KeySignals::left_to_the_command().map_err(system_error)?;
     let ended = Command::new("sh").args(arguments).status();
-    // Saved in place, even in the tick of the last login, it is read anew by everybody. Another file is so anyway.
+    // Saved in place, even in the tick of the last login, it is read anew by everybody. Another
+    // file is so anyway.
     if locked.has_held().is_ok() {
         empty()?;
     }
-    ended.map(status_of).map_err(|error| system_error(Failure::new(format!("cannot start a shell: {error}"))))
+    ended
+        .map(status_of)
+        .map_err(|error| system_error(Failure::new(format!("cannot start a shell: {error}"))))
 }
 
 fn system_error(failure: Failure) -> Problem {
@@ -113,7 +119,8 @@ fn shell_arguments(command: &[OsString]) -> Option<Vec<OsString>> {
 }
 
 fn editor(file: &OsStr) -> Option<Vec<OsString>> {
-    let mut line = std::env::var_os("EDITOR").filter(|editor| !editor.is_empty()).unwrap_or(EDITOR.into());
+    let mut line =
+        std::env::var_os("EDITOR").filter(|editor| !editor.is_empty()).unwrap_or(EDITOR.into());
     // It may have arguments of its own.
     line.push(r#" "$@""#);
     Some(with_arguments(&line, &[file.to_owned()]))
@@ -132,7 +139,8 @@ fn status_of(ended: ExitStatus) -> u8 {
     }
 }
 
-/// Ctrl-C in an editor is the editor's; died we of it, the file would lie open to others while it is edited.
+/// Ctrl-C in an editor is the editor's; died we of it, the file would lie open to others while it
+/// is edited.
 struct KeySignals(Vec<SigId>);
 
 impl KeySignals {

@@ -1,5 +1,5 @@
-//! `otptool`: codes from a key, and the counter of a code. Flags, output and status are those of the tool that
-//! has long had this name; scripts rely on them.
+//! `otptool`: codes from a key, and the counter of a code. Flags, output and status are those of
+//! the tool that has long had this name; scripts rely on them.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -71,8 +71,9 @@ Status: 0 printed or found, 1 wrong usage, 2 the code isn't in the window, 3 the
 
 pub fn run(args: &[OsString]) -> ExitCode {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-    let printed = answer(args, now)
-        .and_then(|text| print(text).map_err(|failure| Problem::new(SYSTEM_ERROR, failure.to_string())));
+    let printed = answer(args, now).and_then(|text| {
+        print(text).map_err(|failure| Problem::new(SYSTEM_ERROR, failure.to_string()))
+    });
     match printed {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => problem.report(&TOOL),
@@ -121,9 +122,8 @@ fn answer(args: &[OsString], now: u64) -> Result<String, Problem> {
         [key] => (key, None),
         [key, code] => (key, Some(code.as_bytes())),
         _ => {
-            return Err(
-                Problem::new(WRONG_USAGE, "one key is needed, and at most one code").followed_by_usage()
-            );
+            return Err(Problem::new(WRONG_USAGE, "one key is needed, and at most one code")
+                .followed_by_usage());
         }
     };
     let wanted = digits.unwrap_or(code.map_or(6, |code| code.len() as i64));
@@ -148,7 +148,10 @@ fn answer(args: &[OsString], now: u64) -> Result<String, Problem> {
     });
     match nearest_first.into_iter().find(|&counter| generator.is_code_of(counter, code)) {
         Some(counter) => Ok(format!("{counter}\n")),
-        None => Err(Problem::new(NOT_MATCHED, format!("no counter from {first} to {last} has that code"))),
+        None => Err(Problem::new(
+            NOT_MATCHED,
+            format!("no counter from {first} to {last} has that code"),
+        )),
     }
 }
 
@@ -164,7 +167,9 @@ fn read_key(operand: &OsString, source: KeySource) -> Result<Zeroizing<Vec<u8>>,
     let from_file = || {
         let path = Path::new(operand);
         let read = std::fs::read(path).map(Zeroizing::new);
-        read.map_err(|error| Problem::new(SYSTEM_ERROR, format!("cannot read {}: {error}", path.display())))
+        read.map_err(|error| {
+            Problem::new(SYSTEM_ERROR, format!("cannot read {}: {error}", path.display()))
+        })
     };
     let from_hexadecimal = |text: &[u8]| {
         let bytes = HEXLOWER_PERMISSIVE.decode(text).map(Zeroizing::new);
@@ -198,8 +203,10 @@ impl Generator {
         match &self.motp_pin {
             Some(pin) => vec![otp::motp(&self.key, pin, counter, self.digits)],
             None => {
-                // A 31-bit number has eight hexadecimal digits at most, and no more were ever printed.
-                let hexadecimal_digits = Digits::new(self.digits.count().min(8) as u8).expect("1 to 8");
+                // A 31-bit number has eight hexadecimal digits at most, and no more were ever
+                // printed.
+                let hexadecimal_digits =
+                    Digits::new(self.digits.count().min(8) as u8).expect("1 to 8");
                 vec![
                     otp::hotp(Hash::Sha1, &self.key, counter, self.digits),
                     otp::hotp_hexadecimal(Hash::Sha1, &self.key, counter, hexadecimal_digits),
@@ -210,7 +217,8 @@ impl Generator {
 
     fn line(&self, counter: i64) -> String {
         let codes = self.codes(counter);
-        let texts: Vec<_> = codes.iter().map(|code| String::from_utf8_lossy(code.as_bytes())).collect();
+        let texts: Vec<_> =
+            codes.iter().map(|code| String::from_utf8_lossy(code.as_bytes())).collect();
         format!("{counter}: {}\n", texts.join(" "))
     }
 
@@ -241,7 +249,10 @@ mod tests {
     #[test]
     fn codes_are_printed_after_their_counter() {
         assert_eq!(run(&[RFC_KEY]), (0, "0: 755224 93cf18\n".to_owned()));
-        assert_eq!(run(&["-c1", "-w", "1", RFC_KEY]), (0, "1: 287082 397eea\n2: 359152 2fef30\n".to_owned()));
+        assert_eq!(
+            run(&["-c1", "-w", "1", RFC_KEY]),
+            (0, "1: 287082 397eea\n2: 359152 2fef30\n".to_owned())
+        );
         assert_eq!(run(&["-d", "8", RFC_KEY]), (0, "0: 84755224 4c93cf18\n".to_owned()));
     }
 

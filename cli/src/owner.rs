@@ -1,10 +1,11 @@
-//! Whose access to files is used. Root's own would hide what the server lacks, would leave files behind that the server
-//! can't open, and would follow whatever the directory's owner has planted there.
+//! Whose access to files is used. Root's own would hide what the server lacks, would leave files
+//! behind that the server can't open, and would follow whatever the directory's owner has planted
+//! there.
 //!
-//! So root acts as the users file's owner, but with no more than the directory's owner has. The way to the file is looked
-//! through from the root directory on: a symbolic link counts only if root made it, or whoever owns what it leads to
-//! (what the kernel calls protected symlinks); and nobody may be able to change the way who couldn't write the users
-//! file anyway.
+//! So root acts as the users file's owner, but with no more than the directory's owner has. The way
+//! to the file is looked through from the root directory on: a symbolic link counts only if root
+//! made it, or whoever owns what it leads to (what the kernel calls protected symlinks); and nobody
+//! may be able to change the way who couldn't write the users file anyway.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -52,11 +53,13 @@ fn with_access<R>((uid, gid): (u32, u32), work: impl FnOnce() -> R) -> Result<R>
 pub struct OwnedPlace {
     /// Who reads and writes the file.
     contents: (u32, u32),
-    /// The file, all links followed. Nobody follows any again: who owns the directory could plant one meanwhile.
+    /// The file, all links followed. Nobody follows any again: who owns the directory could plant
+    /// one meanwhile.
     end: PathBuf,
 }
 
-/// A users file, opened once: what is done beside it is done beside this one, whatever its name leads to by then.
+/// A users file, opened once: what is done beside it is done beside this one, whatever its name
+/// leads to by then.
 pub struct Opened {
     /// It.
     pub file: File,
@@ -105,7 +108,8 @@ impl OwnedPlace {
                 account::names(directory.uid, directory.gid)
             )));
         }
-        let metadata = std::fs::metadata(&way.end).map_err(|error| Fault::new("inspect", &way.end, error))?;
+        let metadata =
+            std::fs::metadata(&way.end).map_err(|error| Fault::new("inspect", &way.end, error))?;
         if metadata.is_file() && metadata.nlink() > 1 && metadata.uid() != directory.uid {
             return Err(Failure::new(format!(
                 "{} has another name elsewhere (a hard link), and its directory belongs to another user: otpgate doesn't touch it as root; copy it to a file of its own",
@@ -115,7 +119,8 @@ impl OwnedPlace {
         Ok(Some(place))
     }
 
-    /// Of one that is to be made in a directory that is there, or below it in a new one of the users file's owner.
+    /// Of one that is to be made in a directory that is there, or below it in a new one of the
+    /// users file's owner.
     pub fn of_new(directory: &Path, is_below: bool, users: &Access) -> Result<Option<OwnedPlace>> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
@@ -125,19 +130,26 @@ impl OwnedPlace {
         way.place(users, &directory).map(Some)
     }
 
-    /// Runs `work` as whoever makes names in a directory: its owner. Where others could make what root then takes for
-    /// its own, as the users file's owner.
+    /// Runs `work` as whoever makes names in a directory: its owner. Where others could make what
+    /// root then takes for its own, as the users file's owner.
     pub fn making_in<R>(&self, directory: &Path, work: impl FnOnce() -> R) -> Result<R> {
-        let access = Access::at(directory).map_err(|error| Fault::new("inspect", directory, error))?;
-        let is_safe = is_sticky(&access) || access.writers().iter().all(|who| *who == Who::Group(0));
+        let access =
+            Access::at(directory).map_err(|error| Fault::new("inspect", directory, error))?;
+        let is_safe =
+            is_sticky(&access) || access.writers().iter().all(|who| *who == Who::Group(0));
         let is_roots = access.uid == 0 && is_safe;
-        let maker = if is_roots || access.uid != 0 { (access.uid, access.gid) } else { self.contents };
+        let maker =
+            if is_roots || access.uid != 0 { (access.uid, access.gid) } else { self.contents };
         with_access(maker, work)
     }
 }
 
 /// Runs `work` as [`OwnedPlace::making_in`] says, or as ourselves.
-pub fn making_in<R>(place: Option<&OwnedPlace>, directory: &Path, work: impl FnOnce() -> R) -> Result<R> {
+pub fn making_in<R>(
+    place: Option<&OwnedPlace>,
+    directory: &Path,
+    work: impl FnOnce() -> R,
+) -> Result<R> {
     match place {
         Some(place) => place.making_in(directory, work),
         None => Ok(work()),
@@ -163,7 +175,8 @@ struct Way {
 
 impl Way {
     fn to(path: &Path) -> Result<Way> {
-        let absolute = std::path::absolute(path).map_err(|error| Fault::new("find", path, error))?;
+        let absolute =
+            std::path::absolute(path).map_err(|error| Fault::new("find", path, error))?;
         let mut way = Way { end: PathBuf::from("/"), steps: Vec::new() };
         let mut ahead = parts(&absolute);
         let mut links = 0;
@@ -172,7 +185,8 @@ impl Way {
                 way.end.pop();
                 continue;
             }
-            let access = Access::at(&way.end).map_err(|error| Fault::new("inspect", &way.end, error))?;
+            let access =
+                Access::at(&way.end).map_err(|error| Fault::new("inspect", &way.end, error))?;
             let next = way.end.join(&part);
             let metadata = match next.symlink_metadata() {
                 Ok(metadata) => metadata,
@@ -223,13 +237,14 @@ impl Way {
             (users.uid, users.gid)
         };
         for (path, access, next) in &self.steps {
-            // Who owns the directory could put anything in the place of a file that isn't theirs to write.
+            // Who owns the directory could put anything in the place of a file that isn't theirs to
+            // write.
             let may_write = directory.uid == 0
                 || directory.uid == contents.0
                 || users.may_be_written_by(Who::User(directory.uid));
             let trusted = [contents.0, if may_write { directory.uid } else { contents.0 }];
-            let is_kept =
-                is_sticky(access) && next.is_none_or(|owner| owner == 0 || trusted.contains(&owner));
+            let is_kept = is_sticky(access)
+                && next.is_none_or(|owner| owner == 0 || trusted.contains(&owner));
             for who in access.writers() {
                 let may = match who {
                     Who::User(uid) if trusted.contains(&uid) => true,

@@ -3,7 +3,9 @@
 use std::io::{BufRead, IsTerminal, Read, Write};
 
 use argon2::{Argon2, PasswordHasher};
-use nix::sys::termios::{LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr};
+use nix::sys::termios::{
+    LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr,
+};
 use otpgate::log::Quoted;
 use otpgate::pin::HashedPin;
 use otpgate::secret::Secret;
@@ -51,7 +53,9 @@ impl ChosenPin {
             b"-" | b"+" => refuse("the PINs - and + have another meaning in the users file"),
             [b'$', ..] => refuse("a PIN that starts with $ could be taken for a hash"),
             text if text.iter().any(is_blank) => refuse("the PIN contains a blank"),
-            text if text.iter().any(u8::is_ascii_control) => refuse("the PIN contains a control character"),
+            text if text.iter().any(u8::is_ascii_control) => {
+                refuse("the PIN contains a control character")
+            }
             text if text.len() > MAX => refuse("the PIN is longer than 255 bytes"),
             text if mistakes::is_other_dash(text) => refuse(
                 "the PIN looks like - but is another character (for a token without PIN, use --no-pin)",
@@ -73,10 +77,13 @@ impl ChosenPin {
             .hash_password_with_salt(&self.0, &salt)
             .map_err(|error| Failure::new(format!("cannot hash the PIN: {error}")))?;
         let field = hash.to_string().into_bytes();
-        // The crate's defaults may move past what the library accepts; better noticed here than at a login.
+        // The crate's defaults may move past what the library accepts; better noticed here than at
+        // a login.
         match HashedPin::parse(&field) {
             Some(Ok(parsed)) if parsed.is_hash_of(&self.0) => Ok(field),
-            _ => Err(Failure::new("the hash of the PIN isn't one that servers accept; please report it")),
+            _ => Err(Failure::new(
+                "the hash of the PIN isn't one that servers accept; please report it",
+            )),
         }
     }
 }
@@ -109,7 +116,8 @@ impl PinForm {
     }
 }
 
-/// Something that nobody is to read along: from the terminal without echo, or else the next line of standard input.
+/// Something that nobody is to read along: from the terminal without echo, or else the next line of
+/// standard input.
 pub fn ask_secret(prompt: &str) -> Result<Zeroizing<Vec<u8>>> {
     if std::io::stdin().is_terminal() { read_without_echo(prompt) } else { read_line() }
 }
@@ -224,7 +232,9 @@ mod tests {
     use super::*;
 
     fn refusal(pin: &str) -> Option<String> {
-        ChosenPin::checked(Zeroizing::new(pin.as_bytes().to_vec())).err().map(|failure| failure.to_string())
+        ChosenPin::checked(Zeroizing::new(pin.as_bytes().to_vec()))
+            .err()
+            .map(|failure| failure.to_string())
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 /// More often nobody can read it.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// One line on standard error that is written over and taken away at the end. Nothing where that is no terminal.
+/// One line on standard error that is written over and taken away at the end. Nothing where that is
+/// no terminal.
 pub struct Progress {
     next: Option<Instant>,
     is_shown: bool,

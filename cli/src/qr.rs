@@ -12,10 +12,11 @@ use crate::{Failure, Result};
 const QUIET_ZONE: usize = 4;
 /// Pixels of a module in a PNG: readable on a screen, and on paper.
 const PIXELS: usize = 8;
-/// Black on white by number in the palette of 256: themes recolour the names, and scanners want dark on light
-/// whatever the terminal's own colours are.
+/// Black on white by number in the palette of 256: themes recolour the names, and scanners want
+/// dark on light whatever the terminal's own colours are.
 const BLACK_ON_WHITE: &str = "\x1b[38;5;16;48;5;231m";
-/// Where both rows are dark, the background is: the glyph of a full block leaves gaps in many fonts.
+/// Where both rows are dark, the background is: the glyph of a full block leaves gaps in many
+/// fonts.
 const ALL_BLACK: &str = "\x1b[48;5;16m";
 const RESET: &str = "\x1b[0m";
 
@@ -32,7 +33,10 @@ impl ImageKind {
         match path.extension().map(|extension| extension.to_ascii_lowercase()) {
             Some(extension) if extension == "svg" => Ok(ImageKind::Svg),
             Some(extension) if extension == "png" => Ok(ImageKind::Png),
-            _ => Err(Failure::new(format!("{}: a QR code's file ends in .svg or .png", path.display()))),
+            _ => Err(Failure::new(format!(
+                "{}: a QR code's file ends in .svg or .png",
+                path.display()
+            ))),
         }
     }
 }
@@ -64,8 +68,8 @@ impl Picture {
             && self.modules[(y - QUIET_ZONE) * self.width + (x - QUIET_ZONE)] == Color::Dark
     }
 
-    /// Lines of half blocks, two rows of modules in one line of text. Without colours the light modules are the
-    /// ones drawn, which is right on a dark terminal.
+    /// Lines of half blocks, two rows of modules in one line of text. Without colours the light
+    /// modules are the ones drawn, which is right on a dark terminal.
     pub fn for_terminal(&self, in_colour: bool) -> Zeroizing<String> {
         let size = self.size();
         let mut lines = String::with_capacity(size * size * 4);
@@ -97,7 +101,9 @@ impl Picture {
     pub fn image(&self, kind: ImageKind) -> Result<Zeroizing<Vec<u8>>> {
         match kind {
             ImageKind::Svg => Ok(Zeroizing::new(self.svg().into_bytes())),
-            ImageKind::Png => self.png().map_err(|error| Failure::new(format!("cannot make a PNG: {error}"))),
+            ImageKind::Png => {
+                self.png().map_err(|error| Failure::new(format!("cannot make a PNG: {error}")))
+            }
         }
     }
 
@@ -127,7 +133,9 @@ impl Picture {
         let side = self.size() * PIXELS;
         let mut pixels = Zeroizing::new(Vec::with_capacity(side * side));
         for y in 0..side {
-            pixels.extend((0..side).map(|x| if self.is_dark(x / PIXELS, y / PIXELS) { 0 } else { 255 }));
+            pixels.extend(
+                (0..side).map(|x| if self.is_dark(x / PIXELS, y / PIXELS) { 0 } else { 255 }),
+            );
         }
         let mut image = Zeroizing::new(Vec::new());
         let mut encoder = png::Encoder::new(&mut *image, side as u32, side as u32);

@@ -18,8 +18,8 @@ use crate::{Failure, Result, add};
 
 /// Give a token a new key, for a new phone or fob
 ///
-/// The key is random unless --key-file is given; the old one is void at once, and the counter is reset. PIN and type stay.
-/// Prints the otpauth:// address and the QR code like `otpgate add`.
+/// The key is random unless --key-file is given; the old one is void at once, and the counter is
+/// reset. PIN and type stay. Prints the otpauth:// address and the QR code like `otpgate add`.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The user
@@ -55,8 +55,12 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
             return Err(Failure::new(text));
         }
         let chosen = tokens::told(all, user, arguments.token, "--token N")?;
-        let amendments = chosen.iter().map(|token| Amendment::SetKey(token.index, key.clone())).collect();
-        let known = chosen.iter().rev().find_map(|token| Some(token.held.token.as_ref().ok()?.token.clone()));
+        let amendments =
+            chosen.iter().map(|token| Amendment::SetKey(token.index, key.clone())).collect();
+        let known = chosen
+            .iter()
+            .rev()
+            .find_map(|token| Some(token.held.token.as_ref().ok()?.token.clone()));
         Ok((amendments, (chosen[0].number, known)))
     })?;
     let token = match known {
@@ -65,17 +69,27 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
         None => backend.look(user, |account| {
             let all = backend.tokens_of(account)?;
             let found = with_key(&all, &key).last().map(|(_, token)| token.clone());
-            found.ok_or_else(|| Failure::new(format!("somebody else has changed {} meanwhile", Quoted(user))))
+            found.ok_or_else(|| {
+                Failure::new(format!("somebody else has changed {} meanwhile", Quoted(user)))
+            })
         })?,
     };
     let done = format!("Token {number} of {} has a new key", Quoted(user));
     let Token { algorithm, digits, factor, .. } = token;
-    add::tell(&done, &NewKey { user, key: &key, algorithm, digits, factor }, &issuer, arguments.quiet)?;
+    add::tell(
+        &done,
+        &NewKey { user, key: &key, algorithm, digits, factor },
+        &issuer,
+        arguments.quiet,
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Those that have a key.
-fn with_key<'n>(all: &'n [Numbered<'_>], key: &'n Secret) -> impl Iterator<Item = (usize, &'n Token)> {
+fn with_key<'n>(
+    all: &'n [Numbered<'_>],
+    key: &'n Secret,
+) -> impl Iterator<Item = (usize, &'n Token)> {
     all.iter().filter_map(|token| {
         let line = token.held.token.as_ref().ok().filter(|line| line.token.key == *key)?;
         Some((token.number, &line.token))

@@ -14,8 +14,8 @@ use crate::{Result, print};
 
 /// Remove a user's token permanently
 ///
-/// If the user has several, choose with --token N or --all. A user without a token is no longer listed, and their #@ lines go
-/// too.
+/// If the user has several, choose with --token N or --all. A user without a token is no longer
+/// listed, and their #@ lines go too.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The user

@@ -12,8 +12,8 @@ use crate::{Failure, Result, add, print};
 
 /// Rename a user
 ///
-/// Renames all tokens, with PIN, key and counter, and the user's #@ lines. Refuses a name that is already listed or has #@
-/// lines, and another spelling of a listed name.
+/// Renames all tokens, with PIN, key and counter, and the user's #@ lines. Refuses a name that is
+/// already listed or has #@ lines, and another spelling of a listed name.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The user's current name
@@ -33,7 +33,9 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
         Declined::Refused(Refused::Taken(taken)) => {
             Failure::new(format!("{}; nothing was changed", why_taken(new, &taken)))
         }
-        Declined::Refused(Refused::Unfit(_)) => Failure::new(format!("{} first", Failure::from(declined))),
+        Declined::Refused(Refused::Unfit(_)) => {
+            Failure::new(format!("{} first", Failure::from(declined)))
+        }
         _ => declined.into(),
     })?;
     print(format_args!("{} is {} now\n", Quoted(old), Quoted(new)))?;

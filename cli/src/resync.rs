@@ -19,9 +19,10 @@ use crate::{Failure, Result, pin, print};
 
 /// Resynchronise a token with two consecutive codes
 ///
-/// For a phone whose clock is off, a fob whose button was pressed too often, or a file whose counter or time step is too far
-/// ahead. The two codes must be consecutive, without a PIN; they are used up. If they aren't given, asks for them, or reads
-/// them from two lines of standard input. Wrong codes are forgotten. Searches 1000 counters, or a day of time steps, in both
+/// For a phone whose clock is off, a fob whose button was pressed too often, or a file whose
+/// counter or time step is too far ahead. The two codes must be consecutive, without a PIN; they
+/// are used up. If they aren't given, asks for them, or reads them from two lines of standard
+/// input. Wrong codes are forgotten. Searches 1000 counters, or a day of time steps, in both
 /// directions.
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -57,11 +58,15 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
         let lines = readable.iter().map(|(_, line)| (*line).clone()).collect();
         let entry = Entry { lines, ..Entry::default() };
         let is_candidate = |token: &Token| {
-            chosen.iter().any(|known| known.held.token.as_ref().is_ok_and(|line| line.token == *token))
+            chosen
+                .iter()
+                .any(|known| known.held.token.as_ref().is_ok_and(|line| line.token == *token))
         };
         let found =
             resynchronise(&entry, is_candidate, [&first, &second], arguments.window, tokens::now())
-                .map_err(|reason| Failure::new(format!("{}; nothing was changed", refusal(user, reason))))?;
+                .map_err(|reason| {
+                    Failure::new(format!("{}; nothing was changed", refusal(user, reason)))
+                })?;
         let amendments = found
             .changes
             .iter()
@@ -73,7 +78,11 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn chosen<'a>(backend: &Backend, account: &Account<'a>, arguments: &Arguments) -> Result<Vec<Numbered<'a>>> {
+fn chosen<'a>(
+    backend: &Backend,
+    account: &Account<'a>,
+    arguments: &Arguments,
+) -> Result<Vec<Numbered<'a>>> {
     tokens::all_or_one(backend.tokens_of(account)?, account.user, arguments.token)
 }
 
@@ -84,14 +93,20 @@ fn refusal(user: &[u8], reason: NotFound) -> String {
             "no token of {user} shows these two consecutive codes in the window; see `otpgate explain` for each, \
              or look further with --window"
         ),
-        NotFound::OtherOrder => "the codes are in reverse order: give the older one first".to_owned(),
+        NotFound::OtherOrder => {
+            "the codes are in reverse order: give the older one first".to_owned()
+        }
         NotFound::Ambiguous => format!(
             "these codes of {user} match more than one place: use the next two codes, or choose a token with --token N"
         ),
     }
 }
 
-fn told(user: &[u8], (token, line): (Numbered<'_>, &StoredToken), found: &Resynchronised) -> String {
+fn told(
+    user: &[u8],
+    (token, line): (Numbered<'_>, &StoredToken),
+    found: &Resynchronised,
+) -> String {
     let state = &found.changes[0].state;
     let who = format!("token {} of {}", token.number, Quoted(user));
     match state.reading(line.token.factor) {
@@ -109,8 +124,11 @@ fn told(user: &[u8], (token, line): (Numbered<'_>, &StoredToken), found: &Resync
         Reading::Time { period, offset, .. } => {
             let mut text = format!("{who}: its clock is {}\n", clock(offset.steps(), period.get()));
             // Of a line written by hand or by mod_authn_otp, only the visible fields say it.
-            let before =
-                decide::exact_state(&Settings::default().policy(Server::Apache), line, tokens::now());
+            let before = decide::exact_state(
+                &Settings::default().policy(Server::Apache),
+                line,
+                tokens::now(),
+            );
             if before.replay_floor > state.replay_floor {
                 text += "the last accepted time step was ahead of that, and was set back\n";
             }

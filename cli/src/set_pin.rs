@@ -15,9 +15,9 @@ use crate::{Failure, Result, print};
 
 /// Change a user's PIN
 ///
-/// Asks for the PIN twice, or reads it from standard input if that isn't a terminal, and stores it as an Argon2id hash. If the
-/// user has several tokens, choose with --token N or --all. The old PIN is void at once, in running servers too; counter and
-/// failures stay.
+/// Asks for the PIN twice, or reads it from standard input if that isn't a terminal, and stores it
+/// as an Argon2id hash. If the user has several tokens, choose with --token N or --all. The old PIN
+/// is void at once, in running servers too; counter and failures stay.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The user
@@ -49,7 +49,8 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
         if tokens::fingerprints(&chosen) != before {
             return Err(tokens::changed_meanwhile(user));
         }
-        let amendments = chosen.iter().map(|token| Amendment::SetPin(token.index, pin.clone())).collect();
+        let amendments =
+            chosen.iter().map(|token| Amendment::SetPin(token.index, pin.clone())).collect();
         let numbers: Vec<usize> = chosen.iter().map(|token| token.number).collect();
         Ok((amendments, numbers))
     })?;
@@ -69,8 +70,11 @@ fn check(arguments: &Arguments, chosen: &[Numbered<'_>]) -> Result<()> {
     if arguments.plain_pin || arguments.no_pin {
         return Ok(());
     }
-    let cannot =
-        if arguments.pin_external { "can't have an external PIN" } else { "can't have a hashed PIN" };
+    let cannot = if arguments.pin_external {
+        "can't have an external PIN"
+    } else {
+        "can't have a hashed PIN"
+    };
     Err(Failure::new(format!(
         "token {} is Mobile-OTP, whose codes are computed from the PIN: it {cannot}; use --plain-pin or --no-pin",
         token.number

@@ -1,4 +1,5 @@
-//! The server's settings as options: those that have a part in a decision, under the library's own rules.
+//! The server's settings as options: those that have a part in a decision, under the library's own
+//! rules.
 
 use std::net::IpAddr;
 
@@ -13,7 +14,8 @@ pub struct FailureFlags {
     /// Wrong codes in a row that lock a token (OTPAuthMaxOTPFailure, auth_otp_max_failures)
     #[arg(long, value_name = "N")]
     pub max_failures: Option<String>,
-    /// Seconds a lock-out lasts, and the maximum it doubles up to (OTPAuthLockoutTime, auth_otp_lockout_time)
+    /// Seconds a lock-out lasts, and the maximum it doubles up to (OTPAuthLockoutTime,
+    /// auth_otp_lockout_time)
     #[arg(long, value_name = "SECONDS[,MAX]", value_delimiter = ',')]
     lockout_time: Vec<String>,
 }

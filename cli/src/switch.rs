@@ -75,7 +75,8 @@ fn switch(backend: &Backend, arguments: &Arguments, off: bool) -> Result<ExitCod
     told.dedup();
     for (number, has_changed) in told {
         let word = if off { "off" } else { "on" };
-        let when = if has_changed { format!("is now {word}") } else { format!("was already {word}") };
+        let when =
+            if has_changed { format!("is now {word}") } else { format!("was already {word}") };
         print(format_args!("token {number} of {} {when}\n", Quoted(user)))?;
     }
     Ok(ExitCode::SUCCESS)

@@ -13,7 +13,8 @@ use otpgate::users::record;
 
 use crate::{Failure, Result};
 
-/// One of the things that a user holds. Those of one token (the same key, algorithm and way of counting) have one number.
+/// One of the things that a user holds. Those of one token (the same key, algorithm and way of
+/// counting) have one number.
 #[derive(Clone, Copy)]
 pub struct Numbered<'a> {
     /// From 1, in the order of the store.
@@ -68,13 +69,15 @@ pub fn all_or_one<'a>(
     let count = count(&tokens);
     let chosen: Vec<_> = tokens.into_iter().filter(|numbered| numbered.number == number).collect();
     if chosen.is_empty() {
-        let text = format!("{} has no token {number}, only {count}; see `otpgate show`", Quoted(user));
+        let text =
+            format!("{} has no token {number}, only {count}; see `otpgate show`", Quoted(user));
         return Err(Failure::new(text));
     }
     Ok(chosen)
 }
 
-/// The tokens to act on, for subcommands that must be told if there are several. `options` says how.
+/// The tokens to act on, for subcommands that must be told if there are several. `options` says
+/// how.
 pub fn told<'a>(
     tokens: Vec<Numbered<'a>>,
     user: &[u8],

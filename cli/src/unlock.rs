@@ -17,8 +17,9 @@ use crate::{Result, print};
 
 /// Unlock a user who is locked out: wrong codes are forgotten
 ///
-/// All tokens of the user, or one. Wrong PINs and wrong Digest responses are forgotten too, so nobody has to wait any longer for
-/// the next try. Nothing else changes: accepted codes stay used up.
+/// All tokens of the user, or one. Wrong PINs and wrong Digest responses are forgotten too, so
+/// nobody has to wait any longer for the next try. Nothing else changes: accepted codes stay used
+/// up.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The user
@@ -76,8 +77,10 @@ fn unlocked(
         _ => None,
     };
     let states = account.held.iter().filter_map(|held| held.token.as_ref().ok());
-    let mut told =
-        Unlocked { logins: states.filter_map(|line| login(&line.state)).collect(), ..Unlocked::default() };
+    let mut told = Unlocked {
+        logins: states.filter_map(|line| login(&line.state)).collect(),
+        ..Unlocked::default()
+    };
     let chosen = tokens::all_or_one(all, account.user, arguments.token)?;
     tokens::any_readable(&chosen)?;
     let mut amendments = Vec::new();

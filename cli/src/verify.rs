@@ -25,9 +25,10 @@ use crate::{Failure, Result, owner, pin, print, tokens};
 
 /// Log a user in like a server, and say which rule decided
 ///
-/// Asks for PIN and code, run together, or reads them from standard input if that isn't a terminal. As on a server, an accepted
-/// code is used up and a wrong one counted, unless --dry-run is given. Prints the result word and the reason as servers log them.
-/// Status 0 if the login was granted, 1 if not.
+/// Asks for PIN and code, run together, or reads them from standard input if that isn't a terminal.
+/// As on a server, an accepted code is used up and a wrong one counted, unless --dry-run is given.
+/// Prints the result word and the reason as servers log them. Status 0 if the login was granted, 1
+/// if not.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The user
@@ -182,7 +183,12 @@ impl Store for Uncounted {
     ) -> std::result::Result<(), TriesError> {
         let unusable = |error: io::Error| {
             let memory = "memory".to_owned();
-            TriesError::Unusable(StoreError::new("count in", memory, &error.to_string(), "try again"))
+            TriesError::Unusable(StoreError::new(
+                "count in",
+                memory,
+                &error.to_string(),
+                "try again",
+            ))
         };
         work(&mut Vec::new()).map_err(unusable)
     }

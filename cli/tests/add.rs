@@ -27,8 +27,16 @@ fn scan(image: &Path) -> String {
 fn image_files_show_a_scanner_the_address_that_is_printed() {
     let site = Site::ready();
     let svg = site.path("alice.svg");
-    let args =
-        ["add", "alice", "-q", "--no-pin", "--issuer", "Big Corp & Söhne", "--qr", svg.to_str().unwrap()];
+    let args = [
+        "add",
+        "alice",
+        "-q",
+        "--no-pin",
+        "--issuer",
+        "Big Corp & Söhne",
+        "--qr",
+        svg.to_str().unwrap(),
+    ];
     let added = site.run(&args, "");
     added.is(0);
     let raster = site.path("alice-from-svg.png");
@@ -36,7 +44,8 @@ fn image_files_show_a_scanner_the_address_that_is_printed() {
     assert_eq!(scan(&raster), added.out.trim_end());
 
     let png = site.path("bob.png");
-    let added = site.run(&["add", "bob", "-q", "--no-pin", "--hotp", "--qr", png.to_str().unwrap()], "");
+    let added =
+        site.run(&["add", "bob", "-q", "--no-pin", "--hotp", "--qr", png.to_str().unwrap()], "");
     added.is(0);
     assert_eq!(scan(&png), added.out.trim_end());
     for image in [svg, png] {
@@ -87,11 +96,16 @@ fn a_qr_file_is_new_and_goes_where_its_token_isnt_saved() {
     let site = Site::ready();
     let add = |file: &str, input: &str, more: &[&str]| {
         let path = site.path(file);
-        site.run(&[&["add", "alice", "--no-pin", "--qr", path.to_str().unwrap()], more].concat(), input)
+        site.run(
+            &[&["add", "alice", "--no-pin", "--qr", path.to_str().unwrap()], more].concat(),
+            input,
+        )
     };
     let path = |name: &str| site.path(name).display().to_string();
-    add("x.jpg", "", &[])
-        .complains_of(&format!("otpgate: {}: a QR code's file ends in .svg or .png\n", path("x.jpg")));
+    add("x.jpg", "", &[]).complains_of(&format!(
+        "otpgate: {}: a QR code's file ends in .svg or .png\n",
+        path("x.jpg")
+    ));
     fs::write(site.path("there.svg"), "mine").unwrap();
     add("there.svg", "", &[]).complains_of(&format!(
         "otpgate: {} already exists; remove it or use another name\n",
@@ -100,7 +114,8 @@ fn a_qr_file_is_new_and_goes_where_its_token_isnt_saved() {
     assert_eq!(fs::read_to_string(site.path("there.svg")).unwrap(), "mine");
     add("no/x.svg", "", &[])
         .complains_of(&format!("otpgate: cannot make {}: No such file", path("no/x.svg")));
-    add("x.svg", "", &["--confirm"]).complains_of("otpgate: no code was given; nothing was changed\n");
+    add("x.svg", "", &["--confirm"])
+        .complains_of("otpgate: no code was given; nothing was changed\n");
     assert!(!site.path("x.svg").exists());
     assert_eq!(site.content(), "");
 }
@@ -130,7 +145,8 @@ const CODES: [&str; 4] = ["755224", "287082", "359152", "520489"];
 #[test]
 fn with_confirm_a_token_is_saved_after_a_right_code_which_is_spent() {
     let site = Site::ready();
-    let input = format!("{KEY}\nsesame9\n000000\n{}\n{} {}\n", CODES[3], &CODES[1][..3], &CODES[1][3..]);
+    let input =
+        format!("{KEY}\nsesame9\n000000\n{}\n{} {}\n", CODES[3], &CODES[1][..3], &CODES[1][3..]);
     let ran = site.run(&["add", "alice", "--hotp", "--confirm", "--key-file", "-"], &input);
     ran.is(0);
     assert_eq!(
@@ -140,7 +156,11 @@ fn with_confirm_a_token_is_saved_after_a_right_code_which_is_spent() {
          otpgate: that isn't one of its current codes; tries left: 1\n\
          Added \"alice\".\n"
     );
-    assert!(ran.out.starts_with("otpauth://hotp/") && ran.out.ends_with("&counter=0\n"), "{}", ran.out);
+    assert!(
+        ran.out.starts_with("otpauth://hotp/") && ran.out.ends_with("&counter=0\n"),
+        "{}",
+        ran.out
+    );
     let found = UsersFile::new(&site.users()).find(b"alice").unwrap();
     assert_eq!(
         (found.entry.lines[0].state.counter.as_written(), found.entry.lines[0].state.failures),
@@ -160,8 +180,11 @@ fn with_confirm_a_time_code_is_spent_as_well() {
         .spawn()
         .unwrap();
     let mut address = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut address)
-        .unwrap();
+    std::io::BufRead::read_line(
+        &mut std::io::BufReader::new(child.stdout.take().unwrap()),
+        &mut address,
+    )
+    .unwrap();
     let code = code_by_oathtool(address.trim_end(), &["--totp"]);
     assert_eq!(site.content(), "", "nothing is saved before");
     writeln!(child.stdin.take().unwrap(), "{code}").unwrap();
@@ -173,7 +196,10 @@ fn with_confirm_a_time_code_is_spent_as_well() {
 fn three_wrong_codes_or_none_save_nothing() {
     let site = Site::ready();
     let add = |args: &[&str], input: &str| {
-        site.run(&[&["add", "alice", "--no-pin", "--confirm", "--key-file", "-"], args].concat(), input)
+        site.run(
+            &[&["add", "alice", "--no-pin", "--confirm", "--key-file", "-"], args].concat(),
+            input,
+        )
     };
     add(&["--hotp"], &format!("{KEY}\n000000\n000000\n000000\n{}\n", CODES[0])).complains_of(
         "otpgate: 3 codes that aren't its own; nothing was changed (has its counter moved on already?)\n",
@@ -204,7 +230,11 @@ fn a_mobile_otp_code_is_confirmed_with_its_pin() {
 #[test]
 fn a_key_from_standard_input_is_the_one_that_is_saved() {
     let site = Site::ready();
-    site.run(&["add", "alice", "-q", "--plain-pin", "--key-file", "-"], &format!("{KEY}\nsesame9\n")).is(0);
+    site.run(
+        &["add", "alice", "-q", "--plain-pin", "--key-file", "-"],
+        &format!("{KEY}\nsesame9\n"),
+    )
+    .is(0);
     assert_eq!(site.first_words(), [["HOTP/T30/6", "alice", "sesame9", KEY]]);
     site.run(&["add", "bob", "--no-pin", "--key-file", "-"], "xyz\n").complains_of(
         "otpgate: standard input: field 4 (key) is not 1 to 256 bytes in hexadecimal or base32:\n",
@@ -230,7 +260,8 @@ fn picture_of(terminal: &str) -> Vec<u8> {
         }
         rows.extend([upper, lower]);
     }
-    let mut picture = format!("P5 {} {} 255\n", rows[0].len() * MODULE, rows.len() * MODULE).into_bytes();
+    let mut picture =
+        format!("P5 {} {} 255\n", rows[0].len() * MODULE, rows.len() * MODULE).into_bytes();
     for row in rows {
         let line: Vec<u8> = row.iter().flat_map(|&pixel| [pixel; MODULE]).collect();
         picture.extend(line.repeat(MODULE));
@@ -268,11 +299,16 @@ fn a_terminal_shows_the_address_in_black_on_white_whatever_its_colours() {
 fn a_key_from_elsewhere_that_is_doubtful_is_warned_of_or_refused() {
     let site = Site::ready();
     let key = "e0f1d2c3b4a5968778695a4b3c2d1e0fffeeddcc";
-    let add = |user: &str, key: &str| site.run(&["add", user, "--no-pin", "-q", "--key-file", "-"], key);
+    let add =
+        |user: &str, key: &str| site.run(&["add", user, "--no-pin", "-q", "--key-file", "-"], key);
     add("alice", key).is(0);
     let shared = add("bob", key);
     shared.is(0);
-    assert!(shared.err.contains("that key is also the key of \"alice\" in line 1"), "{}", shared.err);
+    assert!(
+        shared.err.contains("that key is also the key of \"alice\" in line 1"),
+        "{}",
+        shared.err
+    );
     let alike = add("carol", &"7".repeat(40));
     alike.is(0);
     assert!(alike.err.contains("all bytes of the key are the same"), "{}", alike.err);

@@ -50,7 +50,11 @@ fn refuses(site: &Site, args: &[&str], input: &str, message: &str) {
     let ran = site.run(args, input);
     ran.is(1);
     let message = message.replace("FILE", site.users().to_str().unwrap());
-    assert_eq!((&ran.out[..], &ran.err[..]), ("", &format!("otpgate: {message}\n")[..]), "{args:?}");
+    assert_eq!(
+        (&ran.out[..], &ran.err[..]),
+        ("", &format!("otpgate: {message}\n")[..]),
+        "{args:?}"
+    );
     assert_eq!(site.content(), before, "{args:?}: nothing was changed");
 }
 
@@ -60,15 +64,15 @@ fn states(site: &Site, user: &str) -> Vec<State> {
 }
 
 const TWO: &str = "HOTP/E/6 alice 1234 KEY 7 2\nHOTP/T30/8 alice $5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5 OTHER\n";
-const TWO_LISTED: &str =
-    "\n  1  HOTP/E/6, PIN in the clear, last login never\n  2  HOTP/T30/8, hashed PIN, last login never";
+const TWO_LISTED: &str = "\n  1  HOTP/E/6, PIN in the clear, last login never\n  2  HOTP/T30/8, hashed PIN, last login never";
 
 #[test]
 fn every_verb_about_a_user_refuses_a_name_that_isnt_listed() {
     let site = site("HOTP alice - KEY\n");
-    for verb in
-        ["show", "remove", "disable", "enable", "unlock", "set-pin", "rekey", "resync", "explain", "advance"]
-    {
+    for verb in [
+        "show", "remove", "disable", "enable", "unlock", "set-pin", "rekey", "resync", "explain",
+        "advance",
+    ] {
         refuses(&site, &[verb, "bob"], "", "\"bob\" is not listed in FILE");
         refuses(&site, &[verb, "Alice"], "", "\"Alice\" is not listed in FILE; \"alice\" is");
     }
@@ -109,7 +113,8 @@ fn every_verb_names_a_missing_file_with_what_to_do() {
 fn where_there_are_several_tokens_the_verb_wants_to_know_which() {
     let site = site(TWO);
     for verb in ["remove", "set-pin"] {
-        let text = format!("\"alice\" has 2 tokens: say which with --token N, or --all{TWO_LISTED}");
+        let text =
+            format!("\"alice\" has 2 tokens: say which with --token N, or --all{TWO_LISTED}");
         refuses(&site, &[verb, "alice"], "sesame9\n", &text);
     }
     let text = format!("\"alice\" has 2 tokens: say which with --token N{TWO_LISTED}");
@@ -134,7 +139,12 @@ fn remove_takes_a_token_or_all_of_them_and_nothing_else() {
 #[test]
 fn lines_of_one_token_have_one_number_and_go_together() {
     let site = site("HOTP alice - KEY 3\nHOTP alice - OTHER\nHOTP alice 12 KEY 5 9\n");
-    does(&site, &["unlock", "alice", "--token", "1"], "", "token 1 of \"alice\": 9 wrong codes forgotten\n");
+    does(
+        &site,
+        &["unlock", "alice", "--token", "1"],
+        "",
+        "token 1 of \"alice\": 9 wrong codes forgotten\n",
+    );
     assert!(states(&site, "alice").iter().all(|state| state.failures == 0));
     does(&site, &["disable", "alice", "--token", "1"], "", "token 1 of \"alice\" is now off\n");
     assert_eq!(site.content().matches("OFF:").count(), 2);
@@ -145,7 +155,8 @@ fn lines_of_one_token_have_one_number_and_go_together() {
 
 #[test]
 fn a_token_whose_lines_stand_apart_is_removed_once_with_all_others() {
-    let site = site("#@ apart alice\nHOTP alice - KEY\nHOTP alice - OTHER\nHOTP alice 12 KEY\n# end\n");
+    let site =
+        site("#@ apart alice\nHOTP alice - KEY\nHOTP alice - OTHER\nHOTP alice 12 KEY\n# end\n");
     does(
         &site,
         &["remove", "alice", "--all"],
@@ -176,8 +187,7 @@ fn disable_and_enable_keep_the_state_exact() {
 #[test]
 fn lines_that_cannot_be_read_are_passed_over_with_a_warning_and_never_alone() {
     let site = site("HOTP alice $5$x KEY\nHOTP alice - OTHER 0 4\n");
-    let number =
-        "line 1 can't be read and lets nobody in; see `otpgate check`, correct it with `otpgate edit`";
+    let number = "line 1 can't be read and lets nobody in; see `otpgate check`, correct it with `otpgate edit`";
     for (args, out) in [
         (["disable", "alice"], "token 2 of \"alice\" is now off\n"),
         (["enable", "alice"], "token 2 of \"alice\" is now on\n"),
@@ -185,7 +195,10 @@ fn lines_that_cannot_be_read_are_passed_over_with_a_warning_and_never_alone() {
     ] {
         let ran = site.run(&args, "");
         ran.is(0);
-        assert_eq!((&ran.out[..], &ran.err[..]), (out, &format!("otpgate: warning: {number}\n")[..]));
+        assert_eq!(
+            (&ran.out[..], &ran.err[..]),
+            (out, &format!("otpgate: warning: {number}\n")[..])
+        );
         refuses(&site, &[args[0], "alice", "--token", "1"], "", number);
     }
 }
@@ -203,7 +216,10 @@ fn unlock_forgets_wrong_codes_and_nothing_else() {
     let before = states(&site, "alice");
     does(&site, &["unlock", "alice"], "", "token 1 of \"alice\": 2 wrong codes forgotten\n");
     does(&site, &["unlock", "alice"], "", "token 1 of \"alice\": had no wrong codes\n");
-    assert_eq!(states(&site, "alice"), [State { failures: 0, last_failure: None, ..before[0].clone() }]);
+    assert_eq!(
+        states(&site, "alice"),
+        [State { failures: 0, last_failure: None, ..before[0].clone() }]
+    );
     let spent = site.run(&["verify", "alice", "--max-linger", "0"], &code(3));
     assert_eq!(spent.out, "denied-expired: the last accepted code, which has expired\n");
     site.run(&["verify", "alice", "--max-failures", "2"], &code(4)).is(0);
@@ -252,8 +268,18 @@ fn pins_that_mean_something_else_are_refused() {
         )
     };
     refuses(&site, &["set-pin", "carol"], "99\n", &motp("can't have a hashed PIN"));
-    refuses(&site, &["set-pin", "carol", "--pin-external"], "", &motp("can't have an external PIN"));
-    does(&site, &["set-pin", "carol", "--plain-pin"], "9999\n", "token 1 of \"carol\" has a new PIN\n");
+    refuses(
+        &site,
+        &["set-pin", "carol", "--pin-external"],
+        "",
+        &motp("can't have an external PIN"),
+    );
+    does(
+        &site,
+        &["set-pin", "carol", "--plain-pin"],
+        "9999\n",
+        "token 1 of \"carol\" has a new PIN\n",
+    );
     does(&site, &["set-pin", "carol", "--no-pin"], "", "token 1 of \"carol\" has a new PIN\n");
     site.run(&["set-pin", "alice", "--plain-pin", "--no-pin"], "").is(2);
 }
@@ -261,7 +287,12 @@ fn pins_that_mean_something_else_are_refused() {
 #[test]
 fn set_pin_mends_a_line_whose_pin_was_its_only_fault() {
     let site = site("HOTP alice $5$x KEY\nHOTP bob - nokey\n");
-    does(&site, &["set-pin", "alice", "--plain-pin"], "9999\n", "token 1 of \"alice\" has a new PIN\n");
+    does(
+        &site,
+        &["set-pin", "alice", "--plain-pin"],
+        "9999\n",
+        "token 1 of \"alice\" has a new PIN\n",
+    );
     let found = UsersFile::new(&site.users()).find(b"alice").unwrap();
     assert!(matches!(found.entry.lines[0].token.pin, Pin::Literal(_)));
     refuses(
@@ -312,9 +343,19 @@ fn rename_takes_all_tokens_along() {
     site.run(&["verify", "alice"], &format!("1234{}", code(7))).is(0);
     let before = states(&site, "alice");
     does(&site, &["rename", "alice", "Älice"], "", "\"alice\" is \"\\xc3\\x84lice\" now\n");
-    does(&site, &["rename", "Älice", "älice"], "", "\"\\xc3\\x84lice\" is \"\\xc3\\xa4lice\" now\n");
+    does(
+        &site,
+        &["rename", "Älice", "älice"],
+        "",
+        "\"\\xc3\\x84lice\" is \"\\xc3\\xa4lice\" now\n",
+    );
     assert_eq!(states(&site, "älice"), before);
-    refuses(&site, &["rename", "älice", "bob"], "", "\"bob\" is listed already; nothing was changed");
+    refuses(
+        &site,
+        &["rename", "älice", "bob"],
+        "",
+        "\"bob\" is listed already; nothing was changed",
+    );
     refuses(
         &site,
         &["rename", "älice", "BOB"],
@@ -342,7 +383,8 @@ fn rename_takes_all_tokens_along() {
 
 #[test]
 fn list_shows_every_token_and_no_secret() {
-    let site = site(&format!("# c\n{TWO}OFF:MOTP bob 4711 00ff\nHOTP/X bob - 11\nT + + 1122 0 5 - - -\n"));
+    let site =
+        site(&format!("# c\n{TWO}OFF:MOTP bob 4711 00ff\nHOTP/X bob - 11\nT + + 1122 0 5 - - -\n"));
     site.run(&["verify", "alice"], &format!("1234{}", code(7))).is(0);
     let ran = site.run(&["list"], "");
     ran.is(0);
@@ -359,7 +401,12 @@ fn list_shows_every_token_and_no_secret() {
     );
     assert_eq!(ran.out, expected);
     let locked = site.run(&["list", "--max-failures", "5"], "");
-    assert_eq!(locked.out.lines().filter(|line| line.ends_with("locked")).count(), 1, "{}", locked.out);
+    assert_eq!(
+        locked.out.lines().filter(|line| line.ends_with("locked")).count(),
+        1,
+        "{}",
+        locked.out
+    );
     let over = site.run(&["list", "--max-failures", "6"], "");
     assert!(!over.out.contains("locked"));
     for ran in [
@@ -467,10 +514,14 @@ fn verify_decides_as_a_server_does_and_says_why() {
     verify(&["alice"], &format!("99{}", code(1)), 1, "denied-pin: wrong PIN");
     verify(&["alice"], "123", 1, "denied-code: the password is shorter than a code");
     verify(&["nobody"], "123456", 1, "unknown: not listed");
-    let ext =
-        "denied-pin: the PIN must be checked elsewhere (+), but no PIN provider or PIN file is configured";
+    let ext = "denied-pin: the PIN must be checked elsewhere (+), but no PIN provider or PIN file is configured";
     verify(&["ext", "--dry-run"], "99000000", 1, ext);
-    verify(&["ext", "--dry-run", "--assume-external-pin"], "99000000", 1, "denied-code: wrong code");
+    verify(
+        &["ext", "--dry-run", "--assume-external-pin"],
+        "99000000",
+        1,
+        "denied-code: wrong code",
+    );
     fs::write(site.path("pins"), "ext:{PLAIN}99\n").unwrap();
     let pins = site.path("pins");
     let by_file = ["ext", "--dry-run", "--pin-file", pins.to_str().unwrap()];
@@ -478,8 +529,18 @@ fn verify_decides_as_a_server_does_and_says_why() {
     verify(&by_file, "99000000", 1, "denied-code: wrong code");
     let hexadecimal = "123497eea1";
     verify(&["alice", "--dry-run"], &format!("1234{}", "397eea"), 0, "granted-fresh: a new code");
-    verify(&["alice", "--dry-run", "--allow-hex", "off"], hexadecimal, 1, "denied-code: wrong code");
-    verify(&["alice", "--address", "192.0.2.7"], "", 1, "forgotten: the code was forgotten as requested");
+    verify(
+        &["alice", "--dry-run", "--allow-hex", "off"],
+        hexadecimal,
+        1,
+        "denied-code: wrong code",
+    );
+    verify(
+        &["alice", "--address", "192.0.2.7"],
+        "",
+        1,
+        "forgotten: the code was forgotten as requested",
+    );
 }
 
 #[test]
@@ -497,11 +558,20 @@ fn verify_in_json() {
 fn settings_that_servers_refuse_are_wrong_usage() {
     let site = site("HOTP alice - KEY\n");
     for (args, message) in [
-        (&["--max-offset", "10001"][..], "--max-offset takes a number from 0 to 10000, not \"10001\""),
+        (
+            &["--max-offset", "10001"][..],
+            "--max-offset takes a number from 0 to 10000, not \"10001\"",
+        ),
         (&["--max-idle", "15"], "--max-idle takes a number from 16 to 2147483647, not \"15\""),
         (&["--forget", "maybe"], "--forget takes On, Word or Off, not \"maybe\""),
-        (&["--lockout-time", "60,30"], "--lockout-time takes a maximum of at least the time itself, 60"),
-        (&["--max-failures", "x"], "--max-failures takes a number from 0 to 2147483647 or None, not \"x\""),
+        (
+            &["--lockout-time", "60,30"],
+            "--lockout-time takes a maximum of at least the time itself, 60",
+        ),
+        (
+            &["--max-failures", "x"],
+            "--max-failures takes a number from 0 to 2147483647 or None, not \"x\"",
+        ),
     ] {
         let ran = site.run(&[&["verify", "alice"], args].concat(), "");
         ran.is(2);
@@ -579,7 +649,12 @@ fn resync_refuses_what_it_cannot_find() {
         "",
         "these codes of \"bob\" match more than one place: use the next two codes, or choose a token with --token N; nothing was changed",
     );
-    refuses(&site, &["resync", "alice"], "\n\n", "a code has 1 to 10 characters; nothing was changed");
+    refuses(
+        &site,
+        &["resync", "alice"],
+        "\n\n",
+        "a code has 1 to 10 characters; nothing was changed",
+    );
     site.run(&["resync", "alice", "123456"], "").is(2);
     let far = ["resync", "alice", &code(2000), &code(2001)];
     site.run(&far, "").is(1);
@@ -689,7 +764,8 @@ fn check_fix_mends_what_it_can_and_says_so() {
 
 #[test]
 fn check_warns_of_repetitions_and_speaks_json() {
-    let site = site("HOTP alice - KEY\nHOTP Alice - OTHER\nHOTP alice 1234 KEY\nHOTP/E/9 bob - nokey\n");
+    let site =
+        site("HOTP alice - KEY\nHOTP Alice - OTHER\nHOTP alice 1234 KEY\nHOTP/E/9 bob - nokey\n");
     let own_name = own_name();
     let ran = site.run(&["check", "--json", "--as", &own_name], "");
     ran.is(1);
@@ -733,7 +809,8 @@ fn check_warns_of_what_mod_authn_otp_doesnt_know_if_asked() {
     assert_eq!(quiet.out, format!("{file}: no problems, for a server that runs as {own_name}\n"));
     let ran = site.run(&["check", "--for-mod-authn-otp", "--as", &own_name], "");
     ran.is(0);
-    let warning = |(number, text)| format!("warning: {file} line {number}: for mod_authn_otp, {text}\n");
+    let warning =
+        |(number, text)| format!("warning: {file} line {number}: for mod_authn_otp, {text}\n");
     let expected: String = [
         (3, "the type is unknown: it has no OFF:"),
         (4, "the type is unknown: it has only SHA-1"),
@@ -765,7 +842,8 @@ fn the_code_of_another_program_is_accepted_for_a_new_key() {
 
 #[test]
 fn other_lines_the_mode_and_a_symlink_stay() {
-    let around = ("# a comment\r\n\nHOTP\tbob  1234 00ff 7 # tail\nbroken line\n", "\nHOTP carol - 11");
+    let around =
+        ("# a comment\r\n\nHOTP\tbob  1234 00ff 7 # tail\nbroken line\n", "\nHOTP carol - 11");
     let site = site(&format!("{}HOTP alice 1234 KEY{}", around.0, around.1));
     fs::set_permissions(site.users(), fs::Permissions::from_mode(0o640)).unwrap();
     std::os::unix::fs::symlink("users", site.path("link")).unwrap();
@@ -783,12 +861,20 @@ fn other_lines_the_mode_and_a_symlink_stay() {
         site.run(&[args, &["-f", link.to_str().unwrap()]].concat(), input).is(0);
         let content = site.content();
         assert_ne!(content, before, "{args:?}");
-        assert!(content.starts_with(around.0) && content.ends_with(&around.1[1..]), "{args:?}: {content}");
+        assert!(
+            content.starts_with(around.0) && content.ends_with(&around.1[1..]),
+            "{args:?}: {content}"
+        );
         let metadata = fs::symlink_metadata(&link).unwrap();
-        assert!(metadata.is_symlink() && fs::metadata(&link).unwrap().mode() & 0o7777 == 0o640, "{args:?}");
+        assert!(
+            metadata.is_symlink() && fs::metadata(&link).unwrap().mode() & 0o7777 == 0o640,
+            "{args:?}"
+        );
     }
-    let left: Vec<_> =
-        fs::read_dir(site.directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> = fs::read_dir(site.directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().ends_with(".new")), "{left:?}");
 }
 
@@ -829,7 +915,9 @@ fn nothing_is_changed_while_somebody_else_holds_the_lock() {
 
 #[test]
 fn advance_makes_codes_useless_that_may_have_been_used() {
-    let site = site("HOTP alice - KEY 7 2\nHOTP/T30 bob - KEY\nHOTP/X carol - 00\nOFF:HOTP dora - OTHER\n");
+    let site = site(
+        "HOTP alice - KEY 7 2\nHOTP/T30 bob - KEY\nHOTP/X carol - 00\nOFF:HOTP dora - OTHER\n",
+    );
     let ran = site.run(&["advance", "--all", "--by", "50"], "");
     ran.is(0);
     assert_eq!(ran.out, "event tokens moved ahead by 50: 2\ntime tokens moved up to now: 1\n");

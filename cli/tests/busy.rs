@@ -1,6 +1,7 @@
 //! The command against logins on the same file: whatever runs at once, no update is lost.
 //!
-//! Gates of their own stand for servers, and the command runs as itself. `OTPGATE_TEST_ROUNDS` makes it longer.
+//! Gates of their own stand for servers, and the command runs as itself. `OTPGATE_TEST_ROUNDS`
+//! makes it longer.
 
 mod common;
 
@@ -72,7 +73,8 @@ impl OneServer {
     }
 }
 
-/// Logs a user in, code by code, until told to stop; each code once, and once more in vain. Returns the next counter.
+/// Logs a user in, code by code, until told to stop; each code once, and once more in vain. Returns
+/// the next counter.
 fn walk(users: &Path, user: &str, done: &AtomicBool, logins: &AtomicU64) -> u64 {
     let (server, other) = (OneServer::on(users), OneServer::on(users));
     let mut counter = 0;
@@ -81,17 +83,21 @@ fn walk(users: &Path, user: &str, done: &AtomicBool, logins: &AtomicU64) -> u64 
             // The PIN may have been right or not, the user switched off or not.
             let word = server.login(user, &format!("{}{}", PINS[0], code(KEY, counter + 5000)));
             assert!(
-                matches!(word, LoginResult::DeniedCode | LoginResult::DeniedPin | LoginResult::DeniedLocked),
+                matches!(
+                    word,
+                    LoginResult::DeniedCode | LoginResult::DeniedPin | LoginResult::DeniedLocked
+                ),
                 "{user}: {word:?} for a wrong code"
             );
         }
-        let granted =
-            PINS.iter().any(|pin| match server.login(user, &format!("{pin}{}", code(KEY, counter))) {
+        let granted = PINS.iter().any(|pin| {
+            match server.login(user, &format!("{pin}{}", code(KEY, counter))) {
                 LoginResult::GrantedFresh => true,
                 // The admin is at it: another PIN, switched off.
                 LoginResult::DeniedPin | LoginResult::DeniedLocked => false,
                 word => panic!("{user}: {word:?} for the fresh code of counter {counter}"),
-            });
+            }
+        });
         if granted {
             logins.fetch_add(1, Ordering::Relaxed);
             for pin in PINS {
@@ -99,7 +105,9 @@ fn walk(users: &Path, user: &str, done: &AtomicBool, logins: &AtomicU64) -> u64 
                 assert!(
                     matches!(
                         word,
-                        LoginResult::DeniedExpired | LoginResult::DeniedPin | LoginResult::DeniedLocked
+                        LoginResult::DeniedExpired
+                            | LoginResult::DeniedPin
+                            | LoginResult::DeniedLocked
                     ),
                     "{user}: {word:?} for the spent code of counter {counter}"
                 );
@@ -238,8 +246,10 @@ fn logins_and_every_change_at_once_lose_no_update() {
         .filter(|name| name.starts_with("temporary"))
         .map(str::to_owned)
         .collect();
-    let mut expected: Vec<String> =
-        (0..rounds()).filter(|round| round % 2 == 1).map(|round| format!("temporary{round}")).collect();
+    let mut expected: Vec<String> = (0..rounds())
+        .filter(|round| round % 2 == 1)
+        .map(|round| format!("temporary{round}"))
+        .collect();
     left.sort();
     expected.sort();
     assert_eq!(left, expected);

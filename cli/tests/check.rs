@@ -108,10 +108,9 @@ fn a_rewrite_that_was_cut_short_is_a_warning_since_the_next_login_finishes_it() 
 /// CRC-32 (IEEE), bit by bit.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0u32, |sum, &byte| {
-        (0..8).fold(
-            sum ^ u32::from(byte),
-            |sum, _| if sum & 1 == 1 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 },
-        )
+        (0..8).fold(sum ^ u32::from(byte), |sum, _| {
+            if sum & 1 == 1 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 }
+        })
     })
 }
 
@@ -121,17 +120,24 @@ fn who_only_looks_sees_no_half_of_a_rewrite_that_was_cut_short() {
     site.run(&["add", "second", "--no-pin", "-q"], "").is(0);
     let journal = beside(&site, ".journal");
     let whole = fs::read(site.users()).unwrap();
-    // What a kill in the middle of a rewrite in place leaves: the image in the journal, a part of it in the file.
+    // What a kill in the middle of a rewrite in place leaves: the image in the journal, a part of
+    // it in the file.
     let header = fs::read(&journal).unwrap();
     assert_eq!(header[16..24], [0; 8], "the journal has no frame");
     let inode = fs::metadata(site.users()).unwrap().ino();
     let body = [&[2][..], &inode.to_le_bytes(), &whole].concat();
-    let mut frame = [&b"OTPFRAME"[..], &header[8..16], &[0; 8], &(body.len() as u64).to_le_bytes()].concat();
+    let mut frame =
+        [&b"OTPFRAME"[..], &header[8..16], &[0; 8], &(body.len() as u64).to_le_bytes()].concat();
     let sum = crc32(&[&frame[..], &body].concat());
     frame.extend(u64::from(sum).to_le_bytes());
     frame.extend(&body);
     write_at(&journal, 4096, &frame);
-    OpenOptions::new().write(true).open(site.users()).unwrap().set_len(whole.len() as u64 - 120).unwrap();
+    OpenOptions::new()
+        .write(true)
+        .open(site.users())
+        .unwrap()
+        .set_len(whole.len() as u64 - 120)
+        .unwrap();
     let ran = site.run(&["list"], "");
     ran.is(0);
     assert!(ran.out.contains("second"), "{}", ran.out);
@@ -153,7 +159,12 @@ fn keys_left_in_the_journal_are_a_warning_and_are_wiped() {
     let site = site();
     let journal = beside(&site, ".journal");
     write_at(&journal, 700_000, format!("ff\nHOTP alice secret7 {KEY} 5\nHOTP b").as_bytes());
-    finds(&site, 0, "warning: ", "users.journal contains lines of the users file, with PINs and keys");
+    finds(
+        &site,
+        0,
+        "warning: ",
+        "users.journal contains lines of the users file, with PINs and keys",
+    );
     fixes(&site, "wiped PINs and keys from ");
     let bytes = fs::read(&journal).unwrap();
     assert!(!bytes.windows(7).any(|window| window == b"secret7"));
@@ -191,8 +202,9 @@ fn says(lines: &[u8], status: i32, finding: &str) {
 
 #[test]
 fn what_people_get_wrong_is_told_once_with_its_line_and_without_its_secret() {
-    let line =
-        |text: &str| format!("# a file\nHOTP bob secret7 {}\n{text}\n", "ab".repeat(20)).replace("KEY", KEY);
+    let line = |text: &str| {
+        format!("# a file\nHOTP bob secret7 {}\n{text}\n", "ab".repeat(20)).replace("KEY", KEY)
+    };
     for (text, status, finding) in [
         (
             "HOTP alice secret7 GEZDGNBVGY3TQOJQ",
@@ -222,11 +234,16 @@ fn what_people_get_wrong_is_told_once_with_its_line_and_without_its_secret() {
         ("HOTP/T30 bob secret7 KEY\nHOTP/E/8 bob secret7 KEY", 0, ": no problems,"),
     ] {
         // Of two things about that key, this is about the other.
-        let lines = line(text).replace(&"ab".repeat(20), "e0f1d2c3b4a5968778695a4b3c2d1e0fffeeddcc");
+        let lines =
+            line(text).replace(&"ab".repeat(20), "e0f1d2c3b4a5968778695a4b3c2d1e0fffeeddcc");
         says(lines.as_bytes(), status, finding);
     }
     says(format!("HOTP jos\u{e9} secret7 {KEY}\n").as_bytes(), 0, ": no problems,");
-    says(&[b"HOTP jos\xe9 secret7 ", KEY.as_bytes(), b"\n"].concat(), 0, "line 1: the name isn't UTF-8");
+    says(
+        &[b"HOTP jos\xe9 secret7 ", KEY.as_bytes(), b"\n"].concat(),
+        0,
+        "line 1: the name isn't UTF-8",
+    );
 }
 
 #[test]
@@ -237,7 +254,11 @@ fn a_byte_order_mark_is_named_and_goes() {
         ("#@ limits max_failures=5".into(), 1),
         ("# mine".into(), 0),
     ] {
-        fs::write(site.users(), format!("\u{feff}{begin}\nHOTP bob - {}\n", "0f".repeat(19) + "aa")).unwrap();
+        fs::write(
+            site.users(),
+            format!("\u{feff}{begin}\nHOTP bob - {}\n", "0f".repeat(19) + "aa"),
+        )
+        .unwrap();
         let severity = if status == 1 { "error: " } else { "warning: " };
         finds(&site, status, severity, "line 1: the file begins with a byte order mark");
         fixes(&site, "removed the byte order mark");
@@ -253,7 +274,9 @@ fn the_servers_test_tells_of_errors_even_behind_many_warnings() {
     fs::write(site.users(), format!("{weak}HOTP alice - zz\n")).unwrap();
     let findings = lines(&site.users()).unwrap().findings;
     assert_eq!(findings.len(), 22, "20 warnings, the error, and how many more");
-    assert!(findings.iter().any(|it| it.severity == Severity::Error && it.text.contains("line 51: ")));
+    assert!(
+        findings.iter().any(|it| it.severity == Severity::Error && it.text.contains("line 51: "))
+    );
     let last = findings.last().unwrap();
     assert!(
         last.severity == Severity::Warning && last.text.contains("30 more findings about lines"),

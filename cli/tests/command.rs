@@ -173,7 +173,11 @@ fn a_name_that_differs_in_case_only_is_warned_of() {
     site.run(&["add", "alice", "--no-pin"], "").is(0);
     let ran = site.run(&["add", "Alice", "--no-pin"], "");
     ran.is(0);
-    assert!(ran.err.contains("\"Alice\" is another spelling of \"alice\" in line 1"), "{}", ran.err);
+    assert!(
+        ran.err.contains("\"Alice\" is another spelling of \"alice\" in line 1"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]
@@ -184,7 +188,11 @@ fn keys_come_from_files_in_both_forms_and_not_twice() {
     fs::write(site.path("bad"), "31 32\n").unwrap();
     let add = |user: &str, name: &str, more: &[&str]| {
         let path = site.path(name);
-        site.run(&[&["add", user, "--no-pin", "-q", "--key-file", path.to_str().unwrap()], more].concat(), "")
+        site.run(
+            &[&["add", user, "--no-pin", "-q", "--key-file", path.to_str().unwrap()], more]
+                .concat(),
+            "",
+        )
     };
     let (one, two) = (add("alice", "hex", &[]), add("bob", "base32", &[]));
     one.is(0);
@@ -205,14 +213,17 @@ fn every_other_byte_the_mode_and_a_symlink_stay() {
     let link = site.path("link");
     site.run(&["add", "alice", "--no-pin", "-f", link.to_str().unwrap()], "").is(0);
     let new = site.content();
-    let added =
-        new.strip_prefix(&format!("{old}\n")).expect("the last line got its end, nothing else changed");
+    let added = new
+        .strip_prefix(&format!("{old}\n"))
+        .expect("the last line got its end, nothing else changed");
     assert!(added.starts_with("HOTP/T30/6 alice - ") && added.ends_with('\n'));
     assert_eq!(added.matches('\n').count(), 1);
     assert_eq!(mode(&site.users()), 0o640);
     assert!(link.symlink_metadata().unwrap().is_symlink());
-    let left: Vec<_> =
-        fs::read_dir(site.directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> = fs::read_dir(site.directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().ends_with(".new")), "{left:?}");
 }
 
@@ -222,7 +233,9 @@ fn many_at_once_lose_nothing() {
     let site = &site;
     std::thread::scope(|threads| {
         for i in 0..8 {
-            threads.spawn(move || site.run(&["add", &format!("user{i}"), "--no-pin", "-q"], "").is(0).status);
+            threads.spawn(move || {
+                site.run(&["add", &format!("user{i}"), "--no-pin", "-q"], "").is(0).status
+            });
         }
     });
     assert_eq!(site.content().lines().count(), 8);

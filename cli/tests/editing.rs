@@ -83,14 +83,20 @@ fn what_was_edited_is_told_and_installed() {
     let before = fs::metadata(desk.site.users()).unwrap();
     let ran = desk.edit("sed -i -e s/4711/4712/ -e 's/^HOTP bob/OFF:&/'");
     ran.is(0);
-    assert_eq!(ran.out, "changes:\n  line 2: alice: another PIN\n  line 3: bob: switched off\ninstalled\n");
+    assert_eq!(
+        ran.out,
+        "changes:\n  line 2: alice: another PIN\n  line 3: bob: switched off\ninstalled\n"
+    );
     assert_eq!(ran.err, "");
     assert_eq!(
         desk.site.content(),
         format!("# mine\r\nHOTP alice 4712 {KEY}\nOFF:HOTP bob - 00 0 0 - - - # tail\n")
     );
     let after = fs::metadata(desk.site.users()).unwrap();
-    assert_eq!((before.uid(), before.gid(), before.mode()), (after.uid(), after.gid(), after.mode()));
+    assert_eq!(
+        (before.uid(), before.gid(), before.mode()),
+        (after.uid(), after.gid(), after.mode())
+    );
     desk.is_tidy();
 }
 
@@ -135,7 +141,8 @@ fn a_login_while_the_editor_is_open_is_kept() {
 fn a_field_that_both_have_changed_is_the_furthest_and_told() {
     let desk = Desk::new("HOTP alice - KEY 2\n");
     let login = format!("printf {} | \"$OTPGATE\" verify alice >&2", code(3));
-    let ran = desk.edit(&format!("sh -c '{login}; sed -i \"s/KEY 2/KEY 9/\" \"$1\"' sh").replace("KEY", KEY));
+    let ran = desk
+        .edit(&format!("sh -c '{login}; sed -i \"s/KEY 2/KEY 9/\" \"$1\"' sh").replace("KEY", KEY));
     ran.is(0);
     assert!(
         ran.err.ends_with(
@@ -193,17 +200,24 @@ fn an_editor_that_fails_leaves_the_file_alone() {
     );
     let ran = desk.edit("rm");
     ran.is(1);
-    assert!(ran.err.contains("cannot read ") && ran.err.ends_with("; nothing was changed\n"), "{}", ran.err);
+    assert!(
+        ran.err.contains("cannot read ") && ran.err.ends_with("; nothing was changed\n"),
+        "{}",
+        ran.err
+    );
     desk.is_tidy();
 }
 
 #[test]
 fn a_signal_while_the_editor_is_open_leaves_neither_a_change_nor_a_copy() {
     let desk = Desk::new("HOTP alice - KEY\n");
-    for (signal, status, word) in [("TERM", 1, "12"), ("HUP", 1, "12"), ("INT", 0, "-"), ("QUIT", 0, "-")] {
+    for (signal, status, word) in
+        [("TERM", 1, "12"), ("HUP", 1, "12"), ("INT", 0, "-"), ("QUIT", 0, "-")]
+    {
         // The editor goes on: Ctrl-C is its own matter.
-        let editor =
-            format!("trap '' {signal}; kill -{signal} $PPID; sed -i -e 's/ - / 12 /' -e 's/ 12 / {word} /'");
+        let editor = format!(
+            "trap '' {signal}; kill -{signal} $PPID; sed -i -e 's/ - / 12 /' -e 's/ 12 / {word} /'"
+        );
         let before = desk.site.content();
         let ran = desk.edit(&editor);
         ran.is(status);
@@ -243,7 +257,8 @@ fn a_file_that_is_gone_leaves_the_copy() {
     let desk = Desk::new("HOTP alice - KEY\n");
     // Gone while the editor was open.
     let users = desk.site.users();
-    let ran = desk.edit(&format!("sh -c 'rm {}; sed -i s/alice/alicia/ \"$1\"' sh", users.display()));
+    let ran =
+        desk.edit(&format!("sh -c 'rm {}; sed -i s/alice/alicia/ \"$1\"' sh", users.display()));
     ran.is(1);
     assert!(ran.err.contains("cannot find ") && ran.err.contains("your copy is "), "{}", ran.err);
 }

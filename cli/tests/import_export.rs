@@ -32,14 +32,21 @@ impl Site {
         ran.out
     }
 
-    /// What an import complains of, with the document's name left out. The users file stays as it is.
+    /// What an import complains of, with the document's name left out. The users file stays as it
+    /// is.
     #[track_caller]
     fn refusal(&self, form: &str, text: impl AsRef<[u8]>, more: &[&str]) -> String {
         self.refusal_asking(form, text, more, "")
     }
 
     #[track_caller]
-    fn refusal_asking(&self, form: &str, text: impl AsRef<[u8]>, more: &[&str], input: &str) -> String {
+    fn refusal_asking(
+        &self,
+        form: &str,
+        text: impl AsRef<[u8]>,
+        more: &[&str],
+        input: &str,
+    ) -> String {
         let before = self.content();
         let ran = self.import_asking(form, text, more, input);
         ran.is(1);
@@ -136,8 +143,12 @@ fn a_google_authenticator_file_keeps_its_place_and_its_scratch_codes_are_told() 
         site.refusal("google-authenticator", &file, &["--no-pin"]),
         "it names no user; give one with --user"
     );
-    let ran =
-        site.import_asking("google-authenticator", &file, &["--user", "alice", "--plain-pin"], "9876\n");
+    let ran = site.import_asking(
+        "google-authenticator",
+        &file,
+        &["--user", "alice", "--plain-pin"],
+        "9876\n",
+    );
     ran.is(0);
     assert_eq!(
         ran.err,
@@ -148,10 +159,14 @@ fn a_google_authenticator_file_keeps_its_place_and_its_scratch_codes_are_told() 
         )
     );
     assert_eq!(tokens(&site), [format!("HOTP/E/6 alice 9876 {KEY} 5")]);
-    assert_eq!(site.export("google-authenticator", &["alice"]), format!("{KEY32}\n\" HOTP_COUNTER 5\n"));
+    assert_eq!(
+        site.export("google-authenticator", &["alice"]),
+        format!("{KEY32}\n\" HOTP_COUNTER 5\n")
+    );
 
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let used = format!("{KEY32}\n\" TOTP_AUTH\n\" TIME_SKEW 2\n\" DISALLOW_REUSE {}\n", now / 30 + 1);
+    let used =
+        format!("{KEY32}\n\" TOTP_AUTH\n\" TIME_SKEW 2\n\" DISALLOW_REUSE {}\n", now / 30 + 1);
     site.import("google-authenticator", &used, &["--user", "bob", "--no-pin"]).is(0);
     let code = |after: &str| output_of("oathtool", &["--totp", "--now", after, KEY]);
     assert_eq!(site.login("bob", &code(&format!("@{now}"))), "denied-expired");
@@ -174,8 +189,9 @@ fn a_users_file_of_mod_authn_otp_stays_where_it_is() {
     let ran = site.import("mod_authn_otp", "HOTP/X alice 1234 00\n", &[]);
     ran.is(1);
     assert!(ran.out.starts_with("error: ") && ran.out.contains("line 1"), "{}", ran.out);
-    site.run(&["import", "mod_authn_otp", "-"], "")
-        .complains_of("otpgate: mod_authn_otp's users file is used where it is: give its path, not -\n");
+    site.run(&["import", "mod_authn_otp", "-"], "").complains_of(
+        "otpgate: mod_authn_otp's users file is used where it is: give its path, not -\n",
+    );
     assert_eq!(site.content(), "");
 }
 
@@ -209,7 +225,8 @@ fn import_takes_all_or_nothing_and_lists_what_is_wrong() {
     let many: String = (0..30).map(|i| format!("user{i},x\n")).collect();
     let told = site.refusal("csv", &many, &["--no-pin"]);
     assert!(
-        told.starts_with("tokens that cannot be imported: 30;") && told.ends_with("\n  and 10 more"),
+        told.starts_with("tokens that cannot be imported: 30;")
+            && told.ends_with("\n  and 10 more"),
         "{told}"
     );
     assert_eq!(
@@ -229,7 +246,8 @@ fn import_takes_all_or_nothing_and_lists_what_is_wrong() {
 }
 
 fn pin_field_error() -> String {
-    let error = otpgate::users::record::parse(b"HOTP a $5$ 00", &jiff::tz::TimeZone::UTC).unwrap_err();
+    let error =
+        otpgate::users::record::parse(b"HOTP a $5$ 00", &jiff::tz::TimeZone::UTC).unwrap_err();
     error.to_string().strip_prefix("field 3 (pin): ").unwrap().to_owned()
 }
 
@@ -251,7 +269,11 @@ fn users_who_are_listed_are_refused_left_out_or_given_a_second_token() {
     );
     let skipped = site.import("csv", csv, &["--no-pin", "--skip-existing"]);
     assert_eq!(skipped.is(0).out, "1 token imported; 2 tokens left out, listed already\n");
-    assert!(site.content().starts_with(&format!("{old}\nHOTP/E/6 carol - 02 ")), "{}", site.content());
+    assert!(
+        site.content().starts_with(&format!("{old}\nHOTP/E/6 carol - 02 ")),
+        "{}",
+        site.content()
+    );
 
     fs::write(site.users(), &old).unwrap();
     assert_eq!(
@@ -364,7 +386,8 @@ fn what_has_no_place_in_a_form_is_named_and_left_out() {
     let left_out = |form: &str| {
         let ran = site.run(&["export", form, "-", "--issuer", "x"], "");
         ran.is(0);
-        let names: Vec<String> = ran.err.lines().map(|line| line.replace("otpgate: ", "")).collect();
+        let names: Vec<String> =
+            ran.err.lines().map(|line| line.replace("otpgate: ", "")).collect();
         names
     };
     let off = "\"c\" was left out: it is switched off (OFF:)";
@@ -409,13 +432,16 @@ fn what_has_no_place_in_a_form_is_named_and_left_out() {
         ]
     );
     let google = |user: &str| site.run(&["export", "google-authenticator", "-", user], "");
-    google("b").complains_of("\"b\" was left out: Google's PAM module has only SHA-1, and no Mobile-OTP\n");
+    google("b").complains_of(
+        "\"b\" was left out: Google's PAM module has only SHA-1, and no Mobile-OTP\n",
+    );
     google("g").complains_of("\"g\" was left out: Google's PAM module has only 6 digits\n");
     google("b").complains_of("otpgate: there is no token to export; nothing was written\n");
     site.run(&["export", "google-authenticator", "-"], "").complains_of(
         "otpgate: a .google_authenticator file holds one token, not 7: name a user who has one\n",
     );
-    site.run(&["export", "csv", "-", "nobody"], "").complains_of("otpgate: there is no user \"nobody\"\n");
+    site.run(&["export", "csv", "-", "nobody"], "")
+        .complains_of("otpgate: there is no user \"nobody\"\n");
     site.run(&["export", "csv", "-", "--encrypt", "password"], "")
         .complains_of("otpgate: --encrypt is for PSKC: no other format can be encrypted\n");
     assert_eq!(site.run(&["export", "csv", "-", "a"], "").is(0).out, "a,00,hotp,6,0,SHA1\n");
@@ -445,7 +471,8 @@ fn a_csv_without_hash_is_asked_for_it_where_the_key_could_be_one_of_another() {
 #[test]
 fn a_pin_column_is_hashed_and_the_others_get_what_the_options_say() {
     let site = Site::ready();
-    let csv = "alice,00,totp,,,,sesame9\nbob,01,,,,,-\ncarol,02,,,,,+\ndave,03,motp,,,,4711\nerin,04\n";
+    let csv =
+        "alice,00,totp,,,,sesame9\nbob,01,,,,,-\ncarol,02,,,,,+\ndave,03,motp,,,,4711\nerin,04\n";
     site.import("csv", csv, &["--pin-external"]).is(0);
     let pins: Vec<String> = site.first_words().into_iter().map(|words| words[2].clone()).collect();
     assert!(pins[0].starts_with("$argon2id$"), "{}", pins[0]);
@@ -493,7 +520,11 @@ fn unusable_tokens_are_left_out_and_listed_if_they_may_be() {
     );
     // A file of one token has no part that could be left out.
     let google = format!("{KEY32}\n\" TOTP_AUTH\nrubbish\n");
-    site.refusal("google-authenticator", google, &["--no-pin", "--skip-unusable", "--user", "dave"]);
+    site.refusal(
+        "google-authenticator",
+        google,
+        &["--no-pin", "--skip-unusable", "--user", "dave"],
+    );
 }
 
 #[test]
@@ -510,9 +541,20 @@ fn nothing_of_a_foreign_file_reaches_the_terminal_unquoted() {
     for (form, text) in [
         ("google-authenticator", format!("{ESCAPE}{KEY32}\n")),
         ("google-authenticator", format!("{KEY32}\n{ESCAPE}{KEY32}\n")),
-        ("csv", format!("{ESCAPE},{key}\nx,{key}{ESCAPE}\nx,{key},{ESCAPE}\nx,{key},hotp,6,0,{ESCAPE}\n")),
-        ("liboath", format!("{ESCAPE} x - {key}\nHOTP {ESCAPE} - {key}{ESCAPE}\nHOTP x - {key} {ESCAPE}\n")),
-        ("otpauth", format!("otpauth://{ESCAPE}/x?secret={KEY32}\notpauth://totp/%1b[2J?secret={KEY32}\n")),
+        (
+            "csv",
+            format!(
+                "{ESCAPE},{key}\nx,{key}{ESCAPE}\nx,{key},{ESCAPE}\nx,{key},hotp,6,0,{ESCAPE}\n"
+            ),
+        ),
+        (
+            "liboath",
+            format!("{ESCAPE} x - {key}\nHOTP {ESCAPE} - {key}{ESCAPE}\nHOTP x - {key} {ESCAPE}\n"),
+        ),
+        (
+            "otpauth",
+            format!("otpauth://{ESCAPE}/x?secret={KEY32}\notpauth://totp/%1b[2J?secret={KEY32}\n"),
+        ),
         ("pskc", plain(&format!("Algorithm='{KEY64}'"), KEY64)),
         ("mod_authn_otp", format!("{ESCAPE} x - {key}\nHOTP {ESCAPE} - {key}\n")),
     ] {
@@ -580,7 +622,8 @@ fn csv_for_another_program_has_its_columns_and_leaves_out_what_it_would_read_oth
 
 #[test]
 fn google_authenticators_qr_codes_are_read_and_a_missing_part_is_told() {
-    // Two accounts, part 1 of 2: alice with the key of RFC 4226; bob with SHA-256, 8 digits and counter 17.
+    // Two accounts, part 1 of 2: alice with the key of RFC 4226; bob with SHA-256, 8 digits and
+    // counter 17.
     const DATA: &str = "Ci4KFDEyMzQ1Njc4OTAxMjM0NTY3ODkwEg5CaWcgQ29ycDphbGljZRoAIAEoATACCiUKFDEyMzQ1Njc4OTAxMjM0NT\
                         Y3ODkwEgNib2IaACACKAIwATgREAEYAiAAKAc%3D";
     let site = Site::ready();
@@ -605,7 +648,8 @@ fn google_authenticators_qr_codes_are_read_and_a_missing_part_is_told() {
         ("?data=_", "its data is no base 64"),
         ("?data=____", "its data is no list of accounts"),
     ] {
-        let told = site.refusal("otpauth", format!("OTPAUTH-MIGRATION://offline{data}"), &["--no-pin"]);
+        let told =
+            site.refusal("otpauth", format!("OTPAUTH-MIGRATION://offline{data}"), &["--no-pin"]);
         assert!(told.ends_with(&format!("\n  line 1: {reason}")), "{told}");
     }
 }
@@ -639,7 +683,10 @@ fn exports_of_phone_apps_are_imported_and_encrypted_ones_refused() {
                 r#"{{"services":[{{"secret":"{KEY32}","otp":{{"account":"alice","tokenType":"TOTP"}}}}]}}"#
             ),
         ),
-        ("freeotp-plus", r#"{"tokens":[{"label":"alice","type":"TOTP","secret":[49,50,51]}]}"#.to_owned()),
+        (
+            "freeotp-plus",
+            r#"{"tokens":[{"label":"alice","type":"TOTP","secret":[49,50,51]}]}"#.to_owned(),
+        ),
     ] {
         let site = Site::ready();
         site.import(form, &text, &["--no-pin"]).is(0);
@@ -674,18 +721,21 @@ fn what_pam_modules_would_refuse_or_take_for_something_else_is_left_out() {
          before\n",
     );
     assert_eq!(google("used").is(0).out, format!("{KEY32}\n\" HOTP_COUNTER 1\n"));
-    google("slow")
-        .complains_of("\"slow\" was left out: Google's PAM module knows periods up to 60 seconds only\n");
+    google("slow").complains_of(
+        "\"slow\" was left out: Google's PAM module knows periods up to 60 seconds only\n",
+    );
     assert_eq!(google("minute").is(0).out, format!("{KEY32}\n\" STEP_SIZE 60\n\" TOTP_AUTH\n"));
     let liboath = |user: &str| site.run(&["export", "liboath", "-", user], "");
-    liboath("long")
-        .complains_of("\"long\" was left out: liboath's users file knows keys up to 32 bytes only\n");
+    liboath("long").complains_of(
+        "\"long\" was left out: liboath's users file knows keys up to 32 bytes only\n",
+    );
     liboath("longest").is(0);
 }
 
 // ---- PSKC ----------------------------------------------------------------------------------------------
 
-/// A document with the key material of RFC 6030's figures; `holder` is what stands in EncryptionKey.
+/// A document with the key material of RFC 6030's figures; `holder` is what stands in
+/// EncryptionKey.
 fn encrypted(holder: &str, mac_key: &str, sealed: &str, mac: &str) -> String {
     format!(
         "<KeyContainer Version='1.0' xmlns='urn:ietf:params:xml:ns:keyprov:pskc'
@@ -769,7 +819,8 @@ fn the_figures_of_rfc_6030_hold_the_key_of_rfc_4226() {
         let site = Site::ready();
         fs::write(site.path("secret"), format!("{secret}\n")).unwrap();
         let path = site.path("secret");
-        site.import("pskc", &document, &["--no-pin", "--secret-file", path.to_str().unwrap()]).is(0);
+        site.import("pskc", &document, &["--no-pin", "--secret-file", path.to_str().unwrap()])
+            .is(0);
         assert_eq!(tokens(&site), expected);
         // First the secret, then the PIN.
         let site = Site::ready();
@@ -804,21 +855,27 @@ fn a_key_in_the_clear_has_its_profile_and_its_user() {
     assert_eq!(
         import(
             TOTP,
-            data("")
-                .replace("<pskc:ResponseFormat", "<pskc:Suite>HMAC-SHA256</pskc:Suite><pskc:ResponseFormat")
+            data("").replace(
+                "<pskc:ResponseFormat",
+                "<pskc:Suite>HMAC-SHA256</pskc:Suite><pskc:ResponseFormat"
+            )
         ),
         format!("HOTP-SHA256/T30/6 alice - {KEY} 0")
     );
-    for (id, user) in [("bob", "bob"), ("UID=jsmith,DC=example,DC=net", "jsmith"), ("CN=a\\,b+OU=x", "a,b")] {
+    for (id, user) in
+        [("bob", "bob"), ("UID=jsmith,DC=example,DC=net", "jsmith"), ("CN=a\\,b+OU=x", "a,b")]
+    {
         let key = data("") + &format!("<pskc:UserId>{id}</pskc:UserId>");
         assert_eq!(import(HOTP, key), format!("HOTP/E/6 {user} - {KEY} 0"));
     }
     let site = Site::ready();
-    let dated =
-        data("") + "<pskc:Policy><pskc:ExpiryDate>2030-01-01T00:00:00Z</pskc:ExpiryDate></pskc:Policy>";
+    let dated = data("")
+        + "<pskc:Policy><pskc:ExpiryDate>2030-01-01T00:00:00Z</pskc:ExpiryDate></pskc:Policy>";
     let ran = site.import("pskc", plain(HOTP, &dated), &["--no-pin"]);
     assert!(
-        ran.is(0).err.ends_with(": keys with a first or last day, which nothing here observes: 1\n"),
+        ran.is(0)
+            .err
+            .ends_with(": keys with a first or last day, which nothing here observes: 1\n"),
         "{}",
         ran.err
     );
@@ -827,7 +884,9 @@ fn a_key_in_the_clear_has_its_profile_and_its_user() {
 #[test]
 fn pskc_that_cannot_be_taken_is_refused_with_the_reason() {
     let site = Site::ready();
-    let one = |text: &str| format!("tokens that cannot be imported: 1; nothing was changed\n  key 1: {text}");
+    let one = |text: &str| {
+        format!("tokens that cannot be imported: 1; nothing was changed\n  key 1: {text}")
+    };
     let data = |format: &str| format!("{format}<pskc:Data>{}</pskc:Data>", secret());
     let other_format = |from: &str, to: &str| plain(HOTP, &data(&FORMAT.replace(from, to)));
     let whole = plain(HOTP, &data(FORMAT));
@@ -904,14 +963,17 @@ fn a_document_that_only_nests_is_no_way_to_a_crash() {
 #[test]
 fn encrypted_pskc_that_cannot_be_trusted_is_refused_with_the_reason() {
     let site = Site::ready();
-    let one = |text: &str| format!("tokens that cannot be imported: 1; nothing was changed\n  key 1: {text}");
+    let one = |text: &str| {
+        format!("tokens that cannot be imported: 1; nothing was changed\n  key 1: {text}")
+    };
     let wrong_mac = one(
         "the MAC of an encrypted value is wrong: the key or password isn't the right one, or the file was altered",
     );
     let rsa = "it is encrypted with something other than AES in CBC mode (RSA, say), which isn't read here";
     let (six, seven) = (figure_6(), figure_7());
     for (document, secret, reason) in [
-        // A bit of the sealed key, of its padding (which isn't looked at before the MAC), of its MAC.
+        // A bit of the sealed key, of its padding (which isn't looked at before the MAC), of its
+        // MAC.
         (six.replace("AAECAwQF", "AAECAwQE"), PRE_SHARED_KEY, wrong_mac.clone()),
         (six.replace("ZqIUqGv", "ZqIUqGw"), PRE_SHARED_KEY, wrong_mac.clone()),
         (six.replace("Su+NvtQf", "Su+NvtQe"), PRE_SHARED_KEY, wrong_mac.clone()),
@@ -978,14 +1040,17 @@ fn encrypted_pskc_that_cannot_be_trusted_is_refused_with_the_reason() {
         let told = site.refusal_asking("pskc", &document, &["--no-pin"], &format!("{secret}\n"));
         assert_eq!(told, reason, "{document}");
     }
-    // A wrong secret fails with the MAC key or with the first MAC, depending on what its bytes happen to be.
+    // A wrong secret fails with the MAC key or with the first MAC, depending on what its bytes
+    // happen to be.
     for (document, secret) in [(&six, "12345678901234567890123456789013"), (&seven, "qwertz")] {
         let told = site.refusal_asking("pskc", document, &["--no-pin"], &format!("{secret}\n"));
-        let broken = "an encrypted value can't be decrypted: the key or password isn't the right one";
+        let broken =
+            "an encrypted value can't be decrypted: the key or password isn't the right one";
         assert!(told == broken || told == wrong_mac, "{told}");
     }
-    site.run(&["import", "pskc", "-", "--no-pin"], &six)
-        .complains_of("standard input: it is encrypted: give the pre-shared key with --secret-file\n");
+    site.run(&["import", "pskc", "-", "--no-pin"], &six).complains_of(
+        "standard input: it is encrypted: give the pre-shared key with --secret-file\n",
+    );
 }
 
 #[test]
@@ -996,7 +1061,8 @@ fn encrypted_numbers_of_any_length_are_read() {
             "<Counter><EncryptedValue>{}</EncryptedValue><ValueMAC>{mac}</ValueMAC></Counter>",
             cipher(sealed)
         );
-        let document = figure_6().replace("<Counter><PlainValue>0</PlainValue></Counter>", &counter);
+        let document =
+            figure_6().replace("<Counter><PlainValue>0</PlainValue></Counter>", &counter);
         assert!(document.contains(sealed));
         document
     };
@@ -1017,7 +1083,10 @@ fn encrypted_numbers_of_any_length_are_read() {
         let site = Site::ready();
         let secret = format!("{PRE_SHARED_KEY}\n");
         let told = site.refusal_asking("pskc", document(sealed, mac), &["--no-pin"], &secret);
-        assert!(told.ends_with("key 1: an encrypted number has no bytes, or more than eight"), "{told}");
+        assert!(
+            told.ends_with("key 1: an encrypted number has no bytes, or more than eight"),
+            "{told}"
+        );
     }
 }
 
@@ -1037,7 +1106,8 @@ fn rfc_6030s_files_with_a_pin_key_or_a_repeated_key_import_but_for_these() {
         )
     };
     // Figure 5: the second key is the PIN of the first. Figure 10: keys 3 and 4 are in one device.
-    let five = document(key("12345678", "987654321", "hotp") + &key("123456781", "987654321", "pin"));
+    let five =
+        document(key("12345678", "987654321", "hotp") + &key("123456781", "987654321", "pin"));
     let ten = document(
         key("1", "654321", "hotp")
             + &key("2", "123456", "hotp")
@@ -1063,7 +1133,8 @@ fn pskctool_reads_what_is_written_and_what_it_signs_is_read() {
     fs::write(site.users(), all_kinds()).unwrap();
     let path = |name: &str| site.path(name).to_str().unwrap().to_owned();
     let export = |name: &str, more: &[&str], input: &str| {
-        site.run(&[&["export", "pskc", &path(name), "--issuer", "A & B"], more].concat(), input).is(0);
+        site.run(&[&["export", "pskc", &path(name), "--issuer", "A & B"], more].concat(), input)
+            .is(0);
         output_of("pskctool", &["--validate", &path(name)])
     };
     assert_eq!(export("plain.xml", &[], ""), "OK");
@@ -1099,10 +1170,20 @@ fn pskctool_reads_what_is_written_and_what_it_signs_is_read() {
     assert!(made.unwrap().success());
     let signed = output_of(
         "pskctool",
-        &["--sign", "--sign-key", &path("key.pem"), "--sign-crt", &path("crt.pem"), &path("plain.xml")],
+        &[
+            "--sign",
+            "--sign-key",
+            &path("key.pem"),
+            "--sign-crt",
+            &path("crt.pem"),
+            &path("plain.xml"),
+        ],
     );
     let copy = Site::ready();
-    assert!(copy.refusal("pskc", &signed, &["--no-pin"]).starts_with("it is signed, and signatures can't"));
+    assert!(
+        copy.refusal("pskc", &signed, &["--no-pin"])
+            .starts_with("it is signed, and signatures can't")
+    );
     copy.import("pskc", &signed, &["--no-pin", "--ignore-signature"]).is(0);
     assert_eq!(copy.first_words(), site.first_words());
 }
@@ -1128,7 +1209,8 @@ fn progress_is_told_at_a_terminal_only() {
     let csv: String = (0..100_000).map(|i| format!("user{i},{KEY}{i:06}\n")).collect();
     fs::write(site.path("in.csv"), csv).unwrap();
     let users = site.users().display().to_string();
-    let line = format!("{PROGRAM} -f {users} import csv {} --no-pin", site.path("in.csv").display());
+    let line =
+        format!("{PROGRAM} -f {users} import csv {} --no-pin", site.path("in.csv").display());
     let terminal = Command::new("script")
         .args(["--quiet", "--return", "--command", &line, "/dev/null"])
         .stdin(Stdio::null())
@@ -1136,10 +1218,15 @@ fn progress_is_told_at_a_terminal_only() {
         .expect("script, of the package bsdutils");
     assert!(terminal.status.success());
     let shown = String::from_utf8(terminal.stdout).unwrap();
-    assert!(shown.contains("reading ") && shown.contains("\r\u{1b}[K100000 tokens imported"), "{shown}");
+    assert!(
+        shown.contains("reading ") && shown.contains("\r\u{1b}[K100000 tokens imported"),
+        "{shown}"
+    );
     assert_eq!(site.content().lines().count(), 100_000);
-    let again = site
-        .run(&["import", "csv", site.path("in.csv").to_str().unwrap(), "--no-pin", "--skip-existing"], "");
+    let again = site.run(
+        &["import", "csv", site.path("in.csv").to_str().unwrap(), "--no-pin", "--skip-existing"],
+        "",
+    );
     again.is(0);
     assert_eq!(again.err, "");
 }

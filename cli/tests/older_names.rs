@@ -60,7 +60,8 @@ fn flags_of_otptool_may_stand_behind_the_key_and_wrong_use_is_status_1() {
         assert_eq!((ran.status, &ran.out), (status, &out), "{args:?}: {}", ran.err);
         assert!(args.contains(&"-F") || !ran.err.contains(key), "{}", ran.err);
     }
-    let posix = Command::new(&otptool).args([key, "-c", "1"]).env("POSIXLY_CORRECT", "").output().unwrap();
+    let posix =
+        Command::new(&otptool).args([key, "-c", "1"]).env("POSIXLY_CORRECT", "").output().unwrap();
     assert_eq!(posix.status.code(), Some(1), "three operands");
 }
 
@@ -99,7 +100,10 @@ fn a_command_of_otplock_keeps_its_options_quoting_and_status() {
         let ran = otplock(&site, &link, &[], command);
         (ran.status, ran.out)
     };
-    assert_eq!(run(&["printf", "%s|", "a  b", "-e", "$HOME", "*"]), (0, "a  b|-e|$HOME|*|".to_owned()));
+    assert_eq!(
+        run(&["printf", "%s|", "a  b", "-e", "$HOME", "*"]),
+        (0, "a  b|-e|$HOME|*|".to_owned())
+    );
     assert_eq!(run(&["echo one; echo two; exit 7"]), (7, "one\ntwo\n".to_owned()));
     assert_eq!(run(&["sh", "-c", "exit 3"]), (3, String::new()));
     assert_eq!(run(&["no-such-command", "x"]).0, 127);
@@ -123,7 +127,8 @@ fn flags_of_otplock_may_stand_behind_the_file_and_before_the_command() {
     assert_eq!(run(&[], &["-e", "true"]).0, 85, "-e takes no command");
     assert_eq!(run(&[], &["-x"]).0, 85);
     assert_eq!(run(&[], &["-h"]).0, 0);
-    let ended = Command::new(&link).arg(site.users()).arg("-e").env("EDITOR", "exit 5;").status().unwrap();
+    let ended =
+        Command::new(&link).arg(site.users()).arg("-e").env("EDITOR", "exit 5;").status().unwrap();
     assert_eq!(ended.code(), Some(5));
 }
 
@@ -133,9 +138,9 @@ fn otplock_tells_wrong_usage_from_a_file_it_cannot_lock() {
     let link = site.link("otplock");
     let none = site.run_as(&link, &[], "");
     none.is(85);
-    assert!(
-        none.err.starts_with("otplock: the users file is missing\nusage: otplock usersfile [command ...]\n")
-    );
+    assert!(none.err.starts_with(
+        "otplock: the users file is missing\nusage: otplock usersfile [command ...]\n"
+    ));
     let both = otplock(&site, &link, &["-e"], &["cat"]);
     both.is(85);
     assert!(both.err.starts_with("otplock: -e takes no command\n"), "{}", both.err);
@@ -147,7 +152,11 @@ fn otplock_tells_wrong_usage_from_a_file_it_cannot_lock() {
     assert!(help.err.starts_with("usage: otplock usersfile"), "{}", help.err);
     let missing = site.run_as(&link, &["/nonexistent/users", "true"], "");
     missing.is(86);
-    assert!(missing.err.starts_with("otplock: cannot find /nonexistent/users: "), "{}", missing.err);
+    assert!(
+        missing.err.starts_with("otplock: cannot find /nonexistent/users: "),
+        "{}",
+        missing.err
+    );
 }
 
 #[test]
@@ -170,7 +179,8 @@ fn otplock_edits_with_an_editor_that_has_arguments() {
 fn holding(site: &Site, link: &Path, program: &str) -> Child {
     let started = site.path("started");
     let line = format!("touch '{}'; {program}", started.display());
-    let child = Command::new(link).arg(site.users()).arg(line).stdin(Stdio::piped()).spawn().unwrap();
+    let child =
+        Command::new(link).arg(site.users()).arg(line).stdin(Stdio::piped()).spawn().unwrap();
     await_that(|| started.exists());
     child
 }
@@ -189,11 +199,13 @@ fn what_otplock_holds_keeps_out_us_and_both_builds_of_the_ancestor() {
     let link = site.link("otplock");
     let mut child = holding(&site, &link, "cat");
     let lock = OpenOptions::new().read(true).write(true).open(site.path("users.lock")).unwrap();
-    // By flock, and by a record lock, which an open-file-description lock of ours stands in the way of.
+    // By flock, and by a record lock, which an open-file-description lock of ours stands in the way
+    // of.
     assert!(flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err());
     let record = rustix::fs::fcntl_lock(&lock, FlockOperation::NonBlockingLockExclusive);
     assert!(record.is_err());
-    site.run(&["add", "alice", "--no-pin"], "").complains_of("another program has held it for 5 seconds");
+    site.run(&["add", "alice", "--no-pin"], "")
+        .complains_of("another program has held it for 5 seconds");
     drop(child.stdin.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
     site.run(&["add", "alice", "--no-pin"], "").is(0);
@@ -214,13 +226,18 @@ fn otplock_waits_for_as_long_as_somebody_else_holds_a_lock() {
             }
             _ => ours = Some(Locked::acquire(&site.users()).unwrap()),
         }
-        let mut child =
-            Command::new(&link).arg(site.users()).args(["touch", "--"]).arg(&started).spawn().unwrap();
+        let mut child = Command::new(&link)
+            .arg(site.users())
+            .args(["touch", "--"])
+            .arg(&started)
+            .spawn()
+            .unwrap();
         // It has come as far as the lock once it has the file open.
         let fds = format!("/proc/{}/fd", child.id());
         await_that(|| {
             let has_lock_open = |entry: std::io::Result<fs::DirEntry>| {
-                fs::read_link(entry.unwrap().path()).is_ok_and(|path| path == site.path("users.lock"))
+                fs::read_link(entry.unwrap().path())
+                    .is_ok_and(|path| path == site.path("users.lock"))
             };
             fs::read_dir(&fds).is_ok_and(|mut entries| entries.any(has_lock_open))
         });

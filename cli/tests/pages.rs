@@ -23,7 +23,9 @@ fn described() -> Vec<Described> {
         command.build();
         let name = command.get_name().to_owned();
         all.push(Described { flags: flags(&command), name: name.clone() });
-        for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help" && !verb.is_hide_set())
+        for verb in command
+            .get_subcommands()
+            .filter(|verb| verb.get_name() != "help" && !verb.is_hide_set())
         {
             assert!(!verb.has_subcommands(), "of verbs of verbs nothing here knows");
             all.push(Described { flags: flags(verb), name: format!("{name} {}", verb.get_name()) });
@@ -44,8 +46,9 @@ fn flags(command: &clap::Command) -> Vec<String> {
 /// Whether it stands there as a word of its own, not as the beginning of another.
 fn has_word(text: &str, word: &str) -> bool {
     let is_of_word = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    text.match_indices(word)
-        .any(|(at, _)| !text[..at].ends_with(is_of_word) && !text[at + word.len()..].starts_with(is_of_word))
+    text.match_indices(word).any(|(at, _)| {
+        !text[..at].ends_with(is_of_word) && !text[at + word.len()..].starts_with(is_of_word)
+    })
 }
 
 #[track_caller]
@@ -57,7 +60,11 @@ fn assert_all_in(text: &str, flags: &[String], place: &str) {
 fn pages() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let made = Command::new(PAGES).arg(directory.path()).output().unwrap();
-    assert!(made.status.success() && made.stderr.is_empty(), "{}", String::from_utf8_lossy(&made.stderr));
+    assert!(
+        made.status.success() && made.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
     directory
 }
 
@@ -65,7 +72,8 @@ fn pages() -> tempfile::TempDir {
 fn the_help_of_each_verb_has_its_flags() {
     let site = Site::new();
     for Described { name, flags } in described() {
-        let (tool, verb) = name.split_once(' ').map_or((&name[..], None), |(tool, verb)| (tool, Some(verb)));
+        let (tool, verb) =
+            name.split_once(' ').map_or((&name[..], None), |(tool, verb)| (tool, Some(verb)));
         let help = if tool == "otpgate" {
             site.run(&[verb.as_slice(), &["--help"]].concat(), "").out
         } else {
@@ -76,7 +84,10 @@ fn the_help_of_each_verb_has_its_flags() {
     let help = site.run(&["--help"], "").out;
     for Described { name, .. } in described() {
         if let Some((_, verb)) = name.split_once(' ') {
-            assert!(help.lines().any(|line| line.trim_start().starts_with(&format!("{verb} "))), "{verb}");
+            assert!(
+                help.lines().any(|line| line.trim_start().starts_with(&format!("{verb} "))),
+                "{verb}"
+            );
         }
     }
 }
@@ -86,8 +97,13 @@ fn there_is_a_man_page_of_each_verb_and_tool_with_its_flags() {
     let directory = pages();
     for Described { name, flags } in described() {
         let path = directory.path().join("man").join(format!("{}.1", name.replace(' ', "-")));
-        let page = fs::read_to_string(&path).unwrap_or_else(|_| panic!("{} is missing", path.display()));
-        assert_all_in(&page.replace("\\-", "-").replace("\\fB", " ").replace("\\fR", " "), &flags, &name);
+        let page =
+            fs::read_to_string(&path).unwrap_or_else(|_| panic!("{} is missing", path.display()));
+        assert_all_in(
+            &page.replace("\\-", "-").replace("\\fB", " ").replace("\\fR", " "),
+            &flags,
+            &name,
+        );
     }
 }
 
@@ -105,9 +121,15 @@ fn each_shell_completes_verbs_and_flags() {
             Some(long) => format!("-l {long}"),
             None => format!("-s {}", &flag[1..]),
         };
-        assert_all_in(&fish, &flags.iter().map(in_fish).collect::<Vec<_>>(), &format!("{tool}.fish"));
-        let checked =
-            Command::new("bash").arg("-n").arg(directory.path().join(format!("bash/{tool}.bash"))).status();
+        assert_all_in(
+            &fish,
+            &flags.iter().map(in_fish).collect::<Vec<_>>(),
+            &format!("{tool}.fish"),
+        );
+        let checked = Command::new("bash")
+            .arg("-n")
+            .arg(directory.path().join(format!("bash/{tool}.bash")))
+            .status();
         assert!(checked.unwrap().success());
     }
 }
@@ -125,7 +147,9 @@ fn the_documentation_has_every_verb_and_flag_in_a_section_about_it() {
             let verb = name.rsplit(' ').next().unwrap();
             let mut headings = section.lines().filter(|line| line.starts_with('#'));
             has_word(section, &name)
-                || [format!("`{verb}`"), format!("`{verb} ")].iter().any(|code| section.contains(code))
+                || [format!("`{verb}`"), format!("`{verb} ")]
+                    .iter()
+                    .any(|code| section.contains(code))
                 || headings.any(|heading| has_word(heading, verb))
         };
         let about: Vec<&str> = sections.iter().copied().filter(is_about).collect();
@@ -133,8 +157,12 @@ fn the_documentation_has_every_verb_and_flag_in_a_section_about_it() {
             missing.push(name.clone());
         }
         let about = format!("{}\n{}", sections[0], about.join("\n"));
-        missing
-            .extend(flags.iter().filter(|flag| !has_word(&about, flag)).map(|flag| format!("{name} {flag}")));
+        missing.extend(
+            flags
+                .iter()
+                .filter(|flag| !has_word(&about, flag))
+                .map(|flag| format!("{name} {flag}")),
+        );
     }
     assert!(missing.is_empty(), "not in docs/command.md: {missing:#?}");
 }
@@ -144,7 +172,10 @@ fn make_install_puts_everything_in_place() {
     let root = tempfile::tempdir().unwrap();
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let target = Path::new(PROGRAM).ancestors().nth(2).unwrap();
-    assert!(repository.join("build/pages/man/otpgate.1").exists(), "no man pages: run `make build`");
+    assert!(
+        repository.join("build/pages/man/otpgate.1").exists(),
+        "no man pages: run `make build`"
+    );
     let made = Command::new("make")
         .args(["-C", repository.to_str().unwrap(), "install-common", "PREFIX=/usr"])
         .arg(format!("DESTDIR={}", root.path().display()))

@@ -1,4 +1,5 @@
-//! The command run by root in directories of others: what they have planted there gets them nothing of root's.
+//! The command run by root in directories of others: what they have planted there gets them nothing
+//! of root's.
 
 mod common;
 
@@ -63,8 +64,11 @@ impl Scene {
             .stderr(Stdio::piped())
             .spawn()
             .expect("it runs");
-        let _ =
-            child.stdin.take().expect("piped").write_all(b"otpauth://totp/carol?secret=GEZDGNBVGY3TQOJQ\n");
+        let _ = child
+            .stdin
+            .take()
+            .expect("piped")
+            .write_all(b"otpauth://totp/carol?secret=GEZDGNBVGY3TQOJQ\n");
         child.wait_with_output().expect("an end")
     }
 
@@ -76,10 +80,13 @@ impl Scene {
             let metadata = path.symlink_metadata().expect("there");
             if metadata.is_dir() {
                 ahead.extend(
-                    fs::read_dir(&path).expect("a directory").map(|entry| entry.expect("a name").path()),
+                    fs::read_dir(&path)
+                        .expect("a directory")
+                        .map(|entry| entry.expect("a name").path()),
                 );
             }
-            let content = if metadata.is_file() { fs::read(&path).expect("a file") } else { Vec::new() };
+            let content =
+                if metadata.is_file() { fs::read(&path).expect("a file") } else { Vec::new() };
             all.push((path, metadata.uid(), metadata.gid(), metadata.mode(), content));
         }
         all.sort();
@@ -164,7 +171,8 @@ fn a_link_on_the_way_is_followed_by_no_verb() {
     fs::create_dir(scene.path("roots")).expect("a directory");
     scene.write("roots/users", &line(), 0, 0o600);
     symlink(scene.path("roots"), scene.path("hers/way")).expect("a link");
-    std::os::unix::fs::lchown(scene.path("hers/way"), Some(MALLORY), Some(MALLORY)).expect("root may");
+    std::os::unix::fs::lchown(scene.path("hers/way"), Some(MALLORY), Some(MALLORY))
+        .expect("root may");
     all_refuse(&scene, &scene.path("hers/way/users"), "root doesn't follow it");
 }
 
@@ -207,7 +215,11 @@ fn a_file_of_roots_in_the_place_of_a_companion_isnt_given_away() {
             let error = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(1), "{verb:?}: {error}");
             let after = fs::metadata(&secret).expect("still there");
-            assert_eq!((after.uid(), after.mode() & 0o7777, after.len()), (0, 0o600, 19), "{verb:?} {name}");
+            assert_eq!(
+                (after.uid(), after.mode() & 0o7777, after.len()),
+                (0, 0o600, 19),
+                "{verb:?} {name}"
+            );
         }
         fs::remove_file(&secret).expect("planted");
         // A link, which root would have followed.
@@ -236,7 +248,8 @@ fn a_new_file_is_made_neither_over_a_link_nor_where_others_may_change_the_way() 
     fs::remove_file(scene.users()).expect("planted");
     fs::create_dir(scene.path("roots")).expect("a directory");
     symlink(scene.path("roots"), scene.path("hers/way")).expect("a link");
-    std::os::unix::fs::lchown(scene.path("hers/way"), Some(MALLORY), Some(MALLORY)).expect("root may");
+    std::os::unix::fs::lchown(scene.path("hers/way"), Some(MALLORY), Some(MALLORY))
+        .expect("root may");
     init(&scene.path("hers/way/users"), "root doesn't follow it");
     init(&scene.path("hers/way/deep/users"), "root doesn't follow it");
 }
@@ -248,15 +261,21 @@ fn with_links_that_are_roots_or_the_owners_own_every_verb_works() {
     give(&scene.path("hers/real"), MALLORY, 0o755);
     let users = scene.path("hers/real/users");
     symlink("real", scene.path("hers/own")).expect("a link");
-    std::os::unix::fs::lchown(scene.path("hers/own"), Some(MALLORY), Some(MALLORY)).expect("root may");
+    std::os::unix::fs::lchown(scene.path("hers/own"), Some(MALLORY), Some(MALLORY))
+        .expect("root may");
     symlink("hers/own/users", scene.path("roots-link")).expect("a link");
     for file in [scene.path("hers/own/users"), scene.path("roots-link")] {
         for verb in VERBS {
-            File::create(&users).and_then(|mut file| file.write_all(line().as_bytes())).expect("her file");
+            File::create(&users)
+                .and_then(|mut file| file.write_all(line().as_bytes()))
+                .expect("her file");
             give(&users, MALLORY, 0o600);
             let output = scene.run(&file, verb);
             let error = String::from_utf8_lossy(&output.stderr);
-            assert!(!error.contains("as root") && !error.contains("root doesn't"), "{verb:?}: {error}");
+            assert!(
+                !error.contains("as root") && !error.contains("root doesn't"),
+                "{verb:?}: {error}"
+            );
             let after = fs::metadata(&users).expect("her file");
             assert_eq!(
                 (after.uid(), after.gid(), after.mode() & 0o7777),
@@ -265,7 +284,11 @@ fn with_links_that_are_roots_or_the_owners_own_every_verb_works() {
             );
             for ending in [".lock", ".journal"] {
                 if let Ok(made) = fs::metadata(users.with_extension(&ending[1..])) {
-                    assert_eq!((made.uid(), made.mode() & 0o7777), (MALLORY, 0o600), "{verb:?} {ending}");
+                    assert_eq!(
+                        (made.uid(), made.mode() & 0o7777),
+                        (MALLORY, 0o600),
+                        "{verb:?} {ending}"
+                    );
                 }
             }
         }
@@ -309,11 +332,13 @@ fn a_file_that_is_swapped_with_a_link_again_and_again_has_root_make_nothing_else
     std::thread::scope(|threads| {
         threads.spawn(|| {
             while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
-                renameat_with(CWD, &users, CWD, &link, RenameFlags::EXCHANGE).expect("both are there");
+                renameat_with(CWD, &users, CWD, &link, RenameFlags::EXCHANGE)
+                    .expect("both are there");
             }
         });
         for round in 0..150 {
-            let args: &[&str] = if round % 2 == 0 { &["check", "--fix", "--as", "daemon"] } else { VERBS[0] };
+            let args: &[&str] =
+                if round % 2 == 0 { &["check", "--fix", "--as", "daemon"] } else { VERBS[0] };
             scene.run(&users, args);
         }
         is_over.store(true, std::sync::atomic::Ordering::Relaxed);

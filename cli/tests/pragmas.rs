@@ -27,7 +27,10 @@ fn a_new_file_allows_nothing_and_says_so() {
     let site = Site::new();
     site.run(&["init", "--user", &own_name()], "").is(0);
     let content = site.content();
-    assert_eq!(content.lines().filter(|line| line.starts_with("#@")).collect::<Vec<_>>(), ["#@ allow"]);
+    assert_eq!(
+        content.lines().filter(|line| line.starts_with("#@")).collect::<Vec<_>>(),
+        ["#@ allow"]
+    );
     assert!(content.lines().all(|line| line.starts_with('#')), "comments to older software");
     let ran = site.run(&["check", "--as", &own_name()], "");
     ran.is(0);
@@ -88,12 +91,16 @@ fn check_tells_faults_and_kinds_that_it_does_not_know() {
         let start = format!("{severity}: {} line 2: ", users.display());
         match severity {
             "" => assert!(ran.out.contains("no problems"), "{line}: {}", ran.out),
-            _ => assert!(ran.out.starts_with(&start) && ran.out.contains(told), "{line}: {}", ran.out),
+            _ => assert!(
+                ran.out.starts_with(&start) && ran.out.contains(told),
+                "{line}: {}",
+                ran.out
+            ),
         }
         assert!(!ran.out.contains("s3cret"), "{}", ran.out);
     }
-    let ran =
-        site("#@ limits max_failures=5\n").run(&["check", "--as", &own_name(), "--for-mod-authn-otp"], "");
+    let ran = site("#@ limits max_failures=5\n")
+        .run(&["check", "--as", &own_name(), "--for-mod-authn-otp"], "");
     assert!(ran.out.contains("line 1: for mod_authn_otp, the limits are a comment"), "{}", ran.out);
 }
 
@@ -112,7 +119,8 @@ fn locked_is_who_is_locked_by_the_files_limits() {
         let site = site(&format!("{first}{lines}"));
         let ran = site.run(&[&["list"], flags].concat(), "");
         ran.is(0);
-        let states: Vec<&str> = ran.out.lines().skip(1).map(|row| row.rsplit("  ").next().unwrap()).collect();
+        let states: Vec<&str> =
+            ran.out.lines().skip(1).map(|row| row.rsplit("  ").next().unwrap()).collect();
         assert_eq!(states, expected, "{first} {flags:?}");
         for (user, state) in ["alice", "bob"].iter().zip(expected) {
             let ran = site.run(&[&["show", user], flags].concat(), "");
@@ -178,7 +186,8 @@ fn edit_tells_changes_in_words_and_refuses_faults() {
         edit("sed -i s/=10/=5/"),
         (
             true,
-            "changes:\n  line 1: #@ limits: max_failures=10 -> max_failures=5\ninstalled\n".to_owned(),
+            "changes:\n  line 1: #@ limits: max_failures=10 -> max_failures=5\ninstalled\n"
+                .to_owned(),
             String::new()
         )
     );
@@ -191,8 +200,7 @@ fn edit_tells_changes_in_words_and_refuses_faults() {
 
 #[test]
 fn lines_of_a_user_go_and_are_renamed_with_them() {
-    const LINES: &str =
-        "#@ apart jose\nHOTP jose - KEY\n#@ apart  jos%65 \r\n#@ apart joseph\n#@ limits max_offset=4\n";
+    const LINES: &str = "#@ apart jose\nHOTP jose - KEY\n#@ apart  jos%65 \r\n#@ apart joseph\n#@ limits max_offset=4\n";
     let site = site(LINES);
     site.run(&["disable", "jose"], "").is(0);
     site.run(&["enable", "jose"], "").is(0);
@@ -201,7 +209,8 @@ fn lines_of_a_user_go_and_are_renamed_with_them() {
     site.is_left_as(
         "#@ apart 100%25\nHOTP 100% - KEY\n#@ apart  100%25 \r\n#@ apart joseph\n#@ limits max_offset=4\n",
     );
-    site.run(&["rename", "100%", "joseph"], "").complains_of("line 4 is about an earlier \"joseph\"");
+    site.run(&["rename", "100%", "joseph"], "")
+        .complains_of("line 4 is about an earlier \"joseph\"");
     let ran = site.run(&["remove", "100%"], "");
     ran.is(0);
     assert_eq!(

@@ -19,8 +19,10 @@ struct Site {
 
 #[track_caller]
 fn run(program: &str, args: &[&str]) {
-    let output =
-        Command::new(program).args(args).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    let output = Command::new(program)
+        .args(args)
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {args:?}: {told}");
 }
@@ -86,7 +88,8 @@ impl Site {
     }
 
     fn sh_as(&self, words: &[&str]) -> Ran {
-        let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", text(Path::new(PROGRAM).parent().unwrap()));
+        let path =
+            format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", text(Path::new(PROGRAM).parent().unwrap()));
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).env("PATH", path).env("OTPGATE_USERS_FILE", self.users());
         common::ran(&mut command, "another-pin\nanother-pin\n")
@@ -175,7 +178,10 @@ const CASES: &[Case] = &[
         situation: "the journal is root's",
         site: plain,
         spoil: |site| give_to_root(&site.beside(".journal")),
-        says: ["error", "users.journal: Permission denied: user www-data may not read and write it"],
+        says: [
+            "error",
+            "users.journal: Permission denied: user www-data may not read and write it",
+        ],
         remedy: "otpgate check --fix",
     },
     Case {
@@ -335,9 +341,17 @@ fn doing_what_check_says_makes_it_content() {
         ran.is(i32::from(severity == "error"));
         // The first line that isn't a mere consequence: there is no other.
         let (told, rest) = ran.out.split_once('\n').unwrap();
-        assert!(told.starts_with(&format!("{severity}: ")) && told.contains(&here(words)), "{}", ran.out);
+        assert!(
+            told.starts_with(&format!("{severity}: ")) && told.contains(&here(words)),
+            "{}",
+            ran.out
+        );
         let is_refused_itself = case.remedy.contains("chattr -i PLACE") && rest.contains("users.");
-        assert!(rest.is_empty() || is_refused_itself || rest.starts_with("warning: "), "{}", ran.out);
+        assert!(
+            rest.is_empty() || is_refused_itself || rest.starts_with("warning: "),
+            "{}",
+            ran.out
+        );
         for secret in [KEY, "secret7", "xyz", "0102030405", "ffffff"] {
             assert!(!ran.out.contains(secret), "{}", ran.out);
         }
@@ -377,7 +391,8 @@ fn whoever_may_not_is_told_to_run_it_as_root_and_what_was_tried() {
     fs::copy(PROGRAM, &program).unwrap();
     set_mode(&program, 0o755);
     let nobody = |args: &[&str]| {
-        let words = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", text(&program)];
+        let words =
+            ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", text(&program)];
         site.sh_as(&[&words, args].concat())
     };
     let closed = nobody(&["check"]);
@@ -388,15 +403,23 @@ fn whoever_may_not_is_told_to_run_it_as_root_and_what_was_tried() {
     fs::remove_file(&program).unwrap();
     for ran in [closed, list] {
         ran.complains_of("user nobody can't enter the directory ");
-        assert!(ran.err.ends_with("; run this as root, or as the users file's owner\n"), "{}", ran.err);
+        assert!(
+            ran.err.ends_with("; run this as root, or as the users file's owner\n"),
+            "{}",
+            ran.err
+        );
     }
     readable.is(1);
     assert!(readable.out.contains("user nobody may not read and write it"), "{}", readable.out);
-    assert!(readable.out.contains("warning: access was tested as the current user"), "{}", readable.out);
+    assert!(
+        readable.out.contains("warning: access was tested as the current user"),
+        "{}",
+        readable.out
+    );
 }
 
-/// Runs a command that gets "Permission denied" for every file it opens for writing, as from a security module: owner and
-/// mode have no part in it.
+/// Runs a command that gets "Permission denied" for every file it opens for writing, as from a
+/// security module: owner and mode have no part in it.
 const DENYING: &str = r#"
 #include <errno.h>
 #include <fcntl.h>
@@ -429,12 +452,14 @@ int main(int argc, char **argv) {
 #[test]
 fn what_owner_and_mode_would_allow_is_put_down_to_something_else() {
     let site = plain();
-    let (source, denying) = (site.directory.path().join("denying.c"), site.directory.path().join("denying"));
+    let (source, denying) =
+        (site.directory.path().join("denying.c"), site.directory.path().join("denying"));
     fs::write(&source, DENYING).unwrap();
     run("cc", &["-Wall", "-Wextra", "-Werror", "-o", text(&denying), text(&source)]);
     let ran = site.sh_as(&[text(&denying), "otpgate", "check"]);
     ran.is(1);
-    let told = format!("owner and mode of {} would let user www-data do it", site.users().display());
+    let told =
+        format!("owner and mode of {} would let user www-data do it", site.users().display());
     assert!(ran.out.starts_with("error: ") && ran.out.contains(&told), "{}", ran.out);
     assert!(!ran.out.contains("chown") && !ran.out.contains("check --fix"), "{}", ran.out);
     assert!(

@@ -85,10 +85,17 @@ fn site(lines: &str) -> Site {
 fn a_pin_is_asked_for_twice_and_never_shown() {
     let site = site("HOTP alice - KEY\n");
     let mut session = Session::start(&site, &["set-pin", "alice"], "");
-    session.shows("PIN for \"alice\": ").types("sesame8\x7f9\r").shows("The PIN again: ").types("sesame9\n");
+    session
+        .shows("PIN for \"alice\": ")
+        .types("sesame8\x7f9\r")
+        .shows("The PIN again: ")
+        .types("sesame9\n");
     let (status, screen) = session.ends();
     assert_eq!(status, 0);
-    assert_eq!(screen, "PIN for \"alice\": \nThe PIN again: \ntoken 1 of \"alice\" has a new PIN\n");
+    assert_eq!(
+        screen,
+        "PIN for \"alice\": \nThe PIN again: \ntoken 1 of \"alice\" has a new PIN\n"
+    );
     let found = UsersFile::new(&site.users()).find(b"alice").unwrap();
     let Pin::Hashed(hash) = &found.entry.lines[0].token.pin else { panic!("no hash") };
     assert!(hash.is_hash_of(b"sesame9"));
@@ -118,7 +125,9 @@ fn pins_that_differ_and_ctrl_c_change_nothing() {
 fn codes_are_not_shown_either() {
     let site = site("HOTP alice 4711 KEY\n");
     let mut session = Session::start(&site, &["explain", "alice"], "");
-    session.shows("A code of \"alice\", with or without PIN: ").types(&format!("4711{}\r", code(0)));
+    session
+        .shows("A code of \"alice\", with or without PIN: ")
+        .types(&format!("4711{}\r", code(0)));
     let (status, explained) = session.ends();
     assert_eq!(status, 0);
     let mut session = Session::start(&site, &["resync", "alice"], "");
@@ -142,7 +151,10 @@ fn rekey_shows_a_code_for_the_phone_and_no_colour_is_but_its_own() {
     let site = site("HOTP alice - KEY\n");
     let (status, screen) = Session::start(&site, &["rekey", "alice", "--issuer", "x"], "").ends();
     assert_eq!(status, 0);
-    assert!(screen.contains("otpauth://hotp/x:alice?secret=") && screen.contains('\u{2580}'), "{screen}");
+    assert!(
+        screen.contains("otpauth://hotp/x:alice?secret=") && screen.contains('\u{2580}'),
+        "{screen}"
+    );
     let (_, listed) = Session::start(&site, &["list"], "").ends();
     assert!(!listed.contains('\x1b'), "{listed:?}");
 }

@@ -136,7 +136,9 @@ impl Reason {
     /// For the log, after the word.
     pub fn text(self) -> &'static str {
         match self {
-            Reason::Malformed => "the user name or password contains control characters or is too long",
+            Reason::Malformed => {
+                "the user name or password contains control characters or is too long"
+            }
             Reason::NotListed => "not listed",
             Reason::Twin => {
                 "another spelling of a listed name; if they are two people, add `#@ apart NAME` to the users file"
@@ -153,7 +155,9 @@ impl Reason {
             Reason::WrongPin => "wrong PIN",
             Reason::NoPinExpected => "text before the code, but the token has no PIN",
             Reason::PinUnknown => "no PIN provider or PIN file knows the user",
-            Reason::PinSourceFailed => "the PIN provider or PIN file can't be used; see the previous message",
+            Reason::PinSourceFailed => {
+                "the PIN provider or PIN file can't be used; see the previous message"
+            }
             Reason::NoPinSource => {
                 "the PIN must be checked elsewhere (+), but no PIN provider or PIN file is configured"
             }
@@ -210,8 +214,8 @@ pub struct Decision {
     pub depends_on_state: bool,
     /// On a grant: what it rests on.
     pub accepted: Option<Accepted>,
-    /// On a grant of the lingering code that writes nothing: until then, the same attempt on the same lines gives
-    /// the same result.
+    /// On a grant of the lingering code that writes nothing: until then, the same attempt on the
+    /// same lines gives the same result.
     pub stands_until: Option<UnixTime>,
     /// For [`Verdict::Throttled`] and [`Verdict::Busy`]: seconds until the next try.
     pub retry_after: Option<u32>,
@@ -265,7 +269,8 @@ impl Decision {
 
     /// Too many wrong tries; the next one is allowed after this many seconds.
     pub(crate) fn throttled(seconds: u32) -> Decision {
-        let decision = Decision::new(Verdict::Throttled, LoginResult::DeniedThrottled, Reason::Throttled);
+        let decision =
+            Decision::new(Verdict::Throttled, LoginResult::DeniedThrottled, Reason::Throttled);
         Decision { retry_after: Some(seconds), ..decision }.whatever_the_state()
     }
 

@@ -48,7 +48,8 @@ impl Devices {
     /// Which codes are next; only rules 7 and 8 want to know.
     pub(super) fn open_windows(&mut self, policy: &Policy, entry: &Entry, now: UnixTime) {
         for device in &mut self.all {
-            device.window = Window::of(policy, &entry.lines[device.lines[0]].token, &device.state, now);
+            device.window =
+                Window::of(policy, &entry.lines[device.lines[0]].token, &device.state, now);
         }
     }
 
@@ -61,7 +62,10 @@ impl Devices {
     }
 
     /// The lines that may still grant: neither switched off nor locked.
-    pub(super) fn open_lines<'e>(&self, entry: &'e Entry) -> impl Iterator<Item = (usize, &'e StoredToken)> {
+    pub(super) fn open_lines<'e>(
+        &self,
+        entry: &'e Entry,
+    ) -> impl Iterator<Item = (usize, &'e StoredToken)> {
         let lines = entry.lines.iter().enumerate();
         lines.filter(|(index, line)| !line.token.disabled && !self.of_line(*index).locked)
     }
@@ -107,8 +111,8 @@ impl Device {
         &mut self.state
     }
 
-    /// What a clock that was ahead has left in the file must not count until that day comes. A failure counts as
-    /// one of now. A use ends: its code would be accepted again on that day.
+    /// What a clock that was ahead has left in the file must not count until that day comes. A
+    /// failure counts as one of now. A use ends: its code would be accepted again on that day.
     pub(super) fn mend_times(&mut self, now: UnixTime) {
         if self.state.last_failure.is_some_and(|failed| failed > now) {
             self.change().last_failure = Some(now);

@@ -9,14 +9,16 @@ use crate::UnixTime;
 use crate::policy::{FORGET_WORD, Forget, Policy};
 use crate::token::{Algorithm, Pin, Token, Used};
 
-/// Rule 3: the user asks that the last code isn't accepted any more. `None`: it is no such request, or there is nothing
-/// to forget, and the password is one like any other.
+/// Rule 3: the user asks that the last code isn't accepted any more. `None`: it is no such request,
+/// or there is nothing to forget, and the password is one like any other.
 pub(super) fn rule_3_forget(
     inputs: Inputs<'_>,
     devices: &mut Devices,
 ) -> Result<Option<Decision>, PinQuestion> {
     let forgotten = match inputs.policy.forget {
-        Forget::On if inputs.attempt.proof.is_empty_password() => by_empty_password(inputs, devices),
+        Forget::On if inputs.attempt.proof.is_empty_password() => {
+            by_empty_password(inputs, devices)
+        }
         Forget::Word => by_word(inputs, devices)?,
         Forget::On | Forget::Off => None,
     };
@@ -35,7 +37,8 @@ fn by_empty_password(inputs: Inputs<'_>, devices: &mut Devices) -> Option<Reason
     forgotten
 }
 
-/// The same by PIN and word, for the tokens with that PIN. `None`: it is no such request, or not with a right PIN.
+/// The same by PIN and word, for the tokens with that PIN. `None`: it is no such request, or not
+/// with a right PIN.
 fn by_word(inputs: Inputs<'_>, devices: &mut Devices) -> Result<Option<Reason>, PinQuestion> {
     let mut asked_to_forget = Vec::new();
     for (index, line) in devices.open_lines(inputs.entry) {

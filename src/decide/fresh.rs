@@ -24,7 +24,12 @@ pub(super) fn rule_7_fresh_code(
         if device.spent {
             continue;
         }
-        let found = search(policy, &token.codes(), codes.among(device.window.positions()), &candidate.shown);
+        let found = search(
+            policy,
+            &token.codes(),
+            codes.among(device.window.positions()),
+            &candidate.shown,
+        );
         let Some((position, code)) = found else { continue };
         let accepted = device.change();
         accepted.stand_after(token.factor, position, now);
@@ -59,7 +64,8 @@ impl Positions {
     }
 }
 
-/// The lowest position whose code is shown, and that code. Always computes and compares all of them.
+/// The lowest position whose code is shown, and that code. Always computes and compares all of
+/// them.
 pub(super) fn search(
     policy: &Policy,
     codes: &Codes,

@@ -17,7 +17,8 @@ pub(super) fn rule_2_lockout(inputs: Inputs<'_>, devices: &mut Devices) -> Optio
         }
     }
     let locked = devices.all.iter().filter(|device| device.locked).count();
-    (locked > 0 && locked == active).then(|| Decision::denied(LoginResult::DeniedLocked, Reason::Locked))
+    (locked > 0 && locked == active)
+        .then(|| Decision::denied(LoginResult::DeniedLocked, Reason::Locked))
 }
 
 /// Whether so many failures, the last of them at `failed`, are too many now.

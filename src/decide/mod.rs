@@ -1,12 +1,17 @@
 //! The rules of a login. Pure: no I/O, no clock, no logging, no randomness.
 //!
-//! [`login`] takes the settings, what the store has under a name, one attempt and a time, and returns the answer
-//! and what to write. The rules have the order and the numbers of `docs/specification.md`, section 4; each is a
-//! function in a file of its own:
+//! [`login`] takes the settings, what the store has under a name, one attempt and a time, and
+//! returns the answer and what to write. The rules have the order and the numbers of
+//! `docs/specification.md`, section 4; each is a function in a file of its own:
 //!
-//! 1. the name (`name`), 2. lock-out (`lockout`), 3. forget request (`forget`), 4. splitting PIN and code (`split`),
-//!    5. PIN and falling through (`pin`), 6. reuse (`reuse`), 7. fresh code (`fresh`, `window`), 8. no match
-//!    (`no_match`).
+//! 1. the name (`name`)
+//! 2. lock-out (`lockout`)
+//! 3. forget request (`forget`)
+//! 4. splitting PIN and code (`split`)
+//! 5. PIN and falling through (`pin`)
+//! 6. reuse (`reuse`)
+//! 7. fresh code (`fresh`, `window`)
+//! 8. no match (`no_match`)
 //!
 //! Whatever none of them grants is denied.
 
@@ -110,8 +115,8 @@ pub fn login(
     decide(Inputs { policy, entry, attempt, pins, now }, Positions::All)
 }
 
-/// The same if no code has to be searched for: computing the candidates of rules 7 and 8 takes a while
-/// with a wide window. `None`: it would have to be.
+/// The same if no code has to be searched for: computing the candidates of rules 7 and 8 takes a
+/// while with a wide window. `None`: it would have to be.
 pub fn without_search(
     policy: &Policy,
     entry: &Entry,
@@ -151,10 +156,11 @@ fn rules_1_to_6(inputs: Inputs<'_>) -> Result<NotReused<'_>, Outcome> {
         return Err(Outcome::Decided(decision.with_changes_of(devices)));
     }
     // Rule 4 within it: each token splits for itself.
-    let CheckedPins { passed, source_failed } = rule_5_pin(inputs, &devices).map_err(|none| match none {
-        NoPin::Ask(question) => Outcome::NeedPin(question),
-        NoPin::Refused(decision) => Outcome::Decided(decision.whatever_the_state()),
-    })?;
+    let CheckedPins { passed, source_failed } =
+        rule_5_pin(inputs, &devices).map_err(|none| match none {
+            NoPin::Ask(question) => Outcome::NeedPin(question),
+            NoPin::Refused(decision) => Outcome::Decided(decision.whatever_the_state()),
+        })?;
     match rule_6_reuse(inputs, &mut devices, &passed) {
         Ok(granted) => Err(Outcome::Decided(conclude(granted, devices, source_failed))),
         Err(denied) => Ok(NotReused { devices, passed, denied, pin_source_failed: source_failed }),
@@ -185,9 +191,9 @@ fn conclude(decision: Decision, devices: Devices, pin_source_failed: bool) -> De
     decision.with_changes_of(devices)
 }
 
-/// Decides a login that was granted elsewhere, for the same request, by the rules of this place: on the state the grant
-/// was based on, so that the code it spent isn't a spent one. Changes by an admin or the user since then count. `entry`
-/// and `now` are current. Nothing is written.
+/// Decides a login that was granted elsewhere, for the same request, by the rules of this place: on
+/// the state the grant was based on, so that the code it spent isn't a spent one. Changes by an
+/// admin or the user since then count. `entry` and `now` are current. Nothing is written.
 pub fn elsewhere(
     policy: &Policy,
     entry: &Entry,
@@ -199,7 +205,8 @@ pub fn elsewhere(
     if let Some(decision) = rule_1_name(entry, attempt) {
         return Outcome::Decided(decision);
     }
-    let is_it = |line: &StoredToken| line.token.fingerprint == basis.fingerprint && !line.token.disabled;
+    let is_it =
+        |line: &StoredToken| line.token.fingerprint == basis.fingerprint && !line.token.disabled;
     let Some(index) = entry.lines.iter().position(is_it) else {
         return Outcome::Decided(Decision::denied(LoginResult::DeniedCode, Reason::TokenChanged));
     };
@@ -210,16 +217,21 @@ pub fn elsewhere(
     if device.locked {
         return Outcome::Decided(Decision::denied(LoginResult::DeniedLocked, Reason::Locked));
     }
-    let is_last =
-        device.state.last_otp.as_ref().is_some_and(|last| bool::from(last.is_in_any_case(&basis.code)));
+    let is_last = device
+        .state
+        .last_otp
+        .as_ref()
+        .is_some_and(|last| bool::from(last.is_in_any_case(&basis.code)));
     if is_last && device.state.used == Used::Never {
         return Outcome::Decided(Decision::denied(LoginResult::DeniedExpired, Reason::Expired));
     }
 
     let line = StoredToken { token: entry.lines[index].token.clone(), state: basis.before.clone() };
     let then = Entry { lines: vec![line], unreadable: entry.unreadable, ..Entry::default() };
-    match decide(Inputs { policy, entry: &then, attempt, pins, now: basis.at }, Positions::Of(basis.position))
-    {
+    match decide(
+        Inputs { policy, entry: &then, attempt, pins, now: basis.at },
+        Positions::Of(basis.position),
+    ) {
         Outcome::NeedPin(question) => Outcome::NeedPin(PinQuestion { line: index, ..question }),
         Outcome::Decided(decision) => Outcome::Decided(Decision {
             changes: Vec::new(),
@@ -234,8 +246,8 @@ pub fn state_decided_on(policy: &Policy, entry: &Entry, line: usize, now: UnixTi
     Devices::of(policy, entry, now).of_line(line).state.clone()
 }
 
-/// A line's state with what only its visible fields say made exact: the replay floor of a time token is filled
-/// in. What can be written with a checksum without forgetting anything.
+/// A line's state with what only its visible fields say made exact: the replay floor of a time
+/// token is filled in. What can be written with a checksum without forgetting anything.
 pub fn exact_state(policy: &Policy, line: &StoredToken, now: UnixTime) -> State {
     State { intact: true, ..line.state_with_floor(policy.max_offset, now) }
 }

@@ -11,7 +11,8 @@ use crate::token::{Algorithm, Entry, MovingFactor, StoredToken, Token};
 
 /// This many spent or passed codes of an event token are recognised.
 const RECOGNISED_COUNTERS: u64 = 100;
-/// Those of a time token are recognised for this many seconds: a browser tab may stay open overnight.
+/// Those of a time token are recognised for this many seconds: a browser tab may stay open
+/// overnight.
 const RECOGNISED_SECONDS: u32 = 86_400;
 /// The limit over all tokens of a user: the cost of a wrong code.
 const RECOGNISED_MAX: u64 = 3000;
@@ -28,7 +29,8 @@ pub(super) fn rule_8_no_match(
     passed: &[PinPassed<'_>],
 ) -> Decision {
     let Inputs { policy, entry, attempt, now, .. } = inputs;
-    let mut candidates: Vec<usize> = passed.iter().map(|passed| devices.of_line[passed.line]).collect();
+    let mut candidates: Vec<usize> =
+        passed.iter().map(|passed| devices.of_line[passed.line]).collect();
     candidates.sort_unstable();
     candidates.dedup();
     candidates.retain(|&device| !devices.all[device].window.floor_in_future);
@@ -78,8 +80,8 @@ fn old_codes<'a>(entry: &'a Entry, devices: &Devices, proof: Proof<'a>) -> Vec<O
     let is_repetition = |index: usize, token: &Token| {
         let before = devices.of_line(index).lines.iter().take_while(|&&line| line < index);
         before.map(|&line| &entry.lines[line].token).any(|other| {
-            let pin_is_apart =
-                matches!(proof, Proof::Password(_)) && matches!(token.algorithm, Algorithm::Hotp(_));
+            let pin_is_apart = matches!(proof, Proof::Password(_))
+                && matches!(token.algorithm, Algorithm::Hotp(_));
             other.digits == token.digits && (pin_is_apart || other.pin == token.pin)
         })
     };
@@ -94,8 +96,12 @@ fn old_codes<'a>(entry: &'a Entry, devices: &Devices, proof: Proof<'a>) -> Vec<O
     }
     let wanted: Vec<u64> = searched.iter().map(|&(.., wanted)| wanted).collect();
     let old = searched.into_iter().zip(shares(&wanted, total)).filter(|&(_, share)| share > 0);
-    old.map(|((line, shown, last, _), share)| Old { line, shown, positions: last - (share - 1)..=last })
-        .collect()
+    old.map(|((line, shown, last, _), share)| Old {
+        line,
+        shown,
+        positions: last - (share - 1)..=last,
+    })
+    .collect()
 }
 
 /// How many old codes of a token are recognised if it is the only one.
@@ -143,7 +149,8 @@ mod tests {
         Entry { lines: lines.collect(), ..Entry::default() }
     }
 
-    /// So many codes are computed until these credentials are found to be wrong, and so many passwords are tried.
+    /// So many codes are computed until these credentials are found to be wrong, and so many
+    /// passwords are tried.
     fn work(entry: &Entry, proof: Option<&[u8]>) -> (usize, usize) {
         let policy = Settings::default().policy(Server::Apache);
         COMPUTED.set(0);

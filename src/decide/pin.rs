@@ -10,8 +10,8 @@ use crate::http::digest::Response;
 use crate::pin::PinAnswer;
 use crate::token::{Algorithm, Pin, Token};
 
-/// Answers got so far about slow PINs of the user: what the PIN field says, which PIN bytes. Several tokens with one hash
-/// have one answer.
+/// Answers got so far about slow PINs of the user: what the PIN field says, which PIN bytes.
+/// Several tokens with one hash have one answer.
 pub type PinAnswers<'a> = &'a dyn Fn(&Pin, &[u8]) -> Option<PinAnswer>;
 
 /// A PIN to be checked outside any lock before this can be decided.
@@ -50,8 +50,12 @@ pub(super) enum NoPin {
     Refused(Decision),
 }
 
-/// Rule 5, and rule 4 before it, for each token that may grant. Nothing about codes is computed here.
-pub(super) fn rule_5_pin<'a>(inputs: Inputs<'a>, devices: &Devices) -> Result<CheckedPins<'a>, NoPin> {
+/// Rule 5, and rule 4 before it, for each token that may grant. Nothing about codes is computed
+/// here.
+pub(super) fn rule_5_pin<'a>(
+    inputs: Inputs<'a>,
+    devices: &Devices,
+) -> Result<CheckedPins<'a>, NoPin> {
     let mut passed = Vec::new();
     let mut refused = Vec::new();
     for (index, line) in devices.open_lines(inputs.entry) {
@@ -64,7 +68,9 @@ pub(super) fn rule_5_pin<'a>(inputs: Inputs<'a>, devices: &Devices) -> Result<Ch
         };
         match check {
             PinCheck::Ask(pin_len) => return Err(NoPin::Ask(PinQuestion { line: index, pin_len })),
-            PinCheck::Passed(pin_len, shown) => passed.push(PinPassed { line: index, pin_len, shown }),
+            PinCheck::Passed(pin_len, shown) => {
+                passed.push(PinPassed { line: index, pin_len, shown })
+            }
             PinCheck::Refused(reason) => refused.push(reason),
         }
     }
@@ -82,8 +88,12 @@ enum PinCheck<'a> {
 
 fn check<'a>(token: &Token, pin: &[u8], shown: Shown<'a>, pins: PinAnswers<'_>) -> PinCheck<'a> {
     match (token.algorithm, &token.pin) {
-        (Algorithm::Motp, Pin::External | Pin::Hashed(_)) => PinCheck::Refused(Reason::MotpWithExternalPin),
-        (Algorithm::Motp, _) | (_, Pin::None) if pin.is_empty() => PinCheck::Passed(pin.len(), shown),
+        (Algorithm::Motp, Pin::External | Pin::Hashed(_)) => {
+            PinCheck::Refused(Reason::MotpWithExternalPin)
+        }
+        (Algorithm::Motp, _) | (_, Pin::None) if pin.is_empty() => {
+            PinCheck::Passed(pin.len(), shown)
+        }
         (Algorithm::Motp, _) | (_, Pin::None) => PinCheck::Refused(Reason::NoPinExpected),
         (_, Pin::Literal(expected)) => {
             if bool::from(expected.expose().ct_eq(pin)) {
@@ -110,7 +120,8 @@ fn check_of_digest<'a>(token: &'a Token, response: &'a Response<'a>) -> PinCheck
     }
 }
 
-/// In Digest, a PIN in the clear is part of every password tried; `None`: one that isn't at hand can't be.
+/// In Digest, a PIN in the clear is part of every password tried; `None`: one that isn't at hand
+/// can't be.
 pub(super) fn plain_pin(token: &Token) -> Option<&[u8]> {
     match (token.algorithm, &token.pin) {
         (_, Pin::External | Pin::Hashed(_)) => None,
@@ -133,23 +144,38 @@ fn refuse_before_code(inputs: Inputs<'_>, devices: &Devices, refused: &[Reason])
         Reason::TooShort,
     ];
     const GUESSES: [Reason; 3] = [Reason::WrongPin, Reason::NoPinExpected, Reason::PinUnknown];
-    let reason = ORDER.into_iter().find(|reason| refused.contains(reason)).unwrap_or(Reason::WrongPin);
+    let reason =
+        ORDER.into_iter().find(|reason| refused.contains(reason)).unwrap_or(Reason::WrongPin);
     let is_wrong_guess = refused.iter().any(|reason| GUESSES.contains(reason));
     if reason == Reason::PinSourceFailed {
-        return Decision { is_wrong_guess, ..Decision::new(Verdict::Error, LoginResult::Error, reason) };
+        return Decision {
+            is_wrong_guess,
+            ..Decision::new(Verdict::Error, LoginResult::Error, reason)
+        };
     }
     if inputs.entry.unreadable {
-        return Decision { is_wrong_guess, ..Decision::denied(LoginResult::Error, Reason::Unreadable) };
+        return Decision {
+            is_wrong_guess,
+            ..Decision::denied(LoginResult::Error, Reason::Unreadable)
+        };
     }
-    let word = if reason == Reason::TooShort { LoginResult::DeniedCode } else { LoginResult::DeniedPin };
-    let verdict =
-        if rule_5_fall_through(inputs, devices, reason) { Verdict::Unknown } else { Verdict::Denied };
+    let word =
+        if reason == Reason::TooShort { LoginResult::DeniedCode } else { LoginResult::DeniedPin };
+    let verdict = if rule_5_fall_through(inputs, devices, reason) {
+        Verdict::Unknown
+    } else {
+        Verdict::Denied
+    };
     Decision { is_wrong_guess, ..Decision::new(verdict, word, reason) }
 }
 
-/// Rule 5, its point 7: whether another provider may decide about a password that is refused for this reason.
+/// Rule 5, its point 7: whether another provider may decide about a password that is refused for
+/// this reason.
 fn rule_5_fall_through(inputs: Inputs<'_>, devices: &Devices, reason: Reason) -> bool {
     inputs.policy.fall_through
         && !devices.all.iter().any(|device| device.locked)
-        && matches!(reason, Reason::WrongPin | Reason::NoPinExpected | Reason::PinUnknown | Reason::TooShort)
+        && matches!(
+            reason,
+            Reason::WrongPin | Reason::NoPinExpected | Reason::PinUnknown | Reason::TooShort
+        )
 }

@@ -8,7 +8,8 @@ use crate::otp::Code;
 use crate::policy::Policy;
 use crate::token::{Address, Algorithm, State, Token, Used};
 
-/// Clocks of several servers may differ by this much, in seconds, before a use counts as in the future.
+/// Clocks of several servers may differ by this much, in seconds, before a use counts as in the
+/// future.
 const CLOCK_TOLERANCE: i64 = 5;
 /// A refreshed idle time is written after this part of the limit.
 const IDLE_REFRESHES: i64 = 16;
@@ -35,7 +36,9 @@ pub(super) fn rule_6_reuse(
         device.spent = true;
         if !is_lingering(policy, &device.state, now) {
             denied = denied.or(Some(Decision::denied(LoginResult::DeniedExpired, Reason::Expired)));
-        } else if policy.logout_on_ip_change && !device.state.address.is_known_and_equals(&attempt.address) {
+        } else if policy.logout_on_ip_change
+            && !device.state.address.is_known_and_equals(&attempt.address)
+        {
             let reason = match attempt.address {
                 Address::Unknown => Reason::NoAddress,
                 _ => Reason::AddressChanged,
@@ -43,7 +46,8 @@ pub(super) fn rule_6_reuse(
             denied = Some(Decision::denied(LoginResult::DeniedIp, reason));
         } else {
             device.refresh_idle(policy, now);
-            let decision = Decision::new(Verdict::Granted, LoginResult::GrantedReuse, Reason::Reused);
+            let decision =
+                Decision::new(Verdict::Granted, LoginResult::GrantedReuse, Reason::Reused);
             return Ok(Decision {
                 changes_are_optional: true,
                 accepted: candidate.accepted(now),
@@ -69,7 +73,8 @@ pub(super) fn is_lingering(policy: &Policy, state: &State, now: UnixTime) -> boo
         && within(policy.max_idle, last)
 }
 
-/// The last moment at which a code that lingers now still does, without a new idle time to be written.
+/// The last moment at which a code that lingers now still does, without a new idle time to be
+/// written.
 fn lingers_untouched_until(policy: &Policy, state: &State, now: UnixTime) -> Option<UnixTime> {
     let (first, last) = state.used.as_of(now)?;
     let linger = policy.max_linger.map(|limit| first.saturating_add(i64::from(limit) - 1));
@@ -79,7 +84,9 @@ fn lingers_untouched_until(policy: &Policy, state: &State, now: UnixTime) -> Opt
 
 /// Whether the presented code is hexadecimal where that is switched off.
 fn is_hex_refused(policy: &Policy, token: &Token, code: &Code) -> bool {
-    token.algorithm != Algorithm::Motp && !policy.allow_hex && !code.as_bytes().iter().all(u8::is_ascii_digit)
+    token.algorithm != Algorithm::Motp
+        && !policy.allow_hex
+        && !code.as_bytes().iter().all(u8::is_ascii_digit)
 }
 
 /// When a new idle time is to be written of a code last used at `last`.
@@ -89,7 +96,8 @@ fn idle_refresh_due(limit: u32, last: UnixTime) -> UnixTime {
 
 impl Device {
     fn refresh_idle(&mut self, policy: &Policy, now: UnixTime) {
-        let (Some(limit), Some((first, last))) = (policy.max_idle, self.state.used.as_of(now)) else {
+        let (Some(limit), Some((first, last))) = (policy.max_idle, self.state.used.as_of(now))
+        else {
             return;
         };
         if now >= idle_refresh_due(limit, last) {

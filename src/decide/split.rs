@@ -9,7 +9,10 @@ use crate::otp::Code;
 use crate::token::Token;
 
 /// Rule 4: the last characters are the code, the rest before them is the PIN. `None`: too short.
-pub(super) fn rule_4_split<'p, 's>(token: &Token, password: &'p [u8]) -> Option<(&'p [u8], Shown<'s>)> {
+pub(super) fn rule_4_split<'p, 's>(
+    token: &Token,
+    password: &'p [u8],
+) -> Option<(&'p [u8], Shown<'s>)> {
     token.split(password).map(|(pin, code)| (pin, Shown::Code(code)))
 }
 
@@ -22,11 +25,14 @@ pub(super) enum Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    /// What is shown of a token whatever its PIN; `None` if the password is too short or the PIN isn't known.
+    /// What is shown of a token whatever its PIN; `None` if the password is too short or the PIN
+    /// isn't known.
     pub(super) fn of(token: &'a Token, proof: Proof<'a>) -> Option<Shown<'a>> {
         match proof {
             Proof::Password(password) => rule_4_split(token, password).map(|(_, shown)| shown),
-            Proof::Response(response) => plain_pin(token).map(|pin| Shown::Response { pin, response }),
+            Proof::Response(response) => {
+                plain_pin(token).map(|pin| Shown::Response { pin, response })
+            }
         }
     }
 

@@ -34,7 +34,8 @@ impl Window {
                 let around_offset = step.shifted_by(offset).and_around(policy.max_offset, period);
                 let floor = floor.map(TimeStep::position);
                 let ranges = union(around_now, around_offset);
-                let top = ranges.iter().filter(|range| !range.is_empty()).map(|range| *range.end()).max();
+                let top =
+                    ranges.iter().filter(|range| !range.is_empty()).map(|range| *range.end()).max();
                 Window { floor_in_future: floor > top, ..Window::above(ranges, floor) }
             }
         }

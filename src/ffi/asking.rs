@@ -21,7 +21,8 @@ pub(super) struct HostZone<'a> {
 impl<'a> HostZone<'a> {
     /// `None`: there is no zone, or no way to lock it.
     pub(super) fn new(host: &otpgate_host, zone: *const otpgate_zone) -> Option<HostZone<'a>> {
-        // SAFETY: null, or what the server keeps with its configuration about memory that is mapped as long.
+        // SAFETY: null, or what the server keeps with its configuration about memory that is mapped
+        // as long.
         let zone = unsafe { zone.as_ref() }?;
         let (lock, unlock) = (host.lock_zone?, host.unlock_zone?);
         Some(HostZone { words: words_of(zone)?, mutex: zone.mutex, lock, unlock })
@@ -34,8 +35,8 @@ impl SharedMemory for HostZone<'_> {
     }
 
     fn lock(&self) {
-        // SAFETY: the host has lent the function for as long as its gate lives, and `mutex` is the one that it keeps in
-        // the memory of this zone.
+        // SAFETY: the host has lent the function for as long as its gate lives, and `mutex` is the
+        // one that it keeps in the memory of this zone.
         unsafe { (self.lock)(self.mutex) }
     }
 
@@ -46,8 +47,8 @@ impl SharedMemory for HostZone<'_> {
 }
 
 fn words_of<'a>(zone: &otpgate_zone) -> Option<&'a [AtomicU64]> {
-    // SAFETY: the server has mapped `size` bytes for all its processes before it forks, gives them to this library alone,
-    // and unmaps them with the last configuration that has the zone.
+    // SAFETY: the server has mapped `size` bytes for all its processes before it forks, gives them
+    // to this library alone, and unmaps them with the last configuration that has the zone.
     unsafe { words(zone.memory, zone.size / size_of::<AtomicU64>()) }
 }
 
@@ -77,7 +78,8 @@ fn request<'a>(settings: Option<&'a otpgate_settings>, log: &'a HostLog<'a>) -> 
 /// See the header.
 ///
 /// # Safety
-/// As the header says: `challenges` has room for [`OTPGATE_CHALLENGES_MAX`] strings, and `buffer` for `buffer_size` bytes.
+/// As the header says: `challenges` has room for [`OTPGATE_CHALLENGES_MAX`] strings, and `buffer`
+/// for `buffer_size` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn otpgate_challenges(
     gate: Option<&otpgate_gate>,
@@ -101,10 +103,12 @@ pub unsafe extern "C" fn otpgate_challenges(
             let zone = HostZone::new(&gate.host, zone);
             let zone = zone.as_ref().map(|zone| zone as &dyn SharedMemory);
             let request = request(settings, &log);
-            let texts = gate.site.challenges(&request, realm.as_bytes(), zone, stale != 0, buffer_size);
+            let texts =
+                gate.site.challenges(&request, realm.as_bytes(), zone, stale != 0, buffer_size);
             let mut place = buffer.cast::<u8>();
             for (challenge, text) in challenges.iter_mut().zip(&texts) {
-                // SAFETY: the caller's buffer, of whose size all texts together were made not to take more.
+                // SAFETY: the caller's buffer, of whose size all texts together were made not to
+                // take more.
                 unsafe {
                     place.copy_from_nonoverlapping(text.as_ptr(), text.len());
                     *challenge = otpgate_str { len: text.len(), data: place };

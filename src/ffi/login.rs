@@ -22,9 +22,11 @@ struct HostPins {
 
 impl Providers for HostPins {
     fn check(&self, user: &[u8], pin: &[u8]) -> PinAnswer {
-        // SAFETY: the host has lent the function for as long as its gate lives, and `request` is the pointer that came
-        // with this very call, on whose thread we are; both strings outlive the callback.
-        match unsafe { (self.check_pin)(self.request, otpgate_str::of(user), otpgate_str::of(pin)) } {
+        // SAFETY: the host has lent the function for as long as its gate lives, and `request` is
+        // the pointer that came with this very call, on whose thread we are; both strings outlive
+        // the callback.
+        match unsafe { (self.check_pin)(self.request, otpgate_str::of(user), otpgate_str::of(pin)) }
+        {
             OTPGATE_PIN_RIGHT => PinAnswer::Right,
             OTPGATE_PIN_WRONG => PinAnswer::Wrong,
             OTPGATE_PIN_UNKNOWN => PinAnswer::Unknown,
@@ -76,8 +78,8 @@ impl Call<'_> {
     }
 }
 
-/// Fills the answer with what `decide` says; with an error verdict if it can't be asked or panics. `None` is
-/// [`OTPGATE_WOULD_BLOCK`].
+/// Fills the answer with what `decide` says; with an error verdict if it can't be asked or panics.
+/// `None` is [`OTPGATE_WOULD_BLOCK`].
 fn enter(
     gate: Option<&otpgate_gate>,
     login: Option<&otpgate_login>,
@@ -91,7 +93,8 @@ fn enter(
     };
     let log = HostLog { gate, request: login.request, level: login.log_level };
     let failed = || {
-        let text = "error: an internal fault; the login is refused, please report the previous message";
+        let text =
+            "error: an internal fault; the login is refused, please report the previous message";
         log.log(Level::Error, format_args!("{text}"));
         Some(Reply::Decided(Answer::error()))
     };
@@ -100,13 +103,16 @@ fn enter(
         if login.user.as_bytes() == b"deliberate-panic" {
             panic!("asked for by a test");
         }
-        let pins = gate.host.check_pin.map(|check_pin| HostPins { check_pin, request: login.request });
+        let pins =
+            gate.host.check_pin.map(|check_pin| HostPins { check_pin, request: login.request });
         let zone = HostZone::new(&gate.host, login.zone);
-        // SAFETY: null, or settings that outlive the request, in the configuration's pool or the request's own.
+        // SAFETY: null, or settings that outlive the request, in the configuration's pool or the
+        // request's own.
         let settings = unsafe { login.settings.as_ref() };
         let is_for_pin = login.is_for_pin != 0;
-        // SAFETY: null, or memory of the request, which its thread or the event loop has lent to this one call. What a PIN
-        // provider asks comes while another call has it: such a one doesn't get it.
+        // SAFETY: null, or memory of the request, which its thread or the event loop has lent to
+        // this one call. What a PIN provider asks comes while another call has it: such a one
+        // doesn't get it.
         let memory = unsafe { if is_for_pin { None } else { login.memory.as_mut() } };
         let mut call = Call {
             login,
@@ -180,8 +186,12 @@ pub unsafe extern "C" fn otpgate_decide_now(
     enter(gate, login, answer, |gate, call| {
         let judged = call.judged.take();
         match call.login.scheme {
-            OTPGATE_BASIC => gate.site.basic_now(&call.request, &call.basic(), judged).map(Reply::Decided),
-            OTPGATE_DIGEST => gate.site.digest_now(&call.request, &call.digest(), judged).map(Reply::from),
+            OTPGATE_BASIC => {
+                gate.site.basic_now(&call.request, &call.basic(), judged).map(Reply::Decided)
+            }
+            OTPGATE_DIGEST => {
+                gate.site.digest_now(&call.request, &call.digest(), judged).map(Reply::from)
+            }
             _ => Some(Reply::Decided(Answer::error())),
         }
     })
@@ -209,7 +219,8 @@ pub unsafe extern "C" fn otpgate_admit(
     let is_granted = |login: &otpgate_login| {
         // SAFETY: as in `otpgate_decide`.
         let number = unsafe { login.connection.as_ref() };
-        number.is_some_and(|&number| site::is_granted_header(number, login.authorization.as_bytes()))
+        number
+            .is_some_and(|&number| site::is_granted_header(number, login.authorization.as_bytes()))
     };
     if login.is_some_and(is_granted) {
         return 0;
@@ -339,12 +350,16 @@ pub extern "C" fn otpgate_login_size(login: Option<&otpgate_login>) -> usize {
 /// # Safety
 /// As the header says: `memory` has room for what `otpgate_login_size` says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn otpgate_login_copy(login: Option<&mut otpgate_login>, memory: *mut c_char) {
+pub unsafe extern "C" fn otpgate_login_copy(
+    login: Option<&mut otpgate_login>,
+    memory: *mut c_char,
+) {
     let Some(login) = login.filter(|_| !memory.is_null()) else { return };
     let mut place = memory.cast::<u8>();
     for string in strings(login) {
         let bytes = string.as_bytes();
-        // SAFETY: the caller's block has room for all strings, one after the other, and is none of theirs.
+        // SAFETY: the caller's block has room for all strings, one after the other, and is none of
+        // theirs.
         unsafe {
             place.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
             *string = otpgate_str { len: bytes.len(), data: place };
@@ -386,8 +401,8 @@ impl otpgate_answer {
     }
 }
 
-/// Writes bytes to a place of C's, and says how many: all or none. The limits of users file and password are such that
-/// they always fit.
+/// Writes bytes to a place of C's, and says how many: all or none. The limits of users file and
+/// password are such that they always fit.
 fn write(place: &mut [c_char], bytes: &[u8]) -> usize {
     let Some(place) = place.get_mut(..bytes.len()) else { return 0 };
     for (place, byte) in place.iter_mut().zip(bytes) {

@@ -1,7 +1,8 @@
-//! The C interface, `include/otpgate.h`, function by function. What each means for its caller stands there.
+//! The C interface, `include/otpgate.h`, function by function. What each means for its caller
+//! stands there.
 //!
-//! Nothing here decides anything: pointers become slices, numbers become types, and back; `site` does the rest. Every entry
-//! is guarded: a panic ends here, as an error verdict and one log line.
+//! Nothing here decides anything: pointers become slices, numbers become types, and back; `site`
+//! does the rest. Every entry is guarded: a panic ends here, as an error verdict and one log line.
 
 #![allow(unsafe_code)] // this is where C hands us pointers
 #![allow(non_camel_case_types)] // C's names
@@ -50,8 +51,9 @@ impl Log for HostLog<'_> {
         let level = grave.number(server);
         let Some(log) = self.gate.host.log.filter(|_| self.wants(grave)) else { return };
         let line = log::line(message, server);
-        // SAFETY: the host has lent the function for as long as its gate lives, and `request` is the pointer that came
-        // with this very call, on whose thread we are; the line outlives the callback.
+        // SAFETY: the host has lent the function for as long as its gate lives, and `request` is
+        // the pointer that came with this very call, on whose thread we are; the line outlives the
+        // callback.
         unsafe { log(self.request, level, otpgate_str::of(&line)) };
     }
 
@@ -75,7 +77,8 @@ pub unsafe extern "C" fn otpgate_gate_new(host: Option<&otpgate_host>) -> *mut o
     guarded(std::ptr::null_mut, || {
         let Some(host) = host else { return std::ptr::null_mut() };
         let server = server_of(host.server as c_int);
-        let (Some(server), Some(_), OTPGATE_API_VERSION) = (server, host.log, host.api_version) else {
+        let (Some(server), Some(_), OTPGATE_API_VERSION) = (server, host.log, host.api_version)
+        else {
             return std::ptr::null_mut();
         };
         let site = Site::new(server, PathBuf::from(OsStr::from_bytes(host.root.as_bytes())));
@@ -94,8 +97,9 @@ pub unsafe extern "C" fn otpgate_gate_free(gate: *mut otpgate_gate) {
         || (),
         || {
             if !gate.is_null() {
-                // SAFETY: made by Box::into_raw in otpgate_gate_new, and given back once: servers do so in the clean-up of
-                // the pool that the configuration is in, when no thread serves requests of it any more.
+                // SAFETY: made by Box::into_raw in otpgate_gate_new, and given back once: servers
+                // do so in the clean-up of the pool that the configuration is in, when no thread
+                // serves requests of it any more.
                 drop(unsafe { Box::from_raw(gate) });
             }
         },

@@ -42,8 +42,8 @@ pub extern "C" fn otpgate_refusal_memory(threads: usize) -> usize {
 /// See the header.
 ///
 /// # Safety
-/// As the header says: `memory` is null, or as many bytes as `otpgate_refusal_memory` asks for, zeroed, there for as long
-/// as the gate, and used through this library alone.
+/// As the header says: `memory` is null, or as many bytes as `otpgate_refusal_memory` asks for,
+/// zeroed, there for as long as the gate, and used through this library alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn otpgate_lend_refusal_memory(
     gate: Option<&otpgate_gate>,
@@ -51,8 +51,8 @@ pub unsafe extern "C" fn otpgate_lend_refusal_memory(
     threads: usize,
 ) {
     let Some(gate) = gate else { return };
-    // SAFETY: the server maps it before it forks and keeps it until its configuration ends, the gate with it; none of it
-    // is reached but through the gate.
+    // SAFETY: the server maps it before it forks and keeps it until its configuration ends, the
+    // gate with it; none of it is reached but through the gate.
     if let Some(words) = unsafe { words(memory, refusals::words_for(threads)) } {
         gate.site.lend_refusal_memory(words);
     }

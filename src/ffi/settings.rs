@@ -11,8 +11,8 @@ use super::{otpgate_gate, server_of};
 use crate::policy::{PIN_PROVIDERS_MAX, SETTINGS, Server, Settings};
 use crate::site::{self, Realm, Section};
 
-/// What stands in the words of [`otpgate_settings`]. The lifetime is the server's: its pool holds the strings as
-/// long as the settings.
+/// What stands in the words of [`otpgate_settings`]. The lifetime is the server's: its pool holds
+/// the strings as long as the settings.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Stored {
@@ -44,10 +44,12 @@ impl otpgate_settings {
     }
 
     fn stored(&self) -> Option<&Stored> {
-        // SAFETY: with the mark, the words hold a Stored, written by `store` there or where the server has copied them
-        // from; size and alignment are checked above. Servers write to settings while they read their configuration (or
-        // an .htaccess file, into memory of one request) and let threads read them afterwards.
-        (self.first_word() == STORED).then(|| unsafe { &*std::ptr::from_ref(self).cast::<Stored>() })
+        // SAFETY: with the mark, the words hold a Stored, written by `store` there or where the
+        // server has copied them from; size and alignment are checked above. Servers write to
+        // settings while they read their configuration (or an .htaccess file, into memory of one
+        // request) and let threads read them afterwards.
+        (self.first_word() == STORED)
+            .then(|| unsafe { &*std::ptr::from_ref(self).cast::<Stored>() })
     }
 
     fn store(&mut self, section: Section<'static>) {
@@ -73,13 +75,17 @@ fn settings_of(settings: Option<&otpgate_settings>) -> &Settings<'static> {
 /// See the header.
 #[unsafe(no_mangle)]
 pub extern "C" fn otpgate_setting_name(server: c_int, index: usize) -> *const c_char {
-    guarded(std::ptr::null, || setting(server, index).map_or(std::ptr::null(), |(name, _)| name.as_ptr()))
+    guarded(std::ptr::null, || {
+        setting(server, index).map_or(std::ptr::null(), |(name, _)| name.as_ptr())
+    })
 }
 
 /// See the header.
 #[unsafe(no_mangle)]
 pub extern "C" fn otpgate_setting_usage(server: c_int, index: usize) -> *const c_char {
-    guarded(std::ptr::null, || setting(server, index).map_or(std::ptr::null(), |(_, usage)| usage.as_ptr()))
+    guarded(std::ptr::null, || {
+        setting(server, index).map_or(std::ptr::null(), |(_, usage)| usage.as_ptr())
+    })
 }
 
 fn setting(server: c_int, index: usize) -> Option<(&'static CStr, &'static CStr)> {
@@ -99,7 +105,8 @@ impl Message {
             return;
         }
         let len = message.len().min(self.size - 1);
-        // SAFETY: a buffer of the caller's, usually on its stack, of `size` bytes; at most that many are written.
+        // SAFETY: a buffer of the caller's, usually on its stack, of `size` bytes; at most that
+        // many are written.
         unsafe {
             std::ptr::copy_nonoverlapping(message.as_ptr().cast(), self.text, len);
             self.text.add(len).write(0);
@@ -135,9 +142,16 @@ pub unsafe extern "C" fn otpgate_settings_set(
                 return refuse("a null pointer");
             };
             // SAFETY: an array in the same pool as the settings, or a longer-lived one.
-            let words: Vec<&[u8]> = unsafe { lent(args, nargs) }.iter().map(otpgate_str::kept).collect();
+            let words: Vec<&[u8]> =
+                unsafe { lent(args, nargs) }.iter().map(otpgate_str::kept).collect();
             let mut section = *section_of(Some(settings));
-            match section.set(gate.map(|gate| &gate.site), server, name.as_bytes(), &words, place.kept()) {
+            match section.set(
+                gate.map(|gate| &gate.site),
+                server,
+                name.as_bytes(),
+                &words,
+                place.kept(),
+            ) {
                 Ok(()) => {
                     settings.store(section);
                     0
@@ -151,7 +165,8 @@ pub unsafe extern "C" fn otpgate_settings_set(
 /// See the header.
 ///
 /// # Safety
-/// As the header says. `out` may be `base` or `child`, so none of them is a reference while it is written to.
+/// As the header says. `out` may be `base` or `child`, so none of them is a reference while it is
+/// written to.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn otpgate_settings_merge(
     out: *mut otpgate_settings,
@@ -163,8 +178,8 @@ pub unsafe extern "C" fn otpgate_settings_merge(
         || (),
         || {
             let Some(server) = server_of(server) else { return };
-            // SAFETY: null, or settings in pools of the server, which has one thread merge them; both are done with
-            // before `out` is written to.
+            // SAFETY: null, or settings in pools of the server, which has one thread merge them;
+            // both are done with before `out` is written to.
             let merged = unsafe { merged(base.as_ref(), child.as_ref(), server) };
             // SAFETY: null, or the caller's to write.
             if let Some(out) = unsafe { out.as_mut() } {
@@ -205,7 +220,9 @@ pub unsafe extern "C" fn otpgate_settings_has_basic(settings: Option<&otpgate_se
 /// # Safety
 /// As the header says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn otpgate_settings_require_tls(settings: Option<&otpgate_settings>) -> c_int {
+pub unsafe extern "C" fn otpgate_settings_require_tls(
+    settings: Option<&otpgate_settings>,
+) -> c_int {
     guarded(|| 1, || settings_of(settings).requires_tls().into())
 }
 
@@ -223,7 +240,9 @@ pub unsafe extern "C" fn otpgate_settings_has_digest(settings: Option<&otpgate_s
 /// # Safety
 /// As the header says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn otpgate_settings_asked_by_basic(settings: Option<&otpgate_settings>) -> c_int {
+pub unsafe extern "C" fn otpgate_settings_asked_by_basic(
+    settings: Option<&otpgate_settings>,
+) -> c_int {
     guarded(|| 0, || section_of(settings).is_asked_by_basic().into())
 }
 
@@ -251,7 +270,9 @@ pub unsafe extern "C" fn otpgate_settings_pin_providers(
         if let Some(count) = count {
             *count = number;
         }
-        stored.filter(|_| number > 0).map_or(std::ptr::null(), |stored| stored.pin_providers.as_ptr())
+        stored
+            .filter(|_| number > 0)
+            .map_or(std::ptr::null(), |stored| stored.pin_providers.as_ptr())
     })
 }
 

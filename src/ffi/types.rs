@@ -1,9 +1,10 @@
 //! The structs and numbers of the header, in its order, and how each is read.
 //!
-//! What stands in a struct has come from C. What the header demands of it is argued here, once for each kind: strings
-//! ([`otpgate_str`]), arrays ([`lent`]), shared words ([`words`]), settings and memories. Pointers to single structs come
-//! as options of references, which null is the `None` of: the caller owns the struct, has it there for the whole call, and
-//! while the library may write to it, lets no other thread at it.
+//! What stands in a struct has come from C. What the header demands of it is argued here, once for
+//! each kind: strings ([`otpgate_str`]), arrays ([`lent`]), shared words ([`words`]), settings and
+//! memories. Pointers to single structs come as options of references, which null is the `None` of:
+//! the caller owns the struct, has it there for the whole call, and while the library may write to
+//! it, lets no other thread at it.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::MaybeUninit;
@@ -112,17 +113,19 @@ impl otpgate_str {
         if self.len == 0 || self.data.is_null() {
             return &[];
         }
-        // SAFETY: the header has the caller give a pointer to `len` bytes, which are the caller's, in a pool or on the
-        // stack of the thread that waits for this call, and stay as they are until it returns; what is
-        // borrowed from the struct doesn't outlast that, since it is an argument itself or part of one.
+        // SAFETY: the header has the caller give a pointer to `len` bytes, which are the caller's,
+        // in a pool or on the stack of the thread that waits for this call, and stay as they are
+        // until it returns; what is borrowed from the struct doesn't outlast that, since it is an
+        // argument itself or part of one.
         unsafe { std::slice::from_raw_parts(self.data, self.len) }
     }
 
     /// The bytes that C keeps for as long as the settings in which they will be.
     pub(super) fn kept(&self) -> &'static [u8] {
         let bytes: *const [u8] = self.as_bytes();
-        // SAFETY: they lie in the pool of the server that the settings lie in, or in one that outlives it, so nobody
-        // finds them through settings that are gone: settings are read through their own place alone.
+        // SAFETY: they lie in the pool of the server that the settings lie in, or in one that
+        // outlives it, so nobody finds them through settings that are gone: settings are read
+        // through their own place alone.
         unsafe { &*bytes }
     }
 }
@@ -148,9 +151,9 @@ pub(super) unsafe fn words<'a>(memory: *mut c_void, count: usize) -> Option<&'a 
     if words.is_null() || !words.is_aligned() {
         return None;
     }
-    // SAFETY: neither null nor unaligned, and as long as the server says. Whatever bytes are there are integers, and all
-    // processes and threads read and write them as atomic words. The server unmaps them with the configuration that its
-    // gates belong to.
+    // SAFETY: neither null nor unaligned, and as long as the server says. Whatever bytes are there
+    // are integers, and all processes and threads read and write them as atomic words. The server
+    // unmaps them with the configuration that its gates belong to.
     Some(unsafe { std::slice::from_raw_parts(words, count) })
 }
 
@@ -163,8 +166,9 @@ pub struct otpgate_host {
     pub server: u32,
     pub root: otpgate_str,
     pub log: Option<unsafe extern "C" fn(request: *mut c_void, level: c_int, message: otpgate_str)>,
-    pub check_pin:
-        Option<unsafe extern "C" fn(request: *mut c_void, user: otpgate_str, pin: otpgate_str) -> c_int>,
+    pub check_pin: Option<
+        unsafe extern "C" fn(request: *mut c_void, user: otpgate_str, pin: otpgate_str) -> c_int,
+    >,
     pub lock_zone: Option<unsafe extern "C" fn(mutex: *mut c_void)>,
     pub unlock_zone: Option<unsafe extern "C" fn(mutex: *mut c_void)>,
 }
@@ -231,7 +235,8 @@ pub const OTPGATE_UPSTREAM_MAX: usize = 2048;
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct otpgate_settings {
-    /// The library's own; all zero means nothing set. What lies between its values is nothing to read.
+    /// The library's own; all zero means nothing set. What lies between its values is nothing to
+    /// read.
     pub opaque: [MaybeUninit<u64>; OTPGATE_SETTINGS_WORDS],
 }
 
@@ -251,10 +256,11 @@ const _: () = {
 impl otpgate_memory {
     /// The memory as what it is. All zero is "nothing known": bools are false, numbers are 0.
     pub(super) fn judged(&mut self) -> &mut RequestMemory {
-        // SAFETY: size and alignment are checked above. The server has zeroed the bytes when the request began, which is a
-        // valid RequestMemory (its parts are numbers, bools, and options and enums of such, of which 0 is always a valid tag), or
-        // an earlier call has left one there, or in what they were copied from. The header gives them to nobody else, and
-        // one request to one thread at a time.
+        // SAFETY: size and alignment are checked above. The server has zeroed the bytes when the
+        // request began, which is a valid RequestMemory (its parts are numbers, bools, and options
+        // and enums of such, of which 0 is always a valid tag), or an earlier call has left one
+        // there, or in what they were copied from. The header gives them to nobody else, and one
+        // request to one thread at a time.
         unsafe { &mut *self.opaque.as_mut_ptr().cast::<RequestMemory>() }
     }
 }

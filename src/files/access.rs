@@ -1,4 +1,5 @@
-//! Who may do what with a file: owner, group, mode bits and access-control list (POSIX.1e draft, as in acl(5)).
+//! Who may do what with a file: owner, group, mode bits and access-control list (POSIX.1e draft, as
+//! in acl(5)).
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -100,14 +101,16 @@ impl Access {
         Ok(access)
     }
 
-    /// The same rights, for a file that is made for those who have this one: without those to execute.
+    /// The same rights, for a file that is made for those who have this one: without those to
+    /// execute.
     pub(crate) fn of_companion(&self, uid: u32, gid: u32) -> Access {
         let owners = if uid == self.uid { self.mode & 0o600 } else { 0o600 };
         let mode = if gid == self.gid { owners | self.mode & 0o066 } else { owners };
         let mut made = Access::plain(uid, gid, mode);
         if mode & 0o060 != 0 {
             made.group = self.group & READ_WRITE;
-            made.named = self.named.iter().map(|&(who, rights)| (who, rights & READ_WRITE)).collect();
+            made.named =
+                self.named.iter().map(|&(who, rights)| (who, rights & READ_WRITE)).collect();
             made.list.clone_from(&self.list);
         }
         made
@@ -115,7 +118,8 @@ impl Access {
 
     /// Whether owner aside, everybody has the same rights.
     pub(crate) fn is_like(&self, other: &Access) -> bool {
-        (self.gid, self.mode, self.group, &self.named) == (other.gid, other.mode, other.group, &other.named)
+        (self.gid, self.mode, self.group, &self.named)
+            == (other.gid, other.mode, other.group, &other.named)
     }
 
     pub(crate) fn list(&self) -> Option<&[u8]> {
@@ -153,8 +157,10 @@ impl Access {
             Who::Group(gid) => Some((gid, rights)),
             _ => None,
         });
-        let mut of_groups =
-            named.chain([(self.gid, self.group)]).filter(|(gid, _)| groups.contains(gid)).peekable();
+        let mut of_groups = named
+            .chain([(self.gid, self.group)])
+            .filter(|(gid, _)| groups.contains(gid))
+            .peekable();
         match of_groups.peek() {
             Some(_) => of_groups.any(|(_, rights)| has(rights)),
             None => has(self.mode),
@@ -194,7 +200,8 @@ impl Access {
         writers
     }
 
-    /// Whether somebody can write it for certain. Groups of users are those of the system's group file.
+    /// Whether somebody can write it for certain. Groups of users are those of the system's group
+    /// file.
     pub fn may_be_written_by(&self, who: Who) -> bool {
         if self.rights_of(who) & WRITE != 0 {
             // Some of the group may be named with less.
@@ -205,9 +212,11 @@ impl Access {
                     .any(|(who, rights)| matches!(who, Who::User(_)) && rights & WRITE == 0);
         }
         match who {
-            Who::User(uid) if uid != self.uid && self.named(who).is_none() => accounts::own_groups_of(uid)
-                .into_iter()
-                .any(|gid| self.rights_of(Who::Group(gid)) & WRITE != 0),
+            Who::User(uid) if uid != self.uid && self.named(who).is_none() => {
+                accounts::own_groups_of(uid)
+                    .into_iter()
+                    .any(|gid| self.rights_of(Who::Group(gid)) & WRITE != 0)
+            }
             _ => false,
         }
     }
@@ -268,8 +277,16 @@ mod tests {
             (plain(10, 20, 0o602), true, true),
             (plain(10, 20, 0o4600), true, false),
             (plain(10, 40, 0o640), true, false),
-            (listed(0o660, &[(Who::User(30), 6), (Who::User(31), 0), (Who::Group(40), 6)]), true, true),
-            (listed(0o660, &[(Who::User(30), 6), (Who::User(31), 0), (Who::User(32), 4)]), true, false),
+            (
+                listed(0o660, &[(Who::User(30), 6), (Who::User(31), 0), (Who::Group(40), 6)]),
+                true,
+                true,
+            ),
+            (
+                listed(0o660, &[(Who::User(30), 6), (Who::User(31), 0), (Who::User(32), 4)]),
+                true,
+                false,
+            ),
         ] {
             let beyond = other.beyond(&users);
             assert_eq!((beyond.anything, beyond.write), (anything, write), "{other:?}");
@@ -290,7 +307,9 @@ mod tests {
     fn what_is_made_for_a_users_file_never_gives_more_than_it() {
         let users = listed(0o770, &[(Who::User(30), 7), (Who::User(31), 0)]);
         for (uid, gid) in [(10, 20), (11, 20), (10, 21), (11, 21)] {
-            for users in [&users, &plain(10, 20, 0o640), &plain(10, 20, 0o664), &plain(10, 20, 0o600)] {
+            for users in
+                [&users, &plain(10, 20, 0o640), &plain(10, 20, 0o664), &plain(10, 20, 0o600)]
+            {
                 let made = users.of_companion(uid, gid);
                 assert!(!made.beyond(users).anything, "{uid} {gid} {users:?} {made:?}");
             }

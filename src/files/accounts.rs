@@ -27,7 +27,9 @@ pub fn members_of(gid: u32) -> Vec<u32> {
         .flat_map(|members| members.split(',').map(str::to_owned).collect::<Vec<_>>())
         .collect();
     entries("/etc/passwd")
-        .filter(|entry| entry.get(3) == Some(&gid) || entry.first().is_some_and(|name| named.contains(name)))
+        .filter(|entry| {
+            entry.get(3) == Some(&gid) || entry.first().is_some_and(|name| named.contains(name))
+        })
         .filter_map(|entry| entry.get(2)?.parse().ok())
         .collect()
 }
@@ -35,7 +37,9 @@ pub fn members_of(gid: u32) -> Vec<u32> {
 /// Groups that a user has by the system's user and group files.
 pub fn own_groups_of(uid: u32) -> Vec<u32> {
     let entry = entries("/etc/passwd").find(|entry| entry.get(2) == Some(&uid.to_string()));
-    let Some(Ok(gid)) = entry.and_then(|entry| Some(entry.get(3)?.parse())) else { return Vec::new() };
+    let Some(Ok(gid)) = entry.and_then(|entry| Some(entry.get(3)?.parse())) else {
+        return Vec::new();
+    };
     groups_of(Uid::from_raw(uid), Gid::from_raw(gid)).into_iter().map(Gid::as_raw).collect()
 }
 

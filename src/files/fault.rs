@@ -26,7 +26,8 @@ pub struct Fault {
 enum Why {
     /// By the system's word alone.
     AsTold,
-    /// The rights of a file or directory are too few for this user; these commands, each with the file after it, give more.
+    /// The rights of a file or directory are too few for this user; these commands, each with the
+    /// file after it, give more.
     Rights(Vec<String>),
     /// As for [`Why::Rights`], of a directory on the way.
     Way,
@@ -38,10 +39,14 @@ impl Fault {
     /// From an error of the system; the remedy follows from what is found to be its cause.
     pub fn new(operation: &'static str, path: &Path, error: impl Into<io::Error>) -> Fault {
         let error = error.into();
-        if let Some(Obstacle { cause, remedy }) = obstacle::find(path, Wanted::of(operation), &error) {
+        if let Some(Obstacle { cause, remedy }) =
+            obstacle::find(path, Wanted::of(operation), &error)
+        {
             let cause = format!("{}: {cause}", plain(&error));
             let (remedy, why) = match remedy {
-                Remedy::Rights(commands) => (with_paths(&commands, &[path]).into(), Why::Rights(commands)),
+                Remedy::Rights(commands) => {
+                    (with_paths(&commands, &[path]).into(), Why::Rights(commands))
+                }
                 Remedy::Way(text) => (text.into(), Why::Way),
                 Remedy::Text(text) => (text.into(), Why::Found),
             };
@@ -51,7 +56,10 @@ impl Fault {
         let (remedy, why) = match error.kind() {
             io::ErrorKind::NotFound => match std::fs::read_link(path) {
                 Ok(target) => {
-                    cause = format!("it is a symbolic link to {}, which doesn't exist", target.display());
+                    cause = format!(
+                        "it is a symbolic link to {}, which doesn't exist",
+                        target.display()
+                    );
                     ("correct the link, or remove it and run `otpgate init`", Why::Found)
                 }
                 Err(_) => (
@@ -120,7 +128,8 @@ impl Fault {
 
 fn with_paths(commands: &[String], paths: &[&Path]) -> String {
     let paths: String = paths.iter().map(|path| format!(" {}", obstacle::in_shell(path))).collect();
-    let commands: Vec<String> = commands.iter().map(|command| format!("{command}{paths}")).collect();
+    let commands: Vec<String> =
+        commands.iter().map(|command| format!("{command}{paths}")).collect();
     format!("`{}`", commands.join(" && "))
 }
 
@@ -135,7 +144,14 @@ fn plain(error: &io::Error) -> String {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {} {}: {}; {}", self.operation, self.path.display(), self.cause, self.remedy)
+        write!(
+            f,
+            "cannot {} {}: {}; {}",
+            self.operation,
+            self.path.display(),
+            self.cause,
+            self.remedy
+        )
     }
 }
 

@@ -32,8 +32,8 @@ pub fn read_as_far_as_possible(file: &File, buffer: &mut [u8], at: u64) -> io::R
     Ok(filled)
 }
 
-/// Calls back for each line, with its offset and without its line end. Lines beyond the record limit are cut:
-/// enough to see whose they are.
+/// Calls back for each line, with its offset and without its line end. Lines beyond the record
+/// limit are cut: enough to see whose they are.
 pub fn for_each_line(file: &File, mut each: impl FnMut(u64, &[u8])) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK];
     // Bytes of `buffer` that are filled, from file offset `base` on.

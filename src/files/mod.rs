@@ -1,4 +1,5 @@
-//! What all files have in common that are read or written at the word of a configuration or an admin.
+//! What all files have in common that are read or written at the word of a configuration or an
+//! admin.
 //!
 //! - [`mod@open`]: the one way in which they are opened.
 //! - [`named`]: whether a name still leads to what it is meant for.

@@ -1,8 +1,8 @@
 //! What stands under a name, and whether it is still what the name is meant for.
 //!
-//! A regular file that is mounted by itself (a container's volume, a bind mount) stays what it was when it is replaced where
-//! it came from: the mount shows the old one, which has no name there any more and which nobody can edit. Who was taken
-//! out of the new one would still get in.
+//! A regular file that is mounted by itself (a container's volume, a bind mount) stays what it was
+//! when it is replaced where it came from: the mount shows the old one, which has no name there any
+//! more and which nobody can edit. Who was taken out of the new one would still get in.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -13,7 +13,8 @@ use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 
 use crate::files::fault::Fault;
 
-/// While a file takes another one's name, the old one may be seen there without a link. That takes no longer than this.
+/// While a file takes another one's name, the old one may be seen there without a link. That takes
+/// no longer than this.
 const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(2);
 

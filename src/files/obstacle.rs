@@ -1,4 +1,5 @@
-//! What keeps a user from a file: found out when the system has said no, since its error numbers don't tell.
+//! What keeps a user from a file: found out when the system has said no, since its error numbers
+//! don't tell.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -39,8 +40,12 @@ impl Wanted {
         match operation {
             "find" | "inspect" | "follow" => Wanted::Reach,
             "open" | "read" => Wanted::Read,
-            "create" | "make" | "make the directory" | "replace" | "write the new image of" => Wanted::Name,
-            "narrow" | "change the mode of" | "change the owner of" | "change the rights to" => Wanted::Own,
+            "create" | "make" | "make the directory" | "replace" | "write the new image of" => {
+                Wanted::Name
+            }
+            "narrow" | "change the mode of" | "change the owner of" | "change the rights to" => {
+                Wanted::Own
+            }
             _ => Wanted::Write,
         }
     }
@@ -90,9 +95,10 @@ pub(crate) fn find(path: &Path, wanted: Wanted, error: &io::Error) -> Option<Obs
         });
     }
     // Whoever may not change it isn't told so by its rights.
-    for (attribute, name, letter) in
-        [(StatxAttributes::IMMUTABLE, "immutable", 'i'), (StatxAttributes::APPEND, "append-only", 'a')]
-    {
+    for (attribute, name, letter) in [
+        (StatxAttributes::IMMUTABLE, "immutable", 'i'),
+        (StatxAttributes::APPEND, "append-only", 'a'),
+    ] {
         if has_attribute(at, attribute) {
             return Some(Obstacle {
                 cause: format!("{} has the attribute {name}", at.display()),
@@ -135,7 +141,8 @@ fn follow(path: &Path) -> Result<PathBuf, PathBuf> {
 }
 
 fn may_enter(directory: &Path) -> bool {
-    let entered = rustix::fs::accessat(CWD, directory, rustix::fs::Access::EXEC_OK, AtFlags::EACCESS);
+    let entered =
+        rustix::fs::accessat(CWD, directory, rustix::fs::Access::EXEC_OK, AtFlags::EACCESS);
     entered != Err(Errno::ACCESS)
 }
 
@@ -180,8 +187,13 @@ impl Me {
             format!("chmod {}+x {quoted}", self.class(&access))
         };
         Obstacle {
-            cause: format!("user {name} can't enter the directory {shown} ({})", owner_and_mode(&access)),
-            remedy: Remedy::Way(format!("give it access (`{command}`), or move the file elsewhere")),
+            cause: format!(
+                "user {name} can't enter the directory {shown} ({})",
+                owner_and_mode(&access)
+            ),
+            remedy: Remedy::Way(format!(
+                "give it access (`{command}`), or move the file elsewhere"
+            )),
         }
     }
 
@@ -191,7 +203,10 @@ impl Me {
         if wanted == Wanted::Own && access.uid != self.uid && self.uid != 0 {
             return Obstacle {
                 cause: format!("it belongs to {}, not to {name}", accounts::user_name(access.uid)),
-                remedy: Remedy::Way(format!("run it as root, or as {}", accounts::user_name(access.uid))),
+                remedy: Remedy::Way(format!(
+                    "run it as root, or as {}",
+                    accounts::user_name(access.uid)
+                )),
             };
         }
         let (bits, letters, what) = match wanted {
@@ -203,11 +218,14 @@ impl Me {
         if access.allows(self.uid, &self.groups, bits) {
             return beyond_rights(at, self);
         }
-        let place = if wanted == Wanted::Name { format!(" {}", at.display()) } else { String::new() };
+        let place =
+            if wanted == Wanted::Name { format!(" {}", at.display()) } else { String::new() };
         let commands = match () {
             () if access.list().is_some() => vec![format!("setfacl -m u:{name}:{letters}")],
             () if access.uid == self.uid => vec![format!("chmod u+{letters}")],
-            () if access.gid != 0 && self.groups.contains(&access.gid) => vec![format!("chmod g+{letters}")],
+            () if access.gid != 0 && self.groups.contains(&access.gid) => {
+                vec![format!("chmod g+{letters}")]
+            }
             () => {
                 let chmod = (access.mode >> 6 & bits != bits).then(|| format!("chmod u+{letters}"));
                 [Some(format!("chown {name}")), chmod].into_iter().flatten().collect()
@@ -255,8 +273,9 @@ fn beyond_rights(at: &Path, me: &Me) -> Obstacle {
 }
 
 fn security_module() -> Option<&'static str> {
-    let says =
-        |path: &str, answer: &str| std::fs::read_to_string(path).is_ok_and(|text| text.trim() == answer);
+    let says = |path: &str, answer: &str| {
+        std::fs::read_to_string(path).is_ok_and(|text| text.trim() == answer)
+    };
     if says("/sys/fs/selinux/enforce", "1") {
         return Some("SELinux");
     }
@@ -272,6 +291,8 @@ pub(crate) fn in_shell(path: &Path) -> String {
 
 /// Whether two files have the same owner, group and mode.
 pub(crate) fn are_alike(one: &Path, other: &Path) -> bool {
-    let of = |path: &Path| path.metadata().map(|found| (found.uid(), found.gid(), found.mode() & 0o777)).ok();
+    let of = |path: &Path| {
+        path.metadata().map(|found| (found.uid(), found.gid(), found.mode() & 0o777)).ok()
+    };
     of(one).is_some_and(|found| of(other) == Some(found))
 }

@@ -1,9 +1,10 @@
-//! The one way in which files are opened that a configuration or an admin names, and those beside them.
+//! The one way in which files are opened that a configuration or an admin names, and those beside
+//! them.
 //!
-//! A path can lead to anything: a FIFO that nobody writes to, a device that never ends, a sparse file larger than any
-//! disk. Whoever reads such a thing waits for ever or runs out of memory, and a web server with it. So opening never
-//! blocks, and what was opened is looked at before a byte of it is read: a regular file of at most [`SIZE_MAX`] bytes, or an
-//! error that says what it is.
+//! A path can lead to anything: a FIFO that nobody writes to, a device that never ends, a sparse
+//! file larger than any disk. Whoever reads such a thing waits for ever or runs out of memory, and
+//! a web server with it. So opening never blocks, and what was opened is looked at before a byte of
+//! it is read: a regular file of at most [`SIZE_MAX`] bytes, or an error that says what it is.
 
 use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io;
@@ -51,7 +52,8 @@ pub fn open(path: &Path, to: To, link: Link) -> Result<File, Refusal> {
     if link == Link::Refuse {
         flags |= libc::O_NOFOLLOW;
     }
-    let opened = OpenOptions::new().read(true).write(to == To::Write).custom_flags(flags).open(path);
+    let opened =
+        OpenOptions::new().read(true).write(to == To::Write).custom_flags(flags).open(path);
     let refuse = |error| Refusal::System(to, error);
     match opened {
         Ok(file) => {
@@ -59,9 +61,15 @@ pub fn open(path: &Path, to: To, link: Link) -> Result<File, Refusal> {
             check(&metadata)?;
             Ok(file)
         }
-        // A socket, or a directory that was to be written, fails with words that say nothing of what it is.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENXIO | libc::ENODEV | libc::EISDIR)) => {
-            match std::fs::symlink_metadata(path).ok().and_then(|metadata| special(metadata.file_type())) {
+        // A socket, or a directory that was to be written, fails with words that say nothing of
+        // what it is.
+        Err(error)
+            if matches!(error.raw_os_error(), Some(libc::ENXIO | libc::ENODEV | libc::EISDIR)) =>
+        {
+            match std::fs::symlink_metadata(path)
+                .ok()
+                .and_then(|metadata| special(metadata.file_type()))
+            {
                 Some(what) => Err(Refusal::NotRegular(what)),
                 None => Err(refuse(error)),
             }
@@ -154,7 +162,10 @@ mod tests {
                 (Path::new("/dev/null"), "a device"),
             ] {
                 let words = refused(path, to);
-                assert!(words.starts_with(&format!("it is {what}, not a regular file; correct")), "{words}");
+                assert!(
+                    words.starts_with(&format!("it is {what}, not a regular file; correct")),
+                    "{words}"
+                );
             }
         }
     }

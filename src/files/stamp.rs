@@ -10,7 +10,8 @@ pub struct Stamp {
     words: [u64; 7],
 }
 
-/// The kernel's clock for files ticks every 10 ms at the slowest; twice that, so that nothing hangs on the edge.
+/// The kernel's clock for files ticks every 10 ms at the slowest; twice that, so that nothing hangs
+/// on the edge.
 const KERNEL_TICK: Duration = Duration::from_millis(20);
 
 impl Stamp {
@@ -68,9 +69,10 @@ impl Stamp {
         self.words[2]
     }
 
-    /// For how long after a change another one may get the same stamp: a tick of the clock that the file system keeps
-    /// its times by. How coarse that is shows in the time itself. Some file systems keep whole seconds (ext4 with small
-    /// inodes); a finer time that happens to look like one is only trusted later than it could be.
+    /// For how long after a change another one may get the same stamp: a tick of the clock that the
+    /// file system keeps its times by. How coarse that is shows in the time itself. Some file
+    /// systems keep whole seconds (ext4 with small inodes); a finer time that happens to look like
+    /// one is only trusted later than it could be.
     pub(crate) fn tick(&self) -> Duration {
         let kept = match self.words[6] {
             0 => Duration::from_secs(1),

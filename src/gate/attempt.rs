@@ -31,7 +31,9 @@ impl OwnedAttempt {
         let attempt = |proof| Attempt { user: &self.user, proof, address: self.address.clone() };
         match &self.proof {
             OwnedProof::Password(password) => work(&attempt(Proof::Password(password))),
-            OwnedProof::Response(exchange) => work(&attempt(Proof::Response(&exchange.response(&self.user)))),
+            OwnedProof::Response(exchange) => {
+                work(&attempt(Proof::Response(&exchange.response(&self.user))))
+            }
         }
     }
 

@@ -60,8 +60,14 @@ impl<S: Store> Gate<S> {
         }
 
         if let Ok(found) = self.store.find(login.user)
-            && let Some(decision) =
-                self.repeated(policy, login, credentials, (source, None), judged.as_deref_mut(), &found)
+            && let Some(decision) = self.repeated(
+                policy,
+                login,
+                credentials,
+                (source, None),
+                judged.as_deref_mut(),
+                &found,
+            )
         {
             self.log_outcome(&decision, &found, login.user, log);
             return self.basic_answer(policy, login, (judged, credentials), (&decision, None));
@@ -75,8 +81,9 @@ impl<S: Store> Gate<S> {
         self.basic_answer(policy, login, (judged, credentials), (&decision, fault.as_ref()))
     }
 
-    /// [`Gate::basic`], if it can be decided at once: without a change, a slow PIN check, a search for the code, or
-    /// another look at a changed file. `None`: it can't, and nothing was changed or logged.
+    /// [`Gate::basic`], if it can be decided at once: without a change, a slow PIN check, a search
+    /// for the code, or another look at a changed file. `None`: it can't, and nothing was changed
+    /// or logged.
     pub fn basic_now(
         &self,
         policy: &Policy,
@@ -96,8 +103,14 @@ impl<S: Store> Gate<S> {
         }
 
         let found = self.store.find_now(login.user, turn)?;
-        let repeated =
-            self.repeated(policy, login, credentials, (source, turn), judged.as_deref_mut(), &found);
+        let repeated = self.repeated(
+            policy,
+            login,
+            credentials,
+            (source, turn),
+            judged.as_deref_mut(),
+            &found,
+        );
         let decision = match repeated {
             Some(decision) => decision,
             None => {
@@ -118,11 +131,17 @@ impl<S: Store> Gate<S> {
         Some(self.basic_answer(policy, login, (judged, credentials), (&decision, None)))
     }
 
-    /// The answer to a Basic login before its PIN is checked, for a server that asks for PINs itself
-    /// and can't give that answer afterwards. `None`: it may be checked.
-    pub fn refuse_beforehand(&self, policy: &Policy, login: &Login<'_>, log: &dyn Log) -> Option<Answer> {
+    /// The answer to a Basic login before its PIN is checked, for a server that asks for PINs
+    /// itself and can't give that answer afterwards. `None`: it may be checked.
+    pub fn refuse_beforehand(
+        &self,
+        policy: &Policy,
+        login: &Login<'_>,
+        log: &dyn Log,
+    ) -> Option<Answer> {
         let found = self.store.find(login.user).ok()?;
-        let refused = self.over(policy, &found, (login.user, login.password, &login.address), log)?;
+        let refused =
+            self.over(policy, &found, (login.user, login.password, &login.address), log)?;
         let Decision { verdict, word, reason, .. } = refused;
         if verdict == Verdict::Busy && self.is_busy_line_due() {
             self.log_decision(verdict, word, reason, login.user, log);
@@ -130,7 +149,8 @@ impl<S: Store> Gate<S> {
         Some(Answer::of(&refused, None))
     }
 
-    /// Whether a request with the same credentials was granted, though perhaps not by every place's rules.
+    /// Whether a request with the same credentials was granted, though perhaps not by every place's
+    /// rules.
     pub fn has_granted(&self, login: &Login<'_>, judged: Option<&RequestMemory>) -> bool {
         let credentials = self.mark(&[b"basic", login.user, login.password]);
         let recalled = judged.and_then(|judged| judged.recall(&credentials, &login.address));
@@ -152,8 +172,13 @@ impl<S: Store> Gate<S> {
             return JudgedAttempt::default();
         }
         let grant = self.grant(policy, source, decision, found);
-        let slot =
-            JudgedAttempt::new(decision.verdict, decision.word, (credentials, &login.address), policy, grant);
+        let slot = JudgedAttempt::new(
+            decision.verdict,
+            decision.word,
+            (credentials, &login.address),
+            policy,
+            grant,
+        );
         slot.with_retry_after(decision.retry_after)
     }
 
@@ -167,7 +192,8 @@ impl<S: Store> Gate<S> {
     ) -> Answer {
         let accepted = decision.accepted.filter(|_| decision.verdict == Verdict::Granted);
         let pin = accepted.map(|accepted| &login.password[..accepted.pin_len]);
-        let upstream_pin = pin.filter(|_| policy.pin_fake_basic).map(|pin| Zeroizing::new(pin.to_vec()));
+        let upstream_pin =
+            pin.filter(|_| policy.pin_fake_basic).map(|pin| Zeroizing::new(pin.to_vec()));
         let answer = Answer { upstream_pin, ..Answer::of(decision, fault) };
         match judged {
             Some(judged) => self.replaced(login, (judged, credentials), answer),
@@ -175,8 +201,8 @@ impl<S: Store> Gate<S> {
         }
     }
 
-    /// The same request again: what was decided holds where the rules are the same; elsewhere a grant is one by the
-    /// rules of that place, too. `None`: not to be found out in this turn.
+    /// The same request again: what was decided holds where the rules are the same; elsewhere a
+    /// grant is one by the rules of that place, too. `None`: not to be found out in this turn.
     pub(super) fn recall(
         &self,
         policy: &Policy,
@@ -188,9 +214,13 @@ impl<S: Store> Gate<S> {
     ) -> Option<Answer> {
         let Recalled { verdict, word, again, .. } = *recalled;
         if verdict != Verdict::Granted {
-            return Some(Answer { retry_after: recalled.retry_after(), ..Answer::plain(verdict, word) });
+            return Some(Answer {
+                retry_after: recalled.retry_after(),
+                ..Answer::plain(verdict, word)
+            });
         }
-        let Some((grant, code)) = recalled.grant().and_then(|grant| Some((grant, grant.code()?))) else {
+        let Some((grant, code)) = recalled.grant().and_then(|grant| Some((grant, grant.code()?)))
+        else {
             return Some(Answer::error());
         };
         let whole;
@@ -203,11 +233,18 @@ impl<S: Store> Gate<S> {
         };
         let pin = password.get(..grant.accepted.pin_len).unwrap_or_default();
         let is_checked = !grant.pin_is_external
-            || (source.is_known_by_identity() && grant.pin_source == Some(self.mark(&[&source.identity()])));
+            || (source.is_known_by_identity()
+                && grant.pin_source == Some(self.mark(&[&source.identity()])));
         if !(is_checked && recalled.was_decided_by(policy)) {
             let checked = is_checked.then_some(pin);
-            let refused =
-                self.elsewhere(policy, &login.attempt(password), (grant, checked), source, turn, log)?;
+            let refused = self.elsewhere(
+                policy,
+                &login.attempt(password),
+                (grant, checked),
+                source,
+                turn,
+                log,
+            )?;
             if let Err((verdict, word)) = refused {
                 return Some(Answer::plain(verdict, word));
             }

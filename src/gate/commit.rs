@@ -23,8 +23,8 @@ pub(super) struct Decided {
 
 pub(super) type JobResult = Result<Box<Decided>, Arc<StoreError>>;
 
-/// What was decided without the lock. Searching for a code takes a while: on the same lines at the same time it would
-/// come to the same.
+/// What was decided without the lock. Searching for a code takes a while: on the same lines at the
+/// same time it would come to the same.
 #[derive(Clone)]
 pub(super) struct Snapshot {
     pub(super) decided: Decided,
@@ -45,7 +45,8 @@ impl Snapshot {
     }
 }
 
-/// Whether a decision on a snapshot stands: there is nothing to write and the state it rests on is whole.
+/// Whether a decision on a snapshot stands: there is nothing to write and the state it rests on is
+/// whole.
 pub(super) fn is_settled(snapshot: &Decision, found: &Found) -> bool {
     snapshot.changes.is_empty() && (is_exact(found) || !snapshot.depends_on_state)
 }

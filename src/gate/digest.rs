@@ -1,9 +1,10 @@
 //! Digest logins.
 //!
-//! A response can't be split into PIN and code, so it is compared with every password that would be accepted. That
-//! is one step, which spends nothing; spending the code is another, and the nonce is used up in between, so that a
-//! refused nonce costs no code. Apache's mod_auth_digest manages nonces itself and calls the two steps
-//! ([`Gate::digest_match`], [`Gate::digest_spend`]); where the library speaks the whole protocol, [`Gate::digest`] does it all.
+//! A response can't be split into PIN and code, so it is compared with every password that would be
+//! accepted. That is one step, which spends nothing; spending the code is another, and the nonce is
+//! used up in between, so that a refused nonce costs no code. Apache's mod_auth_digest manages
+//! nonces itself and calls the two steps ([`Gate::digest_match`], [`Gate::digest_spend`]); where
+//! the library speaks the whole protocol, [`Gate::digest`] does it all.
 
 use std::sync::Arc;
 
@@ -97,7 +98,8 @@ pub enum DigestAnswer {
     },
     /// Nothing is decided or counted: the client needs another challenge.
     Challenge {
-        /// Only because its nonce can't be used any more: the client may try the same password again.
+        /// Only because its nonce can't be used any more: the client may try the same password
+        /// again.
         stale: bool,
     },
 }
@@ -130,16 +132,21 @@ impl DigestRequest<'_> {
         if sent.realm != self.realm {
             return Err(UnfitDigest::OtherRealm(sent.username));
         }
-        let algorithm = sent.algorithm.as_deref().map_or(Some(DigestAlgorithm::Md5), DigestAlgorithm::named);
-        let algorithm = algorithm.filter(|algorithm| self.algorithms.as_slice().contains(algorithm));
+        let algorithm =
+            sent.algorithm.as_deref().map_or(Some(DigestAlgorithm::Md5), DigestAlgorithm::named);
+        let algorithm =
+            algorithm.filter(|algorithm| self.algorithms.as_slice().contains(algorithm));
         let count = sent.nc.as_deref().and_then(nonce::parse_count);
-        let is_hashed_name = sent.userhash.as_ref().is_some_and(|value| value.eq_ignore_ascii_case(b"true"));
+        let is_hashed_name =
+            sent.userhash.as_ref().is_some_and(|value| value.eq_ignore_ascii_case(b"true"));
         let fault = match (algorithm, count) {
             _ if is_hashed_name => "the Digest header has a hashed name, which isn't offered",
             (None, _) => "the Digest header names a hash that isn't offered",
             _ if sent.qop.as_deref() != Some(b"auth") => "the Digest header is not for qop=auth",
             (_, None) => "the Digest header's nonce count isn't eight hexadecimal digits",
-            _ if sent.uri != self.target => "the Digest header is for another target than the request",
+            _ if sent.uri != self.target => {
+                "the Digest header is for another target than the request"
+            }
             (Some(algorithm), Some(count)) => {
                 // A request line will do.
                 let method = self.method.split(|&b| b == b' ').next().unwrap_or_default().to_vec();
@@ -175,12 +182,15 @@ impl<S: Store> Gate<S> {
         log: &dyn Log,
     ) -> DigestAnswer {
         let mut judged = judged;
-        let (presented, nonce) = match self.begin(policy, request, judged.as_deref(), Turn::MayBlock, log) {
-            Ok(begun) => begun,
-            Err(answer) => return answer.unwrap_or_else(DigestAnswer::error),
-        };
+        let (presented, nonce) =
+            match self.begin(policy, request, judged.as_deref(), Turn::MayBlock, log) {
+                Ok(begun) => begun,
+                Err(answer) => return answer.unwrap_or_else(DigestAnswer::error),
+            };
         let login = presented.login(request);
-        if let Match::Refused(answer) = self.digest_match(policy, &login, judged.as_deref_mut(), log) {
+        if let Match::Refused(answer) =
+            self.digest_match(policy, &login, judged.as_deref_mut(), log)
+        {
             return presented.decided(answer);
         }
         if let Err(unusable) = request.nonces.take(nonce, presented.count, (self.clock)(), log) {
@@ -201,17 +211,22 @@ impl<S: Store> Gate<S> {
         judged: Option<&mut RequestMemory>,
         log: &dyn Log,
     ) -> Option<DigestAnswer> {
-        let (presented, nonce) = match self.begin(policy, request, judged.as_deref(), Turn::AtOnce(turn), log)
-        {
-            Ok(begun) => begun,
-            Err(answer) => return answer,
-        };
+        let (presented, nonce) =
+            match self.begin(policy, request, judged.as_deref(), Turn::AtOnce(turn), log) {
+                Ok(begun) => begun,
+                Err(answer) => return answer,
+            };
         let login = presented.login(request);
         let found = self.store.find_now(login.user, turn)?;
         let response = login.exchange.response(login.user);
         let decision = self.decide_now(policy, &login.attempt(&response), &NoPinSource, &found)?;
         let ha1 = response.matched();
-        if !self.is_digest_free(policy, &found, (login.user, &login.address), (&decision, ha1.as_ref())) {
+        if !self.is_digest_free(
+            policy,
+            &found,
+            (login.user, &login.address),
+            (&decision, ha1.as_ref()),
+        ) {
             return None;
         }
         if is_to_be_carried_out(&decision)
@@ -220,19 +235,31 @@ impl<S: Store> Gate<S> {
             return Some(refused_nonce(Some(unusable), login.user, log));
         }
         self.log_outcome(&decision, &found, login.user, log);
-        Some(presented.decided(self.digest_answer(policy, &login, judged, (&decision, None), &found, ha1)))
+        Some(presented.decided(self.digest_answer(
+            policy,
+            &login,
+            judged,
+            (&decision, None),
+            &found,
+            ha1,
+        )))
     }
 
     /// See [`Gate::has_granted`].
-    pub fn has_granted_digest(&self, request: &DigestRequest<'_>, judged: Option<&RequestMemory>) -> bool {
+    pub fn has_granted_digest(
+        &self,
+        request: &DigestRequest<'_>,
+        judged: Option<&RequestMemory>,
+    ) -> bool {
         let Ok(presented) = request.well_formed() else { return false };
         let login = presented.login(request);
-        let recalled = judged.and_then(|judged| judged.recall(&self.digest_mark(&login), &login.address));
+        let recalled =
+            judged.and_then(|judged| judged.recall(&self.digest_mark(&login), &login.address));
         recalled.is_some_and(|recalled| recalled.verdict == Verdict::Granted)
     }
 
-    /// What was decided about the same request before, and whether there is anything to decide. `Err(None)`: not to be
-    /// found out in this turn.
+    /// What was decided about the same request before, and whether there is anything to decide.
+    /// `Err(None)`: not to be found out in this turn.
     fn begin(
         &self,
         policy: &Policy,
@@ -271,7 +298,8 @@ impl<S: Store> Gate<S> {
                 presented.decided(Answer { retry_after, ..Answer::plain(verdict, word) })
             }));
         }
-        let nonce = request.nonces.open(&presented.exchange.sent.nonce, request.realm, (self.clock)());
+        let nonce =
+            request.nonces.open(&presented.exchange.sent.nonce, request.realm, (self.clock)());
         let Some(nonce) = nonce else { return Err(Some(refused_nonce(None, login.user, log))) };
         // Before any work is done for it, and before anything is counted.
         match request.nonces.check(nonce, presented.count) {
@@ -280,8 +308,8 @@ impl<S: Store> Gate<S> {
         }
     }
 
-    /// Finds out which password a Digest response is of. Writes a log line and counts a failure only if it is of
-    /// none that would be accepted: what is spent is for [`Gate::digest_spend`].
+    /// Finds out which password a Digest response is of. Writes a log line and counts a failure
+    /// only if it is of none that would be accepted: what is spent is for [`Gate::digest_spend`].
     pub fn digest_match(
         &self,
         policy: &Policy,
@@ -293,7 +321,10 @@ impl<S: Store> Gate<S> {
         if let Some(recalled) =
             judged.as_deref().and_then(|judged| judged.recall(&credentials, &login.address))
         {
-            return match (self.digest_recall(policy, login, &recalled, Turn::MayBlock, log), recalled.ha1()) {
+            return match (
+                self.digest_recall(policy, login, &recalled, Turn::MayBlock, log),
+                recalled.ha1(),
+            ) {
                 (Some((Verdict::Granted, _)), Some(ha1)) => Match::Acceptable(ha1),
                 (Some((verdict, word)), _) => {
                     let retry_after = recalled.retry_after();
@@ -302,12 +333,18 @@ impl<S: Store> Gate<S> {
                 (None, _) => Match::Refused(Answer::error()),
             };
         }
-        let (decision, found, ha1, fault) =
-            self.decide(Job { is_match_only: true, ..Job::new(policy, login.owned()) }, &NoPinSource, log);
+        let (decision, found, ha1, fault) = self.decide(
+            Job { is_match_only: true, ..Job::new(policy, login.owned()) },
+            &NoPinSource,
+            log,
+        );
         match ha1 {
             Some(ha1) if is_to_be_carried_out(&decision) => {
-                // The lingering code isn't spent by being used, so there is nothing to decide again.
-                if let Some(judged) = judged.filter(|_| is_plain_reuse(&decision) && !policy.pin_fake_basic) {
+                // The lingering code isn't spent by being used, so there is nothing to decide
+                // again.
+                if let Some(judged) =
+                    judged.filter(|_| is_plain_reuse(&decision) && !policy.pin_fake_basic)
+                {
                     let slot = self.digest_slot(policy, login, &decision, &found);
                     judged.remember(&slot.with_ha1(ha1).until_accepted());
                 }
@@ -342,7 +379,8 @@ impl<S: Store> Gate<S> {
             }
             return Answer::plain(verdict, word);
         }
-        let (decision, found, ha1, fault) = self.decide(Job::new(policy, login.owned()), &NoPinSource, log);
+        let (decision, found, ha1, fault) =
+            self.decide(Job::new(policy, login.owned()), &NoPinSource, log);
         self.digest_answer(policy, login, judged, (&decision, fault.as_ref()), &found, ha1)
     }
 
@@ -364,7 +402,9 @@ impl<S: Store> Gate<S> {
         let upstream_pin = accepted.filter(|_| policy.pin_fake_basic).map(|accepted| {
             let token = &found.entry.lines[accepted.line].token;
             match (&token.pin, token.algorithm) {
-                (Pin::Literal(pin), TokenAlgorithm::Hotp(_)) => Zeroizing::new(pin.expose().to_vec()),
+                (Pin::Literal(pin), TokenAlgorithm::Hotp(_)) => {
+                    Zeroizing::new(pin.expose().to_vec())
+                }
                 _ => Zeroizing::default(),
             }
         });
@@ -397,7 +437,9 @@ impl<S: Store> Gate<S> {
         if recalled.verdict != Verdict::Granted || recalled.was_decided_by(policy) {
             return Some(known);
         }
-        let Some(grant) = recalled.grant() else { return Some((Verdict::Error, LoginResult::Error)) };
+        let Some(grant) = recalled.grant() else {
+            return Some((Verdict::Error, LoginResult::Error));
+        };
         let response = login.exchange.response(login.user);
         let attempt = login.attempt(&response);
         let decided = self.elsewhere(policy, &attempt, (grant, None), &NoPinSource, turn, log)?;
@@ -407,7 +449,8 @@ impl<S: Store> Gate<S> {
     fn digest_mark(&self, login: &DigestLogin<'_>) -> Mark {
         let exchange = login.exchange;
         let sent = &exchange.sent;
-        let optional = [&sent.cnonce, &sent.nc, &sent.qop].map(|field| field.as_deref().unwrap_or_default());
+        let optional =
+            [&sent.cnonce, &sent.nc, &sent.qop].map(|field| field.as_deref().unwrap_or_default());
         let [cnonce, nc, qop] = optional;
         self.mark(&[
             b"digest",
@@ -433,12 +476,15 @@ fn refused_nonce(unusable: Option<Unusable>, user: &[u8], log: &dyn Log) -> Dige
         // By a client that counts wrong, or by somebody who has listened.
         Some(Unusable::Replayed) => (Level::Refusal, "the nonce was already used with this count"),
     };
-    log.log(level, format_args!("nothing decided: {reason}; a new one is sent, user {}", Quoted(user)));
+    log.log(
+        level,
+        format_args!("nothing decided: {reason}; a new one is sent, user {}", Quoted(user)),
+    );
     DigestAnswer::Challenge { stale: true }
 }
 
-/// Whether a decision changes what codes are worth: a grant or a forget request. In Digest it waits for the
-/// server's word on the nonce.
+/// Whether a decision changes what codes are worth: a grant or a forget request. In Digest it waits
+/// for the server's word on the nonce.
 pub(super) fn is_to_be_carried_out(decision: &Decision) -> bool {
     decision.verdict == Verdict::Granted || decision.word == LoginResult::Forgotten
 }

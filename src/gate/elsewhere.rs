@@ -43,8 +43,9 @@ impl<S: Store> Gate<S> {
         Some(grant.with_external_pin(pin_source))
     }
 
-    /// Whether a grant is one by the rules of this place, too. If not, that is logged. `None`: not to be found out in
-    /// this turn. `checked` is a PIN that was found right and needn't be checked again.
+    /// Whether a grant is one by the rules of this place, too. If not, that is logged. `None`: not
+    /// to be found out in this turn. `checked` is a PIN that was found right and needn't be checked
+    /// again.
     pub(super) fn elsewhere(
         &self,
         policy: &Policy,
@@ -57,7 +58,10 @@ impl<S: Store> Gate<S> {
         let found = match self.find_in(turn, attempt.user)? {
             Ok(found) => found,
             Err(error) => {
-                log.log(Level::Error, format_args!("error: {error}, user {}", Quoted(attempt.user)));
+                log.log(
+                    Level::Error,
+                    format_args!("error: {error}, user {}", Quoted(attempt.user)),
+                );
                 return Some(Err((Verdict::Error, LoginResult::Error)));
             }
         };
@@ -71,7 +75,8 @@ impl<S: Store> Gate<S> {
         }
         // Fields 1 to 4 are the same, so the PIN is, too.
         let mut tokens = found.entry.lines.iter().map(|line| &line.token);
-        let field = tokens.find(|token| token.fingerprint == grant.fingerprint()).map(|token| &token.pin);
+        let field =
+            tokens.find(|token| token.fingerprint == grant.fingerprint()).map(|token| &token.pin);
         let known = |(pin, field): (&[u8], &Pin)| PinKnown {
             field: field.clone(),
             pin: Zeroizing::new(pin.to_vec()),
@@ -82,7 +87,9 @@ impl<S: Store> Gate<S> {
             let known = |field: &Pin, pin: &[u8]| known_of(&pins, field, pin);
             let now = (self.clock)();
             match decide::elsewhere(&restricted, &found.entry, &basis, attempt, &known, now) {
-                Outcome::Decided(decision) if decision.verdict == Verdict::Granted => return Some(Ok(())),
+                Outcome::Decided(decision) if decision.verdict == Verdict::Granted => {
+                    return Some(Ok(()));
+                }
                 Outcome::Decided(decision) => {
                     self.log_outcome(&decision, &found, attempt.user, log);
                     return Some(Err((decision.verdict, decision.word)));
@@ -97,7 +104,9 @@ impl<S: Store> Gate<S> {
                     let answer = match turn {
                         Turn::AtOnce(_) => Ok(self.pins.known(&asked)?),
                         // They were let in for this request already.
-                        Turn::MayBlock => self.answer_to(&asked, token, (attempt.user, true), source),
+                        Turn::MayBlock => {
+                            self.answer_to(&asked, token, (attempt.user, true), source)
+                        }
                     };
                     match answer {
                         Ok(answer) => pins.push(asked.known(answer)),

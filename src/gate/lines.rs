@@ -7,7 +7,13 @@ use crate::store::{Found, Store, Unreadable};
 use crate::token::LINES_MAX;
 
 impl<S: Store> Gate<S> {
-    pub(super) fn log_outcome(&self, decision: &Decision, found: &Found, user: &[u8], log: &dyn Log) {
+    pub(super) fn log_outcome(
+        &self,
+        decision: &Decision,
+        found: &Found,
+        user: &[u8],
+        log: &dyn Log,
+    ) {
         self.log_unreadable(found, user, log);
         self.log_decision(decision.verdict, decision.word, decision.reason, user, log);
     }
@@ -52,7 +58,10 @@ impl<S: Store> Gate<S> {
             Verdict::Denied | Verdict::Throttled | Verdict::Busy => Level::Refusal,
         };
         if log.wants(level) {
-            log.log(level, format_args!("{}: {}, user {}", word.as_str(), reason.text(), Quoted(user)));
+            log.log(
+                level,
+                format_args!("{}: {}, user {}", word.as_str(), reason.text(), Quoted(user)),
+            );
         }
     }
 }

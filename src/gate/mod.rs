@@ -1,10 +1,12 @@
 //! The only place that reads, decides and writes.
 //!
-//! [`Gate::basic`] decides on a snapshot taken without a lock. A decision that changes nothing is answered at
-//! once. Any other is made again under the lock, on the record and the clock of that moment, saved, and only
-//! then answered. Slow PIN checks run outside the lock; then the round starts over with the result.
+//! [`Gate::basic`] decides on a snapshot taken without a lock. A decision that changes nothing is
+//! answered at once. Any other is made again under the lock, on the record and the clock of that
+//! moment, saved, and only then answered. Slow PIN checks run outside the lock; then the round
+//! starts over with the result.
 //!
-//! Digest logins go through the same shape in two steps (`digest`), and use up a nonce in between (`nonces`).
+//! Digest logins go through the same shape in two steps (`digest`), and use up a nonce in between
+//! (`nonces`).
 //!
 //! Wrong tries are counted separately (`throttled`).
 //!
@@ -63,13 +65,13 @@ impl<S: Store> Gate<S> {
         Gate::with_marks(store, clock, Marks::new()?)
     }
 
-    /// The same with marks that other gates to the same store have, too: what was decided about a request at one of
-    /// them is recognised at all.
+    /// The same with marks that other gates to the same store have, too: what was decided about a
+    /// request at one of them is recognised at all.
     pub fn with_marks(store: S, clock: fn() -> UnixTime, marks: Marks) -> Option<Gate<S>> {
         let mut key = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *key).ok()?;
-        let mut mac =
-            <Hmac<Sha256> as KeyInit>::new_from_slice(&*key).expect("HMAC takes keys of any length");
+        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&*key)
+            .expect("HMAC takes keys of any length");
         mac.update(store.name().as_bytes());
         mac.update(&[0]);
         let (pins, memory) = (PinMemory::default(), throttled::ThrottleMemory::default());
@@ -128,8 +130,18 @@ mod tests {
         let [one, two, same] = [line(HASH, 1), line(other, 2), line(HASH, 3)];
         let mixed = [&one, &same, &two].map(String::as_str).to_vec();
         for (lines, password, word, hashes) in [
-            (many.iter().map(String::as_str).collect(), "myPassword000000", LoginResult::DeniedCode, 1),
-            (many.iter().map(String::as_str).collect(), "otherPassword000000", LoginResult::DeniedPin, 1),
+            (
+                many.iter().map(String::as_str).collect(),
+                "myPassword000000",
+                LoginResult::DeniedCode,
+                1,
+            ),
+            (
+                many.iter().map(String::as_str).collect(),
+                "otherPassword000000",
+                LoginResult::DeniedPin,
+                1,
+            ),
             (mixed.clone(), "myPassword000000", LoginResult::DeniedCode, 2),
             (mixed, "otherPassword000000", LoginResult::DeniedPin, 2),
         ] {
@@ -137,10 +149,16 @@ mod tests {
             let clock = || 1_700_000_000;
             let gate = Gate::new(UsersFile::new(&directory.path().join("users")), clock).unwrap();
             let policy = Settings::default().policy(Server::Apache);
-            let login = Login { user: b"alice", password: password.as_bytes(), address: Address::Unknown };
+            let login =
+                Login { user: b"alice", password: password.as_bytes(), address: Address::Unknown };
             let before = crate::pin::CHECKED.get();
             assert_eq!(gate.basic(&policy, &login, &Quiet, None, &Quiet).word, word);
-            assert_eq!(crate::pin::CHECKED.get() - before, hashes, "{} lines, {password}", lines.len());
+            assert_eq!(
+                crate::pin::CHECKED.get() - before,
+                hashes,
+                "{} lines, {password}",
+                lines.len()
+            );
         }
     }
 
@@ -149,14 +167,22 @@ mod tests {
         let key = "3132333435363738393031323334353637383930";
         let line = format!("HOTP alice {HASH} {key}");
         let directory = alice_and(&[&format!("HOTP alice {HASH} 00"), &line]);
-        let gate = Gate::new(UsersFile::new(&directory.path().join("users")), || 1_700_000_000).unwrap();
+        let gate =
+            Gate::new(UsersFile::new(&directory.path().join("users")), || 1_700_000_000).unwrap();
         let policy = Settings::default().policy(Server::Apache);
-        let login = Login { user: b"alice", password: b"myPassword755224", address: Address::Unknown };
+        let login =
+            Login { user: b"alice", password: b"myPassword755224", address: Address::Unknown };
         let before = crate::pin::CHECKED.get();
         let fresh = gate.basic(&policy, &login, &Quiet, None, &Quiet);
-        assert_eq!((fresh.word, crate::pin::CHECKED.get() - before), (LoginResult::GrantedFresh, 1));
+        assert_eq!(
+            (fresh.word, crate::pin::CHECKED.get() - before),
+            (LoginResult::GrantedFresh, 1)
+        );
         // The token that accepts is not the one that was asked about.
-        assert_eq!(gate.basic(&policy, &login, &Quiet, None, &Quiet).word, LoginResult::GrantedReuse);
+        assert_eq!(
+            gate.basic(&policy, &login, &Quiet, None, &Quiet).word,
+            LoginResult::GrantedReuse
+        );
         let found = gate.store.find(b"alice").unwrap();
         let mark = gate.mark(&[b"basic", login.user, login.password]);
         assert!(gate.repeated(&policy, &login, mark, (&Quiet, None), None, &found).is_some());
@@ -169,9 +195,11 @@ mod tests {
         let line = |salt: u32| format!("HOTP alice $5$salt{salt}${} {salt:040x}", "x".repeat(43));
         let lines: Vec<String> = salts.map(line).collect();
         let directory = alice_and(&lines.iter().map(String::as_str).collect::<Vec<_>>());
-        let gate = Gate::new(UsersFile::new(&directory.path().join("users")), || 1_700_000_000).unwrap();
+        let gate =
+            Gate::new(UsersFile::new(&directory.path().join("users")), || 1_700_000_000).unwrap();
         let policy = Settings::default().policy(Server::Apache);
-        let login = Login { user: b"alice", password: b"myPassword755224", address: Address::Unknown };
+        let login =
+            Login { user: b"alice", password: b"myPassword755224", address: Address::Unknown };
         assert_eq!(gate.basic(&policy, &login, &Quiet, None, &Quiet).word, LoginResult::DeniedPin);
     }
 
@@ -190,7 +218,8 @@ mod tests {
         static TICKS: AtomicI64 = AtomicI64::new(1_700_000_000);
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("users");
-        std::fs::write(&path, "HOTP/T30 alice - 3132333435363738393031323334353637383930\n").unwrap();
+        std::fs::write(&path, "HOTP/T30 alice - 3132333435363738393031323334353637383930\n")
+            .unwrap();
         assert_eq!(codes_of_a_wrong_login(&path, || 1_700_000_000), 9 + 2880);
         let moving = || TICKS.fetch_add(1, Ordering::Relaxed);
         assert_eq!(codes_of_a_wrong_login(&path, moving), 2 * (9 + 2880));

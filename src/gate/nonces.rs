@@ -1,13 +1,15 @@
-//! Digest nonces in memory shared by all processes of a server: which were issued, and which of their nonce counts
-//! were used.
+//! Digest nonces in memory shared by all processes of a server: which were issued, and which of
+//! their nonce counts were used.
 //!
-//! A nonce gets an entry at its first use by a client that knew the password, so strangers can't fill the memory. When
-//! it is full, the oldest entry is evicted, and every nonce at least as old that has no entry is refused from then on:
-//! it may be the evicted one. Its client is told so (`stale`) and asks again by itself.
+//! A nonce gets an entry at its first use by a client that knew the password, so strangers can't
+//! fill the memory. When it is full, the oldest entry is evicted, and every nonce at least as old
+//! that has no entry is refused from then on: it may be the evicted one. Its client is told so
+//! (`stale`) and asks again by itself.
 //!
-//! The memory is an array of words: a header, then a hash table of entry numbers, then the entries as a ring. All changes
-//! are made under the server's lock. A process that dies while holding it leaves the memory marked as busy; the next one
-//! starts over with an empty table and refuses all nonces issued before.
+//! The memory is an array of words: a header, then a hash table of entry numbers, then the entries
+//! as a ring. All changes are made under the server's lock. A process that dies while holding it
+//! leaves the memory marked as busy; the next one starts over with an empty table and refuses all
+//! nonces issued before.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -47,7 +49,8 @@ const HEADER_LEN: usize = 10;
 const ID: usize = 0;
 /// When the nonce expires.
 const EXPIRES: usize = 1;
-/// The highest count used, and in the lower half the number of the next entry with the same hash, plus 1.
+/// The highest count used, and in the lower half the number of the next entry with the same hash,
+/// plus 1.
 const TOP_AND_NEXT: usize = 2;
 const WINDOW: usize = 3;
 const ENTRY_LEN: usize = 4;
@@ -73,7 +76,8 @@ pub enum Unusable {
     Evicted,
 }
 
-/// Initialises new memory. Call it once, in one process. `false`: too little memory, or no random bytes.
+/// Initialises new memory. Call it once, in one process. `false`: too little memory, or no random
+/// bytes.
 pub fn initialise(words: &[AtomicU64]) -> bool {
     let mut key = Zeroizing::new([0; 32]);
     if capacity(words) == 0 || getrandom::fill(&mut *key).is_err() {
@@ -125,7 +129,13 @@ impl<'m> Nonces<'m> {
     }
 
     /// Uses the nonce with that count, which works only once.
-    pub fn take(&self, nonce: Nonce, count: u32, now: UnixTime, log: &dyn Log) -> Result<(), Unusable> {
+    pub fn take(
+        &self,
+        nonce: Nonce,
+        count: u32,
+        now: UnixTime,
+        log: &dyn Log,
+    ) -> Result<(), Unusable> {
         let (taken, is_full) = self.locked(|table, was_full| {
             let taken = table.standing(nonce.id, count).map(|standing| match standing {
                 NonceStanding::Known(entry, seen) => table.set_seen(entry, seen),
@@ -228,7 +238,9 @@ impl NonceTable<'_> {
                 Ok(NonceStanding::Known(entry, seen))
             }
             None if id <= self.word(FLOOR) => Err(Unusable::Evicted),
-            None => CountsSeen::default().with(count).map(NonceStanding::New).ok_or(Unusable::Replayed),
+            None => {
+                CountsSeen::default().with(count).map(NonceStanding::New).ok_or(Unusable::Replayed)
+            }
         }
     }
 
@@ -264,7 +276,8 @@ impl NonceTable<'_> {
         } else {
             let mut link = self.word(bucket);
             for _ in 0..self.capacity {
-                let Some(before) = (link as usize).checked_sub(1).filter(|&number| number < self.capacity)
+                let Some(before) =
+                    (link as usize).checked_sub(1).filter(|&number| number < self.capacity)
                 else {
                     break;
                 };
@@ -351,7 +364,9 @@ mod tests {
     const NOW: UnixTime = 1_700_000_000;
 
     fn issue(nonces: &Nonces<'_>) -> Nonce {
-        nonces.open(nonces.issue(b"area", NOW + 300).as_bytes(), b"area", NOW).expect("its own nonce")
+        nonces
+            .open(nonces.issue(b"area", NOW + 300).as_bytes(), b"area", NOW)
+            .expect("its own nonce")
     }
 
     fn take(nonces: &Nonces<'_>, nonce: Nonce, count: u32) -> Result<(), Unusable> {
@@ -423,7 +438,10 @@ mod tests {
         assert_eq!(take(&nonces, unused, 1), Err(Unusable::Evicted));
         let lines = lines.0.lock();
         assert_eq!(lines.len(), 1, "{lines:?}");
-        assert!(lines[0].starts_with("Warning the shared memory for Digest nonces is full (4 are in use)"));
+        assert!(
+            lines[0]
+                .starts_with("Warning the shared memory for Digest nonces is full (4 are in use)")
+        );
     }
 
     #[test]
@@ -448,7 +466,9 @@ mod tests {
         let mut used = std::collections::HashSet::new();
         let mut random = 1_u64;
         for _ in 0..20_000 {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             if random >> 60 == 0 || issued.is_empty() {
                 issued.push(issue(&nonces));
             }

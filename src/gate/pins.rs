@@ -1,8 +1,8 @@
 //! Results of slow PIN checks, and checks in progress.
 //!
-//! The same PIN for the same token is checked once: requests that arrive during the check wait for its answer, and for a
-//! while afterwards both right and wrong are known. So the parts of a page cost one check, and a wrong PIN that is sent
-//! again and again costs none.
+//! The same PIN for the same token is checked once: requests that arrive during the check wait for
+//! its answer, and for a while afterwards both right and wrong are known. So the parts of a page
+//! cost one check, and a wrong PIN that is sent again and again costs none.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -136,7 +136,8 @@ impl PinMemory {
             going_on.insert(asked.key, check.clone());
             check
         };
-        let mut ending = Ending { pins: self, key: asked.key, check, answer: Ok(PinAnswer::Failed) };
+        let mut ending =
+            Ending { pins: self, key: asked.key, check, answer: Ok(PinAnswer::Failed) };
         ending.answer = turns::in_turn(asker, compute);
         if let Ok(answer) = ending.answer {
             // Before others begin anew.
@@ -179,7 +180,8 @@ impl<S: Store> Gate<S> {
     }
 }
 
-/// Whether a PIN is checked by us, which takes a while: providers of the server have their own ways.
+/// Whether a PIN is checked by us, which takes a while: providers of the server have their own
+/// ways.
 pub(super) fn is_slow(pin: &Pin, source: &dyn PinSource) -> bool {
     match pin {
         Pin::Hashed(_) => true,

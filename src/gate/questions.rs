@@ -54,7 +54,8 @@ impl<S: Store> Gate<S> {
         question: PinQuestion,
         source: &dyn PinSource,
     ) -> Result<(), Busy> {
-        let asked = job.attempt.lend(|attempt| self.asked(&job.policy, attempt, entry, question, source));
+        let asked =
+            job.attempt.lend(|attempt| self.asked(&job.policy, attempt, entry, question, source));
         let Some(asked) = asked else { return Ok(()) };
         let token = &entry.lines[question.line].token;
         let answer = self.answer_to(&asked, token, (&job.attempt.user, job.is_familiar), source)?;
@@ -81,10 +82,12 @@ impl<S: Store> Gate<S> {
         };
         let ttl = if state.is_some() { ttl } else { 0 };
         // Fields 1 to 4 are part of the key: an edited PIN is another PIN.
-        let key_of =
-            |token: &Token| self.pin_key(token, &identity, state.as_deref().unwrap_or_default(), pin);
+        let key_of = |token: &Token| {
+            self.pin_key(token, &identity, state.as_deref().unwrap_or_default(), pin)
+        };
         let others = entry.lines.iter().map(|line| &line.token);
-        let others = others.filter(|other| other.pin == token.pin && other.fingerprint != token.fingerprint);
+        let others =
+            others.filter(|other| other.pin == token.pin && other.fingerprint != token.fingerprint);
         let (key, other_keys) = (key_of(token), others.map(key_of).collect());
         let pin = Zeroizing::new(pin.to_vec());
         Some(PinAsked { field: token.pin.clone(), pin, key, other_keys, ttl, now: (self.clock)() })

@@ -24,13 +24,13 @@ struct QueueState<J, R> {
     next: Ticket,
 }
 
-/// For so long all wait with a leader who waits for the lock; after that somebody else has it who may never let go, and
-/// few of the server's threads are left to wait.
+/// For so long all wait with a leader who waits for the lock; after that somebody else has it who
+/// may never let go, and few of the server's threads are left to wait.
 const TOGETHER: Duration = Duration::from_millis(250);
 const FEW: usize = 8;
 
-/// The jobs a leader has taken on so far. Whoever leads takes them once it has the lock, so that all who came
-/// while it waited are in the same round.
+/// The jobs a leader has taken on so far. Whoever leads takes them once it has the lock, so that
+/// all who came while it waited are in the same round.
 pub(super) struct Round<'q, J, R> {
     queue: &'q Queue<J, R>,
     tickets: Vec<Ticket>,
@@ -63,8 +63,9 @@ impl<J, R: Clone> Queue<J, R> {
 
     /// Has a job done by this thread or by the current leader.
     ///
-    /// `lead` does all jobs of a round and gives their results in the order taken, or one for all of them.
-    /// `abandoned` is the result of those whose leader panicked, `busy` that of those who would wait too long.
+    /// `lead` does all jobs of a round and gives their results in the order taken, or one for all
+    /// of them. `abandoned` is the result of those whose leader panicked, `busy` that of those who
+    /// would wait too long.
     pub(super) fn run(
         &self,
         job: J,
@@ -117,7 +118,8 @@ impl<J, R: Clone> Queue<J, R> {
         state.has_leader = true;
         state.locking = Some(Instant::now());
         let mut round = Round { queue: self, tickets: Vec::new() };
-        let led = MutexGuard::unlocked(state, || catch_unwind(AssertUnwindSafe(|| lead(&mut round))));
+        let led =
+            MutexGuard::unlocked(state, || catch_unwind(AssertUnwindSafe(|| lead(&mut round))));
         state.has_leader = false;
         state.locking = None;
         if round.tickets.is_empty() {
@@ -187,7 +189,9 @@ mod tests {
         let followers: Vec<_> = (1..9)
             .map(|i| {
                 let queue = queue.clone();
-                std::thread::spawn(move || queue.run(i, |_| unreachable!("there is a leader"), || 0, || 0))
+                std::thread::spawn(move || {
+                    queue.run(i, |_| unreachable!("there is a leader"), || 0, || 0)
+                })
             })
             .collect();
         assert_eq!(leader.join().unwrap(), 9);

@@ -1,5 +1,6 @@
-//! The repeat login: a browser sends the same password with every request, and is granted by the same rule each time.
-//! The last decision is kept with the lines it rests on, and is dropped with them.
+//! The repeat login: a browser sends the same password with every request, and is granted by the
+//! same rule each time. The last decision is kept with the lines it rests on, and is dropped with
+//! them.
 
 use super::Gate;
 use super::basic::Login;
@@ -36,7 +37,8 @@ impl PinSourceState {
         if turn.is_some() && self.looked == turn {
             return source.identity() == self.identity;
         }
-        let holds = source.identity() == self.identity && source.state().as_deref() == Some(&self.state);
+        let holds =
+            source.identity() == self.identity && source.state().as_deref() == Some(&self.state);
         if holds {
             self.looked = turn;
         }
@@ -45,8 +47,8 @@ impl PinSourceState {
 }
 
 impl<S: Store> Gate<S> {
-    /// The decision on a login, if it is the last one come again and time hasn't changed anything. The request
-    /// remembers it.
+    /// The decision on a login, if it is the last one come again and time hasn't changed anything.
+    /// The request remembers it.
     pub(super) fn repeated(
         &self,
         policy: &Policy,
@@ -71,7 +73,8 @@ impl<S: Store> Gate<S> {
         Some(Decision::repeat_of(last.accepted))
     }
 
-    /// Keeps the decision on a login if nothing but a change of the lines or the time it names can change it.
+    /// Keeps the decision on a login if nothing but a change of the lines or the time it names can
+    /// change it.
     pub(super) fn note_repeat(
         &self,
         policy: &Policy,
@@ -80,7 +83,9 @@ impl<S: Store> Gate<S> {
         decision: &Decision,
         (found, slot): (&Found, &JudgedAttempt),
     ) {
-        let (Some(until), Some(accepted)) = (decision.stands_until, slot.accepted()) else { return };
+        let (Some(until), Some(accepted)) = (decision.stands_until, slot.accepted()) else {
+            return;
+        };
         let lines = &found.entry.lines;
         if !decision.changes.is_empty() || !lines.iter().all(|line| line.state.intact) {
             return;
@@ -95,12 +100,16 @@ impl<S: Store> Gate<S> {
                 let Some(until) = self.remembered_until(token, b"", b"", pin) else { return };
                 (until, None)
             }
-            Pin::External if policy.pin_cache_external == 0 || !source.is_known_by_identity() => return,
+            Pin::External if policy.pin_cache_external == 0 || !source.is_known_by_identity() => {
+                return;
+            }
             Pin::External => {
                 let pin = &login.password[..accepted.pin_len];
                 let Some(state) = source.state() else { return };
                 let identity = source.identity();
-                let Some(until) = self.remembered_until(token, &identity, &state, pin) else { return };
+                let Some(until) = self.remembered_until(token, &identity, &state, pin) else {
+                    return;
+                };
                 (until, Some(PinSourceState { identity, state, looked: None }))
             }
         };

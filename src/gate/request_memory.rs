@@ -1,6 +1,6 @@
-//! What was decided about one HTTP request. Its sub-requests and internal redirects have the same credentials:
-//! where the settings are the same they aren't judged again, and elsewhere they are judged on the state that the grant
-//! was based on.
+//! What was decided about one HTTP request. Its sub-requests and internal redirects have the same
+//! credentials: where the settings are the same they aren't judged again, and elsewhere they are
+//! judged on the state that the grant was based on.
 
 use std::net::IpAddr;
 
@@ -103,7 +103,8 @@ impl Recalled<'_> {
 }
 
 impl RequestMemory {
-    /// The decision, if these credentials are those that were judged, and come from the same client.
+    /// The decision, if these credentials are those that were judged, and come from the same
+    /// client.
     pub(super) fn recall(&self, credentials: &Mark, address: &Address) -> Option<Recalled<'_>> {
         self.slots.iter().find_map(|slot| slot.recall(credentials, address))
     }
@@ -142,8 +143,9 @@ impl RequestMemory {
 
     /// The server has put the header with the PIN alone in the place of these credentials.
     pub(super) fn replaced(&mut self, credentials: &Mark, upstream: Mark) {
-        let is_it =
-            |slot: &&mut JudgedAttempt| slot.known && [slot.credentials, slot.upstream].contains(credentials);
+        let is_it = |slot: &&mut JudgedAttempt| {
+            slot.known && [slot.credentials, slot.upstream].contains(credentials)
+        };
         if let Some(slot) = self.slots.iter_mut().find(is_it) {
             slot.upstream = upstream;
         }
@@ -249,8 +251,8 @@ impl<'a> Recalled<'a> {
 }
 
 impl Grant {
-    /// By a fresh code or by the lingering one; `before` is the state that the token was decided on, `after` what has
-    /// become of it. `None`: no code was accepted.
+    /// By a fresh code or by the lingering one; `before` is the state that the token was decided
+    /// on, `after` what has become of it. `None`: no code was accepted.
     pub(super) fn new(
         accepted: Accepted,
         is_fresh: bool,
@@ -359,7 +361,13 @@ mod tests {
 
     fn slot(verdict: Verdict, number: u64) -> JudgedAttempt {
         let policy = Settings::default().policy(Server::Nginx);
-        JudgedAttempt::new(verdict, LoginResult::DeniedCode, ([number, number], &HERE), &policy, None)
+        JudgedAttempt::new(
+            verdict,
+            LoginResult::DeniedCode,
+            ([number, number], &HERE),
+            &policy,
+            None,
+        )
     }
 
     fn verdict_of(judged: &RequestMemory, number: u64, address: &Address) -> Option<Verdict> {
@@ -370,13 +378,18 @@ mod tests {
     fn two_attempts_are_kept_and_a_third_takes_the_place_of_the_first() {
         let mut judged = RequestMemory::default();
         assert_eq!(verdict_of(&judged, 0, &HERE), None);
-        for (number, verdict) in [(1, Verdict::Denied), (2, Verdict::Unknown), (2, Verdict::Granted)] {
+        for (number, verdict) in
+            [(1, Verdict::Denied), (2, Verdict::Unknown), (2, Verdict::Granted)]
+        {
             judged.remember(&slot(verdict, number));
         }
         assert_eq!(verdict_of(&judged, 1, &HERE), Some(Verdict::Denied));
         assert_eq!(verdict_of(&judged, 2, &HERE), Some(Verdict::Granted));
         judged.remember(&slot(Verdict::Error, 3));
-        assert_eq!([1, 2, 3].map(|number| verdict_of(&judged, number, &HERE).is_some()), [false, true, true]);
+        assert_eq!(
+            [1, 2, 3].map(|number| verdict_of(&judged, number, &HERE).is_some()),
+            [false, true, true]
+        );
         judged.forget(&[2, 2]);
         assert_eq!(verdict_of(&judged, 2, &HERE), None);
     }

@@ -77,7 +77,12 @@ impl<S: Store> Gate<S> {
         let decided = self.try_decide(Job { is_familiar, ..job }, source, log);
         let error = Decision::error();
         let decision = decided.as_ref().map_or(&error, |(decision, ..)| decision);
-        self.settle((&attempt.user, password, &attempt.address), &admitted, (decision, &found), log);
+        self.settle(
+            (&attempt.user, password, &attempt.address),
+            &admitted,
+            (decision, &found),
+            log,
+        );
         decided
     }
 
@@ -103,7 +108,9 @@ impl<S: Store> Gate<S> {
                 Outcome::Decided(decision) => decision,
             };
             let is_exact = is_exact(&found);
-            if is_settled(&snapshot, &found) || (job.is_match_only && is_to_be_carried_out(&snapshot)) {
+            if is_settled(&snapshot, &found)
+                || (job.is_match_only && is_to_be_carried_out(&snapshot))
+            {
                 return Ok((snapshot, found, ha1));
             }
 
@@ -150,8 +157,16 @@ impl<S: Store> Gate<S> {
         // Each round either ends or answers one more question about one of the lines.
         for _ in 0..=found.entry.lines.len() {
             let known = |field: &Pin, pin: &[u8]| known_of(&pins, field, pin);
-            match decide::without_search(&restricted, &found.entry, attempt, &known, (self.clock)())? {
-                Outcome::Decided(decision) => return is_settled(&decision, found).then_some(decision),
+            match decide::without_search(
+                &restricted,
+                &found.entry,
+                attempt,
+                &known,
+                (self.clock)(),
+            )? {
+                Outcome::Decided(decision) => {
+                    return is_settled(&decision, found).then_some(decision);
+                }
                 Outcome::NeedPin(question) => {
                     let asked = self.asked(policy, attempt, &found.entry, question, source)?;
                     pins.push(asked.known(self.pins.known(&asked)?));

@@ -91,17 +91,24 @@ impl<'a> ThrottledLogin<'a> {
 
 impl<S: Store> Gate<S> {
     /// Takes a try for a Basic login, if one is needed.
-    pub(super) fn admit(&self, job: &Job, found: &Found, log: &dyn Log) -> Result<Admitted, Decision> {
+    pub(super) fn admit(
+        &self,
+        job: &Job,
+        found: &Found,
+        log: &dyn Log,
+    ) -> Result<Admitted, Decision> {
         let policy = job.policy.restricted_by(&found.limits);
         let Some(password) = job.attempt.password() else { return Ok(Admitted::default()) };
         if self.is_granted(&job.attempt.user, password, &job.attempt.address) {
             return Ok(Admitted { is_familiar: true, ..Admitted::default() });
         }
-        let who = ThrottledLogin::of(&job.attempt.user, &job.attempt.address, found, (self.clock)());
+        let who =
+            ThrottledLogin::of(&job.attempt.user, &job.attempt.address, found, (self.clock)());
         match policy.throttle.filter(|_| counts(&policy, &job.attempt.address, found)) {
             Some(throttle) => {
-                let reserve =
-                    |bytes: &mut dyn Bytes| throttle::reserve(bytes, &who.client(), throttle, password);
+                let reserve = |bytes: &mut dyn Bytes| {
+                    throttle::reserve(bytes, &who.client(), throttle, password)
+                };
                 match self.count(log, reserve).ok_or_else(Decision::busy)? {
                     Reserved::Taken { is_familiar } => {
                         Ok(Admitted { throttle: Some(throttle), is_familiar, is_noted: true })
@@ -111,8 +118,13 @@ impl<S: Store> Gate<S> {
             }
             // There are no budgets, but turns.
             None if is_hashed(found) => {
-                let is_familiar = self.count(log, |bytes| throttle::is_familiar(bytes, &who.client()));
-                Ok(Admitted { throttle: None, is_familiar: is_familiar.unwrap_or(false), is_noted: true })
+                let is_familiar =
+                    self.count(log, |bytes| throttle::is_familiar(bytes, &who.client()));
+                Ok(Admitted {
+                    throttle: None,
+                    is_familiar: is_familiar.unwrap_or(false),
+                    is_noted: true,
+                })
             }
             None => Ok(Admitted::default()),
         }
@@ -131,11 +143,14 @@ impl<S: Store> Gate<S> {
         }
         let who = ThrottledLogin::of(user, address, found, (self.clock)());
         match admitted.throttle {
-            // It is still to be checked, so its try stays taken: whoever comes with the same again has it.
+            // It is still to be checked, so its try stays taken: whoever comes with the same again
+            // has it.
             Some(_) if decision.verdict == Verdict::Busy => {}
             Some(throttle) => {
                 let outcome = outcome_of(decision);
-                self.count(log, |bytes| throttle::settle(bytes, &who.client(), throttle, password, outcome));
+                self.count(log, |bytes| {
+                    throttle::settle(bytes, &who.client(), throttle, password, outcome)
+                });
             }
             None if admitted.is_noted && decision.verdict == Verdict::Granted => {
                 self.count(log, |bytes| throttle::accept(bytes, &who.client()));
@@ -144,8 +159,8 @@ impl<S: Store> Gate<S> {
         }
     }
 
-    /// A Digest decision under what is counted: another one, if there were too many wrong responses. `is_final`: it is
-    /// carried out with this.
+    /// A Digest decision under what is counted: another one, if there were too many wrong
+    /// responses. `is_final`: it is carried out with this.
     pub(super) fn answer_digest(
         &self,
         (policy, user, address): (&Policy, &[u8], &Address),
@@ -169,24 +184,31 @@ impl<S: Store> Gate<S> {
         let mut before = Failures::default();
         let mut change = |failures: &mut Failures| {
             before = *failures;
-            is_locked =
-                decide::is_locked_out(&policy.of_digest_failures(), failures.number, failures.last, who.now);
+            is_locked = decide::is_locked_out(
+                &policy.of_digest_failures(),
+                failures.number,
+                failures.last,
+                who.now,
+            );
             if is_locked {
                 return false;
             }
             match told {
                 Some(TryOutcome::Wrong) => {
-                    *failures = Failures { number: failures.number.saturating_add(1), last: who.now };
+                    *failures =
+                        Failures { number: failures.number.saturating_add(1), last: who.now };
                 }
                 Some(TryOutcome::Accepted) => *failures = Failures::default(),
                 _ => {}
             }
             true
         };
-        let over = self
-            .count(log, |bytes| throttle::digest(bytes, &who.client(), policy.throttle, told, &mut change));
+        let over = self.count(log, |bytes| {
+            throttle::digest(bytes, &who.client(), policy.throttle, told, &mut change)
+        });
         match over {
-            // Its response was answered under the budgets when it was matched, and by now its code is spent.
+            // Its response was answered under the budgets when it was matched, and by now its code
+            // is spent.
             _ if is_granted && is_final => {
                 mark.into_iter().for_each(|mark| self.note_granted(mark));
                 Decision { wrong_responses: (before.number, before.last), ..decision }
@@ -228,7 +250,8 @@ impl<S: Store> Gate<S> {
         self.was_granted(&self.password_mark(user, password, address))
     }
 
-    /// Whether a budget is used up for these credentials, or too many wait to have PINs of the user's checked.
+    /// Whether a budget is used up for these credentials, or too many wait to have PINs of the
+    /// user's checked.
     pub(super) fn over(
         &self,
         policy: &Policy,
@@ -240,13 +263,17 @@ impl<S: Store> Gate<S> {
             return None;
         }
         let who = ThrottledLogin::of(user, address, found, (self.clock)());
-        let throttle =
-            policy.restricted_by(&found.limits).throttle.filter(|_| counts(policy, address, found))?;
+        let throttle = policy
+            .restricted_by(&found.limits)
+            .throttle
+            .filter(|_| counts(policy, address, found))?;
         let look = |bytes: &mut dyn Bytes| throttle::look(bytes, &who.client(), throttle, password);
         let Some(look) = self.count(log, look) else { return Some(Decision::busy()) };
         match look {
             Look::Over(over) => Some(self.refuse(over, user, log)),
-            Look::Free { is_familiar } if is_hashed(found) && self.is_busy_for(user, is_familiar) => {
+            Look::Free { is_familiar }
+                if is_hashed(found) && self.is_busy_for(user, is_familiar) =>
+            {
                 Some(Decision::busy())
             }
             Look::Free { .. } => None,
@@ -265,9 +292,13 @@ impl<S: Store> Gate<S> {
         decision
     }
 
-    /// Runs `work` on what the store lends, or on this process's own where that can't be had. `None`: nothing can be counted
-    /// now, so nothing may be looked at.
-    fn count<R>(&self, log: &dyn Log, mut work: impl FnMut(&mut dyn Bytes) -> io::Result<R>) -> Option<R> {
+    /// Runs `work` on what the store lends, or on this process's own where that can't be had.
+    /// `None`: nothing can be counted now, so nothing may be looked at.
+    fn count<R>(
+        &self,
+        log: &dyn Log,
+        mut work: impl FnMut(&mut dyn Bytes) -> io::Result<R>,
+    ) -> Option<R> {
         let mut result = None;
         let lent = self.store.tries(&mut |bytes| {
             result = Some(work(bytes)?);
@@ -298,7 +329,8 @@ impl<S: Store> Gate<S> {
         }
     }
 
-    /// The line about a login that is refused because too many wait, which many are then: one a second is enough.
+    /// The line about a login that is refused because too many wait, which many are then: one a
+    /// second is enough.
     pub(super) fn is_busy_line_due(&self) -> bool {
         let now = (self.clock)();
         self.memory.told_busy.swap(now, Ordering::Relaxed) != now
@@ -333,8 +365,8 @@ fn bytes_of(address: &Address) -> Vec<u8> {
     }
 }
 
-/// Names that another provider may decide are none of ours; and who gives names that nobody has, from nowhere, takes no
-/// row from anybody.
+/// Names that another provider may decide are none of ours; and who gives names that nobody has,
+/// from nowhere, takes no row from anybody.
 fn counts(policy: &Policy, address: &Address, found: &Found) -> bool {
     found.is_listed()
         || matches!(address, Address::Ip(_)) && (found.entry.is_twin || !policy.passes_unknown_on)

@@ -20,13 +20,15 @@ pub fn authorization(user: &[u8], password: &[u8]) -> Zeroizing<String> {
     header
 }
 
-/// Whether the header is one of Basic that holds a NUL. A header of another scheme, or of none, doesn't.
+/// Whether the header is one of Basic that holds a NUL. A header of another scheme, or of none,
+/// doesn't.
 pub fn hides_a_nul(header: &[u8]) -> bool {
     pair(header).is_some_and(|pair| pair.contains(&0))
 }
 
-/// Whether the header is one of Basic whose user, colon and password are so many bytes. Where that is what a server has read
-/// from it up to a NUL, there is none; it is told without a look at any of them.
+/// Whether the header is one of Basic whose user, colon and password are so many bytes. Where that
+/// is what a server has read from it up to a NUL, there is none; it is told without a look at any
+/// of them.
 pub fn is_of_length(header: &[u8], len: usize) -> bool {
     let (AuthScheme::Basic, Some(rest)) = auth_scheme(header) else { return false };
     let text = match rest {
@@ -67,7 +69,10 @@ mod tests {
 
     #[test]
     fn the_examples_of_rfc_7617() {
-        assert_eq!(*authorization(b"Aladdin", b"open sesame"), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert_eq!(
+            *authorization(b"Aladdin", b"open sesame"),
+            "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
+        );
         assert_eq!(*authorization(b"test", "123\u{a3}".as_bytes()), "Basic dGVzdDoxMjPCow==");
     }
 
@@ -95,7 +100,11 @@ mod tests {
             assert_eq!(hides_a_nul(header.as_bytes()), hidden, "{}", password.escape_ascii());
             let read = password.iter().position(|&b| b == 0).unwrap_or(password.len());
             assert_eq!(is_of_length(header.as_bytes(), "alice:".len() + read), !hidden);
-            assert_eq!(hides_a_nul(header.trim_end_matches('=').as_bytes()), hidden, "without padding");
+            assert_eq!(
+                hides_a_nul(header.trim_end_matches('=').as_bytes()),
+                hidden,
+                "without padding"
+            );
             assert_eq!(hides_a_nul(header.replace("Basic ", "bAsIc   ").as_bytes()), hidden);
         }
         for header in ["", "Basic", "Basic ", "Digest AAAA", "Bearer AAAA", "Basic ????"] {

@@ -1,5 +1,5 @@
-//! Digest authentication, RFC 7616 (and RFC 2617, RFC 2069 for what old clients send): reading the client's
-//! header, and telling whether a password is the one it was computed from.
+//! Digest authentication, RFC 7616 (and RFC 2617, RFC 2069 for what old clients send): reading the
+//! client's header, and telling whether a password is the one it was computed from.
 
 use std::cell::Cell;
 
@@ -8,7 +8,8 @@ use md5::{Digest, Md5};
 use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq};
 
-/// What a client sent in `Authorization: Digest …`, unquoted. A parameter that came twice has its last value.
+/// What a client sent in `Authorization: Digest …`, unquoted. A parameter that came twice has its
+/// last value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // the names are those of RFC 7616 section 3.4
 pub struct Credentials {
@@ -28,12 +29,13 @@ pub struct Credentials {
 
 /// Longest header looked at, in bytes.
 const HEADER_MAX: usize = 16 * 1024;
-/// Longest nonce, nc, cnonce and qop together, in bytes: they are hashed for every password that is tried.
+/// Longest nonce, nc, cnonce and qop together, in bytes: they are hashed for every password that is
+/// tried.
 const HASHED_MAX: usize = 512;
 
 impl Credentials {
-    /// Parses the header's value. `None`: another scheme, not well formed, or a parameter is missing without
-    /// which no response can be checked.
+    /// Parses the header's value. `None`: another scheme, not well formed, or a parameter is
+    /// missing without which no response can be checked.
     pub fn parse(header: &[u8]) -> Option<Credentials> {
         if header.len() > HEADER_MAX || header.contains(&0) {
             return None;
@@ -76,8 +78,8 @@ impl Credentials {
             }
             (seen.username, has[0]) = (decode_extended(&value)?, true);
         }
-        let is_complete =
-            has == [true; 5] && (seen.qop.is_none() || (seen.cnonce.is_some() && seen.nc.is_some()));
+        let is_complete = has == [true; 5]
+            && (seen.qop.is_none() || (seen.cnonce.is_some() && seen.nc.is_some()));
         let optional = [&seen.nc, &seen.cnonce, &seen.qop].into_iter().flatten().map(Vec::len);
         let is_short = seen.nonce.len() + optional.sum::<usize>() <= HASHED_MAX;
         (is_complete && is_short).then_some(seen)
@@ -92,7 +94,10 @@ fn parameter(text: &[u8]) -> Option<(&[u8], Vec<u8>, &[u8])> {
     let (value, rest) = match rest.strip_prefix(b"\"") {
         Some(quoted) => unquote(quoted)?,
         None => {
-            let end = rest.iter().position(|&b| b == b',' || b.is_ascii_whitespace()).unwrap_or(rest.len());
+            let end = rest
+                .iter()
+                .position(|&b| b == b',' || b.is_ascii_whitespace())
+                .unwrap_or(rest.len());
             (rest[..end].to_vec(), &rest[end..])
         }
     };
@@ -101,8 +106,8 @@ fn parameter(text: &[u8]) -> Option<(&[u8], Vec<u8>, &[u8])> {
     (!name.is_empty()).then_some((name, value, &rest[comma..]))
 }
 
-/// A value in the form of RFC 8187, which RFC 7616 has for names that a quoted string can't hold: `UTF-8''` and
-/// the bytes, some of them as `%HH`.
+/// A value in the form of RFC 8187, which RFC 7616 has for names that a quoted string can't hold:
+/// `UTF-8''` and the bytes, some of them as `%HH`.
 fn decode_extended(value: &[u8]) -> Option<Vec<u8>> {
     let mut parts = value.splitn(3, |&b| b == b'\'');
     if !parts.next()?.eq_ignore_ascii_case(b"UTF-8") {
@@ -166,7 +171,8 @@ impl DigestAlgorithm {
 
     /// By its name, in any case.
     pub fn named(name: &[u8]) -> Option<DigestAlgorithm> {
-        let is_it = |algorithm: &DigestAlgorithm| algorithm.name().as_bytes().eq_ignore_ascii_case(name);
+        let is_it =
+            |algorithm: &DigestAlgorithm| algorithm.name().as_bytes().eq_ignore_ascii_case(name);
         [DigestAlgorithm::Md5, DigestAlgorithm::Sha256].into_iter().find(is_it)
     }
 }
@@ -213,7 +219,8 @@ impl Exchange {
 pub struct Response<'a> {
     /// Told `user:realm:` already.
     ha1: Begun,
-    /// All that is hashed after HA1: nonce, nc, cnonce, qop and HA2, as far as the client gave them.
+    /// All that is hashed after HA1: nonce, nc, cnonce, qop and HA2, as far as the client gave
+    /// them.
     tail: Vec<u8>,
     expected: &'a [u8],
     matched: Cell<Option<Ha1>>,
@@ -235,18 +242,25 @@ impl<'a> Response<'a> {
     ) -> Response<'a> {
         let (ha1, ha2) = match algorithm {
             DigestAlgorithm::Md5 => (Begun::Md5(begun(user, realm)), ha2::<Md5>(method, &sent.uri)),
-            DigestAlgorithm::Sha256 => (Begun::Sha256(begun(user, realm)), ha2::<Sha256>(method, &sent.uri)),
+            DigestAlgorithm::Sha256 => {
+                (Begun::Sha256(begun(user, realm)), ha2::<Sha256>(method, &sent.uri))
+            }
         };
         let mut parts: Vec<&[u8]> = vec![b"", &sent.nonce];
         if let (Some(qop), Some(nc), Some(cnonce)) = (&sent.qop, &sent.nc, &sent.cnonce) {
             parts.extend([&nc[..], cnonce, qop]);
         }
         parts.push(ha2.as_bytes());
-        Response { ha1, tail: parts.join(&b':'), expected: &sent.response, matched: Cell::default() }
+        Response {
+            ha1,
+            tail: parts.join(&b':'),
+            expected: &sent.response,
+            matched: Cell::default(),
+        }
     }
 
-    /// Whether the response was computed from this password, given in parts. Takes the same time for every
-    /// password of one length that it wasn't computed from.
+    /// Whether the response was computed from this password, given in parts. Takes the same time
+    /// for every password of one length that it wasn't computed from.
     pub fn is_of(&self, password: &[&[u8]]) -> Choice {
         #[cfg(test)]
         TRIED.set(TRIED.get() + 1);
@@ -271,8 +285,10 @@ impl<'a> Response<'a> {
             hash.update(part);
         }
         let ha1 = hash.finalize();
-        let response =
-            H::new().chain_update(Hexadecimal::of(&ha1).as_bytes()).chain_update(&self.tail).finalize();
+        let response = H::new()
+            .chain_update(Hexadecimal::of(&ha1).as_bytes())
+            .chain_update(&self.tail)
+            .finalize();
         let mut kept = [0; 32];
         kept[..ha1.len()].copy_from_slice(&ha1);
         (Hexadecimal::of(&response).as_bytes().ct_eq(self.expected), Ha1(kept))
@@ -344,15 +360,23 @@ mod tests {
             (&with_sha_256, "Circle of Life", DigestAlgorithm::Sha256),
         ] {
             let sent = parse(header).unwrap();
-            let named = sent.algorithm.as_deref().map_or(Some(DigestAlgorithm::Md5), DigestAlgorithm::named);
+            let named = sent
+                .algorithm
+                .as_deref()
+                .map_or(Some(DigestAlgorithm::Md5), DigestAlgorithm::named);
             assert_eq!(named, Some(algorithm));
             let response = Response::new(algorithm, &sent.username, &sent.realm, b"GET", &sent);
             for wrong in ["Circle of Lies", "", "circle of life"] {
-                assert!(!bool::from(response.is_of(&[wrong.as_bytes()])) && response.matched().is_none());
+                assert!(
+                    !bool::from(response.is_of(&[wrong.as_bytes()]))
+                        && response.matched().is_none()
+                );
             }
             assert!(bool::from(response.is_of(&[password.as_bytes()])));
             let ha1 = response.matched().expect("it was matched");
-            assert!(bool::from(response.is_of(&[&password.as_bytes()[..6], &password.as_bytes()[6..]])));
+            assert!(bool::from(
+                response.is_of(&[&password.as_bytes()[..6], &password.as_bytes()[6..]])
+            ));
             assert!(response.matched() == Some(ha1));
             let other = Response::new(algorithm, &sent.username, &sent.realm, b"POST", &sent);
             assert!(!bool::from(other.is_of(&[password.as_bytes()])));
@@ -362,7 +386,8 @@ mod tests {
     #[test]
     fn a_response_without_qop_is_that_of_rfc_2069() {
         let sent =
-            parse("Digest username=\"a\", realm=\"r\", nonce=\"n\", uri=\"/\", response=\"x\"").unwrap();
+            parse("Digest username=\"a\", realm=\"r\", nonce=\"n\", uri=\"/\", response=\"x\"")
+                .unwrap();
         let hash = |text: &str| HEXLOWER.encode(&Md5::digest(text.as_bytes()));
         let expected = hash(&format!("{}:n:{}", hash("a:r:secret"), hash("GET:/")));
         let sent = Credentials { response: expected.into_bytes(), ..sent };
@@ -383,7 +408,11 @@ mod tests {
             ("names in any case", format!("Digest USERNAME=\"bob\", {REST}"), Some("bob")),
             ("bare", format!("Digest username=bob, {REST}"), Some("bob")),
             ("escapes", format!("Digest username=\"b\\\"o\\\\b\", {REST}"), Some("b\"o\\b")),
-            ("comma and blank inside quotes", format!("Digest username=\"b, b\", {REST}"), Some("b, b")),
+            (
+                "comma and blank inside quotes",
+                format!("Digest username=\"b, b\", {REST}"),
+                Some("b, b"),
+            ),
             ("blanks around", format!("Digest \t username = \"bob\" , {REST}"), Some("bob")),
             ("no blank after the comma", format!("Digest username=\"bob\",{REST}"), Some("bob")),
             (
@@ -396,22 +425,46 @@ mod tests {
                 format!("Digest username*=UTF-8''J%C3%a4s%C3%B8n%20Doe, {REST}"),
                 Some("J\u{e4}s\u{f8}n Doe"),
             ),
-            ("extended, with a language", format!("Digest username*=utf-8'en'bob, {REST}"), Some("bob")),
-            ("extended in another charset", format!("Digest username*=iso-8859-1''bob, {REST}"), None),
+            (
+                "extended, with a language",
+                format!("Digest username*=utf-8'en'bob, {REST}"),
+                Some("bob"),
+            ),
+            (
+                "extended in another charset",
+                format!("Digest username*=iso-8859-1''bob, {REST}"),
+                None,
+            ),
             ("extended, no UTF-8", format!("Digest username*=UTF-8''b%ff, {REST}"), None),
             ("extended, cut", format!("Digest username*=UTF-8''b%f, {REST}"), None),
             ("extended, without its quotes", format!("Digest username*=bob, {REST}"), None),
             ("both forms", format!("Digest username*=UTF-8''bob, username=\"bob\", {REST}"), None),
-            ("unknown parameters", format!("Digest x=1, y=\"2\", username=\"bob\", {REST}"), Some("bob")),
+            (
+                "unknown parameters",
+                format!("Digest x=1, y=\"2\", username=\"bob\", {REST}"),
+                Some("bob"),
+            ),
             ("unclosed quote", format!("Digest {REST}, username=\"bob"), None),
             ("no value", format!("Digest username, {REST}"), None),
             ("another scheme", format!("Basic username=\"bob\", {REST}"), None),
             ("a longer scheme", format!("Digests username=\"bob\", {REST}"), None),
             ("a missing parameter", format!("Digest {REST}"), None),
-            ("qop without nc", format!("Digest username=\"bob\", qop=auth, cnonce=\"c\", {REST}"), None),
-            ("qop without cnonce", format!("Digest username=\"bob\", qop=auth, nc=1, {REST}"), None),
+            (
+                "qop without nc",
+                format!("Digest username=\"bob\", qop=auth, cnonce=\"c\", {REST}"),
+                None,
+            ),
+            (
+                "qop without cnonce",
+                format!("Digest username=\"bob\", qop=auth, nc=1, {REST}"),
+                None,
+            ),
             ("NUL", format!("Digest username=\"b\0b\", {REST}"), None),
-            ("endless", format!("Digest x=\"{}\", username=\"bob\", {REST}", "x".repeat(HEADER_MAX)), None),
+            (
+                "endless",
+                format!("Digest x=\"{}\", username=\"bob\", {REST}", "x".repeat(HEADER_MAX)),
+                None,
+            ),
             ("a cnonce of 500 bytes", long_cnonce(500), Some("bob")),
             ("an endless cnonce", long_cnonce(501), None),
             ("empty", String::new(), None),
@@ -427,7 +480,8 @@ mod tests {
             "username=\"u\", realm=\"r\", nonce=\"n\", uri=\"/\", response=\"x\", cnonce=\"c\"";
         let bare = parse(&format!("Digest qop=auth, nc=00000001, algorithm=MD5, {REST}")).unwrap();
         let quoted =
-            parse(&format!("Digest qop=\"auth\", nc=\"00000001\", algorithm=\"MD5\", {REST}")).unwrap();
+            parse(&format!("Digest qop=\"auth\", nc=\"00000001\", algorithm=\"MD5\", {REST}"))
+                .unwrap();
         assert_eq!(bare, quoted);
         assert_eq!(bare.qop.as_deref(), Some(&b"auth"[..]));
     }

@@ -17,7 +17,8 @@ pub enum AuthScheme {
     Other,
 }
 
-/// The scheme that an `Authorization` header begins with, and what follows its blank. `None`: nothing does.
+/// The scheme that an `Authorization` header begins with, and what follows its blank. `None`:
+/// nothing does.
 pub fn auth_scheme(header: &[u8]) -> (AuthScheme, Option<&[u8]>) {
     let header = header.trim_ascii_start();
     let len = header.iter().position(|&b| b == b' ').unwrap_or(header.len());

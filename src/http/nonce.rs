@@ -1,4 +1,5 @@
-//! Nonces of Digest authentication: what they say, how they are sealed, and which nonce counts were used. Pure.
+//! Nonces of Digest authentication: what they say, how they are sealed, and which nonce counts were
+//! used. Pure.
 
 use data_encoding::BASE64URL_NOPAD;
 use hmac::{Hmac, KeyInit, Mac};
@@ -25,7 +26,9 @@ const MAC_LEN: usize = 16;
 impl NonceKey {
     /// From random bytes.
     pub fn new(key: &[u8; 32]) -> NonceKey {
-        NonceKey(<Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("HMAC takes keys of any length"))
+        NonceKey(
+            <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("HMAC takes keys of any length"),
+        )
     }
 
     /// The nonce as text, good for one realm: time, number and MAC in base64url, 43 characters.
@@ -39,8 +42,10 @@ impl NonceKey {
         let bytes = BASE64URL_NOPAD.decode(text).ok()?;
         let (content, mac) = bytes.split_first_chunk::<16>()?;
         let (expires, id) = content.split_first_chunk::<8>()?;
-        let nonce =
-            Nonce { expires: UnixTime::from_be_bytes(*expires), id: u64::from_be_bytes(id.try_into().ok()?) };
+        let nonce = Nonce {
+            expires: UnixTime::from_be_bytes(*expires),
+            id: u64::from_be_bytes(id.try_into().ok()?),
+        };
         bool::from(self.mac(content, realm).ct_eq(mac)).then_some(nonce)
     }
 
@@ -68,14 +73,16 @@ pub struct CountsSeen {
 }
 
 impl CountsSeen {
-    /// The same with one more count used. `None`: that one was used, or lies so far back that nobody can say.
+    /// The same with one more count used. `None`: that one was used, or lies so far back that
+    /// nobody can say.
     pub fn with(self, count: u32) -> Option<CountsSeen> {
         if count > self.top {
             let window = self.window.checked_shl(count - self.top).unwrap_or(0);
             return Some(CountsSeen { top: count, window: window | 1 });
         }
         let bit = 1_u64.checked_shl(self.top - count)?;
-        (count > 0 && self.window & bit == 0).then_some(CountsSeen { window: self.window | bit, ..self })
+        (count > 0 && self.window & bit == 0)
+            .then_some(CountsSeen { window: self.window | bit, ..self })
     }
 }
 
@@ -129,7 +136,8 @@ mod tests {
             (&[u32::MAX], u32::MAX, false),
             (&[u32::MAX], 1, false),
         ] {
-            let seen = before.iter().try_fold(CountsSeen::default(), |seen, &count| seen.with(count));
+            let seen =
+                before.iter().try_fold(CountsSeen::default(), |seen, &count| seen.with(count));
             assert_eq!(seen.unwrap().with(count).is_some(), allowed, "{count} after {before:?}");
         }
     }

@@ -18,7 +18,8 @@ pub enum Hash {
     Sha512,
 }
 
-/// An HMAC that has been told its key: half of the work for a single counter, saved for each further one.
+/// An HMAC that has been told its key: half of the work for a single counter, saved for each
+/// further one.
 pub struct Keyed(KeyedWith);
 
 enum KeyedWith {
@@ -66,12 +67,14 @@ pub fn hotp(hash: Hash, key: &[u8], counter: u64, digits: Digits) -> Code {
     decimal(truncated_hmac(hash, key, counter), digits)
 }
 
-/// The hexadecimal code some key fobs show: the low hexadecimal digits of the same number, lower case.
+/// The hexadecimal code some key fobs show: the low hexadecimal digits of the same number, lower
+/// case.
 pub fn hotp_hexadecimal(hash: Hash, key: &[u8], counter: u64, digits: Digits) -> Code {
     hexadecimal(truncated_hmac(hash, key, counter), digits)
 }
 
-/// A code as it was typed, read as a number in both ways, so that it needn't be compared as text with each candidate.
+/// A code as it was typed, read as a number in both ways, so that it needn't be compared as text
+/// with each candidate.
 pub(crate) struct Typed {
     decimal: u64,
     hexadecimal: u64,
@@ -88,7 +91,8 @@ impl Typed {
             let text = Some(code.as_bytes()).filter(|text| text.len() == digits.count());
             let digit = |&byte: &u8| char::from(byte).to_digit(base).map(u64::from);
             let number = text.and_then(|text| {
-                text.iter().try_fold(0, |number, byte| Some(number * u64::from(base) + digit(byte)?))
+                text.iter()
+                    .try_fold(0, |number, byte| Some(number * u64::from(base) + digit(byte)?))
             });
             number.unwrap_or(u64::MAX)
         };
@@ -100,10 +104,14 @@ impl Typed {
         }
     }
 
-    /// Whether it is the decimal and whether it is the hexadecimal code of a number; takes the same time for all.
+    /// Whether it is the decimal and whether it is the hexadecimal code of a number; takes the same
+    /// time for all.
     pub(crate) fn is_of(&self, number: u32) -> (Choice, Choice) {
         let number = u64::from(number);
-        ((number % self.numbers).ct_eq(&self.decimal), (number & self.shown_bits).ct_eq(&self.hexadecimal))
+        (
+            (number % self.numbers).ct_eq(&self.decimal),
+            (number & self.shown_bits).ct_eq(&self.hexadecimal),
+        )
     }
 }
 
@@ -146,7 +154,8 @@ mod tests {
 
     #[test]
     fn a_typed_code_is_of_the_numbers_that_show_it_as_text() {
-        let numbers = [0, 7, 0x4c93_cf18, 0x0000_00ab, 999_999, 1_000_000, 0x7fff_ffff, 0x1234_5678];
+        let numbers =
+            [0, 7, 0x4c93_cf18, 0x0000_00ab, 999_999, 1_000_000, 0x7fff_ffff, 0x1234_5678];
         for count in 1..=Digits::MAX as u8 {
             let digits = Digits::new(count).unwrap();
             let written = |number| [decimal(number, digits), hexadecimal(number, digits)];

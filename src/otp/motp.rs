@@ -6,8 +6,8 @@ use zeroize::Zeroizing;
 
 use super::{Code, Digits};
 
-/// The first hexadecimal characters of `MD5(counter . key . pin)`, all as text: the counter in decimal,
-/// the key in lower-case hexadecimal.
+/// The first hexadecimal characters of `MD5(counter . key . pin)`, all as text: the counter in
+/// decimal, the key in lower-case hexadecimal.
 pub fn motp(key: &[u8], pin: &[u8], counter: u64, digits: Digits) -> Code {
     KeyedMotp::new(key, pin).code(counter, digits)
 }

@@ -1,5 +1,5 @@
-//! `$apr1$`, the MD5 hash of htpasswd(1): 1,000 rounds as in `$1$` of crypt(3), but with a name of its own.
-//! Source: `apr_md5_encode` of the Apache Portable Runtime.
+//! `$apr1$`, the MD5 hash of htpasswd(1): 1,000 rounds as in `$1$` of crypt(3), but with a name of
+//! its own. Source: `apr_md5_encode` of the Apache Portable Runtime.
 
 use md5::{Digest, Md5};
 use subtle::ConstantTimeEq;
@@ -54,7 +54,8 @@ fn digest(password: &[u8], salt: &[u8]) -> Zeroizing<[u8; 16]> {
     }
     let mut digest = Zeroizing::new(<[u8; 16]>::from(begin.finalize()));
     for round in 0..ROUNDS {
-        let (first, last) = if round % 2 == 1 { (password, &digest[..]) } else { (&digest[..], password) };
+        let (first, last) =
+            if round % 2 == 1 { (password, &digest[..]) } else { (&digest[..], password) };
         let salt = if round % 3 == 0 { b"" } else { salt };
         let middle = if round % 7 == 0 { b"" } else { password };
         digest = md5(&[first, salt, middle, last]);
@@ -66,7 +67,8 @@ fn digest(password: &[u8], salt: &[u8]) -> Zeroizing<[u8; 16]> {
 fn encode(digest: &[u8; 16]) -> [u8; TEXT_LEN] {
     const GROUPS: [[usize; 3]; 5] = [[0, 6, 12], [1, 7, 13], [2, 8, 14], [3, 9, 15], [4, 10, 5]];
     let mut text = [0; TEXT_LEN];
-    let groups = GROUPS.map(|group| group.map(|at| digest[at])).into_iter().chain([[0, 0, digest[11]]]);
+    let groups =
+        GROUPS.map(|group| group.map(|at| digest[at])).into_iter().chain([[0, 0, digest[11]]]);
     for (characters, [high, middle, low]) in text.chunks_mut(4).zip(groups) {
         let mut bits = u32::from_be_bytes([0, high, middle, low]);
         for character in characters {

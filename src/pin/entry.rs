@@ -1,4 +1,5 @@
-//! One user's entry in a PIN file: the forms of htpasswd(1) that are checked, and why others aren't.
+//! One user's entry in a PIN file: the forms of htpasswd(1) that are checked, and why others
+//! aren't.
 
 use std::fmt;
 
@@ -79,13 +80,15 @@ impl PinEntry {
         Ok(PinEntry(form))
     }
 
-    /// Whether this is the PIN. Takes up to a second or so: never under a lock, never on an event loop.
+    /// Whether this is the PIN. Takes up to a second or so: never under a lock, never on an event
+    /// loop.
     pub fn is_of(&self, pin: &[u8]) -> bool {
         match &self.0 {
             EntryForm::Hashed(hash) => hash.is_hash_of(pin),
             EntryForm::Apr1(hash) => hash.is_hash_of(pin),
             EntryForm::Sha1 { digest, salt } => {
-                let hash: [u8; SHA1_LEN] = Sha1::new().chain_update(pin).chain_update(salt).finalize().into();
+                let hash: [u8; SHA1_LEN] =
+                    Sha1::new().chain_update(pin).chain_update(salt).finalize().into();
                 hash.ct_eq(digest).into()
             }
             EntryForm::Plain(expected) => expected.expose().ct_eq(pin).into(),

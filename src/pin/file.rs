@@ -97,9 +97,12 @@ pub fn entry_of(path: &Path, user: &[u8]) -> Result<Option<NumberedEntry>, Fault
     ))
 }
 
-/// Calls back for each entry with the line's number, the name, and what stands between the name's colon and the
-/// next one or the line's end.
-pub fn for_each_entry(file: &File, mut each: impl FnMut(u64, &[u8], Option<&[u8]>)) -> io::Result<()> {
+/// Calls back for each entry with the line's number, the name, and what stands between the name's
+/// colon and the next one or the line's end.
+pub fn for_each_entry(
+    file: &File,
+    mut each: impl FnMut(u64, &[u8], Option<&[u8]>),
+) -> io::Result<()> {
     let mut number = 0;
     lines::for_each_line(file, |_, line| {
         number += 1;
@@ -121,7 +124,9 @@ pub fn open(path: &Path) -> Result<File, Fault> {
 }
 
 fn stamp(file: &File, path: &Path) -> Result<Stamp, Fault> {
-    file.metadata().map(|metadata| Stamp::of(&metadata)).map_err(|cause| fault("inspect", path, cause))
+    file.metadata()
+        .map(|metadata| Stamp::of(&metadata))
+        .map_err(|cause| fault("inspect", path, cause))
 }
 
 /// `otpgate` makes no such files, so what an admin can do differs.
@@ -129,9 +134,9 @@ pub fn fault(operation: &'static str, path: &Path, cause: io::Error) -> Fault {
     let kind = cause.kind();
     let fault = Fault::new(operation, path, cause);
     match kind {
-        io::ErrorKind::NotFound => {
-            fault.or("create it with `htpasswd -c -B`, or correct the path in the server's configuration")
-        }
+        io::ErrorKind::NotFound => fault.or(
+            "create it with `htpasswd -c -B`, or correct the path in the server's configuration",
+        ),
         io::ErrorKind::PermissionDenied => fault.or("let the server's user read it"),
         _ => fault,
     }

@@ -146,7 +146,8 @@ fn check_sha_crypt(text: &str) -> Result<(), HashedPinError> {
         }
         parts.remove(0);
     }
-    let is_crypt_base64 = |s: &str| s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'/');
+    let is_crypt_base64 =
+        |s: &str| s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'/');
     match parts[..] {
         [salt, digest]
             if (1..=16).contains(&salt.len())
@@ -170,8 +171,8 @@ thread_local! {
 mod tests {
     use super::*;
 
-    // The SHA-crypt ones: openssl passwd and glibc's crypt(3) agree on them. The bcrypt one is by htpasswd,
-    // the Argon2id one by the reference program.
+    // The SHA-crypt ones: openssl passwd and glibc's crypt(3) agree on them. The bcrypt one is by
+    // htpasswd, the Argon2id one by the reference program.
     const KNOWN: [(&str, &str); 4] = [
         ("$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5", "Hello world!"),
         (
@@ -205,9 +206,13 @@ mod tests {
     #[test]
     fn a_hash_may_cost_so_much_and_no_more() {
         let argon2 = |params: &str| {
-            format!("$argon2id$v=19${params}$c29tZXNhbHQ$lGZ07ixhpzumvQiwHMT/Fdmdx/XMYrBDV/20Jq+LyLs")
+            format!(
+                "$argon2id$v=19${params}$c29tZXNhbHQ$lGZ07ixhpzumvQiwHMT/Fdmdx/XMYrBDV/20Jq+LyLs"
+            )
         };
-        let bcrypt = |cost: &str| format!("$2y${cost}$lXGQBDT09PU0BUoTBUSbRuqQMwTF958HkK/qn25O6j6VbzgsXsYyO");
+        let bcrypt = |cost: &str| {
+            format!("$2y${cost}$lXGQBDT09PU0BUoTBUSbRuqQMwTF958HkK/qn25O6j6VbzgsXsYyO")
+        };
         let sha_crypt = |kind: u8, rounds: u32, len: usize| {
             format!("${kind}$rounds={rounds}$saltstring${}", "x".repeat(len))
         };

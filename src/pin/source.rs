@@ -20,14 +20,14 @@ pub trait PinSource {
     /// Tells one source from another within a configuration; empty: there is none.
     fn identity(&self) -> Vec<u8>;
 
-    /// Whether the identity says all about it: where it is the same, the same is answered. If not, nothing is
-    /// remembered, and it is asked each time.
+    /// Whether the identity says all about it: where it is the same, the same is answered. If not,
+    /// nothing is remembered, and it is asked each time.
     fn is_known_by_identity(&self) -> bool {
         true
     }
 
-    /// What its answers rest on: a right answer is remembered for as long as this stays the same. `None`: not at
-    /// all, it may be changing. Asked on event loops, too.
+    /// What its answers rest on: a right answer is remembered for as long as this stays the same.
+    /// `None`: not at all, it may be changing. Asked on event loops, too.
     fn state(&self) -> Option<Vec<u8>> {
         Some(Vec::new())
     }

@@ -1,10 +1,11 @@
 //! Who may compute a slow hash now, and who has to come again later.
 //!
-//! A burst of logins would otherwise put a hash on every processor, and whatever serves requests beside them (an
-//! event loop above all) would get its turn among dozens of threads; and hashes that take 64 MiB each would add up.
-//! Whoever waits for a turn holds a thread of the server, so few may: strangers who try one name's PINs must not keep
-//! the threads from everybody else. Those who come from an address that their user is known to use come first, and take
-//! the place of a stranger where there is none left; among strangers, names take turns.
+//! A burst of logins would otherwise put a hash on every processor, and whatever serves requests
+//! beside them (an event loop above all) would get its turn among dozens of threads; and hashes
+//! that take 64 MiB each would add up. Whoever waits for a turn holds a thread of the server, so
+//! few may: strangers who try one name's PINs must not keep the threads from everybody else. Those
+//! who come from an address that their user is known to use come first, and take the place of a
+//! stranger where there is none left; among strangers, names take turns.
 
 use std::sync::LazyLock;
 
@@ -17,7 +18,8 @@ static TURNS: LazyLock<Turns> = LazyLock::new(|| {
 
 /// Names share so many queues.
 const QUEUES: u64 = 64;
-/// So many strangers wait in one process, and so many of them for one name. nginx's own pool has 32 threads.
+/// So many strangers wait in one process, and so many of them for one name. nginx's own pool has 32
+/// threads.
 const STRANGERS_MAX: usize = 24;
 const STRANGERS_OF_A_NAME: usize = 4;
 /// So many strangers wait for what is being computed for a name.
@@ -43,8 +45,8 @@ impl Asker {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy;
 
-/// Runs `compute` as soon as no more than a few others do so in this process: one processor is left alone, if there
-/// are several.
+/// Runs `compute` as soon as no more than a few others do so in this process: one processor is left
+/// alone, if there are several.
 pub fn in_turn<R>(asker: Asker, compute: impl FnOnce() -> R) -> Result<R, Busy> {
     TURNS.take(asker, compute)
 }
@@ -107,7 +109,9 @@ impl TurnsState {
 
     fn may_follow(&self, asker: Asker) -> bool {
         let of_name = |waiting: &&WaitingCheck| {
-            waiting.fate == Fate::Follows && !waiting.asker.is_familiar && waiting.asker.queue == asker.queue
+            waiting.fate == Fate::Follows
+                && !waiting.asker.is_familiar
+                && waiting.asker.queue == asker.queue
         };
         asker.is_familiar
             || self.strangers() < STRANGERS_MAX
@@ -124,10 +128,12 @@ impl TurnsState {
         }
         self.strangers() >= STRANGERS_MAX
             || self.waiting().count() >= WAITING_MAX
-            || strangers().filter(|(_, other)| other.queue == asker.queue).count() >= STRANGERS_OF_A_NAME
+            || strangers().filter(|(_, other)| other.queue == asker.queue).count()
+                >= STRANGERS_OF_A_NAME
     }
 
-    /// Whose turn it is: somebody familiar, the first of them; else the first of the next queue that has any.
+    /// Whose turn it is: somebody familiar, the first of them; else the first of the next queue
+    /// that has any.
     fn next_at(&self) -> Option<usize> {
         let familiar = self.waiting().find(|(_, asker)| asker.is_familiar);
         let after = |asker: &Asker| (asker.queue + QUEUES - self.last - 1) % QUEUES;
@@ -266,7 +272,10 @@ mod tests {
                 let (turns, running, most, done) = (&turns, &running, &most, &done);
                 threads.spawn(move || {
                     let compute = || {
-                        most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        most.fetch_max(
+                            running.fetch_add(1, Ordering::SeqCst) + 1,
+                            Ordering::SeqCst,
+                        );
                         std::thread::yield_now();
                         running.fetch_sub(1, Ordering::SeqCst);
                         done.fetch_add(1, Ordering::SeqCst);
@@ -294,10 +303,16 @@ mod tests {
                     "it shares the queue"
                 );
                 for waiting in 5..=24 {
-                    threads.spawn(move || turns.take(Asker::new(waiting + 5, STRANGER), || ()).unwrap());
+                    threads.spawn(move || {
+                        turns.take(Asker::new(waiting + 5, STRANGER), || ()).unwrap()
+                    });
                     wait_for(turns, waiting as usize);
                 }
-                assert_eq!(turns.take(Asker::new(50, STRANGER), || ()), Err(Busy), "strangers in all");
+                assert_eq!(
+                    turns.take(Asker::new(50, STRANGER), || ()),
+                    Err(Busy),
+                    "strangers in all"
+                );
                 assert!(turns.state.lock().is_full_for(Asker::new(50, STRANGER)));
                 assert!(!turns.state.lock().is_full_for(Asker::new(50, FAMILIAR)));
                 // Let them go.
@@ -314,8 +329,14 @@ mod tests {
     #[test]
     fn who_is_familiar_comes_first_and_names_take_turns() {
         let order = Mutex::new(Vec::new());
-        let askers =
-            [(3, STRANGER), (3, STRANGER), (9, STRANGER), (3, STRANGER), (5, FAMILIAR), (3, FAMILIAR)];
+        let askers = [
+            (3, STRANGER),
+            (3, STRANGER),
+            (9, STRANGER),
+            (3, STRANGER),
+            (5, FAMILIAR),
+            (3, FAMILIAR),
+        ];
         with_all_taken(|turns, end| {
             std::thread::scope(|threads| {
                 for (waiting, (name, is_familiar)) in askers.into_iter().enumerate() {
@@ -329,8 +350,14 @@ mod tests {
                 end.send(()).unwrap();
             });
         });
-        let expected =
-            [(5, FAMILIAR), (3, FAMILIAR), (3, STRANGER), (9, STRANGER), (3, STRANGER), (3, STRANGER)];
+        let expected = [
+            (5, FAMILIAR),
+            (3, FAMILIAR),
+            (3, STRANGER),
+            (9, STRANGER),
+            (3, STRANGER),
+            (3, STRANGER),
+        ];
         assert_eq!(order.into_inner(), expected);
     }
 

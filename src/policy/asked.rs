@@ -1,5 +1,6 @@
-//! Directives of httpd itself that say which providers are asked for a password. The configuration test compares them
-//! with our settings, and `AuthBasicProvider` says whether a login is looked at before the provider is asked.
+//! Directives of httpd itself that say which providers are asked for a password. The configuration
+//! test compares them with our settings, and `AuthBasicProvider` says whether a login is looked at
+//! before the provider is asked.
 
 use super::Given;
 
@@ -65,12 +66,15 @@ impl<'a> Asked<'a> {
     /// Whether we are one of those whom `AuthType` has asked.
     pub fn is_asked(&self) -> bool {
         let lists = [("Basic", self.basic), ("Digest", self.digest), ("form", self.form)];
-        lists.into_iter().any(|(name, list)| self.is_of_type(name) && list.is_some_and(|given| given.value))
+        lists
+            .into_iter()
+            .any(|(name, list)| self.is_of_type(name) && list.is_some_and(|given| given.value))
     }
 
     /// Where we are named, if we are.
     pub fn place(&self) -> Option<&'a [u8]> {
-        let named = [self.basic, self.digest, self.form].into_iter().flatten().find(|given| given.value);
+        let named =
+            [self.basic, self.digest, self.form].into_iter().flatten().find(|given| given.value);
         named.map(|given| given.place)
     }
 }

@@ -4,8 +4,8 @@ use std::num::NonZeroU32;
 
 use super::words::Words;
 use super::{
-    BadSetting, DEFAULT_THROTTLE, FailureLimit, Lockout, Policy, SETTINGS, SettingProblem, Settings,
-    Throttle, Unset,
+    BadSetting, DEFAULT_THROTTLE, FailureLimit, Lockout, Policy, SETTINGS, SettingProblem,
+    Settings, Throttle, Unset,
 };
 
 /// The laxest that any policy may be. `None`: as lax as it likes.
@@ -20,8 +20,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// From words like `max_failures=10` and `lockout=60,3600`: the settings' own values, by the names that their table
-    /// has for this.
+    /// From words like `max_failures=10` and `lockout=60,3600`: the settings' own values, by the
+    /// names that their table has for this.
     pub fn parse<'a>(words: impl Iterator<Item = &'a [u8]>) -> Result<Limits, BadSetting> {
         let mut settings = Settings::default();
         let mut seen = Vec::new();
@@ -29,8 +29,9 @@ impl Limits {
             let equals = word.iter().position(|&b| b == b'=');
             let (name, value) = word.split_at(equals.unwrap_or(word.len()));
             let known = |limit: &&str| limit.as_bytes() == name;
-            let found =
-                SETTINGS.iter().find_map(|setting| Some((setting, setting.limit.filter(|l| known(l))?)));
+            let found = SETTINGS
+                .iter()
+                .find_map(|setting| Some((setting, setting.limit.filter(|l| known(l))?)));
             let bad = |setting: String, problem| BadSetting { setting, problem };
             let Some((setting, name)) = found else {
                 return Err(bad(name.escape_ascii().to_string(), SettingProblem::NoLimit));
@@ -102,8 +103,8 @@ impl Throttle {
 }
 
 impl Policy {
-    /// What holds on a users file with these limits: they bind what a section sets, and stand in the place of what it
-    /// leaves unset.
+    /// What holds on a users file with these limits: they bind what a section sets, and stand in
+    /// the place of what it leaves unset.
     pub fn restricted_by(&self, limits: &Limits) -> Policy {
         if *limits == Limits::default() {
             return *self;
@@ -112,8 +113,11 @@ impl Policy {
         let lockout = both.lockout.unwrap_or(self.lockout());
         // Whoever limits failures wants PINs guarded as well.
         let is_left_alone = self.unset.throttle && self.throttle.is_none();
-        let default =
-            if is_left_alone && both.max_failures.is_some() { Some(DEFAULT_THROTTLE) } else { self.throttle };
+        let default = if is_left_alone && both.max_failures.is_some() {
+            Some(DEFAULT_THROTTLE)
+        } else {
+            self.throttle
+        };
         Policy {
             max_offset: both.max_offset.unwrap_or(self.max_offset),
             max_linger: both.max_linger.or(self.max_linger),
@@ -162,7 +166,9 @@ mod tests {
 
     fn policy(server: Server, directives: &str) -> Policy {
         let mut settings = Settings::default();
-        for directive in directives.split(';').map(str::trim).filter(|directive| !directive.is_empty()) {
+        for directive in
+            directives.split(';').map(str::trim).filter(|directive| !directive.is_empty())
+        {
             let mut words = directive.split(' ').map(str::as_bytes);
             let name = [b"auth_otp_", words.next().unwrap()].concat();
             // The names of one server serve for both: the values are the same.
@@ -173,8 +179,15 @@ mod tests {
 
     /// Offset, linger, idle, failures, lock-out.
     fn numbers(policy: &Policy) -> (u32, Option<u32>, Option<u32>, u32, [u32; 2]) {
-        let Policy { max_offset, max_linger, max_idle, max_failures, lockout_time, lockout_max, .. } =
-            *policy;
+        let Policy {
+            max_offset,
+            max_linger,
+            max_idle,
+            max_failures,
+            lockout_time,
+            lockout_max,
+            ..
+        } = *policy;
         (max_offset, max_linger, max_idle, max_failures, [lockout_time, lockout_max])
     }
 
@@ -203,7 +216,12 @@ mod tests {
             (Apache, "max_offset 10000", "max_offset=4", (4, Some(600), None, 0, apache)),
             (Apache, "max_offset 0", "max_offset=4", (0, Some(600), None, 0, apache)),
             (Apache, "max_linger 86400", "max_linger=0", (4, Some(0), None, 0, apache)),
-            (Apache, "max_linger 60; max_idle 30", "max_idle=20", (4, Some(60), Some(20), 0, apache)),
+            (
+                Apache,
+                "max_linger 60; max_idle 30",
+                "max_idle=20",
+                (4, Some(60), Some(20), 0, apache),
+            ),
             (Apache, "max_idle 30", "max_idle=60", (4, None, Some(30), 0, apache)),
             // Each number of a lock-out for itself; one without end is the strictest.
             (Nginx, "lockout_time 60 60", "lockout=30,90", (4, Some(600), None, 10, [60, 90])),

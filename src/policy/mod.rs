@@ -1,9 +1,9 @@
 //! The settings: inheritance and defaults.
 //!
-//! `table` has the one table for all servers, `words` reads the words of a directive.
-//! [`Settings`] is what one section of a configuration says, with the place of each statement.
-//! [`Policy`] is what holds once all sections are merged and defaults filled in. [`Limits`] are what the users file
-//! itself demands of every policy.
+//! `table` has the one table for all servers, `words` reads the words of a directive. [`Settings`]
+//! is what one section of a configuration says, with the place of each statement. [`Policy`] is
+//! what holds once all sections are merged and defaults filled in. [`Limits`] are what the users
+//! file itself demands of every policy.
 //!
 //! ```
 //! use otpgate::policy::{Server, Settings};
@@ -50,7 +50,8 @@ pub enum Server {
 pub struct Policy {
     /// Look-ahead window: counters or time steps, 0 to 10,000.
     pub max_offset: u32,
-    /// Seconds from its first use for which a code may be used again; 0: never. `None`: no such limit.
+    /// Seconds from its first use for which a code may be used again; 0: never. `None`: no such
+    /// limit.
     pub max_linger: Option<u32>,
     /// Seconds from its last use for which a code may be used again. `None`: no such limit.
     pub max_idle: Option<u32>,
@@ -83,8 +84,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// What holds for wrong Digest responses, which anybody can send: a lock-out that nobody has given a time ends by
-    /// itself.
+    /// What holds for wrong Digest responses, which anybody can send: a lock-out that nobody has
+    /// given a time ends by itself.
     pub fn of_digest_failures(&self) -> Policy {
         if self.lockout_time != 0 || !self.unset.lockout {
             return *self;
@@ -93,7 +94,8 @@ impl Policy {
     }
 }
 
-/// Which settings nobody has set, among those that a users file can limit: the file's own takes the default's place.
+/// Which settings nobody has set, among those that a users file can limit: the file's own takes the
+/// default's place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // named as in the policy
 pub struct Unset {
@@ -119,7 +121,8 @@ pub enum Forget {
 pub const FORGET_WORD: &[u8] = b"logout";
 
 impl Policy {
-    /// Whether the same attempt comes to the same by both. The rest says what is done once it is decided.
+    /// Whether the same attempt comes to the same by both. The rest says what is done once it is
+    /// decided.
     pub fn decides_like(&self, other: &Policy) -> bool {
         let deciding = |policy: &Policy| Policy {
             pin_fake_basic: false,
@@ -417,7 +420,8 @@ impl<'a> Settings<'a> {
     }
 }
 
-/// Who hasn't asked for a limit gets none on Apache: configurations of mod_authn_otp mean what they did.
+/// Who hasn't asked for a limit gets none on Apache: configurations of mod_authn_otp mean what they
+/// did.
 fn default_throttle(server: Server, max_failures: u32) -> Option<Throttle> {
     (server == Server::Nginx || max_failures > 0).then_some(DEFAULT_THROTTLE)
 }
@@ -426,7 +430,9 @@ fn default_throttle(server: Server, max_failures: u32) -> Option<Throttle> {
 mod tests {
     use super::*;
 
-    pub(super) fn apache(directives: &[(&str, &[&'static str])]) -> Result<Settings<'static>, String> {
+    pub(super) fn apache(
+        directives: &[(&str, &[&'static str])],
+    ) -> Result<Settings<'static>, String> {
         let mut settings = Settings::default();
         for (name, words) in directives {
             let words: Vec<&'static [u8]> = words.iter().map(|word| word.as_bytes()).collect();
@@ -511,7 +517,10 @@ mod tests {
         };
         let unset = Settings::default();
         assert_eq!((unset.scheme(), unset.nonce_lifetime()), (Scheme::Basic, 300));
-        assert_eq!(unset.digest_algorithms().as_slice(), [DigestAlgorithm::Sha256, DigestAlgorithm::Md5]);
+        assert_eq!(
+            unset.digest_algorithms().as_slice(),
+            [DigestAlgorithm::Sha256, DigestAlgorithm::Md5]
+        );
         for (words, expected) in [
             (&["MD5", "SHA-256"][..], Ok(&[DigestAlgorithm::Md5, DigestAlgorithm::Sha256][..])),
             (&["sha-256"], Ok(&[DigestAlgorithm::Sha256])),
@@ -527,7 +536,9 @@ mod tests {
                 .map_err(|message| format!("auth_otp_digest_algorithms {message}"));
             assert_eq!(set, expected);
         }
-        for (word, scheme) in [("basic", Scheme::Basic), ("digest", Scheme::Digest), ("both", Scheme::Both)] {
+        for (word, scheme) in
+            [("basic", Scheme::Basic), ("digest", Scheme::Digest), ("both", Scheme::Both)]
+        {
             assert_eq!(nginx("auth_otp_scheme", &[word]).unwrap().scheme(), scheme);
         }
         assert_eq!(
@@ -542,9 +553,11 @@ mod tests {
 
     #[test]
     fn pin_providers_of_several_lines_of_one_section_are_asked_in_turn() {
-        let parent =
-            apache(&[("OTPAuthPINAuthProvider", &["file", "dbm"]), ("OTPAuthPINAuthProvider", &["ldap"])])
-                .unwrap();
+        let parent = apache(&[
+            ("OTPAuthPINAuthProvider", &["file", "dbm"]),
+            ("OTPAuthPINAuthProvider", &["ldap"]),
+        ])
+        .unwrap();
         assert_eq!(parent.pin_provider_names(), [&b"file"[..], b"dbm", b"ldap"]);
         let child = apache(&[("OTPAuthPINAuthProvider", &["socache"])]).unwrap();
         let names = parent.merged_with(&child, Server::Apache);
@@ -567,8 +580,12 @@ mod tests {
             (&[("OTPAuthMaxLinger", &["0"])], (5, Some(0), true)),
             (&[("otpauthlogoutonipchange", &["off"])], (5, Some(60), false)),
         ] {
-            let policy = parent.merged_with(&apache(child).unwrap(), Server::Apache).policy(Server::Apache);
-            assert_eq!((policy.max_failures, policy.max_linger, policy.logout_on_ip_change), expected);
+            let policy =
+                parent.merged_with(&apache(child).unwrap(), Server::Apache).policy(Server::Apache);
+            assert_eq!(
+                (policy.max_failures, policy.max_linger, policy.logout_on_ip_change),
+                expected
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! nginx's realm: a text with variables, where a place is open to everybody if it comes out as `off`.
+//! nginx's realm: a text with variables, where a place is open to everybody if it comes out as
+//! `off`.
 
 /// Variables whose value a client has a hand in. Those that end in `_` are the beginnings of names.
 const OF_CLIENTS: [&str; 25] = [
@@ -34,7 +35,8 @@ enum Part<'a> {
     Variable(&'a [u8]),
 }
 
-/// Whether a client can have a part in making it `off`. What other variables bring isn't known: anything, or nothing.
+/// Whether a client can have a part in making it `off`. What other variables bring isn't known:
+/// anything, or nothing.
 pub fn is_for_clients_to_switch_off(realm: &[u8]) -> bool {
     let parts = parts_of(realm);
     let is_a_clients = |part: &Part<'_>| match part {
@@ -49,9 +51,9 @@ fn is_of_clients(name: &[u8]) -> bool {
     let is_capture = matches!(name, [b'1'..=b'9']);
     is_capture
         || OF_CLIENTS.iter().any(|known| match known.strip_suffix('_') {
-            Some(_) => {
-                name.get(..known.len()).is_some_and(|head| head.eq_ignore_ascii_case(known.as_bytes()))
-            }
+            Some(_) => name
+                .get(..known.len())
+                .is_some_and(|head| head.eq_ignore_ascii_case(known.as_bytes())),
             None => name.eq_ignore_ascii_case(known.as_bytes()),
         })
 }
@@ -60,9 +62,13 @@ fn is_of_clients(name: &[u8]) -> bool {
 fn fits(parts: &[Part<'_>], text: &[u8]) -> bool {
     match parts {
         [] => text.is_empty(),
-        [Part::Text(begin), rest @ ..] => text.strip_prefix(*begin).is_some_and(|text| fits(rest, text)),
+        [Part::Text(begin), rest @ ..] => {
+            text.strip_prefix(*begin).is_some_and(|text| fits(rest, text))
+        }
         // Two in a row are as good as one.
-        [Part::Variable(_), rest @ ..] if matches!(rest, [Part::Variable(_), ..]) => fits(rest, text),
+        [Part::Variable(_), rest @ ..] if matches!(rest, [Part::Variable(_), ..]) => {
+            fits(rest, text)
+        }
         [Part::Variable(_), rest @ ..] => (0..=text.len()).any(|taken| fits(rest, &text[taken..])),
     }
 }

@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 
 use super::table::SETTINGS;
 use super::{
-    Algorithms, DEFAULT_LOCKOUT_MAX, FailureLimit, Forget, Given, Lockout, Names, PIN_PROVIDERS_MAX, Scheme,
-    Throttle,
+    Algorithms, DEFAULT_LOCKOUT_MAX, FailureLimit, Forget, Given, Lockout, Names,
+    PIN_PROVIDERS_MAX, Scheme, Throttle,
 };
 use crate::http::digest::DigestAlgorithm;
 
@@ -110,12 +110,15 @@ impl fmt::Display for SettingProblem {
         match self {
             SettingProblem::NoSetting => f.write_str("is not an otpgate setting"),
             SettingProblem::NoLimit => {
-                let names: Vec<&str> = SETTINGS.iter().filter_map(|setting| setting.limit).collect();
+                let names: Vec<&str> =
+                    SETTINGS.iter().filter_map(|setting| setting.limit).collect();
                 write!(f, "is not one of {}", names.join(", "))
             }
             SettingProblem::NoValue => f.write_str("needs a value"),
             SettingProblem::GivenTwice => f.write_str("is given twice"),
-            SettingProblem::Count { wanted, words } => write!(f, "takes {wanted}, not {words} words"),
+            SettingProblem::Count { wanted, words } => {
+                write!(f, "takes {wanted}, not {words} words")
+            }
             SettingProblem::Word { wanted, word } => {
                 write!(f, "takes {wanted}, not \"{}\"", word.escape_ascii())
             }
@@ -126,7 +129,9 @@ impl fmt::Display for SettingProblem {
             SettingProblem::AlgorithmTwice(algorithm) => {
                 write!(f, "takes {}, not {} twice", ValueKind::Algorithms, algorithm.name())
             }
-            SettingProblem::ProviderCount => write!(f, "takes 1 to {PIN_PROVIDERS_MAX} provider names"),
+            SettingProblem::ProviderCount => {
+                write!(f, "takes 1 to {PIN_PROVIDERS_MAX} provider names")
+            }
             SettingProblem::ProviderIsOtp => {
                 f.write_str("can't name OTP itself: another provider must check the PIN")
             }
@@ -145,7 +150,9 @@ impl fmt::Display for ValueKind {
             ValueKind::Flag => f.write_str("On or Off"),
             ValueKind::Forget => f.write_str("On, Word or Off"),
             ValueKind::FailureLimit => write!(f, "a number from 0 to {MAX_SECONDS} or None"),
-            ValueKind::Lockout => write!(f, "one or two numbers of seconds from 0 to {MAX_LOCKOUT}"),
+            ValueKind::Lockout => {
+                write!(f, "one or two numbers of seconds from 0 to {MAX_LOCKOUT}")
+            }
             ValueKind::Throttle => write!(
                 f,
                 "a number of tries from 1 to {MAX_SECONDS} and a number of seconds up to {MAX_THROTTLE}, or Off"
@@ -276,7 +283,8 @@ impl<'a> Words<'_, 'a> {
 
     pub(super) fn algorithms(self) -> Result<Algorithms, SettingProblem> {
         let wanted = ValueKind::Algorithms;
-        let named = |word: &'a [u8]| DigestAlgorithm::named(word).ok_or_else(|| wanted.is_not(word));
+        let named =
+            |word: &'a [u8]| DigestAlgorithm::named(word).ok_or_else(|| wanted.is_not(word));
         let algorithms = match self.words {
             [one] => [named(one)?; 2],
             [first, second] => [named(first)?, named(second)?],
@@ -316,10 +324,16 @@ mod tests {
 
     #[test]
     fn forget_takes_three_words_in_any_case() {
-        for (word, forget) in
-            [("On", Forget::On), ("off", Forget::Off), ("WORD", Forget::Word), ("word", Forget::Word)]
-        {
-            assert_eq!(apache(&[("OTPAuthForget", &[word])]).unwrap().policy(Server::Apache).forget, forget);
+        for (word, forget) in [
+            ("On", Forget::On),
+            ("off", Forget::Off),
+            ("WORD", Forget::Word),
+            ("word", Forget::Word),
+        ] {
+            assert_eq!(
+                apache(&[("OTPAuthForget", &[word])]).unwrap().policy(Server::Apache).forget,
+                forget
+            );
         }
         assert_eq!(
             apache(&[("OTPAuthForget", &["logout"])]).map(|_| ()),
@@ -337,14 +351,26 @@ mod tests {
                 &["10001"],
                 "OTPAuthMaxOffset takes a number from 0 to 10000, not \"10001\"",
             ),
-            ("OTPAuthMaxOffset", &["-1"], "OTPAuthMaxOffset takes a number from 0 to 10000, not \"-1\""),
-            ("OTPAuthMaxOffset", &["4", "5"], "OTPAuthMaxOffset takes a number from 0 to 10000, not 2 words"),
+            (
+                "OTPAuthMaxOffset",
+                &["-1"],
+                "OTPAuthMaxOffset takes a number from 0 to 10000, not \"-1\"",
+            ),
+            (
+                "OTPAuthMaxOffset",
+                &["4", "5"],
+                "OTPAuthMaxOffset takes a number from 0 to 10000, not 2 words",
+            ),
             (
                 "OTPAuthMaxLinger",
                 &["ten"],
                 "OTPAuthMaxLinger takes a number from 0 to 2147483647, not \"ten\"",
             ),
-            ("OTPAuthMaxIdle", &["15"], "OTPAuthMaxIdle takes a number from 16 to 2147483647, not \"15\""),
+            (
+                "OTPAuthMaxIdle",
+                &["15"],
+                "OTPAuthMaxIdle takes a number from 16 to 2147483647, not \"15\"",
+            ),
             (
                 "OTPAuthMaxOTPFailure",
                 &["no"],

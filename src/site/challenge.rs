@@ -38,7 +38,8 @@ pub fn realm_of_directive(word: &[u8]) -> Result<Realm, &'static str> {
     }
 }
 
-/// Name and size in bytes of nginx's `auth_otp_zone`, written as in its other zones. `Err`: why it is refused.
+/// Name and size in bytes of nginx's `auth_otp_zone`, written as in its other zones. `Err`: why it
+/// is refused.
 pub fn zone_of_directive(word: &[u8], page: usize) -> Result<(&[u8], usize), String> {
     let parsed = || {
         let (name, size) = word.split_at(word.iter().position(|&b| b == b':')?);
@@ -52,7 +53,8 @@ pub fn zone_of_directive(word: &[u8], page: usize) -> Result<(&[u8], usize), Str
         let size = number.checked_mul(unit).filter(|&size| isize::try_from(size).is_ok())?;
         (!name.is_empty()).then_some((name, size))
     };
-    let (name, size) = parsed().ok_or("auth_otp_zone takes a name, a colon and a size, as in auth_otp:1m")?;
+    let (name, size) =
+        parsed().ok_or("auth_otp_zone takes a name, a colon and a size, as in auth_otp:1m")?;
     let least = ZONE_PAGES_MIN * page;
     if size < least {
         let least = least / 1024;
@@ -73,7 +75,8 @@ pub fn asked_scheme(settings: &Settings<'_>, authorization: &[u8]) -> Option<Aut
 }
 
 impl Site {
-    /// What a realm means whose variables have their values. `None`: the request is to be refused; that is logged.
+    /// What a realm means whose variables have their values. `None`: the request is to be refused;
+    /// that is logged.
     pub fn realm_of_request(&self, realm: &[u8], log: &dyn Log) -> Option<Realm> {
         match realm {
             OFF => Some(Realm::Off),
@@ -86,11 +89,11 @@ impl Site {
         }
     }
 
-    /// The values of the `WWW-Authenticate` headers of one answer, `room` bytes together at most. None at all: it can't be
-    /// done, which is logged.
+    /// The values of the `WWW-Authenticate` headers of one answer, `room` bytes together at most.
+    /// None at all: it can't be done, which is logged.
     ///
-    /// Digest comes first, and its stronger hash: of several challenges, browsers take the first or the strongest they
-    /// know.
+    /// Digest comes first, and its stronger hash: of several challenges, browsers take the first or
+    /// the strongest they know.
     pub fn challenges(
         &self,
         request: &Request<'_>,
@@ -155,7 +158,10 @@ mod tests {
             (b"a\x7f", "without control characters"),
         ] {
             let refused = realm_of_directive(realm).expect_err("it is refused");
-            assert!(refused.starts_with("auth_otp takes a realm") && refused.contains(reason), "{refused}");
+            assert!(
+                refused.starts_with("auth_otp takes a realm") && refused.contains(reason),
+                "{refused}"
+            );
         }
     }
 
@@ -207,9 +213,15 @@ mod tests {
             (b"Bearer x", None, None, None),
             (b"", None, None, None),
         ] {
-            for (scheme, expected) in [(&b"basic"[..], by_basic), (b"digest", by_digest), (b"both", by_both)]
+            for (scheme, expected) in
+                [(&b"basic"[..], by_basic), (b"digest", by_digest), (b"both", by_both)]
             {
-                assert_eq!(asked_scheme(&settings(scheme), header), expected, "{}", header.escape_ascii());
+                assert_eq!(
+                    asked_scheme(&settings(scheme), header),
+                    expected,
+                    "{}",
+                    header.escape_ascii()
+                );
             }
         }
     }

@@ -21,9 +21,9 @@ pub struct Identity {
 }
 
 impl Site {
-    /// Looks at places, and at the users and PIN files they name, with the access that `identity` has. `roots` are
-    /// directories whose files are served. One log line per finding, each of which begins with its place. The number of
-    /// errors.
+    /// Looks at places, and at the users and PIN files they name, with the access that `identity`
+    /// has. `roots` are directories whose files are served. One log line per finding, each of which
+    /// begins with its place. The number of errors.
     pub fn check_config(
         &self,
         places: &[Place<'_>],
@@ -59,8 +59,8 @@ struct Test<'t> {
 }
 
 impl Test<'_> {
-    /// Each file is checked once, however many places name it, and by whatever path; findings common to several of them
-    /// are reported once.
+    /// Each file is checked once, however many places name it, and by whatever path; findings
+    /// common to several of them are reported once.
     fn run(mut self, places: &[Place<'_>]) -> usize {
         let server = self.site.server;
         let held = sections::held(server, places);
@@ -97,11 +97,14 @@ impl Test<'_> {
         seen_pins: &mut HashSet<(PathBuf, PathBuf)>,
     ) -> Vec<(&'p [u8], Finding)> {
         let (site, settings) = (self.site, &held.settings);
-        // On Apache, what a section inherits is looked at where it is set, but for what it has to say itself.
+        // On Apache, what a section inherits is looked at where it is set, but for what it has to
+        // say itself.
         let own = &place.settings;
         let has_a_word =
             own.users_file.is_some() || own.lockout_time.is_some() || own.asked.auth_type.is_some();
-        let Some(users_file) = settings.users_file.filter(|_| has_a_word) else { return Vec::new() };
+        let Some(users_file) = settings.users_file.filter(|_| has_a_word) else {
+            return Vec::new();
+        };
         let policy = settings.policy(site.server);
         let path = site.gates.path(users_file.value);
         let users = resolved(&path);
@@ -167,14 +170,16 @@ impl Test<'_> {
     fn as_server(&self, look: &dyn Fn() -> FileLook) -> FileLook {
         let (uid, gid) = (Uid::from_raw(self.identity.uid), Gid::from_raw(self.identity.gid));
         system::as_user(uid, gid, &accounts::groups_of(uid, gid), look).unwrap_or_else(|cause| {
-            let text = format!("cannot test the access of user number {}: {cause}", self.identity.uid);
+            let text =
+                format!("cannot test the access of user number {}: {cause}", self.identity.uid);
             (vec![Finding::error(text)], Looked::default())
         })
     }
 
     /// Whether clients may be served the file, as far as directories tell.
     fn served(&self, path: &Path, resolved: &Path) -> Option<Finding> {
-        let root = self.roots.iter().find(|root| resolved.starts_with(root) && root.parent().is_some())?;
+        let root =
+            self.roots.iter().find(|root| resolved.starts_with(root) && root.parent().is_some())?;
         Some(Finding::error(format!(
             "{} is below {}, which the server publishes: move it elsewhere",
             path.display(),
@@ -188,10 +193,13 @@ fn no_limit(server: Server) -> Finding {
         Server::Apache => ("OTPAuthLockoutTime", "OTPAuthMaxOTPFailure"),
         Server::Nginx => ("auth_otp_lockout_time", "auth_otp_max_failures"),
     };
-    Finding::warning(format!("{lockout} has no effect: without {limit}, wrong codes lock nobody out"))
+    Finding::warning(format!(
+        "{lockout} has no effect: without {limit}, wrong codes lock nobody out"
+    ))
 }
 
-/// What there is to say about a file; of a users file, also what some sections have to know of its lines.
+/// What there is to say about a file; of a users file, also what some sections have to know of its
+/// lines.
 type FileLook = (Vec<Finding>, Looked);
 
 #[derive(Default)]
@@ -237,7 +245,8 @@ fn look_at_pins(path: &Path, users: &Path, external_pins: &[ExternalPin]) -> Fil
 
 /// Browsers that are offered both schemes take Digest.
 fn no_plain_pin(path: &Path, number: u64, scheme: Scheme) -> Finding {
-    let outcome = if scheme.has_basic() { "its user must use Basic" } else { "its user is refused here" };
+    let outcome =
+        if scheme.has_basic() { "its user must use Basic" } else { "its user is refused here" };
     Finding::warning(format!(
         "{} line {number}: Digest can't check a PIN that is hashed or marked +: {outcome}",
         path.display()

@@ -1,7 +1,8 @@
 //! Which gate serves which users file.
 //!
-//! A file that the configuration names has a number, which its sections carry: a login finds the gate by it, without a
-//! lock or resolving the path. Files named by the sections of a single request (`.htaccess`) are looked up by path.
+//! A file that the configuration names has a number, which its sections carry: a login finds the
+//! gate by it, without a lock or resolving the path. Files named by the sections of a single
+//! request (`.htaccess`) are looked up by path.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -21,7 +22,8 @@ use crate::users::open_files::OpenFiles;
 /// A gate as servers have it.
 pub type FileGate = Gate<UsersFile>;
 
-/// Sections of a single request can name a file in any number of ways: past this many, all of those are forgotten.
+/// Sections of a single request can name a file in any number of ways: past this many, all of those
+/// are forgotten.
 const BY_PATH_MAX: usize = 10_000;
 const CHUNK: usize = 64;
 const CHUNKS: usize = 64;
@@ -95,8 +97,10 @@ impl Gates {
         let number = Number(u16::try_from(numbers.len()).ok()?);
         let chunk = self.numbered.get(usize::from(number.0) / CHUNK)?;
         let chunk = chunk.get_or_init(|| Box::new([const { OnceLock::new() }; CHUNK]));
-        chunk[usize::from(number.0) % CHUNK]
-            .get_or_init(|| NumberedGate { configured: configured.to_vec(), gate: OnceCell::new() });
+        chunk[usize::from(number.0) % CHUNK].get_or_init(|| NumberedGate {
+            configured: configured.to_vec(),
+            gate: OnceCell::new(),
+        });
         numbers.insert(configured.to_vec(), number);
         Some(number)
     }
@@ -116,7 +120,9 @@ impl Gates {
     /// A section may have its number from another site; the path tells.
     fn numbered(&self, Number(number): Number, configured: &[u8]) -> Option<&NumberedGate> {
         let chunk = self.numbered.get(usize::from(number) / CHUNK)?.get()?;
-        chunk[usize::from(number) % CHUNK].get().filter(|numbered| numbered.configured == configured)
+        chunk[usize::from(number) % CHUNK]
+            .get()
+            .filter(|numbered| numbered.configured == configured)
     }
 
     fn marks(&self) -> Option<&Marks> {
@@ -164,7 +170,11 @@ mod tests {
     fn a_file_has_one_number_and_one_gate_however_it_is_found() {
         let gates = Gates::new("/nowhere".into());
         let number = gates.number(b"users");
-        assert!(number.is_some() && number == gates.number(b"users") && number != gates.number(b"others"));
+        assert!(
+            number.is_some()
+                && number == gates.number(b"users")
+                && number != gates.number(b"others")
+        );
         let found = gate(&gates, "users", number);
         assert!(std::ptr::eq(found, gate(&gates, "users", number)));
         let by_path = |path: &[u8]| match gates.of(path, None) {
@@ -201,7 +211,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         for name in ["one", "two"] {
-            std::fs::write(at(name), "HOTP alice - 3132333435363738393031323334353637383930\n").unwrap();
+            std::fs::write(at(name), "HOTP alice - 3132333435363738393031323334353637383930\n")
+                .unwrap();
         }
         std::os::unix::fs::symlink("one", at("users")).unwrap();
         let gates = Gates::new(directory.path().to_owned());

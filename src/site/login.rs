@@ -36,7 +36,8 @@ pub struct Request<'a> {
     pub address: Option<IpAddr>,
     /// Whether it came over TLS.
     pub has_tls: bool,
-    /// It is a sub-request that the server runs without asking for a login: nothing is decided afresh.
+    /// It is a sub-request that the server runs without asking for a login: nothing is decided
+    /// afresh.
     pub is_part: bool,
     /// It comes from a PIN provider that the library itself is asking.
     pub is_for_pin: bool,
@@ -162,12 +163,15 @@ impl Site {
                 let pins = PinFile::new(self.gates.path(file.value), request.log);
                 decide(&gate, &login, &pins, judged)
             }
-            None => decide(&gate, &login, &Named { settings, providers: request.providers }, judged),
+            None => {
+                decide(&gate, &login, &Named { settings, providers: request.providers }, judged)
+            }
         }
     }
 
-    /// What is to be answered before a server that can't answer so afterwards asks for the PIN of a Basic login. `None`:
-    /// nothing. Needn't be asked about a header of which [`is_granted_header`] says so.
+    /// What is to be answered before a server that can't answer so afterwards asks for the PIN of a
+    /// Basic login. `None`: nothing. Needn't be asked about a header of which [`is_granted_header`]
+    /// says so.
     pub fn admit(&self, request: &Request<'_>, authorization: &[u8]) -> Option<Answer> {
         let section = request.section;
         if !section.is_asked_by_basic() {
@@ -337,7 +341,10 @@ impl Site {
             return Err(Answer::error());
         }
         self.gate(request.section).ok_or_else(|| {
-            request.log.log(Level::Error, format_args!("error: the system has no random bytes; see its log"));
+            request.log.log(
+                Level::Error,
+                format_args!("error: the system has no random bytes; see its log"),
+            );
             Answer::error()
         })
     }
@@ -359,7 +366,8 @@ impl BasicCredentials<'_> {
     }
 }
 
-/// Tells headers of one connection apart. Never 0, the number of a connection on which nothing was granted.
+/// Tells headers of one connection apart. Never 0, the number of a connection on which nothing was
+/// granted.
 pub fn granted_header(authorization: &[u8]) -> u64 {
     u64::from(crc32fast::hash(authorization)) << 32 | authorization.len() as u64 | 1 << 31
 }

@@ -1,8 +1,10 @@
-//! A server's configuration as logins see it: each section's users file, its PIN sources, and how it asks for credentials.
+//! A server's configuration as logins see it: each section's users file, its PIN sources, and how
+//! it asks for credentials.
 //!
-//! A [`Site`] is one configuration of a server. A [`Section`] is one of its sections, merged with those around
-//! it. With both, and a [`Request`], an adapter has all it needs: [`Site::basic`] and [`Site::digest`] decide,
-//! [`Site::challenges`] asks, [`Site::check_config`] is the configuration test.
+//! A [`Site`] is one configuration of a server. A [`Section`] is one of its sections, merged with
+//! those around it. With both, and a [`Request`], an adapter has all it needs: [`Site::basic`] and
+//! [`Site::digest`] decide, [`Site::challenges`] asks, [`Site::check_config`] is the configuration
+//! test.
 //!
 //! - `gates`: which gate serves which users file.
 //! - `login`: the ways to log in. `challenge`: how credentials are asked for.
@@ -24,13 +26,16 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-pub use self::challenge::{CHALLENGES_MAX, Realm, asked_scheme, realm_of_directive, zone_of_directive};
+pub use self::challenge::{
+    CHALLENGES_MAX, Realm, asked_scheme, realm_of_directive, zone_of_directive,
+};
 pub use self::check::Identity;
 pub use self::event::Event;
 use self::gates::Gates;
 pub use self::gates::Number;
 pub use self::login::{
-    BasicCredentials, DigestCredentials, Providers, Request, granted_header, is_granted_header, result_word,
+    BasicCredentials, DigestCredentials, Providers, Request, granted_header, is_granted_header,
+    result_word,
 };
 pub use self::sections::Place;
 use crate::UnixTime;
@@ -56,14 +61,14 @@ impl Site {
         self.server
     }
 
-    /// Has those who wait for their refusal counted in memory that all processes share. Lent twice, the first stays;
-    /// without it, nobody waits.
+    /// Has those who wait for their refusal counted in memory that all processes share. Lent twice,
+    /// the first stays; without it, nobody waits.
     pub fn lend_refusal_memory(&self, words: &'static [AtomicU64]) {
         let _ = self.waiting.set(words);
     }
 
-    /// Milliseconds for which a thread holds back a refusal whose request came `elapsed` milliseconds ago; 0: not at all,
-    /// because it is time, or too many are waiting.
+    /// Milliseconds for which a thread holds back a refusal whose request came `elapsed`
+    /// milliseconds ago; 0: not at all, because it is time, or too many are waiting.
     pub fn refusal_wait(
         &self,
         refusal_time: Option<NonZeroU32>,
@@ -72,12 +77,15 @@ impl Site {
     ) -> u64 {
         let rest = refusal_time.map_or(0, |time| refusals::rest(time, elapsed));
         let Some(words) = self.waiting.get().filter(|_| rest > 0) else { return 0 };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_millis() as u64);
         if Waiting(words).begin(client, now, rest) { rest } else { 0 }
     }
 }
 
-/// What one section says, or several merged. Plain memory, so that servers can keep it in their pools.
+/// What one section says, or several merged. Plain memory, so that servers can keep it in their
+/// pools.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Section<'a> {
     /// Its settings.
@@ -89,8 +97,8 @@ pub struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    /// Takes one directive. `site` is where the section belongs for as long as the site lives; `None`: it is there for a
-    /// request only.
+    /// Takes one directive. `site` is where the section belongs for as long as the site lives;
+    /// `None`: it is there for a request only.
     pub fn set(
         &mut self,
         site: Option<&Site>,
@@ -125,7 +133,8 @@ impl<'a> Section<'a> {
 
     /// Whether Apache asks this module about Basic credentials here, and a users file is set.
     pub fn is_asked_by_basic(&self) -> bool {
-        self.settings.users_file.is_some() && self.settings.asked.basic.is_some_and(|given| given.value)
+        self.settings.users_file.is_some()
+            && self.settings.asked.basic.is_some_and(|given| given.value)
     }
 }
 

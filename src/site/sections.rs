@@ -1,6 +1,9 @@
-//! Contradictions between sections of a configuration, for the configuration test. Files aren't checked here.
+//! Contradictions between sections of a configuration, for the configuration test. Files aren't
+//! checked here.
 
-use crate::policy::{Asked, Given, Server, Settings, is_for_clients_to_switch_off, users_file_setting};
+use crate::policy::{
+    Asked, Given, Server, Settings, is_for_clients_to_switch_off, users_file_setting,
+};
 use crate::users::check::Finding;
 
 /// A part of a configuration that has rules of its own for logins.
@@ -97,14 +100,16 @@ fn blocks(section: &[u8]) -> (&[u8], Vec<Block<'_>>) {
         // "file:line <Kind "path">"
         let begin = line.iter().position(|&b| b == b'<').unwrap_or(0);
         let text = line[begin..].trim_ascii().strip_suffix(b">").unwrap_or(&line[begin..]);
-        let (kind, path) = text.split_at(text.iter().position(|&b| b == b' ').unwrap_or(text.len()));
+        let (kind, path) =
+            text.split_at(text.iter().position(|&b| b == b' ').unwrap_or(text.len()));
         let kind = kind.to_ascii_lowercase();
         if kind == b"<virtualhost" {
             host = line;
             continue;
         }
         let path = path.trim_ascii();
-        let path = path.strip_prefix(b"\"").and_then(|path| path.strip_suffix(b"\"")).unwrap_or(path);
+        let path =
+            path.strip_prefix(b"\"").and_then(|path| path.strip_suffix(b"\"")).unwrap_or(path);
         blocks.push(Block { kind, path: path.strip_suffix(b"/").unwrap_or(path) });
     }
     (host, blocks)
@@ -189,12 +194,15 @@ fn of_section<'a>(own: &Settings<'a>, held: &HeldSettings<'a>) -> Vec<Placed<'a>
 }
 
 impl HeldSettings<'_> {
-    /// Whether the providers that `AuthType` has asked may be meant: no other list names us while theirs isn't set.
+    /// Whether the providers that `AuthType` has asked may be meant: no other list names us while
+    /// theirs isn't set.
     fn is_asked_by_its_type(&self) -> bool {
         let Asked { basic, digest, .. } = self.settings.asked;
         let is_ours = |given: Option<Given<'_, bool>>| given.is_some_and(|given| given.value);
         let (theirs, other): (fn(&Asked<'_>) -> bool, bool) = match () {
-            () if self.settings.asked.is_of_type("Basic") => (|asked| asked.basic.is_some(), is_ours(digest)),
+            () if self.settings.asked.is_of_type("Basic") => {
+                (|asked| asked.basic.is_some(), is_ours(digest))
+            }
             () if self.settings.asked.is_of_type("Digest") => {
                 (|asked| asked.digest.is_some(), is_ours(basic))
             }

@@ -3,8 +3,8 @@
 use crate::http::{AuthScheme, auth_scheme, basic, digest};
 use crate::policy::Scheme;
 
-/// Why a server that asks by `scheme` can't judge the header, and the name in it if there is one. Of the header's own words
-/// nothing else is told: they may be a password.
+/// Why a server that asks by `scheme` can't judge the header, and the name in it if there is one.
+/// Of the header's own words nothing else is told: they may be a password.
 pub fn reason(header: &[u8], scheme: Scheme) -> (&'static str, Vec<u8>) {
     match auth_scheme(header).0 {
         AuthScheme::Basic => {
@@ -16,15 +16,20 @@ pub fn reason(header: &[u8], scheme: Scheme) -> (&'static str, Vec<u8>) {
             (reason, user)
         }
         AuthScheme::Digest => {
-            let user = digest::Credentials::parse(header).map(|sent| sent.username).unwrap_or_default();
+            let user =
+                digest::Credentials::parse(header).map(|sent| sent.username).unwrap_or_default();
             let reason = match scheme.has_digest() {
                 true => "the Digest header is empty",
                 false => "the credentials are for Digest, but Basic is required here",
             };
             (reason, user)
         }
-        AuthScheme::Bearer => ("the credentials are a Bearer token, which isn't accepted here", Vec::new()),
-        AuthScheme::Other => ("the credentials are of a scheme that isn't accepted here", Vec::new()),
+        AuthScheme::Bearer => {
+            ("the credentials are a Bearer token, which isn't accepted here", Vec::new())
+        }
+        AuthScheme::Other => {
+            ("the credentials are of a scheme that isn't accepted here", Vec::new())
+        }
     }
 }
 

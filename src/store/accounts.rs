@@ -160,22 +160,27 @@ pub trait Accounts {
     /// Looks at one account as it is at one moment, listed or not.
     fn look(&self, user: &[u8], look: &mut dyn FnMut(&Account<'_>)) -> Result<(), StoreError>;
 
-    /// The same for every listed user, in the store's order, one at a time, so that nobody has to hold them all. Ends
-    /// when `look` has seen enough.
-    fn look_at_all(&self, look: &mut dyn FnMut(&Account<'_>) -> ControlFlow<()>) -> Result<(), StoreError>;
+    /// The same for every listed user, in the store's order, one at a time, so that nobody has to
+    /// hold them all. Ends when `look` has seen enough.
+    fn look_at_all(
+        &self,
+        look: &mut dyn FnMut(&Account<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
 
     /// Another user who has this key.
     fn other_holder_of(&self, key: &Secret, user: &[u8]) -> Result<Option<OtherUser>, StoreError>;
 
     /// Asks `amend` what becomes of each account, and makes that durable: all or nothing, as far as
-    /// one step of the store reaches ([`super::Store::reach`]). Without amendments nothing is written.
+    /// one step of the store reaches ([`super::Store::reach`]). Without amendments nothing is
+    /// written.
     ///
-    /// If an account changes meanwhile, `amend` is asked about it again before it is asked about another one; the last
-    /// answer counts.
+    /// If an account changes meanwhile, `amend` is asked about it again before it is asked about
+    /// another one; the last answer counts.
     fn amend(&self, whom: Whom<'_>, amend: &mut Amend<'_>) -> Result<(), Refused>;
 
-    /// Forgets wrong tries for a listed user: everybody has all their tries again. `logins` says from where and
-    /// when they last logged in, for each of their tokens. Returns how many wrong Digest responses were forgotten.
+    /// Forgets wrong tries for a listed user: everybody has all their tries again. `logins` says
+    /// from where and when they last logged in, for each of their tokens. Returns how many wrong
+    /// Digest responses were forgotten.
     fn forget_tries(
         &self,
         user: &[u8],

@@ -1,8 +1,8 @@
 //! The interface between a [gate](crate::gate) and token storage.
 //!
 //! A store finds a user, and changes one or several users in one durable step. The users file
-//! ([`crate::users`]) is one; nothing here knows of lines, paths, checksums or locks, so that another can
-//! be a database. Changes by an admin have their own interface, [`Accounts`].
+//! ([`crate::users`]) is one; nothing here knows of lines, paths, checksums or locks, so that
+//! another can be a database. Changes by an admin have their own interface, [`Accounts`].
 
 mod accounts;
 
@@ -16,8 +16,8 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 
 pub use self::accounts::{
-    Account, Accounts, Amend, Amendment, Further, Held, Location, NewToken, OtherUser, Refused, Taken, Unfit,
-    Whom,
+    Account, Accounts, Amend, Amendment, Further, Held, Location, NewToken, OtherUser, Refused,
+    Taken, Unfit, Whom,
 };
 use crate::policy::Limits;
 use crate::throttle::Bytes;
@@ -98,10 +98,11 @@ pub trait Store: Send + Sync {
     /// How many users a step of [`Store::update`] may change.
     fn reach(&self) -> Reach;
 
-    /// Runs `step`, then makes what it saved durable, all or nothing. On `Err` nothing may be granted.
+    /// Runs `step`, then makes what it saved durable, all or nothing. On `Err` nothing may be
+    /// granted.
     ///
-    /// The changes rest on what the step found: if that has changed by the time of saving, nothing is
-    /// saved, and the step runs again from the start. Only the last run counts.
+    /// The changes rest on what the step found: if that has changed by the time of saving, nothing
+    /// is saved, and the step runs again from the start. Only the last run counts.
     ///
     /// It ends within seconds, if need be with an error: a thread of the server waits for it.
     fn update(
@@ -109,9 +110,12 @@ pub trait Store: Send + Sync {
         step: &mut dyn FnMut(&mut dyn Transaction) -> Result<(), StoreError>,
     ) -> Result<(), StoreError>;
 
-    /// Lends the bytes in which tries are counted, to `work` exclusively among all users of the store. One login
-    /// may call it several times, but never within [`Store::update`].
-    fn tries(&self, work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>) -> Result<(), TriesError>;
+    /// Lends the bytes in which tries are counted, to `work` exclusively among all users of the
+    /// store. One login may call it several times, but never within [`Store::update`].
+    fn tries(
+        &self,
+        work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>,
+    ) -> Result<(), TriesError>;
 
     /// New messages about the store for an admin, in whole sentences. Called after decisions
     /// that took more than memory.
@@ -125,8 +129,8 @@ pub trait Transaction {
     /// Reads a user as last saved, in this step or before. Never half-written.
     fn find(&mut self, user: &[u8]) -> Result<Found, StoreError>;
 
-    /// Sets the new state of a token that [`Transaction::find`] found for the user in this run, by its
-    /// index in the entry.
+    /// Sets the new state of a token that [`Transaction::find`] found for the user in this run, by
+    /// its index in the entry.
     fn save(&mut self, user: &[u8], line: usize, state: State);
 }
 

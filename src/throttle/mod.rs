@@ -1,17 +1,18 @@
-//! Wrong PINs and codes are counted here and not in the users file: strangers can neither lock anybody out nor cost a
-//! sync, and nobody tries PINs without end.
+//! Wrong PINs and codes are counted here and not in the users file: strangers can neither lock
+//! anybody out nor cost a sync, and nobody tries PINs without end.
 //!
-//! Three budgets bound the tries of a window of time: those of a client at one user; those of a client in all; those of
-//! all strangers at one user, which are clients that the user isn't known to use. Who comes from a familiar address has
-//! the first alone, so strangers can make nobody wait there. A try is taken from the budgets before anything is checked,
-//! and given back if it wasn't a wrong one. The same credentials of the same client are one try, however often and
-//! wherever they are checked at the same time.
+//! Three budgets bound the tries of a window of time: those of a client at one user; those of a
+//! client in all; those of all strangers at one user, which are clients that the user isn't known
+//! to use. Who comes from a familiar address has the first alone, so strangers can make nobody wait
+//! there. A try is taken from the budgets before anything is checked, and given back if it wasn't a
+//! wrong one. The same credentials of the same client are one try, however often and wherever they
+//! are checked at the same time.
 //!
-//! Digest responses can't be told apart into PIN and code and take no time, so nothing is taken beforehand: the answer is
-//! given under the budgets as they are when it is known.
+//! Digest responses can't be told apart into PIN and code and take no time, so nothing is taken
+//! beforehand: the answer is given under the budgets as they are when it is known.
 //!
-//! What is counted is bytes ([`Bytes`]) that somebody lends for each step: a companion of the users file, locked; or
-//! this process's own memory where that can't be had.
+//! What is counted is bytes ([`Bytes`]) that somebody lends for each step: a companion of the users
+//! file, locked; or this process's own memory where that can't be had.
 
 mod row;
 mod table;
@@ -28,7 +29,8 @@ use crate::policy::Throttle;
 
 /// A client's own tries in all, as a multiple of those at one user.
 const CLIENT: u32 = 10;
-/// The same for the /56 and the /48 of an IPv6 address: a site's network, where one client may have any /64.
+/// The same for the /56 and the /48 of an IPv6 address: a site's network, where one client may have
+/// any /64.
 const NETWORK_56: u32 = 20;
 const NETWORK_48: u32 = 50;
 /// Those of all strangers at one user.
@@ -175,8 +177,9 @@ pub fn settle(
     rows.save()
 }
 
-/// Answers a Digest login under the budgets as they are now; `outcome`: what it would be, if that is known yet. While no
-/// budget is used up, `failures` may change those of the client's kind, and says whether a wrong response was looked at.
+/// Answers a Digest login under the budgets as they are now; `outcome`: what it would be, if that
+/// is known yet. While no budget is used up, `failures` may change those of the client's kind, and
+/// says whether a wrong response was looked at.
 pub fn digest(
     bytes: &mut dyn Bytes,
     client: &Client<'_>,
@@ -210,8 +213,8 @@ pub fn digest(
     Ok(None)
 }
 
-/// Begins anew for a listed user: whoever tries has all their tries again. How many wrong Digest responses are forgotten.
-/// `before` as in [`Client`].
+/// Begins anew for a listed user: whoever tries has all their tries again. How many wrong Digest
+/// responses are forgotten. `before` as in [`Client`].
 pub fn forgive(
     bytes: &mut dyn Bytes,
     user: &[u8],
@@ -246,13 +249,18 @@ struct Rows<'b, 'c> {
 }
 
 impl<'b, 'c> Rows<'b, 'c> {
-    fn open(bytes: &'b mut dyn Bytes, client: &'c Client<'c>, seconds: u32) -> io::Result<Rows<'b, 'c>> {
+    fn open(
+        bytes: &'b mut dyn Bytes,
+        client: &'c Client<'c>,
+        seconds: u32,
+    ) -> io::Result<Rows<'b, 'c>> {
         let mut table = TryTable::open(bytes)?;
         let now = client.now;
         let networks = networks_of(client.address);
         let nearest = networks.first().map(|(network, _)| network.as_slice()).unwrap_or_default();
-        let address_of =
-            |table: &TryTable<'_>, network: &[u8]| low_half(table.id(&[b"familiar", client.user, network]));
+        let address_of = |table: &TryTable<'_>, network: &[u8]| {
+            low_half(table.id(&[b"familiar", client.user, network]))
+        };
 
         let mut user = None;
         let mut is_changed = false;
@@ -276,13 +284,16 @@ impl<'b, 'c> Rows<'b, 'c> {
         let mut tries = Vec::with_capacity(4);
         // At this user alone: what a client does elsewhere isn't about them.
         let forgiven = user.as_ref().map_or(0, |(_, user)| user.forgiven);
-        let mut add =
-            |table: &mut TryTable<'_>, id: Id, multiple: u32, forgiven: UnixTime| -> io::Result<()> {
-                let place = table.find(Region::Evictable, id, &|row: &Row| Tries::worth(row, now))?;
-                let read = Tries::read(&place.row, now, seconds).since(forgiven, now);
-                tries.push((place, read, multiple));
-                Ok(())
-            };
+        let mut add = |table: &mut TryTable<'_>,
+                       id: Id,
+                       multiple: u32,
+                       forgiven: UnixTime|
+         -> io::Result<()> {
+            let place = table.find(Region::Evictable, id, &|row: &Row| Tries::worth(row, now))?;
+            let read = Tries::read(&place.row, now, seconds).since(forgiven, now);
+            tries.push((place, read, multiple));
+            Ok(())
+        };
         let pair = table.id(&[b"pair", nearest, client.user]);
         add(&mut table, pair, 1, forgiven)?;
         if !is_familiar {
@@ -296,7 +307,10 @@ impl<'b, 'c> Rows<'b, 'c> {
 
     fn seen(&self, credentials: &[u8]) -> Seen {
         let hash = self.table.id(&[b"credentials", credentials]);
-        Seen::new(u32::from_le_bytes(hash[8..12].try_into().expect("four bytes")), !self.is_familiar)
+        Seen::new(
+            u32::from_le_bytes(hash[8..12].try_into().expect("four bytes")),
+            !self.is_familiar,
+        )
     }
 
     /// The strangers' budget counts where it is known who is one.
@@ -311,7 +325,9 @@ impl<'b, 'c> Rows<'b, 'c> {
         let mut counts: Vec<(Count, u32)> =
             self.tries.iter().map(|(_, tries, multiple)| (tries.count, *multiple)).collect();
         counts.extend(self.strangers().map(|count| (*count, STRANGERS)));
-        let over = counts.iter().filter(|(count, multiple)| count.tries >= tries.saturating_mul(*multiple));
+        let over = counts
+            .iter()
+            .filter(|(count, multiple)| count.tries >= tries.saturating_mul(*multiple));
         over.map(|(count, _)| count.rest(now)).max()
     }
 
@@ -395,12 +411,14 @@ fn low_half(id: Id) -> u64 {
     u64::from_le_bytes(id[8..].try_into().expect("eight bytes"))
 }
 
-/// What counts as one client: an IPv4 address, or an IPv6 network of 64 bits. Empty: nothing is known of it.
+/// What counts as one client: an IPv4 address, or an IPv6 network of 64 bits. Empty: nothing is
+/// known of it.
 pub fn nearest_network(address: Option<IpAddr>) -> Vec<u8> {
     networks_of(address).into_iter().next().map(|(network, _)| network).unwrap_or_default()
 }
 
-/// The networks that a client's tries count for, the nearest first, each with its multiple of the budget.
+/// The networks that a client's tries count for, the nearest first, each with its multiple of the
+/// budget.
 fn networks_of(address: Option<IpAddr>) -> Vec<(Vec<u8>, u32)> {
     match address.map(|address| address.to_canonical()) {
         None => Vec::new(),

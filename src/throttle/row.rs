@@ -33,7 +33,8 @@ impl Count {
         bytes[12..16].copy_from_slice(&[self.is_logged.into(), low, middle, high]);
     }
 
-    /// As it is now: a window that is over counts nothing, one that a wrong clock has begun in the future begins now.
+    /// As it is now: a window that is over counts nothing, one that a wrong clock has begun in the
+    /// future begins now.
     pub fn at(self, now: UnixTime, seconds: u32) -> Count {
         let start = self.start.min(now);
         let longest = self.seconds.max(seconds);
@@ -141,7 +142,8 @@ impl Tries {
         self.seen.iter().copied().find(|seen| seen.is_of(wanted))
     }
 
-    /// One more. Of those that are remembered, one that is refused is forgotten rather than one being checked.
+    /// One more. Of those that are remembered, one that is refused is forgotten rather than one
+    /// being checked.
     pub fn add(&mut self, seen: Seen) {
         self.count.add();
         if self.seen.len() >= SEEN_MAX {
@@ -355,7 +357,8 @@ mod tests {
         for address in 1..=9u64 {
             user.note(address << 16, NOW + address as i64 * DAY, NOW + 9 * DAY);
         }
-        let known = |user: &User, now| (1..=9u64).filter(|&address| user.knows(address << 16, now)).count();
+        let known =
+            |user: &User, now| (1..=9u64).filter(|&address| user.knows(address << 16, now)).count();
         assert_eq!(known(&user, NOW + 9 * DAY), 8);
         assert!(!user.knows(1 << 16, NOW + 9 * DAY));
         assert_eq!(known(&user, NOW + 35 * DAY), 5);

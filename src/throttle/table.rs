@@ -1,8 +1,9 @@
-//! Where the rows are: a header with a random key, a region of rows that make room for others, and a region with a row
-//! per user, which grows.
+//! Where the rows are: a header with a random key, a region of rows that make room for others, and
+//! a region with a row per user, which grows.
 //!
-//! A row's place is its bucket, found by a keyed hash of what it is about, and any of the bucket's rows. What is read may
-//! be anything: a header that makes no sense is made anew, a row that isn't where it belongs is a free one.
+//! A row's place is its bucket, found by a keyed hash of what it is about, and any of the bucket's
+//! rows. What is read may be anything: a header that makes no sense is made anew, a row that isn't
+//! where it belongs is a free one.
 
 use std::hash::Hasher as _;
 use std::io;
@@ -120,7 +121,8 @@ impl<'b> TryTable<'b> {
         bytes.empty()?;
         bytes.grow_to(size(USER_BUCKETS))?;
         let mut key = [0; 16];
-        getrandom::fill(&mut key).map_err(|_| io::Error::other("the system has no random bytes"))?;
+        getrandom::fill(&mut key)
+            .map_err(|_| io::Error::other("the system has no random bytes"))?;
         header[..8].copy_from_slice(MAGIC);
         header[8..24].copy_from_slice(&key);
         header[24..].copy_from_slice(&USER_BUCKETS.to_le_bytes());
@@ -144,8 +146,9 @@ impl<'b> TryTable<'b> {
         id
     }
 
-    /// The row with an id, or a new one in the place of a free one. Where there is none, one has to go: of those rows of
-    /// the bucket for which `worth` says the least. `None` of it: that row stays, and if all do, a region of users grows.
+    /// The row with an id, or a new one in the place of a free one. Where there is none, one has to
+    /// go: of those rows of the bucket for which `worth` says the least. `None` of it: that row
+    /// stays, and if all do, a region of users grows.
     pub fn find(
         &mut self,
         region: Region,
@@ -205,8 +208,8 @@ impl<'b> TryTable<'b> {
         }
     }
 
-    /// Doubles the region of users. Rows are copied to where they belong and then counted as there: whoever is killed
-    /// in between leaves all as it was.
+    /// Doubles the region of users. Rows are copied to where they belong and then counted as there:
+    /// whoever is killed in between leaves all as it was.
     fn grow(&mut self) -> io::Result<()> {
         let before = self.user_buckets;
         if before >= USER_BUCKETS_MAX {

@@ -23,7 +23,9 @@ impl Token {
         Codes {
             source: match self.algorithm {
                 Algorithm::Hotp(hash) => Source::Hotp(otp::Keyed::new(hash, self.key.expose())),
-                Algorithm::Motp => Source::Motp(otp::KeyedMotp::new(self.key.expose(), self.motp_pin())),
+                Algorithm::Motp => {
+                    Source::Motp(otp::KeyedMotp::new(self.key.expose(), self.motp_pin()))
+                }
             },
             digits: self.digits,
         }
@@ -59,11 +61,14 @@ pub(crate) enum TypedCode<'a> {
 }
 
 impl TypedCode<'_> {
-    /// Whether it is the first and whether it is the second of [`Codes::of`] that counter or time step.
+    /// Whether it is the first and whether it is the second of [`Codes::of`] that counter or time
+    /// step.
     pub(crate) fn is_of(&self, position: u64) -> (Choice, Choice) {
         match self {
             TypedCode::Hotp(keyed, typed) => typed.is_of(keyed.truncated_hmac(position)),
-            TypedCode::Motp(keyed, digits, code) => (keyed.code(position, *digits).is(code), Choice::from(0)),
+            TypedCode::Motp(keyed, digits, code) => {
+                (keyed.code(position, *digits).is(code), Choice::from(0))
+            }
         }
     }
 }

@@ -75,16 +75,17 @@ impl Token {
         self.codes().of(position).0
     }
 
-    /// The PIN and the code of a password: its last characters are the code, in lower case, what stands before is
-    /// the PIN. `None`: it is too short.
+    /// The PIN and the code of a password: its last characters are the code, in lower case, what
+    /// stands before is the PIN. `None`: it is too short.
     pub fn split<'p>(&self, password: &'p [u8]) -> Option<(&'p [u8], Code)> {
         let pin_len = password.len().checked_sub(self.digits.count())?;
         let (pin, code) = password.split_at(pin_len);
         Some((pin, Code::new(code)?.into_lower_case()))
     }
 
-    /// Two lines of one user with this in common are one token: they accept the same codes. A counter and a time
-    /// step of one key have no order between them, so event and time lines, or other periods, are apart.
+    /// Two lines of one user with this in common are one token: they accept the same codes. A
+    /// counter and a time step of one key have no order between them, so event and time lines, or
+    /// other periods, are apart.
     pub fn is_same_device(&self, other: &Token) -> bool {
         self.device() == other.device()
     }
@@ -123,7 +124,7 @@ pub struct Entry {
     pub unreadable: bool,
     /// There are more than [`LINES_MAX`] lines; none of them was read.
     pub too_many_lines: bool,
-    /// No line has this name, but one has a twin of it ([`crate::users::name`]), and the store doesn't say that they are two
-    /// people's.
+    /// No line has this name, but one has a twin of it ([`crate::users::name`]), and the store
+    /// doesn't say that they are two people's.
     pub is_twin: bool,
 }

@@ -1,8 +1,9 @@
 //! Where a token stands: all arithmetic between its state and counters or time steps.
 //!
-//! Field 5 and the replay floor mean one thing for event tokens and another for time tokens, so they are numbers that
-//! nobody can compute with until a moving factor says which they are ([`State::reading`]). A *position* is what a code is
-//! computed from, whichever it is: a counter (RFC 4226) or the number of a time step (RFC 6238), below 2^63.
+//! Field 5 and the replay floor mean one thing for event tokens and another for time tokens, so
+//! they are numbers that nobody can compute with until a moving factor says which they are
+//! ([`State::reading`]). A *position* is what a code is computed from, whichever it is: a counter
+//! (RFC 4226) or the number of a time step (RFC 6238), below 2^63.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -45,8 +46,8 @@ impl From<ClockOffset> for CounterField {
     }
 }
 
-/// The first number of `ext` as written: the last accepted counter, or the Unix second at which the last accepted time
-/// step began. Of one token, the larger one is the later one.
+/// The first number of `ext` as written: the last accepted counter, or the Unix second at which the
+/// last accepted time step began. Of one token, the larger one is the later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReplayFloor(i64);
 
@@ -115,7 +116,8 @@ impl Counter {
 
     /// From `width` before it to `width` beyond it.
     pub fn and_around(self, width: u32) -> RangeInclusive<u64> {
-        MovingFactor::Event.positions(self.0 - i64::from(width), self.0.saturating_add(width.into()))
+        MovingFactor::Event
+            .positions(self.0 - i64::from(width), self.0.saturating_add(width.into()))
     }
 }
 
@@ -158,7 +160,8 @@ impl TimeStep {
     /// From `width` before it to `width` after it.
     pub fn and_around(self, width: u32, period: NonZeroU32) -> RangeInclusive<u64> {
         let width = i64::from(width);
-        MovingFactor::Time(period).positions(self.0.saturating_sub(width), self.0.saturating_add(width))
+        MovingFactor::Time(period)
+            .positions(self.0.saturating_sub(width), self.0.saturating_add(width))
     }
 }
 
@@ -201,8 +204,8 @@ pub enum Reading {
 }
 
 impl MovingFactor {
-    /// The positions between two numbers that exist: from 0, and such that an accepted counter leaves room for the next
-    /// expected one, and a time step's second fits 63 bits.
+    /// The positions between two numbers that exist: from 0, and such that an accepted counter
+    /// leaves room for the next expected one, and a time step's second fits 63 bits.
     fn positions(self, from: i64, to: i64) -> RangeInclusive<u64> {
         let last = match self {
             MovingFactor::Event => i64::MAX - 1,
@@ -252,7 +255,8 @@ impl State {
         })
     }
 
-    /// Whether this state of a token is the one that counts of two: the token has come further, or was used later.
+    /// Whether this state of a token is the one that counts of two: the token has come further, or
+    /// was used later.
     pub fn is_further_than(&self, other: &State, factor: MovingFactor, now: UnixTime) -> bool {
         let progress = |state: &State| {
             let reached = match factor {
@@ -264,8 +268,9 @@ impl State {
         progress(self) > progress(other)
     }
 
-    /// Beyond every code that may have been accepted until `now`, since this state was saved: an event token moves on by
-    /// so many counters; no code of a time token is accepted that could have been, early, by a window of `max_offset`.
+    /// Beyond every code that may have been accepted until `now`, since this state was saved: an
+    /// event token moves on by so many counters; no code of a time token is accepted that could
+    /// have been, early, by a window of `max_offset`.
     pub fn advanced(&self, factor: MovingFactor, by: u32, max_offset: u32, now: UnixTime) -> State {
         // The last code could linger, though it was forgotten since.
         let state = State { used: Used::Never, intact: true, ..self.clone() };
@@ -273,29 +278,36 @@ impl State {
             MovingFactor::Event => {
                 // A counter must leave room for the one after it.
                 let next = state.counter.0.saturating_add(by.into()).min(i64::MAX - 1);
-                State { counter: CounterField(next), replay_floor: Some(ReplayFloor(next - 1)), ..state }
+                State {
+                    counter: CounterField(next),
+                    replay_floor: Some(ReplayFloor(next - 1)),
+                    ..state
+                }
             }
             MovingFactor::Time(period) => {
                 let early = state.counter.0.max(0).saturating_add(max_offset.into());
                 let last = TimeStep::at(now, period).shifted_by(ClockOffset(early));
                 let last = TimeStep(last.0.min(i64::MAX / i64::from(period.get())));
-                State { replay_floor: state.replay_floor.max(ReplayFloor::of_step(last, period)), ..state }
+                State {
+                    replay_floor: state.replay_floor.max(ReplayFloor::of_step(last, period)),
+                    ..state
+                }
             }
         }
     }
 }
 
 impl StoredToken {
-    /// The state with the replay floor of a time token filled in, as far as the visible fields say it; `max_offset` is the
-    /// window around the time of use in which the last code is looked for.
+    /// The state with the replay floor of a time token filled in, as far as the visible fields say
+    /// it; `max_offset` is the window around the time of use in which the last code is looked for.
     pub fn state_with_floor(&self, max_offset: u32, now: UnixTime) -> State {
         let mut state = self.state.clone();
         let MovingFactor::Time(period) = self.token.factor else { return state };
         if state.intact && state.replay_floor.is_some() {
             return state;
         }
-        // Only the visible fields say which step was accepted last: the latest one with that code around the time
-        // of use; if none has it, the step of that time itself.
+        // Only the visible fields say which step was accepted last: the latest one with that code
+        // around the time of use; if none has it, the step of that time itself.
         if let Some((_, used)) = state.used.as_of(now) {
             let middle = TimeStep::at(used, period).shifted_by(ClockOffset(state.counter.0));
             let codes = self.token.codes();
@@ -307,8 +319,10 @@ impl StoredToken {
                     || hexadecimal.is_some_and(|code| bool::from(code.is(&last_otp)))
             };
             let step = middle.and_around(max_offset, period).rev().find(is_last_otp);
-            let floor = ReplayFloor::of_step(step.map_or(middle, |step| TimeStep(step as i64)), period);
-            state.replay_floor = state.replay_floor.max(floor).filter(|floor| floor.can_be_written());
+            let floor =
+                ReplayFloor::of_step(step.map_or(middle, |step| TimeStep(step as i64)), period);
+            state.replay_floor =
+                state.replay_floor.max(floor).filter(|floor| floor.can_be_written());
         }
         state
     }
@@ -336,7 +350,10 @@ mod tests {
         let state = state(7, 95, 0);
         assert_eq!(state.reading(EVENT), Reading::Event { next: Counter(7) });
         let floor = Some(TimeStep(3));
-        assert_eq!(state.reading(TIME), Reading::Time { period: THIRTY, offset: ClockOffset(7), floor });
+        assert_eq!(
+            state.reading(TIME),
+            Reading::Time { period: THIRTY, offset: ClockOffset(7), floor }
+        );
     }
 
     #[test]
@@ -367,7 +384,10 @@ mod tests {
         assert_eq!(TimeStep(i64::MAX / 30).and_around(1, THIRTY).end(), &(i64::MAX as u64 / 30));
         assert!(TimeStep(-4).and_around(3, THIRTY).is_empty());
         for offset in [i64::MAX, i64::MIN] {
-            assert!(TimeStep(5).shifted_by(ClockOffset(offset)).and_around(4, THIRTY).is_empty(), "{offset}");
+            assert!(
+                TimeStep(5).shifted_by(ClockOffset(offset)).and_around(4, THIRTY).is_empty(),
+                "{offset}"
+            );
         }
     }
 

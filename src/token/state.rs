@@ -28,7 +28,8 @@ pub enum Used {
 }
 
 impl Used {
-    /// First and last use as seen at `now`: an ambiguous local time is the latest instant not after it.
+    /// First and last use as seen at `now`: an ambiguous local time is the latest instant not after
+    /// it.
     pub fn as_of(self, now: UnixTime) -> Option<(UnixTime, UnixTime)> {
         match self {
             Used::Never => None,
@@ -81,8 +82,8 @@ pub struct State {
     pub replay_floor: Option<ReplayFloor>,
     /// When the last wrong code was counted.
     pub last_failure: Option<UnixTime>,
-    /// Whether the `ext` word was there with the right checksum: `replay_floor`, `last_failure` and `used` are
-    /// then exact.
+    /// Whether the `ext` word was there with the right checksum: `replay_floor`, `last_failure` and
+    /// `used` are then exact.
     pub intact: bool,
 }
 

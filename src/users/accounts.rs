@@ -20,8 +20,8 @@ use crate::files::fault::Fault;
 use crate::policy::Limits;
 use crate::secret::Secret;
 use crate::store::{
-    Account, Accounts, Amend, Amendment, Further, Held, Location, NewToken, OtherUser, Refused, Store,
-    StoreError, Taken, Unfit, Whom,
+    Account, Accounts, Amend, Amendment, Further, Held, Location, NewToken, OtherUser, Refused,
+    Store, StoreError, Taken, Unfit, Whom,
 };
 use crate::throttle;
 use crate::token::{State, StoredToken};
@@ -50,7 +50,10 @@ impl Accounts for UsersFile {
         Ok(())
     }
 
-    fn look_at_all(&self, look: &mut dyn FnMut(&Account<'_>) -> ControlFlow<()>) -> Result<(), StoreError> {
+    fn look_at_all(
+        &self,
+        look: &mut dyn FnMut(&Account<'_>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
         let content = edit::snapshot(self.path())?;
         let zone = TimeZone::system();
         for (user, lines) in everybody(&content) {
@@ -64,10 +67,12 @@ impl Accounts for UsersFile {
     fn other_holder_of(&self, key: &Secret, user: &[u8]) -> Result<Option<OtherUser>, StoreError> {
         let content = edit::snapshot(self.path())?;
         let has_it = |line: &ContentLine<'_>| {
-            record::parse_one_of_many(line.text, &TimeZone::UTC).is_ok_and(|record| record.token.key == *key)
+            record::parse_one_of_many(line.text, &TimeZone::UTC)
+                .is_ok_and(|record| record.token.key == *key)
         };
-        let others =
-            content.lines().filter_map(|line| Some((line.user().filter(|&other| other != user)?, line)));
+        let others = content
+            .lines()
+            .filter_map(|line| Some((line.user().filter(|&other| other != user)?, line)));
         let found = others.filter(|(_, line)| has_it(line)).map(other_user).next();
         Ok(found)
     }
@@ -78,12 +83,14 @@ impl Accounts for UsersFile {
         edit::step(self.path(), |content| {
             let mut edits = Edits::new(content, &zone);
             match whom {
-                Whom::Users(users) => users
-                    .iter()
-                    .try_for_each(|user| edits.ask(AccountStanding::of(content, user, &zone), amend))?,
-                Whom::Everybody => everybody(content).into_iter().try_for_each(|(user, lines)| {
-                    edits.ask(AccountStanding::new(user, lines, &zone), amend)
+                Whom::Users(users) => users.iter().try_for_each(|user| {
+                    edits.ask(AccountStanding::of(content, user, &zone), amend)
                 })?,
+                Whom::Everybody => {
+                    everybody(content).into_iter().try_for_each(|(user, lines)| {
+                        edits.ask(AccountStanding::new(user, lines, &zone), amend)
+                    })?
+                }
             }
             Ok(edits.written(self.path())?)
         })
@@ -190,7 +197,12 @@ impl<'c> AccountStanding<'c> {
     }
 
     fn account(&self) -> Account<'_> {
-        Account { user: self.user, held: &self.held, further: &self.further, twin: self.twin.as_ref() }
+        Account {
+            user: self.user,
+            held: &self.held,
+            further: &self.further,
+            twin: self.twin.as_ref(),
+        }
     }
 }
 
@@ -199,7 +211,11 @@ fn held(line: &ContentLine<'_>, zone: &TimeZone) -> Held {
     match record::parse(line.text, zone) {
         Ok(record) => {
             let fingerprint = Some(record.token.fingerprint);
-            Held { place, token: Ok(StoredToken { token: record.token, state: record.state }), fingerprint }
+            Held {
+                place,
+                token: Ok(StoredToken { token: record.token, state: record.state }),
+                fingerprint,
+            }
         }
         Err(error) => {
             let fingerprint = record::fingerprint_of_line(line.text);
@@ -209,7 +225,10 @@ fn held(line: &ContentLine<'_>, zone: &TimeZone) -> Held {
 }
 
 /// The lines of other names that others may take for this one.
-fn twins<'c>(content: &'c Content, user: &'c [u8]) -> impl Iterator<Item = (&'c [u8], ContentLine<'c>)> {
+fn twins<'c>(
+    content: &'c Content,
+    user: &'c [u8],
+) -> impl Iterator<Item = (&'c [u8], ContentLine<'c>)> {
     let key = name::key(user);
     content
         .lines()
@@ -226,7 +245,8 @@ fn taken(content: &Content, old: &[u8], new: &[u8]) -> Option<Taken> {
         _ => None,
     });
     by_name.or_else(|| {
-        let line = content.lines().find(|line| line.pragma_user().is_some_and(|about| about == new))?;
+        let line =
+            content.lines().find(|line| line.pragma_user().is_some_and(|about| about == new))?;
         Some(Taken::LeftOver(location(line.number)))
     })
 }
@@ -280,7 +300,10 @@ impl<'c> Edits<'c> {
             self.apply(&mut draft, amendment)?;
         }
         let is_gone = |change: &Option<LineChange>| matches!(change, Some(LineChange::Remove));
-        if self.added.len() == added && !draft.tokens.is_empty() && draft.changes.iter().all(is_gone) {
+        if self.added.len() == added
+            && !draft.tokens.is_empty()
+            && draft.changes.iter().all(is_gone)
+        {
             draft.purge();
         }
         self.changes.extend(draft.into_changes());
@@ -293,12 +316,17 @@ impl<'c> Edits<'c> {
             Amendment::Disable(index, off) => draft.disable(index, off)?,
             Amendment::SetPin(index, pin) => draft.set_field(index, PIN, pin.expose())?,
             Amendment::SetKey(index, key) => {
-                draft.set_field(index, KEY, Zeroizing::new(HEXLOWER.encode(key.expose())).as_bytes())?;
+                draft.set_field(
+                    index,
+                    KEY,
+                    Zeroizing::new(HEXLOWER.encode(key.expose())).as_bytes(),
+                )?;
                 draft.set_state(index, &State::fresh(), self.zone)?;
             }
             Amendment::SetState(index, state) => {
                 let record = draft.set_state(index, &state, self.zone)?;
-                let has_place = |states: &Vec<_>| record.layout.slot.is_some() && states.len() < STATES_MAX;
+                let has_place =
+                    |states: &Vec<_>| record.layout.slot.is_some() && states.len() < STATES_MAX;
                 self.states = self.states.take().filter(has_place);
                 if let Some(states) = &mut self.states {
                     let ContentLine { offset, text, .. } = draft.tokens[index];
@@ -327,9 +355,9 @@ impl<'c> Edits<'c> {
         }
         self.changes.sort_unstable_by_key(|(number, _)| *number);
         let mut changes = self.changes.into_iter().peekable();
-        let content = self
-            .content
-            .with(|line| changes.next_if(|(number, _)| *number == line.number).map(|(_, change)| change));
+        let content = self.content.with(|line| {
+            changes.next_if(|(number, _)| *number == line.number).map(|(_, change)| change)
+        });
         if self.added.is_empty() {
             return Ok(Some(ToWrite::Content(content)));
         }
@@ -349,7 +377,9 @@ struct Draft<'c> {
 }
 
 impl<'c> Draft<'c> {
-    fn of(AccountStanding { user, lines: Lines { tokens, pragmas }, .. }: AccountStanding<'c>) -> Draft<'c> {
+    fn of(
+        AccountStanding { user, lines: Lines { tokens, pragmas }, .. }: AccountStanding<'c>,
+    ) -> Draft<'c> {
         let nothing = |lines: &[ContentLine<'_>]| lines.iter().map(|_| None).collect();
         let (changes, pragma_changes) = (nothing(&tokens), nothing(&pragmas));
         Draft { user, tokens, changes, pragmas, pragma_changes }
@@ -364,7 +394,10 @@ impl<'c> Draft<'c> {
     }
 
     fn unfit(&self, index: usize, reason: impl ToString) -> Refused {
-        Refused::Unfit(Unfit { place: location(self.tokens[index].number), reason: reason.to_string() })
+        Refused::Unfit(Unfit {
+            place: location(self.tokens[index].number),
+            reason: reason.to_string(),
+        })
     }
 
     fn head(&self, index: usize) -> Result<[&[u8]; 4], Refused> {
@@ -375,14 +408,16 @@ impl<'c> Draft<'c> {
     fn set_field(&mut self, index: usize, field: usize, new: &[u8]) -> Result<(), Refused> {
         let mut head = self.head(index)?;
         head[field] = new;
-        let text = edit::with_head(self.text(index), head).map_err(|error| self.unfit(index, error))?;
+        let text =
+            edit::with_head(self.text(index), head).map_err(|error| self.unfit(index, error))?;
         self.changes[index] = Some(LineChange::Replace(text));
         Ok(())
     }
 
     fn disable(&mut self, index: usize, off: bool) -> Result<(), Refused> {
         let [kind, ..] = self.head(index)?;
-        let bare = kind.split_at_checked(OFF.len()).filter(|(start, _)| start.eq_ignore_ascii_case(OFF));
+        let bare =
+            kind.split_at_checked(OFF.len()).filter(|(start, _)| start.eq_ignore_ascii_case(OFF));
         let kind = match bare {
             None if off => [OFF, kind].concat(),
             Some((_, bare)) if !off => bare.to_vec(),
@@ -392,9 +427,15 @@ impl<'c> Draft<'c> {
     }
 
     /// Another state, and what the line said before.
-    fn set_state(&mut self, index: usize, state: &State, zone: &TimeZone) -> Result<Record, Refused> {
+    fn set_state(
+        &mut self,
+        index: usize,
+        state: &State,
+        zone: &TimeZone,
+    ) -> Result<Record, Refused> {
         let text = self.text(index);
-        let record = record::parse_one_of_many(text, zone).map_err(|error| self.unfit(index, error))?;
+        let record =
+            record::parse_one_of_many(text, zone).map_err(|error| self.unfit(index, error))?;
         let text = rewrite::with_state(text, &record.layout, state, zone);
         self.changes[index] = Some(LineChange::Replace(Zeroizing::new(text)));
         Ok(record)
@@ -405,8 +446,8 @@ impl<'c> Draft<'c> {
             self.set_field(index, USER, new)?;
         }
         for (line, change) in self.pragmas.iter().zip(&mut self.pragma_changes) {
-            let text =
-                pragma::with_user(line.text, new).expect("a line about somebody has a place for the name");
+            let text = pragma::with_user(line.text, new)
+                .expect("a line about somebody has a place for the name");
             *change = Some(LineChange::Replace(Zeroizing::new(text)));
         }
         Ok(())
@@ -458,7 +499,8 @@ mod tests {
         fn everybody(&self) -> Vec<String> {
             let mut seen = Vec::new();
             let look = &mut |account: &Account<'_>| {
-                let places: Vec<String> = account.held.iter().map(|held| held.place.to_string()).collect();
+                let places: Vec<String> =
+                    account.held.iter().map(|held| held.place.to_string()).collect();
                 seen.push(format!("{}: {}", account.user.escape_ascii(), places.join(", ")));
                 ControlFlow::Continue(())
             };
@@ -494,8 +536,14 @@ mod tests {
         let site = site("#@ apart Bob\nHOTP alice - 11\nHOTP bob - 00\n");
         let look = &mut |account: &Account<'_>| {
             assert!(account.held.is_empty());
-            assert_eq!((&account.further[0].title[..], account.further[0].place.number), ("#@ apart", 1));
-            assert_eq!(account.twin.map(|twin| (&twin.user[..], twin.place.number)), Some((&b"bob"[..], 3)));
+            assert_eq!(
+                (&account.further[0].title[..], account.further[0].place.number),
+                ("#@ apart", 1)
+            );
+            assert_eq!(
+                account.twin.map(|twin| (&twin.user[..], twin.place.number)),
+                Some((&b"bob"[..], 3))
+            );
         };
         site.users.look(b"Bob", look).unwrap();
     }
@@ -519,12 +567,16 @@ mod tests {
         let lines: String = (0..STATES_MAX + 1).map(|i| format!("HOTP user{i} - 00\n")).collect();
         let site = site(&lines);
         for counter in [1, 2] {
-            let amend = &mut |_: &Account<'_>| Some(vec![Amendment::SetState(0, with_counter(counter))]);
+            let amend =
+                &mut |_: &Account<'_>| Some(vec![Amendment::SetState(0, with_counter(counter))]);
             site.users.amend(Whom::Everybody, amend).unwrap();
         }
         let last = format!("user{STATES_MAX}");
         for user in ["user0", &last] {
-            assert_eq!(site.users.find(user.as_bytes()).unwrap().entry.lines[0].state, with_counter(2));
+            assert_eq!(
+                site.users.find(user.as_bytes()).unwrap().entry.lines[0].state,
+                with_counter(2)
+            );
         }
     }
 
@@ -588,8 +640,10 @@ mod tests {
     #[test]
     fn another_holder_of_a_key_is_found_whatever_its_spelling_and_not_the_user() {
         let site = site("HOTP alice - ff\nHOTP bob - FF\nHOTP carol - 00\n");
-        let holder = |user: &[u8]| site.users.other_holder_of(&Secret::new(vec![0xff]), user).unwrap();
-        let other = |user: &[u8], number| Some(OtherUser { user: user.to_vec(), place: location(number) });
+        let holder =
+            |user: &[u8]| site.users.other_holder_of(&Secret::new(vec![0xff]), user).unwrap();
+        let other =
+            |user: &[u8], number| Some(OtherUser { user: user.to_vec(), place: location(number) });
         assert_eq!(holder(b"alice"), other(b"bob", 2));
         assert_eq!(holder(b"dora"), other(b"alice", 1));
     }

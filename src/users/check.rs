@@ -1,5 +1,5 @@
-//! What a configuration test says about a users file and the file with its PINs: problems that would refuse logins,
-//! and likely mistakes.
+//! What a configuration test says about a users file and the file with its PINs: problems that
+//! would refuse logins, and likely mistakes.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -40,7 +40,8 @@ use crate::token::{Algorithm, LINES_MAX, Pin, Token};
 pub enum Severity {
     /// Logins are refused, or somebody could get in who shouldn't: some of them, or all.
     Error,
-    /// Logins work, but something is likely to be a mistake, costs more than it has to, or weakens them.
+    /// Logins work, but something is likely to be a mistake, costs more than it has to, or weakens
+    /// them.
     Warning,
 }
 
@@ -72,8 +73,8 @@ impl Finding {
     }
 }
 
-/// Tries the accesses that logins need, as the calling thread's user: reading and writing the file, its lock and
-/// its journal, or making the latter two.
+/// Tries the accesses that logins need, as the calling thread's user: reading and writing the file,
+/// its lock and its journal, or making the latter two.
 pub fn access(configured: &Path) -> Vec<Finding> {
     let mut findings = Vec::new();
     let paths = match Paths::resolve(configured) {
@@ -91,7 +92,9 @@ pub fn access(configured: &Path) -> Vec<Finding> {
                 findings.extend(mode(path, &metadata, "add users"));
                 findings.extend(safety(&paths, &file));
             }
-            Err(cause) => findings.push(Finding::error(Fault::new("inspect", path, cause).to_string())),
+            Err(cause) => {
+                findings.push(Finding::error(Fault::new("inspect", path, cause).to_string()))
+            }
         },
         // Nothing is expected beside it, then.
         Err(refusal @ (Refusal::NotRegular(_) | Refusal::TooLarge)) => {
@@ -116,8 +119,8 @@ pub fn access(configured: &Path) -> Vec<Finding> {
     findings
 }
 
-/// What there is to say about what stands beside a users file. Nothing is said of the rights of those in `given_with_it`,
-/// or of what has kept us from the users file itself.
+/// What there is to say about what stands beside a users file. Nothing is said of the rights of
+/// those in `given_with_it`, or of what has kept us from the users file itself.
 fn beside(paths: &Paths, given_with_it: &[PathBuf], kept_from: Option<&Fault>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let path = &paths.resolved;
@@ -147,7 +150,8 @@ fn beside(paths: &Paths, given_with_it: &[PathBuf], kept_from: Option<&Fault>) -
     }
     findings.extend(journal_content(&paths.journal()));
     findings.extend(tries_access(&paths.throttle(), &users));
-    for left in leftovers::find(paths).iter().filter(|left| !leftovers::may_be_in_use(paths, left)) {
+    for left in leftovers::find(paths).iter().filter(|left| !leftovers::may_be_in_use(paths, left))
+    {
         let remedy = if leftovers::can_be_removed(left, &users) {
             "`otpgate check --fix` removes it".to_owned()
         } else {
@@ -208,8 +212,8 @@ fn journal_content(path: &Path) -> Option<Finding> {
     })
 }
 
-/// A lock or journal file must be there and usable, or the server must be able to make it. What keeps the server from the
-/// users file, too, has been told.
+/// A lock or journal file must be there and usable, or the server must be able to make it. What
+/// keeps the server from the users file, too, has been told.
 fn companion_access(path: &Path, users: &Access, told: Option<&Fault>) -> Option<Finding> {
     let shown = path.display();
     let unmade = companion::try_to_create_beside(path);
@@ -239,7 +243,8 @@ const PENDING_PAUSE: Duration = Duration::from_millis(20);
 /// Without an index that is shared, logins work; it costs memory.
 fn index_access(path: &Path, users: &Access) -> Option<Finding> {
     let is_index = || {
-        open(path, To::Read, Link::Refuse).is_ok_and(|file| shared_index::is_index(&file).unwrap_or(false))
+        open(path, To::Read, Link::Refuse)
+            .is_ok_and(|file| shared_index::is_index(&file).unwrap_or(false))
     };
     let usable = match companion::inspect(path, users) {
         Ok(Inspected::Right | Inspected::TooWide(_)) => is_index(),
@@ -345,7 +350,10 @@ fn first_findings(configured: &Path, max: usize) -> Result<CheckedLines, Fault> 
         };
         if pragma::is_pragma(line) {
             lines.limits = pragma::limits_with(lines.limits, line).unwrap_or(lines.limits);
-            told.extend(of_pragma(line, &format!("{} line {number}", configured.display())), number);
+            told.extend(
+                of_pragma(line, &format!("{} line {number}", configured.display())),
+                number,
+            );
             return;
         }
         if lines::is_ignored(line) {
@@ -388,8 +396,12 @@ fn meant(line: &[u8], reason: RecordError) -> String {
         RecordError::Type => words.next().and_then(mistakes::type_meant),
         RecordError::Key => {
             let is_base32 = words.nth(3).is_some_and(mistakes::is_base32_without_its_prefix);
-            return if is_base32 { "; it looks like base 32: write `base32:` before it" } else { "" }
-                .to_owned();
+            return if is_base32 {
+                "; it looks like base 32: write `base32:` before it"
+            } else {
+                ""
+            }
+            .to_owned();
         }
         _ => None,
     };
@@ -422,11 +434,17 @@ impl<'a> Told<'a> {
     }
 
     fn error(&mut self, number: u64, text: &str) {
-        self.extend(Some(Finding::error(format!("{} line {number}: {text}", self.file.display()))), number);
+        self.extend(
+            Some(Finding::error(format!("{} line {number}: {text}", self.file.display()))),
+            number,
+        );
     }
 
     fn warning(&mut self, number: u64, text: &str) {
-        self.extend(Some(Finding::warning(format!("{} line {number}: {text}", self.file.display()))), number);
+        self.extend(
+            Some(Finding::warning(format!("{} line {number}: {text}", self.file.display()))),
+            number,
+        );
     }
 
     fn byte_order_mark(&mut self, rest: &[u8]) {
@@ -471,9 +489,15 @@ impl<'a> Told<'a> {
         let mut findings: Vec<Finding> = all.into_iter().map(|(_, finding)| finding).collect();
         let more: usize = self.more.iter().sum();
         if more > 0 {
-            let text =
-                format!("{}: {more} more findings about lines; see `otpgate check`", self.file.display());
-            findings.push(if self.more[0] > 0 { Finding::error(text) } else { Finding::warning(text) });
+            let text = format!(
+                "{}: {more} more findings about lines; see `otpgate check`",
+                self.file.display()
+            );
+            findings.push(if self.more[0] > 0 {
+                Finding::error(text)
+            } else {
+                Finding::warning(text)
+            });
         }
         findings
     }
@@ -523,7 +547,12 @@ impl Keys {
             }
             let known = shared.entry(hash).or_default();
             let Some(known) = known.iter_mut().find(|known| known.key == key) else {
-                known.push(SharedKey { key, first: (user.to_vec(), number), others: Vec::new(), more: 0 });
+                known.push(SharedKey {
+                    key,
+                    first: (user.to_vec(), number),
+                    others: Vec::new(),
+                    more: 0,
+                });
                 return;
             };
             if known.first.0 == user || known.others.iter().any(|(other, _)| other == user) {
@@ -539,8 +568,10 @@ impl Keys {
         shared.sort_by_key(|shared| shared.first.1);
         for SharedKey { first: (user, number), others, more, .. } in shared {
             let Some((last, _)) = others.last() else { continue };
-            let names: Vec<String> =
-                others.iter().map(|(other, line)| format!("{} in line {line}", Quoted(other))).collect();
+            let names: Vec<String> = others
+                .iter()
+                .map(|(other, line)| format!("{} in line {line}", Quoted(other)))
+                .collect();
             let more = if more > 0 { format!(" and {more} more lines") } else { String::new() };
             told.warning(
                 number,
@@ -560,10 +591,12 @@ impl Keys {
 fn of_pragma(line: &[u8], place: &str) -> Option<Finding> {
     let title = pragma::title(line);
     match pragma::parse(line)? {
-        Err(fault) => Some(Finding::error(format!("{place}: {fault}; {}", fault.kind.outcome_of_fault()))),
-        Ok(Pragma::Unknown) => {
-            Some(Finding::warning(format!("{place}: {title}: unknown to this version, it has no effect")))
+        Err(fault) => {
+            Some(Finding::error(format!("{place}: {fault}; {}", fault.kind.outcome_of_fault())))
         }
+        Ok(Pragma::Unknown) => Some(Finding::warning(format!(
+            "{place}: {title}: unknown to this version, it has no effect"
+        ))),
         Ok(Pragma::Limits(limits)) if limits == Limits::default() => {
             Some(Finding::warning(format!("{place}: {title}: it limits nothing")))
         }
@@ -571,9 +604,9 @@ fn of_pragma(line: &[u8], place: &str) -> Option<Finding> {
     }
 }
 
-/// Lines that belong together though they don't look it, or look it though they don't: several lines for one token, more
-/// lines of one name than are read, names that are twins, and names that others may have though they are twins of listed
-/// ones.
+/// Lines that belong together though they don't look it, or look it though they don't: several
+/// lines for one token, more lines of one name than are read, names that are twins, and names that
+/// others may have though they are twins of listed ones.
 pub fn repetitions(configured: &Path) -> Result<Vec<Finding>, Fault> {
     let content = super::edit::as_it_stands(configured)?;
     let mut seen = Repetitions { path: configured, ..Repetitions::default() };
@@ -614,7 +647,11 @@ impl Default for Repetitions<'_> {
 
 impl<'c> Repetitions<'c> {
     fn warn(&self, number: u64, text: impl fmt::Display) -> (u64, Finding) {
-        (number, Finding::warning(format!("{} line {number}: {text}", self.path.display())).of_line(number))
+        (
+            number,
+            Finding::warning(format!("{} line {number}: {text}", self.path.display()))
+                .of_line(number),
+        )
     }
 
     fn look(&mut self, line: ContentLine<'c>) {
@@ -634,7 +671,8 @@ impl<'c> Repetitions<'c> {
         }
         let Some(Ok(record)) = line.record(&TimeZone::UTC) else { return };
         let known = self.tokens.entry(user).or_default();
-        let Some((first, _)) = known.iter().find(|(_, token)| token.is_same_device(&record.token)) else {
+        let Some((first, _)) = known.iter().find(|(_, token)| token.is_same_device(&record.token))
+        else {
             known.push((number, record.token));
             return;
         };
@@ -717,7 +755,8 @@ pub fn unknown_to_mod_authn_otp(configured: &Path) -> Result<Vec<Finding>, Fault
     let mut users: HashMap<&[u8], u64> = HashMap::new();
     for line in content.lines() {
         let mut warn = |text: &str| {
-            let text = format!("{} line {}: for mod_authn_otp, {text}", configured.display(), line.number);
+            let text =
+                format!("{} line {}: for mod_authn_otp, {text}", configured.display(), line.number);
             findings.push(Finding::warning(text).of_line(line.number));
         };
         if let Some(Ok(Pragma::Limits(_))) = pragma::parse(line.text) {
@@ -742,7 +781,9 @@ pub fn unknown_to_mod_authn_otp(configured: &Path) -> Result<Vec<Finding>, Fault
         }
         let user = line.user().unwrap_or_default();
         match users.get(user) {
-            Some(first) => warn(&format!("the user is already in line {first}: it has one token per user")),
+            Some(first) => {
+                warn(&format!("the user is already in line {first}: it has one token per user"))
+            }
             None => {
                 users.insert(user, line.number);
             }
@@ -762,7 +803,8 @@ pub fn pin_file_access(path: &Path) -> Vec<Finding> {
     }
 }
 
-/// Users of a users file whose PIN can't be checked by a PIN file: the first of them, and the number of the others.
+/// Users of a users file whose PIN can't be checked by a PIN file: the first of them, and the
+/// number of the others.
 pub fn pin_file_entries(
     path: &Path,
     users: &Path,
@@ -799,7 +841,9 @@ pub fn pin_file_entries(
         .collect();
     if let Some(more) = findings.len().checked_sub(FINDINGS_MAX).filter(|&more| more > 0) {
         findings.truncate(FINDINGS_MAX);
-        findings.push(Finding::warning(format!("{users}: {more} more users whose PIN {path} can't check")));
+        findings.push(Finding::warning(format!(
+            "{users}: {more} more users whose PIN {path} can't check"
+        )));
     }
     Ok(findings)
 }

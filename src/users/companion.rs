@@ -1,10 +1,12 @@
-//! The files beside a users file that belong to it: lock, journal, index. Each has the users file's whole authority (who
-//! writes the journal writes the users file), so each is guarded like it, here.
+//! The files beside a users file that belong to it: lock, journal, index. Each has the users file's
+//! whole authority (who writes the journal writes the users file), so each is guarded like it,
+//! here.
 //!
-//! Whoever opens one looks first, at the open file: a regular file with one name, owned by somebody who may write the
-//! users file, with no right for anybody that the users file doesn't give them. What gives more is narrowed, and its
-//! content is kept only if whoever could write it could write the users file. A new one is made right before it gets
-//! its name. When the users file is narrowed or widened later, its companions follow.
+//! Whoever opens one looks first, at the open file: a regular file with one name, owned by somebody
+//! who may write the users file, with no right for anybody that the users file doesn't give them.
+//! What gives more is narrowed, and its content is kept only if whoever could write it could write
+//! the users file. A new one is made right before it gets its name. When the users file is narrowed
+//! or widened later, its companions follow.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -34,7 +36,8 @@ const MAKE_REMEDY: &str =
 const FOREIGN_REMEDY: &str = "find out who created it; if it is yours, `chown` it to the users file's owner, else remove it; then `otpgate init` as root";
 const WIDE_REMEDY: &str = "as root run `otpgate check --fix`";
 
-/// What is in a companion, and what it is worth. The beginning is that of any version, without its number.
+/// What is in a companion, and what it is worth. The beginning is that of any version, without its
+/// number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CompanionContent {
     /// Nothing: it is there to be locked.
@@ -48,14 +51,16 @@ pub enum CompanionContent {
 /// One that was opened, and found to be ours.
 pub(super) struct OpenedCompanion {
     pub file: File,
-    /// Somebody can write it who can't write the users file. What is in it may be theirs: [`renew`] it.
+    /// Somebody can write it who can't write the users file. What is in it may be theirs: [`renew`]
+    /// it.
     pub is_suspect: bool,
     /// That somebody is in the users file's group.
     pub is_the_groups: bool,
 }
 
-/// Opens one for reading and writing, or makes it. Rights that are too few are given, and rights to read that are too
-/// many taken away, where this user can; one that too many can write is left to [`renew`].
+/// Opens one for reading and writing, or makes it. Rights that are too few are given, and rights to
+/// read that are too many taken away, where this user can; one that too many can write is left to
+/// [`renew`].
 pub(super) fn open(path: &Path, users: &Access) -> Result<OpenedCompanion, Fault> {
     for tries in 0..TRIES {
         let file = match open_for_update(path) {
@@ -92,7 +97,8 @@ pub(super) fn open(path: &Path, users: &Access) -> Result<OpenedCompanion, Fault
     Err(several_names(path))
 }
 
-/// Opens one for reading if it is there and nothing has to be done about it. `None`: [`open`] it, under the lock.
+/// Opens one for reading if it is there and nothing has to be done about it. `None`: [`open`] it,
+/// under the lock.
 pub(super) fn look(path: &Path, users: &Access) -> Result<Option<File>, Fault> {
     let file = match open::open(path, To::Read, Link::Refuse) {
         Ok(file) => file,
@@ -107,8 +113,8 @@ pub(super) fn was_left_by_one_of_us(file: &File, path: &Path, users: &Access) ->
     judge(file, path, users).is_ok_and(|judged| judged.is_some())
 }
 
-/// Puts a new and empty one in the place of one that others could write: they may still have it open. Where this user
-/// can't, it is emptied and narrowed.
+/// Puts a new and empty one in the place of one that others could write: they may still have it
+/// open. Where this user can't, it is emptied and narrowed.
 pub(super) fn renew(path: &Path, opened: OpenedCompanion, users: &Access) -> Result<File, Fault> {
     let old = Access::of(&opened.file).map_err(|error| Fault::new("inspect", path, error))?;
     let replaced = put_new(path, users)
@@ -168,7 +174,8 @@ fn is_narrow(file: &File, path: &Path, users: &Access) -> Result<bool, Fault> {
     Ok(!now.beyond(users).anything)
 }
 
-/// What [`open`] would refuse or have to change, as this user; for a configuration test, which changes nothing.
+/// What [`open`] would refuse or have to change, as this user; for a configuration test, which
+/// changes nothing.
 pub(super) fn inspect(path: &Path, users: &Access) -> Result<Inspected, Fault> {
     let file = match open_for_update(path) {
         Ok(file) => file,
@@ -193,8 +200,8 @@ pub(super) enum Inspected {
     TooWide(u32),
 }
 
-/// For `otpgate init` and `otpgate check --fix`: makes one, with the rights of whoever `as_maker` acts as, and gives it
-/// to those who have the users file.
+/// For `otpgate init` and `otpgate check --fix`: makes one, with the rights of whoever `as_maker`
+/// acts as, and gives it to those who have the users file.
 pub fn mend(
     path: &Path,
     users: &Access,
@@ -209,7 +216,8 @@ pub fn mend(
     }
     for _ in 0..TRIES {
         let file = open_for_update(path).map_err(|refusal| refused(refusal, path))?;
-        let Some(CompanionState { access: old, is_suspect, .. }) = judge(&file, path, users)? else {
+        let Some(CompanionState { access: old, is_suspect, .. }) = judge(&file, path, users)?
+        else {
             std::thread::sleep(PAUSE);
             continue;
         };
@@ -225,7 +233,9 @@ pub fn mend(
         }
         let is_suspect = is_suspect && !is_new;
         if is_suspect && matches!(content, CompanionContent::Rebuilt(_)) {
-            as_maker(&mut || put_new(path, users).map_err(|error| Fault::new("replace", path, error)))?;
+            as_maker(&mut || {
+                put_new(path, users).map_err(|error| Fault::new("replace", path, error))
+            })?;
             notice(path, &old, "recreated, only for those who may use the users file");
             is_new = true;
             continue;
@@ -237,8 +247,11 @@ pub fn mend(
                 rustix::fs::fchown(&file, owner, None)
                     .map_err(|error| Fault::new("change the owner of", path, error))?;
             }
-        } else if file_uid() == 0 && old.uid != users.uid || may_change(&old) && !is_right(&old, users) {
-            put_right(&file, users, true).map_err(|error| Fault::new("change the rights to", path, error))?;
+        } else if file_uid() == 0 && old.uid != users.uid
+            || may_change(&old) && !is_right(&old, users)
+        {
+            put_right(&file, users, true)
+                .map_err(|error| Fault::new("change the rights to", path, error))?;
         }
         let new = Access::of(&file).map_err(inspect)?;
         return Ok(CompanionMended { was_there, old, new });
@@ -294,9 +307,11 @@ fn judge(file: &File, path: &Path, users: &Access) -> Result<Option<CompanionSta
     let access = Access::of(file).map_err(inspect)?;
     let directory = || Access::at(directory_of(path)).ok();
     let is_trusted = is_owned_by_one_of_us(&access, users, directory);
-    // Whoever owns the directory can put anything in the users file's place as well, but not read it.
+    // Whoever owns the directory can put anything in the users file's place as well, but not read
+    // it.
     if !is_trusted && directory().is_none_or(|directory| directory.uid != access.uid) {
-        let cause = format!("it belongs to user {}, who isn't an owner of the users file", access.uid);
+        let cause =
+            format!("it belongs to user {}, who isn't an owner of the users file", access.uid);
         return Err(Fault::of("use", path, &cause, FOREIGN_REMEDY));
     }
     let beyond = access.beyond(users);
@@ -319,14 +334,19 @@ struct CompanionState {
     is_the_groups: bool,
 }
 
-fn is_owned_by_one_of_us(access: &Access, users: &Access, directory: impl Fn() -> Option<Access>) -> bool {
+fn is_owned_by_one_of_us(
+    access: &Access,
+    users: &Access,
+    directory: impl Fn() -> Option<Access>,
+) -> bool {
     if [0, users.uid].contains(&access.uid) {
         return true;
     }
     if access.uid == file_uid() && can_write_users(access.uid, users) {
         return true;
     }
-    access.gid == users.gid && directory().is_some_and(|directory| users.is_everybodys_who_writes(&directory))
+    access.gid == users.gid
+        && directory().is_some_and(|directory| users.is_everybodys_who_writes(&directory))
 }
 
 /// Ourselves, whose groups the system knows.
@@ -351,7 +371,8 @@ pub(super) fn try_to_create_beside(path: &Path) -> Result<(), Fault> {
 /// Whether one that this user makes would be taken for ours by everybody who has the users file.
 pub(super) fn can_be_made_right(path: &Path, users: &Access) -> bool {
     [0, users.uid].contains(&file_uid())
-        || Access::at(directory_of(path)).is_ok_and(|directory| users.is_everybodys_who_writes(&directory))
+        || Access::at(directory_of(path))
+            .is_ok_and(|directory| users.is_everybodys_who_writes(&directory))
 }
 
 fn may_change(access: &Access) -> bool {
@@ -376,7 +397,8 @@ fn too_wide(path: &Path) -> Fault {
     )
 }
 
-/// Gives a file the rights that the users file gives, as far as this user can, and nobody any other on the way.
+/// Gives a file the rights that the users file gives, as far as this user can, and nobody any other
+/// on the way.
 fn put_right(file: &File, users: &Access, also_owner: bool) -> io::Result<()> {
     let now = Access::of(file)?;
     let owner = (also_owner && now.uid != users.uid).then(|| Uid::from_raw(users.uid));
@@ -462,12 +484,16 @@ thread_local! {
 }
 
 fn notice(path: &Path, old: &Access, done: &str) {
-    let text =
-        format!("{} had mode {:04o} and was more open than the users file: {done}", path.display(), old.mode);
+    let text = format!(
+        "{} had mode {:04o} and was more open than the users file: {done}",
+        path.display(),
+        old.mode
+    );
     NOTICES.with_borrow_mut(|notices| notices.push(text));
 }
 
-/// What was changed about companions, in words, on this thread since the last call: for whoever has a log.
+/// What was changed about companions, in words, on this thread since the last call: for whoever has
+/// a log.
 pub fn take_notices() -> Vec<String> {
     NOTICES.take()
 }

@@ -71,7 +71,12 @@ impl Content {
             let rest = &self.0[offset..];
             let len = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
             let (text, rest) = rest.split_at(len);
-            let line = ContentLine { number, offset: offset as u64, text, end: &rest[..rest.len().min(1)] };
+            let line = ContentLine {
+                number,
+                offset: offset as u64,
+                text,
+                end: &rest[..rest.len().min(1)],
+            };
             offset += text.len() + line.end.len();
             (!text.is_empty() || !line.end.is_empty()).then_some(line)
         })
@@ -138,10 +143,12 @@ pub fn open_users(configured: &Path) -> Result<File, Fault> {
     open(configured, To::Read, Link::Follow).map_err(|refusal| refusal.into_fault(configured))
 }
 
-/// The content at one moment, without the lock if nobody is writing. What was cut short is finished first.
+/// The content at one moment, without the lock if nobody is writing. What was cut short is finished
+/// first.
 pub fn snapshot(configured: &Path) -> Result<Content, Fault> {
     let journal = Paths::resolve(configured)?.journal();
-    let is_rewriting = || open(&journal, To::Read, Link::Refuse).is_ok_and(|it| journal::is_rewriting(&it));
+    let is_rewriting =
+        || open(&journal, To::Read, Link::Refuse).is_ok_and(|it| journal::is_rewriting(&it));
     if !is_rewriting()
         && let Some(content) = read_standing(configured)?
     {
@@ -172,9 +179,9 @@ fn read_standing(configured: &Path) -> Result<Option<Content>, Fault> {
     Ok(None)
 }
 
-/// Runs `work` on the content, alone among all who use the lock; what it returns becomes the content, durably:
-/// when this returns, no crash can undo it, and a crash before leaves the file as it was. With `None` nothing
-/// changes.
+/// Runs `work` on the content, alone among all who use the lock; what it returns becomes the
+/// content, durably: when this returns, no crash can undo it, and a crash before leaves the file as
+/// it was. With `None` nothing changes.
 pub fn change<E: From<Fault>>(
     configured: &Path,
     work: impl FnOnce(&Content) -> Result<Option<Content>, E>,
@@ -244,11 +251,13 @@ pub struct Tidied {
     pub removed: Vec<std::path::PathBuf>,
 }
 
-/// Finishes what a crash has left, wipes the journal and removes what killed processes have left beside the file.
+/// Finishes what a crash has left, wipes the journal and removes what killed processes have left
+/// beside the file.
 pub fn tidy(configured: &Path) -> Result<Tidied, Fault> {
     let locked = Locked::acquire(configured)?;
     let path = locked.paths.journal();
-    let seen = open(&path, To::Read, Link::Refuse).ok().and_then(|file| journal::inspect(&file).ok());
+    let seen =
+        open(&path, To::Read, Link::Refuse).ok().and_then(|file| journal::inspect(&file).ok());
     let seen = seen.unwrap_or_default();
     let mut removed = leftovers::find(&locked.paths);
     let mut journal = Journal::open(&locked, &mut None)?;
@@ -271,18 +280,23 @@ pub struct Mended {
     pub is_mark_removed: bool,
 }
 
-/// Takes out a byte order mark, and gives a slot and a right checksum to every readable line that lacks one. What only the visible fields say is made
-/// exact as logins do it, so that no code becomes good again by it.
+/// Takes out a byte order mark, and gives a slot and a right checksum to every readable line that
+/// lacks one. What only the visible fields say is made exact as logins do it, so that no code
+/// becomes good again by it.
 pub fn mend(configured: &Path, now: UnixTime) -> Result<Mended, Fault> {
     let (zone, policy) = (TimeZone::system(), Settings::default().policy(Server::Apache));
     let mut mended = Mended::default();
     change(configured, |content| {
         Ok::<_, Fault>(Some(content.with(|line| {
-            let marked = (line.number == 1).then(|| line.text.strip_prefix(BYTE_ORDER_MARK)).flatten();
+            let marked =
+                (line.number == 1).then(|| line.text.strip_prefix(BYTE_ORDER_MARK)).flatten();
             mended.is_mark_removed |= marked.is_some();
             let line = ContentLine { text: marked.unwrap_or(line.text), ..*line };
-            let unchanged = || marked.map(|text| LineChange::Replace(Zeroizing::new(text.to_vec())));
-            let Some(Ok(Record { token, state, layout })) = line.record(&zone) else { return unchanged() };
+            let unchanged =
+                || marked.map(|text| LineChange::Replace(Zeroizing::new(text.to_vec())));
+            let Some(Ok(Record { token, state, layout })) = line.record(&zone) else {
+                return unchanged();
+            };
             match layout.slot {
                 Some(_) if state.intact => return unchanged(),
                 Some(_) => mended.sums += 1,
@@ -300,11 +314,13 @@ pub fn mend(configured: &Path, now: UnixTime) -> Result<Mended, Fault> {
     Ok(mended)
 }
 
-/// A line with other fields 1 to 4. Everything else stays byte for byte, but for the checksum, if it was right.
+/// A line with other fields 1 to 4. Everything else stays byte for byte, but for the checksum, if
+/// it was right.
 pub fn with_head(text: &[u8], head: [&[u8]; 4]) -> Result<Zeroizing<Vec<u8>>, HeadError> {
     let was_intact = record::parse(text, &TimeZone::UTC).is_ok_and(|record| record.state.intact);
-    let mut new =
-        Zeroizing::new(Vec::with_capacity(text.len() + head.iter().map(|field| field.len()).sum::<usize>()));
+    let mut new = Zeroizing::new(Vec::with_capacity(
+        text.len() + head.iter().map(|field| field.len()).sum::<usize>(),
+    ));
     let mut at = 0;
     for (word, field) in line::words(text).zip(head) {
         new.extend_from_slice(&text[at..word.start]);
@@ -381,7 +397,8 @@ mod tests {
     #[test]
     fn odd_spacing_stays() {
         let new =
-            with_head(b"  HOTP\talice   1234 \x0b00ff 7 2", [b"HOTP", b"alice", b"-", b"00ff"]).unwrap();
+            with_head(b"  HOTP\talice   1234 \x0b00ff 7 2", [b"HOTP", b"alice", b"-", b"00ff"])
+                .unwrap();
         assert_eq!(new[..], b"  HOTP\talice   - \x0b00ff 7 2"[..]);
     }
 
@@ -399,7 +416,8 @@ mod tests {
     #[test]
     fn lines_change_and_go_and_all_others_stay() {
         let content = Content::new(b"# a\r\n\nHOTP bob - 00\nbroken bob\nHOTP carol - 11".to_vec());
-        let numbers = |user: &[u8]| content.lines_of(user).map(|line| line.number).collect::<Vec<_>>();
+        let numbers =
+            |user: &[u8]| content.lines_of(user).map(|line| line.number).collect::<Vec<_>>();
         assert_eq!(numbers(b"bob"), [3, 4]);
         assert_eq!(numbers(b"carol"), [5]);
         let new = content.with(|line| match line.number {

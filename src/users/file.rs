@@ -37,7 +37,9 @@ use crate::files::open::{Link, To, open};
 use crate::files::stamp::Stamp;
 
 use crate::policy::Limits;
-use crate::store::{Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError, Unreadable};
+use crate::store::{
+    Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError, Unreadable,
+};
 use crate::throttle::Bytes;
 use crate::token::{Entry, LINES_MAX, State, StoredToken};
 
@@ -68,8 +70,8 @@ pub(super) struct Shared {
     /// The names by which this process knows it.
     names: Mutex<Vec<PathBuf>>,
     view: RwLock<Option<View>>,
-    /// The journal that this process has recovered from. No verdict is given before that: what a crash has left
-    /// may lack answered logins, or users.
+    /// The journal that this process has recovered from. No verdict is given before that: what a
+    /// crash has left may lack answered logins, or users.
     recovered: Mutex<Option<JournalId>>,
     seen: Arc<ProgressSeen>,
     tries: TriesFile,
@@ -81,7 +83,8 @@ pub(super) struct Shared {
     origin: Instant,
 }
 
-/// More names than this of one file aren't locked for others: a directory's own settings can invent them.
+/// More names than this of one file aren't locked for others: a directory's own settings can invent
+/// them.
 const NAMES_MAX: usize = 16;
 
 /// What is known about the file.
@@ -123,12 +126,14 @@ impl Shared {
         !self.is_listed.swap(true, Ordering::Relaxed)
     }
 
-    /// Closes it if nobody has used it since this was asked last; whether it is closed and not listed any more.
+    /// Closes it if nobody has used it since this was asked last; whether it is closed and not
+    /// listed any more.
     pub(super) fn close_unless_used(&self) -> bool {
         if self.is_used.swap(false, Ordering::Relaxed) {
             return false;
         }
-        let (Some(_changing), Some(mut view)) = (self.changing.try_write(), self.view.try_write()) else {
+        let (Some(_changing), Some(mut view)) = (self.changing.try_write(), self.view.try_write())
+        else {
             return false;
         };
         *view = None;
@@ -171,7 +176,8 @@ impl UsersFile {
         UsersFile::among(&Arc::default(), configured)
     }
 
-    /// The same, sharing what is known of the file with all others among `files` that are the same file.
+    /// The same, sharing what is known of the file with all others among `files` that are the same
+    /// file.
     pub fn among(files: &Arc<OpenFiles>, configured: &Path) -> UsersFile {
         UsersFile {
             configured: configured.to_owned(),
@@ -183,7 +189,8 @@ impl UsersFile {
         }
     }
 
-    /// The same for somebody who holds the lock and has the journal open: there is nothing left to recover.
+    /// The same for somebody who holds the lock and has the journal open: there is nothing left to
+    /// recover.
     pub fn recovered(configured: &Path, journal: &Journal<'_>) -> Result<UsersFile, Fault> {
         let store = UsersFile::new(configured);
         *store.shared()?.recovered.lock() = Some(journal.id()?);
@@ -195,8 +202,8 @@ impl UsersFile {
         &self.configured
     }
 
-    /// Whether the path has been given to another file since this one was found. It is still answered for rightly, but
-    /// with more work: better take a new one.
+    /// Whether the path has been given to another file since this one was found. It is still
+    /// answered for rightly, but with more work: better take a new one.
     pub fn is_astray(&self) -> bool {
         self.is_astray.load(Ordering::Relaxed)
     }
@@ -233,8 +240,8 @@ impl UsersFile {
         (stat.st_nlink > 0).then(|| Stamp::of_stat(&stat))
     }
 
-    /// Runs `look` on a view that is up to date. Where there is something to recover, that is done first; who holds the
-    /// lock has done so already.
+    /// Runs `look` on a view that is up to date. Where there is something to recover, that is done
+    /// first; who holds the lock has done so already.
     fn with_view<R>(
         &self,
         held: Option<&Locked>,
@@ -280,7 +287,8 @@ impl UsersFile {
         }
     }
 
-    /// Brings the view up to date: by the header if all changes were slot writes, else by reading the file.
+    /// Brings the view up to date: by the header if all changes were slot writes, else by reading
+    /// the file.
     fn refresh(&self, shared: &Arc<Shared>, view: &mut Option<View>) -> Result<Refreshed, Fault> {
         if let Some(view) = view {
             for _ in 0..HEADER_TRIES {
@@ -396,11 +404,14 @@ impl View {
         while Instant::now() < deadline {
             let path = &paths.resolved;
             let fault = |error| Fault::new("read", path, error);
-            let file = open(path, To::Read, Link::Refuse).map_err(|refusal| refusal.into_fault(path))?;
+            let file =
+                open(path, To::Read, Link::Refuse).map_err(|refusal| refusal.into_fault(path))?;
             let access = Access::of(&file).map_err(|error| Fault::new("inspect", path, error))?;
-            let Some(journal) = companion::look(&paths.journal(), &access)? else { return Ok(None) };
-            let id =
-                journal::id_of(&journal).map_err(|error| Fault::new("inspect", &paths.journal(), error))?;
+            let Some(journal) = companion::look(&paths.journal(), &access)? else {
+                return Ok(None);
+            };
+            let id = journal::id_of(&journal)
+                .map_err(|error| Fault::new("inspect", &paths.journal(), error))?;
             if is_replacing(&journal) || (recovered != Some(id) && !journal::is_quiet(&journal)) {
                 return Ok(None);
             }
@@ -423,7 +434,8 @@ impl View {
             let build = || -> io::Result<Option<(Table, Basis)>> {
                 let table = Table::build(&file)?;
                 let (stamp_now, header_now) = look()?;
-                let stood_still = header_now.is_some() && basis.holds(stamp_now, header_now.as_ref());
+                let stood_still =
+                    header_now.is_some() && basis.holds(stamp_now, header_now.as_ref());
                 Ok(stood_still.then(|| (table, Basis::now(stamp_now, header_now.as_ref()))))
             };
             let holds = |built: &Basis| built.holds(stamp, Some(&header));
@@ -437,9 +449,19 @@ impl View {
             let (stamp_now, header_now) = look().map_err(fault)?;
             if header_now.is_some() && basis.holds(stamp_now, header_now.as_ref()) {
                 let watch = Watch::new(stamp, &header, origin.elapsed());
-                let is_journalled = journal::safety_of(&file, &journal, path)? == Safety::Journalled;
+                let is_journalled =
+                    journal::safety_of(&file, &journal, path)? == Safety::Journalled;
                 let (records, seen) = (Mutex::default(), seen.clone());
-                return Ok(Some(View { file, journal, watch, is_journalled, index, limits, records, seen }));
+                return Ok(Some(View {
+                    file,
+                    journal,
+                    watch,
+                    is_journalled,
+                    index,
+                    limits,
+                    records,
+                    seen,
+                }));
             }
         }
         Err(Fault::of(
@@ -481,7 +503,8 @@ impl View {
     }
 
     fn remember(&self, user: &[u8], found: &Arc<Found>) {
-        // A line that may be half written is read again; names that nobody has would fill the memory.
+        // A line that may be half written is read again; names that nobody has would fill the
+        // memory.
         let lines = &found.entry.lines;
         if !self.is_journalled && !self.watch.is_settled() {
             return;
@@ -489,7 +512,10 @@ impl View {
         for line in lines.iter().filter(|line| line.state.intact) {
             self.seen.note(user, TokenKey::of(user, &line.token), &line.state);
         }
-        if !lines.is_empty() && !found.entry.unreadable && lines.iter().all(|line| line.state.intact) {
+        if !lines.is_empty()
+            && !found.entry.unreadable
+            && lines.iter().all(|line| line.state.intact)
+        {
             let mut records = self.records.lock();
             if records.len() >= RECORDS_MAX {
                 records.clear();
@@ -611,8 +637,8 @@ fn find(file: &File, index: &Index, user: &[u8], zone: &TimeZone) -> io::Result<
     Ok(Some(Listing { entry, unreadable, spots }))
 }
 
-/// Whether a listed name, of which there is no line in `near`, is a twin of this one, and no line says that they are two
-/// people's. `None`: the index is out of date.
+/// Whether a listed name, of which there is no line in `near`, is a twin of this one, and no line
+/// says that they are two people's. `None`: the index is out of date.
 fn is_twin(file: &File, index: &Index, user: &[u8], near: Near) -> io::Result<Option<bool>> {
     let key = name::key(user);
     let near = if *key == *user { Some(near) } else { index.near(&key)? };
@@ -646,7 +672,10 @@ fn is_apart(file: &File, index: &Index, user: &[u8]) -> io::Result<Option<bool>>
 }
 
 /// The line at an offset, without its end. `None`: no line begins there.
-pub(super) fn read_line(file: &File, offset: u64) -> io::Result<Option<zeroize::Zeroizing<Vec<u8>>>> {
+pub(super) fn read_line(
+    file: &File,
+    offset: u64,
+) -> io::Result<Option<zeroize::Zeroizing<Vec<u8>>>> {
     let before = u64::from(offset > 0);
     let mut size = 1024;
     loop {
@@ -672,7 +701,13 @@ impl From<Fault> for StoreError {
     fn from(fault: Fault) -> StoreError {
         let is_for_want_of_rights = fault.is_for_want_of_rights();
         let Fault { operation, path, cause, remedy, .. } = fault;
-        StoreError { operation, place: path.display().to_string(), cause, remedy, is_for_want_of_rights }
+        StoreError {
+            operation,
+            place: path.display().to_string(),
+            cause,
+            remedy,
+            is_for_want_of_rights,
+        }
     }
 }
 
@@ -753,9 +788,13 @@ impl Store for UsersFile {
         Ok(())
     }
 
-    fn tries(&self, work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>) -> Result<(), TriesError> {
+    fn tries(
+        &self,
+        work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>,
+    ) -> Result<(), TriesError> {
         let shared = self.shared().map_err(|fault| TriesError::Unusable(fault.into()))?;
-        let paths = Paths { configured: self.configured.clone(), resolved: shared.resolved.clone() };
+        let paths =
+            Paths { configured: self.configured.clone(), resolved: shared.resolved.clone() };
         shared.tries.with(&shared.resolved, &paths.throttle(), work)
     }
 
@@ -780,7 +819,8 @@ impl Transaction for Update<'_> {
         let path = &self.locked.paths.resolved;
         for _ in 0..REBUILD_TRIES {
             let find = |view: &View| {
-                // The locked file's own descriptor: what the path names can't be anything else while we hold it.
+                // The locked file's own descriptor: what the path names can't be anything else
+                // while we hold it.
                 let listing = find(&self.locked.users, &view.index, user, &self.zone)
                     .map_err(|error| Fault::new("read", path, error))?;
                 Ok(listing.zip(Some(view.limits.clone()?)))
@@ -790,7 +830,8 @@ impl Transaction for Update<'_> {
                 continue;
             };
             for (line, spot) in listing.entry.lines.iter_mut().zip(&listing.spots) {
-                if let Some((_, state)) = self.staged.iter().rfind(|(staged, _)| staged.offset == spot.offset)
+                if let Some((_, state)) =
+                    self.staged.iter().rfind(|(staged, _)| staged.offset == spot.offset)
                 {
                     line.state = state.clone();
                 }
@@ -809,7 +850,8 @@ impl Transaction for Update<'_> {
     }
 }
 
-/// Writes states durably: over the old ones if all of these lines have slots, else with a slot for every line.
+/// Writes states durably: over the old ones if all of these lines have slots, else with a slot for
+/// every line.
 pub(super) fn commit(
     locked: &Locked,
     journal: &mut Journal<'_>,
@@ -821,8 +863,9 @@ pub(super) fn commit(
     }
     locked.has_held()?;
     if staged.iter().any(|(spot, _)| spot.layout.slot.is_none()) {
-        let state_at =
-            |offset| staged.iter().rfind(|(spot, _)| spot.offset == offset).map(|(_, state)| state.clone());
+        let state_at = |offset| {
+            staged.iter().rfind(|(spot, _)| spot.offset == offset).map(|(_, state)| state.clone())
+        };
         return rewrite::give_slots(locked, journal, zone, state_at);
     }
     let mut writes: Vec<SlotWrite> = Vec::new();
@@ -830,7 +873,8 @@ pub(super) fn commit(
         let at = spot.layout.slot.expect("checked above");
         let head = spot.layout.head.clone().map(|word| &spot.text[word]);
         let after = slot::write(head, &state, zone);
-        // Several logins of one user in one go: one write, from the first "before" to the last "after".
+        // Several logins of one user in one go: one write, from the first "before" to the last
+        // "after".
         if let Some(known) = writes.iter_mut().find(|known| known.line == spot.offset) {
             known.after = after;
             continue;
@@ -838,7 +882,8 @@ pub(super) fn commit(
         writes.push(SlotWrite {
             line: spot.offset,
             slot: spot.offset + at as u64,
-            fingerprint: record::fingerprint_of_line(&spot.text).expect("a parsed line has four fields"),
+            fingerprint: record::fingerprint_of_line(&spot.text)
+                .expect("a parsed line has four fields"),
             before: spot.text[at..at + slot::LEN].try_into().expect("a slot has its length"),
             after,
         });

@@ -1,23 +1,26 @@
 //! Where a user's lines are: from a name to offsets in the file.
 //!
-//! Each line has an entry under its user's name, byte for byte. Of the lines whose users have one key ([`super::name`]) and
-//! are spelt otherwise than it, one more entry, of the first of them, stands under that key: enough to know a twin, however
-//! many there are. Both kinds of entries of one word are in one place, so that one look-up finds a user, or that a name
-//! isn't listed and whether a twin is. An offset is a hint: whoever follows it checks the line there. That a name is *not*
-//! there, the index says by itself; so each part of it carries a checksum, and which state of the file it holds for is
-//! the business of [`super::shared_index`] and [`super::file`].
+//! Each line has an entry under its user's name, byte for byte. Of the lines whose users have one
+//! key ([`super::name`]) and are spelt otherwise than it, one more entry, of the first of them,
+//! stands under that key: enough to know a twin, however many there are. Both kinds of entries of
+//! one word are in one place, so that one look-up finds a user, or that a name isn't listed and
+//! whether a twin is. An offset is a hint: whoever follows it checks the line there. That a name is
+//! *not* there, the index says by itself; so each part of it carries a checksum, and which state of
+//! the file it holds for is the business of [`super::shared_index`] and [`super::file`].
 //!
-//! The lines for us alone that concern all logins ([`super::pragma`]) have entries under a key of their own: whoever uses
-//! an index that somebody else has built finds them as surely as a user's lines. So has, by its name, one line that says
-//! whom a name that looks like a listed one belongs to.
+//! The lines for us alone that concern all logins ([`super::pragma`]) have entries under a key of
+//! their own: whoever uses an index that somebody else has built finds them as surely as a user's
+//! lines. So has, by its name, one line that says whom a name that looks like a listed one belongs
+//! to.
 //!
 //! ```text
 //! bucket   sum (4)  count, or'ed with GOES_ON (4)  entries (63 of 8, in the order of their lines)
 //! entry    upper 24 bits of the hash | offset of the line (40 bits)
 //! ```
 //!
-//! A bucket that is full goes on in the next one. A table has room for half as many again as there are entries, so
-//! that a look-up nearly always reads a single bucket: one `pread` where the table is a file.
+//! A bucket that is full goes on in the next one. A table has room for half as many again as there
+//! are entries, so that a look-up nearly always reads a single bucket: one `pread` where the table
+//! is a file.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -50,8 +53,8 @@ pub(super) type Bucket = [u8; BUCKET_LEN];
 /// What makes a table one of its kind: drawn at random when it is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shape {
-    /// Keys of the hash, so that nobody can choose names that meet in one bucket. Parts of different tables don't
-    /// go together, because they are part of the checksums, too.
+    /// Keys of the hash, so that nobody can choose names that meet in one bucket. Parts of
+    /// different tables don't go together, because they are part of the checksums, too.
     pub(super) keys: [u64; 2],
     pub(super) buckets: u64,
 }
@@ -59,7 +62,8 @@ pub(super) struct Shape {
 impl Shape {
     fn for_entries(entries: u64) -> io::Result<Shape> {
         let mut keys = [0; 16];
-        getrandom::fill(&mut keys).map_err(|_| io::Error::other("the system has no random bytes"))?;
+        getrandom::fill(&mut keys)
+            .map_err(|_| io::Error::other("the system has no random bytes"))?;
         let key = |half: &[u8]| u64::from_ne_bytes(half.try_into().expect("eight bytes"));
         Ok(Shape { keys: [key(&keys[..8]), key(&keys[8..])], buckets: entries / ENTRIES_MEAN + 1 })
     }
@@ -82,8 +86,8 @@ impl Shape {
         hash.finish()
     }
 
-    /// Of the lines that concern everybody. With other keys, so that no name is sure to have it; where one does by
-    /// chance, the lines tell.
+    /// Of the lines that concern everybody. With other keys, so that no name is sure to have it;
+    /// where one does by chance, the lines tell.
     fn hash_of_everybodys(&self) -> u64 {
         SipHasher13::new_with_keys(!self.keys[0], self.keys[1]).finish()
     }
@@ -101,7 +105,9 @@ impl Shape {
                 Places { all: Some(self.hash_of_everybodys()), first: None }
             }
             Some(PragmaKind::Apart) => match pragma::parse(line) {
-                Some(Ok(Pragma::Apart(user))) => Places { all: None, first: Some(self.hash_of_apart(&user)) },
+                Some(Ok(Pragma::Apart(user))) => {
+                    Places { all: None, first: Some(self.hash_of_apart(&user)) }
+                }
                 _ => Places::default(),
             },
             _ => Places::default(),
@@ -180,9 +186,12 @@ impl Table {
                 return Ok(());
             }
             bucket[4..8].copy_from_slice(&(count as u32 | GOES_ON).to_le_bytes());
-            // A name with so many lines is an error; more of them would only make way to others' lines longer.
+            // A name with so many lines is an error; more of them would only make way to others'
+            // lines longer.
             alike += entries(bucket).filter(|known| is_of(*known, hash)).count();
-            if alike > LINES_MAX && hash >> OFFSET_BITS != self.shape.hash_of_everybodys() >> OFFSET_BITS {
+            if alike > LINES_MAX
+                && hash >> OFFSET_BITS != self.shape.hash_of_everybodys() >> OFFSET_BITS
+            {
                 return Ok(());
             }
             number = (number + 1) % self.buckets.len();
@@ -197,7 +206,8 @@ impl Table {
         }
     }
 
-    /// Reads the whole users file, twice: the table's size comes first, so that little else has to be kept.
+    /// Reads the whole users file, twice: the table's size comes first, so that little else has to
+    /// be kept.
     pub(super) fn build(file: &File) -> io::Result<Table> {
         Table::of_shape(file, Shape::for_entries(count_entries(file)?)?)
     }
@@ -271,7 +281,9 @@ impl Index {
     /// The file this stands in, if it is known to be spoilt.
     pub(super) fn spoilt_file(&self) -> Option<(&File, Shape)> {
         match &self.place {
-            IndexPlace::File(file, _) if self.is_spoilt.load(Ordering::Relaxed) => Some((file, self.shape)),
+            IndexPlace::File(file, _) if self.is_spoilt.load(Ordering::Relaxed) => {
+                Some((file, self.shape))
+            }
             _ => None,
         }
     }
@@ -302,8 +314,9 @@ impl Index {
         Ok((is_sealed && count_of(&bucket).0 <= ENTRIES_MAX).then_some(bucket))
     }
 
-    /// Where the lines of a user probably are; of more than [`LINES_MAX`], some. And those of twins of that name if it is a key. `None`: the index is
-    /// gone; another one stands in its place, or a broken one.
+    /// Where the lines of a user probably are; of more than [`LINES_MAX`], some. And those of twins
+    /// of that name if it is a key. `None`: the index is gone; another one stands in its place, or
+    /// a broken one.
     pub fn near(&self, user: &[u8]) -> io::Result<Option<Near>> {
         let hash = self.shape.hash(user);
         let mut near = Near::default();
@@ -329,7 +342,8 @@ impl Index {
         self.lines_with(self.shape.hash_of_everybodys())
     }
 
-    /// Whether a line can stand where this index says that a user, or one of their twins, has one. If not, lines have moved.
+    /// Whether a line can stand where this index says that a user, or one of their twins, has one.
+    /// If not, lines have moved.
     pub(super) fn is_near(&self, line: &[u8], user: &[u8]) -> bool {
         let hash = self.shape.hash(user);
         self.is_under(line, hash) || self.is_under(line, hash ^ TAG)
@@ -362,7 +376,8 @@ impl Index {
         Ok(is_whole.then_some(offsets))
     }
 
-    /// Calls back with each entry's bits and offset where those of a hash are. Whether all were there.
+    /// Calls back with each entry's bits and offset where those of a hash are. Whether all were
+    /// there.
     fn for_each_with(&self, hash: u64, mut each: impl FnMut(u64, u64)) -> io::Result<bool> {
         let mut number = self.shape.bucket_of(hash);
         for _ in 0..self.shape.buckets {
@@ -391,12 +406,14 @@ pub struct Near {
     pub twins: Vec<u64>,
 }
 
-/// At least as many as there are: one of each line, and of each whose user may be spelt otherwise than its key.
+/// At least as many as there are: one of each line, and of each whose user may be spelt otherwise
+/// than its key.
 fn count_entries(file: &File) -> io::Result<u64> {
     let mut entries = 1;
     for_each_line(file, |_, line| {
-        let is_plain =
-            |name: &[u8]| name.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_'));
+        let is_plain = |name: &[u8]| {
+            name.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_'))
+        };
         entries += match line::user_of(line) {
             Some(name) if is_plain(name) => 1,
             Some(_) => 2,
@@ -496,7 +513,10 @@ mod tests {
     fn a_user_with_the_hash_of_everybodys_lines_is_no_reason_to_miss_either() {
         let shape = Shape { keys: [1, 2], buckets: 1 };
         let name = "user7412608";
-        assert_eq!(shape.hash(name.as_bytes()) >> OFFSET_BITS, shape.hash_of_everybodys() >> OFFSET_BITS);
+        assert_eq!(
+            shape.hash(name.as_bytes()) >> OFFSET_BITS,
+            shape.hash_of_everybodys() >> OFFSET_BITS
+        );
         let limits = "#@ limits max_offset=1\n";
         let content = format!("{limits}HOTP {name} - 00\nHOTP other - 00\n");
         let file = file_of(content.as_bytes());
@@ -507,8 +527,9 @@ mod tests {
         assert_eq!(index.everybodys_lines().unwrap().unwrap(), both);
         assert!(index.is_near_everybodys(format!("HOTP {name} - 00").as_bytes()));
         assert!(!index.is_near_everybodys(b"HOTP other - 00"));
-        let read =
-            |file: &File| super::super::limits::read(file, &index, std::path::Path::new("users")).unwrap();
+        let read = |file: &File| {
+            super::super::limits::read(file, &index, std::path::Path::new("users")).unwrap()
+        };
         let expected = crate::policy::Limits::parse([&b"max_offset=1"[..]].into_iter()).unwrap();
         assert_eq!(read(&file).unwrap().unwrap(), expected);
         // Whatever else is there than what the index has is no limit that could be passed over.
@@ -536,7 +557,10 @@ mod tests {
                 let expected: Vec<u64> = (0..count as u64).map(|i| i * 16).collect();
                 assert_eq!(found, expected);
             } else {
-                assert!((LINES_MAX + 1..=LINES_MAX + ENTRIES_MAX).contains(&found.len()), "{count}");
+                assert!(
+                    (LINES_MAX + 1..=LINES_MAX + ENTRIES_MAX).contains(&found.len()),
+                    "{count}"
+                );
             }
         }
     }
@@ -557,7 +581,10 @@ mod tests {
             for i in 0..1000 {
                 let line = format!("HOTP user{i} ");
                 let found = own(&index, format!("user{i}").as_bytes());
-                assert!(found.iter().any(|&offset| content[offset as usize..].starts_with(&line)), "user{i}");
+                assert!(
+                    found.iter().any(|&offset| content[offset as usize..].starts_with(&line)),
+                    "user{i}"
+                );
             }
         }
     }
@@ -591,11 +618,9 @@ mod tests {
         let index = Index::build(&file).unwrap();
         for i in 0..10_000 {
             let user = format!("user{i}");
-            assert!(
-                own(&index, user.as_bytes())
-                    .iter()
-                    .any(|&offset| { content[offset as usize..].starts_with(&format!("HOTP {user} ")) })
-            );
+            assert!(own(&index, user.as_bytes()).iter().any(|&offset| {
+                content[offset as usize..].starts_with(&format!("HOTP {user} "))
+            }));
         }
     }
 }

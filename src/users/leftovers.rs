@@ -1,5 +1,5 @@
-//! What a killed process has left beside the users file: a rewrite that never got its name, with all keys in it, and
-//! empty files that were to become a lock or a journal.
+//! What a killed process has left beside the users file: a rewrite that never got its name, with
+//! all keys in it, and empty files that were to become a lock or a journal.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -26,9 +26,11 @@ pub(super) fn new_version_of(resolved: &Path) -> PathBuf {
     with_suffix(resolved, &format!(".{}.new", std::process::id()))
 }
 
-/// Files of dead processes. Who holds the lock makes none of them but the new version that it removes itself, so they are nobody's.
+/// Files of dead processes. Who holds the lock makes none of them but the new version that it
+/// removes itself, so they are nobody's.
 pub fn find(paths: &Paths) -> Vec<PathBuf> {
-    let (Some(directory), Some(name)) = (paths.resolved.parent(), paths.resolved.file_name()) else {
+    let (Some(directory), Some(name)) = (paths.resolved.parent(), paths.resolved.file_name())
+    else {
         return Vec::new();
     };
     // A directory that may be looked into but not listed hides them.
@@ -69,11 +71,15 @@ pub(super) fn remove_other_name(companion: &Path, metadata: &std::fs::Metadata) 
     let Ok(entries) = std::fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
         let entry_name = entry.file_name();
-        let rest =
-            entry_name.as_bytes().strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"."));
-        let is_temporary =
-            rest.is_some_and(|random| random.len() == 16 && random.iter().all(u8::is_ascii_hexdigit));
-        let is_it = |other: std::fs::Metadata| (other.dev(), other.ino()) == (metadata.dev(), metadata.ino());
+        let rest = entry_name
+            .as_bytes()
+            .strip_prefix(name.as_bytes())
+            .and_then(|rest| rest.strip_prefix(b"."));
+        let is_temporary = rest
+            .is_some_and(|random| random.len() == 16 && random.iter().all(u8::is_ascii_hexdigit));
+        let is_it = |other: std::fs::Metadata| {
+            (other.dev(), other.ino()) == (metadata.dev(), metadata.ino())
+        };
         if is_temporary && entry.path().symlink_metadata().is_ok_and(is_it) {
             let _ = rustix::fs::unlink(entry.path());
         }
@@ -82,7 +88,9 @@ pub(super) fn remove_other_name(companion: &Path, metadata: &std::fs::Metadata) 
 
 /// Whether somebody may just be making it.
 pub(super) fn may_be_in_use(paths: &Paths, path: &Path) -> bool {
-    let (Some(name), Some(entry)) = (paths.resolved.file_name(), path.file_name()) else { return false };
+    let (Some(name), Some(entry)) = (paths.resolved.file_name(), path.file_name()) else {
+        return false;
+    };
     matches!(kind_of(entry.as_bytes(), name.as_bytes()), Some(LeftoverKind::Companion))
         && path.symlink_metadata().is_ok_and(|metadata| !is_old(&metadata))
 }
@@ -101,7 +109,9 @@ pub(super) fn remove(paths: &Paths, users: &Access) {
         let kind = path.file_name().and_then(|entry| kind_of(entry.as_bytes(), name.as_bytes()));
         // Only what is a file of its own: a link would lead elsewhere.
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let Ok(file) = rustix::fs::open(&path, flags, Mode::empty()).map(File::from) else { continue };
+        let Ok(file) = rustix::fs::open(&path, flags, Mode::empty()).map(File::from) else {
+            continue;
+        };
         let Ok(metadata) = file.metadata() else { continue };
         if !companion::was_left_by_one_of_us(&file, &path, users) {
             continue;

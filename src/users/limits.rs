@@ -11,9 +11,13 @@ use super::{pragma, rewrite};
 use crate::files::fault::Fault;
 use crate::policy::Limits;
 
-/// Reads them where the index has them. `None`: the index is out of date. A line at fault is a fault of the whole file:
-/// nobody knows what it was to forbid.
-pub(super) fn read(file: &File, index: &Index, path: &Path) -> io::Result<Option<Result<Limits, Fault>>> {
+/// Reads them where the index has them. `None`: the index is out of date. A line at fault is a
+/// fault of the whole file: nobody knows what it was to forbid.
+pub(super) fn read(
+    file: &File,
+    index: &Index,
+    path: &Path,
+) -> io::Result<Option<Result<Limits, Fault>>> {
     let Some(offsets) = index.everybodys_lines()? else { return Ok(None) };
     let mut limits = Limits::default();
     for offset in offsets {
@@ -26,7 +30,9 @@ pub(super) fn read(file: &File, index: &Index, path: &Path) -> io::Result<Option
         }
         limits = match pragma::limits_with(limits, &line) {
             Ok(limits) => limits,
-            Err(error) => return Ok(Some(Err(fault(path, rewrite::line_number(file, offset), &error)))),
+            Err(error) => {
+                return Ok(Some(Err(fault(path, rewrite::line_number(file, offset), &error))));
+            }
         };
     }
     Ok(Some(Ok(limits)))

@@ -15,7 +15,8 @@ pub const NEVER: &[u8; LEN] = b"1970-01-01T00:00:00L";
 
 /// Reads the field. `None` if it isn't of that form or no such date.
 ///
-/// Where clocks were set back, both instants are kept; in the hour that clocks skip, the two readings of it.
+/// Where clocks were set back, both instants are kept; in the hour that clocks skip, the two
+/// readings of it.
 pub fn parse(field: &[u8], zone: &TimeZone) -> Option<Used> {
     if field == NEVER {
         return Some(Used::Never);
@@ -23,7 +24,9 @@ pub fn parse(field: &[u8], zone: &TimeZone) -> Option<Used> {
     let civil = parse_civil(field)?;
     let (a, b) = match zone.to_ambiguous_timestamp(civil).offset() {
         AmbiguousOffset::Unambiguous { offset } => (offset, offset),
-        AmbiguousOffset::Gap { before, after } | AmbiguousOffset::Fold { before, after } => (before, after),
+        AmbiguousOffset::Gap { before, after } | AmbiguousOffset::Fold { before, after } => {
+            (before, after)
+        }
     };
     // An instant outside the calendar's range can't be met by any clock of ours.
     let a = a.to_timestamp(civil).ok()?.as_second();

@@ -1,12 +1,13 @@
 //! Who may write: exclusive locks on the lock files and on the users file itself.
 //!
-//! Three kinds of parties share the file. Ours take all locks below, in this order; builds of mod_authn_otp
-//! lock `<path>.lock` by `flock` or by a record lock, and its `otplock` does too:
+//! Three kinds of parties share the file. Ours take all locks below, in this order; builds of
+//! mod_authn_otp lock `<path>.lock` by `flock` or by a record lock, and its `otplock` does too:
 //!
-//! 1. `<resolved path>.lock`, 2. `<configured path>.lock` if that differs, each by `flock` and then by an
-//!    open-file-description lock; 3. the users file itself by an open-file-description lock.
+//! 1. `<resolved path>.lock`, 2. `<configured path>.lock` if that differs, each by `flock` and then
+//!    by an open-file-description lock; 3. the users file itself by an open-file-description lock.
 //!
-//! Each file is opened anew for every acquisition, because an open file inherited over `fork` excludes nobody.
+//! Each file is opened anew for every acquisition, because an open file inherited over `fork`
+//! excludes nobody.
 
 use std::fs::File;
 use std::io;
@@ -39,8 +40,8 @@ pub struct Paths {
 impl Paths {
     /// Follows the links of a configured path.
     pub fn resolve(configured: &Path) -> Result<Paths, Fault> {
-        let resolved =
-            std::fs::canonicalize(configured).map_err(|error| Fault::new("find", configured, error))?;
+        let resolved = std::fs::canonicalize(configured)
+            .map_err(|error| Fault::new("find", configured, error))?;
         Ok(Paths { configured: configured.to_owned(), resolved })
     }
 
@@ -67,7 +68,9 @@ impl Paths {
         let locks = self.lock_files().into_iter().map(|path| (path, CompanionContent::Nothing));
         let index = (self.index(), CompanionContent::Rebuilt(b"OTPINDX"));
         let throttle = (self.throttle(), CompanionContent::Rebuilt(throttle::KIND));
-        locks.chain([(self.journal(), CompanionContent::Kept(b"OTPGATE")), index, throttle]).collect()
+        locks
+            .chain([(self.journal(), CompanionContent::Kept(b"OTPGATE")), index, throttle])
+            .collect()
     }
 
     /// The index that processes share.
@@ -116,13 +119,17 @@ impl Locked {
         Locked::acquire_within(configured, &[], Some(PATIENCE))
     }
 
-    /// The same for a file that this process knows by other names as well: builds of mod_authn_otp that know it by one of
-    /// them lock beside that name.
-    pub(super) fn acquire_by_all_names(configured: &Path, names: &[PathBuf]) -> Result<Locked, Fault> {
+    /// The same for a file that this process knows by other names as well: builds of mod_authn_otp
+    /// that know it by one of them lock beside that name.
+    pub(super) fn acquire_by_all_names(
+        configured: &Path,
+        names: &[PathBuf],
+    ) -> Result<Locked, Fault> {
         Locked::acquire_within(configured, names, Some(PATIENCE))
     }
 
-    /// Takes all locks, waiting for whoever holds them: for somebody who would rather wait than be refused.
+    /// Takes all locks, waiting for whoever holds them: for somebody who would rather wait than be
+    /// refused.
     pub fn acquire_however_long(configured: &Path) -> Result<Locked, Fault> {
         Locked::acquire_within(configured, &[], None)
     }
@@ -138,12 +145,14 @@ impl Locked {
             // Before a lock is made beside it: nothing is ever made beside what is no users file.
             let users = open(&paths.resolved, To::Write, Link::Refuse)
                 .map_err(|refusal| refusal.into_fault(&paths.resolved))?;
-            let access = Access::of(&users).map_err(|error| Fault::new("inspect", &paths.resolved, error))?;
+            let access = Access::of(&users)
+                .map_err(|error| Fault::new("inspect", &paths.resolved, error))?;
             let mut locked = Locked { files: Vec::new(), users, paths, access };
             let mut replaced = false;
             for path in locked.paths.lock_files() {
                 let opened = companion::open(&path, &locked.access)?;
-                let is_wide = opened.is_suspect && !companion::narrow(&path, &opened.file, &locked.access)?;
+                let is_wide =
+                    opened.is_suspect && !companion::narrow(&path, &opened.file, &locked.access)?;
                 let file = opened.file;
                 let is_network = is_on_network(&file);
                 // Registered before it is locked, so that whatever is held gets released.
@@ -177,8 +186,9 @@ impl Locked {
         }
     }
 
-    /// The lock file beside another name of the file, if it is one to wait for: whoever may make a link to the users file
-    /// must not hold up those who use it by other names. Where it can't be had, logins by that name say so.
+    /// The lock file beside another name of the file, if it is one to wait for: whoever may make a
+    /// link to the users file must not hold up those who use it by other names. Where it can't be
+    /// had, logins by that name say so.
     fn lock_file_of(&self, name: &Path) -> Option<(PathBuf, File)> {
         if std::fs::canonicalize(name).ok()? != self.paths.resolved {
             return None;
@@ -189,7 +199,8 @@ impl Locked {
             return None;
         }
         let path = with_suffix(name, ".lock");
-        let file = companion::open(&path, &self.access).ok().filter(|opened| !opened.is_suspect)?.file;
+        let file =
+            companion::open(&path, &self.access).ok().filter(|opened| !opened.is_suspect)?.file;
         // The same file under two names would exclude ourselves.
         let is_new = self.files.iter().all(|(known, _)| !is_named(&file, known).unwrap_or(true));
         is_new.then_some((path, file))
@@ -200,13 +211,14 @@ impl Locked {
         is_named(&self.users, path).map_err(|error| Fault::new("inspect", path, error))
     }
 
-    /// Whether others who want the lock meet the files that we hold. A lock file that is gone keeps nobody out.
+    /// Whether others who want the lock meet the files that we hold. A lock file that is gone keeps
+    /// nobody out.
     fn names_its_locks(&self) -> bool {
         self.files.iter().all(|(path, file)| is_named(file, path).unwrap_or(false))
     }
 
-    /// `Err` if somebody has removed or replaced the users file or a lock while it was held: another party may have
-    /// been let in, and what was written may be gone with the old file.
+    /// `Err` if somebody has removed or replaced the users file or a lock while it was held:
+    /// another party may have been let in, and what was written may be gone with the old file.
     pub fn has_held(&self) -> Result<(), Fault> {
         if self.names_the_file()? && self.names_its_locks() {
             return Ok(());
@@ -228,7 +240,8 @@ fn is_named(file: &File, path: &Path) -> io::Result<bool> {
 
 impl Drop for Locked {
     fn drop(&mut self) {
-        // Closing is not enough: a child forked meanwhile keeps the open file, and with it the lock, alive.
+        // Closing is not enough: a child forked meanwhile keeps the open file, and with it the
+        // lock, alive.
         ofd_unlock(&self.users);
         for (_, file) in self.files.iter().rev() {
             ofd_unlock(file);
@@ -237,7 +250,8 @@ impl Drop for Locked {
     }
 }
 
-/// Why nobody can lock on the file system of a lock file; `None`: it can be locked, or somebody has it locked.
+/// Why nobody can lock on the file system of a lock file; `None`: it can be locked, or somebody has
+/// it locked.
 pub(super) fn cannot_be_locked(file: &File) -> Option<io::Error> {
     let tried = if is_on_network(file) { Ok(false) } else { try_flock(file) };
     let tried = tried.and_then(|_| try_ofd_lock(file));
@@ -288,7 +302,9 @@ fn try_flock(file: &File) -> io::Result<bool> {
 fn try_ofd_lock(file: &File) -> io::Result<bool> {
     match ofd_lock(file, libc::F_WRLCK) {
         Ok(()) => Ok(true),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
+            Ok(false)
+        }
         Err(error) => Err(error),
     }
 }
@@ -312,7 +328,11 @@ impl Wait {
         Wait { deadline: patience.map(|patience| Instant::now() + patience), pause: Self::SHORTEST }
     }
 
-    fn until(&mut self, path: &Path, mut ready: impl FnMut() -> io::Result<bool>) -> Result<(), Fault> {
+    fn until(
+        &mut self,
+        path: &Path,
+        mut ready: impl FnMut() -> io::Result<bool>,
+    ) -> Result<(), Fault> {
         while !ready().map_err(|error| Fault::new("lock", path, error))? {
             self.pause(path)?;
         }

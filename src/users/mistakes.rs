@@ -1,5 +1,5 @@
-//! What people get wrong in fields 1 to 4: how one that can't be read was meant, and what can be read and is hardly meant so.
-//! Nothing here says a PIN or a key.
+//! What people get wrong in fields 1 to 4: how one that can't be read was meant, and what can be
+//! read and is hardly meant so. Nothing here says a PIN or a key.
 
 use super::record;
 use crate::token::Algorithm;
@@ -17,8 +17,8 @@ const BASE32_LEN_LEAST: usize = 8;
 
 /// Characters that look like `-` and aren't. (Typed in word processors, copied from web pages.)
 const OTHER_DASHES: [&str; 13] = [
-    "\u{2010}", "\u{2011}", "\u{2012}", "\u{2013}", "\u{2014}", "\u{2015}", "\u{2043}", "\u{2212}", "\u{ad}",
-    "\u{2796}", "\u{fe58}", "\u{fe63}", "\u{ff0d}",
+    "\u{2010}", "\u{2011}", "\u{2012}", "\u{2013}", "\u{2014}", "\u{2015}", "\u{2043}", "\u{2212}",
+    "\u{ad}", "\u{2796}", "\u{fe58}", "\u{fe63}", "\u{ff0d}",
 ];
 
 /// The right form of a field 1 that can't be read.

@@ -1,4 +1,5 @@
-//! The users file as a small database, shared with other processes, servers, editors and mod_authn_otp's tools.
+//! The users file as a small database, shared with other processes, servers, editors and
+//! mod_authn_otp's tools.
 //!
 //! - [`mod@line`]: a line as text.
 //! - [`pragma`]: a line for us alone.

@@ -1,8 +1,8 @@
 //! When two spellings are one name to somebody less strict than we are.
 //!
-//! Names are compared byte for byte here. A directory behind us may fold case, compatibility forms, accents or what it can't
-//! show, and would then let a listed user in under a spelling that isn't listed: without a code. So names have a key, and
-//! names of one key are *twins*.
+//! Names are compared byte for byte here. A directory behind us may fold case, compatibility forms,
+//! accents or what it can't show, and would then let a listed user in under a spelling that isn't
+//! listed: without a code. So names have a key, and names of one key are *twins*.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,8 @@ use unicode_normalization::char::is_combining_mark;
 use unicode_normalization::{IsNormalized, UnicodeNormalization as _, is_nfkc_quick};
 use unicode_script::{Script, UnicodeScript as _};
 
-/// Of Unicode, of all who have a part in keys: other versions may give other keys. Later ones are greater.
+/// Of Unicode, of all who have a part in keys: other versions may give other keys. Later ones are
+/// greater.
 pub(super) const UNICODE_VERSION: u64 = {
     const fn packed(major: u64, minor: u64, update: u64) -> u64 {
         (major << 14) | (minor << 7) | update
@@ -25,13 +26,14 @@ pub(super) const UNICODE_VERSION: u64 = {
 /// Passes until nothing changes any more; two do but for the oddest names.
 const PASSES_MAX: u32 = 8;
 
-/// Characters that no pass drops in the key of a name of 255 bytes: at most six a byte (U+FDFA), however it folds. Who sends
-/// more is kept from having them all looked at.
+/// Characters that no pass drops in the key of a name of 255 bytes: at most six a byte (U+FDFA),
+/// however it folds. Who sends more is kept from having them all looked at.
 const BASES_MAX: usize = 2048;
 
-/// What all twins of a name have in common: NFKD; without default-ignorable characters and, on Latin, Greek and Cyrillic
-/// letters, combining marks; full case folding; NFKC; without blanks around it, an empty part after `@` and one before a
-/// backslash. A name that isn't UTF-8 is read as Latin-1. The key of a key is the key.
+/// What all twins of a name have in common: NFKD; without default-ignorable characters and, on
+/// Latin, Greek and Cyrillic letters, combining marks; full case folding; NFKC; without blanks
+/// around it, an empty part after `@` and one before a backslash. A name that isn't UTF-8 is read
+/// as Latin-1. The key of a key is the key.
 pub fn key(name: &[u8]) -> Cow<'_, [u8]> {
     if name.is_ascii() {
         let bare = bare_ascii(name);
@@ -82,8 +84,8 @@ fn loses_marks(base: char) -> bool {
     matches!(base.script(), Script::Latin | Script::Greek | Script::Cyrillic)
 }
 
-/// Full case folding, as far as equality goes: what folds alike are the characters with one lower case of their upper case
-/// (Unicode 5.18), but for the dotless i.
+/// Full case folding, as far as equality goes: what folds alike are the characters with one lower
+/// case of their upper case (Unicode 5.18), but for the dotless i.
 fn fold(c: char, to: &mut String) {
     match c {
         _ if c.is_ascii() => to.push(c.to_ascii_lowercase()),
@@ -93,8 +95,9 @@ fn fold(c: char, to: &mut String) {
     }
 }
 
-/// What may be left out when names are compared: what Unicode ignores by default, and what directories prepare away as
-/// well (RFC 4518 section 2.2: control and format characters, and what stands for an object).
+/// What may be left out when names are compared: what Unicode ignores by default, and what
+/// directories prepare away as well (RFC 4518 section 2.2: control and format characters, and what
+/// stands for an object).
 fn is_nothing(c: char) -> bool {
     is_default_ignorable(c)
         || matches!(c,
@@ -103,7 +106,8 @@ fn is_nothing(c: char) -> bool {
             | '\u{13430}'..='\u{1343f}')
 }
 
-/// `Default_Ignorable_Code_Point` of DerivedCoreProperties.txt, with what is reserved for further ones.
+/// `Default_Ignorable_Code_Point` of DerivedCoreProperties.txt, with what is reserved for further
+/// ones.
 fn is_default_ignorable(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
@@ -180,7 +184,7 @@ mod tests {
             ("\u{451}\u{436}", "\u{415}\u{416}"),
             ("\u{45c}\u{40e}", "\u{43a}\u{443}"),
             ("\u{3ac}\u{3bb}\u{3c6}\u{3b1}\u{3c2}", "\u{391}\u{39b}\u{3a6}\u{391}\u{3a3}"), // ΑΛΦΑΣ
-            ("\u{1fb3}", "\u{3b1}"),                                                        // iota subscript
+            ("\u{1fb3}", "\u{3b1}"), // iota subscript
             ("stra\u{df}e", "strasse"),
             ("stra\u{df}e", "STRA\u{1e9e}E"),
             ("\u{fb01}ona", "Fiona"), // ligatures
@@ -265,7 +269,10 @@ mod tests {
     #[test]
     fn a_plain_name_is_its_own_key_and_nothing_is_allocated_for_it() {
         for name in ["alice", "alice@example.com", "corp\\alice", "a b", ""] {
-            assert!(matches!(key(name.as_bytes()), Cow::Borrowed(key) if key == name.as_bytes()), "{name}");
+            assert!(
+                matches!(key(name.as_bytes()), Cow::Borrowed(key) if key == name.as_bytes()),
+                "{name}"
+            );
         }
         assert!(matches!(key(b"\\alice@ "), Cow::Borrowed(b"alice")));
     }
@@ -275,7 +282,10 @@ mod tests {
         let longest = "\u{fdfa}".repeat(85);
         assert!(are_twins(&longest, format!("{}{longest}@", "\u{ad}\u{fe0f}".repeat(3000))));
         assert!(are_twins("\u{df}".repeat(127), "s".repeat(254)));
-        assert!(are_twins("alice", format!("{}alice{}", "\\ ".repeat(3000), "\u{301}".repeat(3000))));
+        assert!(are_twins(
+            "alice",
+            format!("{}alice{}", "\\ ".repeat(3000), "\u{301}".repeat(3000))
+        ));
         let longer = "\u{fdfa}".repeat(3000);
         assert_eq!(*key(longer.as_bytes()), *longer.as_bytes());
     }

@@ -1,9 +1,10 @@
-//! The users files of one configuration that this process has looked at, each once, by whatever paths it is named; and
-//! how many of them are kept open.
+//! The users files of one configuration that this process has looked at, each once, by whatever
+//! paths it is named; and how many of them are kept open.
 //!
-//! A thousand sections may name a thousand files, and a process has a limit on open files that its connections need, too.
-//! When a file is opened and too many are, one that wasn't used since the last such time is closed; whoever wants it next
-//! opens it again. Nothing runs in the background, and all that a use costs is to say that there was one.
+//! A thousand sections may name a thousand files, and a process has a limit on open files that its
+//! connections need, too. When a file is opened and too many are, one that wasn't used since the
+//! last such time is closed; whoever wants it next opens it again. Nothing runs in the background,
+//! and all that a use costs is to say that there was one.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -14,8 +15,8 @@ use rustix::process::{Resource, getrlimit};
 
 use super::file::Shared;
 
-/// An open users file takes four descriptors at most, with index and throttle file; together they take half of what a
-/// process may have.
+/// An open users file takes four descriptors at most, with index and throttle file; together they
+/// take half of what a process may have.
 const DESCRIPTORS_PER_FILE: u64 = 8;
 const OPEN_MIN: u64 = 8;
 const OPEN_MAX: u64 = 256;

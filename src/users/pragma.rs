@@ -1,4 +1,5 @@
-//! Lines for us alone: `#@ KIND …`. Older software takes them for comments. Pure: what a line says, not what comes of it.
+//! Lines for us alone: `#@ KIND …`. Older software takes them for comments. Pure: what a line says,
+//! not what comes of it.
 //!
 //! ```text
 //! #@ limits max_failures=10 lockout=60,3600 max_offset=4 max_linger=600 max_idle=300 throttle=20,600   (any of them)
@@ -7,8 +8,8 @@
 //! #@ free
 //! ```
 //!
-//! Parsed strictly: a line that only looks right would leave an admin with a limit that isn't there. Where a kind is about a
-//! user, that is the word after the kind, percent-encoded.
+//! Parsed strictly: a line that only looks right would leave an admin with a limit that isn't
+//! there. Where a kind is about a user, that is the word after the kind, percent-encoded.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -72,7 +73,8 @@ pub enum PragmaKind {
 }
 
 impl PragmaKind {
-    const ALL: [PragmaKind; 4] = [PragmaKind::Limits, PragmaKind::Allow, PragmaKind::Free, PragmaKind::Apart];
+    const ALL: [PragmaKind; 4] =
+        [PragmaKind::Limits, PragmaKind::Allow, PragmaKind::Free, PragmaKind::Apart];
 
     /// As written.
     pub fn name(self) -> &'static str {
@@ -84,8 +86,8 @@ impl PragmaKind {
         }
     }
 
-    /// Even if the rest of the line, or how the kind is written, is at fault. `None`: no such line, or of a kind that we
-    /// don't know.
+    /// Even if the rest of the line, or how the kind is written, is at fault. `None`: no such line,
+    /// or of a kind that we don't know.
     pub fn of(line: &[u8]) -> Option<PragmaKind> {
         let word = &line[kind_word(line)?];
         PragmaKind::ALL.into_iter().find(|kind| kind.name().as_bytes().eq_ignore_ascii_case(word))
@@ -157,7 +159,9 @@ fn parse_as(kind: PragmaKind, line: &[u8]) -> Result<Pragma, String> {
         return Err("the kind must be in lower case, with a blank after it".to_owned());
     }
     match kind {
-        PragmaKind::Limits => Limits::parse(words).map(Pragma::Limits).map_err(|error| error.to_string()),
+        PragmaKind::Limits => {
+            Limits::parse(words).map(Pragma::Limits).map_err(|error| error.to_string())
+        }
         PragmaKind::Allow => parse_allow(words).map(Pragma::Allow),
         PragmaKind::Free => nothing_more(words).map(|()| Pragma::Free),
         PragmaKind::Apart => {
@@ -185,12 +189,14 @@ fn parse_allow<'a>(words: impl Iterator<Item = &'a [u8]>) -> Result<Allow, Strin
         let is_repeated = match (name, value) {
             (b"apps", None) => std::mem::replace(&mut allow.apps, true),
             (b"trusted-networks", Some(list)) => {
-                let networks = list.split(|&b| b == b',').map(parse_network).collect::<Result<_, _>>()?;
+                let networks =
+                    list.split(|&b| b == b',').map(parse_network).collect::<Result<_, _>>()?;
                 !std::mem::replace(&mut allow.trusted_networks, networks).is_empty()
             }
             (b"trusted-computer", Some(days)) => {
                 let number = line::number(days).and_then(|days| u32::try_from(days).ok());
-                let number = number.filter(|days| *days <= TRUSTED_DAYS_MAX).and_then(NonZeroU32::new);
+                let number =
+                    number.filter(|days| *days <= TRUSTED_DAYS_MAX).and_then(NonZeroU32::new);
                 let number = number.ok_or_else(|| {
                     format!(
                         "trusted-computer takes a number of days from 1 to {TRUSTED_DAYS_MAX}, not \"{}\"",
@@ -223,7 +229,9 @@ fn parse_network(text: &[u8]) -> Result<Network, String> {
         IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, 32),
         IpAddr::V6(address) => (address.to_bits(), 128),
     };
-    let prefix = line::number(prefix.as_bytes()).filter(|&prefix| prefix <= width).ok_or_else(not_one)? as u8;
+    let prefix = line::number(prefix.as_bytes())
+        .filter(|&prefix| prefix <= width)
+        .ok_or_else(not_one)? as u8;
     if bits.checked_shl(prefix.into()).unwrap_or(0) != 0 {
         return Err(refuse(&format!(
             "names an address in the network: bits after the first {prefix} must be 0"
@@ -232,8 +240,8 @@ fn parse_network(text: &[u8]) -> Result<Network, String> {
     Ok(Network { address, prefix })
 }
 
-/// Where the kind stands, also if something else than blanks is around it: who can't see that mustn't be left without
-/// their limits.
+/// Where the kind stands, also if something else than blanks is around it: who can't see that
+/// mustn't be left without their limits.
 fn kind_word(line: &[u8]) -> Option<Range<usize>> {
     let rest = line.strip_prefix(MARK)?;
     let is_of_kind = |b: &u8| b.is_ascii_alphanumeric() || *b == b'-' || *b == b'_';
@@ -281,7 +289,9 @@ fn decode_user(word: &[u8]) -> Result<Vec<u8>, String> {
             b'%' => {
                 let mut digit = || char::from(*bytes.next()?).to_digit(16);
                 let value = digit().zip(digit()).map(|(high, low)| (high * 16 + low) as u8);
-                value.ok_or("in a name, % is followed by two hexadecimal digits; % itself is written %25")?
+                value.ok_or(
+                    "in a name, % is followed by two hexadecimal digits; % itself is written %25",
+                )?
             }
             _ => byte,
         });
@@ -301,7 +311,8 @@ pub fn title(line: &[u8]) -> String {
 /// What stands after the kind, for people.
 pub fn details(line: &[u8]) -> String {
     let rest = kind_word(line).map(|word| &line[word.end..]).unwrap_or_default();
-    let words: Vec<String> = line::words(rest).map(|word| rest[word].escape_ascii().to_string()).collect();
+    let words: Vec<String> =
+        line::words(rest).map(|word| rest[word].escape_ascii().to_string()).collect();
     words.join(" ")
 }
 
@@ -328,10 +339,14 @@ mod tests {
 
     #[test]
     fn lines_that_are_right() {
-        let networks = vec![network("192.0.2.0", 24), network("2001:db8::", 32), network("0.0.0.0", 0)];
+        let networks =
+            vec![network("192.0.2.0", 24), network("2001:db8::", 32), network("0.0.0.0", 0)];
         for (line, expected) in [
             ("#@ limits max_failures=5", limits("max_failures=5")),
-            ("#@\tlimits  max_offset=4\x0blockout=60,3600 \r", limits("max_offset=4 lockout=60,3600")),
+            (
+                "#@\tlimits  max_offset=4\x0blockout=60,3600 \r",
+                limits("max_offset=4 lockout=60,3600"),
+            ),
             ("#@ limits", Pragma::Limits(Limits::default())),
             ("#@ allow", Pragma::Allow(Allow::default())),
             ("#@ allow apps", Pragma::Allow(Allow { apps: true, ..Allow::default() })),
@@ -371,7 +386,8 @@ mod tests {
     fn lines_that_are_at_fault_say_why() {
         let allow = "is not one of apps, trusted-networks=NETWORK,NETWORK, trusted-computer=DAYS";
         let network = "is not a network like 192.0.2.0/24 or 2001:db8::/32";
-        let hexadecimal = "in a name, % is followed by two hexadecimal digits; % itself is written %25";
+        let hexadecimal =
+            "in a name, % is followed by two hexadecimal digits; % itself is written %25";
         for (line, reason) in [
             ("#@limits max_failures=5", "limits: there must be a blank before the kind".to_owned()),
             ("#@ Limits max_failures=5", "limits: the kind must be in lower case, with a blank after it".to_owned()),

@@ -1,6 +1,7 @@
-//! How far tokens were seen to have come, so that an older state of the users file that is put in its place is noticed: a copy
-//! from a backup, a checkout, configuration management that puts back what it knows. Recovery restores what the
-//! journal still has of it; of the rest, who has seen better can only say so.
+//! How far tokens were seen to have come, so that an older state of the users file that is put in
+//! its place is noticed: a copy from a backup, a checkout, configuration management that puts back
+//! what it knows. Recovery restores what the journal still has of it; of the rest, who has seen
+//! better can only say so.
 
 use std::collections::HashMap;
 use std::hash::Hasher as _;
@@ -36,7 +37,8 @@ impl TokenKey {
         TokenKey { hash: hash.finish(), is_event: period == 0 }
     }
 
-    /// The next counter, or when the step of the last accepted code began. `None`: nothing was accepted.
+    /// The next counter, or when the step of the last accepted code began. `None`: nothing was
+    /// accepted.
     fn progress(self, state: &State) -> Option<i64> {
         let last = match state.used {
             Used::At { last, .. } => Some(last),
@@ -55,7 +57,8 @@ impl TokenKey {
             return format!("counter {} after {seen}", found.unwrap_or_default());
         }
         let time = |second| {
-            jiff::Timestamp::from_second(second).map_or_else(|_| second.to_string(), |time| time.to_string())
+            jiff::Timestamp::from_second(second)
+                .map_or_else(|_| second.to_string(), |time| time.to_string())
         };
         match found {
             Some(found) => format!("last code of {} after {}", time(found), time(seen)),
@@ -78,7 +81,8 @@ pub(super) struct ProgressSeen {
 }
 
 impl ProgressSeen {
-    /// The file is no longer the one that was seen. Until it is compared, nothing is learnt from it.
+    /// The file is no longer the one that was seen. Until it is compared, nothing is learnt from
+    /// it.
     pub(super) fn is_to_be_compared(&self) {
         if !self.known.lock().is_empty() {
             self.is_due.store(true, Ordering::Relaxed);
@@ -103,8 +107,12 @@ impl ProgressSeen {
         known.insert(device.hash, Known { user: user.to_vec(), progress });
     }
 
-    /// Compares what was seen with what `find` finds now, and tells of users who have fallen behind.
-    pub(super) fn compare(&self, mut find: impl FnMut(&[u8]) -> Vec<StoredToken>) -> Option<String> {
+    /// Compares what was seen with what `find` finds now, and tells of users who have fallen
+    /// behind.
+    pub(super) fn compare(
+        &self,
+        mut find: impl FnMut(&[u8]) -> Vec<StoredToken>,
+    ) -> Option<String> {
         let mut known = self.known.lock();
         let mut users: Vec<Vec<u8>> = known.values().map(|known| known.user.clone()).collect();
         users.sort();
@@ -133,7 +141,10 @@ impl ProgressSeen {
                         format!("user {}: {}", Quoted(&user), device.told(seen, found))
                     });
                 } else {
-                    known.insert(hash, Known { user: user.clone(), progress: found.unwrap_or(seen) });
+                    known.insert(
+                        hash,
+                        Known { user: user.clone(), progress: found.unwrap_or(seen) },
+                    );
                 }
             }
             others += u32::from(is_behind);
@@ -148,7 +159,8 @@ impl ProgressSeen {
     }
 }
 
-/// An admin has said where the token stands, and may have meant an earlier place; nobody has logged in with it since.
+/// An admin has said where the token stands, and may have meant an earlier place; nobody has logged
+/// in with it since.
 fn is_resynchronised(state: &State) -> bool {
     state.intact && state.last_otp.is_some() && state.used == Used::Never
 }

@@ -15,7 +15,9 @@ use super::slot::{self, Extension};
 use crate::otp::{Code, Digits, Hash};
 use crate::pin::{HashedPin, HashedPinError};
 use crate::secret::Secret;
-use crate::token::{Address, Algorithm, CounterField, Fingerprint, MovingFactor, Pin, State, Token, Used};
+use crate::token::{
+    Address, Algorithm, CounterField, Fingerprint, MovingFactor, Pin, State, Token, Used,
+};
 
 /// Longest user name, in bytes.
 pub const USER_MAX: usize = 255;
@@ -37,7 +39,8 @@ pub struct Record {
 pub struct Layout {
     /// Fields 1 to 4 as words.
     pub head: [Range<usize>; 4],
-    /// From the end of field 4 to the end of the last field that is ours; empty if field 4 is the last.
+    /// From the end of field 4 to the end of the last field that is ours; empty if field 4 is the
+    /// last.
     pub state: Range<usize>,
     /// Where the slot begins, if state already stands in one.
     pub slot: Option<usize>,
@@ -104,7 +107,8 @@ impl fmt::Display for RecordError {
 
 impl std::error::Error for RecordError {}
 
-/// Parses a line that is not [`crate::files::lines::is_ignored`], without its line end. `zone` is the zone of the time field.
+/// Parses a line that is not [`crate::files::lines::is_ignored`], without its line end. `zone` is
+/// the zone of the time field.
 ///
 /// ```
 /// use jiff::tz::TimeZone;
@@ -124,7 +128,8 @@ pub fn parse(line: &[u8], zone: &TimeZone) -> Result<Record, RecordError> {
     Ok(record)
 }
 
-/// The same without the fingerprint, which is a good part of the work, for going through a whole file.
+/// The same without the fingerprint, which is a good part of the work, for going through a whole
+/// file.
 pub(super) fn parse_one_of_many(line: &[u8], zone: &TimeZone) -> Result<Record, RecordError> {
     if line.len() > LINE_MAX {
         return Err(RecordError::LineTooLong);
@@ -146,7 +151,8 @@ pub(super) fn parse_one_of_many(line: &[u8], zone: &TimeZone) -> Result<Record, 
         return Err(RecordError::HashedPinOfMotp);
     }
     let key = parse_key(key).ok_or(RecordError::Key)?;
-    let token = Token { algorithm, factor, digits, disabled, pin, key, fingerprint: Fingerprint([0; 16]) };
+    let token =
+        Token { algorithm, factor, digits, disabled, pin, key, fingerprint: Fingerprint([0; 16]) };
 
     let mut tail = [const { 0..0 }; 6];
     let mut count = 0;
@@ -300,7 +306,9 @@ fn parse_state(
         [failures] => (Some(failures), None, None, None),
         [last_otp, time] => (None, Some(last_otp), Some(time), None),
         [last_otp, time, ip] => (None, Some(last_otp), Some(time), Some(ip)),
-        [failures, last_otp, time, ip, ..] => (Some(failures), Some(last_otp), Some(time), Some(ip)),
+        [failures, last_otp, time, ip, ..] => {
+            (Some(failures), Some(last_otp), Some(time), Some(ip))
+        }
     };
     let end = extension.as_ref().or(rest.last()).unwrap_or(counter).end;
 
@@ -349,7 +357,8 @@ fn parse_time(field: Option<&[u8]>, zone: &TimeZone) -> Result<Used, RecordError
 fn parse_counter(field: &[u8], factor: MovingFactor) -> Option<CounterField> {
     let digits = field.strip_prefix(b"-");
     let amount = number(digits.unwrap_or(field))?;
-    let value = if digits.is_some() { 0i64.checked_sub_unsigned(amount) } else { amount.try_into().ok() }?;
+    let value =
+        if digits.is_some() { 0i64.checked_sub_unsigned(amount) } else { amount.try_into().ok() }?;
     (factor != MovingFactor::Event || value >= 0).then_some(CounterField::from_written(value))
 }
 

@@ -20,8 +20,8 @@ use crate::files::lines;
 use crate::files::stamp::Stamp;
 use crate::token::State;
 
-/// Rewrites the file with every readable line's state in a slot. `new_state` gives the state of lines that
-/// change with it, by offset. When this returns, no crash can undo it.
+/// Rewrites the file with every readable line's state in a slot. `new_state` gives the state of
+/// lines that change with it, by offset. When this returns, no crash can undo it.
 pub fn give_slots(
     locked: &Locked,
     journal: &mut Journal<'_>,
@@ -89,14 +89,21 @@ fn write_with_slots(
     is_as_before(users, before, offset)
 }
 
-/// A line with another state, in a slot. Fields 1 to 4 and whatever follows the state stay byte for byte.
+/// A line with another state, in a slot. Fields 1 to 4 and whatever follows the state stay byte for
+/// byte.
 pub fn with_state(text: &[u8], layout: &Layout, state: &State, zone: &TimeZone) -> Vec<u8> {
     let mut line = Vec::with_capacity(text.len() + slot::LEN + 1);
     push_with_state(&mut line, text, layout, state, zone);
     line
 }
 
-fn push_with_state(out: &mut Vec<u8>, text: &[u8], layout: &Layout, state: &State, zone: &TimeZone) {
+fn push_with_state(
+    out: &mut Vec<u8>,
+    text: &[u8],
+    layout: &Layout,
+    state: &State,
+    zone: &TimeZone,
+) {
     let slot = slot::write(layout.head.clone().map(|word| &text[word]), state, zone);
     let end = layout.slot.map_or(layout.state.end, |at| at + slot::LEN);
     slot::insert_into(out, text, layout.head[3].end, end, &slot);
@@ -124,8 +131,9 @@ impl std::error::Error for HeadError {}
 
 /// Whether `text`, which has fields 1 to 4 from `head`, is a line.
 pub(super) fn check_head(text: &[u8], head: [&[u8]; 4]) -> Result<(), HeadError> {
-    let is_word =
-        |field: &[u8]| !field.is_empty() && !field.iter().any(|&b| lines::is_blank(b) || b == b'\n');
+    let is_word = |field: &[u8]| {
+        !field.is_empty() && !field.iter().any(|&b| lines::is_blank(b) || b == b'\n')
+    };
     if !head.into_iter().all(is_word) || lines::is_ignored(text) {
         return Err(HeadError::Blank);
     }
@@ -141,8 +149,9 @@ pub struct NewLine<'a> {
     pub state: State,
 }
 
-/// Adds lines for new tokens, in their slots from the start. When this returns, no crash can undo it; a crash
-/// before leaves the file as it was, never with a part of them: a key cut short would still be a key.
+/// Adds lines for new tokens, in their slots from the start. When this returns, no crash can undo
+/// it; a crash before leaves the file as it was, never with a part of them: a key cut short would
+/// still be a key.
 pub fn extend(
     locked: &Locked,
     journal: &mut Journal<'_>,
@@ -151,10 +160,14 @@ pub fn extend(
 ) -> Result<(), Fault> {
     let path = &locked.paths.resolved;
     let before = inspect(&locked.users, path)?;
-    let added = lines.iter().map(|line| line.head.map(|field| field.len() + 1).iter().sum::<usize>());
-    let mut image =
-        Vec::with_capacity(before.size() as usize + 1 + added.sum::<usize>() + lines.len() * (slot::LEN + 1));
-    image.append(&mut read_whole(&locked.users, &before).map_err(|error| Fault::new("read", path, error))?);
+    let added =
+        lines.iter().map(|line| line.head.map(|field| field.len() + 1).iter().sum::<usize>());
+    let mut image = Vec::with_capacity(
+        before.size() as usize + 1 + added.sum::<usize>() + lines.len() * (slot::LEN + 1),
+    );
+    image.append(
+        &mut read_whole(&locked.users, &before).map_err(|error| Fault::new("read", path, error))?,
+    );
     push_lines(&mut image, path, zone, lines)?;
     install(locked, journal, &before, image)
 }
@@ -176,8 +189,9 @@ pub(super) fn push_lines(
             image.extend_from_slice(field);
             image.push(b' ');
         }
-        check_head(&image[start..image.len() - 1], *head)
-            .map_err(|reason| Fault::of("add a line to", path, &reason.to_string(), "correct the token"))?;
+        check_head(&image[start..image.len() - 1], *head).map_err(|reason| {
+            Fault::of("add a line to", path, &reason.to_string(), "correct the token")
+        })?;
         image.extend_from_slice(&slot::write(*head, state, zone));
         image.push(b'\n');
     }
@@ -217,8 +231,9 @@ fn is_as_before(file: &File, before: &Metadata, read: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts a new file in the old one's place, with the same owner, mode and attributes. False: that can't be done
-/// here (no permission, another file system mounted on the name), and nothing has changed.
+/// Puts a new file in the old one's place, with the same owner, mode and attributes. False: that
+/// can't be done here (no permission, another file system mounted on the name), and nothing has
+/// changed.
 fn replace(
     locked: &Locked,
     journal: &mut Journal<'_>,
@@ -230,10 +245,13 @@ fn replace(
     // Left behind by a crash of a process with our number; the lock says that nobody else is at it.
     let _ = rustix::fs::unlink(&temporary);
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let Ok(file) = rustix::fs::open(&temporary, flags, Mode::RUSR | Mode::WUSR) else { return Ok(false) };
+    let Ok(file) = rustix::fs::open(&temporary, flags, Mode::RUSR | Mode::WUSR) else {
+        return Ok(false);
+    };
     let file = File::from(file);
     let done = if takes_after(&file, &locked.users, before) {
-        let rename = || rustix::fs::renameat(rustix::fs::CWD, &temporary, rustix::fs::CWD, path).is_ok();
+        let rename =
+            || rustix::fs::renameat(rustix::fs::CWD, &temporary, rustix::fs::CWD, path).is_ok();
         journal.replace_users(&file, write, rename)
     } else {
         Ok(false)
@@ -244,7 +262,8 @@ fn replace(
     done
 }
 
-/// Gives `file` owner, mode and extended attributes (ACL, SELinux label) of the old one; whether it now has them.
+/// Gives `file` owner, mode and extended attributes (ACL, SELinux label) of the old one; whether it
+/// now has them.
 fn takes_after(file: &File, old: &File, before: &Metadata) -> bool {
     let (uid, gid) = (before.uid(), before.gid());
     let Ok(now) = file.metadata() else { return false };
@@ -268,8 +287,9 @@ fn takes_after(file: &File, old: &File, before: &Metadata) -> bool {
         return false;
     }
     let same_attributes = self::attributes(file).is_ok_and(|new| new == attributes);
-    file.metadata()
-        .is_ok_and(|new| (new.uid(), new.gid(), new.mode()) == (uid, gid, before.mode()) && same_attributes)
+    file.metadata().is_ok_and(|new| {
+        (new.uid(), new.gid(), new.mode()) == (uid, gid, before.mode()) && same_attributes
+    })
 }
 
 /// Names and values of the extended attributes, sorted.

@@ -1,11 +1,12 @@
 //! The index as a file beside the users file, `<users>.index`: built once, used by all processes.
 //!
-//! A table in the memory of every process would cost 12 bytes a user in each of them, and each would read the whole
-//! file to build it. Built before the server forks it would be shared until the first edit, and no longer. So large
-//! users files have their table in a file: whoever first finds it out of date writes it anew under its lock,
-//! and a look-up is one `pread` of a bucket. What is in memory then is the system's page cache, once for all
-//! processes, and the system's to drop; nothing has to be mapped, and no process keeps a copy. A user who is read
-//! from memory (see [`super::file`]) costs no look-up at all.
+//! A table in the memory of every process would cost 12 bytes a user in each of them, and each
+//! would read the whole file to build it. Built before the server forks it would be shared until
+//! the first edit, and no longer. So large users files have their table in a file: whoever first
+//! finds it out of date writes it anew under its lock, and a look-up is one `pread` of a bucket.
+//! What is in memory then is the system's page cache, once for all processes, and the system's to
+//! drop; nothing has to be mapped, and no process keeps a copy. A user who is read from memory (see
+//! [`super::file`]) costs no look-up at all.
 //!
 //! ```text
 //! 0     header   magic, sum, shape of the table, boot, state of the users file, version of Unicode
@@ -14,20 +15,23 @@
 //!
 //! It need not be trusted further than the journal, and less has to be assumed of it:
 //!
-//! - It says of which state of the users file it is. It is used for that state alone, or for one that differs from it
-//!   by slot writes, as the journal's header says; the same rule by which a process follows changes.
-//! - A bucket carries a checksum with the table's random keys in it. While the file is overwritten, or if that was
-//!   cut short, what stands there is no part of the table that a process knows; then it looks for another. So a
-//!   look-up finds what was built or notices, and a name that isn't found isn't there.
-//! - It is of no use after the machine has been restarted: it was never synced, and neither were times that a file
-//!   system had in memory.
-//! - Other versions of Unicode may take other names for twins. A table of another one isn't used; an earlier one is
-//!   overwritten, a later one left alone while it may be in use, so that two builds don't overwrite each other's in turns.
-//! - Who could write it could hide users. So it is guarded as all companions are, see [`super::companion`]. A file of
-//!   that name that isn't one of ours is left alone.
+//! - It says of which state of the users file it is. It is used for that state alone, or for one
+//!   that differs from it by slot writes, as the journal's header says; the same rule by which a
+//!   process follows changes.
+//! - A bucket carries a checksum with the table's random keys in it. While the file is overwritten,
+//!   or if that was cut short, what stands there is no part of the table that a process knows; then
+//!   it looks for another. So a look-up finds what was built or notices, and a name that isn't
+//!   found isn't there.
+//! - It is of no use after the machine has been restarted: it was never synced, and neither were
+//!   times that a file system had in memory.
+//! - Other versions of Unicode may take other names for twins. A table of another one isn't used;
+//!   an earlier one is overwritten, a later one left alone while it may be in use, so that two
+//!   builds don't overwrite each other's in turns.
+//! - Who could write it could hide users. So it is guarded as all companions are, see
+//!   [`super::companion`]. A file of that name that isn't one of ours is left alone.
 //!
-//! Where there can't be one (no permission to make it, no space, a file system that several machines may
-//! share, no `/proc`), each process has a table of its own, with the same answers.
+//! Where there can't be one (no permission to make it, no space, a file system that several
+//! machines may share, no `/proc`), each process has a table of its own, with the same answers.
 
 use std::fs::File;
 use std::io;
@@ -44,13 +48,16 @@ use crate::files::access::Access;
 use crate::files::lines::read_as_far_as_possible;
 use crate::files::stamp::Stamp;
 
-/// Users files below this size have no such file: a table of each process's own is small, and quick to build.
+/// Users files below this size have no such file: a table of each process's own is small, and quick
+/// to build.
 pub const SHARED_FROM: u64 = 1 << 20;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"OTPINDX3");
-/// Of tables without entries for the lines that concern everybody, and of those that know only of names that differ in case
-/// or blanks. Never used, and made anew; those who still write them leave ours alone and go without.
-const MAGICS_BEFORE: [u64; 2] = [u64::from_le_bytes(*b"OTPINDX1"), u64::from_le_bytes(*b"OTPINDX2")];
+/// Of tables without entries for the lines that concern everybody, and of those that know only of
+/// names that differ in case or blanks. Never used, and made anew; those who still write them leave
+/// ours alone and go without.
+const MAGICS_BEFORE: [u64; 2] =
+    [u64::from_le_bytes(*b"OTPINDX1"), u64::from_le_bytes(*b"OTPINDX2")];
 /// A builder that takes longer than this isn't waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(1);
@@ -131,18 +138,23 @@ impl SharedIndex {
     pub(super) fn open(path: &Path, users: &Access) -> Option<SharedIndex> {
         let boot = boot()?;
         let opened = companion::open(path, users).ok()?;
-        let file = if opened.is_suspect { companion::renew(path, opened, users).ok()? } else { opened.file };
+        let file = if opened.is_suspect {
+            companion::renew(path, opened, users).ok()?
+        } else {
+            opened.file
+        };
         is_of_one_machine(&file).then_some(SharedIndex { file, boot })
     }
 
-    /// The table of a state of the users file for which `holds` says yes; has it built if there is none. `None`:
-    /// the users file doesn't stand still, or this can't be shared.
+    /// The table of a state of the users file for which `holds` says yes; has it built if there is
+    /// none. `None`: the users file doesn't stand still, or this can't be shared.
     pub(super) fn find_or_build(
         self,
         holds: impl Fn(&Basis) -> bool,
         build: impl FnOnce() -> io::Result<Option<(Table, Basis)>>,
     ) -> io::Result<Option<Index>> {
-        let in_memory = |built: Option<(Table, Basis)>| Ok(built.map(|(table, _)| Index::in_memory(table)));
+        let in_memory =
+            |built: Option<(Table, Basis)>| Ok(built.map(|(table, _)| Index::in_memory(table)));
         let deadline = Instant::now() + PATIENCE;
         let locked = loop {
             if let Some(shape) = self.shape_if(&holds) {
@@ -184,17 +196,21 @@ impl SharedIndex {
         if !is_index(&self.file)? {
             return Err(io::Error::other("a file of somebody else's"));
         }
-        if IndexHeader::read(&self.file)
-            .is_some_and(|header| header.boot == self.boot && header.unicode > name::UNICODE_VERSION)
-        {
+        if IndexHeader::read(&self.file).is_some_and(|header| {
+            header.boot == self.boot && header.unicode > name::UNICODE_VERSION
+        }) {
             return Err(io::Error::other("of a later version of Unicode"));
         }
         // First of all what says that this is nobody's table, last what says whose it is.
         self.file.write_all_at(&nobodys(), 0)?;
         self.file.write_all_at(table.buckets.as_flattened(), BUCKET_LEN as u64)?;
         self.file.set_len((table.buckets.len() as u64 + 1) * BUCKET_LEN as u64)?;
-        let header =
-            IndexHeader { shape: table.shape, boot: self.boot, basis, unicode: name::UNICODE_VERSION };
+        let header = IndexHeader {
+            shape: table.shape,
+            boot: self.boot,
+            basis,
+            unicode: name::UNICODE_VERSION,
+        };
         self.file.write_all_at(&header.to_bytes(), 0)
     }
 }
@@ -224,11 +240,19 @@ pub(super) fn disown(file: &File, shape: Shape) {
     }
 }
 
-/// Two machines that find each other's tables useless would write them in turns: ext, XFS, Btrfs, ZFS, F2FS, bcachefs,
-/// tmpfs, overlays.
+/// Two machines that find each other's tables useless would write them in turns: ext, XFS, Btrfs,
+/// ZFS, F2FS, bcachefs, tmpfs, overlays.
 fn is_of_one_machine(file: &File) -> bool {
-    const KINDS: [i64; 8] =
-        [0xef53, 0x5846_5342, 0x9123_683e, 0x2fc1_2fc1, 0xf2f5_2010, 0xca45_1a4e, 0x0102_1994, 0x794c_7630];
+    const KINDS: [i64; 8] = [
+        0xef53,
+        0x5846_5342,
+        0x9123_683e,
+        0x2fc1_2fc1,
+        0xf2f5_2010,
+        0xca45_1a4e,
+        0x0102_1994,
+        0x794c_7630,
+    ];
     kind_of_file_system(file).is_some_and(|kind| KINDS.contains(&kind))
 }
 
@@ -243,7 +267,8 @@ mod tests {
     fn an_index_of_another_version_of_unicode_is_built_anew_or_left_alone_and_never_used() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("users");
-        let mut users = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+        let mut users =
+            File::options().read(true).write(true).create_new(true).open(&path).unwrap();
         users.write_all(b"HOTP alice - 00\n").unwrap();
         let access = Access::of(&users).unwrap();
         let at = directory.path().join("users.index");
@@ -264,7 +289,12 @@ mod tests {
         assert!(!is_built(), "used by the next one");
         let header = || IndexHeader::read(&File::open(&at).unwrap()).unwrap();
         let write = |header: IndexHeader| {
-            File::options().write(true).open(&at).unwrap().write_all_at(&header.to_bytes(), 0).unwrap();
+            File::options()
+                .write(true)
+                .open(&at)
+                .unwrap()
+                .write_all_at(&header.to_bytes(), 0)
+                .unwrap();
         };
         let ours = header();
         assert_eq!(ours.unicode, UNICODE_VERSION);
@@ -275,7 +305,10 @@ mod tests {
 
         write(IndexHeader { unicode: UNICODE_VERSION + 1, ..ours });
         assert!(is_built() && is_built());
-        assert!(header().unicode == UNICODE_VERSION + 1 && header().shape == ours.shape, "left alone");
+        assert!(
+            header().unicode == UNICODE_VERSION + 1 && header().shape == ours.shape,
+            "left alone"
+        );
 
         write(IndexHeader { unicode: UNICODE_VERSION + 1, boot: ours.boot ^ 1, ..ours });
         assert!(is_built() && !is_built(), "nobody uses it any more");

@@ -4,8 +4,8 @@
 //! counter(20) failures(10) last-otp(10) time(20) ip(45) @at,first,last,failed,sum(68)
 //! ```
 //!
-//! Every field starts at its column, is padded with spaces to its width and followed by one space, the last
-//! by whatever the line goes on with.
+//! Every field starts at its column, is padded with spaces to its width and followed by one space,
+//! the last by whatever the line goes on with.
 
 use jiff::tz::TimeZone;
 
@@ -67,7 +67,8 @@ pub fn find(line: &[u8], head_end: usize) -> Option<usize> {
     (slot[COLUMNS[5]] == b'@').then_some(start)
 }
 
-/// Writes state into a slot. `head` is fields 1 to 4 as they stand in the line: the checksum covers them.
+/// Writes state into a slot. `head` is fields 1 to 4 as they stand in the line: the checksum covers
+/// them.
 pub fn write(head: [&[u8]; 4], state: &State, zone: &TimeZone) -> Slot {
     let (first, last) = match state.used {
         Used::Never => (0, 0),
@@ -105,8 +106,8 @@ pub fn write(head: [&[u8]; 4], state: &State, zone: &TimeZone) -> Slot {
     slot
 }
 
-/// Appends the line with its state, which ends at `state_end`, in a slot: fields 1 to 4 and whatever follows stay byte
-/// for byte.
+/// Appends the line with its state, which ends at `state_end`, in a slot: fields 1 to 4 and
+/// whatever follows stay byte for byte.
 pub fn insert_into(out: &mut Vec<u8>, line: &[u8], head_end: usize, state_end: usize, slot: &Slot) {
     out.extend_from_slice(&line[..head_end]);
     out.push(b' ');
@@ -190,7 +191,8 @@ impl Extension {
         Some(Extension { intact, ..extension })
     }
 
-    /// The word with the same numbers and the checksum of other fields 1 to 9. As long as `word` if that is intact.
+    /// The word with the same numbers and the checksum of other fields 1 to 9. As long as `word` if
+    /// that is intact.
     pub fn resealed(word: &[u8], fields: [&[u8]; 9]) -> Option<Vec<u8>> {
         Extension::parse(word, fields).map(|extension| extension.format(fields).text().to_vec())
     }

@@ -1,5 +1,6 @@
-//! The file beside a users file in which tries are counted: see [`crate::throttle`]. A companion like the others, with a
-//! lock of its own, held for some microseconds. Nothing in it is synced: what a power cut takes is counted anew.
+//! The file beside a users file in which tries are counted: see [`crate::throttle`]. A companion
+//! like the others, with a lock of its own, held for some microseconds. Nothing in it is synced:
+//! what a power cut takes is counted anew.
 
 use std::fs::File;
 use std::io;
@@ -23,7 +24,8 @@ const SHORTEST: Duration = Duration::from_micros(50);
 const LONGEST: Duration = Duration::from_millis(2);
 /// For so long rights that were changed may go unnoticed.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-const REMEDY: &str = "run `otpgate check --fix`; until then each process of the server counts for itself";
+const REMEDY: &str =
+    "run `otpgate check --fix`; until then each process of the server counts for itself";
 
 /// After that it isn't waited for again for a while: every login would wait.
 const GIVEN_UP: Duration = Duration::from_secs(1);
@@ -54,7 +56,9 @@ impl TriesFile {
         work: impl FnOnce(&mut dyn Bytes) -> io::Result<R>,
     ) -> Result<R, TriesError> {
         // Threads exclude each other by this, processes by the lock.
-        let Some(mut state) = self.0.try_lock_for(PATIENCE) else { return Err(TriesError::Held(held(path))) };
+        let Some(mut state) = self.0.try_lock_for(PATIENCE) else {
+            return Err(TriesError::Held(held(path)));
+        };
         if state.given_up.is_some_and(|since| since.elapsed() < GIVEN_UP) {
             return Err(TriesError::Held(held(path)));
         }
@@ -66,7 +70,8 @@ impl TriesFile {
         };
         if !open.as_ref().is_some_and(is_usable) {
             *open = None;
-            let file = open_anew(users, path).map_err(|fault| TriesError::Unusable(fault.into()))?;
+            let file =
+                open_anew(users, path).map_err(|fault| TriesError::Unusable(fault.into()))?;
             let (process, since) = (rustix::process::getpid(), Instant::now());
             *open = Some(Open { file, process, since });
         }

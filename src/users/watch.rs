@@ -1,9 +1,10 @@
 //! Whether what was read without the lock still holds.
 //!
-//! One look at the file tells, if its stamp is old enough: whatever changes it now gets another one. Until then two
-//! states can share a stamp, and the journal's header is read as well, which every change of ours moves on. What was
-//! kept until then is read once more when it is old enough: so who edits the file without its lock in the very tick of a
-//! login goes unseen for no longer than that tick, unless lines move and inode and size stay as they are.
+//! One look at the file tells, if its stamp is old enough: whatever changes it now gets another
+//! one. Until then two states can share a stamp, and the journal's header is read as well, which
+//! every change of ours moves on. What was kept until then is read once more when it is old enough:
+//! so who edits the file without its lock in the very tick of a login goes unseen for no longer
+//! than that tick, unless lines move and inode and size stay as they are.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,7 +17,8 @@ use crate::files::stamp::Stamp;
 pub enum Sight {
     /// Nothing has changed.
     Same,
-    /// Lines are where they were, and from now on the stamp tells; what was read of them before has to be read again.
+    /// Lines are where they were, and from now on the stamp tells; what was read of them before has
+    /// to be read again.
     Settled,
     /// Something has changed, or somebody is writing.
     Changed,
@@ -33,7 +35,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins when the file is as `stamp` says and the journal's header is this. `now` is not before either was read.
+    /// Begins when the file is as `stamp` says and the journal's header is this. `now` is not
+    /// before either was read.
     pub fn new(stamp: Stamp, header: &Header, now: Duration) -> Watch {
         let basis = Basis::now(stamp, Some(header));
         Watch { basis, place: header.place, since: now, is_settled: AtomicBool::new(false) }
@@ -49,7 +52,8 @@ impl Watch {
         self.is_settled.load(Ordering::Relaxed)
     }
 
-    /// What has changed, if the file is now as `stamp` says. `header` reads the journal's, if that isn't being written.
+    /// What has changed, if the file is now as `stamp` says. `header` reads the journal's, if that
+    /// isn't being written.
     pub fn look(
         &self,
         stamp: Stamp,
@@ -68,10 +72,15 @@ impl Watch {
         if header.place != self.place || !self.basis.holds(stamp, Some(&header)) {
             return Sight::Changed;
         }
-        if is_old && !self.is_settled.swap(true, Ordering::Relaxed) { Sight::Settled } else { Sight::Same }
+        if is_old && !self.is_settled.swap(true, Ordering::Relaxed) {
+            Sight::Settled
+        } else {
+            Sight::Same
+        }
     }
 
-    /// Moves on to another state, if lines are still where they were: nothing but slots has changed.
+    /// Moves on to another state, if lines are still where they were: nothing but slots has
+    /// changed.
     pub fn follow(&mut self, stamp: Stamp, header: Option<&Header>, now: Duration) -> bool {
         let Some(header) = header.filter(|header| self.basis.holds(stamp, Some(header))) else {
             return false;
@@ -121,8 +130,10 @@ mod tests {
         let stamp = Stamp::from_words([1, 2, 3, 4, 0, 4, 0]);
         let before = header(JournalPlace::default(), 5, stamp);
         let mut watch = Watch::new(stamp, &before, Duration::ZERO);
-        let rewritten =
-            Header { base: stamp, ..header(JournalPlace::next_of(JournalPlace::default()), 6, stamp) };
+        let rewritten = Header {
+            base: stamp,
+            ..header(JournalPlace::next_of(JournalPlace::default()), 6, stamp)
+        };
         assert!(!watch.follow(stamp, Some(&rewritten), Duration::ZERO));
     }
 }

@@ -29,7 +29,8 @@ fn without_blanks(text: &str) -> String {
 
 /// Items of the header that begin like this, by name; the rest of each as its value.
 fn items(beginning: &str, end_of_name: char) -> BTreeMap<String, String> {
-    let found = HEADER.iter().filter_map(|item| item.strip_prefix(beginning)?.split_once(end_of_name));
+    let found =
+        HEADER.iter().filter_map(|item| item.strip_prefix(beginning)?.split_once(end_of_name));
     found.map(|(name, rest)| (name.to_owned(), rest.to_owned())).collect()
 }
 
@@ -58,15 +59,16 @@ fn every_constant_of_the_header_has_its_value_in_rust() {
     let header: BTreeMap<String, i128> = items("const", ':')
         .into_iter()
         .map(|(name, rest)| {
-            let value = rest.split_once('=').and_then(|(_, value)| value.split(';').next()?.parse().ok());
+            let value =
+                rest.split_once('=').and_then(|(_, value)| value.split(';').next()?.parse().ok());
             (name.clone(), value.unwrap_or_else(|| panic!("{name} is no number: {rest}")))
         })
         .collect();
     assert_eq!(header, rust);
 }
 
-/// Each struct with size, alignment, and its fields' names, types and offsets. The pattern proves that no field
-/// is left out, the reference that the type is the one named.
+/// Each struct with size, alignment, and its fields' names, types and offsets. The pattern proves
+/// that no field is left out, the reference that the type is the one named.
 macro_rules! structs {
     ($($name:ident { $($field:ident: $type:ty),* })*) => {
         [$({
@@ -160,7 +162,10 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
         let name = layout.name;
         let says = |what: String| assert!(text.contains(&what), "the header doesn't say {what}");
         says(format!("[\"Sizeof{name}\"][::std::mem::size_of::<{name}>()-{}usize];", layout.size));
-        says(format!("[\"Alignmentof{name}\"][::std::mem::align_of::<{name}>()-{}usize];", layout.align));
+        says(format!(
+            "[\"Alignmentof{name}\"][::std::mem::align_of::<{name}>()-{}usize];",
+            layout.align
+        ));
         let mut fields = String::new();
         for (field, kind, offset) in &layout.fields {
             says(format!(
@@ -168,7 +173,8 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
             ));
             fields.push_str(&format!("{field}:{kind},"));
         }
-        let declared = text.split_once(&format!("struct{name}{{")).and_then(|(_, rest)| rest.split_once('}'));
+        let declared =
+            text.split_once(&format!("struct{name}{{")).and_then(|(_, rest)| rest.split_once('}'));
         let declared = declared.unwrap_or_else(|| panic!("the header has no struct {name}")).0;
         assert_eq!(normal(declared), normal(&fields), "{name}");
     }
@@ -186,7 +192,8 @@ fn normal(code: &str) -> String {
 
 /// C has a pointer that may be null where Rust has an option of a reference.
 fn as_pointer(kind: &str) -> String {
-    let Some(referenced) = kind.strip_prefix("Option<&").and_then(|kind| kind.strip_suffix('>')) else {
+    let Some(referenced) = kind.strip_prefix("Option<&").and_then(|kind| kind.strip_suffix('>'))
+    else {
         return kind.to_owned();
     };
     match referenced.strip_prefix("mut") {
@@ -249,10 +256,12 @@ fn every_function_of_the_header_has_its_signature_in_rust() {
         .into_iter()
         .map(|(name, rest)| {
             let (arguments, rest) = rest.split_once(')').expect("arguments end");
-            let types =
-                arguments.split(',').filter_map(|argument| Some(argument.split_once(':')?.1.to_owned()));
-            let result =
-                rest.strip_prefix("->").and_then(|result| Some(result.split_once(';')?.0.to_owned()));
+            let types = arguments
+                .split(',')
+                .filter_map(|argument| Some(argument.split_once(':')?.1.to_owned()));
+            let result = rest
+                .strip_prefix("->")
+                .and_then(|result| Some(result.split_once(';')?.0.to_owned()));
             (name, (types.collect(), result))
         })
         .collect();
@@ -265,7 +274,9 @@ fn the_static_library_exports_the_functions_of_the_header_and_no_other_of_that_n
         .args(["--extern-only", "--defined-only", "--format=posix"])
         .arg(static_library())
         .output()
-        .unwrap_or_else(|error| panic!("nm: {error}; install what the tests need with `make test-deps`"));
+        .unwrap_or_else(|error| {
+            panic!("nm: {error}; install what the tests need with `make test-deps`")
+        });
     let listing = String::from_utf8_lossy(&output.stdout);
     let exported: BTreeSet<&str> = listing
         .lines()

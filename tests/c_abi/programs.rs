@@ -36,11 +36,17 @@ fn succeeds(command: &mut Command) -> Output {
     output
 }
 
-/// The compiler for C, or for C++, that finds the header and the C files here and takes no doubtful line.
+/// The compiler for C, or for C++, that finds the header and the C files here and takes no doubtful
+/// line.
 fn compiler(is_cpp: bool, standard: Option<&str>) -> cc::Build {
     let machine = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let mut build = cc::Build::new();
-    build.host(&machine).target(&machine).out_dir(env!("CARGO_TARGET_TMPDIR")).opt_level(0).debug(true);
+    build
+        .host(&machine)
+        .target(&machine)
+        .out_dir(env!("CARGO_TARGET_TMPDIR"))
+        .opt_level(0)
+        .debug(true);
     build.cargo_metadata(false).cpp(is_cpp).include(header_path().parent().unwrap());
     build.extra_warnings(true).warnings_into_errors(true).flag("-pedantic");
     build.define("PACKAGE_VERSION", concat!("\"", env!("CARGO_PKG_VERSION"), "\""));
@@ -54,7 +60,8 @@ fn compiler(is_cpp: bool, standard: Option<&str>) -> cc::Build {
 }
 
 fn command_of(build: &cc::Build) -> Command {
-    let mut command = build.try_get_compiler().expect("a compiler: `make deps` installs one").to_command();
+    let mut command =
+        build.try_get_compiler().expect("a compiler: `make deps` installs one").to_command();
     command.current_dir(sources());
     command
 }
@@ -80,8 +87,16 @@ fn build(name: &str, compiler: &cc::Build, files: &[&str], library: &Path) -> Pa
 }
 
 fn build_cases(name: &str, library: &Path) -> PathBuf {
-    let files =
-        ["main.c", "harness.c", "gate.c", "settings.c", "login.c", "digest.c", "processes.c", "panic.c"];
+    let files = [
+        "main.c",
+        "harness.c",
+        "gate.c",
+        "settings.c",
+        "login.c",
+        "digest.c",
+        "processes.c",
+        "panic.c",
+    ];
     let mut compiler = compiler(false, Some("c99"));
     build(name, compiler.define("_POSIX_C_SOURCE", "200809L"), &files, library)
 }
@@ -221,7 +236,8 @@ fn a_panic_ends_in_the_library_and_what_it_says_of_it_holds_no_data() {
 fn the_makefile_links_what_rustc_says_and_no_more() {
     let said = &PANICKING.1;
     let needed = said.lines().find_map(|line| line.split_once("native-static-libs: "));
-    let needed = needed.unwrap_or_else(|| panic!("rustc doesn't say what is to be linked:\n{said}")).1;
+    let needed =
+        needed.unwrap_or_else(|| panic!("rustc doesn't say what is to be linked:\n{said}")).1;
     let sorted = |names: &mut dyn Iterator<Item = String>| names.collect::<BTreeSet<String>>();
     assert_eq!(
         sorted(&mut system_libraries().into_iter()),
@@ -261,8 +277,12 @@ impl Example {
         let root = env!("CARGO_MANIFEST_DIR");
         let mut compiler = compiler(false, Some("c99"));
         compiler.opt_level(1);
-        let program =
-            build("c_abi_example", &compiler, &[&format!("{root}/examples/module.c")], &static_library());
+        let program = build(
+            "c_abi_example",
+            &compiler,
+            &[&format!("{root}/examples/module.c")],
+            &static_library(),
+        );
         let directory = tempfile::tempdir().expect("a directory for the example");
         std::fs::write(directory.path().join("users"), users).expect("a users file");
         let mut server = Command::new(program)
@@ -273,16 +293,21 @@ impl Example {
             .spawn()
             .expect("the example runs");
         let mut line = String::new();
-        BufReader::new(server.stdout.take().expect("its output")).read_line(&mut line).expect("its port");
-        let port = line.trim().strip_prefix("http://127.0.0.1:").and_then(|rest| rest.strip_suffix('/'));
+        BufReader::new(server.stdout.take().expect("its output"))
+            .read_line(&mut line)
+            .expect("its port");
+        let port =
+            line.trim().strip_prefix("http://127.0.0.1:").and_then(|rest| rest.strip_suffix('/'));
         let port = port.unwrap_or_else(|| panic!("no port in {line:?}")).parse().expect("a port");
         Example { server, port, directory }
     }
 
     /// The whole answer to a request with that value as its Authorization.
     fn ask(&self, authorization: Option<&str>) -> String {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).expect("a connection");
-        let header = authorization.map(|value| format!("Authorization: {value}\r\n")).unwrap_or_default();
+        let mut stream =
+            TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).expect("a connection");
+        let header =
+            authorization.map(|value| format!("Authorization: {value}\r\n")).unwrap_or_default();
         write!(stream, "GET / HTTP/1.1\r\nHost: localhost\r\n{header}\r\n").expect("a request");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
@@ -339,6 +364,7 @@ fn the_example_lets_in_by_pin_and_code_and_asks_everybody_else() {
 #[test]
 fn a_cpp_program_links_with_the_library() {
     let mut compiler = compiler(true, None);
-    let program = build("c_abi_cpp", compiler.flag("-x").flag("c++"), &["header.c"], &static_library());
+    let program =
+        build("c_abi_cpp", compiler.flag("-x").flag("c++"), &["header.c"], &static_library());
     succeeds(&mut Command::new(program));
 }

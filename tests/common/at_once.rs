@@ -56,11 +56,15 @@ pub fn one_of_many_gets_a_fresh_code(start: Start) {
 pub fn limit_of_five_lets_five_codes_be_tried(start: Start) {
     const GUESSES: usize = 300;
     let alice = Token::hotp("alice").pin(PIN);
-    let scope = Scope::new("area").token(&alice).set(Setting::MaxFailures, 5).set(Setting::Throttle, "Off");
+    let scope =
+        Scope::new("area").token(&alice).set(Setting::MaxFailures, 5).set(Setting::Throttle, "Off");
     let server = start(vec![scope]);
     let place = server.at("area");
-    let requests: Vec<Request> =
-        alice.wrong_codes(GUESSES).iter().map(|code| place.request("alice", alice.with(code))).collect();
+    let requests: Vec<Request> = alice
+        .wrong_codes(GUESSES)
+        .iter()
+        .map(|code| place.request("alice", alice.with(code)))
+        .collect();
     let replies = place.at_once(&requests);
     assert_eq!(count(&replies, "denied-code"), 5);
     assert_eq!(count(&replies, "denied-locked"), GUESSES - 5);

@@ -1,5 +1,5 @@
-//! What a login does on any server: a table of situations, each with a scope of its own, so that all of them
-//! fit one running server.
+//! What a login does on any server: a table of situations, each with a scope of its own, so that
+//! all of them fit one running server.
 
 use otpgate::otp::Hash;
 
@@ -18,7 +18,8 @@ const CAFE: &str = "198.51.100.23";
 /// What not every server offers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Capability {
-    /// Another provider decides where otpgate doesn't know the user, or passes on what it could refuse.
+    /// Another provider decides where otpgate doesn't know the user, or passes on what it could
+    /// refuse.
     NextProvider,
     /// A client's address may come with the name of the interface, behind a proxy as well.
     InterfaceInAddress,
@@ -39,7 +40,8 @@ impl Case {
         self
     }
 
-    /// The same on a server that has no next provider: whoever is refused in spite of one is refused without.
+    /// The same on a server that has no next provider: whoever is refused in spite of one is
+    /// refused without.
     fn without_next_provider(mut self) -> Case {
         self.scope.second_provider.clear();
         self.scope.settings.retain(|(setting, _)| *setting != Setting::FallThrough);
@@ -179,7 +181,8 @@ pub fn on_a_server_with(capabilities: &[Capability]) -> (Vec<Situation>, Vec<&'s
     let is_offered = |case: &Case| case.needs.is_none_or(|need| capabilities.contains(&need));
     let (cases, others): (Vec<Case>, Vec<Case>) = all().into_iter().partition(is_offered);
     let has_next = capabilities.contains(&Capability::NextProvider);
-    let cases = cases.into_iter().map(|case| if has_next { case } else { case.without_next_provider() });
+    let cases =
+        cases.into_iter().map(|case| if has_next { case } else { case.without_next_provider() });
     let cases = cases.map(|Case { scope, run, .. }| Situation { scope, run }).collect();
     (cases, others.iter().map(|case| case.name).collect())
 }
@@ -287,7 +290,10 @@ fn wrong_code_after_wrong_pin_tells_nothing() -> Case {
 }
 
 const HASHES: [(&str, &str); 4] = [
-    ("argon", "$argon2id$v=19$m=1024,t=1,p=1$c2FsdHNhbHQ$UgIhFaHXoNNKA7q2PfSTthQPWCWdWyy0Q0v/NAy0a6w"),
+    (
+        "argon",
+        "$argon2id$v=19$m=1024,t=1,p=1$c2FsdHNhbHQ$UgIhFaHXoNNKA7q2PfSTthQPWCWdWyy0Q0v/NAy0a6w",
+    ),
     ("bcrypt", "$2y$04$P1lBgH.ReR7u6iB.IJfVHOaAuXgtzcifRZIhWVk8GCoQ6u9j3uQbu"),
     (
         "sha512",
@@ -327,8 +333,11 @@ fn a_hash_typed_as_pin_is_refused() -> Case {
 
 fn a_pin_may_hold_any_printable_character() -> Case {
     let pins = ["a:b:c", "-minus", "+plus", "#hash", "50%&<\"\\'>", "schlüssel"];
-    let tokens: Vec<Token> =
-        pins.iter().enumerate().map(|(number, pin)| Token::hotp(format!("user{number}")).pin(pin)).collect();
+    let tokens: Vec<Token> = pins
+        .iter()
+        .enumerate()
+        .map(|(number, pin)| Token::hotp(format!("user{number}")).pin(pin))
+        .collect();
     case(scope(&tokens.iter().collect::<Vec<_>>()), move |at| {
         for (token, pin) in tokens.iter().zip(pins) {
             at.login(token.user(), format!("{WRONG_PIN}{}", token.code(0))).is(401, "denied-pin");
@@ -366,10 +375,12 @@ fn pin_checked_elsewhere_may_be_hashed_in_many_ways() -> Case {
     const APR1: (&str, &str) = ("apr1", "$apr1$saltsalt$ZKLpZfanTDmtI647CTtXW/");
     let hashes: Vec<(&str, &str)> =
         HASHES.into_iter().filter(|(user, _)| *user != "argon").chain([APR1]).collect();
-    let tokens: Vec<Token> = hashes.iter().map(|(user, _)| Token::hotp(user).external_pin(PIN)).collect();
+    let tokens: Vec<Token> =
+        hashes.iter().map(|(user, _)| Token::hotp(user).external_pin(PIN)).collect();
     let scope = scope(&tokens.iter().collect::<Vec<_>>());
-    let scope =
-        hashes.iter().fold(scope, |scope, (user, hash)| scope.pin_file_line(&format!("{user}:{hash}")));
+    let scope = hashes
+        .iter()
+        .fold(scope, |scope, (user, hash)| scope.pin_file_line(&format!("{user}:{hash}")));
     case(scope, move |at| {
         for ((user, hash), token) in hashes.iter().zip(&tokens) {
             at.users().stays_the_same(|| {
@@ -415,7 +426,8 @@ fn pin_file_is_read_as_its_tools_do() -> Case {
         line("twice", WRONG_PIN),
         line("last", PIN),
     ];
-    let scope = text.iter().fold(scope(&tokens.each_ref()), |scope, line| scope.pin_file_line(line));
+    let scope =
+        text.iter().fold(scope(&tokens.each_ref()), |scope, line| scope.pin_file_line(line));
     case(scope, move |at| {
         for (user, token) in users.iter().zip(&tokens) {
             at.login(user, format!("{WRONG_PIN}{}", token.code(0))).is(401, "denied-pin");
@@ -664,7 +676,8 @@ fn clock_that_is_off_has_a_window_of_its_own() -> Case {
     let bob = bob().state("-10");
     case(scope(&[&bob]).set(Setting::MaxOffset, 2), move |at| {
         let step = bob.step();
-        // Between the window around the stored offset and the one around the right time there is a gap.
+        // Between the window around the stored offset and the one around the right time there is a
+        // gap.
         at.login("bob", bob.password(step - 5)).is(401, "denied-code");
         at.login("bob", bob.password(step - 10)).is(200, "granted-fresh");
         let offset = at.users().counter("bob");
@@ -696,7 +709,8 @@ fn idle_and_linger_time_both_bind() -> Case {
     let recent = Token::hotp("recent").used(0, 50, LOOPBACK);
     let old = Token::hotp("old").used(0, 150, LOOPBACK);
     let idle = Token::hotp("idle").used(0, 90, LOOPBACK);
-    let scope = scope(&[&recent, &old, &idle]).set(Setting::MaxLinger, 100).set(Setting::MaxIdle, 80);
+    let scope =
+        scope(&[&recent, &old, &idle]).set(Setting::MaxLinger, 100).set(Setting::MaxIdle, 80);
     case(scope, move |at| {
         at.login("recent", recent.password(0)).is(200, "granted-reuse");
         at.login("old", old.password(0)).is(401, "denied-expired");
@@ -781,7 +795,10 @@ fn forget_request_for_an_expired_code_does_nothing() -> Case {
 }
 
 fn by_word(tokens: &[&Token]) -> Scope {
-    scope(tokens).set(Setting::MaxLinger, 600).set(Setting::Forget, "Word").set(Setting::MaxFailures, 3)
+    scope(tokens)
+        .set(Setting::MaxLinger, 600)
+        .set(Setting::Forget, "Word")
+        .set(Setting::MaxFailures, 3)
 }
 
 fn forget_request_by_word_takes_the_pin_and_nothing_else() -> Case {
@@ -814,7 +831,9 @@ fn forget_request_by_word_takes_hashed_and_external_pins() -> Case {
     let external = Token::totp("external").external_pin(PIN);
     let scope = by_word(&[&hashed, &external]).pin_file("external", PIN);
     case(scope, move |at| {
-        for (user, token, position) in [("hashed", &hashed, 0), ("external", &external, external.step())] {
+        for (user, token, position) in
+            [("hashed", &hashed, 0), ("external", &external, external.step())]
+        {
             at.login(user, token.password(position)).is(200, "granted-fresh");
             at.users().stays_the_same(|| {
                 at.login(user, format!("{WRONG_PIN}logout")).is(401, "denied-pin");
@@ -984,10 +1003,13 @@ fn limits_of_the_file_count_as_soon_as_they_are_edited() -> Case {
 
 fn limits_at_fault_refuse_everybody_with_an_error_that_names_the_line() -> Case {
     let alice = alice();
-    let scope = scope(&[&alice]).text("#@ limits max_failures=few\n").second_provider("carol", "opendoor");
+    let scope =
+        scope(&[&alice]).text("#@ limits max_failures=few\n").second_provider("carol", "opendoor");
     case(scope, move |at| {
         let path = at.users().path().display().to_string();
-        at.expect_log(&format!("error: cannot use {path}: line 2: #@ limits: max_failures takes a number"));
+        at.expect_log(&format!(
+            "error: cannot use {path}: line 2: #@ limits: max_failures takes a number"
+        ));
         at.users().stays_the_same(|| {
             for password in [alice.password(0), alice.with(&alice.wrong_code())] {
                 at.login("alice", password).is(500, "error");
@@ -1039,7 +1061,8 @@ fn code_from_another_address_is_granted_by_itself() -> Case {
 
 fn mapped_address_is_the_same_address() -> Case {
     let (alice, carol) = (alice(), Token::hotp("carol"));
-    let scope = scope(&[&alice, &carol]).set(Setting::MaxLinger, 600).set(Setting::LogoutOnIpChange, "On");
+    let scope =
+        scope(&[&alice, &carol]).set(Setting::MaxLinger, 600).set(Setting::LogoutOnIpChange, "On");
     case(scope, move |at| {
         at.login_from("192.0.2.9", "alice", alice.password(0)).is(200, "granted-fresh");
         at.login_from("::ffff:192.0.2.9", "alice", alice.password(0)).is(200, "granted-reuse");
@@ -1150,7 +1173,8 @@ fn line_ends_of_other_systems_stay() -> Case {
         let line = String::from_utf8(token.line()).expect("plain text");
         line.replace('\n', "\r\n")
     };
-    let scope = Scope::new("").text("# from elsewhere\r\n").text(with_cr(&alice)).text("\r\n# end\r\n");
+    let scope =
+        Scope::new("").text("# from elsewhere\r\n").text(with_cr(&alice)).text("\r\n# end\r\n");
     case(scope, move |at| {
         at.login("alice", alice.password(0)).is(200, "granted-fresh");
         at.login("alice", alice.password(1)).is(200, "granted-fresh");
@@ -1178,7 +1202,8 @@ fn state_of_every_older_form_is_understood() -> Case {
         ("with-ip", "4 520489 2011-02-03T04:05:06L 192.0.2.1".to_owned()),
         ("all", "4 1 520489 2011-02-03T04:05:06L 192.0.2.1".to_owned()),
     ];
-    let tokens: Vec<Token> = forms.iter().map(|(user, state)| Token::hotp(user).state(state)).collect();
+    let tokens: Vec<Token> =
+        forms.iter().map(|(user, state)| Token::hotp(user).state(state)).collect();
     case(scope(&tokens.iter().collect::<Vec<_>>()), move |at| {
         for (user, state) in &forms {
             let token = Token::hotp(user);
@@ -1220,8 +1245,9 @@ fn listed_user_is_not_left_to_the_second_provider() -> Case {
 fn name_that_differs_in_case_or_blanks_is_refused() -> Case {
     let (alice, umlaut) = (alice(), Token::hotp("jörg"));
     let names = ["Alice", "ALICE", "alice ", " alice", "JÖRG"];
-    let scope =
-        names.iter().fold(scope(&[&alice, &umlaut]), |scope, name| scope.second_provider(name, "opendoor"));
+    let scope = names
+        .iter()
+        .fold(scope(&[&alice, &umlaut]), |scope, name| scope.second_provider(name, "opendoor"));
     case(scope.set(Setting::FallThrough, "On"), move |at| {
         at.users().stays_the_same(|| {
             for name in names {
@@ -1282,7 +1308,8 @@ fn name_set_apart_is_left_to_the_second_provider() -> Case {
     let jose = Token::hotp("jose");
     let refused: [&[u8]; 5] =
         [b"Jose", b"Jos\xe9", "Jose\u{301}".as_bytes(), "JOS\u{c9}".as_bytes(), b"jose@"];
-    let scope = scope(&[&jose]).text("#@ apart Jos%C3%A9\n#@ apart Jose x\n#@apart jose@\n#@ apart jose\n");
+    let scope =
+        scope(&[&jose]).text("#@ apart Jos%C3%A9\n#@ apart Jose x\n#@apart jose@\n#@ apart jose\n");
     let scope = scope.second_provider("Jos\u{e9}", "opendoor").second_provider("jose", "opendoor");
     let scope = refused.iter().fold(scope, |scope, name| scope.second_provider(name, "opendoor"));
     case(scope, move |at| {
@@ -1347,7 +1374,8 @@ fn unreadable_line_denies_its_user_only() -> Case {
 
 fn other_line_of_a_user_with_an_unreadable_one_still_grants() -> Case {
     let alice = alice();
-    let scope = Scope::new("").text("HOTP alice sesame9 31323334zz\n").secret("31323334zz").token(&alice);
+    let scope =
+        Scope::new("").text("HOTP alice sesame9 31323334zz\n").secret("31323334zz").token(&alice);
     case(scope, move |at| {
         at.expect_log(&format!("{}", at.users().path().display()));
         at.login("alice", alice.password(0)).is(200, "granted-fresh");
@@ -1356,7 +1384,8 @@ fn other_line_of_a_user_with_an_unreadable_one_still_grants() -> Case {
 
 fn switched_off_token_denies_its_user() -> Case {
     let alice = alice().off();
-    let scope = scope(&[&alice]).second_provider("alice", "opendoor").set(Setting::FallThrough, "On");
+    let scope =
+        scope(&[&alice]).second_provider("alice", "opendoor").set(Setting::FallThrough, "On");
     case(scope, move |at| {
         at.users().stays_the_same(|| {
             at.login("alice", alice.password(0)).is_denied();
@@ -1422,9 +1451,9 @@ fn password_over_a_kibibyte_is_refused() -> Case {
 fn control_characters_are_refused() -> Case {
     // The second provider would let them in if they were passed on as unknown.
     let names = ["da\x01ve", "da\x7fve", "dave\t"];
-    let scope = names
-        .iter()
-        .fold(Scope::new("").token(&alice()), |scope, name| scope.second_provider(name, "opendoor"));
+    let scope = names.iter().fold(Scope::new("").token(&alice()), |scope, name| {
+        scope.second_provider(name, "opendoor")
+    });
     let scope = scope.second_provider("erin", "open\x02door");
     case(scope, move |at| {
         for name in names {

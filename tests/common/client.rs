@@ -44,7 +44,8 @@ impl Request {
         self.header("Authorization", authorization)
     }
 
-    /// The client address that the server shall see; the tests' servers trust this header from loopback.
+    /// The client address that the server shall see; the tests' servers trust this header from
+    /// loopback.
     pub fn from(self, address: &str) -> Request {
         self.header("X-Forwarded-For", address)
     }

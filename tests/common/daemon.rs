@@ -21,8 +21,8 @@ pub struct Daemon {
 impl Daemon {
     /// Starts `command`; what it says before it has opened its log goes to `output`.
     ///
-    /// The kernel ends it when the thread that calls this is gone, so not even a killed test run leaves a
-    /// server behind.
+    /// The kernel ends it when the thread that calls this is gone, so not even a killed test run
+    /// leaves a server behind.
     pub fn spawn(command: &[&str], output: &Path) -> Daemon {
         require(SETPRIV);
         require(command[0]);

@@ -36,7 +36,8 @@ impl Challenge {
 
     /// All of Digest, in order.
     pub fn all_in(reply: &Reply) -> Vec<Challenge> {
-        let headers = ["WWW-Authenticate", "Proxy-Authenticate"].map(|name| reply.0.headers_of(name));
+        let headers =
+            ["WWW-Authenticate", "Proxy-Authenticate"].map(|name| reply.0.headers_of(name));
         let digest = headers.into_iter().flatten().filter(|header| header.starts_with("Digest "));
         digest.map(Challenge::parse).collect()
     }
@@ -107,7 +108,8 @@ impl Answer {
         let ha2 = hash(format!("{}:{uri}", self.method));
         let computed = hash(format!("{ha1}:{nonce}:{nc:08x}:{cnonce}:auth:{ha2}"));
         let response = self.response.as_ref().unwrap_or(&computed);
-        let opaque = opaque.as_ref().map(|opaque| format!(", opaque=\"{opaque}\"")).unwrap_or_default();
+        let opaque =
+            opaque.as_ref().map(|opaque| format!(", opaque=\"{opaque}\"")).unwrap_or_default();
         format!(
             "Digest username=\"{user}\", realm=\"{realm}\", nonce=\"{nonce}\", uri=\"{uri}\", \
              algorithm={algorithm}, qop=auth, nc={nc:08x}, cnonce=\"{cnonce}\", response=\"{response}\"{opaque}"

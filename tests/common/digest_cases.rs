@@ -59,11 +59,18 @@ fn replies_at_once(port: u16, requests: &[Request]) -> Vec<u16> {
                 threads.spawn(move || {
                     let connection = Connection::open(port);
                     barrier.wait();
-                    connection.expect("a connection").send(request, false).expect("an answer").status
+                    connection
+                        .expect("a connection")
+                        .send(request, false)
+                        .expect("an answer")
+                        .status
                 })
             })
             .collect();
-        clients.into_iter().map(|client| client.join().expect("a client that doesn't panic")).collect()
+        clients
+            .into_iter()
+            .map(|client| client.join().expect("a client that doesn't panic"))
+            .collect()
     })
 }
 
@@ -73,8 +80,16 @@ pub fn what_is_accepted(start: Start) {
     let carol = Token::motp("carol").pin("1234");
     let server = start(vec![
         scope("area").set(Setting::MaxLinger, 600).token(&alice).token(&bob).token(&carol),
-        scope("word").set(Setting::MaxLinger, 600).set(Setting::Forget, "Word").token(&alice).token(&bob),
-        scope("once").set(Setting::MaxLinger, 0).set(Setting::AllowHex, "Off").token(&alice).token(&bob),
+        scope("word")
+            .set(Setting::MaxLinger, 600)
+            .set(Setting::Forget, "Word")
+            .token(&alice)
+            .token(&bob),
+        scope("once")
+            .set(Setting::MaxLinger, 0)
+            .set(Setting::AllowHex, "Off")
+            .token(&alice)
+            .token(&bob),
     ]);
     let area = server.at("area");
     login(&area, "alice", alice.password(0)).is(200, "granted-fresh");
@@ -104,7 +119,8 @@ pub fn what_is_accepted(start: Start) {
     // Hexadecimal, in either case: 0x41397eea is RFC 4226's second value.
     let once = server.at("once");
     login(&once, "alice", format!("{PIN}397eea")).is(401, "denied-code");
-    login(&area, "alice", alice.with(&alice.hexadecimal_code(6).to_uppercase())).is(200, "granted-fresh");
+    login(&area, "alice", alice.with(&alice.hexadecimal_code(6).to_uppercase()))
+        .is(200, "granted-fresh");
     login(&area, "alice", alice.with(&alice.hexadecimal_code(6))).is(200, "granted-reuse");
 
     // The lingering code on parallel requests with rising nc.
@@ -140,7 +156,8 @@ pub fn what_is_accepted(start: Start) {
 pub fn made_up_responses_are_counted_apart_and_lock_nobody_out_of_basic(start: Start) {
     let alice = Token::hotp("alice").pin(PIN);
     let bob = Token::totp("bob");
-    let limited = Scope::new("limited").digest().set(Setting::MaxFailures, 5).token(&alice).token(&bob);
+    let limited =
+        Scope::new("limited").digest().set(Setting::MaxFailures, 5).token(&alice).token(&bob);
     let bound = scope("bound").text("#@ limits max_failures=5\n").token(&alice).token(&bob);
     let server = start(vec![scope("endless").token(&alice).token(&bob), limited, bound]);
     let mut looked_at = 0;
@@ -173,7 +190,8 @@ pub fn made_up_responses_are_counted_apart_and_lock_nobody_out_of_basic(start: S
 pub fn wrong_responses_use_up_the_tries_of_their_client(start: Start) {
     let alice = Token::hotp("alice").pin(PIN);
     let throttled = Scope::new("throttled").digest().set(Setting::Throttle, "5 600").token(&alice);
-    let server = start(vec![throttled.set(Setting::MaxFailures, "None").set(Setting::MaxLinger, 600)]);
+    let server =
+        start(vec![throttled.set(Setting::MaxFailures, "None").set(Setting::MaxLinger, 600)]);
     let place = server.at("throttled");
     let challenge = Challenge::of(&place);
     let from = |address: &str, password: String, nc| {
@@ -199,7 +217,8 @@ pub fn wrong_responses_use_up_the_tries_of_their_client(start: Start) {
 
 pub fn a_nonce_that_is_refused_costs_no_code(start: Start) {
     let alice = Token::hotp("alice").pin(PIN);
-    let short = scope("short").set(Setting::MaxLinger, 0).set(Setting::NonceLifetime, 2).token(&alice);
+    let short =
+        scope("short").set(Setting::MaxLinger, 0).set(Setting::NonceLifetime, 2).token(&alice);
     let server = start(vec![short]);
     server.expect_refused_nonce(NonceFault::Forged);
     server.expect_refused_nonce(NonceFault::Stale);
@@ -216,8 +235,8 @@ pub fn a_nonce_that_is_refused_costs_no_code(start: Start) {
     place.send(answer(&forged, 0).request()).is_status(401);
     assert_eq!(place.users().counter("alice"), 0, "forged");
 
-    // Until the nonce is stale, by clocks that count whole seconds: what a browser sends then, and what it does about
-    // the answer.
+    // Until the nonce is stale, by clocks that count whole seconds: what a browser sends then, and
+    // what it does about the answer.
     wait_until("the nonce is stale", || taken.elapsed() > Duration::from_millis(3100));
     let reply = place.send(answer(&challenge, 0).request());
     assert_eq!(reply.status(), 401);
@@ -238,7 +257,8 @@ pub fn a_replayed_response_is_refused_and_costs_no_code(start: Start) {
         server.keep_secret(alice.password(code));
     }
     let challenge = Challenge::of(&place);
-    let answer = |code| Answer::new(&challenge, place.path("page.txt"), "alice", alice.password(code));
+    let answer =
+        |code| Answer::new(&challenge, place.path("page.txt"), "alice", alice.password(code));
     place.send(answer(0).request()).is(200, "granted-fresh");
     place.send(answer(0).nc(2).request()).is(200, "granted-reuse");
     place.send(answer(0).nc(3).request()).is(200, "granted-reuse");
@@ -300,16 +320,19 @@ pub fn parallel_logins_of_many_users(start: Start) {
         .map(|(i, token)| {
             server.keep_secret(token.password(0));
             let challenge = Challenge::of(&place);
-            Answer::new(&challenge, place.path("page.txt"), &format!("user{i}"), token.password(0)).request()
+            Answer::new(&challenge, place.path("page.txt"), &format!("user{i}"), token.password(0))
+                .request()
         })
         .collect();
     assert_eq!(replies_at_once(server.port(), &requests), [200; 8]);
 }
 
-/// The nonce isn't used up again, and nothing is decided again, where the request is looked at a second time.
+/// The nonce isn't used up again, and nothing is decided again, where the request is looked at a
+/// second time.
 pub fn upstream_sees_the_pin_if_asked_for(start: Start) {
     let alice = Token::hotp("alice").pin(PIN);
-    let area = scope("area").set(Setting::MaxLinger, 0).set(Setting::PinFakeBasic, "On").token(&alice);
+    let area =
+        scope("area").set(Setting::MaxLinger, 0).set(Setting::PinFakeBasic, "On").token(&alice);
     let server = start(vec![area]);
     login(&server.at("area"), "alice", alice.password(0)).is(200, "granted-fresh");
     login(&server.at("area"), "alice", alice.password(0)).is(401, "denied-expired");
@@ -326,12 +349,21 @@ pub fn one_of_many_gets_a_fresh_code(start: Start) {
         let requests: Vec<Request> = (0..CLIENTS)
             .map(|_| {
                 let challenge = Challenge::of(&place);
-                Answer::new(&challenge, place.path("page.txt"), "alice", alice.password(round)).request()
+                Answer::new(&challenge, place.path("page.txt"), "alice", alice.password(round))
+                    .request()
             })
             .collect();
         let statuses = replies_at_once(server.port(), &requests);
-        assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{round}: {statuses:?}");
-        assert_eq!(statuses.iter().filter(|status| **status == 401).count(), CLIENTS - 1, "{statuses:?}");
+        assert_eq!(
+            statuses.iter().filter(|status| **status == 200).count(),
+            1,
+            "{round}: {statuses:?}"
+        );
+        assert_eq!(
+            statuses.iter().filter(|status| **status == 401).count(),
+            CLIENTS - 1,
+            "{statuses:?}"
+        );
     }
     assert_eq!(place.users().failures("alice"), 0);
 }

@@ -345,7 +345,8 @@ impl Kind for Httpd {
             "AH00493:", "AH00297:", "AH00171:",
             // As busy as the tests want it to be, by MPM.
             "AH00484:", "AH10159:", "AH03490:", "AH00286:", "AH00288:", "AH00161:", "AH00162:",
-            // mod_auth_basic and mod_auth_form repeat each refusal: wrong password, unknown user, other scheme.
+            // mod_auth_basic and mod_auth_form repeat each refusal: wrong password, unknown user,
+            // other scheme.
             "AH01617:", "AH01618:", "AH01614:", "AH01807:",
             // mod_auth_digest, too: denied by provider, user unknown to it.
             "AH01791:", "AH01790:",
@@ -355,19 +356,24 @@ impl Kind for Httpd {
         };
         match source.strip_prefix("authn_otp:") {
             Some(level) if level == "debug" || level.starts_with("trace") => true,
-            Some(level) => log::decision(&self.message(line)).is_some_and(|(result, _)| match result {
-                // A fault is never harmless: a test has to expect it.
-                "error" => false,
-                "granted-fresh" | "granted-reuse" | "denied-expired" | "unknown" => level == "info",
-                _ => level == "warn",
-            }),
+            Some(level) => {
+                log::decision(&self.message(line)).is_some_and(|(result, _)| match result {
+                    // A fault is never harmless: a test has to expect it.
+                    "error" => false,
+                    "granted-fresh" | "granted-reuse" | "denied-expired" | "unknown" => {
+                        level == "info"
+                    }
+                    _ => level == "warn",
+                })
+            }
             None => LIFE.iter().any(|code| line.contains(code)),
         }
     }
 
     fn is_harmless_when_stopping(&self, line: &str) -> bool {
-        // A child that is stopped at once frees what its own threads are still using: with no module of ours
-        // loaded, one stop in a hundred shows one of the first two. The others: it takes a second reminder.
+        // A child that is stopped at once frees what its own threads are still using: with no
+        // module of ours loaded, one stop in a hundred shows one of the first two. The others: it
+        // takes a second reminder.
         let codes = ["AH00052:", "AH03092:", "AH00045:", "AH00046:"];
         codes.iter().any(|code| line.contains(code))
     }
@@ -380,7 +386,9 @@ impl Kind for Httpd {
         match fault {
             NonceFault::Forged => "AH01776:",
             NonceFault::Stale => "AH01778:",
-            NonceFault::Replayed => "AH01774: Warning, possible replay attack: nonce-count check failed",
+            NonceFault::Replayed => {
+                "AH01774: Warning, possible replay attack: nonce-count check failed"
+            }
         }
     }
 

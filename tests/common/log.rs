@@ -42,8 +42,8 @@ impl Secrets {
     }
 }
 
-/// Whether `text`, in lower case, holds the secret. A row of digits counts only where it isn't a part of a
-/// longer one: process numbers and times hold every short number now and then.
+/// Whether `text`, in lower case, holds the secret. A row of digits counts only where it isn't a
+/// part of a longer one: process numbers and times hold every short number now and then.
 fn shows(text: &str, secret: &str) -> bool {
     let secret = secret.to_ascii_lowercase();
     let digits = secret.bytes().all(|byte| byte.is_ascii_digit());
@@ -67,8 +67,8 @@ pub fn is_decision(message: &str) -> bool {
     decision(message).is_some_and(|(result, _)| result != "error")
 }
 
-/// Looks through a log. `message` takes from a line what the server itself puts before it; `harmless` says which lines
-/// may be there. Each line that shouldn't be, and why.
+/// Looks through a log. `message` takes from a line what the server itself puts before it;
+/// `harmless` says which lines may be there. Each line that shouldn't be, and why.
 pub fn faults<'a>(
     log: &'a str,
     root: &Path,

@@ -6,8 +6,8 @@
 //! server.at("area").login("alice", alice.password(0)).is(200, "granted-fresh");
 //! ```
 //!
-//! A [`Server`] stops when it is dropped, and then its logs are searched: for a line nobody expected,
-//! for an expected line that isn't there, and for anything secret that the test has used.
+//! A [`Server`] stops when it is dropped, and then its logs are searched: for a line nobody
+//! expected, for an expected line that isn't there, and for anything secret that the test has used.
 //!
 //! Nothing here knows a rule of otpgate: codes come from the library, verdicts from the servers.
 
@@ -43,8 +43,8 @@ use std::time::{Duration, Instant};
 /// Starts the server that a test is run on.
 pub type Start = fn(Vec<Scope>) -> Server;
 
-/// Each of these functions as a test on each of these servers, in a module of the server's name. It is given the closure
-/// that starts the server.
+/// Each of these functions as a test on each of these servers, in a module of the server's name. It
+/// is given the closure that starts the server.
 #[allow(unused_macros)]
 macro_rules! on_servers_started_by {
     ($($server:ident: $start:expr => $($name:ident)*;)*) => {
@@ -84,8 +84,8 @@ macro_rules! on_both_servers {
 #[allow(unused_imports)]
 pub(crate) use {on_both_servers, on_each_server, on_servers_started_by};
 
-/// How long a condition may take to come true. Long, because a loaded machine is no fault of the server;
-/// a test that passes never waits for it.
+/// How long a condition may take to come true. Long, because a loaded machine is no fault of the
+/// server; a test that passes never waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until `condition` holds.
@@ -96,7 +96,8 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     while !condition() {
         assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
         std::thread::sleep(pause);
-        // Short at first, as most things happen at once; then rarer, as asking may be work for the server.
+        // Short at first, as most things happen at once; then rarer, as asking may be work for the
+        // server.
         pause = (pause * 2).min(Duration::from_millis(50));
     }
 }

@@ -12,7 +12,8 @@ use super::scope::{Scope, Setting};
 use super::server::{self, ACCESS_LOG, ERROR_LOG, Kind, NonceFault, Ports, RESULT_HEADER};
 use super::{is_root, log, require};
 
-/// The server under test: another one than the system's needs a module built for it, see [`module_path`].
+/// The server under test: another one than the system's needs a module built for it, see
+/// [`module_path`].
 pub fn program() -> String {
     std::env::var("OTPGATE_NGINX").unwrap_or_else(|_| "/usr/sbin/nginx".to_owned())
 }
@@ -153,14 +154,23 @@ impl Nginx {
         let mut text = format!("location /{}/ {{\n", scope.name);
         if !scope.bare {
             let users = server::users_path(root, scope);
-            text += &format!("auth_otp \"{}\";\nauth_otp_users_file \"{}\";\n", scope.name, users.display());
+            text += &format!(
+                "auth_otp \"{}\";\nauth_otp_users_file \"{}\";\n",
+                scope.name,
+                users.display()
+            );
             if scope.digest {
                 text += "auth_otp_scheme digest;\n";
             }
             if !scope.pin_file.is_empty() {
-                text += &format!("auth_otp_pin_file \"{}\";\n", server::pins_path(root, scope).display());
+                text += &format!(
+                    "auth_otp_pin_file \"{}\";\n",
+                    server::pins_path(root, scope).display()
+                );
             }
-            for (setting, value) in scope.settings.iter().filter(|(it, _)| *it != Setting::NonceCountCheck) {
+            for (setting, value) in
+                scope.settings.iter().filter(|(it, _)| *it != Setting::NonceCountCheck)
+            {
                 text += &format!("{} {value};\n", directive(*setting));
             }
         }
@@ -192,12 +202,15 @@ pub fn directive(setting: Setting) -> &'static str {
     }
 }
 
-/// The module under test, unless the server has it built in: then OTPGATE_NGINX_MODULE is set and empty.
+/// The module under test, unless the server has it built in: then OTPGATE_NGINX_MODULE is set and
+/// empty.
 pub fn module_path() -> Option<PathBuf> {
     match std::env::var_os("OTPGATE_NGINX_MODULE") {
         Some(path) if path.is_empty() => None,
         Some(path) => Some(path.into()),
-        None => Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("build/ngx_http_auth_otp_module.so")),
+        None => {
+            Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("build/ngx_http_auth_otp_module.so"))
+        }
     }
 }
 
@@ -257,7 +270,10 @@ impl Kind for Nginx {
                     root = root.path().display(),
                 );
                 text += &fill_in(&self.directives);
-                text += &format!("server {{\nlisten 127.0.0.1:{};\nserver_name localhost;\n", ports.main);
+                text += &format!(
+                    "server {{\nlisten 127.0.0.1:{};\nserver_name localhost;\n",
+                    ports.main
+                );
                 text += &fill_in(&self.server_directives);
                 for scope in scopes.iter().filter(|_| !self.without_locations) {
                     text += &self.location(root, ports, scope);
@@ -297,7 +313,9 @@ impl Kind for Nginx {
     fn is_harmless(&self, line: &str) -> bool {
         let Some((level, rest)) = level(line) else { return false };
         // What httpd says by codes of its own.
-        if rest.contains("auth_otp: nothing decided: ") && rest.contains("; a challenge is sent, user ") {
+        if rest.contains("auth_otp: nothing decided: ")
+            && rest.contains("; a challenge is sent, user ")
+        {
             return level == "error";
         }
         if rest.contains("auth_otp: ") {
@@ -340,13 +358,16 @@ impl Kind for Nginx {
 
     fn refuses_nonce(&self, fault: NonceFault) -> &'static str {
         match fault {
-            NonceFault::Forged | NonceFault::Stale => "the nonce has expired or is from before a restart",
+            NonceFault::Forged | NonceFault::Stale => {
+                "the nonce has expired or is from before a restart"
+            }
             NonceFault::Replayed => "the nonce was already used with this count",
         }
     }
 
     fn message(&self, line: &str) -> String {
-        // time [level] pid#tid: *connection auth_otp: message, client: …, server: …, request: "…", host: "…"
+        // time [level] pid#tid: *connection auth_otp: message, client: …, server: …, request: "…",
+        // host: "…"
         let Some((_, rest)) = level(line) else { return line.to_owned() };
         let rest = rest.split_once("auth_otp: ").map_or(rest, |(_, message)| message);
         rest.rsplit_once(", client: ").map_or(rest, |(message, _)| message).to_owned()

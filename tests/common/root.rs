@@ -96,7 +96,9 @@ pub fn server_ids() -> (u32, u32) {
         .lines()
         .map(|line| line.split(':').collect::<Vec<_>>())
         .find(|fields| fields[0] == SERVER_ACCOUNT)
-        .unwrap_or_else(|| panic!("no account {SERVER_ACCOUNT}: `make test-deps` installs the servers"));
+        .unwrap_or_else(|| {
+            panic!("no account {SERVER_ACCOUNT}: `make test-deps` installs the servers")
+        });
     let number = |field: &str| field.parse().expect("a number in /etc/passwd");
     (number(fields[2]), number(fields[3]))
 }

@@ -1,5 +1,5 @@
-//! What tests of the library itself share: a file in a directory of its own, a log to be looked at, and nobody who
-//! checks PINs elsewhere.
+//! What tests of the library itself share: a file in a directory of its own, a log to be looked at,
+//! and nobody who checks PINs elsewhere.
 
 // Each test binary uses its own part of it.
 #![allow(dead_code)]

@@ -130,8 +130,9 @@ impl Scope {
         self
     }
 
-    /// Directives in the section. `{root}`, `{files}`, `{users}`, `{port}` and `{other_port}` stand for the
-    /// server's directory, the scope's documents, its users file, the port and a second one.
+    /// Directives in the section. `{root}`, `{files}`, `{users}`, `{port}` and `{other_port}` stand
+    /// for the server's directory, the scope's documents, its users file, the port and a second
+    /// one.
     pub fn directives(mut self, text: &str) -> Scope {
         self.directives += text.trim_end();
         self.directives.push('\n');

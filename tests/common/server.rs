@@ -32,8 +32,10 @@ pub struct Ports {
 impl Ports {
     fn free() -> Ports {
         // Held until both are known, so that they differ.
-        let listeners = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
-        let [main, other] = listeners.map(|listener| listener.local_addr().expect("the port").port());
+        let listeners =
+            [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
+        let [main, other] =
+            listeners.map(|listener| listener.local_addr().expect("the port").port());
         Ports { main, other }
     }
 }
@@ -81,7 +83,8 @@ pub trait Kind: Send + Sync {
     fn message(&self, line: &str) -> String;
 }
 
-/// A server with the scopes of a test, on a port of its own on loopback. Stopped and checked when dropped.
+/// A server with the scopes of a test, on a port of its own on loopback. Stopped and checked when
+/// dropped.
 pub struct Server {
     kind: Box<dyn Kind>,
     root: Root,
@@ -161,7 +164,11 @@ impl Server {
             .iter()
             .find(|known| known.name == scope)
             .unwrap_or_else(|| panic!("no scope {scope}"));
-        Place { server: self, name: scope.name.clone(), users: UsersFile::at(users_path(&self.root, scope)) }
+        Place {
+            server: self,
+            name: scope.name.clone(),
+            users: UsersFile::at(users_path(&self.root, scope)),
+        }
     }
 
     /// Reloads the configuration without cutting a connection, and waits until that is done.
@@ -185,7 +192,8 @@ impl Server {
         error_log(&self.root)
     }
 
-    /// The lines of the access log so far: status, result note, result in the environment, user, path.
+    /// The lines of the access log so far: status, result note, result in the environment, user,
+    /// path.
     pub fn access_log(&self) -> Vec<String> {
         read(&self.root.join(ACCESS_LOG)).lines().map(str::to_owned).collect()
     }
@@ -280,22 +288,26 @@ impl Server {
         error_log(&self.root).len()
     }
 
-    /// What is wrong with the error log behind so many bytes, as far as it is about that scope or doesn't say what it
-    /// is about, and with what was expected of that scope.
+    /// What is wrong with the error log behind so many bytes, as far as it is about that scope or
+    /// doesn't say what it is about, and with what was expected of that scope.
     pub fn faults_since(&self, length: usize, scope: &str) -> Vec<String> {
         let log = self.error_log();
-        let others: Vec<String> = self.scopes.iter().map(|scope| format!("/{}/", scope.name)).collect();
+        let others: Vec<String> =
+            self.scopes.iter().map(|scope| format!("/{}/", scope.name)).collect();
         let own = format!("/{scope}/");
-        let is_ours =
-            |line: &str| line.contains(&own) || !others.iter().any(|other| line.contains(other.as_str()));
+        let is_ours = |line: &str| {
+            line.contains(&own) || !others.iter().any(|other| line.contains(other.as_str()))
+        };
         let unexpected = self.unexpected(log.get(length..).unwrap_or_default(), usize::MAX);
-        let unexpected = unexpected.into_iter().filter(|(line, _)| is_ours(line)).map(|(_, fault)| fault);
+        let unexpected =
+            unexpected.into_iter().filter(|(line, _)| is_ours(line)).map(|(_, fault)| fault);
         let expected = lock(&self.expected);
         let of_scope = expected.iter().filter(|expected| expected.scope.as_deref() == Some(scope));
         unexpected.chain(of_scope.filter_map(|expected| expected.missing_in(&log))).collect()
     }
 
-    /// Each line of the error log that may not be there, and why. From a line on the server was stopping.
+    /// Each line of the error log that may not be there, and why. From a line on the server was
+    /// stopping.
     fn unexpected<'a>(&self, log: &'a str, lines_before_stopping: usize) -> Vec<(&'a str, String)> {
         let (tolerated, expected) = (lock(&self.tolerated), lock(&self.expected));
         let mut number = 0;
@@ -328,7 +340,8 @@ impl Server {
         faults
     }
 
-    /// Stops the server, unless that has been done, and says what was wrong with that or with its logs. Once.
+    /// Stops the server, unless that has been done, and says what was wrong with that or with its
+    /// logs. Once.
     pub fn stop_and_check(&self) -> Result<(), String> {
         let is_checked = self.is_checked.swap(true, Ordering::SeqCst);
         if is_checked {
@@ -447,8 +460,9 @@ pub fn prepare(root: &Root, scopes: &[Scope]) {
         }
         if !scope.second_provider.is_empty() {
             let lines = scope.second_provider.iter();
-            let lines = lines
-                .map(|(user, password)| [&user[..], scope::htpasswd_line("", password).as_bytes()].concat());
+            let lines = lines.map(|(user, password)| {
+                [&user[..], scope::htpasswd_line("", password).as_bytes()].concat()
+            });
             root.write(second_path(root, scope), lines.collect::<Vec<_>>().concat());
         }
         if !scope.pin_file.is_empty() {
@@ -478,8 +492,12 @@ impl Place<'_> {
 
     /// Puts another file in the place of the one that checks PINs marked `+`.
     pub fn replace_pin_file(&self, text: &str) {
-        let scope =
-            self.server.scopes.iter().find(|scope| scope.name == self.name).expect("a place has a scope");
+        let scope = self
+            .server
+            .scopes
+            .iter()
+            .find(|scope| scope.name == self.name)
+            .expect("a place has a scope");
         UsersFile::at(pins_path(&self.server.root, scope)).replace(text);
     }
 
@@ -496,7 +514,12 @@ impl Place<'_> {
 
     /// The same as a client with that address.
     #[track_caller]
-    pub fn login_from(&self, address: &str, user: impl AsRef<[u8]>, password: impl AsRef<[u8]>) -> Reply {
+    pub fn login_from(
+        &self,
+        address: &str,
+        user: impl AsRef<[u8]>,
+        password: impl AsRef<[u8]>,
+    ) -> Reply {
         self.send(self.request(user, password).from(address))
     }
 
@@ -506,7 +529,12 @@ impl Place<'_> {
     }
 
     /// A request for a document of this scope.
-    pub fn request_for(&self, file: &str, user: impl AsRef<[u8]>, password: impl AsRef<[u8]>) -> Request {
+    pub fn request_for(
+        &self,
+        file: &str,
+        user: impl AsRef<[u8]>,
+        password: impl AsRef<[u8]>,
+    ) -> Request {
         self.server.keep_secret(&password);
         Request::get(self.path(file)).basic(user, password)
     }
@@ -547,7 +575,10 @@ pub fn all_at_once(requests: &[(&Place<'_>, &Request)]) -> Vec<Reply> {
                     .expect("a thread")
             })
             .collect();
-        clients.into_iter().map(|client| client.join().expect("a client that doesn't panic")).collect()
+        clients
+            .into_iter()
+            .map(|client| client.join().expect("a client that doesn't panic"))
+            .collect()
     })
 }
 

@@ -1,5 +1,5 @@
-//! Tables of situations that share a running server, each row a test with a name: `cargo test --test httpd_cases wrong_pin`
-//! runs those with that in their name.
+//! Tables of situations that share a running server, each row a test with a name: `cargo test
+//! --test httpd_cases wrong_pin` runs those with that in their name.
 
 use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex};
@@ -28,8 +28,8 @@ const LOG: &str = "the_log_holds_what_is_expected_and_nothing_else";
 /// Some wait for a time to pass; the others needn't wait for them.
 const AT_ONCE: usize = 8;
 
-/// The tests' `main`: each situation is a test with a name of its own, for the arguments that `cargo test` passes on. One
-/// server runs for all that are asked for.
+/// The tests' `main`: each situation is a test with a name of its own, for the arguments that
+/// `cargo test` passes on. One server runs for all that are asked for.
 // Each test binary has tests of one kind or of both.
 #[allow(dead_code)]
 pub fn run(runs: Vec<Run>) -> ExitCode {
@@ -43,15 +43,20 @@ pub fn run_with(runs: Vec<Run>, others: Vec<Trial>) -> ExitCode {
     let filter = std::mem::take(&mut arguments.filter);
     let skip = std::mem::take(&mut arguments.skip);
     let exact = arguments.exact;
-    let fits = |name: &str, pattern: &String| if exact { name == pattern } else { name.contains(pattern) };
+    let fits =
+        |name: &str, pattern: &String| if exact { name == pattern } else { name.contains(pattern) };
     let is_wanted = |name: &str| {
-        filter.as_ref().is_none_or(|filter| fits(name, filter)) && !skip.iter().any(|skip| fits(name, skip))
+        filter.as_ref().is_none_or(|filter| fits(name, filter))
+            && !skip.iter().any(|skip| fits(name, skip))
     };
-    let mut trials: Vec<Trial> = others.into_iter().filter(|trial| is_wanted(trial.name())).collect();
+    let mut trials: Vec<Trial> =
+        others.into_iter().filter(|trial| is_wanted(trial.name())).collect();
     for Run { prefix, situations, start } in runs {
         let name_of = |name: &str| format!("{prefix}{name}");
-        let wanted: Vec<Situation> =
-            situations.into_iter().filter(|situation| is_wanted(&name_of(&situation.scope.name))).collect();
+        let wanted: Vec<Situation> = situations
+            .into_iter()
+            .filter(|situation| is_wanted(&name_of(&situation.scope.name)))
+            .collect();
         if wanted.is_empty() {
             continue;
         }
@@ -62,7 +67,8 @@ pub fn run_with(runs: Vec<Run>, others: Vec<Trial>) -> ExitCode {
         }
         // By this thread: a server ends with the one that has started it.
         let server = start(wanted.iter().map(|situation| situation.scope.clone()).collect());
-        let shared = Arc::new(Shared { server, left: Mutex::new(wanted.len()), all_done: Condvar::new() });
+        let shared =
+            Arc::new(Shared { server, left: Mutex::new(wanted.len()), all_done: Condvar::new() });
         for situation in wanted {
             let (name, shared) = (name_of(&situation.scope.name), Arc::clone(&shared));
             trials.push(Trial::test(name, move || shared.go_through(&situation)));

@@ -32,11 +32,14 @@ impl UsersFile {
             .map(|line| line.split(|byte| b" \t\r\x0b".contains(byte)))
             .map(|fields| fields.filter(|field| !field.is_empty()).collect::<Vec<_>>())
             .filter(|fields| fields.get(1) == Some(&user.as_ref()))
-            .map(|fields| fields.iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect())
+            .map(|fields| {
+                fields.iter().map(|field| String::from_utf8_lossy(field).into_owned()).collect()
+            })
             .collect()
     }
 
-    /// A field of the user's only line, counted from 1 as `docs/users-file.md` does. Empty if it isn't there.
+    /// A field of the user's only line, counted from 1 as `docs/users-file.md` does. Empty if it
+    /// isn't there.
     #[track_caller]
     pub fn field(&self, user: impl AsRef<[u8]>, number: usize) -> String {
         let mut records = self.records(user);
@@ -138,7 +141,11 @@ impl Held {
     pub fn of(users: &UsersFile) -> Held {
         let mut path = users.path().as_os_str().to_owned();
         path.push(".lock");
-        let file = File::options().read(true).write(true).open(path).expect("a login has made the lock file");
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(path)
+            .expect("a login has made the lock file");
         flock(&file, FlockOperation::LockExclusive).expect("the lock");
         Held(file)
     }

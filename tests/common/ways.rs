@@ -5,7 +5,8 @@ use super::common::{Httpd, Nginx, Scope, Server, Setting, httpd, nginx};
 /// What the page of the inner place says.
 pub const INNER: &str = "what only the inner place shows";
 
-/// A way in which a server goes from one place to another: what the lax place is told, and what is asked for.
+/// A way in which a server goes from one place to another: what the lax place is told, and what is
+/// asked for.
 pub type Way = (&'static str, fn(&str) -> String, &'static str);
 
 const HTTPD_WAYS: [Way; 4] = [
@@ -59,7 +60,9 @@ impl Kind {
 
     pub fn start(self, scopes: Vec<Scope>) -> Server {
         match self {
-            Kind::Httpd => Server::start(Httpd::event().module("include").module("rewrite"), scopes),
+            Kind::Httpd => {
+                Server::start(Httpd::event().module("include").module("rewrite"), scopes)
+            }
             Kind::Nginx => Server::start(Nginx::one(), scopes),
         }
     }

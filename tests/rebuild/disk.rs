@@ -1,7 +1,9 @@
-//! A directory as the kernel sees it and as the disk may have it: what a recording did, and what a power cut leaves.
+//! A directory as the kernel sees it and as the disk may have it: what a recording did, and what a
+//! power cut leaves.
 //!
-//! A write that isn't synced may be there, lost or torn, and may have overtaken others: each sector holds the content
-//! it had after one of them, or is torn between two such contents. Sizes and names change in order.
+//! A write that isn't synced may be there, lost or torn, and may have overtaken others: each sector
+//! holds the content it had after one of them, or is torn between two such contents. Sizes and
+//! names change in order.
 
 use std::collections::BTreeMap;
 
@@ -67,7 +69,11 @@ impl Tape {
     pub fn new(before: Vec<Image>, calls: Vec<Call>, marks: impl IntoIterator<Item = u64>) -> Tape {
         let mut events: Vec<(u64, Event)> = Vec::new();
         for (i, call) in calls.iter().enumerate() {
-            assert!(!matches!(call.what, What::Unknown(_)), "the model doesn't know {:?}", call.what);
+            assert!(
+                !matches!(call.what, What::Unknown(_)),
+                "the model doesn't know {:?}",
+                call.what
+            );
             events.push((call.begin, Event::Begin(i)));
             if call.end != NEVER {
                 events.push((call.end, Event::End(i)));
@@ -88,7 +94,11 @@ impl Tape {
             Event::Mark(i) => Event::Mark(i),
         });
         let events = self.events[..events].iter().copied().chain(later).collect();
-        Tape { before: self.before.clone(), calls: [self.calls.clone(), then.calls].concat(), events }
+        Tape {
+            before: self.before.clone(),
+            calls: [self.calls.clone(), then.calls].concat(),
+            events,
+        }
     }
 
     /// The directory after the first `events` events.
@@ -103,7 +113,9 @@ impl Tape {
     /// In words, for reports.
     pub fn describe(&self, event: Event) -> String {
         let call = |i: usize| match &self.calls[i].what {
-            What::Write { name, at, bytes } => format!("write of {} bytes to {name} at {at:?}", bytes.len()),
+            What::Write { name, at, bytes } => {
+                format!("write of {} bytes to {name} at {at:?}", bytes.len())
+            }
             other => format!("{other:?}"),
         };
         match event {
@@ -282,7 +294,9 @@ impl<'t> Directory<'t> {
                     inode.change(call.end, Kind::Len(*len));
                 }
             }
-            What::Rename { from, to } => self.rename(call.end, NameChange::Move(from.clone(), to.clone())),
+            What::Rename { from, to } => {
+                self.rename(call.end, NameChange::Move(from.clone(), to.clone()))
+            }
             What::Link { from, to } => {
                 if let Some(&inode) = self.names.get(from) {
                     self.rename(call.end, NameChange::Set(to.clone(), inode));
@@ -341,7 +355,11 @@ impl<'t> Directory<'t> {
                     _ => self.inodes[inode].cut(grain, random),
                 };
                 // Nobody was told the number, so no frame has it.
-                Image { names: Vec::new(), number: number.unwrap_or(u64::MAX - inode as u64), content }
+                Image {
+                    names: Vec::new(),
+                    number: number.unwrap_or(u64::MAX - inode as u64),
+                    content,
+                }
             });
             image.names.push(name);
         }
@@ -378,9 +396,10 @@ impl Inode {
         let of_file = draw(random);
         let resized = match grain {
             // Sizes in order, and together with what was written then.
-            Grain::File => {
-                sizes.iter().rposition(|(after, _)| *after <= of_file).expect("the first is there at once")
-            }
+            Grain::File => sizes
+                .iter()
+                .rposition(|(after, _)| *after <= of_file)
+                .expect("the first is there at once"),
             _ => random.below(sizes.len()),
         };
         let size = sizes[resized].1;
@@ -396,12 +415,14 @@ impl Inode {
                 of_page = (start / PAGE, draw(random));
             }
             // Those that are in the block which the file has at that size.
-            let known = versions.iter().rposition(|version| version.is_fresh && version.sizes <= resized);
+            let known =
+                versions.iter().rposition(|version| version.is_fresh && version.sizes <= resized);
             let from = known.unwrap_or(0);
             let until = versions[from + 1..].iter().position(|version| version.is_fresh);
             let versions = &versions[from..until.map_or(versions.len(), |until| from + 1 + until)];
-            let after =
-                |changes: usize| versions.iter().rposition(|version| version.changes <= changes).unwrap_or(0);
+            let after = |changes: usize| {
+                versions.iter().rposition(|version| version.changes <= changes).unwrap_or(0)
+            };
             let later = after(match grain {
                 Grain::Nothing => changes,
                 Grain::File => of_file,
@@ -425,7 +446,8 @@ impl Inode {
         content
     }
 
-    /// The versions of each sector that changed, and the sizes with the number of changes after which they came.
+    /// The versions of each sector that changed, and the sizes with the number of changes after
+    /// which they came.
     fn versions(&self) -> (Versions, Vec<(usize, usize)>) {
         let mut content = self.durable.clone();
         let mut sizes = vec![(0, content.len())];
@@ -444,7 +466,8 @@ impl Inode {
                 Kind::Len(new) => (*new as usize).min(len)..len,
             };
             let sectors = touched.start / SECTOR..touched.end.div_ceil(SECTOR);
-            let before: Vec<_> = sectors.clone().map(|sector| sector_of(&content, sector)).collect();
+            let before: Vec<_> =
+                sectors.clone().map(|sector| sector_of(&content, sector)).collect();
             kind.apply(&mut content);
             if content.len() != len {
                 sizes.push((i + 1, content.len()));
@@ -489,7 +512,8 @@ mod tests {
     fn synced_write_stays_and_one_after_it_is_there_lost_or_torn() {
         let sync = call(20, What::Sync { name: "f".to_owned() });
         let left = left(b"....", vec![write(10, 0, b"abcd"), sync, write(30, 1, b"XY")]);
-        let all: HashSet<Vec<u8>> = [b"abcd", b"aXcd", b"abYd", b"aXYd"].map(|text| text.to_vec()).into();
+        let all: HashSet<Vec<u8>> =
+            [b"abcd", b"aXcd", b"abYd", b"aXYd"].map(|text| text.to_vec()).into();
         assert_eq!(left, all);
     }
 
@@ -509,19 +533,32 @@ mod tests {
 
     #[test]
     fn file_that_was_cut_off_and_written_anew_never_mixes_both_in_a_sector() {
-        let open = What::Open { name: "f".to_owned(), create: false, truncate: true, append: false };
+        let open =
+            What::Open { name: "f".to_owned(), create: false, truncate: true, append: false };
         let left = left(b"old", vec![call(10, open), write(20, 0, b"NEW")]);
-        assert!(left.contains(&b"old"[..]) && left.contains(&b"NEW"[..]) && left.contains(&b""[..]));
-        assert!(left.iter().all(|content| content == b"old" || !content.contains(&b'o')), "{left:?}");
+        assert!(
+            left.contains(&b"old"[..]) && left.contains(&b"NEW"[..]) && left.contains(&b""[..])
+        );
+        assert!(
+            left.iter().all(|content| content == b"old" || !content.contains(&b'o')),
+            "{left:?}"
+        );
     }
 
     #[test]
     fn new_name_is_sure_once_its_directory_is_synced() {
-        let image = |name: &str, number| Image { names: vec![name.to_owned()], number, content: Vec::new() };
+        let image = |name: &str, number| Image {
+            names: vec![name.to_owned()],
+            number,
+            content: Vec::new(),
+        };
         let rename = What::Rename { from: "new".to_owned(), to: "f".to_owned() };
         let sync = What::Sync { name: String::new() };
-        let tape =
-            Tape::new(vec![image("f", 1), image("new", 2)], vec![call(10, rename), call(20, sync)], []);
+        let tape = Tape::new(
+            vec![image("f", 1), image("new", 2)],
+            vec![call(10, rename), call(20, sync)],
+            [],
+        );
         let mut random = Random::new(42);
         let mut numbers = |events| -> HashSet<u64> {
             let directory = tape.played(events);

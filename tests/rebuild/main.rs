@@ -1,9 +1,11 @@
-//! A rebuild from real system calls: servers, the command and editors are recorded at work on one users file, and
-//! directories are made that a power cut at any moment could have left of it. On each of them no code that was
-//! granted before is granted again, nobody listed is unknown, and every line is as before or as after.
+//! A rebuild from real system calls: servers, the command and editors are recorded at work on one
+//! users file, and directories are made that a power cut at any moment could have left of it. On
+//! each of them no code that was granted before is granted again, nobody listed is unknown, and
+//! every line is as before or as after.
 //!
-//! The seed decides what is done and where it is cut. What is recorded differs from run to run all the same, because
-//! the processes are real; so each finding names the calls at the cut, and the state of the disk is kept.
+//! The seed decides what is done and where it is cut. What is recorded differs from run to run all
+//! the same, because the processes are real; so each finding names the calls at the cut, and the
+//! state of the disk is kept.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -78,7 +80,10 @@ fn no_power_cut_in_a_recording_of_real_processes_makes_a_granted_code_good_again
     let counts = counts.into_inner().expect("no panic inside");
     print_table(seed, &counts);
     for (kind, count) in &counts {
-        assert!(count.frames > 0, "{kind}: no frame was found in any journal: has its format changed?");
+        assert!(
+            count.frames > 0,
+            "{kind}: no frame was found in any journal: has its format changed?"
+        );
         assert!(count.histories > 50, "{kind}: only {} histories", count.histories);
     }
     let faulty: usize = counts.values().map(|count| count.faulty).sum();
@@ -140,7 +145,8 @@ fn cut_all(stories: &[Story], seed: u64, until: Instant, counts: &Mutex<BTreeMap
                 }
                 Event::Mark(_) => false,
             };
-            let around = |i: usize| i > 0 && is_sync(&events[i - 1]) || events.get(i).is_some_and(is_sync);
+            let around =
+                |i: usize| i > 0 && is_sync(&events[i - 1]) || events.get(i).is_some_and(is_sync);
             let around: Vec<usize> = (0..=events.len()).filter(|i| around(*i)).collect();
             scenes::shuffled(around.len(), &mut random).into_iter().map(|i| around[i]).collect()
         })
@@ -165,7 +171,8 @@ fn cut_all(stories: &[Story], seed: u64, until: Instant, counts: &Mutex<BTreeMap
                     count.interrupted += found.histories - 1;
                     count.frames += found.frames;
                     for (state, faults) in found.faulty {
-                        count.faulty += usize::from(faults.iter().any(|(fault, _)| fault.is_ours()));
+                        count.faulty +=
+                            usize::from(faults.iter().any(|(fault, _)| fault.is_ours()));
                         let mut is_told = false;
                         for (fault, text) in faults {
                             let times = count.faults.entry(fault).or_default();
@@ -231,7 +238,8 @@ fn one_history(story: &Story, timeline: &Timeline, events: usize, random: &mut R
             let case = Case { is_power_cut: case.is_power_cut || grain != Grain::Nothing, ..case };
             let events = before + random.below(tape.events.len() - before + 1);
             let images = tape.played(events).cut(grain, random);
-            let what = format!("{what}, then a recovery: {}", describe(&tape, events, grain, false));
+            let what =
+                format!("{what}, then a recovery: {}", describe(&tape, events, grain, false));
             found.judge(&case, State { what, images }, random);
         }
     }
@@ -239,12 +247,14 @@ fn one_history(story: &Story, timeline: &Timeline, events: usize, random: &mut R
 }
 
 fn draw_grain(random: &mut Random) -> Grain {
-    [Grain::Nothing, Grain::File, Grain::Page, Grain::Sector, Grain::Byte, Grain::Byte][random.below(6)]
+    [Grain::Nothing, Grain::File, Grain::Page, Grain::Sector, Grain::Byte, Grain::Byte]
+        [random.below(6)]
 }
 
 fn describe(tape: &Tape, events: usize, grain: Grain, is_being_edited: bool) -> String {
-    let last =
-        events.checked_sub(1).map_or("nothing has happened".to_owned(), |i| tape.describe(tape.events[i]));
+    let last = events
+        .checked_sub(1)
+        .map_or("nothing has happened".to_owned(), |i| tape.describe(tape.events[i]));
     let editor = if is_being_edited { ", an editor's work isn't synced" } else { "" };
     format!("after {events} of {} events ({last}), lost by {grain:?}{editor}", tape.events.len())
 }
@@ -280,8 +290,10 @@ fn recovery(case: &Case<'_>, images: &[Image]) -> Option<(Tape, usize)> {
     if case.is_power_cut {
         return Some((Tape::new(before, calls, []), 0));
     }
-    // What was under way to the disk still is. Files have the numbers that they had when it was recorded.
-    let recorded: BTreeMap<u64, u64> = numbers.into_iter().map(|(recorded, now)| (now, recorded)).collect();
+    // What was under way to the disk still is. Files have the numbers that they had when it was
+    // recorded.
+    let recorded: BTreeMap<u64, u64> =
+        numbers.into_iter().map(|(recorded, now)| (now, recorded)).collect();
     let as_recorded = |number| recorded.get(&number).copied().unwrap_or(number);
     for call in &mut calls {
         match &mut call.what {

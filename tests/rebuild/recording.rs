@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// A system call that changed the directory or a file in it, or made a change durable. Files go by their names in the
-/// directory; its own is the empty one.
+/// A system call that changed the directory or a file in it, or made a change durable. Files go by
+/// their names in the directory; its own is the empty one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
     /// Nanoseconds since 1970 at which it began.
@@ -93,7 +93,8 @@ impl Reel {
              sync_file_range,ftruncate,truncate,fallocate,copy_file_range,sendfile,splice,rename,renameat,renameat2,link,\
              linkat,unlink,unlinkat,fstat,newfstatat,statx,io_uring_setup";
         let base = self.base.to_str().expect("a plain path");
-        // A file for each process, so that no line is interrupted by another; all strings in hexadecimal, and whole.
+        // A file for each process, so that no line is interrupted by another; all strings in
+        // hexadecimal, and whole.
         let fixed = [super::STRACE, "-ff", "--seccomp-bpf", "-y", "-v", "-xx", "-s", "4000000"];
         let times = ["--absolute-timestamps=format:unix,precision:ns", "--syscall-times=ns"];
         let rest = ["-e", "signal=none", "-e", TRACED, "-o", base];
@@ -111,16 +112,22 @@ impl Reel {
     pub fn is_complete(&self) -> bool {
         let texts = self.texts();
         !texts.is_empty()
-            && texts.iter().all(|text| text.lines().last().is_some_and(|line| line.contains(" +++ ")))
+            && texts
+                .iter()
+                .all(|text| text.lines().last().is_some_and(|line| line.contains(" +++ ")))
     }
 
     fn texts(&self) -> Vec<String> {
         let prefix = format!("{}.", self.base.file_name().expect("a name").to_string_lossy());
-        let entries =
-            fs::read_dir(self.base.parent().expect("a directory")).expect("the directory of recordings");
-        let ours = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
-        ours.map(|entry| String::from_utf8_lossy(&fs::read(entry.path()).expect("a recording")).into_owned())
-            .collect()
+        let entries = fs::read_dir(self.base.parent().expect("a directory"))
+            .expect("the directory of recordings");
+        let ours = entries
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
+        ours.map(|entry| {
+            String::from_utf8_lossy(&fs::read(entry.path()).expect("a recording")).into_owned()
+        })
+        .collect()
     }
 
     /// What was done to the directory, in the order in which it began.
@@ -136,10 +143,14 @@ impl Reel {
                 Whose::OursAndAnEditors => Some(began(text)) != first,
             };
             // What is counted of wrong tries is never synced, and no login rests on it.
-            let throttle: String = b".throttle".iter().map(|byte| format!("\\x{byte:02x}")).collect();
+            let throttle: String =
+                b".throttle".iter().map(|byte| format!("\\x{byte:02x}")).collect();
             let lines = text.lines().filter(|line| !line.contains(&throttle));
-            calls
-                .extend(lines.filter_map(|line| parse(line, directory)).map(|call| Call { foreign, ..call }));
+            calls.extend(
+                lines
+                    .filter_map(|line| parse(line, directory))
+                    .map(|call| Call { foreign, ..call }),
+            );
         }
         calls.sort_by_key(|call| call.begin);
         calls
@@ -195,24 +206,36 @@ fn what(
         (writes || create).then_some(What::Open { name, create, truncate, append })
     };
     let strings = |text: &str| -> Vec<u8> {
-        text.split('"').skip(1).step_by(2).flat_map(|text| unescaped(text).expect("hexadecimal")).collect()
+        text.split('"')
+            .skip(1)
+            .step_by(2)
+            .flat_map(|text| unescaped(text).expect("hexadecimal"))
+            .collect()
     };
     let unknown = || Some(What::Unknown(format!("{call}({})", arguments.join(", "))));
     match call {
         "openat" => open(of_path_at(0)?, argument(2)),
         "open" => open(of_path(0)?, argument(1)),
         "creat" => open(of_path(0)?, "O_WRONLY|O_CREAT|O_TRUNC"),
-        "write" | "writev" => {
-            Some(What::Write { name: of_descriptor(0)?, at: None, bytes: whole(strings(argument(1))) })
-        }
+        "write" | "writev" => Some(What::Write {
+            name: of_descriptor(0)?,
+            at: None,
+            bytes: whole(strings(argument(1))),
+        }),
         "pwrite64" | "pwritev" | "pwritev2" => {
             let at = number(argument(3))?;
-            Some(What::Write { name: of_descriptor(0)?, at: Some(at), bytes: whole(strings(argument(1))) })
+            Some(What::Write {
+                name: of_descriptor(0)?,
+                at: Some(at),
+                bytes: whole(strings(argument(1))),
+            })
         }
         "lseek" => Some(What::Seek { name: of_descriptor(0)?, at: returned? }),
         "ftruncate" => Some(What::SetLen { name: of_descriptor(0)?, len: number(argument(1))? }),
         "truncate" => Some(What::SetLen { name: of_path(0)?, len: number(argument(1))? }),
-        "fsync" | "fdatasync" => Some(What::Sync { name: of_descriptor(0)? }).filter(|_| returned.is_some()),
+        "fsync" | "fdatasync" => {
+            Some(What::Sync { name: of_descriptor(0)? }).filter(|_| returned.is_some())
+        }
         "sync" | "syncfs" => returned.map(|_| What::SyncAll),
         "rename" => renamed(of_path(0), of_path(1)),
         "renameat" | "renameat2" if argument(4).contains("EXCHANGE") => unknown(),
@@ -222,7 +245,9 @@ fn what(
         "unlink" => Some(What::Unlink { name: of_path(0)? }),
         "unlinkat" => Some(What::Unlink { name: of_path_at(0)? }),
         // By descriptor alone: what a path names may be changing at the same moment.
-        "fstat" | "newfstatat" | "statx" if call == "fstat" || string(argument(1)) == Some(Vec::new()) => {
+        "fstat" | "newfstatat" | "statx"
+            if call == "fstat" || string(argument(1)) == Some(Vec::new()) =>
+        {
             let told = arguments.iter().find_map(|text| text.split_once("_ino="))?.1;
             Some(What::Number { name: of_descriptor(0)?, number: number(told)? })
         }
@@ -253,7 +278,8 @@ fn name_in(directory: &Path, path: &[u8]) -> Option<String> {
     }
 }
 
-/// Splits at the commas outside of all strings and brackets; also what stands behind the closing parenthesis.
+/// Splits at the commas outside of all strings and brackets; also what stands behind the closing
+/// parenthesis.
 fn arguments(text: &str) -> (Vec<&str>, &str) {
     let (mut arguments, mut start, mut depth, mut quoted) = (Vec::new(), 0, 0, false);
     for (i, byte) in text.bytes().enumerate() {
@@ -284,7 +310,10 @@ fn number(text: &str) -> Option<u64> {
 
 fn nanoseconds(text: &str) -> Option<u64> {
     let (seconds, fraction) = text.split_once('.')?;
-    Some(seconds.parse::<u64>().ok()? * 1_000_000_000 + format!("{fraction:0<9}").parse::<u64>().ok()?)
+    Some(
+        seconds.parse::<u64>().ok()? * 1_000_000_000
+            + format!("{fraction:0<9}").parse::<u64>().ok()?,
+    )
 }
 
 /// The path of `5<\x2f...>`. A file that has lost its name has none.
@@ -340,7 +369,9 @@ mod tests {
 
     #[test]
     fn write_at_an_offset_has_its_times_and_as_many_bytes_as_were_written() {
-        let line = format!(r#"17.000000005 pwrite64(5<{USERS}>, "\x2c\x22\x29", 3, 4096) = 2 <0.000000020>"#);
+        let line = format!(
+            r#"17.000000005 pwrite64(5<{USERS}>, "\x2c\x22\x29", 3, 4096) = 2 <0.000000020>"#
+        );
         let what = What::Write { name: "u".to_owned(), at: Some(4096), bytes: b",\"".to_vec() };
         let (begin, end) = (17_000_000_005, 17_000_000_025);
         assert_eq!(parsed(&line), Some(Call { begin, end, foreign: false, what }));
@@ -348,9 +379,13 @@ mod tests {
 
     #[test]
     fn write_in_which_its_process_ended_may_have_been_whole_and_never_returned() {
-        let line = format!(r#"17.000000005 pwrite64(5<{USERS}>, "\x41\x42", 2, 7 <unfinished ...>) = ?"#);
+        let line =
+            format!(r#"17.000000005 pwrite64(5<{USERS}>, "\x41\x42", 2, 7 <unfinished ...>) = ?"#);
         let what = What::Write { name: "u".to_owned(), at: Some(7), bytes: b"AB".to_vec() };
-        assert_eq!(parsed(&line), Some(Call { begin: 17_000_000_005, end: NEVER, foreign: false, what }));
+        assert_eq!(
+            parsed(&line),
+            Some(Call { begin: 17_000_000_005, end: NEVER, foreign: false, what })
+        );
     }
 
     #[test]
@@ -358,18 +393,25 @@ mod tests {
         let line = format!(
             r#"writev(3<{USERS}>, [{{iov_base="\x41", iov_len=1}}, {{iov_base="\x42", iov_len=1}}], 2) = 2 <0.1>"#
         );
-        assert_eq!(what(&line), Some(What::Write { name: "u".to_owned(), at: None, bytes: b"AB".to_vec() }));
+        assert_eq!(
+            what(&line),
+            Some(What::Write { name: "u".to_owned(), at: None, bytes: b"AB".to_vec() })
+        );
     }
 
     #[test]
     fn names_are_told_from_relative_and_absolute_paths() {
-        let line = format!(r#"renameat(AT_FDCWD<{D}>, "\x6e", AT_FDCWD<\x2f>, "{USERS}") = 0 <0.1>"#);
+        let line =
+            format!(r#"renameat(AT_FDCWD<{D}>, "\x6e", AT_FDCWD<\x2f>, "{USERS}") = 0 <0.1>"#);
         assert_eq!(what(&line), Some(What::Rename { from: "n".to_owned(), to: "u".to_owned() }));
     }
 
     #[test]
     fn directory_itself_has_the_empty_name() {
-        assert_eq!(what(&format!("fsync(9<{D}>) = 0 <0.1>")), Some(What::Sync { name: String::new() }));
+        assert_eq!(
+            what(&format!("fsync(9<{D}>) = 0 <0.1>")),
+            Some(What::Sync { name: String::new() })
+        );
     }
 
     #[test]
@@ -379,7 +421,8 @@ mod tests {
         );
         let open = What::Open { name: "u".to_owned(), create: true, truncate: true, append: false };
         assert_eq!(what(&line), Some(open));
-        let line = format!(r#"openat(AT_FDCWD<\x2f>, "{USERS}", O_RDONLY|O_CLOEXEC) = 3<{USERS}> <0.1>"#);
+        let line =
+            format!(r#"openat(AT_FDCWD<\x2f>, "{USERS}", O_RDONLY|O_CLOEXEC) = 3<{USERS}> <0.1>"#);
         assert_eq!(what(&line), None);
     }
 
@@ -388,7 +431,10 @@ mod tests {
         let told = "{st_dev=makedev(0xfe, 0), st_ino=77, st_mode=S_IFREG|0644, st_size=4}";
         let line = format!(r#"newfstatat(3<{USERS}>, "", {told}, AT_EMPTY_PATH) = 0 <0.1>"#);
         assert_eq!(what(&line), Some(What::Number { name: "u".to_owned(), number: 77 }));
-        assert_eq!(what(&format!(r#"newfstatat(AT_FDCWD<{D}>, "\x75", {told}, 0) = 0 <0.1>"#)), None);
+        assert_eq!(
+            what(&format!(r#"newfstatat(AT_FDCWD<{D}>, "\x75", {told}, 0) = 0 <0.1>"#)),
+            None
+        );
     }
 
     #[test]

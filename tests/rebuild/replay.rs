@@ -24,8 +24,8 @@ use super::scenes::{CANARY, JOURNAL, MAX_OFFSET, Mark, Story, USERS, WRONG_CODE,
 pub enum Fault {
     /// A code was granted once more.
     Replay,
-    /// The same upon an editor's save that the disk has torn: an old counter's line may go on with what has moved there.
-    /// Nobody promises anything of that; it is counted all the same.
+    /// The same upon an editor's save that the disk has torn: an old counter's line may go on with
+    /// what has moved there. Nobody promises anything of that; it is counted all the same.
     ReplayOfTornEdit,
     /// A listed user isn't known.
     Unknown,
@@ -110,8 +110,12 @@ impl Timeline {
                         _ => false,
                     };
                     if replaces || (writes && call.foreign) {
-                        let opened =
-                            Window { since: versions.len() - 1, foreign: false, ended: 0, is_saved: false };
+                        let opened = Window {
+                            since: versions.len() - 1,
+                            foreign: false,
+                            ended: 0,
+                            is_saved: false,
+                        };
                         let window = window.get_or_insert(opened);
                         window.foreign |= call.foreign;
                         window.is_saved = !call.foreign;
@@ -160,7 +164,9 @@ impl Timeline {
     fn is_whole(&self, events: usize, content: &[u8]) -> bool {
         let current = self.current(events);
         let since = self.windows[events].map_or(current, |window| window.since);
-        self.versions[since..=current].iter().any(|version| !version.is_half && version.content == content)
+        self.versions[since..=current]
+            .iter()
+            .any(|version| !version.is_half && version.content == content)
     }
 
     fn current(&self, events: usize) -> usize {
@@ -188,8 +194,9 @@ const FRAME_HEAD: usize = 40;
 
 /// Gives the users file of each whole frame another inode number. How many frames there are.
 pub fn renumber(journal: &mut [u8], numbers: impl Fn(u64) -> u64) -> usize {
-    let word =
-        |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+    let word = |bytes: &[u8], at: usize| {
+        u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+    };
     let sum = |frame: &[u8]| {
         let mut sum = crc32fast::Hasher::new();
         sum.update(&frame[..32]);
@@ -231,13 +238,16 @@ const HEADER_WORDS: usize = 19;
 /// The journal says that the users file is as it left it.
 fn stamp_header(directory: &Path) {
     let users = fs::metadata(directory.join(USERS)).expect("there is always one");
-    let times =
-        [users.mtime(), users.mtime_nsec(), users.ctime(), users.ctime_nsec()].map(|time| time as u64);
+    let times = [users.mtime(), users.mtime_nsec(), users.ctime(), users.ctime_nsec()]
+        .map(|time| time as u64);
     let stamp = [&[users.dev(), users.ino(), users.size()], &times[..]].concat();
-    let journal = File::options().read(true).write(true).open(directory.join(JOURNAL)).expect("the journal");
+    let journal =
+        File::options().read(true).write(true).open(directory.join(JOURNAL)).expect("the journal");
     let mut header = [0; HEADER_WORDS * 8 + 4];
     journal.read_exact_at(&mut header, 0).expect("a header");
-    for (place, word) in header[..HEADER_WORDS * 8].chunks_exact_mut(8).rev().zip(stamp.iter().rev()) {
+    for (place, word) in
+        header[..HEADER_WORDS * 8].chunks_exact_mut(8).rev().zip(stamp.iter().rev())
+    {
         place.copy_from_slice(&word.to_le_bytes());
     }
     let sum = crc32fast::hash(&header[..HEADER_WORDS * 8]);
@@ -255,10 +265,13 @@ pub struct Rebuilt {
 
 /// Makes a directory of what a disk has left.
 pub fn rebuild(images: &[Image], directory: &Path) -> Rebuilt {
-    let images: Vec<&Image> =
-        images.iter().filter(|image| !image.names.iter().any(|name| name.contains(".lock"))).collect();
+    let images: Vec<&Image> = images
+        .iter()
+        .filter(|image| !image.names.iter().any(|name| name.contains(".lock")))
+        .collect();
     // All files first, because the journal names them by numbers that only the system gives.
-    let places: Vec<PathBuf> = (0..images.len()).map(|i| directory.join(format!("placeholder{i}"))).collect();
+    let places: Vec<PathBuf> =
+        (0..images.len()).map(|i| directory.join(format!("placeholder{i}"))).collect();
     let mut numbers = BTreeMap::new();
     for (place, image) in places.iter().zip(&images) {
         fs::write(place, b"").expect("a placeholder");
@@ -269,7 +282,9 @@ pub fn rebuild(images: &[Image], directory: &Path) -> Rebuilt {
         let mut content = image.content.clone();
         if image.names.iter().any(|name| name == JOURNAL) {
             // A file that is gone has a number that no file has.
-            frames = renumber(&mut content, |number| *numbers.get(&number).unwrap_or(&(u64::MAX - number)));
+            frames = renumber(&mut content, |number| {
+                *numbers.get(&number).unwrap_or(&(u64::MAX - number))
+            });
         }
         fs::write(place, content).expect("a file");
         fs::set_permissions(place, fs::Permissions::from_mode(0o660)).expect("a file");
@@ -316,7 +331,10 @@ impl Door {
             max_failures: 0,
             ..Settings::default().policy(Server::Apache)
         };
-        Door { gate: Gate::new(UsersFile::new(path), || now() as i64).expect("random numbers"), policy }
+        Door {
+            gate: Gate::new(UsersFile::new(path), || now() as i64).expect("random numbers"),
+            policy,
+        }
     }
 
     fn try_(&self, user: &str, password: &str) -> (LoginResult, String) {
@@ -353,8 +371,8 @@ pub struct Case<'s> {
 }
 
 impl Case<'_> {
-    /// Makes a directory of what is left. Where processes were killed and the power stayed, the journal still knows the
-    /// users file if it did before.
+    /// Makes a directory of what is left. Where processes were killed and the power stayed, the
+    /// journal still knows the users file if it did before.
     pub fn rebuild(&self, images: &[Image], directory: &Path) -> Rebuilt {
         let rebuilt = rebuild(images, directory);
         if !self.is_power_cut && self.is_header_up_to_date() {
@@ -369,8 +387,12 @@ impl Case<'_> {
             let Event::Begin(call) = event else { return None };
             match &tape.calls[*call].what {
                 What::Write { name, at: Some(0), .. } if name == JOURNAL => Some(true),
-                What::Write { name, .. } | What::SetLen { name, .. } if name == USERS => Some(false),
-                What::Open { name, truncate: true, .. } | What::Rename { to: name, .. } if name == USERS => {
+                What::Write { name, .. } | What::SetLen { name, .. } if name == USERS => {
+                    Some(false)
+                }
+                What::Open { name, truncate: true, .. } | What::Rename { to: name, .. }
+                    if name == USERS =>
+                {
                     Some(false)
                 }
                 _ => None,
@@ -385,7 +407,8 @@ impl Case<'_> {
         let path = directory.join(USERS);
         let door = Door::of(&path);
         // What an editor has under way when the power goes is the editor's affair; codes are not.
-        let is_spoilt = is_power_cut && timeline.is_being_edited(events) || timeline.is_half_saved(events);
+        let is_spoilt =
+            is_power_cut && timeline.is_being_edited(events) || timeline.is_half_saved(events);
         let as_found = fs::read(&path).unwrap_or_default();
         let replay = match is_spoilt && !timeline.is_whole(events, &as_found) {
             true => Fault::ReplayOfTornEdit,
@@ -393,10 +416,13 @@ impl Case<'_> {
         };
         let mut faults = Vec::new();
         let mut lost = BTreeSet::new();
-        let asked = self.logins(|mark| if let Mark::Asked(login) = mark { Some(login) } else { None });
-        let granted = self.logins(|mark| if let Mark::Answered(login) = mark { Some(login) } else { None });
+        let asked =
+            self.logins(|mark| if let Mark::Asked(login) = mark { Some(login) } else { None });
+        let granted =
+            self.logins(|mark| if let Mark::Answered(login) = mark { Some(login) } else { None });
 
-        // Often a recovery comes first, and what it leaves is looked at; else the first verdict meets the file as it is.
+        // Often a recovery comes first, and what it leaves is looked at; else the first verdict
+        // meets the file as it is.
         if !is_spoilt && random.once_in(6) {
             let person = random.below(story.people.len());
             faults.extend(self.lock_out(&door, &path, person, &asked));
@@ -437,14 +463,22 @@ impl Case<'_> {
             counters.drain(old.min(3)..old);
             for counter in counters.into_iter().rev() {
                 for pin in &who.pins {
-                    let (word, said) = door.try_(&who.name, &format!("{pin}{}", who.token.code(counter)));
+                    let (word, said) =
+                        door.try_(&who.name, &format!("{pin}{}", who.token.code(counter)));
                     if is_grant(word) {
                         lost.insert(person);
-                        faults.push((replay, format!("code {counter} of {} again: {said}", who.name)));
+                        faults.push((
+                            replay,
+                            format!("code {counter} of {} again: {said}", who.name),
+                        ));
                     }
                     let key = who.name.as_bytes();
                     let is_listed = timeline.allowed(events, key).iter().all(Option::is_some);
-                    if word == LoginResult::Unknown && is_listed && !is_spoilt && lost.insert(person) {
+                    if word == LoginResult::Unknown
+                        && is_listed
+                        && !is_spoilt
+                        && lost.insert(person)
+                    {
                         faults.push((Fault::Unknown, format!("{}: {said}", who.name)));
                     }
                 }
@@ -458,18 +492,29 @@ impl Case<'_> {
     }
 
     /// Has a person log in with the first code that nobody has seen.
-    fn lock_out(&self, door: &Door, path: &Path, person: usize, asked: &[usize]) -> Option<(Fault, String)> {
+    fn lock_out(
+        &self,
+        door: &Door,
+        path: &Path,
+        person: usize,
+        asked: &[usize],
+    ) -> Option<(Fault, String)> {
         let who = &self.story.people[person];
         if !who.is_event || who.name == CANARY {
             return None;
         }
-        let mine =
-            asked.iter().map(|login| &self.story.logins[*login]).filter(|login| login.person == person);
+        let mine = asked
+            .iter()
+            .map(|login| &self.story.logins[*login])
+            .filter(|login| login.person == person);
         let next = mine.map(|login| login.counter + 1).max().unwrap_or(0);
-        // Codes that the command may have used up are passed over, too; which PIN it is depends on the moment.
+        // Codes that the command may have used up are passed over, too; which PIN it is depends on
+        // the moment.
         let far = if who.pins.len() > 1 { 5 } else { 0 };
         let tried: Vec<(LoginResult, String)> = (next..=next + far)
-            .flat_map(|counter| who.pins.iter().map(move |pin| format!("{pin}{}", who.token.code(counter))))
+            .flat_map(|counter| {
+                who.pins.iter().map(move |pin| format!("{pin}{}", who.token.code(counter)))
+            })
             .map(|password| door.try_(&who.name, &password))
             .collect();
         if tried.iter().any(|(word, _)| is_grant(*word)) {
@@ -482,7 +527,12 @@ impl Case<'_> {
         Some((Fault::WrongLine, text))
     }
 
-    fn wrong_lines(&self, is_spoilt: bool, on_disk: &Lines, recovered: &Lines) -> Vec<(Fault, String)> {
+    fn wrong_lines(
+        &self,
+        is_spoilt: bool,
+        on_disk: &Lines,
+        recovered: &Lines,
+    ) -> Vec<(Fault, String)> {
         let Case { timeline, events, .. } = *self;
         let mut faults = Vec::new();
         for key in timeline.keys(events) {
@@ -490,15 +540,18 @@ impl Case<'_> {
                 continue;
             }
             let allowed = timeline.allowed(events, key);
-            let [before, after] = [on_disk, recovered].map(|lines| lines.get(key).map(Vec::as_slice));
-            let current = timeline.versions[timeline.current(events)].lines.get(key).map(Vec::as_slice);
+            let [before, after] =
+                [on_disk, recovered].map(|lines| lines.get(key).map(Vec::as_slice));
+            let current =
+                timeline.versions[timeline.current(events)].lines.get(key).map(Vec::as_slice);
             // What had come to the disk as the editor left it must stay so.
             let is_kept = before != current
                 || after == current
                 || allowed.last() == Some(&after)
                 || got_slot(current, after);
-            let is_known =
-                is_spoilt || allowed.contains(&after) || allowed.iter().any(|line| got_slot(*line, after));
+            let is_known = is_spoilt
+                || allowed.contains(&after)
+                || allowed.iter().any(|line| got_slot(*line, after));
             if !is_kept || !is_known {
                 let allowed: Vec<String> = allowed.into_iter().map(shown).collect();
                 faults.push((

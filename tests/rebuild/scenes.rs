@@ -134,7 +134,8 @@ impl Stage {
             fill_journal(&users, &people, random.below(30_000));
         }
         if !is_writable {
-            // Lock and journal can't be made later. The lines have no slots yet, if nobody has written before.
+            // Lock and journal can't be made later. The lines have no slots yet, if nobody has
+            // written before.
             drop(
                 Locked::acquire(&users)
                     .map(|locked| Journal::open(&locked, &mut None).map(drop))
@@ -156,7 +157,8 @@ impl Stage {
     }
 
     fn scope(&self) -> Scope {
-        let scope = Scope::new("area").set(Setting::MaxLinger, 0).set(Setting::MaxOffset, MAX_OFFSET);
+        let scope =
+            Scope::new("area").set(Setting::MaxLinger, 0).set(Setting::MaxOffset, MAX_OFFSET);
         scope.users_file(self.users())
     }
 
@@ -184,7 +186,13 @@ impl Stage {
         let number = {
             let mut logins = self.logins.lock().expect("no panic inside");
             let asked = nanoseconds_now();
-            logins.push(Login { person, counter, asked, answered: recording::NEVER, granted: false });
+            logins.push(Login {
+                person,
+                counter,
+                asked,
+                answered: recording::NEVER,
+                granted: false,
+            });
             logins.len() - 1
         };
         let reply = place.login(&who.name, format!("{pin}{}", who.token.code(counter)));
@@ -241,7 +249,8 @@ impl Stage {
         self.done.lock().expect("no panic inside").push((began, nanoseconds_now()));
     }
 
-    /// A shell script that has the users file as `$0` and doesn't know of the journal; under the lock if `locked`.
+    /// A shell script that has the users file as `$0` and doesn't know of the journal; under the
+    /// lock if `locked`.
     #[track_caller]
     fn edit(&self, script: &str, locked: bool) {
         let users = self.users();
@@ -281,10 +290,16 @@ impl Stage {
         let played = tape.played(tape.events.len());
         let (_, content) = played.file(USERS).expect("there is always one");
         let real = fs::read(directory.join(USERS)).expect("the users file");
-        assert!(content == real, "{kind}: what was recorded doesn't make the users file that is there");
+        assert!(
+            content == real,
+            "{kind}: what was recorded doesn't make the users file that is there"
+        );
         let (_, content) = played.file(JOURNAL).expect("a journal");
         let real = fs::read(directory.join(JOURNAL)).expect("the journal");
-        assert!(content == real, "{kind}: what was recorded doesn't make the journal that is there");
+        assert!(
+            content == real,
+            "{kind}: what was recorded doesn't make the journal that is there"
+        );
         Story { kind, tape, people: self.people, logins, marks }
     }
 }
@@ -347,7 +362,8 @@ pub fn snapshot(directory: &Path) -> Vec<Image> {
         if name.contains(".lock") {
             continue;
         }
-        let number = File::open(entry.path()).and_then(|file| file.metadata()).expect("a file").ino();
+        let number =
+            File::open(entry.path()).and_then(|file| file.metadata()).expect("a file").ino();
         match images.iter_mut().find(|image| image.number == number) {
             Some(image) => image.names.push(name),
             None => {
@@ -378,15 +394,16 @@ fn of_one_server(kind: &'static str, start: fn(&Stage) -> Server, random: &mut R
     stage.told(kind)
 }
 
-/// The command changes lines while people log in at both servers. Where nobody may write the directory, it rewrites the
-/// file in place.
+/// The command changes lines while people log in at both servers. Where nobody may write the
+/// directory, it rewrites the file in place.
 fn command(kind: &'static str, is_writable: bool, random: &mut Random) -> Story {
     let mut people = some_people();
     let mut clerk = event("clerk");
     clerk.pins.push("opensesame".to_owned());
     people.push(clerk);
     const CLERK: usize = 5;
-    let stage = Stage::new(people, "HOTP/E/6 idle - 3132\nHOTP/E/6 spare - 3133\n", is_writable, random);
+    let stage =
+        Stage::new(people, "HOTP/E/6 idle - 3132\nHOTP/E/6 spare - 3133\n", is_writable, random);
     let (httpd, nginx) = (stage.httpd(), stage.nginx());
     let places = [httpd.at("area"), nginx.at("area")];
     stage.walk(&places[0], 0, 1, random);
@@ -424,7 +441,11 @@ fn command(kind: &'static str, is_writable: bool, random: &mut Random) -> Story 
                 stage.run(&["disable", "idle"], "", "false");
                 stage.run(&["enable", "idle"], "", "false");
             }
-            _ => stage.run(&["edit"], "", "sed -i 's/^# edits 00./# edits 001 and a longer comment/'"),
+            _ => stage.run(
+                &["edit"],
+                "",
+                "sed -i 's/^# edits 00./# edits 001 and a longer comment/'",
+            ),
         };
         for number in shuffled(6, random) {
             step(number, random);
@@ -435,7 +456,8 @@ fn command(kind: &'static str, is_writable: bool, random: &mut Random) -> Story 
     stage.told(kind)
 }
 
-/// Foreign editors, each followed by logins: without the lock nobody logs in meanwhile, under it they do.
+/// Foreign editors, each followed by logins: without the lock nobody logs in meanwhile, under it
+/// they do.
 fn editors(random: &mut Random) -> Story {
     let mut people = some_people();
     people.push(event("fay"));
@@ -461,9 +483,11 @@ fn editors(random: &mut Random) -> Story {
     for number in shuffled(saves_and_changes.len(), random) {
         let (save, change) = saves_and_changes[number];
         let script = save.replace("CHANGE", change);
-        // Without the lock, a state that is taken back can't be told from one half of whose write was lost.
+        // Without the lock, a state that is taken back can't be told from one half of whose write
+        // was lost.
         let takes_back = number % changes.len() == 2;
-        // A wrong code that the edit forgets: what it makes has been there before, but for the checksum.
+        // A wrong code that the edit forgets: what it makes has been there before, but for the
+        // checksum.
         if takes_back {
             stage.login(&places[random.below(2)], FAY, "sesame9");
         }

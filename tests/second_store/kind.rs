@@ -12,8 +12,8 @@ use super::program::{ARGUMENT, CONFIGURATION, READY, RUN_AGAIN, STOP, TAKEN};
 
 const SHELL: &str = "/bin/sh";
 
-/// A signal can't be waited for without `unsafe`, so a shell does: it passes the wish to stop on by a
-/// pipe.
+/// A signal can't be waited for without `unsafe`, so a shell does: it passes the wish to stop on by
+/// a pipe.
 const SCRIPT: &str = r#"
 mkfifo "$1" || exit 1
 stop=$1
@@ -40,8 +40,15 @@ impl Kind for OnSecondStore {
         };
         let mut text = format!("server {name}\nport {}\n", ports.main);
         for scope in scopes {
-            assert!(!scope.digest && scope.directives.is_empty(), "it does Basic, and has no directives");
-            text += &format!("place {}\nusers {}\n", scope.name, server::users_path(root, scope).display());
+            assert!(
+                !scope.digest && scope.directives.is_empty(),
+                "it does Basic, and has no directives"
+            );
+            text += &format!(
+                "place {}\nusers {}\n",
+                scope.name,
+                server::users_path(root, scope).display()
+            );
             if !scope.pin_file.is_empty() {
                 let pins = server::pins_path(root, scope);
                 text += &format!("pins {}\n", pins.display());
@@ -105,8 +112,8 @@ impl Kind for OnSecondStore {
     }
 }
 
-/// Whether it is what a server says of steps in the end, and a third of them was run again: else all
-/// that it did proves nothing.
+/// Whether it is what a server says of steps in the end, and a third of them was run again: else
+/// all that it did proves nothing.
 fn run_again(message: &str) -> bool {
     let Some(numbers) = message.strip_suffix(RUN_AGAIN) else { return false };
     let numbers: Vec<usize> = numbers.split(' ').filter_map(|word| word.parse().ok()).collect();

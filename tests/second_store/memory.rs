@@ -1,8 +1,8 @@
 //! A second store, which the tests alone have: in memory, by compare-and-set. It shows that a gate
 //! asks of a store what the seam says, and nothing that only a users file has.
 //!
-//! Every third compare is lost, as if somebody else had changed the user meanwhile, so that steps run
-//! again all the time.
+//! Every third compare is lost, as if somebody else had changed the user meanwhile, so that steps
+//! run again all the time.
 
 // Each test binary uses its own part of it.
 #![allow(dead_code)]
@@ -15,7 +15,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use otpgate::policy::Limits;
-use otpgate::store::{Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError, Unreadable};
+use otpgate::store::{
+    Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError, Unreadable,
+};
 use otpgate::throttle::Bytes;
 use otpgate::token::{Entry, LINES_MAX, State, StoredToken};
 use otpgate::users::name;
@@ -33,8 +35,8 @@ pub struct Compares {
 }
 
 impl Compares {
-    /// Whether one more is lost whatever the user's version is. It changes nothing for the others, so
-    /// that somebody always gets on.
+    /// Whether one more is lost whatever the user's version is. It changes nothing for the others,
+    /// so that somebody always gets on.
     fn is_to_be_lost(&self) -> bool {
         (self.made.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(LOST)
     }
@@ -167,10 +169,15 @@ impl Held {
         let keys = users.keys().map(|user| name::key(user).into_owned()).collect();
         let versioned = |Kept { lines, unreadable }: Kept| {
             let entry = match lines.len() + unreadable.len() {
-                0..=LINES_MAX => Entry { lines, unreadable: !unreadable.is_empty(), ..Entry::default() },
+                0..=LINES_MAX => {
+                    Entry { lines, unreadable: !unreadable.is_empty(), ..Entry::default() }
+                }
                 _ => Entry { too_many_lines: true, ..Entry::default() },
             };
-            Versioned { version, found: Arc::new(Found { entry, unreadable, limits, ..Found::default() }) }
+            Versioned {
+                version,
+                found: Arc::new(Found { entry, unreadable, limits, ..Found::default() }),
+            }
         };
         let users = users.into_iter().map(|(user, kept)| (user, versioned(kept))).collect();
         Held { users, keys, apart, limits, unlisted: version, last: version }
@@ -201,7 +208,12 @@ impl Held {
 
 fn copy(found: &Found) -> Found {
     let Found { entry, unreadable, limits, .. } = found;
-    Found { entry: entry.clone(), unreadable: unreadable.clone(), limits: *limits, ..Found::default() }
+    Found {
+        entry: entry.clone(),
+        unreadable: unreadable.clone(),
+        limits: *limits,
+        ..Found::default()
+    }
 }
 
 impl Store for MemoryStore {
@@ -236,12 +248,20 @@ impl Store for MemoryStore {
         }
     }
 
-    fn tries(&self, work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>) -> Result<(), TriesError> {
+    fn tries(
+        &self,
+        work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>,
+    ) -> Result<(), TriesError> {
         assert!(!IS_IN_STEP.get(), "tries are lent within a step");
         let mut tries = self.0.tries.lock();
         work(&mut *tries).map_err(|error| {
             let remedy = "see why the test's memory is none";
-            TriesError::Unusable(StoreError::new("count in", self.name(), &error.to_string(), remedy))
+            TriesError::Unusable(StoreError::new(
+                "count in",
+                self.name(),
+                &error.to_string(),
+                remedy,
+            ))
         })
     }
 }
@@ -285,7 +305,10 @@ impl Transaction for Run<'_> {
     fn save(&mut self, user: &[u8], line: usize, state: State) {
         assert!(self.seen.contains_key(user), "only what was found in this run is saved");
         if self.store.0.reach == Reach::OneUser {
-            assert!(self.staged.iter().all(|(staged, ..)| staged == user), "a step changes one user");
+            assert!(
+                self.staged.iter().all(|(staged, ..)| staged == user),
+                "a step changes one user"
+            );
         }
         // Nothing is half-written here.
         self.staged.push((user.to_vec(), line, State { intact: true, ..state }));

@@ -1,8 +1,8 @@
 //! The second store behind a users file that tests prepare, edit and look at, as they do with the
 //! servers' own.
 //!
-//! The store is the truth. The file is read when somebody else has changed it, and shows each change
-//! before the login that made it is answered. It is neither locked nor synced.
+//! The store is the truth. The file is read when somebody else has changed it, and shows each
+//! change before the login that made it is answered. It is neither locked nor synced.
 
 use std::fs;
 use std::io::{self, Write};
@@ -16,7 +16,9 @@ use otpgate::UnixTime;
 use otpgate::files::lines::is_ignored;
 use otpgate::files::stamp::Stamp;
 use otpgate::policy::Limits;
-use otpgate::store::{Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError, Unreadable};
+use otpgate::store::{
+    Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError, Unreadable,
+};
 use otpgate::throttle::Bytes;
 use otpgate::token::{State, StoredToken};
 use otpgate::users::pragma::{self, Pragma};
@@ -69,7 +71,12 @@ impl Mirror {
     }
 
     fn fault(&self, operation: &'static str, error: &io::Error) -> StoreError {
-        StoreError::new(operation, self.path.display().to_string(), &error.to_string(), "see the test")
+        StoreError::new(
+            operation,
+            self.path.display().to_string(),
+            &error.to_string(),
+            "see the test",
+        )
     }
 
     /// Takes on what somebody else has written.
@@ -140,7 +147,8 @@ impl Mirror {
             }
         }
         if is_changed {
-            *stamp = Some(self.write(&lines.concat()).map_err(|error| self.fault("write", &error))?);
+            *stamp =
+                Some(self.write(&lines.concat()).map_err(|error| self.fault("write", &error))?);
         }
         Ok(())
     }
@@ -192,7 +200,10 @@ impl Store for Mirror {
         self.show()
     }
 
-    fn tries(&self, work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>) -> Result<(), TriesError> {
+    fn tries(
+        &self,
+        work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>,
+    ) -> Result<(), TriesError> {
         self.store.tries(work)
     }
 }

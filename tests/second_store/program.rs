@@ -24,7 +24,8 @@ use super::mirror::{Mirror, now};
 
 /// What the program is called with, and the directory of the server after it.
 pub const ARGUMENT: &str = "--serve";
-/// Names of files in that directory. The second is a pipe: whoever writes to it has the server stop.
+/// Names of files in that directory. The second is a pipe: whoever writes to it has the server
+/// stop.
 pub const CONFIGURATION: &str = "server.conf";
 pub const STOP: &str = "stop";
 
@@ -85,12 +86,13 @@ struct Place {
 }
 
 impl Site {
-    /// Lines of a word and its value: `server`, `port`, and for each place `place`, `users`, then its
-    /// other files and its settings.
+    /// Lines of a word and its value: `server`, `port`, and for each place `place`, `users`, then
+    /// its other files and its settings.
     fn of(configuration: &str, root: &Path, compares: &Arc<Compares>) -> Site {
         let mut server = policy::Server::Apache;
         let (mut port, mut places) = (0, Vec::new());
-        let mut lines = configuration.lines().map(|line| line.split_once(' ').expect("a word")).peekable();
+        let mut lines =
+            configuration.lines().map(|line| line.split_once(' ').expect("a word")).peekable();
         while let Some((word, value)) = lines.next() {
             match word {
                 "server" if value == "nginx" => server = policy::Server::Nginx,
@@ -105,12 +107,19 @@ impl Site {
                             "pins" => pins = Some(PathBuf::from(value)),
                             "second" => second = Some(PathBuf::from(value)),
                             name => {
-                                let words: Vec<&[u8]> = value.split(' ').map(str::as_bytes).collect();
-                                settings.set(server, name.as_bytes(), &words, b"").expect("a setting");
+                                let words: Vec<&[u8]> =
+                                    value.split(' ').map(str::as_bytes).collect();
+                                settings
+                                    .set(server, name.as_bytes(), &words, b"")
+                                    .expect("a setting");
                             }
                         }
                     }
-                    let store = Mirror::new(users.expect("a users file").as_ref(), Reach::OneUser, compares);
+                    let store = Mirror::new(
+                        users.expect("a users file").as_ref(),
+                        Reach::OneUser,
+                        compares,
+                    );
                     let gate = Gate::new(store, now).expect("random bytes");
                     let policy = settings.policy(server);
                     places.push(Place { name: value.to_owned(), gate, policy, pins, second });
@@ -118,7 +127,8 @@ impl Site {
                 other => panic!("{other} stands in no place"),
             }
         }
-        let (errors, accesses) = (open_log(&root.join(ERROR_LOG)), open_log(&root.join(ACCESS_LOG)));
+        let (errors, accesses) =
+            (open_log(&root.join(ERROR_LOG)), open_log(&root.join(ACCESS_LOG)));
         Site { port, places, errors, accesses }
     }
 
@@ -128,7 +138,8 @@ impl Site {
         let mut reader = BufReader::new(stream);
         while let Some(request) = Request::read(&mut reader)? {
             let reply = self.reply(&request, peer);
-            let (user, result) = (reply.user.as_deref().unwrap_or("-"), reply.result.unwrap_or("-"));
+            let (user, result) =
+                (reply.user.as_deref().unwrap_or("-"), reply.result.unwrap_or("-"));
             let environment = if reply.status == 200 { result } else { "-" };
             let line = format!("{} {result} {environment} {user} {}\n", reply.status, request.path);
             (&self.accesses).write_all(line.as_bytes())?;
@@ -143,8 +154,9 @@ impl Site {
 
     fn reply(&self, request: &Request, peer: IpAddr) -> Reply {
         let target = request.path.strip_prefix('/').and_then(|path| path.split_once('/'));
-        let known = target
-            .and_then(|(name, file)| Some((self.places.iter().find(|place| place.name == name)?, file)));
+        let known = target.and_then(|(name, file)| {
+            Some((self.places.iter().find(|place| place.name == name)?, file))
+        });
         let Some((place, file)) = known else { return Reply::of(404) };
         let log = ServerLog { file: &self.errors, place: &place.name };
         let Some((user, password)) = basic::credentials(&request.authorization) else {
@@ -194,7 +206,8 @@ impl Place {
     }
 
     fn is_let_in_by_second(&self, user: &[u8], password: &[u8]) -> bool {
-        let entry = self.second.as_ref().map(|second| entry_of(second, user).expect("a readable file"));
+        let entry =
+            self.second.as_ref().map(|second| entry_of(second, user).expect("a readable file"));
         matches!(entry, Some(Some((_, Ok(entry)))) if entry.is_of(password))
     }
 }
@@ -228,7 +241,8 @@ impl Request {
             return Ok(None);
         }
         let path = first.split(' ').nth(1).ok_or_else(malformed)?.to_owned();
-        let mut request = Request { path, authorization: Vec::new(), forwarded_for: None, is_last: false };
+        let mut request =
+            Request { path, authorization: Vec::new(), forwarded_for: None, is_last: false };
         let mut length = 0;
         loop {
             let mut line = String::new();
@@ -274,10 +288,12 @@ impl Reply {
             ("Retry-After", retry_after.as_deref()),
             ("Connection", is_last.then_some("close")),
         ];
-        let headers = headers.into_iter().filter_map(|(name, value)| Some(format!("{name}: {}\r\n", value?)));
+        let headers =
+            headers.into_iter().filter_map(|(name, value)| Some(format!("{name}: {}\r\n", value?)));
         let headers: String = headers.collect();
         let (status, length) = (self.status, body.len());
-        format!("HTTP/1.1 {status} -\r\nContent-Length: {length}\r\n{headers}\r\n{body}").into_bytes()
+        format!("HTTP/1.1 {status} -\r\nContent-Length: {length}\r\n{headers}\r\n{body}")
+            .into_bytes()
     }
 }
 
@@ -293,7 +309,8 @@ struct ServerLog<'a> {
 
 impl Log for ServerLog<'_> {
     fn log(&self, level: Level, message: std::fmt::Arguments<'_>) {
-        let message = String::from_utf8(log::line(message, policy::Server::Nginx)).expect("printable ASCII");
+        let message =
+            String::from_utf8(log::line(message, policy::Server::Nginx)).expect("printable ASCII");
         let line = format!("[{level:?}] /{}/: {message}\n", self.place);
         let mut file = self.file;
         file.write_all(line.as_bytes()).expect("the log can be written");

@@ -1,6 +1,8 @@
-//! Writes man pages and shell completions, from the same definitions as the command. Part of the build, not installed.
+//! Writes man pages and shell completions, from the same definitions as the command. Part of the
+//! build, not installed.
 //!
-//! `otpgate-pages DIRECTORY` makes `DIRECTORY/man`, `DIRECTORY/bash`, `DIRECTORY/zsh` and `DIRECTORY/fish`.
+//! `otpgate-pages DIRECTORY` makes `DIRECTORY/man`, `DIRECTORY/bash`, `DIRECTORY/zsh` and
+//! `DIRECTORY/fish`.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,7 +18,10 @@ fn main() -> ExitCode {
     match write(Path::new(&directory)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("otpgate-pages: cannot write to {}: {error}", Path::new(&directory).display());
+            eprintln!(
+                "otpgate-pages: cannot write to {}: {error}",
+                Path::new(&directory).display()
+            );
             ExitCode::FAILURE
         }
     }

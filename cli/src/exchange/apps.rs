@@ -10,7 +10,8 @@ use serde_json::Value;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{
-    ExchangeOutcome, Flaw, Kind, OwnPin, Read, STEAM, Token, account, base32, hash, is_steam, number,
+    ExchangeOutcome, Flaw, Kind, OwnPin, Read, STEAM, Token, account, base32, hash, is_steam,
+    number,
 };
 
 /// Whose export it is.
@@ -125,14 +126,16 @@ pub fn read(text: &[u8], app: App) -> ExchangeOutcome {
     // The parser's own text may quote what stands there.
     let document = Wiped(serde_json::from_slice(text).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        Flaw::of_all(format!("it is not JSON, at {line}:{column}; encrypted exports can't be read here"))
+        Flaw::of_all(format!(
+            "it is not JSON, at {line}:{column}; encrypted exports can't be read here"
+        ))
     })?);
     let entries = app.entries(&document.0).map_err(Flaw::of_all)?;
     let paths = app.paths();
     Ok(Read::of(
-        (1..)
-            .zip(entries)
-            .map(|(place, entry)| token(entry, &paths, place).map_err(|text| Flaw::at(place, text))),
+        (1..).zip(entries).map(|(place, entry)| {
+            token(entry, &paths, place).map_err(|text| Flaw::at(place, text))
+        }),
     ))
 }
 
@@ -149,7 +152,8 @@ fn token(entry: &Value, paths: &Paths, place: usize) -> Result<Token, &'static s
             value.as_i64().or(written).map(Some).ok_or(())
         }
     };
-    let name = paths.names.iter().map(|path| text(path)).find(|name| !name.is_empty()).unwrap_or_default();
+    let name =
+        paths.names.iter().map(|path| text(path)).find(|name| !name.is_empty()).unwrap_or_default();
     let kind = match text(paths.kind) {
         "" => "totp".to_owned(),
         kind => kind.to_ascii_lowercase(),
@@ -186,7 +190,8 @@ fn token(entry: &Value, paths: &Paths, place: usize) -> Result<Token, &'static s
         ("totp", Some(hash)) => (Algorithm::Hotp(hash), period(30)?),
         ("hotp", Some(hash)) => {
             let counter = integer(paths.counter).ok().flatten().filter(|counter| *counter >= 0);
-            let counter = counter.ok_or("its counter is no number from 0 to 9223372036854775807")?;
+            let counter =
+                counter.ok_or("its counter is no number from 0 to 9223372036854775807")?;
             state.counter = CounterField::from_written(counter);
             (Algorithm::Hotp(hash), MovingFactor::Event)
         }
@@ -206,8 +211,9 @@ fn bytes(numbers: &[Value]) -> Option<Secret> {
     if !(1..=KEY_MAX).contains(&numbers.len()) {
         return None;
     }
-    let byte =
-        |value: &Value| value.as_i64().and_then(|value| i8::try_from(value).ok()).map(|byte| byte as u8);
+    let byte = |value: &Value| {
+        value.as_i64().and_then(|value| i8::try_from(value).ok()).map(|byte| byte as u8)
+    };
     let mut bytes = Zeroizing::new(Vec::with_capacity(numbers.len()));
     for number in numbers {
         bytes.push(byte(number)?);
@@ -235,7 +241,9 @@ mod tests {
         };
         let tokens = read.tokens.iter().map(line);
         tokens
-            .chain(read.unusable.iter().map(|flaw| format!("{}: {}", flaw.place.unwrap(), flaw.text)))
+            .chain(
+                read.unusable.iter().map(|flaw| format!("{}: {}", flaw.place.unwrap(), flaw.text)),
+            )
             .collect()
     }
 
@@ -253,10 +261,14 @@ mod tests {
             entry("steam", r#""algo":"SHA1","digits":5,"period":30"#),
             entry("yandex", r#""algo":"SHA256","digits":8,"period":30,"pin":"1234""#),
         ];
-        let vault =
-            |db: &str| format!(r#"{{"version":1,"header":{{"slots":null,"params":null}},"db":{db}}}"#);
+        let vault = |db: &str| {
+            format!(r#"{{"version":1,"header":{{"slots":null,"params":null}},"db":{db}}}"#)
+        };
         assert_eq!(
-            told(App::Aegis, &vault(&format!(r#"{{"version":2,"entries":[{}]}}"#, entries.join(",")))),
+            told(
+                App::Aegis,
+                &vault(&format!(r#"{{"version":2,"entries":[{}]}}"#, entries.join(",")))
+            ),
             [
                 "HOTP/T30/6 bob 31 0".to_owned(),
                 "HOTP-SHA256/E/7 bob 31 50".to_owned(),
@@ -293,7 +305,11 @@ mod tests {
                     "period":30,"algorithm":"SHA1","tokenType":"TOTP"}},{"name":"carol","secret":"GE","otp":{"tokenType":
                     "HOTP","counter":9}},{"name":"Steam","secret":"GE","otp":{"tokenType":"STEAM"}}],"schemaVersion":4}"#
             ),
-            ["HOTP/T30/6 bob 31 0".to_owned(), "HOTP/E/6 carol 31 9".to_owned(), format!("3: {STEAM}")]
+            [
+                "HOTP/T30/6 bob 31 0".to_owned(),
+                "HOTP/E/6 carol 31 9".to_owned(),
+                format!("3: {STEAM}")
+            ]
         );
         assert_eq!(
             told(App::TwoFas, r#"{"services":[],"servicesEncrypted":"a:b:c"}"#),
@@ -321,14 +337,21 @@ mod tests {
             (r#""secret":"GE","digits":"six""#, "its digits are no number from 1 to 10"),
             (r#""secret":"GE","digits":11"#, "its digits are no number from 1 to 10"),
             (r#""secret":"GE","period":0"#, "its period is no number from 1 to 4294967295"),
-            (r#""secret":"GE","type":"HOTP""#, "its counter is no number from 0 to 9223372036854775807"),
+            (
+                r#""secret":"GE","type":"HOTP""#,
+                "its counter is no number from 0 to 9223372036854775807",
+            ),
             (
                 r#""secret":"GE","type":"HOTP","counter":-1"#,
                 "its counter is no number from 0 to 9223372036854775807",
             ),
             (r#""secret":"GE","type":"ocra""#, "its type is none that is known here"),
         ] {
-            assert_eq!(told(App::AndOtp, &format!("[{{{fields}}}]")), [format!("1: {reason}")], "{fields}");
+            assert_eq!(
+                told(App::AndOtp, &format!("[{{{fields}}}]")),
+                [format!("1: {reason}")],
+                "{fields}"
+            );
         }
         assert_eq!(
             told(App::AndOtp, "\u{1b}GEZDGNBV"),

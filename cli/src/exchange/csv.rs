@@ -1,8 +1,9 @@
 //! Tokens in columns, one on a line.
 //!
-//! Our own order is `name, key in hexadecimal, type, digits, period or counter, hash, PIN`, all but the first two
-//! optional: token vendors deliver these two, LinOTP's order is the first six. A first line whose second field is
-//! `key`, `secret`, `seed` or `otpkey` is a heading. Other programs' orders are those that their import reads.
+//! Our own order is `name, key in hexadecimal, type, digits, period or counter, hash, PIN`, all but
+//! the first two optional: token vendors deliver these two, LinOTP's order is the first six. A
+//! first line whose second field is `key`, `secret`, `seed` or `otpkey` is a heading. Other
+//! programs' orders are those that their import reads.
 
 use std::num::NonZeroU32;
 
@@ -13,8 +14,8 @@ use otpgate::token::{Algorithm, CounterField, MovingFactor, State};
 use zeroize::Zeroizing;
 
 use super::{
-    ExchangeOutcome, Flaw, Kind, OwnPin, Read, Token, Unfit, base32, hash, hash_name, hexadecimal, lines,
-    number, to_hexadecimal,
+    ExchangeOutcome, Flaw, Kind, OwnPin, Read, Token, Unfit, base32, hash, hash_name, hexadecimal,
+    lines, number, to_hexadecimal,
 };
 
 const HEADINGS: [&[u8]; 4] = [b"key", b"secret", b"seed", b"otpkey"];
@@ -26,10 +27,11 @@ pub enum Columns {
     Otpgate,
     /// serial, key, type, digits, period, hash (linotp/lib/ImportOTP/oath.py)
     Linotp,
-    /// serial, key, type, digits, period or counter; with a first line "# version: 2", user, resolver and realm before
-    /// them (privacyidea/lib/importotp.py)
+    /// serial, key, type, digits, period or counter; with a first line "# version: 2", user,
+    /// resolver and realm before them (privacyidea/lib/importotp.py)
     Privacyidea,
-    /// serial; manufacturer; type; key; digits; period or counter (ImportTokensFromCsv in multiotp.class.php)
+    /// serial; manufacturer; type; key; digits; period or counter (ImportTokensFromCsv in
+    /// multiotp.class.php)
     Multiotp,
 }
 
@@ -54,7 +56,11 @@ impl Columns {
     }
 
     /// `has_users`: privacyIDEA's version 2.
-    fn row<'a>(self, fields: &'a [Zeroizing<Vec<u8>>], has_users: bool) -> Result<Row<'a>, &'static str> {
+    fn row<'a>(
+        self,
+        fields: &'a [Zeroizing<Vec<u8>>],
+        has_users: bool,
+    ) -> Result<Row<'a>, &'static str> {
         let at = |i: usize| fields.get(i).map(|field| &field[..]).filter(|field| !field.is_empty());
         let needed = |i| at(i).ok_or("it has no second field, the key");
         let (row, most) = match self {
@@ -101,21 +107,21 @@ impl Columns {
         Ok(row)
     }
 
-    /// The hash of a token that names none. Some programs tell it by the length of the key; where nobody says so, a key of
-    /// such a length is asked about.
+    /// The hash of a token that names none. Some programs tell it by the length of the key; where
+    /// nobody says so, a key of such a length is asked about.
     fn hash_for(self, key: &Secret) -> Result<Hash, &'static str> {
         match (self, key.expose().len()) {
-            (Columns::Privacyidea, 28 | 48) => {
-                Err("privacyIDEA takes a key of this length for SHA-224 or SHA-384, which aren't known here")
-            }
+            (Columns::Privacyidea, 28 | 48) => Err(
+                "privacyIDEA takes a key of this length for SHA-224 or SHA-384, which aren't known here",
+            ),
             (Columns::Linotp | Columns::Privacyidea, 32) => Ok(Hash::Sha256),
             (Columns::Linotp | Columns::Privacyidea, 64) => Ok(Hash::Sha512),
-            (_, 32) => {
-                Err("it names no hash, and its key has the length of one for SHA-256: say which with --hash")
-            }
-            (_, 64) => {
-                Err("it names no hash, and its key has the length of one for SHA-512: say which with --hash")
-            }
+            (_, 32) => Err(
+                "it names no hash, and its key has the length of one for SHA-256: say which with --hash",
+            ),
+            (_, 64) => Err(
+                "it names no hash, and its key has the length of one for SHA-512: say which with --hash",
+            ),
             _ => Ok(Hash::Sha1),
         }
     }
@@ -124,7 +130,8 @@ impl Columns {
 /// `hash`: that of tokens that name none.
 pub fn read(text: &[u8], columns: Columns, hash: Option<Hash>) -> ExchangeOutcome {
     let first = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text).split(|&b| b == b'\n').next();
-    let version = first.and_then(|line| line.strip_prefix(b"#")?.trim_ascii().strip_prefix(b"version:"));
+    let version =
+        first.and_then(|line| line.strip_prefix(b"#")?.trim_ascii().strip_prefix(b"version:"));
     let has_users = version.is_some_and(|version| version.trim_ascii() == b"2");
     let mut is_first = true;
     Ok(Read::of(lines(text).filter_map(|(place, line)| {
@@ -135,7 +142,8 @@ pub fn read(text: &[u8], columns: Columns, hash: Option<Hash>) -> ExchangeOutcom
         let row = columns.row(&fields, has_users);
         let is_heading = std::mem::take(&mut is_first)
             && row.as_ref().is_ok_and(|row| HEADINGS.contains(&&row.key.to_ascii_lowercase()[..]));
-        let parsed = |row: Result<Row<'_>, _>| row.and_then(|row| token(&row, columns, hash, place));
+        let parsed =
+            |row: Result<Row<'_>, _>| row.and_then(|row| token(&row, columns, hash, place));
         (!is_heading).then(|| parsed(row).map_err(|text| Flaw::at(place, text)))
     })))
 }
@@ -153,10 +161,14 @@ fn token(
     let key = key.ok_or("its key is not 1 to 256 bytes in hexadecimal or base32:")?;
     let digits = match row.digits {
         None => Digits::SIX,
-        Some(text) => number(text).and_then(Digits::new).ok_or("its digits are not a number from 1 to 10")?,
+        Some(text) => {
+            number(text).and_then(Digits::new).ok_or("its digits are not a number from 1 to 10")?
+        }
     };
-    let named =
-        row.hash.map(|name| hash(name).ok_or("its hash is not SHA1, SHA256 or SHA512")).transpose()?;
+    let named = row
+        .hash
+        .map(|name| hash(name).ok_or("its hash is not SHA1, SHA256 or SHA512"))
+        .transpose()?;
     let hash = || named.or(general).map_or_else(|| columns.hash_for(&key), Ok);
     let mut state = State::fresh();
     let period = |default| {
@@ -168,7 +180,8 @@ fn token(
             // What stands there in LinOTP's files is no counter: it starts at 0, whatever it is.
             let written = row.number.filter(|_| columns != Columns::Linotp);
             let counter = written.map_or(Some(0), number);
-            let counter = counter.ok_or("its counter is not a number from 0 to 9223372036854775807")?;
+            let counter =
+                counter.ok_or("its counter is not a number from 0 to 9223372036854775807")?;
             state.counter = CounterField::from_written(counter);
             (Algorithm::Hotp(hash()?), MovingFactor::Event)
         }
@@ -185,8 +198,8 @@ fn token(
     Ok(Token { user: row.name.to_vec(), kind, key, pin, state, place })
 }
 
-/// Fields between separators, each without blanks around it; in quotes, separators and doubled quotes are its own.
-/// `None`: a quote has no end.
+/// Fields between separators, each without blanks around it; in quotes, separators and doubled
+/// quotes are its own. `None`: a quote has no end.
 fn fields(line: &[u8], separators: &[u8]) -> Option<Vec<Zeroizing<Vec<u8>>>> {
     let mut fields = Vec::new();
     let mut rest = line;
@@ -233,16 +246,24 @@ pub fn line(token: &Token, columns: Columns) -> Result<Zeroizing<Vec<u8>>, Unfit
             return Err(Unfit("CSV has only time-based Mobile-OTP"));
         }
         Kind { algorithm: Algorithm::Motp, .. } => ("motp", None),
-        Kind { algorithm: Algorithm::Hotp(hash), factor: MovingFactor::Event, .. } => ("hotp", Some(hash)),
-        Kind { algorithm: Algorithm::Hotp(hash), factor: MovingFactor::Time(_), .. } => ("totp", Some(hash)),
+        Kind { algorithm: Algorithm::Hotp(hash), factor: MovingFactor::Event, .. } => {
+            ("hotp", Some(hash))
+        }
+        Kind { algorithm: Algorithm::Hotp(hash), factor: MovingFactor::Time(_), .. } => {
+            ("totp", Some(hash))
+        }
     };
     let number = match token.kind.factor {
         MovingFactor::Event => token.state.counter.as_written(),
         MovingFactor::Time(period) => period.get().into(),
     };
     let digits = token.kind.digits.count();
-    if columns != Columns::Otpgate && token.user.iter().any(|b| matches!(b, b'"' | b',' | b';' | b'#')) {
-        return Err(Unfit("its user's name holds a character that the program's import would part it at"));
+    if columns != Columns::Otpgate
+        && token.user.iter().any(|b| matches!(b, b'"' | b',' | b';' | b'#'))
+    {
+        return Err(Unfit(
+            "its user's name holds a character that the program's import would part it at",
+        ));
     }
     match columns {
         Columns::Otpgate => {}
@@ -303,7 +324,9 @@ mod tests {
         };
         let tokens = read.tokens.iter().map(line);
         tokens
-            .chain(read.unusable.iter().map(|flaw| format!("{}: {}", flaw.place.unwrap(), flaw.text)))
+            .chain(
+                read.unusable.iter().map(|flaw| format!("{}: {}", flaw.place.unwrap(), flaw.text)),
+            )
             .collect()
     }
 
@@ -375,7 +398,8 @@ mod tests {
                 told_of(&format!("a,{key},totp,6,30,sha1"), Columns::Linotp, None),
                 [format!("HOTP/T30/6 a {key} 0")]
             );
-            let multiotp = told_of(&format!("a;x;TOTP;{key};6;30"), Columns::Multiotp, None).remove(0);
+            let multiotp =
+                told_of(&format!("a;x;TOTP;{key};6;30"), Columns::Multiotp, None).remove(0);
             assert!(multiotp.contains("say which with --hash"), "{multiotp}");
             // Mobile-OTP has one hash only.
             assert_eq!(

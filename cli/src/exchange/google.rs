@@ -1,5 +1,5 @@
-//! `.google_authenticator`, the file of Google's PAM module: base 32, then options in lines that begin with a quote,
-//! then scratch codes. It names no user.
+//! `.google_authenticator`, the file of Google's PAM module: base 32, then options in lines that
+//! begin with a quote, then scratch codes. It names no user.
 
 use std::num::NonZeroU32;
 
@@ -32,7 +32,8 @@ pub fn read(text: &[u8]) -> ExchangeOutcome {
             }
             continue;
         };
-        let mut words = option.split(|&b| matches!(b, b' ' | b'\t')).filter(|word| !word.is_empty());
+        let mut words =
+            option.split(|&b| matches!(b, b' ' | b'\t')).filter(|word| !word.is_empty());
         let name = words.next().unwrap_or_default();
         let mut wrong = |what: &'static str| flaws.push(Flaw::at(place, what));
         match name {

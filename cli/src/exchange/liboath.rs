@@ -1,6 +1,7 @@
-//! The users file of liboath and pam_oath: nearly the line of our own users file. Two numbers mean something else
-//! there. The counter of an event token that has been used is the last one accepted, ours is the next one
-//! expected; and what stands in its place for a time token is the distance of the last code, not a clock's offset.
+//! The users file of liboath and pam_oath: nearly the line of our own users file. Two numbers mean
+//! something else there. The counter of an event token that has been used is the last one accepted,
+//! ours is the next one expected; and what stands in its place for a time token is the distance of
+//! the last code, not a clock's offset.
 
 use jiff::tz::TimeZone;
 use otpgate::otp::Hash;
@@ -18,7 +19,8 @@ const LIBOATH_KEY_MAX: usize = 32;
 pub fn read(text: &[u8], zone: &TimeZone) -> ExchangeOutcome {
     let mut zeroed = 0;
     let mut read = Read::of(lines(text).map(|(place, text)| {
-        let record = record::parse(text, zone).map_err(|error| Flaw::at(place, error.to_string()))?;
+        let record =
+            record::parse(text, zone).map_err(|error| Flaw::at(place, error.to_string()))?;
         let token = record.token;
         let pin = &text[record.layout.head[2].clone()];
         // The last code doesn't linger: it was used elsewhere.
@@ -32,7 +34,8 @@ pub fn read(text: &[u8], zone: &TimeZone) -> ExchangeOutcome {
         };
         match state.reading(token.factor) {
             Reading::Time { period, offset, .. } => {
-                let floor = used.and_then(|last| ReplayFloor::of_step(TimeStep::at(last, period), period));
+                let floor =
+                    used.and_then(|last| ReplayFloor::of_step(TimeStep::at(last, period), period));
                 state.replay_floor = floor.filter(|floor| floor.can_be_written());
                 zeroed += usize::from(offset != ClockOffset::ZERO);
                 state.counter = ClockOffset::ZERO.into();
@@ -40,7 +43,8 @@ pub fn read(text: &[u8], zone: &TimeZone) -> ExchangeOutcome {
             Reading::Event { next: last } if state.last_otp.is_some() => {
                 state.replay_floor = Some(last.into());
                 let next = last.next();
-                state.counter = next.ok_or_else(|| Flaw::at(place, "its last counter is used up"))?.into();
+                state.counter =
+                    next.ok_or_else(|| Flaw::at(place, "its last counter is used up"))?.into();
             }
             Reading::Event { .. } => {}
         }
@@ -75,7 +79,8 @@ pub fn line(token: &Token, pin: &Pin, zone: &TimeZone) -> Result<Zeroizing<Vec<u
     if !(6..=8).contains(&digits) {
         return Err(Unfit("liboath's users file has only 6 to 8 digits"));
     }
-    if matches!(token.kind.factor, MovingFactor::Time(period) if ![30, 60].contains(&period.get())) {
+    if matches!(token.kind.factor, MovingFactor::Time(period) if ![30, 60].contains(&period.get()))
+    {
         return Err(Unfit("liboath's users file has only periods of 30 and 60 seconds"));
     }
     if token.key.expose().len() > LIBOATH_KEY_MAX {
@@ -94,7 +99,9 @@ pub fn line(token: &Token, pin: &Pin, zone: &TimeZone) -> Result<Zeroizing<Vec<u
         (Reading::Event { next }, Some(_)) => next.previous().map_or(0, Counter::number),
     };
     let mut line = Zeroizing::new(Vec::with_capacity(2048));
-    for field in [token.kind.field().as_bytes(), &token.user, pin, to_hexadecimal(&token.key).as_bytes()] {
+    for field in
+        [token.kind.field().as_bytes(), &token.user, pin, to_hexadecimal(&token.key).as_bytes()]
+    {
         line.extend_from_slice(field);
         line.push(b'\t');
     }
@@ -104,7 +111,9 @@ pub fn line(token: &Token, pin: &Pin, zone: &TimeZone) -> Result<Zeroizing<Vec<u
         line.push(b'\t');
         line.extend_from_slice(code.as_bytes());
         line.push(b'\t');
-        line.extend_from_slice(&last.map_or(*localtime::NEVER, |last| localtime::format(last, zone)));
+        line.extend_from_slice(
+            &last.map_or(*localtime::NEVER, |last| localtime::format(last, zone)),
+        );
     }
     Ok(line)
 }

@@ -1,6 +1,6 @@
-//! `otpauth-migration://offline?data=…`: what the QR codes hold with which Google Authenticator moves accounts to
-//! another phone. A protocol buffer in base 64; Google has published no schema, other apps that read it agree on this
-//! one.
+//! `otpauth-migration://offline?data=…`: what the QR codes hold with which Google Authenticator
+//! moves accounts to another phone. A protocol buffer in base 64; Google has published no schema,
+//! other apps that read it agree on this one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
@@ -122,8 +122,9 @@ fn token(mut account: Account, place: usize) -> Result<Token, &'static str> {
     let mut state = State::fresh();
     let factor = match account.kind {
         1 => {
-            state.counter =
-                Counter::new(account.counter).ok_or("the counter of an account is negative")?.into();
+            state.counter = Counter::new(account.counter)
+                .ok_or("the counter of an account is negative")?
+                .into();
             MovingFactor::Event
         }
         2 => MovingFactor::Time(PERIOD),
@@ -179,7 +180,8 @@ mod tests {
         let mut long = account();
         (long.name, long.algorithm, long.digits) = ("bob".to_owned(), 2, 2);
         let mut event = account();
-        (event.name, event.algorithm, event.kind, event.counter) = ("x: carol".to_owned(), 3, 1, 17);
+        (event.name, event.algorithm, event.kind, event.counter) =
+            ("x: carol".to_owned(), 3, 1, 17);
         assert_eq!(
             told(&of(vec![plain, long, event])),
             ["HOTP/T30/6 alice 0", "HOTP-SHA256/T30/8 bob 0", "HOTP-SHA512/E/6 carol 17"]
@@ -199,7 +201,10 @@ mod tests {
                 with(|account| account.algorithm = 4),
                 "the algorithm of an account is none of SHA1, SHA256, SHA512",
             ),
-            (with(|account| account.digits = 3), "the digits of an account are neither six nor eight"),
+            (
+                with(|account| account.digits = 3),
+                "the digits of an account are neither six nor eight",
+            ),
             (with(|account| account.kind = 0), "the type of an account is neither totp nor hotp"),
             (
                 with(|account| (account.kind, account.counter) = (1, -1)),

@@ -1,5 +1,5 @@
-//! Tokens as other programs write them down. Each form parses into [`Token`] and is written from it; none of
-//! this is part of what servers load.
+//! Tokens as other programs write them down. Each form parses into [`Token`] and is written from
+//! it; none of this is part of what servers load.
 
 pub mod apps;
 pub mod csv;
@@ -108,7 +108,9 @@ pub fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
 /// Base 32 as people and programs write it: any case, with or without padding, in groups.
 pub fn base32(text: &[u8]) -> Option<Secret> {
     let mut plain: Zeroizing<Vec<u8>> = Zeroizing::new(Vec::with_capacity(text.len()));
-    plain.extend(text.iter().filter(|b| !b.is_ascii_whitespace() && **b != b'-').map(u8::to_ascii_uppercase));
+    plain.extend(
+        text.iter().filter(|b| !b.is_ascii_whitespace() && **b != b'-').map(u8::to_ascii_uppercase),
+    );
     while plain.last() == Some(&b'=') {
         plain.pop();
     }

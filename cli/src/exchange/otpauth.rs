@@ -1,5 +1,5 @@
-//! otpauth:// addresses, one on a line: what QR codes hold. Those with which Google Authenticator moves accounts may
-//! stand among them.
+//! otpauth:// addresses, one on a line: what QR codes hold. Those with which Google Authenticator
+//! moves accounts may stand among them.
 
 use std::num::NonZeroU32;
 
@@ -37,7 +37,8 @@ fn migration_data(line: &[u8]) -> Option<Result<Zeroizing<Vec<u8>>, &'static str
 }
 
 fn token(line: &[u8], place: usize) -> Result<Token, &'static str> {
-    let (scheme, rest) = line.split_at_checked("otpauth://".len()).ok_or("it isn't an otpauth:// address")?;
+    let (scheme, rest) =
+        line.split_at_checked("otpauth://".len()).ok_or("it isn't an otpauth:// address")?;
     if !scheme.eq_ignore_ascii_case(b"otpauth://") {
         return Err("it isn't an otpauth:// address");
     }
@@ -57,7 +58,8 @@ fn token(line: &[u8], place: usize) -> Result<Token, &'static str> {
     }
     let user = account(&label);
 
-    let (mut secret, mut algorithm, mut digits, mut period, mut counter) = (None, None, None, None, None);
+    let (mut secret, mut algorithm, mut digits, mut period, mut counter) =
+        (None, None, None, None, None);
     for parameter in query.split(|&b| b == b'&').filter(|parameter| !parameter.is_empty()) {
         let (name, value) = split_once(parameter, b'=').unwrap_or((parameter, b""));
         let slot = match &name.to_ascii_lowercase()[..] {
@@ -66,7 +68,9 @@ fn token(line: &[u8], place: usize) -> Result<Token, &'static str> {
             b"digits" => &mut digits,
             b"period" => &mut period,
             b"counter" => &mut counter,
-            b"issuer" | b"encoder" if percent_decoded(value).is_some_and(|value| is_steam(&value)) => {
+            b"issuer" | b"encoder"
+                if percent_decoded(value).is_some_and(|value| is_steam(&value)) =>
+            {
                 return Err(STEAM);
             }
             name if name.starts_with(b"amp;") => {
@@ -82,8 +86,9 @@ fn token(line: &[u8], place: usize) -> Result<Token, &'static str> {
     }
     let secret = secret.ok_or("the secret is missing")?;
     // A plus is a blank in some programs' addresses.
-    let secret =
-        Zeroizing::new(secret.iter().map(|&b| if b == b'+' { b' ' } else { b }).collect::<Vec<u8>>());
+    let secret = Zeroizing::new(
+        secret.iter().map(|&b| if b == b'+' { b' ' } else { b }).collect::<Vec<u8>>(),
+    );
     let key = base32(&secret).ok_or("the secret is not 1 to 256 bytes in base 32")?;
     let algorithm = match algorithm {
         None => Hash::Sha1,
@@ -91,7 +96,9 @@ fn token(line: &[u8], place: usize) -> Result<Token, &'static str> {
     };
     let digits = match digits {
         None => Digits::SIX,
-        Some(text) => number(&text).and_then(Digits::new).ok_or("digits is not a number from 1 to 10")?,
+        Some(text) => {
+            number(&text).and_then(Digits::new).ok_or("digits is not a number from 1 to 10")?
+        }
     };
     let mut state = State::fresh();
     let factor = if by_time {
@@ -99,7 +106,8 @@ fn token(line: &[u8], place: usize) -> Result<Token, &'static str> {
         MovingFactor::Time(period.ok_or("period is not a number from 1 to 4294967295")?)
     } else {
         let counter = counter.ok_or("the counter is missing")?;
-        let counter = number(&counter).ok_or("counter is not a number from 0 to 9223372036854775807")?;
+        let counter =
+            number(&counter).ok_or("counter is not a number from 0 to 9223372036854775807")?;
         state.counter = CounterField::from_written(counter);
         MovingFactor::Event
     };
@@ -122,8 +130,9 @@ fn percent_decoded(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
             continue;
         }
         let (digits, after) = rest.split_at_checked(2)?;
-        let digits =
-            str::from_utf8(digits).ok().filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        let digits = str::from_utf8(digits)
+            .ok()
+            .filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit()))?;
         decoded.push(u8::from_str_radix(digits, 16).ok()?);
         rest = after;
     }
@@ -175,8 +184,14 @@ mod tests {
                 format!("otpauth://totp/Big%20Corp:alice?secret={SECRET}&issuer=Big%20Corp"),
                 "HOTP/T30/6 alice KEY 0",
             ),
-            (format!("OTPAUTH://TOTP/alice?SECRET={}", SECRET.to_lowercase()), "HOTP/T30/6 alice KEY 0"),
-            (format!("otpauth://totp/x%3A%20al%2Bice?secret={SECRET}==%3D"), "HOTP/T30/6 al+ice KEY 0"),
+            (
+                format!("OTPAUTH://TOTP/alice?SECRET={}", SECRET.to_lowercase()),
+                "HOTP/T30/6 alice KEY 0",
+            ),
+            (
+                format!("otpauth://totp/x%3A%20al%2Bice?secret={SECRET}==%3D"),
+                "HOTP/T30/6 al+ice KEY 0",
+            ),
             (
                 "otpauth://totp/alice?secret=gezd+gnbv-gy3t%20qojq gezd gnbv gy3t qojq".to_owned(),
                 "HOTP/T30/6 alice KEY 0",
@@ -194,7 +209,11 @@ mod tests {
         ] {
             assert_eq!(told(&address), line.replace("KEY", KEY), "{address}");
         }
-        assert_eq!(told("otpauth://totp/a?secret=GF"), "HOTP/T30/6 a 31 0", "with a stray bit at the end");
+        assert_eq!(
+            told("otpauth://totp/a?secret=GF"),
+            "HOTP/T30/6 a 31 0",
+            "with a stray bit at the end"
+        );
     }
 
     #[test]
@@ -216,14 +235,23 @@ mod tests {
             ("otpauth://totp/a?secret=%+1".to_owned(), "a parameter has a broken % sequence"),
             ("otpauth://totp/a?issuer=x".to_owned(), "the secret is missing"),
             ("otpauth://totp/a?secret=".to_owned(), "the secret is not 1 to 256 bytes in base 32"),
-            ("otpauth://totp/a?secret=G1".to_owned(), "the secret is not 1 to 256 bytes in base 32"),
+            (
+                "otpauth://totp/a?secret=G1".to_owned(),
+                "the secret is not 1 to 256 bytes in base 32",
+            ),
             ("otpauth://totp/a?secret=GE&Secret=GE".to_owned(), "a parameter is given twice"),
             (
                 "otpauth://totp/a?secret=GE&algorithm=MD5".to_owned(),
                 "the algorithm is not SHA1, SHA256 or SHA512",
             ),
-            ("otpauth://totp/a?secret=GE&digits=11".to_owned(), "digits is not a number from 1 to 10"),
-            ("otpauth://totp/a?secret=GE&period=0".to_owned(), "period is not a number from 1 to 4294967295"),
+            (
+                "otpauth://totp/a?secret=GE&digits=11".to_owned(),
+                "digits is not a number from 1 to 10",
+            ),
+            (
+                "otpauth://totp/a?secret=GE&period=0".to_owned(),
+                "period is not a number from 1 to 4294967295",
+            ),
             ("otpauth://hotp/a?secret=GE".to_owned(), "the counter is missing"),
             (
                 "otpauth://hotp/a?secret=GE&counter=-1".to_owned(),

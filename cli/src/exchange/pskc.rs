@@ -1,12 +1,15 @@
-//! PSKC, RFC 6030: keys in XML, in the clear or encrypted with AES in CBC mode under a pre-shared key or a password
-//! (PBKDF2). A MAC is checked before anything is decrypted.
+//! PSKC, RFC 6030: keys in XML, in the clear or encrypted with AES in CBC mode under a pre-shared
+//! key or a password (PBKDF2). A MAC is checked before anything is decrypted.
 //!
-//! Elements are told by their local names: the figures of the RFC itself put some into the wrong namespace.
+//! Elements are told by their local names: the figures of the RFC itself put some into the wrong
+//! namespace.
 
 use std::num::NonZeroU32;
 
 use aes::{Aes128, Aes192, Aes256};
-use cbc::cipher::{Block, BlockCipherDecrypt, BlockModeDecrypt, BlockModeEncrypt, KeyInit, KeyIvInit};
+use cbc::cipher::{
+    Block, BlockCipherDecrypt, BlockModeDecrypt, BlockModeEncrypt, KeyInit, KeyIvInit,
+};
 use data_encoding::BASE64;
 use hmac::{Hmac, Mac as _};
 use otpgate::otp::{Digits, Hash};
@@ -48,7 +51,8 @@ type ToldOnce<T> = Result<T, &'static str>;
 
 pub fn read(text: &[u8], ignore_signature: bool, ask: Ask<'_>) -> ExchangeOutcome {
     let text = str::from_utf8(text).map_err(|_| Flaw::of_all("it is not UTF-8"))?;
-    let options = ParsingOptions { allow_dtd: false, nodes_limit: u32::MAX, ..ParsingOptions::default() };
+    let options =
+        ParsingOptions { allow_dtd: false, nodes_limit: u32::MAX, ..ParsingOptions::default() };
     let document = Document::parse_with_options(text, options).map_err(|error| match error {
         roxmltree::Error::DtdDetected => Flaw::of_all(
             "it has a document type definition (DTD), which PSKC doesn't need; entities aren't expanded",
@@ -82,18 +86,24 @@ pub fn read(text: &[u8], ignore_signature: bool, ask: Ask<'_>) -> ExchangeOutcom
         let policy = child(key, "Policy");
         let device = child(package, "DeviceInfo");
         let has_date = |node: Option<Node<'_, '_>>| {
-            node.is_some_and(|node| child(node, "StartDate").or(child(node, "ExpiryDate")).is_some())
+            node.is_some_and(|node| {
+                child(node, "StartDate").or(child(node, "ExpiryDate")).is_some()
+            })
         };
         dated += usize::from(has_date(policy) || has_date(device));
         token(package, key, ciphers.as_ref(), place).map_err(|text| Flaw::at(place, text))
     }));
     if dated > 0 {
-        read.notes.push(format!("keys with a first or last day, which nothing here observes: {dated}"));
+        read.notes
+            .push(format!("keys with a first or last day, which nothing here observes: {dated}"));
     }
     Ok(read)
 }
 
-fn children<'a, 'i: 'a>(node: Node<'a, 'i>, name: &'static str) -> impl Iterator<Item = Node<'a, 'i>> {
+fn children<'a, 'i: 'a>(
+    node: Node<'a, 'i>,
+    name: &'static str,
+) -> impl Iterator<Item = Node<'a, 'i>> {
     node.children().filter(move |child| child.is_element() && child.tag_name().name() == name)
 }
 
@@ -129,25 +139,26 @@ fn token(
     let by_time = match key.attribute("Algorithm") {
         None => return Err("it names no algorithm"),
         Some(name) => {
-            match name.rsplit([':', '#']).next().expect("a last part").to_ascii_lowercase().as_str() {
+            match name.rsplit([':', '#']).next().expect("a last part").to_ascii_lowercase().as_str()
+            {
                 "hotp" => false,
                 "totp" => true,
                 _ => return Err("its algorithm is neither HOTP nor TOTP"),
             }
         }
     };
-    let usages = down(key, &["Policy"]).map(|policy| children(policy, "KeyUsage").collect::<Vec<_>>());
-    if usages
-        .is_some_and(|usages| !usages.is_empty() && usages.iter().all(|usage| *text_of(*usage) != *"OTP"))
-    {
+    let usages =
+        down(key, &["Policy"]).map(|policy| children(policy, "KeyUsage").collect::<Vec<_>>());
+    if usages.is_some_and(|usages| {
+        !usages.is_empty() && usages.iter().all(|usage| *text_of(*usage) != *"OTP")
+    }) {
         return Err("its policy doesn't permit one-time passwords");
     }
     let algorithm = match down(key, &["AlgorithmParameters", "Suite"]).map(text_of) {
         None => Hash::Sha1,
         Some(suite) if suite.is_empty() => Hash::Sha1,
-        Some(suite) => {
-            hash(suite.as_bytes()).ok_or("its suite is not HMAC-SHA1, HMAC-SHA256 or HMAC-SHA512")?
-        }
+        Some(suite) => hash(suite.as_bytes())
+            .ok_or("its suite is not HMAC-SHA1, HMAC-SHA256 or HMAC-SHA512")?,
     };
     let format = down(key, &["AlgorithmParameters", "ResponseFormat"]);
     let format = format.ok_or("it doesn't say how long its codes are (ResponseFormat)")?;
@@ -158,8 +169,9 @@ fn token(
         return Err("its codes have check digits");
     }
     let length = format.attribute("Length").and_then(|length| number(length.trim().as_bytes()));
-    let digits =
-        length.and_then(Digits::new).ok_or("the length of its codes is not a number from 1 to 10")?;
+    let digits = length
+        .and_then(Digits::new)
+        .ok_or("the length of its codes is not a number from 1 to 10")?;
 
     let Some(secret) = down(key, &["Data", "Secret"]) else {
         return Err(match child(key, "KeyReference").or(child(key, "KeyProfileId")) {
@@ -203,7 +215,8 @@ fn token(
     Ok(Token { user: user.into_bytes(), kind, key: secret, pin: None, state, place })
 }
 
-/// The user in a distinguished name (RFC 4514): the value of a UID or CN that it begins with. Else all of it.
+/// The user in a distinguished name (RFC 4514): the value of a UID or CN that it begins with. Else
+/// all of it.
 fn name_in(text: &str) -> String {
     let Some((kind, rest)) = text.split_once('=') else { return text.to_owned() };
     if !["uid", "cn"].contains(&kind.trim().to_ascii_lowercase().as_str()) {
@@ -225,36 +238,43 @@ fn name_in(text: &str) -> String {
 enum Encoded {
     /// In base 64.
     Bytes,
-    /// Decimal in the clear; encrypted, one to eight bytes in network byte order, as many as the writer liked. Read as
-    /// eight.
+    /// Decimal in the clear; encrypted, one to eight bytes in network byte order, as many as the
+    /// writer liked. Read as eight.
     Integer,
 }
 
 /// What a Secret, Counter, … holds, decrypted if it has to be.
-fn value(node: Node<'_, '_>, ciphers: Option<&Ciphers>, encoded: Encoded) -> ToldOnce<Zeroizing<Vec<u8>>> {
+fn value(
+    node: Node<'_, '_>,
+    ciphers: Option<&Ciphers>,
+    encoded: Encoded,
+) -> ToldOnce<Zeroizing<Vec<u8>>> {
     if let Some(encrypted) = child(node, "EncryptedValue") {
         let ciphers = ciphers.expect("made if there is an encrypted value");
         let bytes = ciphers.decrypted(encrypted, child(node, "ValueMAC"))?;
         return match encoded {
             Encoded::Bytes => Ok(bytes),
             Encoded::Integer => {
-                let integer =
-                    integer_of(&bytes).ok_or("an encrypted number has no bytes, or more than eight")?;
+                let integer = integer_of(&bytes)
+                    .ok_or("an encrypted number has no bytes, or more than eight")?;
                 Ok(Zeroizing::new(integer.to_be_bytes().to_vec()))
             }
         };
     }
-    let plain = child(node, "PlainValue").ok_or("a value is neither a PlainValue nor an EncryptedValue")?;
+    let plain =
+        child(node, "PlainValue").ok_or("a value is neither a PlainValue nor an EncryptedValue")?;
     match encoded {
         Encoded::Bytes => base64_of(plain).ok_or("its key isn't base 64"),
         Encoded::Integer => {
-            let integer: i64 = text_of(plain).parse().map_err(|_| "one of its numbers isn't a number")?;
+            let integer: i64 =
+                text_of(plain).parse().map_err(|_| "one of its numbers isn't a number")?;
             Ok(Zeroizing::new(integer.to_be_bytes().to_vec()))
         }
     }
 }
 
-/// A number in network byte order. Those of the RFC's own types, of four and eight bytes, have a sign.
+/// A number in network byte order. Those of the RFC's own types, of four and eight bytes, have a
+/// sign.
 fn integer_of(bytes: &[u8]) -> Option<i64> {
     let len = bytes.len();
     let fill = if len == 4 && bytes[0] >= 0x80 { 0xff } else { 0 };
@@ -275,12 +295,17 @@ impl Ciphers {
         let key = encryption_key(root, ask)?;
         let mut ciphers = Ciphers { key, mac: None };
         if let Some(method) = child(root, "MACMethod") {
-            let algorithm = match method.attribute("Algorithm").and_then(|name| name.rsplit('#').next()) {
-                Some("hmac-sha1") => Hash::Sha1,
-                Some("hmac-sha256") => Hash::Sha256,
-                Some("hmac-sha512") => Hash::Sha512,
-                _ => return Err(Flaw::of_all("its MAC is not HMAC-SHA1, HMAC-SHA256 or HMAC-SHA512")),
-            };
+            let algorithm =
+                match method.attribute("Algorithm").and_then(|name| name.rsplit('#').next()) {
+                    Some("hmac-sha1") => Hash::Sha1,
+                    Some("hmac-sha256") => Hash::Sha256,
+                    Some("hmac-sha512") => Hash::Sha512,
+                    _ => {
+                        return Err(Flaw::of_all(
+                            "its MAC is not HMAC-SHA1, HMAC-SHA256 or HMAC-SHA512",
+                        ));
+                    }
+                };
             if child(method, "MACKeyReference").is_some() {
                 return Err(Flaw::of_all(
                     "it contains the name of its MAC key (MACKeyReference), not the key itself",
@@ -297,7 +322,11 @@ impl Ciphers {
         Ok(ciphers)
     }
 
-    fn decrypted(&self, encrypted: Node<'_, '_>, mac: Option<Node<'_, '_>>) -> ToldOnce<Zeroizing<Vec<u8>>> {
+    fn decrypted(
+        &self,
+        encrypted: Node<'_, '_>,
+        mac: Option<Node<'_, '_>>,
+    ) -> ToldOnce<Zeroizing<Vec<u8>>> {
         let (Some((hash, key)), Some(mac)) = (&self.mac, mac) else {
             return Err("an encrypted value has no MAC, so tampering would go unnoticed");
         };
@@ -318,7 +347,8 @@ impl Ciphers {
         encrypted: Node<'_, '_>,
         check: impl FnOnce(&[u8]) -> ToldOnce<()>,
     ) -> ToldOnce<Zeroizing<Vec<u8>>> {
-        let method = child(encrypted, "EncryptionMethod").and_then(|method| method.attribute("Algorithm"));
+        let method =
+            child(encrypted, "EncryptionMethod").and_then(|method| method.attribute("Algorithm"));
         let (_, key_len) = AES_CBC.into_iter().find(|(name, _)| Some(*name) == method).ok_or(
             "it is encrypted with something other than AES in CBC mode (RSA, say), which isn't read here",
         )?;
@@ -326,9 +356,11 @@ impl Ciphers {
             return Err("the key is too short or too long for its encryption");
         }
         let sealed = down(encrypted, &["CipherData", "CipherValue"]).and_then(base64_of);
-        let sealed = sealed.ok_or("an encrypted value contains no base 64 (CipherData/CipherValue)")?;
+        let sealed =
+            sealed.ok_or("an encrypted value contains no base 64 (CipherData/CipherValue)")?;
         check(&sealed)?;
-        let broken = "an encrypted value can't be decrypted: the key or password isn't the right one";
+        let broken =
+            "an encrypted value can't be decrypted: the key or password isn't the right one";
         let plain = match key_len {
             16 => decrypt::<Aes128>(&self.key, &sealed),
             24 => decrypt::<Aes192>(&self.key, &sealed),
@@ -344,31 +376,42 @@ fn encryption_key(root: Node<'_, '_>, ask: Ask<'_>) -> Result<Zeroizing<Vec<u8>>
         .ok_or_else(|| flaw("it is encrypted, and doesn't say with which key"))?;
     if let Some(derived) = child(holder, "DerivedKey") {
         let method = child(derived, "KeyDerivationMethod");
-        let method = method
-            .filter(|method| method.attribute("Algorithm").is_some_and(|name| name.ends_with("#pbkdf2")));
+        let method = method.filter(|method| {
+            method.attribute("Algorithm").is_some_and(|name| name.ends_with("#pbkdf2"))
+        });
         let parameters = method.and_then(|method| child(method, "PBKDF2-params"));
         let parameters =
             parameters.ok_or_else(|| flaw("its key is derived by something other than PBKDF2"))?;
         let salt = down(parameters, &["Salt", "Specified"]).and_then(base64_of);
         let salt = salt.ok_or_else(|| flaw("its PBKDF2 parameters have no salt"))?;
-        let field = |name| child(parameters, name).and_then(|node| number::<u32>(text_of(node).as_bytes()));
+        let field =
+            |name| child(parameters, name).and_then(|node| number::<u32>(text_of(node).as_bytes()));
         let iterations = field("IterationCount")
             .filter(|count| (1..=ITERATIONS_MAX).contains(count))
             .ok_or_else(|| flaw("its PBKDF2 iterations are not a number from 1 to 20000000"))?;
-        let len =
-            field("KeyLength").filter(|len| AES_CBC.iter().any(|(_, key_len)| *len as usize == *key_len));
+        let len = field("KeyLength")
+            .filter(|len| AES_CBC.iter().any(|(_, key_len)| *len as usize == *key_len));
         let len = len.ok_or_else(|| flaw("its PBKDF2 key length is not 16, 24 or 32"))?;
-        let function = child(parameters, "PRF").and_then(|function| function.attribute("Algorithm"));
+        let function =
+            child(parameters, "PRF").and_then(|function| function.attribute("Algorithm"));
         let function = function.map(|name| name.rsplit('#').next().expect("a last part"));
         let name = child(derived, "MasterKeyName").map(text_of);
         let password = ask(WantedSecret::Password(name.as_ref().map(|name| name.as_str())))?;
         let mut key = Zeroizing::new(vec![0; len as usize]);
         match function {
-            None | Some("hmac-sha1") => pbkdf2::pbkdf2_hmac::<Sha1>(&password, &salt, iterations, &mut key),
-            Some("hmac-sha256") => pbkdf2::pbkdf2_hmac::<Sha256>(&password, &salt, iterations, &mut key),
-            Some("hmac-sha512") => pbkdf2::pbkdf2_hmac::<Sha512>(&password, &salt, iterations, &mut key),
+            None | Some("hmac-sha1") => {
+                pbkdf2::pbkdf2_hmac::<Sha1>(&password, &salt, iterations, &mut key)
+            }
+            Some("hmac-sha256") => {
+                pbkdf2::pbkdf2_hmac::<Sha256>(&password, &salt, iterations, &mut key)
+            }
+            Some("hmac-sha512") => {
+                pbkdf2::pbkdf2_hmac::<Sha512>(&password, &salt, iterations, &mut key)
+            }
             Some(_) => {
-                return Err(flaw("its PBKDF2 function is not HMAC-SHA1, HMAC-SHA256 or HMAC-SHA512"));
+                return Err(flaw(
+                    "its PBKDF2 function is not HMAC-SHA1, HMAC-SHA256 or HMAC-SHA512",
+                ));
             }
         }
         return Ok(key);
@@ -380,15 +423,16 @@ fn encryption_key(root: Node<'_, '_>, ask: Ask<'_>) -> Result<Zeroizing<Vec<u8>>
         ));
     };
     let text = ask(WantedSecret::PreSharedKey(Some(text_of(name).as_str())))?;
-    let key = super::hexadecimal(text.trim_ascii()).map(|key| Zeroizing::new(key.expose().to_vec()));
+    let key =
+        super::hexadecimal(text.trim_ascii()).map(|key| Zeroizing::new(key.expose().to_vec()));
     key.ok_or_else(|| flaw("the pre-shared key is not pairs of hexadecimal digits"))
 }
 
 fn is_mac_of(hash: Hash, key: &[u8], sealed: &[u8], mac: &[u8]) -> bool {
     macro_rules! verify {
         ($hash:ty) => {{
-            let keyed =
-                <Hmac<$hash> as hmac::KeyInit>::new_from_slice(key).expect("HMAC takes keys of any length");
+            let keyed = <Hmac<$hash> as hmac::KeyInit>::new_from_slice(key)
+                .expect("HMAC takes keys of any length");
             keyed.chain_update(sealed).verify_slice(mac).is_ok()
         }};
     }
@@ -399,7 +443,8 @@ fn is_mac_of(hash: Hash, key: &[u8], sealed: &[u8], mac: &[u8]) -> bool {
     }
 }
 
-/// A block of random bytes, then the text; padded as XML Encryption does, whose last byte counts the padding.
+/// A block of random bytes, then the text; padded as XML Encryption does, whose last byte counts
+/// the padding.
 fn decrypt<C>(key: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>>
 where
     C: BlockCipherDecrypt + KeyInit,
@@ -441,7 +486,8 @@ impl Sealer {
         let mut body = Zeroizing::new(Vec::with_capacity(plain.len() + padding));
         body.extend_from_slice(plain);
         body.extend(std::iter::repeat_n(padding as u8, padding));
-        let mut mode = cbc::Encryptor::<Aes128>::new_from_slices(&self.key, &iv).expect("16 bytes each");
+        let mut mode =
+            cbc::Encryptor::<Aes128>::new_from_slices(&self.key, &iv).expect("16 bytes each");
         for block in body.chunks_exact_mut(BLOCK) {
             mode.encrypt_block(<&mut Block<Aes128>>::try_from(block).expect("16 bytes"));
         }
@@ -509,20 +555,23 @@ impl Writer {
         let Algorithm::Hotp(hash) = token.kind.algorithm else {
             return Ok(Err(Unfit("PSKC has no profile for Mobile-OTP")));
         };
-        let user = str::from_utf8(&token.user).ok().filter(|user| !user.chars().any(char::is_control));
+        let user =
+            str::from_utf8(&token.user).ok().filter(|user| !user.chars().any(char::is_control));
         let Some(user) = user else {
             return Ok(Err(Unfit("XML can't represent the bytes of its user's name")));
         };
         let (profile, factor) = match token.kind.factor {
-            MovingFactor::Event => {
-                ("hotp", format!("<Counter><PlainValue>{}</PlainValue></Counter>", token.state.counter))
-            }
+            MovingFactor::Event => (
+                "hotp",
+                format!("<Counter><PlainValue>{}</PlainValue></Counter>", token.state.counter),
+            ),
             MovingFactor::Time(period) => {
                 let drift = match i32::try_from(token.state.counter.as_written()) {
                     Ok(0) | Err(_) => String::new(),
                     Ok(drift) => format!("<TimeDrift><PlainValue>{drift}</PlainValue></TimeDrift>"),
                 };
-                let interval = format!("<TimeInterval><PlainValue>{period}</PlainValue></TimeInterval>");
+                let interval =
+                    format!("<TimeInterval><PlainValue>{period}</PlainValue></TimeInterval>");
                 ("totp", format!("<Time><PlainValue>0</PlainValue></Time>{interval}{drift}"))
             }
         };
@@ -540,7 +589,9 @@ impl Writer {
                 let sealed = sealer.sealed(token.key.expose())?;
                 let mac = BASE64.encode(&sealer.mac(&sealed));
                 let value = encrypted(&sealed);
-                Zeroizing::new(format!("<EncryptedValue>{value}</EncryptedValue><ValueMAC>{mac}</ValueMAC>"))
+                Zeroizing::new(format!(
+                    "<EncryptedValue>{value}</EncryptedValue><ValueMAC>{mac}</ValueMAC>"
+                ))
             }
         };
         self.keys += 1;

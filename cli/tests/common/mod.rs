@@ -94,8 +94,12 @@ impl Site {
 
 /// Runs a command to its end.
 pub fn ran(command: &mut Command, input: &str) -> Ran {
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     // A command that needs no input may be gone by now.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
@@ -114,10 +118,16 @@ pub fn own_name() -> String {
 /// What another program prints; it has to succeed.
 #[track_caller]
 pub fn output_of(program: &str, args: &[&str]) -> String {
-    let output =
-        Command::new(program).args(args).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    let output = Command::new(program)
+        .args(args)
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{program}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{program}: {text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     text.trim_end().to_owned()
 }
 
@@ -151,7 +161,13 @@ impl Site {
     pub fn login(&self, user: &str, password: &str) -> &'static str {
         let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
         let gate = Gate::new(UsersFile::new(&self.users()), now).unwrap();
-        let login = Login { user: user.as_bytes(), password: password.as_bytes(), address: Address::Unknown };
-        gate.basic(&Settings::default().policy(Server::Apache), &login, &NoPins, None, &Quiet).word.as_str()
+        let login = Login {
+            user: user.as_bytes(),
+            password: password.as_bytes(),
+            address: Address::Unknown,
+        };
+        gate.basic(&Settings::default().policy(Server::Apache), &login, &NoPins, None, &Quiet)
+            .word
+            .as_str()
     }
 }

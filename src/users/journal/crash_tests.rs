@@ -1,16 +1,18 @@
 //! Crashes at every operation of generated histories, on a simulated machine.
 //!
-//! Its disk keeps what was synced. Of what wasn't, a power cut leaves of each sector any content there was, or the
-//! beginning of one and the end of another. A killed process is the milder case: all its writes stay, but for the rest of
-//! the one it was in. A sync can fail, and the disk can be full.
+//! Its disk keeps what was synced. Of what wasn't, a power cut leaves of each sector any content
+//! there was, or the beginning of one and the end of another. A killed process is the milder case:
+//! all its writes stay, but for the rest of the one it was in. A sync can fail, and the disk can be
+//! full.
 //!
-//! After each crash the next process takes over (and may crash in turn), and must find every record as before or as after
-//! the write it was in, and as after if the write was answered. Meanwhile, between any two operations, other processes
-//! read without the lock, by the same rules as a server does: what they take for whole must be so, and nobody who is
-//! listed may be unknown to them.
+//! After each crash the next process takes over (and may crash in turn), and must find every record
+//! as before or as after the write it was in, and as after if the write was answered. Meanwhile,
+//! between any two operations, other processes read without the lock, by the same rules as a server
+//! does: what they take for whole must be so, and nobody who is listed may be unknown to them.
 //!
-//! Slots are written, the file is overwritten in place or replaced by a new one under its name; somebody edits it
-//! without knowing of any of this, in place or by a new file, and without a sync; somebody edits it under the lock.
+//! Slots are written, the file is overwritten in place or replaced by a new one under its name;
+//! somebody edits it without knowing of any of this, in place or by a new file, and without a sync;
+//! somebody edits it under the lock.
 
 mod machine;
 mod onlooker;
@@ -38,7 +40,8 @@ fn head(user: usize) -> String {
     format!("HOTP user{user} {} 31323334353637383930", "pin".repeat(user * 9 + 1))
 }
 
-/// Slots of many shapes: what is short in one is long in the next, so that a torn one can end in a whole one's rest.
+/// Slots of many shapes: what is short in one is long in the next, so that a torn one can end in a
+/// whole one's rest.
 fn slot_of(user: usize, number: i64) -> Slot {
     let head = head(user);
     let words: Vec<&[u8]> = head.split(' ').map(str::as_bytes).collect();
@@ -62,15 +65,19 @@ fn slot_of(user: usize, number: i64) -> Slot {
         } else {
             Address::Ip(address.parse().expect("an address"))
         },
-        replay_floor: Some(ReplayFloor::from_written(of(3, 1_700_000_000_000_000_000 + number, number))),
+        replay_floor: Some(ReplayFloor::from_written(of(
+            3,
+            1_700_000_000_000_000_000 + number,
+            number,
+        ))),
         last_failure: (shape & 8 == 0).then_some(1_700_000_000 + number),
         intact: true,
     };
     slot::write([words[0], words[1], words[2], words[3]], &state, &TimeZone::UTC)
 }
 
-/// A whole file. The comment moves all lines; what it is shorter than the longest stands at the end, so that all files
-/// have one size.
+/// A whole file. The comment moves all lines; what it is shorter than the longest stands at the
+/// end, so that all files have one size.
 #[derive(Clone, PartialEq)]
 struct Content {
     comment: String,
@@ -83,14 +90,17 @@ impl Content {
     }
 
     fn bytes(&self) -> Vec<u8> {
-        let mut content = format!("#@ limits max_failures=5\n# {}\n#@ free    \n", self.comment).into_bytes();
+        let mut content =
+            format!("#@ limits max_failures=5\n# {}\n#@ free    \n", self.comment).into_bytes();
         for (user, slot) in self.slots.iter().enumerate() {
             content.extend_from_slice(head(user).as_bytes());
             content.push(b' ');
             content.extend_from_slice(slot);
             content.push(b'\n');
         }
-        content.extend_from_slice(format!("#{}\n", "-".repeat(COMMENT_MAX - self.comment.len())).as_bytes());
+        content.extend_from_slice(
+            format!("#{}\n", "-".repeat(COMMENT_MAX - self.comment.len())).as_bytes(),
+        );
         content
     }
 }
@@ -113,13 +123,15 @@ fn write_for(content: &[u8], user: usize, after: Slot) -> SlotWrite {
     }
 }
 
-/// What answered logins and finished edits have made of the file, and what is just being made of it.
+/// What answered logins and finished edits have made of the file, and what is just being made of
+/// it.
 struct Expected {
     content: Content,
     in_flight: InFlight,
     /// Slots in flight that readers have met.
     relied_on: BTreeMap<usize, Slot>,
-    /// Somebody who knows nothing of the journal writes or has just written: what readers see is that one's affair.
+    /// Somebody who knows nothing of the journal writes or has just written: what readers see is
+    /// that one's affair.
     is_edited: bool,
 }
 
@@ -133,7 +145,12 @@ enum InFlight {
 
 impl Expected {
     fn new(content: Content) -> Expected {
-        Expected { content, in_flight: InFlight::Nothing, relied_on: BTreeMap::new(), is_edited: false }
+        Expected {
+            content,
+            in_flight: InFlight::Nothing,
+            relied_on: BTreeMap::new(),
+            is_edited: false,
+        }
     }
 
     /// The content that the file has, if that is one it may have.
@@ -148,7 +165,9 @@ impl Expected {
         for user in 0..USERS {
             let (_, at) = slot_in(bytes, user)?;
             let slot: Slot = bytes[at..at + slot::LEN].try_into().expect("a slot");
-            if !self.may_have(user, &slot) || self.relied_on.get(&user).is_some_and(|known| *known != slot) {
+            if !self.may_have(user, &slot)
+                || self.relied_on.get(&user).is_some_and(|known| *known != slot)
+            {
                 return None;
             }
             met.slots[user] = slot;
@@ -330,7 +349,9 @@ impl History {
         }
         let bytes = users.content();
         self.expected.borrow_mut().in_flight = InFlight::Slots(changed.clone());
-        open.write_slots(changed.iter().map(|(&user, &slot)| write_for(&bytes, user, slot)).collect())?;
+        open.write_slots(
+            changed.iter().map(|(&user, &slot)| write_for(&bytes, user, slot)).collect(),
+        )?;
         drop(open);
         let mut content = self.expected.borrow().content.clone();
         for (user, slot) in changed {
@@ -381,7 +402,8 @@ impl History {
         let number = self.fresh_number();
         let content = Content::new("e".repeat(self.draw(300)), number);
         self.expected.borrow_mut().is_edited = true;
-        // By an editor that takes its time: two changes in one tick of the clock are told to be one.
+        // By an editor that takes its time: two changes in one tick of the clock are told to be
+        // one.
         self.machine.borrow_mut().wait(std::time::Duration::from_millis(1100));
         let bytes = content.bytes();
         let done = if self.draw(2) == 0 {
@@ -396,7 +418,8 @@ impl History {
         done.map_err(|error| Fault::new("edit", Path::new("users"), error))
     }
 
-    /// In place, by hand, without the checksum: failures are cleared, or a counter is set to one there was before.
+    /// In place, by hand, without the checksum: failures are cleared, or a counter is set to one
+    /// there was before.
     fn edit_under_the_lock(&mut self, at: usize) -> Result<(), Fault> {
         let users = self.users.clone();
         let mut open = open(&self.journals[at], &users, self.is_recovered[at], self.safety)?;
@@ -421,7 +444,8 @@ impl History {
         Ok(())
     }
 
-    /// More people could write it than the users file: what it holds is carried out, and another one takes its place.
+    /// More people could write it than the users file: what it holds is carried out, and another
+    /// one takes its place.
     fn make_the_journal_anew(&mut self, at: usize) -> Result<(), Fault> {
         let users = self.users.clone();
         let mut open = open(&self.journals[at], &users, self.is_recovered[at], self.safety)?;
@@ -471,7 +495,8 @@ impl History {
         }
         self.users = self.users.named();
         if self.expected.borrow().is_edited {
-            // What becomes of an editor's work before anybody has logged in is the editor's affair: it is done again.
+            // What becomes of an editor's work before anybody has logged in is the editor's affair:
+            // it is done again.
             self.machine.borrow_mut().is_full = false;
             let number = self.fresh_number();
             let comment = self.expected.borrow().content.comment.clone();
@@ -479,7 +504,8 @@ impl History {
             self.machine.borrow_mut().wait(std::time::Duration::from_millis(1100));
             overwrite(&self.users, &content.bytes()).expect("the lights are on");
             self.machine.borrow_mut().wait(std::time::Duration::from_millis(1100));
-            // Slots that don't stand there any more are left alone; a whole image is not asked what it replaces.
+            // Slots that don't stand there any more are left alone; a whole image is not asked what
+            // it replaces.
             let mut expected = self.expected.borrow_mut();
             expected.content = content;
             expected.relied_on.clear();
@@ -505,7 +531,8 @@ impl History {
             let taken_over = open(&self.journals[at], &users, self.is_recovered[at], self.safety);
             if let Err(fault) = taken_over {
                 self.is_recovered[at] = false;
-                let is_full = fault.cause == io::Error::from(io::ErrorKind::StorageFull).to_string();
+                let is_full =
+                    fault.cause == io::Error::from(io::ErrorKind::StorageFull).to_string();
                 if is_full {
                     // Nobody is granted anything until there is space.
                     self.machine.borrow_mut().is_full = false;
@@ -525,7 +552,11 @@ impl History {
                     let slot: Slot = bytes[at..at + slot::LEN].try_into().expect("a slot");
                     let committed = &expected.content.slots[user];
                     (!expected.may_have(user, &slot)).then(|| {
-                        format!("user{user}:\n{}\nis not\n{}", slot.escape_ascii(), committed.escape_ascii())
+                        format!(
+                            "user{user}:\n{}\nis not\n{}",
+                            slot.escape_ascii(),
+                            committed.escape_ascii()
+                        )
                     })
                 })
                 .collect();
@@ -545,7 +576,12 @@ impl History {
     /// Other processes, which have read nothing so far.
     fn seat_onlookers(&self) {
         let new = |at: usize| {
-            Onlooker::new(&self.users, &self.journals[at], self.expected.clone(), (self.seed, self.crash))
+            Onlooker::new(
+                &self.users,
+                &self.journals[at],
+                self.expected.clone(),
+                (self.seed, self.crash),
+            )
         };
         *self.onlookers.borrow_mut() = vec![new(0), new(self.journals.len() - 1)];
         // One looks all the time, the other now and then.
@@ -575,7 +611,8 @@ fn crashes(crash: Crash) -> usize {
     let set = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let histories = set("OTPGATE_TEST_HISTORIES").unwrap_or(2200);
     let first = set("OTPGATE_TEST_SEED").unwrap_or(1);
-    let crashes = (first..first + histories).map(|seed| History::new(seed, crash).run()).sum::<usize>();
+    let crashes =
+        (first..first + histories).map(|seed| History::new(seed, crash).run()).sum::<usize>();
     println!("{crash:?}: {crashes} crashes in {histories} histories from seed {first}");
     assert!(crashes as u64 >= 8 * histories);
     crashes

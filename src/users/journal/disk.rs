@@ -17,8 +17,8 @@ pub trait Disk {
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize>;
     /// Writes at an offset, all of it or an error.
     fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
-    /// Makes durable what was written before. After an error, what was written may be lost although it can be read:
-    /// it has to be written again before another sync means anything.
+    /// Makes durable what was written before. After an error, what was written may be lost although
+    /// it can be read: it has to be written again before another sync means anything.
     fn sync_data(&self) -> io::Result<()>;
     /// Makes durable what was written before, and the file's size.
     fn sync_all(&self) -> io::Result<()>;
@@ -26,7 +26,8 @@ pub trait Disk {
     fn sync_name(&self, path: &Path) -> io::Result<()>;
     /// Cuts or extends the file.
     fn set_len(&self, len: u64) -> io::Result<()>;
-    /// Takes the space for so many bytes from the start on, so that writing them can't lack it. The size stays.
+    /// Takes the space for so many bytes from the start on, so that writing them can't lack it. The
+    /// size stays.
     fn reserve(&self, len: u64) -> io::Result<()>;
     /// What the file is and how it stands.
     fn stamp(&self) -> io::Result<Stamp>;
@@ -46,7 +47,8 @@ impl Disk for File {
         File::sync_all(self)
     }
     fn sync_name(&self, path: &Path) -> io::Result<()> {
-        // A directory that we may look into but not list, or that can't be synced: all of its file system, then.
+        // A directory that we may look into but not list, or that can't be synced: all of its file
+        // system, then.
         let all = || Ok(rustix::fs::syncfs(self)?);
         match File::open(path.parent().unwrap_or(Path::new("/"))) {
             Ok(directory) => match rustix::fs::fsync(&directory) {
@@ -65,8 +67,8 @@ impl Disk for File {
             return Ok(());
         }
         match rustix::fs::fallocate(self, FallocateFlags::KEEP_SIZE, 0, len) {
-            // Where nothing can be reserved, a lack of space shows in the middle. Then the image in the journal says
-            // so to all who read, until there is space.
+            // Where nothing can be reserved, a lack of space shows in the middle. Then the image in
+            // the journal says so to all who read, until there is space.
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
             reserved => Ok(reserved?),
         }

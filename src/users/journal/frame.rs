@@ -42,7 +42,8 @@ pub(super) enum FrameEntry {
         inode: u64,
         write: Box<SlotWrite>,
     },
-    /// The whole file, for the one case in which it has to be rewritten in place. The only entry of the first frame.
+    /// The whole file, for the one case in which it has to be rewritten in place. The only entry of
+    /// the first frame.
     Image {
         inode: u64,
         content: zeroize::Zeroizing<Vec<u8>>,
@@ -145,7 +146,8 @@ fn sum_of(head: &[u8], body: &[u8]) -> u64 {
 }
 
 fn parse_head(bytes: &[u8; HEAD_LEN]) -> Option<Head> {
-    let word = |i: usize| u64::from_le_bytes(bytes[i * 8..i * 8 + 8].try_into().expect("eight bytes"));
+    let word =
+        |i: usize| u64::from_le_bytes(bytes[i * 8..i * 8 + 8].try_into().expect("eight bytes"));
     let place = JournalPlace { generation: word(1), sequence: word(2) };
     (word(0) == MAGIC).then(|| Head { place, body_len: word(3), sum: word(4) })
 }
@@ -187,7 +189,11 @@ pub(super) fn read(journal: &impl Disk, at: u64) -> io::Result<FrameAt> {
     }
     let mut body = zeroize::Zeroizing::new(vec![0; head.body_len as usize]);
     let is_still_there = journal.read_at(&mut body, start)? == body.len();
-    Ok(if is_still_there { FrameAt::Whole { place: head.place, body, end } } else { FrameAt::Broken })
+    Ok(if is_still_there {
+        FrameAt::Whole { place: head.place, body, end }
+    } else {
+        FrameAt::Broken
+    })
 }
 
 /// Whether the journal begins with an image of the whole file, whole or not, of that generation.
@@ -196,5 +202,7 @@ pub(super) fn is_image_at_start(journal: &impl Disk, generation: u64) -> bool {
     let Ok(read) = journal.read_at(&mut bytes, FRAMES_START) else { return true };
     let (head, kind) = bytes.split_at(HEAD_LEN);
     let head = parse_head(head.try_into().expect("a head has its length"));
-    read == bytes.len() && kind[0] == IMAGE && head.is_some_and(|head| head.place.generation == generation)
+    read == bytes.len()
+        && kind[0] == IMAGE
+        && head.is_some_and(|head| head.place.generation == generation)
 }

@@ -9,12 +9,13 @@ const MAGIC: u64 = u64::from_le_bytes(*b"OTPGATE1");
 /// The journal's header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
-    /// Where in the journal we are: how often it has started over, and how many frames it has had since.
+    /// Where in the journal we are: how often it has started over, and how many frames it has had
+    /// since.
     pub place: JournalPlace,
     /// Where the next frame begins.
     pub(in crate::users) tail: u64,
-    /// Changes whenever the users file changed in a way that may have moved lines. Drawn at random: a header that
-    /// a crash brings back must not make a later epoch out of one that there was.
+    /// Changes whenever the users file changed in a way that may have moved lines. Drawn at random:
+    /// a header that a crash brings back must not make a later epoch out of one that there was.
     pub epoch: u64,
     /// The users file before the first slot write of this epoch.
     pub(in crate::users) base: Stamp,
@@ -84,17 +85,19 @@ impl Header {
         if len < bytes.len() { None } else { Header::from_bytes(&bytes) }
     }
 
-    /// The same for somebody who is about to read the users file without the lock. `None` also while that file is
-    /// being rewritten in place: what stands in it then may lack users that it has.
+    /// The same for somebody who is about to read the users file without the lock. `None` also
+    /// while that file is being rewritten in place: what stands in it then may lack users that it
+    /// has.
     pub fn read_unless_rewriting(journal: &impl Disk) -> Option<Header> {
         let header = Header::read(journal)?;
         // An image is always the first frame, and is gone before there is a second.
-        let is_rewriting =
-            header.place.sequence == 0 && frame::is_image_at_start(journal, header.place.generation);
+        let is_rewriting = header.place.sequence == 0
+            && frame::is_image_at_start(journal, header.place.generation);
         (!is_rewriting).then_some(header)
     }
 
-    /// Whether such bytes begin a journal of ours, or will: a crash may leave a part of the first word.
+    /// Whether such bytes begin a journal of ours, or will: a crash may leave a part of the first
+    /// word.
     pub(super) fn may_begin_with(start: [u8; 8]) -> bool {
         start.iter().zip(MAGIC.to_le_bytes()).all(|(&byte, ours)| byte == 0 || byte == ours)
     }
@@ -116,9 +119,9 @@ impl Basis {
         Basis { stamp, epoch: header.map(|header| header.epoch) }
     }
 
-    /// Whether lines are still where they were when the file is as `stamp` says. Where the journal knows the file, it is
-    /// the journal that says so: two states of one tick of the clock have one stamp. Somebody else's change is known by
-    /// its stamp alone.
+    /// Whether lines are still where they were when the file is as `stamp` says. Where the journal
+    /// knows the file, it is the journal that says so: two states of one tick of the clock have one
+    /// stamp. Somebody else's change is known by its stamp alone.
     pub fn holds(&self, stamp: Stamp, header: Option<&Header>) -> bool {
         match header.filter(|header| header.stamp == stamp) {
             Some(header) => {

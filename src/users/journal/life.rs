@@ -16,7 +16,8 @@ pub fn id_of(journal: &File) -> io::Result<JournalId> {
     journal.metadata().map(|own| (own.dev(), own.ino()))
 }
 
-/// A run of a machine, and the journal in it, as mounted: between two looks in one such life, no power was cut.
+/// A run of a machine, and the journal in it, as mounted: between two looks in one such life, no
+/// power was cut.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Life {
     pub(super) boot: u128,
@@ -32,8 +33,8 @@ impl Life {
     pub(super) const LEN: usize = Self::WORDS * 8;
 
     pub(super) fn of(journal: &File, id: JournalId) -> Option<Life> {
-        // STATX_MNT_ID_UNIQUE, which rustix has no name for: a number that is never given again. Older kernels leave it
-        // out, and give the other one.
+        // STATX_MNT_ID_UNIQUE, which rustix has no name for: a number that is never given again.
+        // Older kernels leave it out, and give the other one.
         let wanted = StatxFlags::MNT_ID | StatxFlags::from_bits_retain(0x4000);
         let stat = rustix::fs::statx(journal, "", AtFlags::EMPTY_PATH, wanted).ok()?;
         let is_unique = stat.stx_mask & 0x4000 != 0;

@@ -11,8 +11,8 @@ use super::{CAPACITY, Disk, FLAG_START, FRAMES_START, Header, IS_REPLACING};
 use crate::files::lines;
 use crate::users::record;
 
-/// The header of a journal in which nothing waits to be done. For somebody who hasn't recovered from it, somebody else
-/// must have in this `life`.
+/// The header of a journal in which nothing waits to be done. For somebody who hasn't recovered
+/// from it, somebody else must have in this `life`.
 pub(super) fn quiet_header(journal: &impl Disk, life: Option<Life>) -> io::Result<Option<Header>> {
     let Some(header) = Header::read(journal) else { return Ok(None) };
     if let Some(life) = life
@@ -26,8 +26,8 @@ pub(super) fn quiet_header(journal: &impl Disk, life: Option<Life>) -> io::Resul
     Ok((!is_begun && !is_replacing(journal)).then_some(header))
 }
 
-/// Whether a process that hasn't recovered from this journal may read the users file without doing so: nothing waits,
-/// and no power was cut since somebody saw to that.
+/// Whether a process that hasn't recovered from this journal may read the users file without doing
+/// so: nothing waits, and no power was cut since somebody saw to that.
 pub fn is_quiet(journal: &File) -> bool {
     let look = || -> io::Result<bool> {
         let Some(life) = Life::of(journal, id_of(journal)?) else { return Ok(false) };
@@ -42,7 +42,8 @@ pub(super) fn holds_anything(journal: &File) -> bool {
     !is_quiet(journal)
         && Disk::read_at(journal, &mut start, 0).is_ok()
         && Header::may_begin_with(start)
-        && frame::read(journal, FRAMES_START).is_ok_and(|frame| matches!(frame, FrameAt::Whole { .. }))
+        && frame::read(journal, FRAMES_START)
+            .is_ok_and(|frame| matches!(frame, FrameAt::Whole { .. }))
 }
 
 /// What a look at a journal shows, without the lock.
@@ -58,7 +59,8 @@ pub struct Contents {
 
 /// Whether the whole users file is being written anew, or was when that was cut short.
 pub(in crate::users) fn is_rewriting(journal: &impl Disk) -> bool {
-    let is_in_place = || Header::read(journal).is_some() && Header::read_unless_rewriting(journal).is_none();
+    let is_in_place =
+        || Header::read(journal).is_some() && Header::read_unless_rewriting(journal).is_none();
     is_replacing(journal) || is_in_place()
 }
 
@@ -81,12 +83,14 @@ pub fn inspect(journal: &File) -> io::Result<Contents> {
     Disk::read_at(journal, &mut rest, tail)?;
     let has_remains = !is_pending
         && rest.split(|&byte| byte == b'\n' || byte == 0).any(|text| {
-            !lines::is_ignored(text) && record::parse_one_of_many(text, &jiff::tz::TimeZone::UTC).is_ok()
+            !lines::is_ignored(text)
+                && record::parse_one_of_many(text, &jiff::tz::TimeZone::UTC).is_ok()
         });
     Ok(Contents { is_foreign, is_pending, has_remains })
 }
 
-/// Whether somebody is putting another file in the place of the users file: it may be there without being durable.
+/// Whether somebody is putting another file in the place of the users file: it may be there without
+/// being durable.
 pub(in crate::users) fn is_replacing(journal: &impl Disk) -> bool {
     let mut word = [0; 8];
     journal.read_at(&mut word, FLAG_START).is_err() || word == IS_REPLACING.to_le_bytes()

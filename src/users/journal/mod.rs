@@ -1,8 +1,9 @@
 //! The journal: what makes a write to the users file whole and durable.
 //!
-//! Under the lock: a *frame* with the old and the new bytes of each slot is appended and synced, then the slots
-//! are overwritten in place. After a crash, whoever takes the lock next finds the frames and finishes what was
-//! begun. The users file is synced before space in the journal is used again.
+//! Under the lock: a *frame* with the old and the new bytes of each slot is appended and synced,
+//! then the slots are overwritten in place. After a crash, whoever takes the lock next finds the
+//! frames and finishes what was begun. The users file is synced before space in the journal is used
+//! again.
 //!
 //! ```text
 //! 0      header   a hint for running processes, never synced, rebuilt from the frames
@@ -12,13 +13,14 @@
 //!        frame    ...
 //! ```
 //!
-//! Frames count only from the first one on, with its generation and in sequence; the generation is random and
-//! changes whenever the journal starts over. What we assume of the disk: a synced write stays; a write that
-//! isn't synced may be lost, torn at any byte, or overtake others. A sync that fails may have lost what it was to
-//! save, and the next one won't tell: then everything is written again before it is synced again.
+//! Frames count only from the first one on, with its generation and in sequence; the generation is
+//! random and changes whenever the journal starts over. What we assume of the disk: a synced write
+//! stays; a write that isn't synced may be lost, torn at any byte, or overtake others. A sync that
+//! fails may have lost what it was to save, and the next one won't tell: then everything is written
+//! again before it is synced again.
 //!
-//! Readers don't take the lock. They see each change of ours by the header's [`JournalPlace`], whatever the clock says, and
-//! they wait for whoever rewrites the whole file in place.
+//! Readers don't take the lock. They see each change of ours by the header's [`JournalPlace`],
+//! whatever the clock says, and they wait for whoever rewrites the whole file in place.
 
 mod disk;
 mod frame;
@@ -71,21 +73,27 @@ pub struct Journal<'l, D: Disk = File> {
 }
 
 impl<'l> Journal<'l> {
-    /// Opens the journal and finishes what a crashed process has begun. `recovered` is the journal this process
-    /// has done that for before: then a look at the end of the frames is enough.
-    pub fn open(locked: &'l Locked, recovered: &mut Option<JournalId>) -> Result<Journal<'l>, Fault> {
+    /// Opens the journal and finishes what a crashed process has begun. `recovered` is the journal
+    /// this process has done that for before: then a look at the end of the frames is enough.
+    pub fn open(
+        locked: &'l Locked,
+        recovered: &mut Option<JournalId>,
+    ) -> Result<Journal<'l>, Fault> {
         let path = locked.paths.journal();
         let opened = companion::open(&path, &locked.access)?;
         if !opened.is_suspect {
             return Journal::open_file(locked, opened.file, recovered);
         }
-        // Others could write it. Where it may hold what a crash has left, and those others were the users file's group,
-        // it is believed once; else nothing in it counts.
+        // Others could write it. Where it may hold what a crash has left, and those others were the
+        // users file's group, it is believed once; else nothing in it counts.
         let own = opened.file.try_clone().map_err(|error| Fault::new("open", &path, error))?;
         if opened.is_the_groups && holds_anything(&opened.file) {
             Journal::open_file(locked, own, recovered)?.empty()?;
         } else {
-            locked.users.sync_all().map_err(|error| Fault::new("sync", &locked.paths.resolved, error))?;
+            locked
+                .users
+                .sync_all()
+                .map_err(|error| Fault::new("sync", &locked.paths.resolved, error))?;
             // Whoever reads by this header looks for another one.
             Disk::write_all_at(&own, &[0; Header::LEN], 0)
                 .map_err(|error| Fault::new("write", &path, error))?;
@@ -137,8 +145,8 @@ impl<'l> Journal<'l> {
 }
 
 impl<D: Disk> Journal<'_, D> {
-    /// The header, if nothing is left to do and nobody else has changed the users file: this process has seen to that
-    /// before, or another one in this life has.
+    /// The header, if nothing is left to do and nobody else has changed the users file: this
+    /// process has seen to that before, or another one in this life has.
     fn quiet_header(&self, is_recovered: bool) -> Result<Option<Header>, Fault> {
         let life = match (is_recovered, self.life) {
             (true, _) => None,
@@ -177,14 +185,18 @@ impl<D: Disk> Journal<'_, D> {
         ))
     }
 
-    /// Real zeros, not a hole: a sync of data that is already allocated has no other blocks to write.
+    /// Real zeros, not a hole: a sync of data that is already allocated has no other blocks to
+    /// write.
     fn make_room(&mut self) -> Result<(), Fault> {
-        // In pieces: a large one that is given back leaves a hole in the memory of a process with many files.
+        // In pieces: a large one that is given back leaves a hole in the memory of a process with
+        // many files.
         let zeros = [0; 1 << 16];
         let mut size = self.size()?;
         while size < self.capacity {
             let len = zeros.len().min((self.capacity - size) as usize);
-            self.file.write_all_at(&zeros[..len], size).map_err(|error| self.fault("extend", error))?;
+            self.file
+                .write_all_at(&zeros[..len], size)
+                .map_err(|error| self.fault("extend", error))?;
             size += len as u64;
         }
         self.file.sync_all().map_err(|error| self.fault("sync", error))
@@ -205,7 +217,9 @@ impl<D: Disk> Journal<'_, D> {
 
     fn set_replacing(&self, is_replacing: bool) -> Result<(), Fault> {
         let word = if is_replacing { IS_REPLACING } else { 0 };
-        self.file.write_all_at(&word.to_le_bytes(), FLAG_START).map_err(|error| self.fault("write", error))
+        self.file
+            .write_all_at(&word.to_le_bytes(), FLAG_START)
+            .map_err(|error| self.fault("write", error))
     }
 
     fn begin_epoch(&mut self, base: Stamp, stamp: Stamp) -> Result<(), Fault> {
@@ -217,14 +231,16 @@ impl<D: Disk> Journal<'_, D> {
 
     fn random(&self) -> Result<u64, Fault> {
         let mut bytes = [0; 8];
-        getrandom::fill(&mut bytes)
-            .map_err(|_| Fault::of("start", &self.path, "no random bytes", "see the system's log"))?;
+        getrandom::fill(&mut bytes).map_err(|_| {
+            Fault::of("start", &self.path, "no random bytes", "see the system's log")
+        })?;
         Ok(u64::from_ne_bytes(bytes))
     }
 
-    /// Without a header meanwhile, so that others recover anew if this fails: what it was to save is in memory alone then,
-    /// and the next sync would not even try it again. Said beforehand, because who fails may be killed before it can say
-    /// so. Whoever calls this writes a header next.
+    /// Without a header meanwhile, so that others recover anew if this fails: what it was to save
+    /// is in memory alone then, and the next sync would not even try it again. Said beforehand,
+    /// because who fails may be killed before it can say so. Whoever calls this writes a header
+    /// next.
     fn sync_users(&self) -> Result<(), Fault> {
         self.distrust()?;
         self.users.sync_data().map_err(|error| self.users_fault("sync", error))
@@ -245,8 +261,8 @@ impl<D: Disk> Journal<'_, D> {
         self.forget_first()
     }
 
-    /// In this order: a process killed in between leaves a header that fits what comes next. The other way round it
-    /// would be one that makes others append where no recovery looks.
+    /// In this order: a process killed in between leaves a header that fits what comes next. The
+    /// other way round it would be one that makes others append where no recovery looks.
     fn announce_start(&mut self) -> Result<(), Fault> {
         self.header.place = JournalPlace { generation: self.random()?, sequence: 0 };
         self.header.tail = FRAMES_START;
@@ -262,9 +278,9 @@ impl<D: Disk> Journal<'_, D> {
             .map_err(|error| self.fault("write", error))
     }
 
-    /// The same so that no crash brings a frame back, and nothing can be read of them: an image of the whole file holds
-    /// PINs and keys, and would undo what others have written since. The first head stays until the rest is gone: it
-    /// says that there is something to wipe.
+    /// The same so that no crash brings a frame back, and nothing can be read of them: an image of
+    /// the whole file holds PINs and keys, and would undo what others have written since. The first
+    /// head stays until the rest is gone: it says that there is something to wipe.
     fn wipe(&mut self) -> Result<(), Fault> {
         self.announce_start()?;
         let zeros = [0; 1 << 16];
@@ -281,22 +297,28 @@ impl<D: Disk> Journal<'_, D> {
 
     /// Whether an image was begun here or is not wiped.
     fn has_remains(&self) -> Result<bool, Fault> {
-        let first = frame::read(&self.file, FRAMES_START).map_err(|error| self.fault("read", error))?;
+        let first =
+            frame::read(&self.file, FRAMES_START).map_err(|error| self.fault("read", error))?;
         Ok(matches!(first, FrameAt::Broken) || self.size()? > self.capacity)
     }
 
     fn write_header(&self) -> Result<(), Fault> {
-        self.file.write_all_at(&self.header.to_bytes(), 0).map_err(|error| self.fault("write", error))
+        self.file
+            .write_all_at(&self.header.to_bytes(), 0)
+            .map_err(|error| self.fault("write", error))
     }
 
     fn append(&mut self, entries: &[FrameEntry]) -> Result<(), Fault> {
         let frame = frame::encode(self.header.place, entries);
-        if self.header.tail + frame.len() as u64 > self.capacity && self.header.place.sequence != 0 {
+        if self.header.tail + frame.len() as u64 > self.capacity && self.header.place.sequence != 0
+        {
             self.sync_users()?;
             self.start_over()?;
             return self.append(entries);
         }
-        self.file.write_all_at(&frame, self.header.tail).map_err(|error| self.fault("write", error))?;
+        self.file
+            .write_all_at(&frame, self.header.tail)
+            .map_err(|error| self.fault("write", error))?;
         self.sync_journal()?;
         self.header.tail += frame.len() as u64;
         self.header.place = JournalPlace::next_of(self.header.place);
@@ -306,8 +328,10 @@ impl<D: Disk> Journal<'_, D> {
     /// Overwrites slots, durably: when this returns, no crash can undo it.
     pub fn write_slots(&mut self, writes: Vec<SlotWrite>) -> Result<(), Fault> {
         let inode = self.users_stamp()?.inode();
-        let entries: Vec<FrameEntry> =
-            writes.into_iter().map(|write| FrameEntry::Slot { inode, write: Box::new(write) }).collect();
+        let entries: Vec<FrameEntry> = writes
+            .into_iter()
+            .map(|write| FrameEntry::Slot { inode, write: Box::new(write) })
+            .collect();
         self.append(&entries)?;
         for entry in &entries {
             if let FrameEntry::Slot { write, .. } = entry {
@@ -324,10 +348,13 @@ impl<D: Disk> Journal<'_, D> {
     }
 
     fn write_slot(&self, write: &SlotWrite) -> Result<(), Fault> {
-        self.users.write_all_at(&write.after, write.slot).map_err(|error| self.users_fault("write", error))
+        self.users
+            .write_all_at(&write.after, write.slot)
+            .map_err(|error| self.users_fault("write", error))
     }
 
-    /// Replaces the whole content in place, durably, where a new file can't take the old one's place.
+    /// Replaces the whole content in place, durably, where a new file can't take the old one's
+    /// place.
     pub fn write_image(&mut self, content: Zeroizing<Vec<u8>>) -> Result<(), Fault> {
         let inode = self.users_stamp()?.inode();
         // A file that is half written for want of space is nobody's to read until there is some.
@@ -339,7 +366,8 @@ impl<D: Disk> Journal<'_, D> {
         self.start_over()?;
         let entry = [FrameEntry::Image { inode, content }];
         if let Err(fault) = self.append_image(&entry) {
-            // Nothing is changed so far. What is there of the image goes, or is found by the next one.
+            // Nothing is changed so far. What is there of the image goes, or is found by the next
+            // one.
             let _ = self.wipe();
             return Err(fault);
         }
@@ -353,7 +381,9 @@ impl<D: Disk> Journal<'_, D> {
     fn append_image(&mut self, entry: &[FrameEntry]) -> Result<(), Fault> {
         let frame = frame::encode(self.header.place, entry);
         let head = &frame[..frame::HEAD_LEN];
-        self.file.write_all_at(head, self.header.tail).map_err(|error| self.fault("write", error))?;
+        self.file
+            .write_all_at(head, self.header.tail)
+            .map_err(|error| self.fault("write", error))?;
         self.sync_journal()?;
         self.append(entry)
     }
@@ -367,8 +397,8 @@ impl<D: Disk> Journal<'_, D> {
         self.sync_users()
     }
 
-    /// For somebody who is about to change the file by other means, or has done so under the lock: no frame can undo it,
-    /// and everybody looks where the lines are now.
+    /// For somebody who is about to change the file by other means, or has done so under the lock:
+    /// no frame can undo it, and everybody looks where the lines are now.
     pub fn empty(&mut self) -> Result<(), Fault> {
         self.sync_users()?;
         self.wipe()?;
@@ -381,8 +411,9 @@ impl<D: Disk> Journal<'_, D> {
         self.begin_epoch(stamp, stamp)
     }
 
-    /// Puts another file in the place of the users file: `write` fills it, `rename` gives it the name, or says that it
-    /// can't. When this returns true, no crash can undo it; false, and nothing has changed.
+    /// Puts another file in the place of the users file: `write` fills it, `rename` gives it the
+    /// name, or says that it can't. When this returns true, no crash can undo it; false, and
+    /// nothing has changed.
     pub fn replace_users(
         &mut self,
         new: &D,
@@ -391,13 +422,15 @@ impl<D: Disk> Journal<'_, D> {
     ) -> Result<bool, Fault> {
         write(&mut Appending { file: new, len: 0 })?;
         new.sync_all().map_err(|error| self.users_fault("sync a new version of", error))?;
-        // Who reads the new file before its name is on the disk would answer by what a crash can take back.
+        // Who reads the new file before its name is on the disk would answer by what a crash can
+        // take back.
         self.set_replacing(true)?;
         if !rename() {
             self.set_replacing(false)?;
             return Ok(false);
         }
-        new.sync_name(&self.users_path).map_err(|error| self.users_fault("sync the name of", error))?;
+        new.sync_name(&self.users_path)
+            .map_err(|error| self.users_fault("sync the name of", error))?;
         // The frames are of the old file; its number may be the next one's that is made.
         if self.header.place.sequence != 0 {
             self.start_over()?;

@@ -43,15 +43,15 @@ pub(super) struct FramesFound {
     end: u64,
 }
 
-/// Whether the state in a slot is one that was written there as a whole. That the line has a word with a right checksum
-/// isn't enough: behind a short one, the end of a longer one may be left.
+/// Whether the state in a slot is one that was written there as a whole. That the line has a word
+/// with a right checksum isn't enough: behind a short one, the end of a longer one may be left.
 pub(super) fn is_whole_slot(line: &[u8], head_len: usize) -> bool {
     record::parse(line, &jiff::tz::TimeZone::UTC)
         .is_ok_and(|record| record.state.intact && record.layout.slot == Some(head_len))
 }
 
-/// Whether a slot can be what cuts have left of these images: each byte is one of theirs. A recovery can be cut, too, so
-/// nothing is said of how many pieces there are.
+/// Whether a slot can be what cuts have left of these images: each byte is one of theirs. A
+/// recovery can be cut, too, so nothing is said of how many pieces there are.
 pub(super) fn is_torn(current: &[u8], images: &[Slot]) -> bool {
     current.iter().enumerate().all(|(i, byte)| images.iter().any(|image| image[i] == *byte))
 }
@@ -83,14 +83,16 @@ impl<D: Disk> Journal<'_, D> {
             self.sync_users()?;
         }
         if is_foreign || may_have_crashed {
-            // Editors don't sync. If a crash took their work back, frames written upon it would fit nothing.
+            // Editors don't sync. If a crash took their work back, frames written upon it would fit
+            // nothing.
             self.users
                 .sync_name(&self.users_path)
                 .map_err(|error| self.users_fault("sync the name of", error))?;
         }
         let mut now = self.users_stamp()?;
         if is_foreign && !has_moved && now.rest_of_tick().is_some() {
-            // Whoever edits may go on in the same tick: not a state to be known by its stamp, so far.
+            // Whoever edits may go on in the same tick: not a state to be known by its stamp, so
+            // far.
             now = Stamp::default();
         }
         if has_moved || !has_been_ours || self.has_remains()? {
@@ -125,15 +127,16 @@ impl<D: Disk> Journal<'_, D> {
         }
     }
 
-    /// The frames from the first on, as far as they are whole. An entry goes with whether it may be unfinished though no
-    /// power was cut: the header, written last of all, doesn't know its frame.
+    /// The frames from the first on, as far as they are whole. An entry goes with whether it may be
+    /// unfinished though no power was cut: the header, written last of all, doesn't know its frame.
     pub(super) fn read_frames(&self, header: Option<Header>) -> Result<Option<FramesFound>, Fault> {
         let mut found: Option<FramesFound> = None;
         let mut at = FRAMES_START;
         loop {
             let frame = frame::read(&self.file, at).map_err(|error| self.fault("read", error))?;
             let FrameAt::Whole { place, body, end } = frame else { return Ok(found) };
-            let expected = found.as_ref().map_or(JournalPlace { sequence: 0, ..place }, |found| found.place);
+            let expected =
+                found.as_ref().map_or(JournalPlace { sequence: 0, ..place }, |found| found.place);
             if place != expected {
                 return Ok(found);
             }
@@ -146,7 +149,8 @@ impl<D: Disk> Journal<'_, D> {
                 ));
             };
             let is_pending = header.is_none_or(|header| {
-                header.place.generation != place.generation || place.sequence >= header.place.sequence
+                header.place.generation != place.generation
+                    || place.sequence >= header.place.sequence
             });
             let place = JournalPlace::next_of(place);
             let entries = entries.into_iter().map(|entry| (entry, is_pending));
@@ -208,7 +212,8 @@ impl<D: Disk> Journal<'_, D> {
             }
         }
         for written in slots {
-            let standing = self.standing(&written).map_err(|error| self.users_fault("read", error))?;
+            let standing =
+                self.standing(&written).map_err(|error| self.users_fault("read", error))?;
             let is_ours = match standing {
                 // An older copy that was put back, by whatever means: its codes stay spent.
                 Standing::Done | Standing::Former => true,

@@ -13,8 +13,8 @@ use crate::files::fault::Fault;
 pub enum Safety {
     /// Slots are synced with the journal alone.
     Journalled,
-    /// The journal may not be where the file is when the power comes back, or not the only one: each login syncs the
-    /// users file itself, and its frame is forgotten before it is answered.
+    /// The journal may not be where the file is when the power comes back, or not the only one:
+    /// each login syncs the users file itself, and its frame is forgotten before it is answered.
     SyncedEach(&'static str),
 }
 
@@ -34,7 +34,9 @@ pub fn safety_of(users: &File, journal: &File, path: &Path) -> Result<Safety, Fa
         return Ok(Safety::SyncedEach("its journal is on another file system"));
     }
     if is_mount_point(users) {
-        return Ok(Safety::SyncedEach("it is mounted by itself, and may have another journal elsewhere"));
+        return Ok(Safety::SyncedEach(
+            "it is mounted by itself, and may have another journal elsewhere",
+        ));
     }
     Ok(Safety::Journalled)
 }

@@ -88,8 +88,8 @@ impl Machine {
         (seconds, u64::from(self.clock.subsec_millis() / 10) * 10_000_000 + 1)
     }
 
-    /// Counts an operation that changes something. `Err` if the lights go out in it or are out: with true for the
-    /// operation in which they do.
+    /// Counts an operation that changes something. `Err` if the lights go out in it or are out:
+    /// with true for the operation in which they do.
     fn tick(&mut self) -> Result<(), bool> {
         self.clock += STEP;
         match &mut self.fuse {
@@ -168,7 +168,10 @@ impl SimDisk {
 
     /// Another file in the same directory, without a name so far.
     pub fn another(&self, inode: u64) -> SimDisk {
-        SimDisk { directory: self.directory.clone(), ..SimDisk::new(&self.machine, Vec::new(), inode) }
+        SimDisk {
+            directory: self.directory.clone(),
+            ..SimDisk::new(&self.machine, Vec::new(), inode)
+        }
     }
 
     pub fn inode(&self) -> u64 {
@@ -238,8 +241,8 @@ impl SimDisk {
         file.modified = self.machine.borrow().file_time();
     }
 
-    /// Of each sector, any of its contents since the last sync, or the beginning of one of them and the end of another;
-    /// of some pages as a whole.
+    /// Of each sector, any of its contents since the last sync, or the beginning of one of them and
+    /// the end of another; of some pages as a whole.
     fn what_a_disk_keeps(&self) -> Vec<u8> {
         let file = self.file.borrow();
         let random = &mut self.machine.borrow_mut().random;

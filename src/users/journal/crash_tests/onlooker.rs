@@ -60,7 +60,8 @@ impl Onlooker {
             let slot = match view.memory.get(&user) {
                 Some(&known) => known,
                 None => {
-                    // Somebody else's line or half a line: it reads the file anew. Not a whole slot: it takes the lock.
+                    // Somebody else's line or half a line: it reads the file anew. Not a whole
+                    // slot: it takes the lock.
                     let Some(slot) = read_whole_slot(&view.file, user, line) else { continue };
                     view.memory.insert(user, slot);
                     slot
@@ -87,7 +88,8 @@ impl Onlooker {
             if sight == Sight::Changed && !view.watch.follow(stamp, header().as_ref(), now) {
                 self.view = None;
             } else {
-                if sight != Sight::Same || (self.history.1 == Crash::TwoJournals && !view.watch.is_settled())
+                if sight != Sight::Same
+                    || (self.history.1 == Crash::TwoJournals && !view.watch.is_settled())
                 {
                     view.memory.clear();
                 }
@@ -118,7 +120,8 @@ fn read_whole_slot(file: &SimDisk, user: usize, line: usize) -> Option<Slot> {
     let head = head(user);
     let mut bytes = vec![0; head.len() + 1 + slot::LEN];
     let read = file.read_at(&mut bytes, line as u64).expect("always there");
-    let is_whole =
-        read == bytes.len() && bytes.starts_with(head.as_bytes()) && is_whole_slot(&bytes, head.len() + 1);
+    let is_whole = read == bytes.len()
+        && bytes.starts_with(head.as_bytes())
+        && is_whole_slot(&bytes, head.len() + 1);
     is_whole.then(|| bytes[head.len() + 1..].try_into().expect("a slot"))
 }
