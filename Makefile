@@ -12,7 +12,7 @@ RELEASE := $(CARGO_TARGET_DIR)/release
 # What servers load is kept apart: see the profile in Cargo.toml.
 LIBRARY := $(CARGO_TARGET_DIR)/server/libotpgate
 
-# The same sources make the same files wherever they lie, and no path of this machine gets into them. The command shares
+# The same sources make the same modules wherever they lie, and no path of this machine gets into them. The command shares
 # its crates with `cargo test`, which knows nothing of these flags and would build all of them anew, so for the command
 # they are left out unless COMMAND_REMAP= asks for them, as packages do.
 CARGO_HOME ?= $(HOME)/.cargo
