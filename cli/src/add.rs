@@ -100,16 +100,17 @@ pub struct Arguments {
     quiet: bool,
 }
 
+/// A hash by the name that options give it.
 #[derive(Clone, Copy, ValueEnum)]
-enum HashName {
+pub enum HashName {
     Sha1,
     Sha256,
     Sha512,
 }
 
-impl HashName {
-    fn hash(self) -> Hash {
-        match self {
+impl From<HashName> for Hash {
+    fn from(name: HashName) -> Hash {
+        match name {
             HashName::Sha1 => Hash::Sha1,
             HashName::Sha256 => Hash::Sha256,
             HashName::Sha512 => Hash::Sha512,
@@ -356,7 +357,7 @@ fn check(arguments: &Arguments, account: &Account<'_>, key: &Secret) -> Result<(
 
 impl Arguments {
     fn algorithm(&self) -> Algorithm {
-        if self.motp { Algorithm::Motp } else { Algorithm::Hotp(self.algorithm.hash()) }
+        if self.motp { Algorithm::Motp } else { Algorithm::Hotp(self.algorithm.into()) }
     }
 
     fn factor(&self) -> MovingFactor {

@@ -22,6 +22,7 @@ use otpgate::users::rewrite::{self, NewLine};
 use otpgate::users::{check as findings, line, pragma, record};
 use zeroize::Zeroizing;
 
+use crate::add::HashName;
 use crate::add::check_user;
 use crate::exchange::apps::App;
 use crate::exchange::csv::Columns;
@@ -85,23 +86,6 @@ pub struct Arguments {
     /// Import a signed PSKC file without checking its signature
     #[arg(long)]
     ignore_signature: bool,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum HashName {
-    Sha1,
-    Sha256,
-    Sha512,
-}
-
-impl From<HashName> for Hash {
-    fn from(name: HashName) -> Hash {
-        match name {
-            HashName::Sha1 => Hash::Sha1,
-            HashName::Sha256 => Hash::Sha256,
-            HashName::Sha512 => Hash::Sha512,
-        }
-    }
 }
 
 /// What import reads.

@@ -473,21 +473,21 @@ mod tests {
     use crate::otp::{Digits, Hash};
     use crate::token::{Algorithm, CounterField, MovingFactor};
 
-    struct Site {
+    struct Scene {
         _directory: tempfile::TempDir,
         path: PathBuf,
         users: UsersFile,
     }
 
-    fn site(content: &str) -> Site {
+    fn site(content: &str) -> Scene {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("users");
         std::fs::write(&path, content).unwrap();
         let users = UsersFile::new(&path);
-        Site { _directory: directory, path, users }
+        Scene { _directory: directory, path, users }
     }
 
-    impl Site {
+    impl Scene {
         fn content(&self) -> String {
             std::fs::read_to_string(&self.path).unwrap()
         }
