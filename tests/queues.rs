@@ -36,7 +36,15 @@ fn wrong_pins_of_one_user_hold_up_nobody_else(start: Start) {
     server.tolerate_log("server reached MaxRequestWorkers");
     let at = server.at("area");
     let (ended, number) = (AtomicBool::new(false), AtomicUsize::new(0));
+    /// Also when the test fails: the scope waits for its threads.
+    struct End<'e>(&'e AtomicBool);
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     std::thread::scope(|threads| {
+        let _end = End(&ended);
         for client in 0..24 {
             let (at, ended, number) = (&at, &ended, &number);
             threads.spawn(move || {
@@ -57,7 +65,6 @@ fn wrong_pins_of_one_user_hold_up_nobody_else(start: Start) {
             at.login_from("192.0.2.7", "alice", alice.password(counter)).is(200, "granted-fresh");
             assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
         }
-        ended.store(true, Ordering::Relaxed);
     });
 }
 
