@@ -615,7 +615,7 @@ fn a_refreshed_idle_time_that_cannot_be_saved_refuses_nobody() {
     let (answer, lines) = login(&failing, &policy, "alice", &code(0));
     assert_eq!((answer.word, lines.len()), (LoginResult::GrantedReuse, 2), "{lines:?}");
     assert!(
-        lines[0].starts_with("the time of use isn't saved: cannot reach the store"),
+        lines[0].starts_with("the time of use wasn't saved: cannot reach the store"),
         "{lines:?}"
     );
 }
