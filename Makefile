@@ -20,7 +20,7 @@ REMAP = --remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(CARGO_TARGET_DIR)=
 	--remap-path-prefix=$(CARGO_HOME)=cargo
 PREFIX_MAP = -ffile-prefix-map=$(CURDIR)=.
 
-# CI sets -Werror: a newer compiler's new warning is no reason to leave anybody without a module.
+# CI sets -Werror; elsewhere a newer compiler's new warnings mustn't stop a build.
 WERROR ?=
 
 # What the servers of distributions are built with, as far as the compiler has it.
@@ -326,7 +326,7 @@ ifneq ($(NGINX_MODULES_ENABLED),)
 	chmod 644 $(DESTDIR)$(NGINX_MODULES_ENABLED)/50-mod-http-auth-otp.conf
 endif
 
-# All that `install` puts down, whatever of it is there. Users files stay.
+# Removes all that `install` may have installed. Users files stay.
 uninstall:
 	cd $(DESTDIR)/ && rm -f $(patsubst %,.$(BINDIR)/%,otpgate $(TOOLS)) \
 		$(patsubst %,.$(MANDIR)/man1/%.1,otpgate otpgate-* $(TOOLS)) $(patsubst %,.$(BASHDIR)/%,otpgate $(TOOLS)) \

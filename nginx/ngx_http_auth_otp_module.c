@@ -637,7 +637,7 @@ ngx_http_auth_otp_read(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, 
     ngx_http_auth_otp_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
     ngx_table_elt_t *credentials = ngx_http_auth_otp_credentials(r);
     ngx_str_t header = ngx_null_string;
-    ngx_str_t target = ngx_http_auth_otp_target(r);
+    ngx_str_t target;
     ngx_int_t rc = NGX_DECLINED;
 
     if (state->replaced.len) {
@@ -658,6 +658,7 @@ ngx_http_auth_otp_read(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, 
         login->realm = ngx_http_auth_otp_str(realm);
         /* An error page changes r->method_name, the request line stays. */
         login->method = ngx_http_auth_otp_str(&r->main->request_line);
+        target = ngx_http_auth_otp_target(r);
         login->target = ngx_http_auth_otp_str(&target);
         login->zone = ngx_http_auth_otp_zone(ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module));
         break;
