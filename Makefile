@@ -305,26 +305,31 @@ install-docs:
 	for file in $(DOCS); do install -D -m 644 $$file $(DESTDIR)$(DOCDIR)/$$file || exit 1; done
 
 # Everything in authn_otp.conf is a comment: enabling the module protects nothing by itself.
-install-apache:
-	install -d $(DESTDIR)$(LIBEXECDIR)
-	install -m 644 $(APACHE_MODULE) $(DESTDIR)$(LIBEXECDIR)/mod_authn_otp.so
-ifneq ($(MODS_AVAILABLE),)
-	install -d $(DESTDIR)$(MODS_AVAILABLE)
+define install_mods_available
+install -d $(DESTDIR)$(MODS_AVAILABLE)
 	printf '%s\n' '# Depends: auth_basic authn_core authz_user' \
 		'LoadModule authn_otp_module $(LIBEXECDIR)/mod_authn_otp.so' > $(DESTDIR)$(MODS_AVAILABLE)/authn_otp.load
 	sed -e '/^# Debian/,/^#LoadModule/d' -e 's/^\( *\)\([^# ]\)/\1#\2/' apache/example.conf | cat -s \
 		> $(DESTDIR)$(MODS_AVAILABLE)/authn_otp.conf
 	chmod 644 $(DESTDIR)$(MODS_AVAILABLE)/authn_otp.load $(DESTDIR)$(MODS_AVAILABLE)/authn_otp.conf
-endif
+endef
+
+# Which folders there are is asked in recipes alone, never while this file is read: `make deps` runs where no apxs is yet.
+install-apache:
+	install -d $(DESTDIR)$(LIBEXECDIR)
+	install -m 644 $(APACHE_MODULE) $(DESTDIR)$(LIBEXECDIR)/mod_authn_otp.so
+	$(if $(MODS_AVAILABLE),$(install_mods_available))
+
+define install_modules_enabled
+install -d $(DESTDIR)$(NGINX_MODULES_ENABLED)
+	echo 'load_module $(NGINX_MODULES_DIR)/ngx_http_auth_otp_module.so;' > $(DESTDIR)$(NGINX_MODULES_ENABLED)/50-mod-http-auth-otp.conf
+	chmod 644 $(DESTDIR)$(NGINX_MODULES_ENABLED)/50-mod-http-auth-otp.conf
+endef
 
 install-nginx:
 	install -d $(DESTDIR)$(NGINX_MODULES_DIR)
 	install -m 644 $(NGINX_MODULE) $(DESTDIR)$(NGINX_MODULES_DIR)/ngx_http_auth_otp_module.so
-ifneq ($(NGINX_MODULES_ENABLED),)
-	install -d $(DESTDIR)$(NGINX_MODULES_ENABLED)
-	echo 'load_module $(NGINX_MODULES_DIR)/ngx_http_auth_otp_module.so;' > $(DESTDIR)$(NGINX_MODULES_ENABLED)/50-mod-http-auth-otp.conf
-	chmod 644 $(DESTDIR)$(NGINX_MODULES_ENABLED)/50-mod-http-auth-otp.conf
-endif
+	$(if $(NGINX_MODULES_ENABLED),$(install_modules_enabled))
 
 # Removes all that `install` may have installed. Users files stay.
 uninstall:

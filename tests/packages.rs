@@ -207,6 +207,15 @@ fn a_rust_that_is_too_old_is_told_before_anything_is_built() {
     }
 }
 
+/// The README's two commands begin with these, on machines that have neither server.
+#[test]
+fn missing_packages_are_asked_for_where_no_apxs_is_yet() {
+    for target in ["deps", "demo-deps", "test-deps"] {
+        let text = succeeds(&["--dry-run".to_owned(), target.to_owned(), "APXS=".to_owned()]);
+        assert!(text.contains("apache2-dev"), "{target}: {text}");
+    }
+}
+
 #[test]
 fn packages_have_the_version_of_the_crates() {
     let version = env!("CARGO_PKG_VERSION");
