@@ -574,11 +574,97 @@ fn rules_4_and_5_pin() {
 }
 
 #[test]
+fn rule_4_takes_a_code_in_two_groups() {
+    // Counter 0, by length: 1284755224 is the whole number.
+    for (line, password, word, reason) in [
+        ("HOTP alice - KEY", "755 224", GrantedFresh, Reason::Fresh),
+        ("HOTP alice 1234 KEY", "1234755 224", GrantedFresh, Reason::Fresh),
+        ("HOTP alice - KEY", "93c F18", GrantedFresh, Reason::Fresh),
+        ("HOTP/E/8 alice 1 KEY", "18475 5224", GrantedFresh, Reason::Fresh),
+        ("HOTP/E/10 alice 1 KEY", "112847 55224", GrantedFresh, Reason::Fresh),
+        ("HOTP/E/2 alice 1 KEY", "12 4", GrantedFresh, Reason::Fresh),
+        // An odd number has no middle.
+        ("HOTP/E/7 alice 1 KEY", "1475 5224", GrantedFresh, Reason::Fresh),
+        ("HOTP/E/7 alice 1 KEY", "14755 224", GrantedFresh, Reason::Fresh),
+        ("HOTP alice - KEY", "000 000", DeniedCode, Reason::WrongCode),
+        // Its PIN is what stands before the groups, byte for byte.
+        ("HOTP alice 1234 KEY", "123755 224", DeniedPin, Reason::WrongPin),
+        ("HOTP alice 1234 KEY", "755 224", DeniedPin, Reason::WrongPin),
+        ("HOTP alice 1234 KEY", "1234 755 224", DeniedPin, Reason::WrongPin),
+        ("HOTP alice 1234 KEY", "1234 755224", DeniedPin, Reason::WrongPin),
+        ("HOTP alice 1234 KEY", " 1234755 224", DeniedPin, Reason::WrongPin),
+        ("HOTP alice - KEY", "1755 224", DeniedPin, Reason::NoPinExpected),
+        ("HOTP alice - KEY", " 755224", DeniedPin, Reason::NoPinExpected),
+        // Anything else isn't such a code, and is split as ever.
+        ("HOTP alice 1234 KEY", "12347552 24", DeniedPin, Reason::WrongPin),
+        ("HOTP alice 1 KEY", "175 5224", DeniedPin, Reason::WrongPin),
+        ("HOTP alice 1 KEY", "1755  224", DeniedPin, Reason::WrongPin),
+        ("HOTP alice 1 KEY", "1755 22 4", DeniedPin, Reason::WrongPin),
+        ("HOTP alice 1 KEY", "1755-224", DeniedPin, Reason::WrongPin),
+        ("HOTP alice 1 KEY", "1755\u{a0}224", DeniedPin, Reason::WrongPin),
+        ("HOTP alice 1 KEY", "1755 224 ", DeniedPin, Reason::WrongPin),
+        ("HOTP alice 7 KEY", "755 224", DeniedPin, Reason::WrongPin),
+        ("HOTP alice 7 KEY", "7755 22g", DeniedPin, Reason::WrongPin),
+        ("HOTP/E/1 alice - KEY", "4 ", DeniedPin, Reason::NoPinExpected),
+        ("HOTP alice 1234 KEY", "55 224", DeniedPin, Reason::WrongPin),
+        ("HOTP/E/8 alice - KEY", "475 5224", DeniedCode, Reason::WrongCode),
+    ] {
+        let decision = user(&[line]).tries(password);
+        assert_eq!((decision.word, decision.reason), (word, reason), "{line} {password}");
+    }
+}
+
+#[test]
+fn rule_4_each_token_takes_its_own_groups() {
+    let both = user(&["HOTP alice 1 KEY", "HOTP/E/8 alice 1 OTHER"]);
+    let long = {
+        let key = data_encoding::HEXLOWER.decode(OTHER_KEY.as_bytes()).unwrap();
+        let code = otp::hotp(Hash::Sha1, &key, 0, Digits::new(8).unwrap());
+        String::from_utf8(code.as_bytes().to_vec()).unwrap()
+    };
+    assert_eq!(both.tries("1755 224").word, GrantedFresh);
+    assert_eq!(both.tries(&format!("1{} {}", &long[..4], &long[4..])).word, GrantedFresh);
+}
+
+#[test]
+fn a_code_in_two_groups_is_the_same_code_for_every_rule() {
+    let alice = user(&["HOTP alice 1234 KEY"]).with(|policy| {
+        policy.max_linger = Some(600);
+        policy.forget = Forget::Word;
+    });
+    let logins = [
+        (NOW, "1234755 224"),
+        (NOW, "1234755224"),
+        (NOW, "1234755 224"),
+        // Another PIN's word forgets nothing.
+        (NOW, "1234 logout"),
+        (NOW, "1234log out"),
+        (NOW, "1234755 224"),
+        (NOW, "1234logout"),
+        (NOW, "1234755 224"),
+        (NOW, "1234287082"),
+        (NOW, "1234755 224"),
+    ];
+    let reused = [GrantedFresh, GrantedReuse, GrantedReuse, DeniedPin, DeniedPin, GrantedReuse];
+    let over = [Forgotten, DeniedExpired, GrantedFresh, DeniedExpired];
+    assert_eq!(alice.session(&logins), [&reused[..], &over].concat());
+
+    // What is asked about a PIN elsewhere is what stands before the groups.
+    let elsewhere = user(&["HOTP alice + KEY"]);
+    let address = Address::of_client(None);
+    let proof = Proof::Password(b"my secret755 224");
+    let attempt = Attempt { user: b"alice", proof, address };
+    let outcome = elsewhere.outcome(&elsewhere.entry(), &attempt, &|_, _| None);
+    assert_eq!(outcome, Outcome::NeedPin(decide::PinQuestion { line: 0, pin_len: 9 }));
+}
+
+#[test]
 fn rule_5_motp_puts_the_pin_into_the_code() {
     let now = 1_544_616_720;
     let login = user(&["MOTP alice 1234 1234567890123456"]).at(now);
     assert_eq!(login.tries("488ccf").word, GrantedFresh);
     assert_eq!(login.tries("488CCF").word, GrantedFresh);
+    assert_eq!(login.tries("488 ccf").word, GrantedFresh);
     assert_eq!(login.tries("488cce").word, DeniedCode);
     let no_hex = login.with(|policy| policy.allow_hex = false);
     assert_eq!(no_hex.tries("488ccf").word, GrantedFresh, "Mobile-OTP is always hexadecimal");

@@ -238,6 +238,53 @@ proptest! {
     }
 
     #[test]
+    fn a_code_in_two_groups_is_decided_like_the_code(
+        policy in policies(), lines in lines(), steps in steps()
+    ) {
+        // What is in the middle of one token's code isn't in that of a longer one.
+        let lines: Vec<usize> = lines.into_iter().filter(|&line| !TOKENS[line].contains("/8 ")).collect();
+        prop_assume!(!lines.is_empty());
+        let mut session = Session::new(policy, &lines);
+        for step in &steps {
+            let before = session.entry.clone();
+            let (decision, _) = session.take(step);
+            let mut password = session.presented.last().unwrap().clone();
+            if password.len() < 6 {
+                continue;
+            }
+            password.insert(password.len() - 3, b' ');
+            let after = std::mem::replace(&mut session.entry, before);
+            prop_assert_eq!(session.decide(&policy, &password, &address(step)), decision);
+            session.entry = after;
+        }
+    }
+
+    #[test]
+    fn a_password_that_ends_in_a_code_is_split_before_it_whatever_it_holds(
+        digits in 1..=10u8, password in "[0-9a-fx ]{0,24}"
+    ) {
+        let line = format!("HOTP/E/{digits} alice - 00");
+        let token = record::parse(line.as_bytes(), &TimeZone::UTC).unwrap().token;
+        let count = usize::from(digits);
+        let split = token.split(password.as_bytes());
+        let Some(pin_len) = password.len().checked_sub(count) else {
+            prop_assert!(split.is_none());
+            return Ok(());
+        };
+        let (pin, code) = split.unwrap();
+        let (literal_pin, literal) = password.split_at(pin_len);
+        if !literal.contains(' ') {
+            prop_assert_eq!((pin, code.as_bytes()), (literal_pin.as_bytes(), literal.as_bytes()));
+        } else if pin.len() != pin_len {
+            prop_assert_eq!(pin.len() + 1, pin_len);
+            prop_assert!(code.as_bytes().iter().all(u8::is_ascii_hexdigit));
+            let groups: Vec<&str> = password[pin.len()..].split(' ').collect();
+            prop_assert_eq!(groups.concat().into_bytes(), code.as_bytes());
+            prop_assert!(groups.len() == 2 && groups[0].len().abs_diff(groups[1].len()) < 2);
+        }
+    }
+
+    #[test]
     fn a_stricter_policy_grants_nothing_that_a_laxer_one_refuses(
         lax in policies(), lines in lines(), steps in steps(),
         less in any::<[u32; 4]>(), stricter in any::<[bool; 4]>(),

@@ -271,12 +271,10 @@ fn confirmed(user: &[u8], new: &NewToken) -> Result<State> {
         if std::io::stdin().is_terminal() {
             eprint!("A code it shows now: ");
         }
-        let mut code = pin::read_line()?;
+        let code = pin::code_alone(pin::read_line()?);
         if code.is_empty() {
             return Err(Failure::new("no code was given; nothing was changed"));
         }
-        // Apps show codes in groups.
-        code.retain(|b| !b.is_ascii_whitespace());
         let attempt = Attempt { user, proof: Proof::Password(&code), address: Address::Unknown };
         let now =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() as i64);

@@ -122,6 +122,12 @@ pub fn ask_secret(prompt: &str) -> Result<Zeroizing<Vec<u8>>> {
     if std::io::stdin().is_terminal() { read_without_echo(prompt) } else { read_line() }
 }
 
+/// A code that is asked for by itself, without the blanks between the groups in which apps show it.
+pub fn code_alone(mut text: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
+    text.retain(|byte| !byte.is_ascii_whitespace());
+    text
+}
+
 /// One of some keys on the terminal. Ctrl-C, Ctrl-D and the terminal's end are the last of them.
 pub fn ask_key(prompt: &str, keys: &[u8]) -> Result<u8> {
     let _silent = Silent::prompting(prompt)?;

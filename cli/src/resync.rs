@@ -11,6 +11,7 @@ use otpgate::policy::{Server, Settings};
 use otpgate::resync::{NotFound, Resynchronised, resynchronise};
 use otpgate::store::{Account, Amendment};
 use otpgate::token::{Entry, Reading, StoredToken, Token};
+use zeroize::Zeroizing;
 
 use crate::backend::Backend;
 use crate::list::clock;
@@ -138,16 +139,19 @@ fn told(
 }
 
 fn codes(arguments: &Arguments) -> Result<[Code; 2]> {
-    let read = |text: &[u8]| {
-        Code::new(text.trim_ascii())
+    let read = |text: Zeroizing<Vec<u8>>| {
+        Code::new(&pin::code_alone(text))
             .ok_or_else(|| Failure::new("a code has 1 to 10 characters; nothing was changed"))
     };
     match &arguments.codes[..] {
-        [first, second] => Ok([read(first.as_bytes())?, read(second.as_bytes())?]),
+        [first, second] => {
+            let read = |text: &OsString| read(Zeroizing::new(text.as_bytes().to_vec()));
+            Ok([read(first)?, read(second)?])
+        }
         _ => {
             let first = pin::ask_secret("A code, without PIN: ")?;
             let second = pin::ask_secret("The code after that: ")?;
-            Ok([read(&first)?, read(&second)?])
+            Ok([read(first)?, read(second)?])
         }
     }
 }

@@ -591,6 +591,11 @@ fn resync_finds_the_token_and_accepts_its_next_code() {
     assert_eq!(states(&site, "alice")[0].failures, 0);
     site.run(&["verify", "alice"], &format!("1234{}", code(501))).is(1);
     site.run(&["verify", "alice"], &format!("1234{}", code(502))).is(0);
+    // Codes may be in groups, as apps show them.
+    let in_groups = |code: String| format!(" {} {}", &code[..3], &code[3..]);
+    site.run(&["resync", "alice", &in_groups(code(600)), &in_groups(code(601))], "").is(0);
+    site.run(&["resync", "alice"], &format!("{}\n{}\n", in_groups(code(500)), code(501))).is(0);
+    site.run(&["verify", "alice"], &format!("1234{}", in_groups(code(502)).trim())).is(0);
     // Back, with a word about what that means; from standard input.
     does(
         &site,

@@ -8,7 +8,8 @@ use crate::http::digest::Response;
 use crate::otp::Code;
 use crate::token::Token;
 
-/// Rule 4: the last characters are the code, the rest before them is the PIN. `None`: too short.
+/// Rule 4: the last characters are the code, also in two groups; the rest before them is the PIN.
+/// `None`: too short.
 pub(super) fn rule_4_split<'p, 's>(
     token: &Token,
     password: &'p [u8],

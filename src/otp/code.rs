@@ -47,6 +47,31 @@ impl Code {
         Some(Code { bytes, len: text.len() as u8 })
     }
 
+    /// A code as apps show it, in two groups with one blank in the middle (of an odd number of
+    /// characters, on either side of the middle one): `123 456`. `None`: it is nothing else, and
+    /// what it is made of are hexadecimal digits.
+    ///
+    /// ```
+    /// use otpgate::otp::Code;
+    ///
+    /// assert_eq!(Code::in_groups(b"123 456"), Code::new(b"123456"));
+    /// assert_eq!(Code::in_groups(b"12 3456"), None);
+    /// ```
+    pub fn in_groups(text: &[u8]) -> Option<Code> {
+        let count = text.len().checked_sub(1)?;
+        let middle = [count / 2, count.div_ceil(2)];
+        let blank = middle.into_iter().find(|&place| place > 0 && text[place] == b' ')?;
+        let (first, second) = (&text[..blank], &text[blank + 1..]);
+        let is_code = |group: &[u8]| group.iter().all(u8::is_ascii_hexdigit);
+        if count > Digits::MAX || second.is_empty() || !is_code(first) || !is_code(second) {
+            return None;
+        }
+        let mut bytes = [0; Digits::MAX];
+        bytes[..blank].copy_from_slice(first);
+        bytes[blank..count].copy_from_slice(second);
+        Some(Code { bytes, len: count as u8 })
+    }
+
     /// The characters.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]

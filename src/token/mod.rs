@@ -76,11 +76,20 @@ impl Token {
     }
 
     /// The PIN and the code of a password: its last characters are the code, in lower case, what
-    /// stands before is the PIN. `None`: it is too short.
+    /// stands before is the PIN. The code may be in two groups ([`Code::in_groups`]): no code has a
+    /// blank in it, so a password is never both. `None`: it is too short.
     pub fn split<'p>(&self, password: &'p [u8]) -> Option<(&'p [u8], Code)> {
         let pin_len = password.len().checked_sub(self.digits.count())?;
-        let (pin, code) = password.split_at(pin_len);
-        Some((pin, Code::new(code)?.into_lower_case()))
+        let grouped = pin_len.checked_sub(1).map(|pin_len| password.split_at(pin_len));
+        let (pin, code) = match grouped.and_then(|(pin, code)| Some((pin, Code::in_groups(code)?)))
+        {
+            Some(split) => split,
+            None => {
+                let (pin, code) = password.split_at(pin_len);
+                (pin, Code::new(code)?)
+            }
+        };
+        Some((pin, code.into_lower_case()))
     }
 
     /// Two lines of one user with this in common are one token: they accept the same codes. A

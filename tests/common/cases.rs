@@ -96,6 +96,9 @@ fn all() -> Vec<Case> {
         expired_code_sent_again_is_refused_and_not_counted,
         hexadecimal_code_is_granted_in_any_case,
         hexadecimal_code_is_wrong_where_switched_off,
+        code_in_two_groups_is_the_same_code,
+        code_in_two_groups_follows_hashed_and_external_pins,
+        blanks_elsewhere_are_not_taken_out,
         eight_digits,
         ten_digits_and_one,
         sha256_and_sha512_tokens,
@@ -559,6 +562,63 @@ fn hexadecimal_code_is_wrong_where_switched_off() -> Case {
         let hexadecimal = alice.with(&alice.hexadecimal_code(0));
         at.login("alice", hexadecimal).is(401, "denied-code");
         assert_eq!(at.users().failures("alice"), 1);
+        at.login("alice", alice.password(0)).is(200, "granted-fresh");
+    })
+}
+
+/// As apps show it: with a blank in the middle.
+fn in_groups(code: &str) -> String {
+    let (first, second) = code.split_at(code.len() / 2);
+    format!("{first} {second}")
+}
+
+fn code_in_two_groups_is_the_same_code() -> Case {
+    let (alice, bob, carol) = (alice(), bob().digits(8), Token::motp("carol").pin(PIN));
+    case(scope(&[&alice, &bob, &carol]), move |at| {
+        let password = alice.with(&in_groups(&alice.code(0)));
+        at.login("alice", &password).is(200, "granted-fresh");
+        assert_eq!(at.users().last_otp("alice"), alice.code(0));
+        at.users().stays_the_same(|| {
+            at.login("alice", &password).is(200, "granted-reuse");
+            at.login("alice", alice.password(0)).is(200, "granted-reuse");
+            at.login("alice", &password).is(200, "granted-reuse");
+        });
+        at.login("alice", alice.with(&in_groups(&alice.wrong_code()))).is(401, "denied-code");
+        assert_eq!(at.users().failures("alice"), 1);
+        at.login("bob", bob.with(&in_groups(&bob.code(bob.step())))).is(200, "granted-fresh");
+        at.login("carol", in_groups(&carol.code(carol.step()))).is(200, "granted-fresh");
+    })
+}
+
+fn code_in_two_groups_follows_hashed_and_external_pins() -> Case {
+    let dave = dave();
+    let hashed = hashed_pins();
+    let tokens: Vec<&Token> = hashed.iter().map(|(_, token)| token).chain([&dave]).collect();
+    let scope = scope(&tokens).pin_file("dave", PIN);
+    case(scope, move |at| {
+        for (name, token) in &hashed {
+            at.login(name, token.with(&in_groups(&token.code(0)))).is(200, "granted-fresh");
+        }
+        at.login("dave", dave.with(&in_groups(&dave.code(0)))).is(200, "granted-fresh");
+        at.login("dave", format!("{WRONG_PIN}{}", in_groups(&dave.code(0)))).is(401, "denied-pin");
+    })
+}
+
+fn blanks_elsewhere_are_not_taken_out() -> Case {
+    let (alice, carol) = (alice(), Token::hotp("carol"));
+    case(scope(&[&alice, &carol]), move |at| {
+        let code = alice.code(0);
+        at.users().stays_the_same(|| {
+            for text in [
+                format!("{PIN} {code}"),
+                format!("{PIN} {}", in_groups(&code)),
+                format!("{PIN}{}  {}", &code[..3], &code[3..]),
+                format!("{PIN}{} {}", &code[..2], &code[2..]),
+            ] {
+                at.login("alice", text).is(401, "denied-pin");
+            }
+            at.login("carol", format!(" {code}")).is(401, "denied-pin");
+        });
         at.login("alice", alice.password(0)).is(200, "granted-fresh");
     })
 }
