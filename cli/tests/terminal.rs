@@ -130,6 +130,13 @@ fn codes_are_not_shown_either() {
         .types(&format!("4711{}\r", code(0)));
     let (status, explained) = session.ends();
     assert_eq!(status, 0);
+    // One code alone may not tell.
+    let mut session = Session::start(&site, &["explain", "alice"], "");
+    session.shows("with or without PIN: ").types("4711000000\r");
+    session.shows("The next one it shows (Enter if there is none): ").types("\r");
+    let (status, unexplained) = session.ends();
+    assert_eq!(status, 1);
+    assert!(unexplained.contains("no cause found"), "{unexplained}");
     let mut session = Session::start(&site, &["resync", "alice"], "");
     session.shows("A code, without PIN: ").types(&format!("{}\r", code(5)));
     session.shows("The code after that: ").types(&format!("{}\r", code(6)));
@@ -141,7 +148,7 @@ fn codes_are_not_shown_either() {
     let (status, verified) = session.ends();
     assert_eq!(status, 0);
     assert_eq!(verified, "PIN and code of \"alice\": \ngranted-fresh: a new code\n");
-    for screen in [explained, resynced, verified] {
+    for screen in [explained, unexplained, resynced, verified] {
         assert!(!screen.contains("4711") && !screen.contains(&code(0)), "{screen}");
     }
 }
