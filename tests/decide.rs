@@ -606,6 +606,7 @@ fn rule_4_takes_a_code_in_two_groups() {
         ("HOTP alice 7 KEY", "755 224", DeniedPin, Reason::WrongPin),
         ("HOTP alice 7 KEY", "7755 22g", DeniedPin, Reason::WrongPin),
         ("HOTP/E/1 alice - KEY", "4 ", DeniedPin, Reason::NoPinExpected),
+        ("HOTP/E/1 alice - KEY", " 4", DeniedPin, Reason::NoPinExpected),
         ("HOTP alice 1234 KEY", "55 224", DeniedPin, Reason::WrongPin),
         ("HOTP/E/8 alice - KEY", "475 5224", DeniedCode, Reason::WrongCode),
     ] {

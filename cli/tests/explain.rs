@@ -167,6 +167,18 @@ fn explain_names_the_likely_cause() {
 }
 
 #[test]
+fn explain_tells_a_hexadecimal_code_where_these_are_switched_off() {
+    let site = site("HOTP alice - KEY\n");
+    // Counter 0, as some fobs show it.
+    let ran = site.run(&["explain", "alice", "--allow-hex", "off"], "93CF18");
+    ran.is(0);
+    let refused =
+        "token 1 (HOTP/E/6): the code expected next; in hexadecimal, which isn't accepted here\n";
+    assert_eq!(ran.out, format!("{refused}a server would say: denied-code: wrong code\n"));
+    assert!(!site.run(&["explain", "alice"], "93CF18").out.contains("hexadecimal"));
+}
+
+#[test]
 fn explain_tells_swapped_pins_of_two_tokens() {
     let site = site("HOTP alice 1234 KEY\nHOTP alice 9876 OTHER\n");
     explains(

@@ -3,7 +3,7 @@
 use otpgate::UnixTime;
 use otpgate::policy::Policy;
 use otpgate::resync;
-use otpgate::token::{MovingFactor, Reading, ReplayFloor, StoredToken, TimeStep};
+use otpgate::token::{Algorithm, MovingFactor, Reading, ReplayFloor, StoredToken, TimeStep};
 use serde_json::{Value, json};
 
 use super::Line;
@@ -21,6 +21,8 @@ pub struct Explanation {
     pin: TypedPin,
     pin_is_missing: bool,
     is_beyond_window: bool,
+    /// It is in hexadecimal, where that is switched off.
+    is_hex_refused: bool,
     /// How likely a code of nobody's is found in the range that was searched.
     pub chance: f64,
 }
@@ -57,11 +59,15 @@ impl Explanation {
             pin: TypedPin::Unchecked,
             pin_is_missing: false,
             is_beyond_window: false,
+            is_hex_refused: false,
             chance: chance(token, std::slice::from_ref(&range)),
         };
         let Some((typed, code)) = token.split(&read_out.text) else { return base };
         let pin_is_missing = typed.is_empty() && !takes_code_alone(token);
-        let base = Explanation { code: Meaning::None, pin_is_missing, ..base };
+        let is_hex_refused = token.algorithm != Algorithm::Motp
+            && !policy.allow_hex
+            && code.as_bytes().iter().any(u8::is_ascii_alphabetic);
+        let base = Explanation { code: Meaning::None, pin_is_missing, is_hex_refused, ..base };
         // The counter or step that is on, the last one not accepted any more, and the clock's known
         // offset.
         let (middle, floor, offset) = match state.reading(token.factor) {
@@ -161,7 +167,12 @@ impl Explanation {
         } else {
             ""
         };
-        format!("{pin}{what}{remedy}")
+        let hexadecimal = if self.is_hex_refused && self.is_theirs() {
+            "; in hexadecimal, which isn't accepted here"
+        } else {
+            ""
+        };
+        format!("{pin}{what}{remedy}{hexadecimal}")
     }
 
     pub fn as_json(&self, number: usize, line: &StoredToken) -> Value {
@@ -283,6 +294,18 @@ mod tests {
                 "HOTP/T30 a ab KEY",
                 STEP,
                 "AB",
+                "right code, PIN in the wrong case (caps lock?); the current code".to_owned(),
+            ),
+            (
+                "HOTP/T30 a $5$saltsalt$G7IYwyb6vogyHX7W7Y7MAuY8T34XzBU51tQcN5kYvo. KEY",
+                STEP,
+                "SESAME9",
+                "right code, PIN in the wrong case (caps lock?); the current code".to_owned(),
+            ),
+            (
+                "HOTP/T30 a aB KEY",
+                STEP,
+                "Ab",
                 "right code, PIN in the wrong case (caps lock?); the current code".to_owned(),
             ),
             (

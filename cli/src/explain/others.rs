@@ -55,6 +55,9 @@ pub fn whose(
                     .any(|range| read_out.positions(&line.token, range, &code).next().is_some())
             {
                 found = Some((place, account.user.to_vec(), token.number));
+                if read_out.next.is_some() {
+                    return ControlFlow::Break(());
+                }
             }
         }
         ControlFlow::Continue(())
