@@ -77,11 +77,14 @@ impl Backend {
 
     /// Looks at one account, listed or not.
     pub fn look<R>(&self, user: &[u8], look: impl Fn(&Account<'_>) -> Result<R>) -> Result<R> {
-        self.accounts(|accounts| {
-            let mut seen = None;
-            accounts.look(user, &mut |account| seen = Some(look(account)))?;
-            seen.expect("a store shows the account")
-        })
+        let mut seen = None;
+        self.look_each(&[user], |account| seen = Some(look(account)))?;
+        seen.expect("a store shows the account")
+    }
+
+    /// Looks at the accounts of several names, each once, listed or not.
+    pub fn look_each(&self, users: &[&[u8]], mut look: impl FnMut(&Account<'_>)) -> Result<()> {
+        self.accounts(|accounts| Ok(accounts.look(users, &mut look)?))
     }
 
     /// Looks at everybody who is listed, until `look` has seen enough.

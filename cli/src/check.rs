@@ -59,7 +59,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     findings.extend(tried_as_somebody_else(&server, &findings));
     let read = owner::acting(file, || {
         let mut findings = check::all_lines(file)?.findings;
-        findings.extend(check::repetitions(file)?);
+        findings.extend(check::repetitions(file, tokens::today())?);
         if arguments.for_mod_authn_otp {
             findings.extend(check::unknown_to_mod_authn_otp(file)?);
         }

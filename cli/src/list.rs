@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use otpgate::decide;
 use otpgate::log::Quoted;
 use otpgate::policy::{Limits, Policy};
+use otpgate::store::Account;
 use otpgate::token::{MovingFactor, Reading, StoredToken};
 use serde_json::{Value, json};
 
@@ -60,22 +61,22 @@ pub fn list(backend: &Backend, arguments: &List) -> Result<ExitCode> {
     if arguments.json {
         return print_json(
             backend,
-            all(backend, |user, token| as_json(user, token, policy.as_ref()))?,
+            all(backend, |account, token| as_json(account, token, policy.as_ref()))?,
         );
     }
     let head =
         ["USER", "TOKEN", "TYPE", "PIN", "LAST LOGIN", "FAILURES", "STATE"].map(str::to_owned);
     let mut rows = vec![head];
-    rows.append(&mut all(backend, |user, token| row(user, token, policy.as_ref()))?);
+    rows.append(&mut all(backend, |account, token| row(account, token, policy.as_ref()))?);
     print(table(rows))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Something of each token that somebody has.
-fn all<R>(backend: &Backend, of: impl Fn(&[u8], &Numbered<'_>) -> R) -> Result<Vec<R>> {
+fn all<R>(backend: &Backend, of: impl Fn(&Account<'_>, &Numbered<'_>) -> R) -> Result<Vec<R>> {
     let mut rows = Vec::new();
     backend.look_at_all(|account| {
-        rows.extend(tokens::number(account.held).iter().map(|token| of(account.user, token)));
+        rows.extend(tokens::number(account.held).iter().map(|token| of(account, token)));
         ControlFlow::Continue(())
     })?;
     Ok(rows)
@@ -87,14 +88,14 @@ pub fn show(backend: &Backend, arguments: &Show) -> Result<ExitCode> {
     if arguments.json {
         let tokens = backend.look(user, |account| {
             let tokens = backend.tokens_of(account)?;
-            Ok(tokens.iter().map(|token| as_json(user, token, policy.as_ref())).collect())
+            Ok(tokens.iter().map(|token| as_json(account, token, policy.as_ref())).collect())
         })?;
         return print_json(backend, tokens);
     }
     print(backend.look(user, |account| {
         let tokens = backend.tokens_of(account)?;
         let paragraphs: String =
-            tokens.iter().map(|token| paragraph(token, policy.as_ref())).collect();
+            tokens.iter().map(|token| paragraph(account, token, policy.as_ref())).collect();
         Ok(format!("{}\n{paragraphs}", tokens::shown_name(user)))
     })?)?;
     Ok(ExitCode::SUCCESS)
@@ -109,20 +110,20 @@ fn is_locked(line: &StoredToken, policy: Option<&Policy>) -> Option<bool> {
     policy.map(|policy| decide::is_locked(policy, line, tokens::now()))
 }
 
-/// "on", "off", "locked", "off, locked".
-fn state_words(line: &StoredToken, policy: Option<&Policy>) -> String {
+/// "on", "off", "locked", "off, locked"; with ", start PIN" behind it.
+fn state_words(account: &Account<'_>, line: &StoredToken, policy: Option<&Policy>) -> String {
     let locked = is_locked(line, policy) == Some(true);
-    match (line.token.disabled, locked) {
+    let state = match (line.token.disabled, locked) {
         (false, false) => "on",
         (false, true) => "locked",
         (true, false) => "off",
         (true, true) => "off, locked",
-    }
-    .to_owned()
+    };
+    format!("{state}{}", if account.start_pin.is_some() { ", start PIN" } else { "" })
 }
 
-fn row(user: &[u8], token: &Numbered<'_>, policy: Option<&Policy>) -> [String; 7] {
-    let (user, number) = (tokens::shown_name(user), token.number.to_string());
+fn row(account: &Account<'_>, token: &Numbered<'_>, policy: Option<&Policy>) -> [String; 7] {
+    let (user, number) = (tokens::shown_name(account.user), token.number.to_string());
     let blank = || "-".to_owned();
     match &token.held.token {
         Ok(line) => [
@@ -132,7 +133,7 @@ fn row(user: &[u8], token: &Numbered<'_>, policy: Option<&Policy>) -> [String; 7
             tokens::pin_word(&line.token.pin).to_owned(),
             tokens::last_login(&line.state),
             line.state.failures.to_string(),
-            state_words(line, policy),
+            state_words(account, line, policy),
         ],
         Err(error) => [
             user,
@@ -161,7 +162,7 @@ fn table(rows: Vec<[String; 7]>) -> String {
     text
 }
 
-fn paragraph(token: &Numbered<'_>, policy: Option<&Policy>) -> String {
+fn paragraph(account: &Account<'_>, token: &Numbered<'_>, policy: Option<&Policy>) -> String {
     let mut text = format!("\ntoken {} ({})\n", token.number, token.held.place);
     let mut say = |name: &str, value: String| {
         let _ = writeln!(text, "  {name:12}{value}");
@@ -175,9 +176,10 @@ fn paragraph(token: &Numbered<'_>, policy: Option<&Policy>) -> String {
     };
     let StoredToken { token, state } = line;
     say("type", tokens::kind(token));
-    say("PIN", tokens::pin_word(&token.pin).to_owned());
+    let since = account.start_pin.map(|since| format!(", start PIN of {since}"));
+    say("PIN", tokens::pin_word(&token.pin).to_owned() + &since.unwrap_or_default());
     say("key", format!("{} bytes", token.key.expose().len()));
-    say("state", state_words(line, policy));
+    say("state", state_words(account, line, policy));
     let from = tokens::address(state).map(|address| format!(" from {address}")).unwrap_or_default();
     say("last login", tokens::last_login(state) + &from);
     let when = state.last_failure.filter(|_| state.failures > 0);
@@ -213,10 +215,10 @@ pub fn duration(seconds: u64) -> String {
     }
 }
 
-fn as_json(user: &[u8], token: &Numbered<'_>, policy: Option<&Policy>) -> Value {
+fn as_json(account: &Account<'_>, token: &Numbered<'_>, policy: Option<&Policy>) -> Value {
     let place = token.held.place;
     let mut object = json!({
-        "user": user_text(user),
+        "user": user_text(account.user),
         "token": token.number,
         place.kind: place.number,
     });
@@ -233,6 +235,7 @@ fn as_json(user: &[u8], token: &Numbered<'_>, policy: Option<&Policy>) -> Value 
                     MovingFactor::Time(period) => Some(period.get()),
                 },
                 "pin": tokens::pin_word(&token.pin),
+                "start_pin": account.start_pin.map(|since| since.to_string()),
                 "key_bytes": token.key.expose().len(),
                 "enabled": !token.disabled,
                 "counter": state.counter.as_written(),

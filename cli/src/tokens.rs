@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use jiff::Timestamp;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
 use otpgate::UnixTime;
 use otpgate::log::Quoted;
 use otpgate::store::Held;
@@ -38,6 +39,11 @@ pub struct WhichToken {
 /// Seconds since 1970.
 pub fn now() -> UnixTime {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+}
+
+/// The day it is here.
+pub fn today() -> Date {
+    Zoned::now().date()
 }
 
 /// Gives the things that one user holds their numbers.

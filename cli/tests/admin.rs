@@ -440,7 +440,7 @@ fn json_of_list_and_show_is_as_documented() {
     let site = site("HOTP/E/8 alice 1 KEY 7 2\nOFF:HOTP/T30 alice - OTHER\nHOTP/X bob - 11\n");
     let file = site.users().to_str().unwrap().to_owned();
     let first = json!({
-        "user": "alice", "token": 1, "line": 1, "type": "HOTP/E/8", "digits": 8, "period": null, "pin": "plain",
+        "user": "alice", "token": 1, "line": 1, "type": "HOTP/E/8", "digits": 8, "period": null, "pin": "plain", "start_pin": null,
         "key_bytes": 20, "enabled": true, "counter": 7, "failures": 2, "last_failure": null, "locked": null,
         "last_login": null, "last_address": null, "error": null,
     });

@@ -61,6 +61,30 @@ fn check_tells_of_names_that_others_may_have_though_they_are_twins() {
 }
 
 #[test]
+fn check_tells_of_start_pins_that_were_not_changed_for_long() {
+    let days_ago = |days: i64| {
+        let day = jiff::Zoned::now().date() - jiff::ToSpan::days(days);
+        day.to_string()
+    };
+    let (old, new, ahead) = (days_ago(15), days_ago(14), days_ago(-3));
+    let site = site(&format!(
+        "#@ start-pin alice {old}\nHOTP alice - KEY\nHOTP bob - 01KEY\n#@ start-pin bob {new}\n\
+         #@ start-pin nobody {old}\nHOTP carol - 02KEY\n#@ start-pin carol {ahead}\n"
+    ));
+    let ran = site.run(&["check", "--as", &own_name()], "");
+    ran.is(0);
+    let file = site.users().display().to_string();
+    assert_eq!(
+        ran.out,
+        format!(
+            "warning: {file} line 1: \"alice\" has had a start PIN for 15 days, which whoever made or carried the letter \
+             may know: change it with `otpgate set-pin`\n\
+             warning: {file} line 5: #@ start-pin: \"nobody\" is not listed: it has no effect; remove it with `otpgate edit`\n"
+        )
+    );
+}
+
+#[test]
 fn check_tells_faults_and_kinds_that_it_does_not_know() {
     let none = "isn't printable ASCII";
     for (line, status, severity, told) in [
@@ -83,6 +107,12 @@ fn check_tells_faults_and_kinds_that_it_does_not_know() {
             "#@ allow: \"all\" is not one of apps, trusted-networks=NETWORK,NETWORK, trusted-computer=DAYS; it allows nothing until it is corrected",
         ),
         ("#@ apart jos\u{e9}", 1, "error", none),
+        (
+            "#@ start-pin alice soon",
+            1,
+            "error",
+            "#@ start-pin: \"soon\" is not a day written like 2026-12-01; it has no effect until it is corrected",
+        ),
     ] {
         let site = site(&format!("HOTP alice - KEY\n{line}\n"));
         let ran = site.run(&["check", "--as", &own_name()], "");
@@ -219,6 +249,17 @@ fn lines_of_a_user_go_and_are_renamed_with_them() {
          removed #@ apart of \"100%\", line 3 of the old file\n\"100%\" has no token left\n"
     );
     site.is_left_as("#@ apart joseph\n#@ limits max_offset=4\n");
+}
+
+#[test]
+fn a_flag_for_a_start_pin_goes_with_its_user_and_is_renamed_with_them() {
+    let site = site("HOTP jose - KEY\n#@ start-pin jose 2026-12-01\n");
+    site.run(&["rename", "jose", "al"], "").is(0);
+    site.is_left_as("HOTP al - KEY\n#@ start-pin al 2026-12-01\n");
+    site.run(&["rekey", "al", "-q"], "").is(0);
+    assert!(site.content().ends_with("\n#@ start-pin al 2026-12-01\n"), "its PIN stays");
+    site.run(&["remove", "al"], "").is(0);
+    site.is_left_as("");
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 
+use jiff::civil::Date;
+
 use super::StoreError;
 use crate::UnixTime;
 use crate::otp::Digits;
@@ -35,6 +37,8 @@ pub struct Account<'a> {
     pub held: &'a [Held],
     /// What else is kept about the name: of a listed user, or of an earlier user of that name.
     pub further: &'a [Further],
+    /// Since which day the user has had a PIN that was made for them and is waiting to be changed.
+    pub start_pin: Option<Date>,
     /// For a name that nobody has: a listed one that others may confuse with it
     /// ([`crate::users::name`]).
     pub twin: Option<&'a OtherUser>,
@@ -103,6 +107,8 @@ pub enum Amendment {
     Rename(Vec<u8>),
     /// One more token.
     Add(NewToken),
+    /// From this day on the user has a PIN that was made for them; `None`: no longer.
+    StartPin(Option<Date>),
     /// What else is kept about the name goes.
     Purge,
 }
@@ -157,8 +163,8 @@ pub trait Accounts {
     /// The store's limits on every policy; else the reason they can't be used.
     fn limits(&self) -> Result<Result<Limits, Unfit>, StoreError>;
 
-    /// Looks at one account as it is at one moment, listed or not.
-    fn look(&self, user: &[u8], look: &mut dyn FnMut(&Account<'_>)) -> Result<(), StoreError>;
+    /// Looks at the accounts of these names, each once, as they are at one moment, listed or not.
+    fn look(&self, users: &[&[u8]], look: &mut dyn FnMut(&Account<'_>)) -> Result<(), StoreError>;
 
     /// The same for every listed user, in the store's order, one at a time, so that nobody has to
     /// hold them all. Ends when `look` has seen enough.

@@ -1,17 +1,20 @@
 //! The users file as an admin meets it: accounts, and amendments of them as changes of lines.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use data_encoding::HEXLOWER;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use zeroize::Zeroizing;
 
 use super::edit::{self, Content, ContentLine, LineChange, ToWrite};
 use super::file::{Spot, UsersFile};
 use super::lock::Paths;
+use super::pragma::{Pragma, PragmaKind};
 use super::record::Record;
 use super::rewrite::{self, NewLine};
 use super::{name, pragma, record};
@@ -44,9 +47,11 @@ impl Accounts for UsersFile {
         }))
     }
 
-    fn look(&self, user: &[u8], look: &mut dyn FnMut(&Account<'_>)) -> Result<(), StoreError> {
+    fn look(&self, users: &[&[u8]], look: &mut dyn FnMut(&Account<'_>)) -> Result<(), StoreError> {
         let content = edit::snapshot(self.path())?;
-        look(&AccountStanding::of(&content, user, &TimeZone::system()).account());
+        for standing in standings(&content, users, &TimeZone::system()) {
+            look(&standing.account());
+        }
         Ok(())
     }
 
@@ -83,9 +88,9 @@ impl Accounts for UsersFile {
         edit::step(self.path(), |content| {
             let mut edits = Edits::new(content, &zone);
             match whom {
-                Whom::Users(users) => users.iter().try_for_each(|user| {
-                    edits.ask(AccountStanding::of(content, user, &zone), amend)
-                })?,
+                Whom::Users(users) => standings(content, users, &zone)
+                    .into_iter()
+                    .try_for_each(|standing| edits.ask(standing, amend))?,
                 Whom::Everybody => {
                     everybody(content).into_iter().try_for_each(|(user, lines)| {
                         edits.ask(AccountStanding::new(user, lines, &zone), amend)
@@ -168,7 +173,56 @@ struct AccountStanding<'c> {
     lines: Lines<'c>,
     held: Vec<Held>,
     further: Vec<Further>,
+    start_pin: Option<Date>,
     twin: Option<OtherUser>,
+}
+
+/// The accounts of these names, listed or not. One pass over the content, or two where twins are to
+/// be looked for, however many names there are.
+fn standings<'c>(
+    content: &'c Content,
+    users: &[&'c [u8]],
+    zone: &TimeZone,
+) -> Vec<AccountStanding<'c>> {
+    let places: HashMap<&[u8], usize> =
+        users.iter().enumerate().map(|(place, user)| (*user, place)).collect();
+    let mut lines: Vec<Lines<'_>> = users.iter().map(|_| Lines::default()).collect();
+    for line in content.lines() {
+        if let Some(user) = line.user() {
+            if let Some(&place) = places.get(user) {
+                lines[place].tokens.push(line);
+            }
+        } else if let Some(&place) = line.pragma_user().and_then(|user| places.get(&user[..])) {
+            lines[place].pragmas.push(line);
+        }
+    }
+    let mut standings: Vec<AccountStanding<'c>> = users
+        .iter()
+        .zip(lines)
+        .map(|(user, lines)| AccountStanding::new(user, lines, zone))
+        .collect();
+    find_twins(content, &mut standings);
+    standings
+}
+
+/// For names that nobody has, the first line of another one that others may take for it.
+fn find_twins(content: &Content, standings: &mut [AccountStanding<'_>]) {
+    let mut unlisted: HashMap<Cow<'_, [u8]>, Vec<usize>> = HashMap::new();
+    for (place, standing) in standings.iter().enumerate() {
+        if standing.held.is_empty() {
+            unlisted.entry(name::key(standing.user)).or_default().push(place);
+        }
+    }
+    if unlisted.is_empty() {
+        return;
+    }
+    for line in content.lines() {
+        let Some(other) = line.user() else { continue };
+        for &place in unlisted.get(&name::key(other)).into_iter().flatten() {
+            let twin = &mut standings[place].twin;
+            twin.get_or_insert_with(|| other_user((other, line)));
+        }
+    }
 }
 
 impl<'c> AccountStanding<'c> {
@@ -179,21 +233,12 @@ impl<'c> AccountStanding<'c> {
             .iter()
             .map(|line| Further { title: pragma::title(line.text), place: location(line.number) })
             .collect();
-        AccountStanding { user, lines, held, further, twin: None }
-    }
-
-    fn of(content: &'c Content, user: &'c [u8], zone: &TimeZone) -> AccountStanding<'c> {
-        let mut lines = Lines::default();
-        for line in content.lines() {
-            if line.user() == Some(user) {
-                lines.tokens.push(line);
-            } else if line.pragma_user().is_some_and(|about| about == user) {
-                lines.pragmas.push(line);
-            }
-        }
-        let is_listed = !lines.tokens.is_empty();
-        let twin = if is_listed { None } else { twins(content, user).next().map(other_user) };
-        AccountStanding { twin, ..AccountStanding::new(user, lines, zone) }
+        let since = |line: &ContentLine<'_>| match pragma::parse(line.text) {
+            Some(Ok(Pragma::StartPin(_, since))) => Some(since),
+            _ => None,
+        };
+        let start_pin = lines.pragmas.iter().filter_map(since).min();
+        AccountStanding { user, lines, held, further, start_pin, twin: None }
     }
 
     fn account(&self) -> Account<'_> {
@@ -201,6 +246,7 @@ impl<'c> AccountStanding<'c> {
             user: self.user,
             held: &self.held,
             further: &self.further,
+            start_pin: self.start_pin,
             twin: self.twin.as_ref(),
         }
     }
@@ -222,18 +268,6 @@ fn held(line: &ContentLine<'_>, zone: &TimeZone) -> Held {
             Held { place, token: Err(error.to_string()), fingerprint }
         }
     }
-}
-
-/// The lines of other names that others may take for this one.
-fn twins<'c>(
-    content: &'c Content,
-    user: &'c [u8],
-) -> impl Iterator<Item = (&'c [u8], ContentLine<'c>)> {
-    let key = name::key(user);
-    content
-        .lines()
-        .filter_map(move |line| line.user().map(|other| (other, line)))
-        .filter(move |(other, _)| *other != user && name::key(other) == key)
 }
 
 /// What keeps a name from being given to whom another one belongs.
@@ -258,6 +292,8 @@ struct Edits<'c> {
     /// By the number of the line.
     changes: Vec<(u64, LineChange)>,
     added: Vec<Added<'c>>,
+    /// Lines for us alone, behind these.
+    added_pragmas: Vec<String>,
     /// While nothing but states changes, and all of them can be written over the old ones.
     states: Option<Vec<(Spot, State)>>,
 }
@@ -286,7 +322,14 @@ impl<'c> Added<'c> {
 
 impl<'c> Edits<'c> {
     fn new(content: &'c Content, zone: &'c TimeZone) -> Edits<'c> {
-        Edits { content, zone, changes: Vec::new(), added: Vec::new(), states: Some(Vec::new()) }
+        Edits {
+            content,
+            zone,
+            changes: Vec::new(),
+            added: Vec::new(),
+            added_pragmas: Vec::new(),
+            states: Some(Vec::new()),
+        }
     }
 
     fn ask(&mut self, standing: AccountStanding<'c>, amend: &mut Amend<'_>) -> Result<(), Refused> {
@@ -304,7 +347,7 @@ impl<'c> Edits<'c> {
             && !draft.tokens.is_empty()
             && draft.changes.iter().all(is_gone)
         {
-            draft.purge();
+            draft.remove_pragmas(|_| true);
         }
         self.changes.extend(draft.into_changes());
         Ok(())
@@ -340,14 +383,20 @@ impl<'c> Edits<'c> {
                 draft.rename(&new)?;
             }
             Amendment::Add(token) => self.added.push(Added::new(draft.user, token)),
-            Amendment::Purge => draft.purge(),
+            Amendment::StartPin(since) => {
+                draft.remove_pragmas(|kind| kind == Some(PragmaKind::StartPin));
+                self.added_pragmas
+                    .extend(since.map(|since| pragma::start_pin_line(draft.user, since)));
+            }
+            Amendment::Purge => draft.remove_pragmas(|_| true),
         }
         Ok(())
     }
 
     /// What is to be written, if anything is.
     fn written(mut self, path: &Path) -> Result<Option<ToWrite>, Fault> {
-        if self.changes.is_empty() && self.added.is_empty() {
+        let adds = !self.added.is_empty() || !self.added_pragmas.is_empty();
+        if self.changes.is_empty() && !adds {
             return Ok(None);
         }
         if let Some(states) = self.states {
@@ -358,11 +407,12 @@ impl<'c> Edits<'c> {
         let content = self.content.with(|line| {
             changes.next_if(|(number, _)| *number == line.number).map(|(_, change)| change)
         });
-        if self.added.is_empty() {
+        if !adds {
             return Ok(Some(ToWrite::Content(content)));
         }
         let lines: Vec<NewLine<'_>> = self.added.iter().map(Added::line).collect();
-        content.extended(path, self.zone, &lines).map(|content| Some(ToWrite::Content(content)))
+        let content = content.extended(path, self.zone, &lines, &self.added_pragmas)?;
+        Ok(Some(ToWrite::Content(content)))
     }
 }
 
@@ -453,8 +503,12 @@ impl<'c> Draft<'c> {
         Ok(())
     }
 
-    fn purge(&mut self) {
-        self.pragma_changes.iter_mut().for_each(|change| *change = Some(LineChange::Remove));
+    fn remove_pragmas(&mut self, is_meant: impl Fn(Option<PragmaKind>) -> bool) {
+        for (line, change) in self.pragmas.iter().zip(&mut self.pragma_changes) {
+            if is_meant(PragmaKind::of(line.text)) {
+                *change = Some(LineChange::Remove);
+            }
+        }
     }
 
     fn into_changes(self) -> impl Iterator<Item = (u64, LineChange)> {
@@ -545,7 +599,7 @@ mod tests {
                 Some((&b"bob"[..], 3))
             );
         };
-        site.users.look(b"Bob", look).unwrap();
+        site.users.look(&[b"Bob"], look).unwrap();
     }
 
     #[test]
@@ -615,6 +669,54 @@ mod tests {
         let purged = site(LINES);
         purged.amend("alice", vec![Amendment::Purge, Amendment::Add(token)]).unwrap();
         assert!(purged.content().starts_with("HOTP alice - 11\nHOTP-SHA256/E/6 alice - 22 "));
+    }
+
+    #[test]
+    fn a_start_pin_is_flagged_since_the_first_day_said_and_no_longer_once_it_is_not() {
+        let site = site(
+            "#@ start-pin alice 2026-12-03\nHOTP alice - 11\n#@ start-pin alice 2026-12-01\n\
+             #@ start-pin alice soon\n#@ apart alice\nHOTP bob - 00",
+        );
+        let since = |user: &str| {
+            let mut since = None;
+            let look = &mut |account: &Account<'_>| since = account.start_pin;
+            site.users.look(&[user.as_bytes()], look).unwrap();
+            since
+        };
+        let day = |day| Some(jiff::civil::date(2026, 12, day));
+        assert_eq!((since("alice"), since("bob"), since("carol")), (day(1), None, None));
+        site.amend("bob", vec![Amendment::StartPin(day(2))]).unwrap();
+        assert!(site.content().ends_with("HOTP bob - 00\n#@ start-pin bob 2026-12-02\n"));
+        site.amend("alice", vec![Amendment::StartPin(day(4))]).unwrap();
+        site.amend("bob", vec![Amendment::StartPin(None)]).unwrap();
+        assert_eq!(
+            site.content(),
+            "HOTP alice - 11\n#@ apart alice\nHOTP bob - 00\n#@ start-pin alice 2026-12-04\n"
+        );
+    }
+
+    #[test]
+    fn many_accounts_are_shown_in_the_order_asked_for_each_with_its_own_lines_and_twin() {
+        let site = site(
+            "#@ apart Bob\nHOTP alice - 11\nHOTP bob - 00\nHOTP alice - 22\nHOTP ALICE - 33\n",
+        );
+        let mut seen = Vec::new();
+        let look = &mut |account: &Account<'_>| {
+            let twin = account.twin.map(|twin| twin.place.number);
+            seen.push((account.user.to_vec(), account.held.len(), account.further.len(), twin));
+        };
+        let users: [&[u8]; 5] = [b"BOB", b"Bob", b"alice", b"Alice", b"carol"];
+        site.users.look(&users, look).unwrap();
+        let expected: [(&[u8], usize, usize, Option<u64>); 5] = [
+            (b"BOB", 0, 0, Some(3)),
+            (b"Bob", 0, 1, Some(3)),
+            (b"alice", 2, 0, None),
+            (b"Alice", 0, 0, Some(2)),
+            (b"carol", 0, 0, None),
+        ];
+        let expected =
+            expected.map(|(user, held, further, twin)| (user.to_vec(), held, further, twin));
+        assert_eq!(seen, expected);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::companion::{self, Inspected, can_create_beside};
@@ -605,9 +606,10 @@ fn of_pragma(line: &[u8], place: &str) -> Option<Finding> {
 }
 
 /// Lines that belong together though they don't look it, or look it though they don't: several
-/// lines for one token, more lines of one name than are read, names that are twins, and names that
-/// others may have though they are twins of listed ones.
-pub fn repetitions(configured: &Path) -> Result<Vec<Finding>, Fault> {
+/// lines for one token, more lines of one name than are read, names that are twins, names that
+/// others may have though they are twins of listed ones, and PINs that were made for somebody and
+/// haven't been changed for long.
+pub fn repetitions(configured: &Path, today: Date) -> Result<Vec<Finding>, Fault> {
     let content = super::edit::as_it_stands(configured)?;
     let mut seen = Repetitions { path: configured, ..Repetitions::default() };
     for line in content.lines() {
@@ -617,6 +619,7 @@ pub fn repetitions(configured: &Path) -> Result<Vec<Finding>, Fault> {
     findings.extend(seen.too_many_lines());
     findings.extend(seen.of_names());
     findings.extend(seen.of_aparts());
+    findings.extend(seen.of_start_pins(today));
     findings.sort_by_key(|(number, _)| *number);
     Ok(findings.into_iter().map(|(_, finding)| finding).collect())
 }
@@ -628,6 +631,7 @@ struct Repetitions<'c> {
     listed: HashMap<&'c [u8], (u64, usize)>,
     spellings: HashMap<Cow<'c, [u8]>, Vec<Spelling<'c>>>,
     aparts: Vec<(Vec<u8>, u64)>,
+    start_pins: Vec<(Vec<u8>, Date, u64)>,
     tokens: HashMap<&'c [u8], Vec<(u64, Token)>>,
     of_tokens: Vec<(u64, Finding)>,
 }
@@ -639,6 +643,7 @@ impl Default for Repetitions<'_> {
             listed: HashMap::new(),
             spellings: HashMap::new(),
             aparts: Vec::new(),
+            start_pins: Vec::new(),
             tokens: HashMap::new(),
             of_tokens: Vec::new(),
         }
@@ -656,8 +661,10 @@ impl<'c> Repetitions<'c> {
 
     fn look(&mut self, line: ContentLine<'c>) {
         let number = line.number;
-        if let Some(Ok(Pragma::Apart(user))) = pragma::parse(line.text) {
-            self.aparts.push((user, number));
+        match pragma::parse(line.text) {
+            Some(Ok(Pragma::Apart(user))) => self.aparts.push((user, number)),
+            Some(Ok(Pragma::StartPin(user, since))) => self.start_pins.push((user, since, number)),
+            _ => {}
         }
         let Some(user) = line.user() else { return };
         let (_, count) = self.listed.entry(user).or_insert((number, 0));
@@ -736,7 +743,30 @@ impl<'c> Repetitions<'c> {
             ))
         })
     }
+
+    fn of_start_pins(&self, today: Date) -> impl Iterator<Item = (u64, Finding)> {
+        self.start_pins.iter().filter_map(move |(user, since, number)| {
+            let user_shown = Quoted(user);
+            if !self.listed.contains_key(&user[..]) {
+                let text = format!(
+                    "#@ start-pin: {user_shown} is not listed: it has no effect; remove it with `otpgate edit`"
+                );
+                return Some(self.warn(*number, text));
+            }
+            let days = (today - *since).get_days();
+            (days > START_PIN_DAYS).then(|| {
+                let text = format!(
+                    "{user_shown} has had a start PIN for {days} days, which whoever made or carried the letter may know: \
+                     change it with `otpgate set-pin`"
+                );
+                self.warn(*number, text)
+            })
+        })
+    }
 }
+
+/// After so many days a start PIN should have been changed.
+const START_PIN_DAYS: i32 = 14;
 
 /// A listed name, and the number of its first line.
 type Spelling<'a> = (&'a [u8], u64);

@@ -94,14 +94,19 @@ impl Content {
         })
     }
 
-    /// With new lines at its end.
+    /// With new lines at its end: tokens, then lines for us alone.
     pub(super) fn extended(
         mut self,
         path: &Path,
         zone: &TimeZone,
         lines: &[NewLine<'_>],
+        pragmas: &[String],
     ) -> Result<Content, Fault> {
         rewrite::push_lines(&mut self.0, path, zone, lines)?;
+        for pragma in pragmas {
+            self.0.extend_from_slice(pragma.as_bytes());
+            self.0.push(b'\n');
+        }
         Ok(self)
     }
 

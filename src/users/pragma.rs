@@ -5,6 +5,7 @@
 //! #@ limits max_failures=10 lockout=60,3600 max_offset=4 max_linger=600 max_idle=300 throttle=20,600   (any of them)
 //! #@ allow apps trusted-networks=192.0.2.0/24,2001:db8::/32 trusted-computer=30                        (any of them)
 //! #@ apart USER
+//! #@ start-pin USER 2026-12-01
 //! #@ free
 //! ```
 //!
@@ -15,6 +16,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::ops::Range;
+
+use jiff::civil::Date;
 
 use super::line;
 use super::record::USER_MAX;
@@ -38,6 +41,8 @@ pub enum Pragma {
     Free,
     /// A name that isn't listed and only looks like a listed one belongs to somebody else.
     Apart(Vec<u8>),
+    /// A user's PIN was made for them on this day, and is waiting to be changed. Decides nothing.
+    StartPin(Vec<u8>, Date),
     /// Of a version that we don't know; kept as it is.
     Unknown,
 }
@@ -70,11 +75,17 @@ pub enum PragmaKind {
     Allow,
     Free,
     Apart,
+    StartPin,
 }
 
 impl PragmaKind {
-    const ALL: [PragmaKind; 4] =
-        [PragmaKind::Limits, PragmaKind::Allow, PragmaKind::Free, PragmaKind::Apart];
+    const ALL: [PragmaKind; 5] = [
+        PragmaKind::Limits,
+        PragmaKind::Allow,
+        PragmaKind::Free,
+        PragmaKind::Apart,
+        PragmaKind::StartPin,
+    ];
 
     /// As written.
     pub fn name(self) -> &'static str {
@@ -83,6 +94,7 @@ impl PragmaKind {
             PragmaKind::Allow => "allow",
             PragmaKind::Free => "free",
             PragmaKind::Apart => "apart",
+            PragmaKind::StartPin => "start-pin",
         }
     }
 
@@ -99,7 +111,7 @@ impl PragmaKind {
     }
 
     fn is_about_a_user(self) -> bool {
-        self == PragmaKind::Apart
+        matches!(self, PragmaKind::Apart | PragmaKind::StartPin)
     }
 
     /// What comes of a line of this kind that is at fault.
@@ -107,7 +119,9 @@ impl PragmaKind {
         match self {
             PragmaKind::Limits => "nobody can log in until it is corrected",
             PragmaKind::Allow => "it allows nothing until it is corrected",
-            PragmaKind::Free | PragmaKind::Apart => "it has no effect until it is corrected",
+            PragmaKind::Free | PragmaKind::Apart | PragmaKind::StartPin => {
+                "it has no effect until it is corrected"
+            }
         }
     }
 }
@@ -169,7 +183,26 @@ fn parse_as(kind: PragmaKind, line: &[u8]) -> Result<Pragma, String> {
             nothing_more(words)?;
             decode_user(user).map(Pragma::Apart)
         }
+        PragmaKind::StartPin => {
+            let user = words.next().ok_or("the user is missing")?;
+            let date = words.next().ok_or("the date is missing")?;
+            nothing_more(words)?;
+            Ok(Pragma::StartPin(decode_user(user)?, parse_date(date)?))
+        }
     }
+}
+
+/// A line that flags a user's PIN.
+pub fn start_pin_line(user: &[u8], since: Date) -> String {
+    format!("#@ {} {} {since}", PragmaKind::StartPin.name(), encode(user))
+}
+
+/// `2026-12-01` and nothing else that ISO 8601 allows.
+fn parse_date(word: &[u8]) -> Result<Date, String> {
+    let text = str::from_utf8(word).ok();
+    let date =
+        text.and_then(|text| text.parse().ok().filter(|date: &Date| date.to_string() == text));
+    date.ok_or_else(|| format!("\"{}\" is not a day written like 2026-12-01", word.escape_ascii()))
 }
 
 fn nothing_more<'a>(mut words: impl Iterator<Item = &'a [u8]>) -> Result<(), String> {
@@ -369,6 +402,10 @@ mod tests {
             ("#@ free                                  ", Pragma::Free),
             ("#@ apart jose", Pragma::Apart(b"jose".to_vec())),
             ("#@ apart Jos%C3%a9%20%25", Pragma::Apart("Jos\u{e9} %".into())),
+            (
+                "#@ start-pin Jos%C3%a9 2024-02-29",
+                Pragma::StartPin("Jos\u{e9}".into(), jiff::civil::date(2024, 2, 29)),
+            ),
             ("#@ trust alice 30", Pragma::Unknown),
             ("#@", Pragma::Unknown),
             ("#@ limitations max_failures=x", Pragma::Unknown),
@@ -388,6 +425,7 @@ mod tests {
         let network = "is not a network like 192.0.2.0/24 or 2001:db8::/32";
         let hexadecimal =
             "in a name, % is followed by two hexadecimal digits; % itself is written %25";
+        let date = |word| format!("start-pin: \"{word}\" is not a day written like 2026-12-01");
         for (line, reason) in [
             ("#@limits max_failures=5", "limits: there must be a blank before the kind".to_owned()),
             ("#@ Limits max_failures=5", "limits: the kind must be in lower case, with a blank after it".to_owned()),
@@ -442,6 +480,16 @@ mod tests {
             ("#@ free 1", "free: \"1\" is one word too many".to_owned()),
             ("#@ apart", "apart: the user is missing".to_owned()),
             ("#@ apart a b", "apart: \"b\" is one word too many".to_owned()),
+            ("#@ start-pin", "start-pin: the user is missing".to_owned()),
+            ("#@ start-pin alice", "start-pin: the date is missing".to_owned()),
+            (
+                "#@ start-pin alice 2026-12-01 2026-12-02",
+                "start-pin: \"2026-12-02\" is one word too many".to_owned(),
+            ),
+            ("#@ start-pin alice 2026-02-29", date("2026-02-29")),
+            ("#@ start-pin alice 20261201", date("20261201")),
+            ("#@ start-pin alice 2026-12-01T09:00", date("2026-12-01T09:00")),
+            ("#@ start-pin 2026-12-01 alice", date("alice")),
             ("#@ apart 100%", format!("apart: {hexadecimal}")),
             ("#@ apart %2", format!("apart: {hexadecimal}")),
             ("#@ apart %+1", format!("apart: {hexadecimal}")),
@@ -463,12 +511,28 @@ mod tests {
     }
 
     #[test]
+    fn a_flag_that_is_written_is_read_again() {
+        let since = jiff::civil::date(2026, 12, 1);
+        for user in [&b"alice"[..], "Jos\u{e9} 100%".as_bytes(), b"#\xff", &[0xff; USER_MAX]] {
+            let line = start_pin_line(user, since);
+            let expected = Pragma::StartPin(user.to_vec(), since);
+            assert_eq!(parse(line.as_bytes()), Some(Ok(expected)), "{line}");
+        }
+    }
+
+    #[test]
     fn users_are_found_and_replaced_even_where_the_rest_is_at_fault() {
         for (line, user, renamed) in [
             ("#@ apart jose", Some(&b"jose"[..]), Some("#@ apart new%20%25")),
             ("#@  apart\tjos%65  \r", Some(b"jose"), Some("#@  apart\tnew%20%25  \r")),
             ("#@ apart jose and more", Some(b"jose"), Some("#@ apart new%20%25 and more")),
             ("#@apart jose", Some(b"jose"), Some("#@apart new%20%25")),
+            (
+                "#@ start-pin jose 2026-12-01",
+                Some(b"jose"),
+                Some("#@ start-pin new%20%25 2026-12-01"),
+            ),
+            ("#@ start-pin jose soon", Some(b"jose"), Some("#@ start-pin new%20%25 soon")),
             ("#@ apart %", None, Some("#@ apart new%20%25")),
             ("#@ apart", None, None),
             ("#@ limits jose", None, None),
