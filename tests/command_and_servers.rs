@@ -62,6 +62,43 @@ fn walk(token: &Token, places: [&Place<'_>; 2], done: &AtomicBool) -> u64 {
 }
 
 #[test]
+fn whoever_was_enrolled_logs_in_on_both_servers_until_the_start_pin_is_changed() {
+    let httpd = Server::start(Httpd::event(), vec![Scope::new("area").text("# nobody yet\n")]);
+    let here = httpd.at("area");
+    let users = here.users().path().to_owned();
+    let nginx = Server::start(Nginx::four(), vec![Scope::new("area").users_file(&users)]);
+    let places = [&here, &nginx.at("area")];
+    let files = tempfile::tempdir().expect("a directory");
+    let list = files.path().join("list.csv");
+    std::fs::write(&list, "user\nalice\nbob\n").expect("a list");
+    let out = files.path().join("out");
+    let [list, dir] = [&list, &out].map(|path| path.to_str().expect("a plain path"));
+    succeed(&users, &["enrol", "--from", list, "--qr-dir", dir, "--hotp", "--with-address"]);
+    let letters = std::fs::read_to_string(out.join("letters.csv")).expect("letters");
+    for row in letters.lines().skip(1) {
+        let fields: Vec<&str> = row.split(',').collect();
+        let [user, pin, _, address] = fields[..] else { panic!("another number of fields") };
+        let secret = address.split(['=', '&']).nth(1).expect("a secret first");
+        let key = BASE32_NOPAD.decode(secret.as_bytes()).expect("base 32");
+        for server in [&httpd, &nginx] {
+            server.keep_secret(secret);
+            server.keep_secret(pin);
+        }
+        let password = |pin: &str, counter| {
+            [pin.as_bytes(), hotp(Hash::Sha1, &key, counter, Digits::SIX).as_bytes()].concat()
+        };
+        for (counter, place) in (0..).zip(places) {
+            place.login(user, password(pin, counter)).is(200, "granted-fresh");
+        }
+        succeed(&users, &["set-pin", user]);
+        for (counter, place) in (2..).zip(places) {
+            place.login(user, password(pin, counter)).is(401, "denied-pin");
+            place.login(user, password(PIN, counter)).is(200, "granted-fresh");
+        }
+    }
+}
+
+#[test]
 fn changes_by_the_command_and_logins_on_both_servers_lose_nothing_to_each_other() {
     let tokens: Vec<Token> =
         (0..WALKERS).map(|i| Token::hotp(format!("walker{i}")).pin(PIN)).collect();

@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 
 use crate::backend::Backend;
 use crate::key_uri::KeyUri;
-use crate::pin::{self, PinForm};
+use crate::pin::{self, PinForm, PinOptions};
 use crate::qr::{self, ImageKind, Picture};
 use crate::{Failure, Result, fill_with_random, may_colour, print, secret_file};
 
@@ -46,12 +46,8 @@ const TRIES: u32 = 3;
 pub struct Arguments {
     /// The name the user logs in with
     user: OsString,
-    /// Time-based codes, RFC 6238 (the default)
-    #[arg(long, group = "kind")]
-    totp: bool,
-    /// Counter-based codes, RFC 4226
-    #[arg(long, group = "kind", conflicts_with = "period")]
-    hotp: bool,
+    #[command(flatten)]
+    codes: CodeOptions,
     /// Mobile-OTP; its PIN is stored in the clear, because codes are computed from it
     #[arg(
         long,
@@ -59,27 +55,11 @@ pub struct Arguments {
         conflicts_with_all = ["algorithm", "digits", "period", "issuer", "pin_external", "qr"]
     )]
     motp: bool,
-    /// Digits of a code
-    #[arg(long, value_name = "6-10", default_value = "6", value_parser = clap::value_parser!(u8).range(6..=10))]
-    digits: u8,
-    /// Seconds per time step
-    #[arg(long, value_name = "SECONDS", default_value = "30")]
-    period: NonZeroU32,
-    /// The hash algorithm of the codes; some apps support only sha1
-    #[arg(long, value_enum, value_name = "HASH", default_value = "sha1")]
-    algorithm: HashName,
     /// Read the key from a file, or - for standard input: hexadecimal, or base32: and base 32
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     key_file: Option<PathBuf>,
-    /// Store the PIN in the clear, not as an Argon2id hash: for Digest logins and for mod_authn_otp
-    #[arg(long, group = "pin")]
-    plain_pin: bool,
-    /// The server's own PIN provider checks the PIN
-    #[arg(long, group = "pin")]
-    pin_external: bool,
-    /// No PIN: the code alone is enough
-    #[arg(long, group = "pin")]
-    no_pin: bool,
+    #[command(flatten)]
+    pin: PinOptions,
     /// Add a second token to a user who has one
     #[arg(long)]
     another_token: bool,
@@ -98,6 +78,61 @@ pub struct Arguments {
     /// Print only the address (Mobile-OTP: the key)
     #[arg(long, short)]
     quiet: bool,
+}
+
+/// How the codes of a new token are made, as options.
+#[derive(clap::Args)]
+pub struct CodeOptions {
+    /// Time-based codes, RFC 6238 (the default)
+    #[arg(long, group = "kind")]
+    totp: bool,
+    /// Counter-based codes, RFC 4226
+    #[arg(long, group = "kind", conflicts_with = "period")]
+    hotp: bool,
+    /// Digits of a code
+    #[arg(long, value_name = "6-10", default_value = "6", value_parser = clap::value_parser!(u8).range(6..=10))]
+    digits: u8,
+    /// Seconds per time step
+    #[arg(long, value_name = "SECONDS", default_value = "30")]
+    period: NonZeroU32,
+    /// The hash algorithm of the codes; some apps support only sha1
+    #[arg(long, value_enum, value_name = "HASH", default_value = "sha1")]
+    algorithm: HashName,
+}
+
+impl CodeOptions {
+    pub fn hash(&self) -> Hash {
+        self.algorithm.into()
+    }
+
+    pub fn factor(&self) -> MovingFactor {
+        if self.hotp { MovingFactor::Event } else { MovingFactor::Time(self.period) }
+    }
+
+    pub fn digits(&self) -> Digits {
+        Digits::new(self.digits).expect("6 to 10")
+    }
+
+    /// What common apps take for something else without a word, and then show wrong codes.
+    /// `remedy` says how to find out.
+    pub fn warn_of_apps(&self, remedy: &str) {
+        let warn = |what: &str, instead: &str| {
+            eprintln!(
+                "otpgate: warning: many phone apps ignore {what} and take {instead}; {remedy}"
+            );
+        };
+        match self.algorithm {
+            HashName::Sha1 => {}
+            HashName::Sha256 => warn("SHA-256", "SHA-1"),
+            HashName::Sha512 => warn("SHA-512", "SHA-1"),
+        }
+        if self.digits != 6 {
+            warn(&format!("that a code has {} digits", self.digits), "6");
+        }
+        if !self.hotp && self.period.get() != 30 {
+            warn(&format!("a period of {} seconds", self.period), "30");
+        }
+    }
 }
 
 /// A hash by the name that options give it.
@@ -139,7 +174,9 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
     if arguments.key_file.is_some() {
         warn_of_shared_key(backend, user, &key)?;
     }
-    warn_of_apps(arguments);
+    if !arguments.motp {
+        arguments.codes.warn_of_apps("try a code first (--confirm)");
+    }
 
     let mut token = arguments.token(key)?;
     let image = image(arguments, qr_kind, &NewKey::of(user, &token), &issuer)?;
@@ -223,29 +260,6 @@ impl Drop for Unsaved<'_> {
         if let Some(path) = self.0 {
             let _ = std::fs::remove_file(path);
         }
-    }
-}
-
-/// What common apps take for something else without a word, and then show wrong codes.
-fn warn_of_apps(arguments: &Arguments) {
-    if arguments.motp {
-        return;
-    }
-    let warn = |what: &str, instead: &str| {
-        eprintln!(
-            "otpgate: warning: many phone apps ignore {what} and take {instead}; try a code first (--confirm)"
-        );
-    };
-    match arguments.algorithm {
-        HashName::Sha1 => {}
-        HashName::Sha256 => warn("SHA-256", "SHA-1"),
-        HashName::Sha512 => warn("SHA-512", "SHA-1"),
-    }
-    if arguments.digits != 6 {
-        warn(&format!("that a code has {} digits", arguments.digits), "6");
-    }
-    if !arguments.hotp && arguments.period.get() != 30 {
-        warn(&format!("a period of {} seconds", arguments.period), "30");
     }
 }
 
@@ -355,23 +369,20 @@ fn check(arguments: &Arguments, account: &Account<'_>, key: &Secret) -> Result<(
 
 impl Arguments {
     fn algorithm(&self) -> Algorithm {
-        if self.motp { Algorithm::Motp } else { Algorithm::Hotp(self.algorithm.into()) }
+        if self.motp { Algorithm::Motp } else { Algorithm::Hotp(self.codes.hash()) }
     }
 
     fn factor(&self) -> MovingFactor {
         match () {
             () if self.motp => MovingFactor::Time(NonZeroU32::new(10).expect("not 0")),
-            () if self.hotp => MovingFactor::Event,
-            () => MovingFactor::Time(self.period),
+            () => self.codes.factor(),
         }
     }
 
     fn pin(&self) -> PinForm {
-        match () {
-            () if self.no_pin => PinForm::None,
-            () if self.pin_external => PinForm::External,
-            () if self.plain_pin || self.motp => PinForm::Plain,
-            () => PinForm::Hashed,
+        match self.pin.form() {
+            PinForm::Hashed if self.motp => PinForm::Plain,
+            form => form,
         }
     }
 
@@ -380,7 +391,7 @@ impl Arguments {
         Ok(NewToken {
             algorithm: self.algorithm(),
             factor: self.factor(),
-            digits: Digits::new(self.digits).expect("6 to 10"),
+            digits: self.codes.digits(),
             pin: self.pin().ask(self.user.as_bytes())?,
             key,
             state: State::fresh(),
@@ -451,13 +462,13 @@ pub struct NewKey<'a> {
 }
 
 impl<'a> NewKey<'a> {
-    fn of(user: &'a [u8], token: &'a NewToken) -> NewKey<'a> {
+    pub fn of(user: &'a [u8], token: &'a NewToken) -> NewKey<'a> {
         let NewToken { algorithm, factor, digits, key, .. } = token;
         NewKey { user, key, algorithm: *algorithm, digits: *digits, factor: *factor }
     }
 
     /// `None`: Mobile-OTP has no address.
-    fn uri(&self, issuer: &str) -> Option<Zeroizing<String>> {
+    pub fn uri(&self, issuer: &str) -> Option<Zeroizing<String>> {
         let NewKey { user, key, algorithm, digits, factor } = *self;
         let Algorithm::Hotp(hash) = algorithm else { return None };
         Some(KeyUri { issuer, user, key: key.expose(), hash, digits, factor, counter: 0 }.text())

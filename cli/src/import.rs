@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt::Write;
-use std::fs::File;
-use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -31,12 +29,7 @@ use crate::exchange::{
 };
 use crate::pin::{self, ChosenPin};
 use crate::progress::Progress;
-use crate::{Failure, Result, check, owner, print, secret_file};
-
-/// Larger than any list of tokens, smaller than what a machine's memory takes.
-const FILE_MAX: u64 = 256 * 1024 * 1024;
-/// Longer lists are cut.
-const TOLD_MAX: usize = 20;
+use crate::{Failure, Result, check, document, owner, print, secret_file};
 
 /// Import the tokens of another program's file
 ///
@@ -146,12 +139,9 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
             "--csv and --hash are for CSV: other forms say themselves what they hold",
         ));
     }
-    let name = match arguments.input.as_path() {
-        path if path == Path::new("-") => "standard input".to_owned(),
-        path => shown(path),
-    };
+    let name = document::name_of(&arguments.input);
     let mut progress = Progress::new();
-    let document = read_document(&arguments.input, &name)?;
+    let document = document::read(&arguments.input, &name)?;
     progress.tell(|| format!("reading {name}"));
     let read = parse(arguments, &document)
         .map_err(|flaw| Failure::new(format!("{name}: {}", flaw.text)))?;
@@ -184,9 +174,9 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let mut left_out = String::new();
     if !unusable.is_empty() {
         unusable.sort_by_key(|flaw| flaw.place);
-        let told = listed_flaws(
+        let told = document::listed(
             &name,
-            arguments.form,
+            arguments.form.place(),
             "tokens that cannot be imported",
             "left out",
             &unusable,
@@ -237,15 +227,13 @@ fn refuse_unusable(
         0 => "nothing was changed",
         _ => "nothing was changed (--skip-unusable leaves them out)",
     };
-    Err(told(name, arguments.form, "tokens that cannot be imported", hint, unusable))
-}
-
-/// A path as messages show it: whatever is in a file's name, it shall not move the cursor.
-fn shown(path: &Path) -> String {
-    match path.to_str() {
-        Some(text) if !text.chars().any(char::is_control) => text.to_owned(),
-        _ => Quoted(path.as_os_str().as_bytes()).to_string(),
-    }
+    Err(document::refusal(
+        name,
+        arguments.form.place(),
+        "tokens that cannot be imported",
+        hint,
+        unusable,
+    ))
 }
 
 /// Adds them to the users file. How many, and how many were left out.
@@ -281,36 +269,12 @@ fn stay(input: &Path) -> Result<ExitCode> {
     }
     let found = findings::all_lines(input)?.findings;
     print(check::told(&found))?;
-    let path = shown(input);
+    let path = document::shown(input);
     print(format_args!(
         "{path}: nothing to import, a users file of mod_authn_otp is used as it is. Run `otpgate -f {path} init` once, \
          which makes lock and journal, then `otpgate -f {path} check`.\n"
     ))?;
     Ok(if check::is_grave(&found) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-fn read_document(input: &Path, name: &str) -> Result<Zeroizing<Vec<u8>>> {
-    let fault = |error: std::io::Error| Failure::new(format!("cannot read {name}: {error}"));
-    let too_large = || {
-        Failure::new(format!(
-            "{name}: it is larger than {} MiB; import it in parts",
-            FILE_MAX >> 20
-        ))
-    };
-    let mut document = Zeroizing::new(Vec::new());
-    if input == Path::new("-") {
-        std::io::stdin().lock().take(FILE_MAX + 1).read_to_end(&mut document).map_err(fault)?;
-    } else {
-        let file = File::open(input).map_err(fault)?;
-        let size = file.metadata().map_err(fault)?.len();
-        if size > FILE_MAX {
-            return Err(too_large());
-        }
-        // Room for all of it: what a growing buffer leaves behind isn't wiped.
-        document.reserve(size as usize + 1);
-        file.take(FILE_MAX + 1).read_to_end(&mut document).map_err(fault)?;
-    }
-    if document.len() as u64 > FILE_MAX { Err(too_large()) } else { Ok(document) }
 }
 
 fn parse(arguments: &Arguments, document: &[u8]) -> ExchangeOutcome {
@@ -592,48 +556,29 @@ fn select<'a>(
     }
     if !tokens.is_empty() {
         let hint = "nothing was changed (--skip-existing leaves them out)";
-        return Err(told(name, arguments.form, "tokens that are listed already", hint, &tokens));
+        return Err(document::refusal(
+            name,
+            arguments.form.place(),
+            "tokens that are listed already",
+            hint,
+            &tokens,
+        ));
     }
     if !left_over.is_empty() {
         let hint = "nothing was changed (remove these lines with `otpgate edit`; --skip-existing leaves the users out)";
         let what = "users whose names still have #@ lines";
-        return Err(told(name, arguments.form, what, hint, &left_over));
+        return Err(document::refusal(name, arguments.form.place(), what, hint, &left_over));
     }
     if !users.is_empty() {
         let hint = "nothing was changed (--skip-existing leaves them out, --another-token adds \
                     second ones)";
-        return Err(told(name, arguments.form, "users who have a token already", hint, &users));
+        return Err(document::refusal(
+            name,
+            arguments.form.place(),
+            "users who have a token already",
+            hint,
+            &users,
+        ));
     }
     Ok(new)
-}
-
-/// What stands in the way.
-fn told(name: &str, form: ImportForm, what: &str, hint: &str, flaws: &[Flaw]) -> Failure {
-    Failure::new(listed_flaws(name, form, what, hint, flaws, TOLD_MAX))
-}
-
-/// A list with its heading.
-fn listed_flaws(
-    name: &str,
-    form: ImportForm,
-    what: &str,
-    hint: &str,
-    flaws: &[Flaw],
-    most: usize,
-) -> String {
-    if let [Flaw { place: None, text }] = flaws {
-        return format!("{name}: {text}");
-    }
-    let mut told = format!("{name}: {what}: {}; {hint}", flaws.len());
-    for flaw in flaws.iter().take(most) {
-        match flaw.place {
-            Some(place) => write!(told, "\n  {} {place}: {}", form.place(), flaw.text),
-            None => write!(told, "\n  {}", flaw.text),
-        }
-        .expect("writing to memory");
-    }
-    if flaws.len() > most {
-        write!(told, "\n  and {} more", flaws.len() - most).expect("writing to memory");
-    }
-    told
 }

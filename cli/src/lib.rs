@@ -8,7 +8,9 @@ mod add;
 mod advance;
 mod backend;
 mod check;
+mod document;
 mod edit;
+mod enrol;
 mod exchange;
 mod explain;
 mod export;
@@ -32,6 +34,7 @@ mod resync;
 mod secret_file;
 mod set_pin;
 mod settings;
+mod staged;
 mod switch;
 mod tokens;
 mod unlock;
@@ -76,6 +79,8 @@ struct Arguments {
 enum Verb {
     Init(init::Arguments),
     Add(add::Arguments),
+    #[command(visible_alias = "enroll")]
+    Enrol(enrol::Arguments),
     Check(check::Arguments),
     List(list::List),
     Show(list::Show),
@@ -123,6 +128,7 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     let done = match verb {
         Verb::Init(arguments) => init::run(&file, &arguments),
         Verb::Add(arguments) => add::run(&backend, &arguments),
+        Verb::Enrol(arguments) => enrol::run(&backend, &arguments),
         Verb::Check(arguments) => check::run(&file, &arguments),
         Verb::List(arguments) => list::list(&backend, &arguments),
         Verb::Show(arguments) => list::show(&backend, &arguments),

@@ -156,7 +156,8 @@ pub fn making_in<R>(
     }
 }
 
-fn is_of_one_of(gid: u32, users: &[u32]) -> bool {
+/// Whether a group has members, and all of them are root or one of these users.
+pub fn is_of_one_of(gid: u32, users: &[u32]) -> bool {
     let members = members_of(gid);
     !members.is_empty() && members.iter().all(|uid| *uid == 0 || users.contains(uid))
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use clap::ValueEnum;
 use qrcode::{Color, EcLevel, QrCode};
 use zeroize::Zeroizing;
 
@@ -21,13 +22,21 @@ const ALL_BLACK: &str = "\x1b[48;5;16m";
 const RESET: &str = "\x1b[0m";
 
 /// What kind of file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ImageKind {
     Svg,
     Png,
 }
 
 impl ImageKind {
+    /// What a file's name ends in, behind the dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            ImageKind::Svg => "svg",
+            ImageKind::Png => "png",
+        }
+    }
+
     /// By the end of its name.
     pub fn of(path: &Path) -> Result<ImageKind> {
         match path.extension().map(|extension| extension.to_ascii_lowercase()) {

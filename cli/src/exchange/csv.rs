@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::{
     ExchangeOutcome, Flaw, Kind, OwnPin, Read, Token, Unfit, base32, hash, hash_name, hexadecimal,
-    lines, number, to_hexadecimal,
+    number, numbered_lines, to_hexadecimal,
 };
 
 const HEADINGS: [&[u8]; 4] = [b"key", b"secret", b"seed", b"otpkey"];
@@ -134,10 +134,10 @@ pub fn read(text: &[u8], columns: Columns, hash: Option<Hash>) -> ExchangeOutcom
         first.and_then(|line| line.strip_prefix(b"#")?.trim_ascii().strip_prefix(b"version:"));
     let has_users = version.is_some_and(|version| version.trim_ascii() == b"2");
     let mut is_first = true;
-    Ok(Read::of(lines(text).filter_map(|(place, line)| {
-        let fields = match fields(line, columns.separators()) {
-            Some(fields) => fields,
-            None => return Some(Err(Flaw::at(place, "a quotation mark is unbalanced"))),
+    Ok(Read::of(records(text, columns.separators()).filter_map(|record| {
+        let (place, fields) = match record {
+            Ok(record) => record,
+            Err(flaw) => return Some(Err(flaw)),
         };
         let row = columns.row(&fields, has_users);
         let is_heading = std::mem::take(&mut is_first)
@@ -196,6 +196,35 @@ fn token(
     let kind = Kind { algorithm, factor, digits };
     let pin = row.pin.map(|pin| OwnPin::Typed(Zeroizing::new(pin.to_vec())));
     Ok(Token { user: row.name.to_vec(), kind, key, pin, state, place })
+}
+
+/// The number of a line, and its fields.
+type Record = (usize, Vec<Zeroizing<Vec<u8>>>);
+
+/// The fields of each line with its number, without blank lines and comments.
+pub fn records<'t>(
+    text: &'t [u8],
+    separators: &'t [u8],
+) -> impl Iterator<Item = Result<Record, Flaw>> + 't {
+    numbered_lines(text).map(|(place, line)| {
+        let fields = fields(line, separators);
+        let fields = fields.ok_or_else(|| Flaw::at(place, "a quotation mark is unbalanced"));
+        Ok((place, fields?))
+    })
+}
+
+/// Puts a field behind others as [`records`] reads it again.
+pub fn push_field(line: &mut Vec<u8>, field: &[u8], separator: u8) {
+    let is_special = |&b: &u8| b == separator || matches!(b, b'"' | b'#' | b'\r' | b'\n');
+    if field.iter().any(is_special) || field.trim_ascii().len() < field.len() {
+        line.push(b'"');
+        for &byte in field {
+            line.extend(std::iter::repeat_n(byte, if byte == b'"' { 2 } else { 1 }));
+        }
+        line.push(b'"');
+    } else {
+        line.extend_from_slice(field);
+    }
 }
 
 /// Fields between separators, each without blanks around it; in quotes, separators and doubled
@@ -285,15 +314,7 @@ pub fn line(token: &Token, columns: Columns) -> Result<Zeroizing<Vec<u8>>, Unfit
         Columns::Linotp | Columns::Privacyidea | Columns::Multiotp => {}
     }
     let mut line = Zeroizing::new(Vec::with_capacity(1024));
-    if columns == Columns::Otpgate && token.user.iter().any(|b| matches!(b, b'"' | b',' | b'#')) {
-        line.push(b'"');
-        for &byte in &token.user {
-            line.extend(std::iter::repeat_n(byte, if byte == b'"' { 2 } else { 1 }));
-        }
-        line.push(b'"');
-    } else {
-        line.extend_from_slice(&token.user);
-    }
+    push_field(&mut line, &token.user, b',');
     let key = to_hexadecimal(&token.key);
     if columns == Columns::Multiotp {
         line.extend_from_slice(format!(";otpgate;{kind};").as_bytes());

@@ -97,12 +97,18 @@ impl Read {
 /// `Err`: nothing in the document can be read.
 pub type ExchangeOutcome = Result<Read, Flaw>;
 
-/// The lines of a text with their numbers, without line ends, blank lines and comments.
+/// The lines of a text with their numbers, without blanks around them, blank lines and comments.
 pub fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    numbered_lines(text).map(|(place, line)| (place, line.trim_ascii()))
+}
+
+/// The same with the blanks around them, which may separate fields.
+fn numbered_lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let is_meant = |line: &[u8]| line.trim_ascii().first().is_some_and(|&first| first != b'#');
     (1..)
-        .zip(text.split(|&b| b == b'\n').map(<[u8]>::trim_ascii))
-        .filter(|(_, line)| !line.is_empty() && line[0] != b'#')
+        .zip(text.split(|&b| b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)))
+        .filter(move |(_, line)| is_meant(line))
 }
 
 /// Base 32 as people and programs write it: any case, with or without padding, in groups.
