@@ -25,16 +25,16 @@ const BAD_VALUES: [(&str, &str); 19] = [
     ("OTPAuthMaxOffset 10001", "10000"),
     ("OTPAuthMaxOffset 4 5", "OTPAuthMaxOffset"),
     ("OTPAuthMaxOffset 0x10", "0x10"),
-    ("OTPAuthMaxLinger 1h", "1h"),
+    ("OTPAuthMaxLinger 10m", "such as 90, 10min or 1h, not \"10m\""),
     ("OTPAuthMaxLinger", "OTPAuthMaxLinger"),
     ("OTPAuthMaxIdle 15", "16"),
     ("OTPAuthMaxIdle 99999999999999999999", "OTPAuthMaxIdle"),
     ("OTPAuthMaxOTPFailure many", "None"),
     ("OTPAuthLockoutTime soon", "OTPAuthLockoutTime"),
     ("OTPAuthLockoutTime 60 30", "OTPAuthLockoutTime"),
-    ("OTPAuthLogoutOnIPChange maybe", "On or Off"),
-    ("OTPAuthForget 1", "On, Word or Off"),
-    ("OTPAuthFallThrough yes", "On or Off"),
+    ("OTPAuthLogoutOnIPChange maybe", "takes On or Off, not"),
+    ("OTPAuthForget 1", "takes On, Word or Off, not"),
+    ("OTPAuthFallThrough yes", "takes On or Off, not"),
     ("OTPAuthAllowHex", "OTPAuthAllowHex"),
     ("OTPAuthPINCache -", "OTPAuthPINCache"),
     ("OTPAuthPINAuthProvider nosuch", "nosuch"),
@@ -79,9 +79,11 @@ fn good_configuration_raises_no_word() {
                 area()
                     .set(Setting::MaxOffset, 10000)
                     .set(Setting::MaxLinger, 0)
-                    .set(Setting::MaxIdle, 16)
+                    .set(Setting::MaxIdle, "10min")
                     .set(Setting::MaxFailures, 5)
-                    .set(Setting::LockoutTime, "60 3600")
+                    .set(Setting::LockoutTime, "60 1h")
+                    .set(Setting::Throttle, "20 10min")
+                    .set(Setting::RefusalTime, "200ms")
                     .set(Setting::LogoutOnIpChange, "on")
                     .set(Setting::Forget, "OFF")
                     .directives("OTPAuthPINAuthProvider file dbm ldap anon\notpauthallowhex Off"),

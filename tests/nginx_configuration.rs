@@ -24,14 +24,14 @@ const BAD: [(&str, &str); 24] = [
     ("auth_otp_max_offset -1", "10000"),
     ("auth_otp_max_offset 10001", "10000"),
     ("auth_otp_max_offset 4 5", "auth_otp_max_offset"),
-    ("auth_otp_max_linger 1h", "1h"),
+    ("auth_otp_max_linger 1h2h", "such as 90, 10m or 1h30m, not \"1h2h\""),
     ("auth_otp_max_linger", "auth_otp_max_linger"),
     ("auth_otp_max_idle 15", "16"),
-    ("auth_otp_max_failures many", "None"),
+    ("auth_otp_max_failures many", "none"),
     ("auth_otp_lockout_time soon", "auth_otp_lockout_time"),
     ("auth_otp_lockout_time 60 30", "auth_otp_lockout_time"),
-    ("auth_otp_logout_on_ip_change maybe", "On or Off"),
-    ("auth_otp_forget 1", "On, Word or Off"),
+    ("auth_otp_logout_on_ip_change maybe", "takes on or off, not"),
+    ("auth_otp_forget 1", "takes on, word or off, not"),
     ("auth_otp_allow_hex", "auth_otp_allow_hex"),
     ("auth_otp_pin_cache -", "auth_otp_pin_cache"),
     ("auth_otp_pin_file", "auth_otp_pin_file takes one path"),
@@ -43,7 +43,7 @@ const BAD: [(&str, &str); 24] = [
     ("auth_otp_fall_through on", "unknown directive"),
     ("AUTH_OTP_FORGET on", "unknown directive"),
     ("auth_otp_pin_fake_basic", "auth_otp_pin_fake_basic"),
-    ("auth_otp_require_tls perhaps", "On or Off"),
+    ("auth_otp_require_tls perhaps", "takes on or off, not"),
 ];
 
 #[test]
@@ -174,9 +174,13 @@ fn good_configuration_raises_no_word() {
             area()
                 .set(Setting::MaxOffset, 10000)
                 .set(Setting::MaxLinger, 0)
-                .set(Setting::MaxIdle, 16)
+                .set(Setting::MaxIdle, "1h30m")
                 .set(Setting::MaxFailures, 5)
-                .set(Setting::LockoutTime, "60 3600")
+                .set(Setting::LockoutTime, "60 1h")
+                .set(Setting::Throttle, "20 10m")
+                .set(Setting::RefusalTime, "200ms")
+                .set(Setting::PinCache, "1m")
+                .set(Setting::NonceLifetime, "5m")
                 .set(Setting::LogoutOnIpChange, "on")
                 .set(Setting::Forget, "OFF"),
         ],

@@ -562,15 +562,15 @@ fn settings_that_servers_refuse_are_wrong_usage() {
             &["--max-offset", "10001"][..],
             "--max-offset takes a number from 0 to 10000, not \"10001\"",
         ),
-        (&["--max-idle", "15"], "--max-idle takes a number from 16 to 2147483647, not \"15\""),
-        (&["--forget", "maybe"], "--forget takes On, Word or Off, not \"maybe\""),
+        (&["--max-idle", "15"], "--max-idle takes a time from 16 to 2147483647 seconds, such as 90, 10m or 1h30m, not \"15\""),
+        (&["--forget", "maybe"], "--forget takes on, word or off, not \"maybe\""),
         (
             &["--lockout-time", "60,30"],
             "--lockout-time takes a maximum of at least the time itself, 60",
         ),
         (
             &["--max-failures", "x"],
-            "--max-failures takes a number from 0 to 2147483647 or None, not \"x\"",
+            "--max-failures takes a number from 0 to 2147483647 or none, not \"x\"",
         ),
     ] {
         let ran = site.run(&[&["verify", "alice"], args].concat(), "");

@@ -44,7 +44,7 @@ impl Limits {
             }
             seen.push(name);
             let values: Vec<&[u8]> = value[1..].split(|&b| b == b',').collect();
-            (setting.take)(&mut settings, Words { words: &values, place: b"" })
+            (setting.take)(&mut settings, Words { words: &values, place: b"", server: None })
                 .map_err(|problem| bad(name.to_owned(), problem))?;
         }
         let max_failures = settings.max_failures.and_then(|given| match given.value {

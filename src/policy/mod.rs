@@ -27,13 +27,14 @@ pub use self::limits::Limits;
 pub use self::realm::is_for_clients_to_switch_off;
 pub use self::table::{SETTINGS, Setting, pin_source_setting, users_file_setting};
 use self::words::Words;
-pub use self::words::{BadSetting, SettingProblem, ValueKind};
+pub use self::words::{BadSetting, SettingProblem, ValueKind, Wanted};
 use crate::http::digest::DigestAlgorithm;
 
 mod asked;
 mod limits;
 mod realm;
 mod table;
+mod time;
 mod words;
 
 /// Which server's names and defaults hold.
@@ -287,7 +288,7 @@ impl<'a> Settings<'a> {
             let setting = name.escape_ascii().to_string();
             return Err(BadSetting { setting, problem: SettingProblem::NoSetting });
         };
-        (setting.take)(self, Words { words, place }).map_err(|problem| {
+        (setting.take)(self, Words { words, place, server: Some(server) }).map_err(|problem| {
             let name = setting.name(server).unwrap_or_default();
             BadSetting { setting: name.to_string_lossy().into_owned(), problem }
         })
@@ -547,7 +548,7 @@ mod tests {
         );
         assert_eq!(
             nginx("auth_otp_nonce_lifetime", &["0"]).map(|_| ()),
-            Err("auth_otp_nonce_lifetime takes a number from 1 to 86400, not \"0\"".to_owned())
+            Err("auth_otp_nonce_lifetime takes a time from 1 to 86400 seconds, such as 90, 10m or 1h30m, not \"0\"".to_owned())
         );
     }
 

@@ -49,14 +49,14 @@ pub const SETTINGS: &[Setting] = &[
         nginx: Some(c"auth_otp_max_linger"),
         limit: Some("max_linger"),
         usage: c"seconds after its first use in which a code may be used again; 0: never",
-        take: |settings, words| words.put(&mut settings.max_linger, words.number(0, MAX_SECONDS)),
+        take: |settings, words| words.put(&mut settings.max_linger, words.seconds(0, MAX_SECONDS)),
     },
     Setting {
         apache: Some(c"OTPAuthMaxIdle"),
         nginx: Some(c"auth_otp_max_idle"),
         limit: Some("max_idle"),
         usage: c"seconds after its last use in which a code may be used again, at least 16",
-        take: |settings, words| words.put(&mut settings.max_idle, words.number(MIN_IDLE, MAX_SECONDS)),
+        take: |settings, words| words.put(&mut settings.max_idle, words.seconds(MIN_IDLE, MAX_SECONDS)),
     },
     Setting {
         apache: Some(c"OTPAuthMaxOTPFailure"),
@@ -123,7 +123,7 @@ pub const SETTINGS: &[Setting] = &[
         nginx: Some(c"auth_otp_pin_cache"),
         limit: None,
         usage: c"seconds for which a right PIN (hash or PIN file) is remembered, 0: not at all",
-        take: |settings, words| words.put(&mut settings.pin_cache, words.number(0, MAX_SECONDS)),
+        take: |settings, words| words.put(&mut settings.pin_cache, words.seconds(0, MAX_SECONDS)),
     },
     Setting {
         apache: Some(c"OTPAuthFallThrough"),
@@ -172,7 +172,7 @@ pub const SETTINGS: &[Setting] = &[
         nginx: Some(c"auth_otp_nonce_lifetime"),
         limit: None,
         usage: c"seconds for which a Digest nonce may be used, 1 to 86400",
-        take: |settings, words| words.put(&mut settings.nonce_lifetime, words.number(1, MAX_NONCE_LIFETIME)),
+        take: |settings, words| words.put(&mut settings.nonce_lifetime, words.seconds(1, MAX_NONCE_LIFETIME)),
     },
 ];
 

@@ -4,9 +4,10 @@ use std::fmt;
 use std::num::NonZeroU32;
 
 use super::table::SETTINGS;
+use super::time;
 use super::{
     Algorithms, DEFAULT_LOCKOUT_MAX, FailureLimit, Forget, Given, Lockout, Names,
-    PIN_PROVIDERS_MAX, Scheme, Throttle,
+    PIN_PROVIDERS_MAX, Scheme, Server, Throttle,
 };
 use crate::http::digest::DigestAlgorithm;
 
@@ -44,14 +45,14 @@ pub enum SettingProblem {
     /// So many words don't make a value.
     Count {
         /// What would be one.
-        wanted: ValueKind,
+        wanted: Wanted,
         /// How many there are.
         words: usize,
     },
     /// This word is no value, or none in its range.
     Word {
         /// What would be one.
-        wanted: ValueKind,
+        wanted: Wanted,
         /// As given.
         word: Box<[u8]>,
     },
@@ -76,6 +77,7 @@ pub enum SettingProblem {
 pub enum ValueKind {
     Path,
     Number { min: u32, max: u32 },
+    Seconds { min: u32, max: u32 },
     Milliseconds,
     Flag,
     Forget,
@@ -86,7 +88,16 @@ pub enum ValueKind {
     Algorithms,
 }
 
-impl ValueKind {
+/// What would be a value, as it is spelled where the directive stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// What the setting takes.
+    pub kind: ValueKind,
+    /// `None`: a limit of the users file.
+    pub server: Option<Server>,
+}
+
+impl Wanted {
     fn is_not(self, word: &[u8]) -> SettingProblem {
         SettingProblem::Word { wanted: self, word: word.into() }
     }
@@ -127,7 +138,7 @@ impl fmt::Display for SettingProblem {
                 write!(f, "takes a maximum of at least the time itself, {time}")
             }
             SettingProblem::AlgorithmTwice(algorithm) => {
-                write!(f, "takes {}, not {} twice", ValueKind::Algorithms, algorithm.name())
+                write!(f, "takes {ALGORITHMS}, not {} twice", algorithm.name())
             }
             SettingProblem::ProviderCount => {
                 write!(f, "takes 1 to {PIN_PROVIDERS_MAX} provider names")
@@ -139,35 +150,58 @@ impl fmt::Display for SettingProblem {
     }
 }
 
-impl fmt::Display for ValueKind {
+impl fmt::Display for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        // Each server's own documentation spells such words so.
+        let [on, off, word, none] = match self.server {
+            Some(Server::Nginx) => ["on", "off", "word", "none"],
+            Some(Server::Apache) | None => ["On", "Off", "Word", "None"],
+        };
+        let like = time::examples(self.server);
+        match self.kind {
             ValueKind::Path => f.write_str("one path"),
             ValueKind::Number { min, max } => write!(f, "a number from {min} to {max}"),
+            ValueKind::Seconds { min, max } => match like {
+                Some(like) => write!(f, "a time from {min} to {max} seconds, {like}"),
+                None => write!(f, "a number from {min} to {max}"),
+            },
             ValueKind::Milliseconds => {
-                write!(f, "a number of milliseconds from 1 to {MAX_REFUSAL_TIME}, or Off")
+                write!(
+                    f,
+                    "a number of milliseconds from 1 to {MAX_REFUSAL_TIME}, or a time like 200ms or 1s, or {off}"
+                )
             }
-            ValueKind::Flag => f.write_str("On or Off"),
-            ValueKind::Forget => f.write_str("On, Word or Off"),
-            ValueKind::FailureLimit => write!(f, "a number from 0 to {MAX_SECONDS} or None"),
-            ValueKind::Lockout => {
-                write!(f, "one or two numbers of seconds from 0 to {MAX_LOCKOUT}")
+            ValueKind::Flag => write!(f, "{on} or {off}"),
+            ValueKind::Forget => write!(f, "{on}, {word} or {off}"),
+            ValueKind::FailureLimit => write!(f, "a number from 0 to {MAX_SECONDS} or {none}"),
+            ValueKind::Lockout => match like {
+                Some(like) => {
+                    write!(f, "one or two times from 0 to {MAX_LOCKOUT} seconds, {like}")
+                }
+                None => write!(f, "one or two numbers of seconds from 0 to {MAX_LOCKOUT}"),
+            },
+            ValueKind::Throttle => {
+                write!(f, "a number of tries from 1 to {MAX_SECONDS} and a ")?;
+                match like {
+                    Some(like) => write!(f, "time of up to {MAX_THROTTLE} seconds, {like}, or {off}"),
+                    None => write!(f, "number of seconds up to {MAX_THROTTLE}, or {off}"),
+                }
             }
-            ValueKind::Throttle => write!(
-                f,
-                "a number of tries from 1 to {MAX_SECONDS} and a number of seconds up to {MAX_THROTTLE}, or Off"
-            ),
             ValueKind::Scheme => f.write_str("basic, digest or both"),
-            ValueKind::Algorithms => f.write_str("SHA-256 and MD5, or one of them"),
+            ValueKind::Algorithms => f.write_str(ALGORITHMS),
         }
     }
 }
+
+const ALGORITHMS: &str = "SHA-256 and MD5, or one of them";
 
 /// The words of a directive, to be read in one of these ways.
 #[derive(Clone, Copy)]
 pub(super) struct Words<'w, 'a> {
     pub(super) words: &'w [&'a [u8]],
     pub(super) place: &'a [u8],
+    /// Whose directive it is. `None`: a limit of the users file.
+    pub(super) server: Option<Server>,
 }
 
 impl<'a> Words<'_, 'a> {
@@ -180,56 +214,80 @@ impl<'a> Words<'_, 'a> {
         Ok(())
     }
 
-    fn one(self, wanted: ValueKind) -> Result<&'a [u8], SettingProblem> {
+    fn wanting(self, kind: ValueKind) -> Wanted {
+        Wanted { kind, server: self.server }
+    }
+
+    fn one(self, wanted: Wanted) -> Result<&'a [u8], SettingProblem> {
         match self.words {
             [word] => Ok(word),
             _ => Err(self.miscounted(wanted)),
         }
     }
 
-    fn miscounted(self, wanted: ValueKind) -> SettingProblem {
+    fn miscounted(self, wanted: Wanted) -> SettingProblem {
         SettingProblem::Count { wanted, words: self.words.len() }
     }
 
     pub(super) fn path(self) -> Result<&'a [u8], SettingProblem> {
-        match self.one(ValueKind::Path)? {
+        match self.one(self.wanting(ValueKind::Path))? {
             b"" => Err(SettingProblem::EmptyPath),
             path => Ok(path),
         }
     }
 
     pub(super) fn number(self, min: u32, max: u32) -> Result<u32, SettingProblem> {
-        let wanted = ValueKind::Number { min, max };
+        let wanted = self.wanting(ValueKind::Number { min, max });
         number(self.one(wanted)?, min, max, wanted)
     }
 
+    pub(super) fn seconds(self, min: u32, max: u32) -> Result<u32, SettingProblem> {
+        let wanted = self.wanting(ValueKind::Seconds { min, max });
+        self.time(self.one(wanted)?, min, max, wanted)
+    }
+
+    fn time(
+        self,
+        word: &[u8],
+        min: u32,
+        max: u32,
+        wanted: Wanted,
+    ) -> Result<u32, SettingProblem> {
+        let value = time::seconds(word, self.server);
+        value.filter(|value| (min..=max).contains(value)).ok_or_else(|| wanted.is_not(word))
+    }
+
     pub(super) fn refusal_time(self) -> Result<Option<NonZeroU32>, SettingProblem> {
-        let wanted = ValueKind::Milliseconds;
+        let wanted = self.wanting(ValueKind::Milliseconds);
         let word = self.one(wanted)?;
         if word.eq_ignore_ascii_case(b"off") {
             return Ok(None);
         }
-        number(word, 1, MAX_REFUSAL_TIME, wanted).map(NonZeroU32::new)
+        let value = time::milliseconds(word, self.server).and_then(NonZeroU32::new);
+        let value = value.filter(|value| value.get() <= MAX_REFUSAL_TIME);
+        value.map(Some).ok_or_else(|| wanted.is_not(word))
     }
 
     pub(super) fn flag(self) -> Result<bool, SettingProblem> {
-        let word = self.one(ValueKind::Flag)?;
+        let wanted = self.wanting(ValueKind::Flag);
+        let word = self.one(wanted)?;
         match () {
             () if word.eq_ignore_ascii_case(b"on") => Ok(true),
             () if word.eq_ignore_ascii_case(b"off") => Ok(false),
-            () => Err(ValueKind::Flag.is_not(word)),
+            () => Err(wanted.is_not(word)),
         }
     }
 
     pub(super) fn forget(self) -> Result<Forget, SettingProblem> {
-        let word = self.one(ValueKind::Forget)?;
+        let wanted = self.wanting(ValueKind::Forget);
+        let word = self.one(wanted)?;
         let choices = [(&b"on"[..], Forget::On), (b"word", Forget::Word), (b"off", Forget::Off)];
         let chosen = choices.into_iter().find(|(name, _)| word.eq_ignore_ascii_case(name));
-        chosen.map(|(_, forget)| forget).ok_or_else(|| ValueKind::Forget.is_not(word))
+        chosen.map(|(_, forget)| forget).ok_or_else(|| wanted.is_not(word))
     }
 
     pub(super) fn failure_limit(self) -> Result<FailureLimit, SettingProblem> {
-        let wanted = ValueKind::FailureLimit;
+        let wanted = self.wanting(ValueKind::FailureLimit);
         let word = self.one(wanted)?;
         if word.eq_ignore_ascii_case(b"none") {
             return Ok(FailureLimit::None);
@@ -238,8 +296,8 @@ impl<'a> Words<'_, 'a> {
     }
 
     pub(super) fn lockout(self) -> Result<Lockout, SettingProblem> {
-        let wanted = ValueKind::Lockout;
-        let seconds = |word| number(word, 0, MAX_LOCKOUT, wanted);
+        let wanted = self.wanting(ValueKind::Lockout);
+        let seconds = |word| self.time(word, 0, MAX_LOCKOUT, wanted);
         let lockout = match self.words {
             [time] => {
                 let time = seconds(time)?;
@@ -255,17 +313,14 @@ impl<'a> Words<'_, 'a> {
     }
 
     pub(super) fn throttle(self) -> Result<Option<Throttle>, SettingProblem> {
-        let wanted = ValueKind::Throttle;
+        let wanted = self.wanting(ValueKind::Throttle);
         match self.words {
             [off] if off.eq_ignore_ascii_case(b"off") => Ok(None),
             [tries, seconds] => {
-                let number = |word, max| {
-                    let number = number(word, 1, max, wanted)?;
-                    Ok::<_, SettingProblem>(NonZeroU32::new(number).expect("at least 1"))
-                };
+                let above_0 = |number| NonZeroU32::new(number).expect("at least 1");
                 Ok(Some(Throttle {
-                    tries: number(tries, MAX_SECONDS)?,
-                    seconds: number(seconds, MAX_THROTTLE)?,
+                    tries: number(tries, 1, MAX_SECONDS, wanted).map(above_0)?,
+                    seconds: self.time(seconds, 1, MAX_THROTTLE, wanted).map(above_0)?,
                 }))
             }
             _ => Err(self.miscounted(wanted)),
@@ -273,16 +328,17 @@ impl<'a> Words<'_, 'a> {
     }
 
     pub(super) fn scheme(self) -> Result<Scheme, SettingProblem> {
-        match self.one(ValueKind::Scheme)? {
+        let wanted = self.wanting(ValueKind::Scheme);
+        match self.one(wanted)? {
             b"basic" => Ok(Scheme::Basic),
             b"digest" => Ok(Scheme::Digest),
             b"both" => Ok(Scheme::Both),
-            word => Err(ValueKind::Scheme.is_not(word)),
+            word => Err(wanted.is_not(word)),
         }
     }
 
     pub(super) fn algorithms(self) -> Result<Algorithms, SettingProblem> {
-        let wanted = ValueKind::Algorithms;
+        let wanted = self.wanting(ValueKind::Algorithms);
         let named =
             |word: &'a [u8]| DigestAlgorithm::named(word).ok_or_else(|| wanted.is_not(word));
         let algorithms = match self.words {
@@ -310,7 +366,7 @@ impl<'a> Words<'_, 'a> {
     }
 }
 
-fn number(word: &[u8], min: u32, max: u32, wanted: ValueKind) -> Result<u32, SettingProblem> {
+fn number(word: &[u8], min: u32, max: u32, wanted: Wanted) -> Result<u32, SettingProblem> {
     let digits = !word.is_empty() && word.iter().all(u8::is_ascii_digit);
     let value = str::from_utf8(word).ok().filter(|_| digits).and_then(|text| text.parse().ok());
     value.filter(|value| (min..=max).contains(value)).ok_or_else(|| wanted.is_not(word))
@@ -364,12 +420,12 @@ mod tests {
             (
                 "OTPAuthMaxLinger",
                 &["ten"],
-                "OTPAuthMaxLinger takes a number from 0 to 2147483647, not \"ten\"",
+                "OTPAuthMaxLinger takes a time from 0 to 2147483647 seconds, such as 90, 10min or 1h, not \"ten\"",
             ),
             (
                 "OTPAuthMaxIdle",
                 &["15"],
-                "OTPAuthMaxIdle takes a number from 16 to 2147483647, not \"15\"",
+                "OTPAuthMaxIdle takes a time from 16 to 2147483647 seconds, such as 90, 10min or 1h, not \"15\"",
             ),
             (
                 "OTPAuthMaxOTPFailure",

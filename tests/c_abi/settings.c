@@ -132,7 +132,7 @@ static void bad_values_are_refused_with_the_reason(void)
         {"OTPAuthMaxOffset", "10001", "OTPAuthMaxOffset takes a number from 0 to 10000, not \"10001\""},
         {"OTPAuthMaxOffset", "", "OTPAuthMaxOffset takes a number from 0 to 10000, not \"\""},
         {"otpauthmaxoffset", "-1", "OTPAuthMaxOffset takes a number from 0 to 10000, not \"-1\""},
-        {"OTPAuthMaxIdle", "15", "OTPAuthMaxIdle takes a number from 16 to 2147483647, not \"15\""},
+        {"OTPAuthMaxIdle", "15", "OTPAuthMaxIdle takes a time from 16 to 2147483647 seconds, such as 90, 10min or 1h, not \"15\""},
         {"OTPAuthRequireTLS", "maybe", "OTPAuthRequireTLS takes On or Off, not \"maybe\""},
         {"OTPAuthRequireTLS", "\n\xff", "OTPAuthRequireTLS takes On or Off, not \"\\n\\xff\""},
         {"OTPAuthUsersFile", "", "OTPAuthUsersFile takes a path, not an empty word"},
@@ -154,7 +154,7 @@ static void bad_values_are_refused_with_the_reason(void)
 
 static void the_reason_is_cut_to_its_place(void)
 {
-    static const char message[] = "OTPAuthMaxIdle takes a number from 16 to 2147483647, not \"15\"";
+    static const char message[] = "OTPAuthMaxIdle takes a time from 16 to 2147483647 seconds, such as 90, 10min or 1h, not \"15\"";
     otpgate_settings settings = {{0}};
     otpgate_str word = str("15");
     size_t size;
