@@ -30,7 +30,7 @@ extern "C" {
 #endif
 
 /* Raised whenever a struct or a meaning below changes. otpgate_gate_new() refuses any other number. */
-#define OTPGATE_API_VERSION 2
+#define OTPGATE_API_VERSION 3
 
 /* Bytes with a length; same layout as nginx's ngx_str_t. Not terminated by NUL. */
 typedef struct otpgate_str {
@@ -116,7 +116,7 @@ typedef struct otpgate_gate otpgate_gate;
  * places passed to otpgate_settings_set(), so those must live as long as the settings.
  * The content is private to the library. Any number of threads may read it at a time.
  */
-#define OTPGATE_SETTINGS_WORDS 128
+#define OTPGATE_SETTINGS_WORDS 192
 typedef struct otpgate_settings {
     uint64_t opaque[OTPGATE_SETTINGS_WORDS];
 } otpgate_settings;
@@ -197,7 +197,7 @@ typedef struct otpgate_answer {
 
     /* The result word. Logs may always show it; set it in the request's environment on grants only. Static,
      * NUL-terminated, never NULL; one of
-     * granted-fresh granted-reuse denied-pin denied-code denied-expired denied-ip denied-locked
+     * granted-fresh granted-reuse denied-pin denied-user denied-code denied-expired denied-ip denied-locked
      * denied-throttled denied-busy forgotten unknown error; or empty: nothing was decided, the client needs another
      * Digest nonce, or it is OTPGATE_MATCHED. */
     const char *result;
@@ -277,7 +277,8 @@ int otpgate_zone_of_directive(otpgate_str word, size_t page, size_t *name_len, s
 int otpgate_realm_of_directive(otpgate_str word, char *error, size_t error_size);
 int otpgate_realm_of_request(const otpgate_gate *gate, otpgate_str realm, void *request);
 
-/* out = base overridden by child, setting by setting, by the rules of that server. out may be base or child. */
+/* out = base overridden by child, setting by setting, by the rules of that server; who is required to log in (users and
+ * groups) is one setting. out may be base or child. */
 void otpgate_settings_merge(otpgate_settings *out, int server, const otpgate_settings *base,
                             const otpgate_settings *child);
 

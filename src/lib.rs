@@ -56,6 +56,7 @@ pub mod decide;
 pub mod ffi;
 pub mod files;
 pub mod gate;
+pub mod groups;
 pub mod http;
 pub mod log;
 pub mod otp;

@@ -78,6 +78,27 @@ fn rules() -> Vec<Rule> {
             ..RULE
         },
         Rule {
+            name: "outsider",
+            inner: (Setting::RequireUser, "somebody"),
+            refusal: Some("denied-user"),
+            ..RULE
+        },
+        Rule {
+            name: "outsideragain",
+            inner: (Setting::RequireUser, "somebody"),
+            used: 1,
+            refusal: Some("denied-user"),
+            ..RULE
+        },
+        Rule {
+            name: "fakedoutsider",
+            inner: (Setting::RequireUser, "somebody"),
+            fakes: true,
+            refusal: Some("denied-user"),
+            ..RULE
+        },
+        Rule { name: "nobodynamed", inner: (Setting::RequireUser, "Off"), ..RULE },
+        Rule {
             name: "locked",
             inner: (Setting::MaxFailures, "2"),
             wrong_codes: 2,

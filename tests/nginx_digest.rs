@@ -370,7 +370,10 @@ fn zones_and_schemes_that_make_no_sense_are_named_by_the_configuration_test() {
             "auth_otp_digest_algorithms SHA-512;",
             "takes SHA-256 and MD5, or one of them, not \"SHA-512\"",
         ),
-        ("auth_otp_nonce_lifetime 0;", "takes a time from 1 to 86400 seconds, such as 90, 10m or 1h30m, not \"0\""),
+        (
+            "auth_otp_nonce_lifetime 0;",
+            "takes a time from 1 to 86400 seconds, such as 90, 10m or 1h30m, not \"0\"",
+        ),
     ] {
         with(directive).is_accepted(false).says(message).names_the_line_of(directive);
     }

@@ -562,7 +562,10 @@ fn settings_that_servers_refuse_are_wrong_usage() {
             &["--max-offset", "10001"][..],
             "--max-offset takes a number from 0 to 10000, not \"10001\"",
         ),
-        (&["--max-idle", "15"], "--max-idle takes a time from 16 to 2147483647 seconds, such as 90, 10m or 1h30m, not \"15\""),
+        (
+            &["--max-idle", "15"],
+            "--max-idle takes a time from 16 to 2147483647 seconds, such as 90, 10m or 1h30m, not \"15\"",
+        ),
         (&["--forget", "maybe"], "--forget takes on, word or off, not \"maybe\""),
         (
             &["--lockout-time", "60,30"],

@@ -32,6 +32,7 @@ pub enum LoginResult {
     GrantedFresh,
     GrantedReuse,
     DeniedPin,
+    DeniedUser,
     DeniedCode,
     DeniedExpired,
     DeniedIp,
@@ -45,10 +46,11 @@ pub enum LoginResult {
 
 impl LoginResult {
     /// All of them.
-    pub const ALL: [LoginResult; 12] = [
+    pub const ALL: [LoginResult; 13] = [
         LoginResult::GrantedFresh,
         LoginResult::GrantedReuse,
         LoginResult::DeniedPin,
+        LoginResult::DeniedUser,
         LoginResult::DeniedCode,
         LoginResult::DeniedExpired,
         LoginResult::DeniedIp,
@@ -66,6 +68,7 @@ impl LoginResult {
             LoginResult::GrantedFresh => "granted-fresh",
             LoginResult::GrantedReuse => "granted-reuse",
             LoginResult::DeniedPin => "denied-pin",
+            LoginResult::DeniedUser => "denied-user",
             LoginResult::DeniedCode => "denied-code",
             LoginResult::DeniedExpired => "denied-expired",
             LoginResult::DeniedIp => "denied-ip",
@@ -102,6 +105,8 @@ pub enum Reason {
     NoPinSource,
     MotpWithExternalPin,
     DigestNeedsPlainPin,
+    NotAdmitted,
+    GroupFileFailed,
     Reused,
     Expired,
     AddressChanged,
@@ -126,6 +131,7 @@ impl Reason {
                 | Reason::NoPinSource
                 | Reason::MotpWithExternalPin
                 | Reason::DigestNeedsPlainPin
+                | Reason::GroupFileFailed
                 | Reason::NoAddress
                 | Reason::FloorInFuture
                 | Reason::CounterExhausted
@@ -165,6 +171,8 @@ impl Reason {
             Reason::DigestNeedsPlainPin => {
                 "Digest can't check a hashed or external PIN (+); use Basic here, or a PIN in the clear"
             }
+            Reason::NotAdmitted => "not among the users and groups that this place lets in",
+            Reason::GroupFileFailed => "the group file can't be used; see the next message",
             Reason::Reused => "the lingering code",
             Reason::Expired => "the last accepted code, which has expired",
             Reason::AddressChanged => "the last accepted code, but from another address",
@@ -219,7 +227,8 @@ pub struct Decision {
     pub stands_until: Option<UnixTime>,
     /// For [`Verdict::Throttled`] and [`Verdict::Busy`]: seconds until the next try.
     pub retry_after: Option<u32>,
-    /// A PIN or a code was checked and is wrong, whatever the answer.
+    /// A PIN or a code was checked and is wrong, whatever the answer; or the place doesn't let the
+    /// user in, which is answered as if it were.
     pub is_wrong_guess: bool,
     /// Digest: how many wrong responses there were before, and the time of the last.
     pub wrong_responses: (u32, UnixTime),

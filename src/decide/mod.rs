@@ -8,13 +8,14 @@
 //! 2. lock-out (`lockout`)
 //! 3. forget request (`forget`)
 //! 4. splitting PIN and code (`split`)
-//! 5. PIN and falling through (`pin`)
+//! 5. PIN and falling through (`pin`), and whom the place lets in (`access`)
 //! 6. reuse (`reuse`)
 //! 7. fresh code (`fresh`, `window`)
 //! 8. no match (`no_match`)
 //!
 //! Whatever none of them grants is denied.
 
+mod access;
 mod decision;
 mod devices;
 mod forget;
@@ -27,6 +28,7 @@ mod reuse;
 mod split;
 mod window;
 
+use self::access::rule_5_access;
 pub use self::decision::{Accepted, Decision, LoginResult, Outcome, Reason, StateChange, Verdict};
 use self::devices::Devices;
 use self::forget::rule_3_forget;
@@ -161,6 +163,9 @@ fn rules_1_to_6(inputs: Inputs<'_>) -> Result<NotReused<'_>, Outcome> {
             NoPin::Ask(question) => Outcome::NeedPin(question),
             NoPin::Refused(decision) => Outcome::Decided(decision.whatever_the_state()),
         })?;
+    if let Some(refused) = rule_5_access(inputs.policy) {
+        return Err(Outcome::Decided(refused));
+    }
     match rule_6_reuse(inputs, &mut devices, &passed) {
         Ok(granted) => Err(Outcome::Decided(conclude(granted, devices, source_failed))),
         Err(denied) => Ok(NotReused { devices, passed, denied, pin_source_failed: source_failed }),

@@ -15,7 +15,7 @@ use crate::gate::RequestMemory;
 use crate::site::{self, Event};
 
 /// Version of the structs and meanings.
-pub const OTPGATE_API_VERSION: u32 = 2;
+pub const OTPGATE_API_VERSION: u32 = 3;
 
 /// Names and defaults of Apache httpd.
 pub const OTPGATE_APACHE: c_int = 1;
@@ -223,7 +223,7 @@ impl otpgate_address {
 /// Settings that a server has, at most.
 pub const OTPGATE_SETTINGS_MAX: usize = 32;
 /// Words in [`otpgate_settings`].
-pub const OTPGATE_SETTINGS_WORDS: usize = 128;
+pub const OTPGATE_SETTINGS_WORDS: usize = 192;
 /// Words in [`otpgate_memory`].
 pub const OTPGATE_MEMORY_WORDS: usize = 96;
 /// Bytes in [`otpgate_answer::user`].

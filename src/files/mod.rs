@@ -4,6 +4,7 @@
 //! - [`mod@open`]: the one way in which they are opened.
 //! - [`named`]: whether a name still leads to what it is meant for.
 //! - [`stamp`]: what tells one state of a file from another.
+//! - [`steady`]: reading what others write.
 //! - [`lines`]: text files line by line.
 //! - [`access`]: who may do what with a file.
 //! - [`accounts`] and [`system`]: whose access it is, and trying out another user's.
@@ -17,6 +18,7 @@ pub mod named;
 pub(crate) mod obstacle;
 pub mod open;
 pub mod stamp;
+pub mod steady;
 pub mod system;
 
 use std::path::Path;

@@ -9,7 +9,7 @@ use super::Gate;
 use crate::store::Store;
 
 /// A keyed hash (128-bit SipHash): recognises a repeat without storing the data.
-pub(super) type Mark = [u64; 2];
+pub type Mark = [u64; 2];
 
 /// Keyed with random bytes: makes marks that nobody else can make.
 #[derive(Clone, Copy)]
@@ -30,11 +30,10 @@ impl Marks {
         hash.write(store);
         Marks(hash)
     }
-}
 
-impl<S: Store> Gate<S> {
-    pub(super) fn mark(&self, parts: &[&[u8]]) -> Mark {
-        let Marks(mut hash) = self.marks;
+    /// The mark of data in several parts.
+    pub fn mark(&self, parts: &[&[u8]]) -> Mark {
+        let Marks(mut hash) = *self;
         for part in parts {
             // Lengths keep parts apart.
             hash.write_u64(part.len() as u64);
@@ -42,5 +41,11 @@ impl<S: Store> Gate<S> {
         }
         let Hash128 { h1, h2 } = hash.finish128();
         [h1, h2]
+    }
+}
+
+impl<S: Store> Gate<S> {
+    pub(super) fn mark(&self, parts: &[&[u8]]) -> Mark {
+        self.marks.mark(parts)
     }
 }

@@ -39,7 +39,7 @@ use self::attempt::Job;
 pub use self::basic::Login;
 use self::commit::JobResult;
 pub use self::digest::{DigestAnswer, DigestLogin, DigestRequest, Match};
-pub use self::marks::Marks;
+pub use self::marks::{Mark, Marks};
 use self::pins::PinMemory;
 use self::queue::Queue;
 pub use self::request_memory::RequestMemory;

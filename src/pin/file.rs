@@ -12,13 +12,15 @@ use super::entry::{EntryError, PinEntry};
 use super::{PinAnswer, PinSource};
 use crate::files::fault::Fault;
 use crate::files::lines;
-use crate::files::open::{self, Link, Refusal, To};
 use crate::files::stamp::Stamp;
+use crate::files::steady;
 use crate::log::{Level, Log, Quoted};
 
 /// What to do about an entry that is of no use.
 pub const REMEDY: &str = "set a new PIN with `htpasswd -B`";
-const READ_TRIES: u32 = 5;
+/// What to do if there is no file.
+pub const CREATE: &str =
+    "create it with `htpasswd -c -B`, or correct the path in the server's configuration";
 
 /// A PIN file, for one login.
 pub struct PinFile<'a> {
@@ -75,26 +77,16 @@ pub type NumberedEntry = (u64, Result<PinEntry, EntryError>);
 
 /// A user's entry: the first, if there are several.
 pub fn entry_of(path: &Path, user: &[u8]) -> Result<Option<NumberedEntry>, Fault> {
-    for _ in 0..READ_TRIES {
-        let file = open(path)?;
-        let before = stamp(&file, path)?;
+    let (_, found) = steady::read(path, CREATE, |file| {
         let mut found = None;
-        for_each_entry(&file, |number, name, field| {
+        for_each_entry(file, |number, name, field| {
             if found.is_none() && name == user {
                 found = Some((number, field.map_or(Err(EntryError::Empty), PinEntry::parse)));
             }
-        })
-        .map_err(|cause| fault("read", path, cause))?;
-        if stamp(&file, path)? == before {
-            return Ok(found);
-        }
-    }
-    Err(Fault::of(
-        "read",
-        path,
-        "it keeps changing while it is read",
-        "find the program that keeps rewriting it",
-    ))
+        })?;
+        Ok(found)
+    })?;
+    Ok(found)
 }
 
 /// Calls back for each entry with the line's number, the name, and what stands between the name's
@@ -113,31 +105,4 @@ pub fn for_each_entry(
         let mut fields = line.split(|&b| b == b':');
         each(number, fields.next().unwrap_or_default(), fields.next());
     })
-}
-
-/// Opens the file, which has to be a regular one: a pipe would hold up whoever reads it.
-pub fn open(path: &Path) -> Result<File, Fault> {
-    open::open(path, To::Read, Link::Follow).map_err(|refusal| match refusal {
-        Refusal::System(_, cause) => fault("open", path, cause),
-        other => other.into_fault(path),
-    })
-}
-
-fn stamp(file: &File, path: &Path) -> Result<Stamp, Fault> {
-    file.metadata()
-        .map(|metadata| Stamp::of(&metadata))
-        .map_err(|cause| fault("inspect", path, cause))
-}
-
-/// `otpgate` makes no such files, so what an admin can do differs.
-pub fn fault(operation: &'static str, path: &Path, cause: io::Error) -> Fault {
-    let kind = cause.kind();
-    let fault = Fault::new(operation, path, cause);
-    match kind {
-        io::ErrorKind::NotFound => fault.or(
-            "create it with `htpasswd -c -B`, or correct the path in the server's configuration",
-        ),
-        io::ErrorKind::PermissionDenied => fault.or("let the server's user read it"),
-        _ => fault,
-    }
 }

@@ -80,6 +80,8 @@ pub struct Policy {
     pub throttle: Option<Throttle>,
     /// A name that isn't listed is for another provider to decide, so it is none of our refusals.
     pub passes_unknown_on: bool,
+    /// Whether the place lets in the user in question. Settings alone know it where nobody is named.
+    pub admission: Admission,
     /// Which of these are defaults.
     pub unset: Unset,
 }
@@ -93,6 +95,18 @@ impl Policy {
         }
         Policy { lockout_time: DIGEST_LOCKOUT, lockout_max: DIGEST_LOCKOUT, ..*self }
     }
+}
+
+/// Whether a place lets a user in whose PIN and code are right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Admission {
+    /// It names the user, a group that has them, or nobody.
+    Admitted,
+    /// It names others.
+    NotAdmitted,
+    /// That isn't known: nobody is let in.
+    #[default]
+    Unknown,
 }
 
 /// Which settings nobody has set, among those that a users file can limit: the file's own takes the
@@ -186,6 +200,10 @@ const DEFAULT_REFUSAL_TIME: u32 = 200;
 const DIGEST_LOCKOUT: u32 = 900;
 /// So many external PIN providers fit one section.
 pub const PIN_PROVIDERS_MAX: usize = 8;
+/// So many users can be required by their names; more belong in a group.
+pub const REQUIRED_USERS_MAX: usize = 16;
+/// So many groups can be required.
+pub const REQUIRED_GROUPS_MAX: usize = 8;
 
 /// A value and where it was set.
 #[derive(Clone, Copy, Debug)]
@@ -197,16 +215,56 @@ pub struct Given<'a, T> {
 }
 
 /// A list of names, in order.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Names<'a> {
-    names: [&'a [u8]; PIN_PROVIDERS_MAX],
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'a, const MAX: usize> {
+    names: [&'a [u8]; MAX],
     count: usize,
 }
 
-impl<'a> Names<'a> {
+impl<'a, const MAX: usize> Names<'a, MAX> {
     /// The names.
     pub fn as_slice(&self) -> &[&'a [u8]] {
         &self.names[..self.count]
+    }
+
+    /// With more of them. `None`: they are too many.
+    fn and(mut self, more: &[&'a [u8]]) -> Option<Self> {
+        let count = self.count + more.len();
+        self.names.get_mut(self.count..count)?.copy_from_slice(more);
+        self.count = count;
+        Some(self)
+    }
+}
+
+impl<const MAX: usize> Default for Names<'_, MAX> {
+    fn default() -> Self {
+        Names { names: [b""; MAX], count: 0 }
+    }
+}
+
+/// Whom a place lets in: any of these users, and the members of any of these groups. Where nobody
+/// is named, everybody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Required<'a> {
+    /// By their names.
+    pub users: Names<'a, REQUIRED_USERS_MAX>,
+    /// By their groups.
+    pub groups: Option<Given<'a, Groups<'a>>>,
+}
+
+/// Groups of one group file.
+#[derive(Clone, Copy, Debug)]
+pub struct Groups<'a> {
+    /// The file's path.
+    pub file: &'a [u8],
+    /// The groups' names.
+    pub names: Names<'a, REQUIRED_GROUPS_MAX>,
+}
+
+impl Required<'_> {
+    /// Whether anybody is named, so that others aren't let in.
+    pub fn names_anybody(&self) -> bool {
+        self.users.count > 0 || self.groups.is_some()
     }
 }
 
@@ -251,7 +309,7 @@ pub struct Settings<'a> {
     pub refusal_time: Option<Given<'a, Option<NonZeroU32>>>,
     pub logout_on_ip_change: Option<Given<'a, bool>>,
     pub forget: Option<Given<'a, Forget>>,
-    pub pin_providers: Option<Given<'a, Names<'a>>>,
+    pub pin_providers: Option<Given<'a, Names<'a, PIN_PROVIDERS_MAX>>>,
     pub pin_file: Option<Given<'a, &'a [u8]>>,
     pub pin_cache: Option<Given<'a, u32>>,
     pub fall_through: Option<Given<'a, bool>>,
@@ -261,6 +319,8 @@ pub struct Settings<'a> {
     pub scheme: Option<Given<'a, Scheme>>,
     pub digest_algorithms: Option<Given<'a, Algorithms>>,
     pub nonce_lifetime: Option<Given<'a, u32>>,
+    /// Both settings of it together: a section that says whom it lets in says it in full.
+    pub required: Option<Required<'a>>,
     /// What Apache's own directives say.
     pub asked: Asked<'a>,
 }
@@ -323,6 +383,7 @@ impl<'a> Settings<'a> {
             scheme: child.scheme.or(self.scheme),
             digest_algorithms: child.digest_algorithms.or(self.digest_algorithms),
             nonce_lifetime: child.nonce_lifetime.or(self.nonce_lifetime),
+            required: child.required.or(self.required),
             asked: self.asked.merged_with(&child.asked),
         }
     }
@@ -366,6 +427,10 @@ impl<'a> Settings<'a> {
             },
             throttle: value(&self.throttle).unwrap_or(default_throttle(server, max_failures)),
             passes_unknown_on: server == Server::Apache,
+            admission: match self.required {
+                Some(required) if required.names_anybody() => Admission::Unknown,
+                _ => Admission::Admitted,
+            },
             unset: Unset {
                 max_offset: self.max_offset.is_none(),
                 max_linger: self.max_linger.is_none(),
@@ -463,6 +528,7 @@ mod tests {
             pin_cache_external: 0,
             throttle: None,
             passes_unknown_on: true,
+            admission: Admission::Admitted,
             unset: Unset {
                 max_offset: true,
                 max_linger: true,
@@ -563,6 +629,55 @@ mod tests {
         let child = apache(&[("OTPAuthPINAuthProvider", &["socache"])]).unwrap();
         let names = parent.merged_with(&child, Server::Apache);
         assert_eq!(names.pin_provider_names(), [b"socache"]);
+    }
+
+    #[test]
+    fn who_is_let_in_is_said_in_full_by_the_innermost_section_that_says_it() {
+        let names = |settings: &Settings<'static>| {
+            let required = settings.required.unwrap_or_default();
+            let groups = required.groups.map(|given| given.value);
+            let names =
+                groups.map(|groups| groups.names.as_slice().join(&b' ')).unwrap_or_default();
+            let users = required.users.as_slice().join(&b' ');
+            let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+            (text(users), text(names), settings.policy(Server::Apache).admission)
+        };
+        let outer = apache(&[
+            ("OTPAuthRequireUser", &["alice", "bob"]),
+            ("OTPAuthRequireGroup", &["groups", "staff"]),
+        ])
+        .unwrap();
+        for (inner, users, groups, admission) in [
+            (&[][..], "alice bob", "staff", Admission::Unknown),
+            (&[("OTPAuthMaxLinger", &["0"][..])], "alice bob", "staff", Admission::Unknown),
+            (&[("OTPAuthRequireUser", &["carol"])], "carol", "", Admission::Unknown),
+            (&[("OTPAuthRequireGroup", &["others", "admins"])], "", "admins", Admission::Unknown),
+            (&[("OTPAuthRequireUser", &["OFF"])], "", "", Admission::Admitted),
+            // Further lines of one section add up.
+            (
+                &[
+                    ("OTPAuthRequireUser", &["carol"]),
+                    ("OTPAuthRequireGroup", &["groups", "admins"]),
+                    ("OTPAuthRequireUser", &["dave"]),
+                    ("OTPAuthRequireGroup", &["groups", "staff"]),
+                ],
+                "carol dave",
+                "admins staff",
+                Admission::Unknown,
+            ),
+        ] {
+            let merged = outer.merged_with(&apache(inner).unwrap(), Server::Apache);
+            assert_eq!(names(&merged), (users.to_owned(), groups.to_owned(), admission));
+        }
+        assert_eq!(names(&Settings::default()).2, Admission::Admitted);
+    }
+
+    #[test]
+    fn a_policy_that_lets_others_in_decides_otherwise() {
+        let policy = Settings::default().policy(Server::Nginx);
+        for admission in [Admission::NotAdmitted, Admission::Unknown] {
+            assert!(!policy.decides_like(&Policy { admission, ..policy }), "{admission:?}");
+        }
     }
 
     #[test]

@@ -147,6 +147,26 @@ pub const SETTINGS: &[Setting] = &[
         take: |settings, words| words.put(&mut settings.allow_hex, words.flag()),
     },
     Setting {
+        apache: Some(c"OTPAuthRequireUser"),
+        nginx: Some(c"auth_otp_require_user"),
+        limit: None,
+        usage: c"names of the users who are let in, or Off for all; others are refused like a wrong PIN",
+        take: |settings, words| {
+            settings.required = Some(words.users(settings.required.unwrap_or_default())?);
+            Ok(())
+        },
+    },
+    Setting {
+        apache: Some(c"OTPAuthRequireGroup"),
+        nginx: Some(c"auth_otp_require_group"),
+        limit: None,
+        usage: c"a group file, relative to the server's root, and the groups whose members are let in",
+        take: |settings, words| {
+            settings.required = Some(words.groups(settings.required.unwrap_or_default())?);
+            Ok(())
+        },
+    },
+    Setting {
         apache: Some(c"OTPAuthRequireTLS"),
         nginx: Some(c"auth_otp_require_tls"),
         limit: None,

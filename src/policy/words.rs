@@ -6,8 +6,8 @@ use std::num::NonZeroU32;
 use super::table::SETTINGS;
 use super::time;
 use super::{
-    Algorithms, DEFAULT_LOCKOUT_MAX, FailureLimit, Forget, Given, Lockout, Names,
-    PIN_PROVIDERS_MAX, Scheme, Server, Throttle,
+    Algorithms, DEFAULT_LOCKOUT_MAX, FailureLimit, Forget, Given, Groups, Lockout, Names,
+    PIN_PROVIDERS_MAX, REQUIRED_GROUPS_MAX, REQUIRED_USERS_MAX, Required, Scheme, Server, Throttle,
 };
 use crate::http::digest::DigestAlgorithm;
 
@@ -69,6 +69,10 @@ pub enum SettingProblem {
     ProviderCount,
     /// We can't be our own PIN provider.
     ProviderIsOtp,
+    /// `Off` is no user.
+    OffAmongNames(Wanted),
+    /// A section has one group file.
+    OtherGroupFile,
 }
 
 /// What settings take.
@@ -86,6 +90,8 @@ pub enum ValueKind {
     Throttle,
     Scheme,
     Algorithms,
+    Users,
+    Groups,
 }
 
 /// What would be a value, as it is spelled where the directive stands.
@@ -98,6 +104,14 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// On, Off, Word and None as the server's own documentation spells such words.
+    fn words(self) -> [&'static str; 4] {
+        match self.server {
+            Some(Server::Nginx) => ["on", "off", "word", "none"],
+            Some(Server::Apache) | None => ["On", "Off", "Word", "None"],
+        }
+    }
+
     fn is_not(self, word: &[u8]) -> SettingProblem {
         SettingProblem::Word { wanted: self, word: word.into() }
     }
@@ -146,17 +160,23 @@ impl fmt::Display for SettingProblem {
             SettingProblem::ProviderIsOtp => {
                 f.write_str("can't name OTP itself: another provider must check the PIN")
             }
+            SettingProblem::OffAmongNames(wanted) => {
+                let [_, off, ..] = wanted.words();
+                write!(
+                    f,
+                    "takes {off} alone, not among names; a user of that name belongs in a group"
+                )
+            }
+            SettingProblem::OtherGroupFile => {
+                f.write_str("takes the same group file as before in this section, not another one")
+            }
         }
     }
 }
 
 impl fmt::Display for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Each server's own documentation spells such words so.
-        let [on, off, word, none] = match self.server {
-            Some(Server::Nginx) => ["on", "off", "word", "none"],
-            Some(Server::Apache) | None => ["On", "Off", "Word", "None"],
-        };
+        let [on, off, word, none] = self.words();
         let like = time::examples(self.server);
         match self.kind {
             ValueKind::Path => f.write_str("one path"),
@@ -183,12 +203,21 @@ impl fmt::Display for Wanted {
             ValueKind::Throttle => {
                 write!(f, "a number of tries from 1 to {MAX_SECONDS} and a ")?;
                 match like {
-                    Some(like) => write!(f, "time of up to {MAX_THROTTLE} seconds, {like}, or {off}"),
+                    Some(like) => {
+                        write!(f, "time of up to {MAX_THROTTLE} seconds, {like}, or {off}")
+                    }
                     None => write!(f, "number of seconds up to {MAX_THROTTLE}, or {off}"),
                 }
             }
             ValueKind::Scheme => f.write_str("basic, digest or both"),
             ValueKind::Algorithms => f.write_str(ALGORITHMS),
+            ValueKind::Users => write!(
+                f,
+                "1 to {REQUIRED_USERS_MAX} names of users (more belong in a group), or {off}"
+            ),
+            ValueKind::Groups => {
+                write!(f, "the path of a group file and 1 to {REQUIRED_GROUPS_MAX} names of groups")
+            }
         }
     }
 }
@@ -246,13 +275,7 @@ impl<'a> Words<'_, 'a> {
         self.time(self.one(wanted)?, min, max, wanted)
     }
 
-    fn time(
-        self,
-        word: &[u8],
-        min: u32,
-        max: u32,
-        wanted: Wanted,
-    ) -> Result<u32, SettingProblem> {
+    fn time(self, word: &[u8], min: u32, max: u32, wanted: Wanted) -> Result<u32, SettingProblem> {
         let value = time::seconds(word, self.server);
         value.filter(|value| (min..=max).contains(value)).ok_or_else(|| wanted.is_not(word))
     }
@@ -352,17 +375,60 @@ impl<'a> Words<'_, 'a> {
         Ok(Algorithms { algorithms, count: self.words.len() })
     }
 
-    pub(super) fn providers(self, before: Names<'a>) -> Result<Names<'a>, SettingProblem> {
-        let count = before.count + self.words.len();
-        if self.words.is_empty() || count > PIN_PROVIDERS_MAX {
-            return Err(SettingProblem::ProviderCount);
-        }
+    pub(super) fn providers(
+        self,
+        before: Names<'a, PIN_PROVIDERS_MAX>,
+    ) -> Result<Names<'a, PIN_PROVIDERS_MAX>, SettingProblem> {
         if self.words.iter().any(|name| name.eq_ignore_ascii_case(b"otp")) {
             return Err(SettingProblem::ProviderIsOtp);
         }
-        let mut names = Names { count, ..before };
-        names.names[before.count..count].copy_from_slice(self.words);
-        Ok(names)
+        let names = before.and(self.words).filter(|_| !self.words.is_empty());
+        names.ok_or(SettingProblem::ProviderCount)
+    }
+
+    /// Further users whom a section lets in; or everybody, whatever was said before.
+    pub(super) fn users(self, before: Required<'a>) -> Result<Required<'a>, SettingProblem> {
+        let is_off = |word: &&[u8]| word.eq_ignore_ascii_case(b"off");
+        match self.words {
+            [word] if is_off(word) => return Ok(Required::default()),
+            words if words.iter().any(is_off) => {
+                return Err(SettingProblem::OffAmongNames(self.wanting(ValueKind::Users)));
+            }
+            _ => {}
+        }
+        let users = self.named(before.users, self.words, ValueKind::Users)?;
+        Ok(Required { users, ..before })
+    }
+
+    /// Further groups whose members a section lets in.
+    pub(super) fn groups(self, before: Required<'a>) -> Result<Required<'a>, SettingProblem> {
+        let [file, groups @ ..] = self.words else {
+            return Err(self.miscounted(self.wanting(ValueKind::Groups)));
+        };
+        if file.is_empty() {
+            return Err(SettingProblem::EmptyPath);
+        }
+        let before_names = match before.groups.map(|given| given.value) {
+            Some(before) if before.file != *file => return Err(SettingProblem::OtherGroupFile),
+            before => before.map(|before| before.names).unwrap_or_default(),
+        };
+        let names = self.named(before_names, groups, ValueKind::Groups)?;
+        let groups = Some(Given { value: Groups { file, names }, place: self.place });
+        Ok(Required { groups, ..before })
+    }
+
+    fn named<const MAX: usize>(
+        self,
+        before: Names<'a, MAX>,
+        names: &[&'a [u8]],
+        kind: ValueKind,
+    ) -> Result<Names<'a, MAX>, SettingProblem> {
+        let wanted = self.wanting(kind);
+        if let Some(name) = names.iter().find(|name| name.is_empty()) {
+            return Err(wanted.is_not(name));
+        }
+        let all = before.and(names).filter(|_| !names.is_empty());
+        all.ok_or_else(|| self.miscounted(wanted))
     }
 }
 
@@ -442,6 +508,36 @@ mod tests {
                 "OTPAuthPINAuthProvider",
                 &["file", "otp"],
                 "OTPAuthPINAuthProvider can't name OTP itself: another provider must check the PIN",
+            ),
+            (
+                "OTPAuthRequireUser",
+                &[],
+                "OTPAuthRequireUser takes 1 to 16 names of users (more belong in a group), or Off, not 0 words",
+            ),
+            (
+                "OTPAuthRequireUser",
+                &["a"; 17],
+                "OTPAuthRequireUser takes 1 to 16 names of users (more belong in a group), or Off, not 17 words",
+            ),
+            (
+                "OTPAuthRequireUser",
+                &["alice", "off"],
+                "OTPAuthRequireUser takes Off alone, not among names; a user of that name belongs in a group",
+            ),
+            (
+                "OTPAuthRequireGroup",
+                &["groups"],
+                "OTPAuthRequireGroup takes the path of a group file and 1 to 8 names of groups, not 1 words",
+            ),
+            (
+                "OTPAuthRequireGroup",
+                &["groups", ""],
+                "OTPAuthRequireGroup takes the path of a group file and 1 to 8 names of groups, not \"\"",
+            ),
+            (
+                "OTPAuthRequireGroup",
+                &["", "a"],
+                "OTPAuthRequireGroup takes a path, not an empty word",
             ),
             ("OTPAuthNoSuch", &["1"], "OTPAuthNoSuch is not an otpgate setting"),
         ] {

@@ -7,9 +7,11 @@ use rustix::fs::{Gid, Uid};
 
 use super::Site;
 use super::sections::{self, HeldSettings, Place};
-use crate::files::{accounts, system};
-use crate::log::{Level, Log};
-use crate::policy::{self, Limits, Policy, Scheme, Server};
+use crate::files::fault::Fault;
+use crate::files::{accounts, steady, system};
+use crate::groups::{self, LookedAt};
+use crate::log::{Level, Log, Quoted};
+use crate::policy::{self, Groups, Limits, Policy, Scheme, Server};
 use crate::users::check::{self, CheckedLines, ExternalPin, Finding, Severity};
 
 /// The user and group whose file access is tested.
@@ -69,8 +71,12 @@ impl Test<'_> {
         }
         let mut seen = HashMap::new();
         let mut seen_pins = HashSet::new();
+        let mut seen_groups = HashSet::new();
         for (place, held) in places.iter().zip(&held) {
             for (place, finding) in self.of_files(place, held, &mut seen, &mut seen_pins) {
+                self.say(place, finding);
+            }
+            for (place, finding) in self.of_groups(held, &mut seen_groups) {
                 self.say(place, finding);
             }
         }
@@ -144,6 +150,26 @@ impl Test<'_> {
             }
         }
         findings
+    }
+
+    /// What there is to say about the group file of a place, and about the groups it asks for.
+    fn of_groups<'p>(
+        &self,
+        held: &HeldSettings<'p>,
+        seen: &mut HashSet<(PathBuf, Vec<Vec<u8>>)>,
+    ) -> Vec<(&'p [u8], Finding)> {
+        let Some(given) = held.settings.required.and_then(|required| required.groups) else {
+            return Vec::new();
+        };
+        let Groups { file, names } = &given.value;
+        let path = self.site.gates.path(file);
+        let wanted = names.as_slice().iter().map(|name| name.to_vec()).collect();
+        if !seen.insert((path.clone(), wanted)) {
+            return Vec::new();
+        }
+        let (mut found, _) = self.as_server(&|| look_at_groups(&path, names.as_slice()));
+        found.extend(self.served(&path, &resolved(&path)));
+        found.into_iter().map(|finding| (given.place, finding)).collect()
     }
 
     /// What there is to say about a users file by itself, or to those who name it again.
@@ -239,6 +265,34 @@ fn look_at_pins(path: &Path, users: &Path, external_pins: &[ExternalPin]) -> Fil
             Ok(found) => findings.extend(found),
             Err(fault) => findings.push(Finding::error(fault.to_string())),
         }
+    }
+    (findings, Looked::default())
+}
+
+/// Access, then lines without effect and groups without a line.
+fn look_at_groups(path: &Path, wanted: &[&[u8]]) -> FileLook {
+    let look = || {
+        let metadata = steady::metadata(path, groups::CREATE)?;
+        let looked = groups::look_at(path, wanted)?;
+        Ok::<_, Fault>((metadata, looked))
+    };
+    let (metadata, LookedAt { found, without_group }) = match look() {
+        Ok(looked) => looked,
+        Err(fault) => return (vec![Finding::error(fault.to_string())], Looked::default()),
+    };
+    let mut findings: Vec<Finding> =
+        check::world_writable(path, &metadata, "put users into groups").into_iter().collect();
+    let path = path.display();
+    if let Some(number) = without_group.first() {
+        findings.push(Finding::warning(format!(
+            "{path} line {number}: no `GROUP:` before the names, so they are in no group"
+        )));
+    }
+    for group in wanted.iter().filter(|group| !found.iter().any(|found| found == *group)) {
+        findings.push(Finding::warning(format!(
+            "{path} has no line for the group {}: it lets nobody in",
+            Quoted(group)
+        )));
     }
     (findings, Looked::default())
 }

@@ -4,6 +4,7 @@ use std::ffi::CStr;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::admission::{ForUser, Reading};
 use super::challenge::log_no_zone;
 use super::event::tls_setting;
 use super::gates::GateRef;
@@ -111,11 +112,15 @@ impl Site {
         credentials: &BasicCredentials<'_>,
         judged: Option<&mut RequestMemory>,
     ) -> Answer {
-        let policy = request.section.policy(self.server());
-        self.of_basic(request, credentials, judged, |gate, login, pins, judged| {
-            Some(gate.basic(&policy, login, pins, judged, request.log))
-        })
-        .unwrap_or_else(Answer::error)
+        let Some(place) = self.for_basic(request, credentials, Reading::Allowed) else {
+            return Answer::error();
+        };
+        let answer = self.of_basic(request, credentials, judged, |gate, login, pins, judged| {
+            Some(gate.basic(&place.policy, login, pins, judged, request.log))
+        });
+        let answer = answer.unwrap_or_else(Answer::error);
+        place.log_fault(&answer, credentials.user, request);
+        answer
     }
 
     /// The same if it can be decided at once. `None`: it can't, and nothing was changed or logged.
@@ -125,10 +130,30 @@ impl Site {
         credentials: &BasicCredentials<'_>,
         judged: Option<&mut RequestMemory>,
     ) -> Option<Answer> {
-        let policy = request.section.policy(self.server());
+        let ForUser { policy, .. } = self.for_basic(request, credentials, Reading::No)?;
         self.of_basic(request, credentials, judged, |gate, login, pins, judged| {
             gate.basic_now(&policy, login, pins, request.turn, judged, request.log)
         })
+    }
+
+    fn for_basic(
+        &self,
+        request: &Request<'_>,
+        credentials: &BasicCredentials<'_>,
+        reading: Reading,
+    ) -> Option<ForUser> {
+        let policy = request.section.policy(self.server());
+        self.for_user(policy, request, || credentials.user.to_vec(), reading)
+    }
+
+    fn for_digest(
+        &self,
+        request: &Request<'_>,
+        user: impl FnOnce() -> Vec<u8>,
+        reading: Reading,
+    ) -> Option<ForUser> {
+        let policy = request.section.settings.digest_policy(self.server());
+        self.for_user(policy, request, user, reading)
     }
 
     fn of_basic(
@@ -193,11 +218,17 @@ impl Site {
         credentials: &DigestCredentials<'_>,
         judged: Option<&mut RequestMemory>,
     ) -> Match {
-        let policy = request.section.settings.digest_policy(self.server());
+        let Some(place) = self.for_digest(request, || user.to_vec(), Reading::Allowed) else {
+            return Match::Refused(Answer::error());
+        };
         let found = self.half(request, user, credentials, |gate, login| {
-            gate.digest_match(&policy, login, judged, request.log)
+            gate.digest_match(&place.policy, login, judged, request.log)
         });
-        found.unwrap_or_else(Match::Refused)
+        let found = found.unwrap_or_else(Match::Refused);
+        if let Match::Refused(answer) = &found {
+            place.log_fault(answer, user, request);
+        }
+        found
     }
 
     /// Second half, once the server has accepted the nonce.
@@ -208,11 +239,15 @@ impl Site {
         credentials: &DigestCredentials<'_>,
         judged: Option<&mut RequestMemory>,
     ) -> Answer {
-        let policy = request.section.settings.digest_policy(self.server());
+        let Some(place) = self.for_digest(request, || user.to_vec(), Reading::Allowed) else {
+            return Answer::error();
+        };
         let spent = self.half(request, user, credentials, |gate, login| {
-            gate.digest_spend(&policy, login, judged, request.log)
+            gate.digest_spend(&place.policy, login, judged, request.log)
         });
-        spent.unwrap_or_else(|refused| refused)
+        let answer = spent.unwrap_or_else(|refused| refused);
+        place.log_fault(&answer, user, request);
+        answer
     }
 
     fn half<R>(
@@ -253,11 +288,17 @@ impl Site {
         credentials: &DigestCredentials<'_>,
         judged: Option<&mut RequestMemory>,
     ) -> DigestAnswer {
-        let policy = request.section.settings.digest_policy(self.server());
+        let Some(place) = self.for_digest(request, || credentials.user(), Reading::Allowed) else {
+            return undecided(Answer::error());
+        };
         let decided = self.whole(request, credentials, judged, |gate, asked, judged| {
-            Some(gate.digest(&policy, asked, judged, request.log))
+            Some(gate.digest(&place.policy, asked, judged, request.log))
         });
-        decided.unwrap_or_else(|| undecided(Answer::error()))
+        let decided = decided.unwrap_or_else(|| undecided(Answer::error()));
+        if let DigestAnswer::Decided { answer, user } = &decided {
+            place.log_fault(answer, user, request);
+        }
+        decided
     }
 
     /// The same if it can be decided at once.
@@ -267,7 +308,8 @@ impl Site {
         credentials: &DigestCredentials<'_>,
         judged: Option<&mut RequestMemory>,
     ) -> Option<DigestAnswer> {
-        let policy = request.section.settings.digest_policy(self.server());
+        let ForUser { policy, .. } =
+            self.for_digest(request, || credentials.user(), Reading::No)?;
         self.whole(request, credentials, judged, |gate, asked, judged| {
             gate.digest_now(&policy, asked, request.turn, judged, request.log)
         })
@@ -358,6 +400,13 @@ fn undecided(answer: Answer) -> DigestAnswer {
     DigestAnswer::Decided { answer, user: Vec::new() }
 }
 
+impl DigestCredentials<'_> {
+    /// The name in the header; of one that isn't well formed, which is refused: none.
+    fn user(&self) -> Vec<u8> {
+        digest::Credentials::parse(self.authorization).map(|sent| sent.username).unwrap_or_default()
+    }
+}
+
 impl BasicCredentials<'_> {
     /// Whether the server has the password only up to a NUL: then it is none to judge.
     fn hides_a_nul(&self) -> bool {
@@ -383,6 +432,7 @@ pub fn result_word(word: LoginResult) -> &'static CStr {
         LoginResult::GrantedFresh => c"granted-fresh",
         LoginResult::GrantedReuse => c"granted-reuse",
         LoginResult::DeniedPin => c"denied-pin",
+        LoginResult::DeniedUser => c"denied-user",
         LoginResult::DeniedCode => c"denied-code",
         LoginResult::DeniedExpired => c"denied-expired",
         LoginResult::DeniedIp => c"denied-ip",

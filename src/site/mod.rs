@@ -7,10 +7,12 @@
 //! test.
 //!
 //! - `gates`: which gate serves which users file.
+//! - `admission`: whom a section lets in.
 //! - `login`: the ways to log in. `challenge`: how credentials are asked for.
 //! - `event`: messages about what servers notice.
 //! - `sections`: contradictions between sections; `check`: the files they name.
 
+mod admission;
 mod challenge;
 mod check;
 mod event;
@@ -39,6 +41,7 @@ pub use self::login::{
 };
 pub use self::sections::Place;
 use crate::UnixTime;
+use crate::groups::GroupFiles;
 use crate::policy::{BadSetting, Policy, Server, Settings};
 use crate::refusals::{self, Waiting};
 
@@ -46,6 +49,7 @@ use crate::refusals::{self, Waiting};
 pub struct Site {
     server: Server,
     gates: Gates,
+    groups: GroupFiles,
     /// Waiting refusals, in memory lent by the server.
     waiting: OnceLock<&'static [AtomicU64]>,
 }
@@ -53,7 +57,8 @@ pub struct Site {
 impl Site {
     /// A configuration whose relative paths start from `root`. Nothing is opened yet.
     pub fn new(server: Server, root: PathBuf) -> Site {
-        Site { server, gates: Gates::new(root), waiting: OnceLock::new() }
+        let (gates, groups) = (Gates::new(root), GroupFiles::default());
+        Site { server, gates, groups, waiting: OnceLock::new() }
     }
 
     /// The server whose names and defaults apply.

@@ -27,7 +27,7 @@ use crate::files::access::Access;
 use crate::files::fault::Fault;
 use crate::files::named;
 use crate::files::open::{Link, Refusal, To, open};
-use crate::files::{lines, obstacle};
+use crate::files::{lines, obstacle, steady};
 use crate::log::Quoted;
 use crate::otp::Hash;
 use crate::pin::entry::{EntryError, PinEntry};
@@ -277,14 +277,7 @@ fn tries_access(path: &Path, users: &Access) -> Option<Finding> {
 
 /// `power`: what somebody could do who may write it.
 fn mode(path: &Path, metadata: &Metadata, power: &str) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    if metadata.mode() & 0o002 != 0 {
-        findings.push(Finding::error(format!(
-            "{} is world-writable: anybody could {power}; `chmod o-w {}`",
-            path.display(),
-            obstacle::in_shell(path)
-        )));
-    }
+    let mut findings: Vec<Finding> = world_writable(path, metadata, power).into_iter().collect();
     if metadata.mode() & 0o004 != 0 {
         findings.push(Finding::warning(format!(
             "{} is world-readable, with the secrets in it; `chmod o-r {}`",
@@ -293,6 +286,17 @@ fn mode(path: &Path, metadata: &Metadata, power: &str) -> Vec<Finding> {
         )));
     }
     findings
+}
+
+/// The same of a file without secrets.
+pub fn world_writable(path: &Path, metadata: &Metadata, power: &str) -> Option<Finding> {
+    (metadata.mode() & 0o002 != 0).then(|| {
+        Finding::error(format!(
+            "{} is world-writable: anybody could {power}; `chmod o-w {}`",
+            path.display(),
+            obstacle::in_shell(path)
+        ))
+    })
 }
 
 /// What the lines say by themselves.
@@ -824,11 +828,8 @@ pub fn unknown_to_mod_authn_otp(configured: &Path) -> Result<Vec<Finding>, Fault
 
 /// Tries the access to a PIN file that logins need, as the calling thread's user.
 pub fn pin_file_access(path: &Path) -> Vec<Finding> {
-    match pin_file::open(path) {
-        Ok(file) => match file.metadata() {
-            Ok(metadata) => mode(path, &metadata, "set PINs"),
-            Err(cause) => vec![Finding::error(pin_file::fault("inspect", path, cause).to_string())],
-        },
+    match steady::metadata(path, pin_file::CREATE) {
+        Ok(metadata) => mode(path, &metadata, "set PINs"),
         Err(fault) => vec![Finding::error(fault.to_string())],
     }
 }
@@ -842,14 +843,16 @@ pub fn pin_file_entries(
 ) -> Result<Vec<Finding>, Fault> {
     let wanted: HashSet<&[u8]> = external_pins.iter().map(|pin| &pin.user[..]).collect();
     let mut entries: HashMap<Vec<u8>, (u64, Option<EntryError>)> = HashMap::new();
-    let file = pin_file::open(path)?;
-    pin_file::for_each_entry(&file, |number, user, field| {
-        if wanted.contains(user) && !entries.contains_key(user) {
-            let fault = field.map_or(Some(EntryError::Empty), |field| PinEntry::parse(field).err());
-            entries.insert(user.to_vec(), (number, fault));
-        }
-    })
-    .map_err(|cause| pin_file::fault("read", path, cause))?;
+    steady::read(path, pin_file::CREATE, |file| {
+        entries.clear();
+        pin_file::for_each_entry(file, |number, user, field| {
+            if wanted.contains(user) && !entries.contains_key(user) {
+                let fault =
+                    field.map_or(Some(EntryError::Empty), |field| PinEntry::parse(field).err());
+                entries.insert(user.to_vec(), (number, fault));
+            }
+        })
+    })?;
 
     let (path, users) = (path.display(), users.display());
     let remedy = pin_file::REMEDY;

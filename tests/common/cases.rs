@@ -171,6 +171,16 @@ fn all() -> Vec<Case> {
         // Falling through.
         fall_through_passes_on_what_fails_before_the_code,
         fall_through_passes_no_wrong_code_on,
+        // Whom a place lets in.
+        user_who_is_not_required_is_refused_like_a_wrong_pin,
+        users_and_members_of_groups_are_let_in_by_name_or_group,
+        whoever_leaves_the_group_is_out_at_once,
+        group_file_is_read_as_httpd_does,
+        group_file_that_cannot_be_read_refuses_those_who_need_it,
+        fall_through_passes_nobody_on_who_is_not_required,
+        wrong_pins_of_those_who_are_not_required_stay_wrong_pins,
+        forget_request_of_a_user_who_is_not_required_still_ends_the_code,
+        many_requests_of_a_user_who_is_not_required_spend_nothing,
         // Odd requests.
         password_over_a_kibibyte_is_refused,
         control_characters_are_refused,
@@ -1495,6 +1505,171 @@ fn fall_through_passes_no_wrong_code_on() -> Case {
         at.login("carol", short).is_status(200);
     })
     .needs(Capability::NextProvider)
+}
+
+fn user_who_is_not_required_is_refused_like_a_wrong_pin() -> Case {
+    let (alice, bob) = (alice(), bob());
+    let scope = scope(&[&alice, &bob])
+        .set(Setting::RequireUser, "bob carol")
+        .set(Setting::MaxFailures, 1)
+        .set(Setting::MaxLinger, 600);
+    case(scope, move |at| {
+        at.users().stays_the_same(|| {
+            let outsider = at.login("alice", alice.password(0));
+            let wrong_pin = at.login("alice", format!("{WRONG_PIN}{}", alice.code(0)));
+            outsider.is(401, "denied-user");
+            wrong_pin.is(401, "denied-pin");
+            assert_eq!(outsider.0.body, wrong_pin.0.body);
+            // No code is looked at, so none is counted.
+            at.login("alice", alice.with(&alice.wrong_code())).is(401, "denied-user");
+        });
+        at.login("bob", bob.password(bob.step())).is(200, "granted-fresh");
+        at.login("bob", bob.password(bob.step())).is(200, "granted-reuse");
+        at.login("mallory", alice.password(0)).is(401, "unknown");
+    })
+}
+
+fn users_and_members_of_groups_are_let_in_by_name_or_group() -> Case {
+    let users = ["named", "staff", "admin", "both", "other", "Named"];
+    let tokens = users.map(|user| Token::hotp(user).pin(PIN));
+    let scope = scope(&tokens.each_ref())
+        .group_file("staff: staff both\nothers: other\nadmins: admin both\n")
+        .set(Setting::RequireUser, "named both")
+        .set(Setting::RequireGroup, "staff admins nosuch");
+    case(scope, move |at| {
+        for (user, token) in users.iter().zip(&tokens) {
+            let reply = at.login(user, token.password(0));
+            match *user {
+                "other" | "Named" => reply.is(401, "denied-user"),
+                _ => reply.is(200, "granted-fresh"),
+            };
+        }
+    })
+}
+
+fn whoever_leaves_the_group_is_out_at_once() -> Case {
+    let alice = alice();
+    let scope = scope(&[&alice])
+        .group_file("staff: alice bob\n")
+        .set(Setting::RequireGroup, "staff")
+        .set(Setting::MaxLinger, 600);
+    case(scope, move |at| {
+        at.login("alice", alice.password(0)).is(200, "granted-fresh");
+        at.login("alice", alice.password(0)).is(200, "granted-reuse");
+        at.login("alice", alice.password(0)).is(200, "granted-reuse");
+        at.users().stays_the_same(|| {
+            at.replace_group_file("staff: bob\n");
+            at.login("alice", alice.password(0)).is(401, "denied-user");
+            at.login("alice", alice.password(1)).is(401, "denied-user");
+        });
+        at.replace_group_file("staff: bob\nstaff: alice\n");
+        at.login("alice", alice.password(0)).is(200, "granted-reuse");
+        at.login("alice", alice.password(1)).is(200, "granted-fresh");
+    })
+}
+
+fn group_file_is_read_as_httpd_does() -> Case {
+    let ins = ["first", "second", "third", "quoted", "joined", "windows", "last"];
+    let outs = ["comment", "colonless", "othergroup"];
+    let tokens: Vec<Token> =
+        ins.iter().chain(&outs).map(|user| Token::hotp(user).pin(PIN)).collect();
+    let text = "# staff: comment\n  \nstaff colonless\n other : othergroup\nstaff:first\tsecond   third\n\
+                staff: \"quoted\" join\\\ned\nstaff: windows\r\nstaff : last";
+    let scope = scope(&tokens.iter().collect::<Vec<_>>());
+    let scope = scope.group_file(text).set(Setting::RequireGroup, "staff");
+    case(scope, move |at| {
+        for (user, token) in ins.iter().chain(&outs).zip(&tokens) {
+            let reply = at.login(user, token.password(0));
+            match ins.contains(user) {
+                true => reply.is(200, "granted-fresh"),
+                false => reply.is(401, "denied-user"),
+            };
+        }
+    })
+}
+
+fn group_file_that_cannot_be_read_refuses_those_who_need_it() -> Case {
+    let (alice, bob) = (alice(), bob());
+    let scope =
+        scope(&[&alice, &bob]).set(Setting::RequireUser, "bob").set(Setting::RequireGroup, "staff");
+    case(scope, move |at| {
+        at.expect_log("No such file or directory; create it with lines of `GROUP: NAME NAME`");
+        at.expect_log("the group file can't be used; see the next message, user \"alice\"");
+        at.users().stays_the_same(|| {
+            at.login("alice", format!("{WRONG_PIN}{}", alice.code(0))).is(401, "denied-pin");
+            at.login("alice", alice.password(0)).is(500, "error");
+        });
+        at.login("bob", bob.password(bob.step())).is(200, "granted-fresh");
+        at.replace_group_file("staff: alice\n");
+        at.login("alice", alice.password(0)).is(200, "granted-fresh");
+    })
+}
+
+fn fall_through_passes_nobody_on_who_is_not_required() -> Case {
+    let alice = alice();
+    let scope = scope(&[&alice])
+        .set(Setting::RequireUser, "bob")
+        .set(Setting::FallThrough, "On")
+        .second_provider("alice", &alice.password(0));
+    case(scope, move |at| {
+        at.login("alice", alice.password(0)).is(401, "denied-user");
+    })
+}
+
+fn wrong_pins_of_those_who_are_not_required_stay_wrong_pins() -> Case {
+    let carol = Token::hotp("carol");
+    let hashed = hashed_pins();
+    let tokens: Vec<Token> = hashed.iter().map(|(_, token)| token.clone()).collect();
+    let tokens: Vec<&Token> = tokens.iter().chain([&carol]).collect();
+    case(scope(&tokens).set(Setting::RequireUser, "nobody"), move |at| {
+        at.users().stays_the_same(|| {
+            for (user, token) in &hashed {
+                let wrong = format!("{WRONG_PIN}{}", token.code(0));
+                at.login(user, wrong).is(401, "denied-pin");
+                at.login(user, token.password(0)).is(401, "denied-user");
+            }
+            at.login("carol", format!("{PIN}{}", carol.code(0))).is(401, "denied-pin");
+            at.login("carol", carol.code(0)).is(401, "denied-user");
+        });
+    })
+}
+
+fn forget_request_of_a_user_who_is_not_required_still_ends_the_code() -> Case {
+    let alice = alice();
+    let scope = scope(&[&alice])
+        .group_file("staff: alice\n")
+        .set(Setting::RequireGroup, "staff")
+        .set(Setting::Forget, "On");
+    case(scope, move |at| {
+        at.login("alice", alice.password(0)).is(200, "granted-fresh");
+        at.replace_group_file("staff: bob\n");
+        at.login("alice", "").is(401, "forgotten");
+        at.replace_group_file("staff: alice\n");
+        at.login("alice", alice.password(0)).is(401, "denied-expired");
+    })
+}
+
+fn many_requests_of_a_user_who_is_not_required_spend_nothing() -> Case {
+    let (alice, bob) = (alice(), bob());
+    let scope = scope(&[&alice, &bob])
+        .set(Setting::RequireUser, "bob")
+        .set(Setting::MaxFailures, 3)
+        .set(Setting::Throttle, "1000 600");
+    case(scope, move |at| {
+        let requests: Vec<Request> = (0..32)
+            .map(|number| match number % 4 {
+                0 => at.request("alice", alice.with(&alice.wrong_code())),
+                number => at.request("alice", alice.password(number)),
+            })
+            .collect();
+        at.users().stays_the_same(|| {
+            for reply in at.at_once(&requests) {
+                reply.is(401, "denied-user");
+            }
+        });
+        assert_eq!((at.users().counter("alice"), at.users().failures("alice")), (0, 0));
+        at.login("bob", bob.password(bob.step())).is(200, "granted-fresh");
+    })
 }
 
 fn password_over_a_kibibyte_is_refused() -> Case {

@@ -190,8 +190,8 @@ impl Httpd {
             }
             let users = server::users_path(root, scope);
             text += &format!("OTPAuthUsersFile \"{}\"\n", users.display());
-            for (setting, value) in &scope.settings {
-                text += &format!("{} {value}\n", directive(*setting));
+            for set in &scope.settings {
+                text += &format!("{} {}\n", directive(set.0), server::value(root, scope, set));
             }
         }
         text += &server::fill_in(&scope.directives, root, ports, scope);
@@ -220,6 +220,8 @@ pub fn directive(setting: Setting) -> &'static str {
         Setting::FallThrough => "OTPAuthFallThrough",
         Setting::PinFakeBasic => "PINFakeBasicAuth",
         Setting::AllowHex => "OTPAuthAllowHex",
+        Setting::RequireUser => "OTPAuthRequireUser",
+        Setting::RequireGroup => "OTPAuthRequireGroup",
         Setting::RequireTls => "OTPAuthRequireTLS",
         Setting::NonceLifetime => "AuthDigestNonceLifetime",
         Setting::NonceCountCheck => "AuthDigestNcCheck",

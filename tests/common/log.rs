@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Mutex;
 
 /// The words for how a login ended; `docs/results.md` explains them.
-pub const RESULTS: [&str; 12] = [
+pub const RESULTS: [&str; 13] = [
     "granted-fresh",
     "granted-reuse",
     "denied-pin",
+    "denied-user",
     "denied-code",
     "denied-expired",
     "denied-ip",

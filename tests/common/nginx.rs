@@ -168,10 +168,8 @@ impl Nginx {
                     server::pins_path(root, scope).display()
                 );
             }
-            for (setting, value) in
-                scope.settings.iter().filter(|(it, _)| *it != Setting::NonceCountCheck)
-            {
-                text += &format!("{} {value};\n", directive(*setting));
+            for set in scope.settings.iter().filter(|(it, _)| *it != Setting::NonceCountCheck) {
+                text += &format!("{} {};\n", directive(set.0), server::value(root, scope, set));
             }
         }
         text += &server::fill_in(&scope.directives, root, ports, scope);
@@ -196,6 +194,8 @@ pub fn directive(setting: Setting) -> &'static str {
         Setting::FallThrough => panic!("nginx has no next provider to fall through to"),
         Setting::PinFakeBasic => "auth_otp_pin_fake_basic",
         Setting::AllowHex => "auth_otp_allow_hex",
+        Setting::RequireUser => "auth_otp_require_user",
+        Setting::RequireGroup => "auth_otp_require_group",
         Setting::RequireTls => "auth_otp_require_tls",
         Setting::NonceLifetime => "auth_otp_nonce_lifetime",
         Setting::NonceCountCheck => panic!("nginx always checks nonce counts"),

@@ -21,6 +21,9 @@ pub enum Setting {
     FallThrough,
     PinFakeBasic,
     AllowHex,
+    RequireUser,
+    /// Groups of the scope's group file.
+    RequireGroup,
     RequireTls,
     /// Seconds for which a Digest nonce may be used.
     NonceLifetime,
@@ -40,6 +43,8 @@ pub struct Scope {
     pub second_provider: Vec<(Vec<u8>, String)>,
     /// Lines of the file that checks PINs marked `+`.
     pub pin_file: String,
+    /// The group file; without text there is none.
+    pub group_file: String,
     /// More of the server's own configuration language, inside the section.
     pub directives: String,
     /// Nothing but `directives` goes into the section.
@@ -60,6 +65,7 @@ impl Scope {
             digest: false,
             second_provider: Vec::new(),
             pin_file: String::new(),
+            group_file: String::new(),
             directives: String::new(),
             bare: false,
             of_urls: false,
@@ -127,6 +133,12 @@ impl Scope {
         self.pin_file += line.trim_end_matches('\n');
         self.pin_file.push('\n');
         self.secrets.extend(line.trim_end().split(':').nth(1).map(str::to_owned));
+        self
+    }
+
+    /// Lines of the group file.
+    pub fn group_file(mut self, text: &str) -> Scope {
+        self.group_file += text;
         self
     }
 

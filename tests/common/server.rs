@@ -11,7 +11,7 @@ use super::client::{self, Connection, Request, Response};
 use super::daemon::Daemon;
 use super::log::{self, Secrets};
 use super::root::{self, Root};
-use super::scope::{self, Scope};
+use super::scope::{self, Scope, Setting};
 use super::users::UsersFile;
 use super::wait_until;
 
@@ -435,6 +435,19 @@ pub fn pins_path(root: &Root, scope: &Scope) -> PathBuf {
     root.join("pins").join(&scope.name)
 }
 
+/// File with the groups.
+pub fn groups_path(root: &Root, scope: &Scope) -> PathBuf {
+    root.join("groups").join(&scope.name)
+}
+
+/// What a directive takes: the value, behind the path of the file if it is about one.
+pub fn value(root: &Root, scope: &Scope, (setting, value): &(Setting, String)) -> String {
+    match setting {
+        Setting::RequireGroup => format!("{} {value}", groups_path(root, scope).display()),
+        _ => value.clone(),
+    }
+}
+
 /// Replaces the names that [`Scope::directives`] allows.
 pub fn fill_in(text: &str, root: &Root, ports: Ports, scope: &Scope) -> String {
     text.replace("{root}", &root.path().to_string_lossy())
@@ -470,6 +483,11 @@ pub fn prepare(root: &Root, scopes: &[Scope]) {
             root::set_mode(&pins, 0o600);
             root::give_to_server(&pins);
         }
+        if !scope.group_file.is_empty() {
+            let groups = root.write(groups_path(root, scope), &scope.group_file);
+            root::set_mode(&groups, 0o644);
+            root::give_to_server(&groups);
+        }
     }
 }
 
@@ -492,13 +510,17 @@ impl Place<'_> {
 
     /// Puts another file in the place of the one that checks PINs marked `+`.
     pub fn replace_pin_file(&self, text: &str) {
-        let scope = self
-            .server
-            .scopes
-            .iter()
-            .find(|scope| scope.name == self.name)
-            .expect("a place has a scope");
-        UsersFile::at(pins_path(&self.server.root, scope)).replace(text);
+        UsersFile::at(pins_path(&self.server.root, self.scope())).replace(text);
+    }
+
+    /// Puts another file in the place of the group file.
+    pub fn replace_group_file(&self, text: &str) {
+        UsersFile::at(groups_path(&self.server.root, self.scope())).replace(text);
+    }
+
+    fn scope(&self) -> &Scope {
+        let scope = self.server.scopes.iter().find(|scope| scope.name == self.name);
+        scope.expect("a place has a scope")
     }
 
     /// The path of a document of this scope.

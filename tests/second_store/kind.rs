@@ -60,8 +60,8 @@ impl Kind for OnSecondStore {
             if !scope.second_provider.is_empty() {
                 text += &format!("second {}\n", server::second_path(root, scope).display());
             }
-            for (setting, value) in &scope.settings {
-                text += &format!("{} {value}\n", directive(*setting));
+            for set in &scope.settings {
+                text += &format!("{} {}\n", directive(set.0), server::value(root, scope, set));
             }
         }
         root.write(CONFIGURATION, text);

@@ -5,16 +5,18 @@ use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use otpgate::decide::Verdict;
 use otpgate::gate::{Answer, Gate, Login, PinAnswer, PinSource, RequestMemory};
+use otpgate::groups::GroupFiles;
 use otpgate::http::{self, basic};
 use otpgate::log::{self, Level, Log};
 use otpgate::pin::file::{PinFile, entry_of};
-use otpgate::policy::{self, Policy, Settings};
+use otpgate::policy::{self, Policy, Required, Settings};
 use otpgate::store::Reach;
 use otpgate::token::Address;
 
@@ -44,7 +46,8 @@ pub fn asked_to_serve() -> Option<PathBuf> {
 pub fn serve(root: &Path) -> ExitCode {
     let log = ServerLog { file: &open_log(&root.join(ERROR_LOG)), place: "" };
     let (configuration, compares) = (fs::read_to_string(root.join(CONFIGURATION)), Arc::default());
-    let site = Site::of(&configuration.expect("a configuration"), root, &compares);
+    let configuration = configuration.expect("a configuration").leak();
+    let site = Site::of(configuration, root, &compares);
     let listener = match TcpListener::bind((Ipv4Addr::LOCALHOST, site.port)) {
         Ok(listener) => listener,
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
@@ -80,6 +83,8 @@ struct Place {
     name: String,
     gate: Gate<Mirror>,
     policy: Policy,
+    required: Required<'static>,
+    groups: GroupFiles,
     pins: Option<PathBuf>,
     /// Users and passwords of those who are asked about names that the gate passes on.
     second: Option<PathBuf>,
@@ -88,7 +93,7 @@ struct Place {
 impl Site {
     /// Lines of a word and its value: `server`, `port`, and for each place `place`, `users`, then
     /// its other files and its settings.
-    fn of(configuration: &str, root: &Path, compares: &Arc<Compares>) -> Site {
+    fn of(configuration: &'static str, root: &Path, compares: &Arc<Compares>) -> Site {
         let mut server = policy::Server::Apache;
         let (mut port, mut places) = (0, Vec::new());
         let mut lines =
@@ -107,7 +112,7 @@ impl Site {
                             "pins" => pins = Some(PathBuf::from(value)),
                             "second" => second = Some(PathBuf::from(value)),
                             name => {
-                                let words: Vec<&[u8]> =
+                                let words: Vec<&'static [u8]> =
                                     value.split(' ').map(str::as_bytes).collect();
                                 settings
                                     .set(server, name.as_bytes(), &words, b"")
@@ -121,8 +126,10 @@ impl Site {
                         compares,
                     );
                     let gate = Gate::new(store, now).expect("random bytes");
-                    let policy = settings.policy(server);
-                    places.push(Place { name: value.to_owned(), gate, policy, pins, second });
+                    let (name, policy) = (value.to_owned(), settings.policy(server));
+                    let (required, groups) =
+                        (settings.required.unwrap_or_default(), GroupFiles::default());
+                    places.push(Place { name, gate, policy, required, groups, pins, second });
                 }
                 other => panic!("{other} stands in no place"),
             }
@@ -199,7 +206,14 @@ impl Place {
 
     /// As on an event loop first, then by a thread that may wait.
     fn decide_with(&self, login: &Login<'_>, pins: &dyn PinSource, log: &dyn Log) -> Answer {
-        let Place { gate, policy, .. } = self;
+        let (gate, path) =
+            (&self.gate, |path: &[u8]| Path::new(OsStr::from_bytes(path)).to_owned());
+        let admission = self.groups.admit(&self.required, path, login.user);
+        let fault = admission.as_ref().err().map(ToString::to_string);
+        let policy = &Policy { admission: admission.unwrap_or_default(), ..self.policy };
+        if let Some(fault) = fault {
+            log.log(Level::Error, format_args!("{fault}"));
+        }
         let mut judged = RequestMemory::default();
         let at_once = gate.basic_now(policy, login, pins, None, Some(&mut judged), log);
         at_once.unwrap_or_else(|| gate.basic(policy, login, pins, Some(&mut judged), log))
