@@ -485,6 +485,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_regular_file_is_refused_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("groups");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, mode, 0).unwrap();
+        for (path, what) in [(&*path, "a FIFO"), (directory.path(), "a directory")] {
+            let fault = Members::read(path).err().unwrap().to_string();
+            assert!(fault.contains(&format!("it is {what}, not a regular file")), "{fault}");
+        }
+    }
+
+    #[test]
     fn a_file_over_the_limit_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("groups");

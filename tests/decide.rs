@@ -10,7 +10,7 @@ use otpgate::decide::{
     StateChange, Verdict,
 };
 use otpgate::otp::{self, Digits, Hash};
-use otpgate::policy::{Forget, Policy, Server, Settings};
+use otpgate::policy::{Admission, Forget, Policy, Server, Settings};
 use otpgate::token::{Address, CounterField, Entry, Pin, ReplayFloor, State, StoredToken, Used};
 use otpgate::users::record;
 
@@ -706,6 +706,47 @@ fn fall_through_passes_on_what_is_about_the_pin_and_nothing_else() {
     ] {
         let login = Login { pin_source: answer, ..fall(user(&[line])) };
         assert_eq!(login.tries(password).verdict, verdict, "{line} {password}");
+    }
+}
+
+#[test]
+fn rule_5_refuses_whom_the_place_does_not_let_in_after_the_pin_and_before_any_code() {
+    let lingering = "HOTP alice 1234 KEY 1 0 755224 2023-11-14T22:13:20L 192.0.2.7 @0,1700000000,1700000000,0,00000000";
+    let plain = "HOTP alice 1234 KEY";
+    let over = "HOTP alice 1234 KEY 0 3";
+    let (denied, error) = (Admission::NotAdmitted, Admission::Unknown);
+    for (admission, line, password, verdict, word, is_wrong_guess) in [
+        (denied, plain, "1234755224", Verdict::Denied, DeniedUser, true),
+        (denied, plain, "1234000000", Verdict::Denied, DeniedUser, true),
+        (denied, plain, "9999755224", Verdict::Unknown, DeniedPin, true),
+        (denied, plain, "7", Verdict::Unknown, DeniedCode, false),
+        (denied, lingering, "1234755224", Verdict::Denied, DeniedUser, true),
+        (denied, "HOTP alice - KEY", "755224", Verdict::Denied, DeniedUser, true),
+        (denied, "HOTP alice + KEY", "1234755224", Verdict::Denied, DeniedUser, true),
+        (denied, "MOTP alice 1234 KEY", "000000", Verdict::Denied, DeniedUser, true),
+        (denied, over, "1234755224", Verdict::Denied, DeniedLocked, false),
+        (error, plain, "1234755224", Verdict::Error, Error, false),
+        (error, plain, "9999755224", Verdict::Unknown, DeniedPin, true),
+        (error, over, "1234755224", Verdict::Denied, DeniedLocked, false),
+    ] {
+        let alice = Login { pin_source: PinAnswer::Right, ..user(&[line]) }.with(|policy| {
+            (policy.fall_through, policy.max_failures) = (true, 3);
+            policy.admission = admission;
+        });
+        let decision = alice.tries(password);
+        let found = (decision.verdict, decision.word, decision.is_wrong_guess);
+        assert_eq!(found, (verdict, word, is_wrong_guess), "{admission:?} {line} {password}");
+        assert!(decision.changes.is_empty() && decision.accepted.is_none());
+        // With a code to be searched for, it would have been left open.
+        let unanswered = |_: &Pin, _: &[u8]| Some(PinAnswer::Right);
+        let attempt = Attempt {
+            user: alice.user,
+            proof: Proof::Password(password.as_bytes()),
+            address: Address::Unknown,
+        };
+        let entry = alice.entry();
+        let early = decide::without_search(&alice.policy, &entry, &attempt, &unanswered, alice.now);
+        assert!(matches!(early, Some(Outcome::Decided(_))), "{line} {password}");
     }
 }
 

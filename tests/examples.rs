@@ -186,13 +186,15 @@ fn effect_of(server: Server, name: &str, words: &str) -> String {
 }
 
 /// What is needed or asked of the admin, and has no default.
-const WITHOUT_DEFAULT: [&str; 6] = [
+const WITHOUT_DEFAULT: [&str; 8] = [
     "OTPAuthUsersFile",
     "OTPAuthMaxIdle",
     "OTPAuthPINAuthProvider",
+    "OTPAuthRequireGroup",
     "auth_otp_users_file",
     "auth_otp_max_idle",
     "auth_otp_pin_file",
+    "auth_otp_require_group",
 ];
 
 #[test]

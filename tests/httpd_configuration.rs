@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 
 use common::root::{self, Root};
-use common::{Httpd, Request, Scope, Server, Setting, Token};
+use common::{Httpd, Request, Scope, Server, Setting, Token, UsersFile};
 use otpgate::policy::{self, SETTINGS};
 
 const PIN: &str = "sesame9";
@@ -19,7 +19,7 @@ fn area() -> Scope {
 }
 
 /// A bad value, and something that has to be in the message besides its place.
-const BAD_VALUES: [(&str, &str); 19] = [
+const BAD_VALUES: [(&str, &str); 22] = [
     ("OTPAuthMaxOffset ten", "10000"),
     ("OTPAuthMaxOffset -1", "10000"),
     ("OTPAuthMaxOffset 10001", "10000"),
@@ -39,6 +39,9 @@ const BAD_VALUES: [(&str, &str); 19] = [
     ("OTPAuthPINCache -", "OTPAuthPINCache"),
     ("OTPAuthPINAuthProvider nosuch", "nosuch"),
     ("OTPAuthPINAuthProvider OTP", "OTP"),
+    ("OTPAuthRequireUser alice Off", "takes Off alone, not among names"),
+    ("OTPAuthRequireGroup groups", "takes the path of a group file and 1 to 8 names of groups"),
+    ("OTPAuthRequireGroup \"\" staff", "takes a path, not an empty word"),
 ];
 
 #[test]
@@ -502,4 +505,59 @@ fn directives_of_modules_that_are_not_there_stay_unknown() {
             .names_the_line_of(directive)
             .says("needs mod_auth_");
     }
+}
+
+/// What is wrong with a group file, and what has to be in the message.
+type SpoiltGroups = (fn(&Path), &'static str);
+
+fn with_groups() -> Scope {
+    area()
+        .group_file("staff: alice\n")
+        .set(Setting::RequireUser, "alice")
+        .set(Setting::RequireGroup, "staff")
+}
+
+#[test]
+fn faults_of_a_group_file_are_told_where_it_is_named_and_stop_nothing() {
+    common::require_root("files of other accounts");
+    let faults: [SpoiltGroups; 6] = [
+        (|groups| std::fs::remove_file(groups).expect("the group file"), "create it with lines of"),
+        (
+            |groups| root::set_mode(groups, 0o646),
+            "world-writable: anybody could put users into groups",
+        ),
+        (
+            |groups| {
+                root::set_mode(groups, 0o600);
+                root::set_owner(groups, Some(0), Some(0));
+            },
+            "let the server's user read it",
+        ),
+        (
+            |groups| {
+                std::fs::remove_file(groups).expect("the group file");
+                root::make_directory(groups);
+            },
+            "it is a directory",
+        ),
+        (
+            |groups| UsersFile::at(groups).append("bob carol\n"),
+            "line 2: no `GROUP:` before the names",
+        ),
+        (
+            |groups| UsersFile::at(groups).replace("admins: alice\n"),
+            "no line for the group \"staff\"",
+        ),
+    ];
+    for (spoil, message) in faults {
+        let spoil = |root: &Root| spoil(&root.join("groups/area"));
+        Httpd::event()
+            .test(vec![with_groups()], spoil)
+            .is_accepted(true)
+            .names_the_line_of("OTPAuthRequireGroup")
+            .says(message);
+    }
+    let tested = Httpd::event().test(vec![with_groups()], |_| {});
+    tested.is_accepted(true);
+    assert!(!tested.output.contains("group"), "{}", tested.output);
 }

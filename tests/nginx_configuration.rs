@@ -19,7 +19,7 @@ fn area() -> Scope {
 }
 
 /// A bad directive, and something that has to be in the message besides its place.
-const BAD: [(&str, &str); 24] = [
+const BAD: [(&str, &str); 28] = [
     ("auth_otp_max_offset ten", "10000"),
     ("auth_otp_max_offset -1", "10000"),
     ("auth_otp_max_offset 10001", "10000"),
@@ -44,6 +44,10 @@ const BAD: [(&str, &str); 24] = [
     ("AUTH_OTP_FORGET on", "unknown directive"),
     ("auth_otp_pin_fake_basic", "auth_otp_pin_fake_basic"),
     ("auth_otp_require_tls perhaps", "takes on or off, not"),
+    ("auth_otp_require_user", "takes 1 to 16 names of users (more belong in a group), or off"),
+    ("auth_otp_require_user alice OFF", "takes off alone, not among names"),
+    ("auth_otp_require_group groups", "takes the path of a group file and 1 to 8 names of groups"),
+    ("auth_otp_require_group \"\" staff", "takes a path, not an empty word"),
 ];
 
 #[test]
@@ -547,4 +551,56 @@ fn blocks_that_are_right_together_raise_no_word() {
         tested.is_accepted(true);
         assert!(!tested.output.contains('['), "{}", tested.output);
     }
+}
+
+fn with_groups() -> Scope {
+    area()
+        .group_file("staff: alice\n")
+        .set(Setting::RequireUser, "alice")
+        .set(Setting::RequireGroup, "staff")
+}
+
+#[test]
+fn faults_of_a_group_file_are_told_where_it_is_named_and_stop_nothing() {
+    common::require_root("files of other accounts");
+    let faults: [Spoilt; 6] = [
+        (|groups| std::fs::remove_file(groups).expect("the group file"), "create it with lines of"),
+        (
+            |groups| root::set_mode(groups, 0o646),
+            "world-writable: anybody could put users into groups",
+        ),
+        (
+            |groups| {
+                root::set_mode(groups, 0o600);
+                root::set_owner(groups, Some(0), Some(0));
+            },
+            "let the server's user read it",
+        ),
+        (
+            |groups| {
+                std::fs::remove_file(groups).expect("the group file");
+                root::make_directory(groups);
+            },
+            "it is a directory",
+        ),
+        (
+            |groups| UsersFile::at(groups).append("bob carol\n"),
+            "line 2: no `GROUP:` before the names",
+        ),
+        (
+            |groups| UsersFile::at(groups).replace("admins: alice\n"),
+            "no line for the group \"staff\"",
+        ),
+    ];
+    for (spoil, message) in faults {
+        let spoil = |root: &Root| spoil(&root.join("groups/area"));
+        Nginx::one()
+            .test(vec![with_groups()], spoil)
+            .is_accepted(true)
+            .names_the_line_of("auth_otp_require_group")
+            .says(message);
+    }
+    let tested = Nginx::one().test(vec![with_groups()], |_| {});
+    tested.is_accepted(true);
+    assert!(!tested.output.contains("group"), "{}", tested.output);
 }

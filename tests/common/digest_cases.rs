@@ -39,6 +39,7 @@ macro_rules! on_each_server {
                     a_nonce_that_is_refused_costs_no_code
                     a_replayed_response_is_refused_and_costs_no_code
                     what_digest_cannot_do_is_refused_and_said
+                    users_who_are_not_required_are_refused_and_spend_nothing
                     curl_wget_and_requests_log_in
                     parallel_logins_of_many_users
                     upstream_sees_the_pin_if_asked_for
@@ -72,6 +73,37 @@ fn replies_at_once(port: u16, requests: &[Request]) -> Vec<u16> {
             .map(|client| client.join().expect("a client that doesn't panic"))
             .collect()
     })
+}
+
+/// Their responses count as wrong ones, as everybody's do who doesn't know PIN and code.
+pub fn users_who_are_not_required_are_refused_and_spend_nothing(start: Start) {
+    let [alice, bob] = ["alice", "bob"].map(|user| Token::hotp(user).pin(PIN));
+    let server = start(vec![
+        scope("area")
+            .set(Setting::RequireGroup, "staff")
+            .set(Setting::MaxLinger, 600)
+            .set(Setting::MaxFailures, 5)
+            .group_file("staff: bob\n")
+            .token(&alice)
+            .token(&bob),
+    ]);
+    let area = server.at("area");
+    area.users().stays_the_same(|| {
+        login(&area, "alice", alice.password(0)).is(401, "denied-user");
+        login(&area, "alice", alice.with(&alice.wrong_code())).is(401, "denied-user");
+    });
+    login(&area, "bob", bob.password(0)).is(200, "granted-fresh");
+    login(&area, "bob", bob.password(0)).is(200, "granted-reuse");
+    area.replace_group_file("staff: alice\n");
+    login(&area, "bob", bob.password(0)).is(401, "denied-user");
+    login(&area, "bob", bob.password(1)).is(401, "denied-user");
+    login(&area, "alice", alice.password(0)).is(200, "granted-fresh");
+    area.replace_group_file("staff: bob\n");
+    for _ in 0..4 {
+        login(&area, "alice", alice.password(0)).is(401, "denied-user");
+    }
+    login(&area, "alice", alice.password(0)).is(401, "denied-user");
+    login(&area, "alice", alice.password(0)).is(401, "denied-locked");
 }
 
 pub fn what_is_accepted(start: Start) {
