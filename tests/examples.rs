@@ -230,13 +230,12 @@ fn conditional_defaults_are_as_documented() {
         .expect("a good value");
     assert_eq!(effect(&limited, Server::Apache), effect(&throttled, Server::Apache));
     assert_eq!(Settings::default().policy(Server::Apache).of_digest_failures().lockout_time, 900);
-    for (server, name, idle) in [
-        (Server::Apache, "docs/apache.md", "OTPAuthMaxIdle"),
-        (Server::Nginx, "docs/nginx.md", "auth_otp_max_idle"),
+    for (server, name, linger, idle) in [
+        (Server::Apache, "docs/apache.md", "600", "OTPAuthMaxIdle"),
+        (Server::Nginx, "docs/nginx.md", "10m", "auth_otp_max_idle"),
     ] {
-        assert!(
-            file(name).contains(&format!("Default: 600, or no such limit if `{idle}` is set."))
-        );
+        let default = format!("Default: {linger}, or no such limit if `{idle}` is set.");
+        assert!(file(name).contains(&default), "{name}: {default}");
         let mut settings = Settings::default();
         settings.set(server, idle.as_bytes(), &[b"300"], b"here").expect("a good value");
         assert_eq!(settings.policy(server).max_linger, None);

@@ -181,6 +181,7 @@ fn all() -> Vec<Case> {
         wrong_pins_of_those_who_are_not_required_stay_wrong_pins,
         forget_request_of_a_user_who_is_not_required_still_ends_the_code,
         many_requests_of_a_user_who_is_not_required_spend_nothing,
+        a_user_who_is_not_required_has_as_many_tries_as_with_wrong_pins,
         // Odd requests.
         password_over_a_kibibyte_is_refused,
         control_characters_are_refused,
@@ -1669,6 +1670,25 @@ fn many_requests_of_a_user_who_is_not_required_spend_nothing() -> Case {
         });
         assert_eq!((at.users().counter("alice"), at.users().failures("alice")), (0, 0));
         at.login("bob", bob.password(bob.step())).is(200, "granted-fresh");
+    })
+}
+
+fn a_user_who_is_not_required_has_as_many_tries_as_with_wrong_pins() -> Case {
+    let [outsider, guesser] = ["outsider", "guesser"].map(|user| Token::hotp(user).pin(PIN));
+    let scope = scope(&[&outsider, &guesser])
+        .set(Setting::RequireUser, "guesser")
+        .set(Setting::Throttle, "3 600");
+    case(scope, move |at| {
+        at.users().stays_the_same(|| {
+            // The same again is the same try.
+            for code in [0, 1, 1, 2] {
+                at.login("outsider", outsider.password(code)).is(401, "denied-user");
+                let wrong = format!("{WRONG_PIN}{}", guesser.code(code));
+                at.login("guesser", wrong).is(401, "denied-pin");
+            }
+            at.login("outsider", outsider.password(3)).is(429, "denied-throttled");
+            at.login("guesser", guesser.password(3)).is(429, "denied-throttled");
+        });
     })
 }
 

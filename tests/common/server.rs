@@ -440,6 +440,14 @@ pub fn groups_path(root: &Root, scope: &Scope) -> PathBuf {
     root.join("groups").join(&scope.name)
 }
 
+fn write_groups(root: &Root, scope: &Scope, text: &str) {
+    let path = groups_path(root, scope);
+    let new = root.write(path.with_extension("new"), text);
+    root::set_mode(&new, 0o644);
+    root::give_to_server(&new);
+    fs::rename(new, path).expect("a group file");
+}
+
 /// What a directive takes: the value, behind the path of the file if it is about one.
 pub fn value(root: &Root, scope: &Scope, (setting, value): &(Setting, String)) -> String {
     match setting {
@@ -484,9 +492,7 @@ pub fn prepare(root: &Root, scopes: &[Scope]) {
             root::give_to_server(&pins);
         }
         if !scope.group_file.is_empty() {
-            let groups = root.write(groups_path(root, scope), &scope.group_file);
-            root::set_mode(&groups, 0o644);
-            root::give_to_server(&groups);
+            write_groups(root, scope, &scope.group_file);
         }
     }
 }
@@ -513,9 +519,9 @@ impl Place<'_> {
         UsersFile::at(pins_path(&self.server.root, self.scope())).replace(text);
     }
 
-    /// Puts another file in the place of the group file.
+    /// Puts another file in the place of the group file, or of none.
     pub fn replace_group_file(&self, text: &str) {
-        UsersFile::at(groups_path(&self.server.root, self.scope())).replace(text);
+        write_groups(&self.server.root, self.scope(), text);
     }
 
     fn scope(&self) -> &Scope {
