@@ -281,8 +281,9 @@ fn the_example_configuration_works() {
 fn the_short_example_of_the_reference_works() {
     let alice = alice();
     let text = file("docs/nginx.md");
-    let block = text.lines().filter_map(|line| line.strip_prefix("    "));
-    let block: Vec<&str> = block.take_while(|line| !line.starts_with("log_format")).collect();
+    // Behind the title, up to the first sentence.
+    let first = text.lines().skip(1).take_while(|line| line.is_empty() || line.starts_with(' '));
+    let block: Vec<&str> = first.filter_map(|line| line.strip_prefix("    ")).collect();
     assert_eq!(block.len(), 5, "{block:?}");
     assert_eq!(block[0], "load_module modules/ngx_http_auth_otp_module.so;");
     let nginx = Nginx::one().server_directives(&on_our_own_ground(&block[1..].join("\n")));

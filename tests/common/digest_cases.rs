@@ -79,10 +79,13 @@ fn replies_at_once(port: u16, requests: &[Request]) -> Vec<u16> {
 pub fn users_who_are_not_required_are_refused_and_spend_nothing(start: Start) {
     let [alice, bob] = ["alice", "bob"].map(|user| Token::hotp(user).pin(PIN));
     let server = start(vec![
-        scope("area")
+        Scope::new("area")
+            .digest()
             .set(Setting::RequireGroup, "staff")
             .set(Setting::MaxLinger, 600)
             .set(Setting::MaxFailures, 5)
+            .set(Setting::LockoutTime, 0)
+            .set(Setting::Throttle, "Off")
             .group_file("staff: bob\n")
             .token(&alice)
             .token(&bob),
