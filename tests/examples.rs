@@ -97,9 +97,11 @@ fn apache_directives() -> impl Iterator<Item = &'static str> {
     directives(Server::Apache)
 }
 
-/// The settings, and what the module adds to them.
+/// What the module adds to the settings.
+const OF_THE_NGINX_MODULE: [&str; 3] = ["auth_otp", "auth_otp_thread_pool", "auth_otp_zone"];
+
 fn nginx_directives() -> impl Iterator<Item = &'static str> {
-    directives(Server::Nginx).chain(["auth_otp", "auth_otp_thread_pool", "auth_otp_zone"])
+    directives(Server::Nginx).chain(OF_THE_NGINX_MODULE)
 }
 
 /// The first words of lines that are directives, or are once the # right before them is taken away.
@@ -282,4 +284,87 @@ fn every_result_word_is_explained() {
             word.as_str()
         );
     }
+}
+
+/// The entry of a directive on its server's page: how it is written, its default, and what it does in the first
+/// sentence.
+struct Entry {
+    usage: String,
+    default: String,
+    sentence: String,
+}
+
+fn entry(page: &str, name: &str) -> Entry {
+    let start = format!("**{name}**");
+    let mut lines = page.lines().skip_while(|line| !line.starts_with(&start));
+    let (usage, rest) = lines
+        .next()
+        .and_then(|line| line.split_once(" Default: "))
+        .unwrap_or_else(|| panic!("{name} isn't in the reference with a default"));
+    // A default may be a sentence that goes on.
+    let text: Vec<&str> = lines.take_while(|line| !line.is_empty()).collect();
+    let text = text.join(" ");
+    let sentence = text.split_once(". ").map_or(text.as_str(), |(first, _)| first);
+    Entry {
+        usage: usage.trim_end_matches('.').replace("**", "`").replace('|', "\\|"),
+        default: rest.trim_end_matches('.').to_owned(),
+        sentence: sentence.trim_end_matches('.').to_owned(),
+    }
+}
+
+/// docs/settings.md as the table and the pages of both servers have it. Names and descriptions are the library's;
+/// arguments and defaults are those of the pages, which other tests hold against the library.
+fn settings_page() -> String {
+    let (apache, nginx) = (file("docs/apache.md"), file("docs/nginx.md"));
+    let mut page = "\
+# All settings
+
+What [apache.md](apache.md) and [nginx.md](nginx.md) explain one by one, side by side, with the defaults. The page is made
+from the library's table of settings; on Apache, `apache2ctl -L` shows the same descriptions.
+
+On Apache, all are valid in `<Directory>`, `<Location>`, `<Files>`, `<If>` and `<AuthnProviderAlias>`, and in `.htaccess`
+under `AllowOverride AuthConfig`. On nginx, all but `auth_otp_zone` are valid in `http`, `server`, `location` and
+`limit_except`. A section inherits what it doesn't set itself. Where a word of `#@ limits` is given, a line of the users file
+can bind all servers and sections ([how](users-file.md#lines-for-otpgate-alone)).
+
+| what it takes and does | Apache | nginx |
+|---|---|---|
+"
+    .to_owned();
+    let written = |page: &str, name: Option<&'static std::ffi::CStr>| match name {
+        Some(name) => {
+            let Entry { usage, default, .. } = entry(page, name.to_str().expect("ASCII"));
+            format!("{usage}<br>Default: {default}")
+        }
+        None => "–".to_owned(),
+    };
+    for setting in SETTINGS {
+        let limit = setting.limit.map(|limit| format!("<br>`#@ limits {limit}=`"));
+        page += &format!(
+            "| {}{} | {} | {} |\n",
+            setting.usage.to_str().expect("ASCII"),
+            limit.unwrap_or_default(),
+            written(&apache, setting.apache),
+            written(&nginx, setting.nginx),
+        );
+    }
+    for name in OF_THE_NGINX_MODULE {
+        let Entry { usage, default, sentence } = entry(&nginx, name);
+        page += &format!("| {sentence} | – | {usage}<br>Default: {default} |\n");
+    }
+    page
+}
+
+#[test]
+fn the_page_of_all_settings_is_that_of_the_table() {
+    let (name, wanted) = ("docs/settings.md", settings_page());
+    if std::env::var_os("OTPGATE_DOCS_RECORD").is_some() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        std::fs::write(&path, &wanted).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    assert!(
+        file(name) == wanted,
+        "{name} isn't what the table of settings says. To write it anew:\n\
+         OTPGATE_DOCS_RECORD=1 cargo test --release -p otpgate --test examples page_of_all_settings"
+    );
 }
