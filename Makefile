@@ -255,9 +255,37 @@ bench-check:
 soak:
 	$(CARGO) bench --workspace --bench soak $(CARGO_FLAGS)
 
+# ---- Pages as a book -----------------------------------------------------------------------------------
+# All pages as HTML with search, in build/docs: complete in itself, for a browser or any web server. Laid out as the
+# sources are, so that the pages' links work in both, but for README.md: mdBook makes index.html of each. `make test` checks
+# the links, without mdBook.
+
+.PHONY: docs
+MDBOOK_VERSION = 0.5.4
+MDBOOK ?= $(or $(shell command -v mdbook 2>/dev/null),$(BUILD)/mdbook/bin/mdbook)
+BOOK := $(BUILD)/book
+docs: $(MDBOOK)
+	rm -rf $(BOOK) $(BUILD)/docs && mkdir -p $(BOOK)/src
+	tar -c $(DOCS) | tar -x -C $(BOOK)/src
+	rm $(BOOK)/src/docs/SUMMARY.md
+	sed -e 's,](,](docs/,' -e 's,](docs/\.\./,](,' docs/SUMMARY.md > $(BOOK)/src/SUMMARY.md
+	cd $(BOOK)/src && mv README.md about.md && mv docs/README.md docs/index.md && mv packaging/README.md packaging/index.md && \
+		sed -i -e 's,](README\.md,](about.md,g' -e 's,](\([a-z]*\)/README\.md,](\1/index.md,g' *.md && \
+		sed -i -e 's,](\.\./README\.md,](../about.md,g' -e 's,](\(\.\./packaging/\)\?README\.md,](\1index.md,g' docs/*.md && \
+		sed -i -e 's,](\.\./\.\./README\.md,](../../about.md,g' -e 's,](\.\./README\.md,](../index.md,g' docs/recipes/*.md
+	cp docs/book.toml $(BOOK)/book.toml
+	$(MDBOOK) build --dest-dir $(abspath $(BUILD))/docs $(BOOK)
+	echo '<!DOCTYPE html><meta http-equiv="refresh" content="0; url=docs/index.html"><title>otpgate</title>' > $(BUILD)/docs/index.html
+	@echo 'docs: open $(abspath $(BUILD))/docs/index.html'
+
+$(BUILD)/mdbook/bin/mdbook:
+	CARGO_TARGET_DIR=$(abspath $(BUILD))/mdbook/target $(CARGO) install mdbook --version $(MDBOOK_VERSION) --locked \
+		--no-default-features --features search --root $(BUILD)/mdbook
+	rm -rf $(BUILD)/mdbook/target
+
 # ---- Install -------------------------------------------------------------------------------------------
 
-.PHONY: install install-common install-docs install-apache install-nginx uninstall deb test-packages reproducible
+.PHONY: list-docs install install-common install-docs install-apache install-nginx uninstall deb test-packages reproducible
 
 install: install-common install-docs install-apache install-nginx
 
@@ -299,8 +327,12 @@ install-common:
 	case $$soname in ''|libotpgate.so) ;; *) ln -sf $$soname $(DESTDIR)$(LIBDIR)/libotpgate.so ;; esac; }
 
 # Laid out as here, so that the pages' links lead somewhere.
-DOCS = README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE-MIT LICENSE-APACHE users.example $(wildcard docs/*) \
+DOCS = README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE-MIT LICENSE-APACHE users.example \
+	$(wildcard docs/*.md docs/*.svg docs/*.png docs/recipes/*.md) \
 	examples/module.c apache/example.conf nginx/example.conf nginx/config packaging/README.md
+list-docs:
+	@echo $(DOCS)
+
 install-docs:
 	for file in $(DOCS); do install -D -m 644 $$file $(DESTDIR)$(DOCDIR)/$$file || exit 1; done
 
@@ -340,7 +372,8 @@ uninstall:
 		.$(LIBEXECDIR)/mod_authn_otp.so .$(NGINX_MODULES_DIR)/ngx_http_auth_otp_module.so \
 		$(if $(MODS_AVAILABLE),.$(MODS_AVAILABLE)/authn_otp.load .$(MODS_AVAILABLE)/authn_otp.conf) \
 		$(if $(NGINX_MODULES_ENABLED),.$(NGINX_MODULES_ENABLED)/50-mod-http-auth-otp.conf)
-	cd $(DESTDIR)$(DOCDIR) 2>/dev/null && rm -f $(DOCS) && rmdir --ignore-fail-on-non-empty $(sort $(filter-out ./,$(dir $(DOCS)))) "$$PWD" || true
+	cd $(DESTDIR)$(DOCDIR) 2>/dev/null && rm -f $(DOCS) && printf '%s\n' $(sort $(filter-out ./,$(dir $(DOCS)))) | sort -r | \
+		xargs rmdir --ignore-fail-on-non-empty && rmdir --ignore-fail-on-non-empty "$$PWD" || true
 
 # ---- Packages ------------------------------------------------------------------------------------------
 # For the Debian or Ubuntu this runs on. Built from a copy, so that dpkg leaves nothing in the sources; what the crates'

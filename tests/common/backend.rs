@@ -6,10 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-/// An HTTP server of a few lines that answers every request and keeps its `Authorization`.
+/// Names and values of a request's headers.
+pub type Headers = Vec<(String, String)>;
+
+/// An HTTP server of a few lines that answers every request and keeps its headers.
 pub struct Backend {
     port: u16,
-    seen: Arc<Mutex<Vec<Option<String>>>>,
+    seen: Arc<Mutex<Vec<Headers>>>,
     stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -41,6 +44,22 @@ impl Backend {
 
     /// The `Authorization` of every request since the last call.
     pub fn take_seen(&self) -> Vec<Option<String>> {
+        self.take_values("Authorization")
+    }
+
+    /// The header of that name of every request since the last call.
+    pub fn take_values(&self, name: &str) -> Vec<Option<String>> {
+        let value = |headers: Headers| {
+            headers
+                .into_iter()
+                .find(|(known, _)| known.eq_ignore_ascii_case(name))
+                .map(|(_, value)| value)
+        };
+        self.take_headers().into_iter().map(value).collect()
+    }
+
+    /// All headers of every request since the last call.
+    pub fn take_headers(&self) -> Vec<Headers> {
         std::mem::take(&mut self.seen.lock().expect("no panic inside"))
     }
 }
@@ -56,25 +75,22 @@ impl Drop for Backend {
     }
 }
 
-fn answer(stream: TcpStream, seen: &Mutex<Vec<Option<String>>>) -> std::io::Result<()> {
+fn answer(stream: TcpStream, seen: &Mutex<Vec<Headers>>) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
-    let mut authorization = None;
+    let mut headers = Vec::new();
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line)? == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
         match line.trim_end().split_once(": ") {
-            Some((name, value)) if name.eq_ignore_ascii_case("Authorization") => {
-                authorization = Some(value.to_owned());
-            }
-            Some(_) => {}
+            Some((name, value)) => headers.push((name.to_owned(), value.to_owned())),
             None if line.trim_end().is_empty() => break,
             None => {}
         }
     }
     // Before the answer: whoever has it may look.
-    seen.lock().expect("no panic inside").push(authorization);
+    seen.lock().expect("no panic inside").push(headers);
     let text = super::server::PAGE_TEXT;
     write!(
         reader.get_mut(),

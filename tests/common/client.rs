@@ -25,6 +25,17 @@ impl Request {
         Request { method: "CONNECT", ..Request::get(authority) }
     }
 
+    /// With another method.
+    pub fn method(mut self, method: &'static str) -> Request {
+        self.method = method;
+        self
+    }
+
+    pub fn body(mut self, body: impl AsRef<[u8]>) -> Request {
+        self.body = body.as_ref().to_vec();
+        self
+    }
+
     /// A form as a browser submits it; `form` is already encoded.
     pub fn post(target: impl Into<String>, form: &str) -> Request {
         let mut request = Request::get(target);

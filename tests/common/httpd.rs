@@ -59,6 +59,7 @@ pub struct Httpd {
     otp_module: PathBuf,
     under: Vec<String>,
     options: Vec<String>,
+    believes_clients: bool,
 }
 
 impl Httpd {
@@ -81,7 +82,14 @@ impl Httpd {
             otp_module: module_path(),
             under: Vec::new(),
             options: Vec::new(),
+            believes_clients: true,
         }
+    }
+
+    /// That takes nobody's word for the client's address.
+    pub fn believing_nobody(mut self) -> Httpd {
+        self.believes_clients = false;
+        self
     }
 
     /// With more words on the command line.
@@ -116,7 +124,9 @@ impl Httpd {
 
     /// Loads one more of httpd's modules, `include` for mod_include.so.
     pub fn module(mut self, name: &str) -> Httpd {
-        self.modules.push(name.to_owned());
+        if !self.modules.iter().any(|known| known == name) {
+            self.modules.push(name.to_owned());
+        }
         self
     }
 
@@ -287,11 +297,15 @@ impl Kind for Httpd {
              Timeout 60\n\
              KeepAlive On\n\
              MaxKeepAliveRequests 0\n\
-             RemoteIPHeader X-Forwarded-For\n\
-             RemoteIPInternalProxy 127.0.0.1\n\
+             {believes}\
              Header always set {RESULT_HEADER} \"expr=%{{note:OTP_RESULT}}\"\n\
              <Directory />\nAllowOverride None\nRequire all denied\nOTPAuthRefusalTime Off\n</Directory>\n",
             root = root.path().display(),
+            believes = if self.believes_clients {
+                "RemoteIPHeader X-Forwarded-For\nRemoteIPInternalProxy 127.0.0.1\n"
+            } else {
+                ""
+            },
         );
         for scope in scopes.iter().filter(|scope| !scope.pin_file.is_empty()) {
             text += &format!(
