@@ -66,6 +66,8 @@ make_user() {
     (umask 077 && od -A n -t x1 -N 20 /dev/urandom | tr -d ' \n' >"$run/key" && random_pin >"$run/pin")
     "$otpgate" init --file "$run/users/users" >/dev/null
     cp -r "$here/htdocs" "$run/htdocs"
+    cp -r "$here/../pages" "$run/pages"
+    sed -i "s|/usr/local/share/otpgate/pages|$run/pages|" "$run/pages/"*.conf
 
     # For people without a phone: PIN and the code of this moment.
     ln -s "$(realpath "$otpgate")" "$run/otptool"
@@ -157,6 +159,8 @@ cat <<TEXT
       curl -u "$user:\$($run/password)" $url
 
   A code is new once: used on Apache, it is a used one on nginx, and lingers on both.
+
+  Cancel the prompt, or type something wrong, and a page says what to type, in your browser's language.
 
   Who came in, who didn't, and which rule decided: $run/error.log and $run/nginx-error.log
   Ctrl-C stops the servers and removes $run.
