@@ -38,6 +38,7 @@ BASHDIR ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
+WEBPAGESDIR ?= $(PREFIX)/share/otpgate/pages
 
 APACHE_MODULE := $(BUILD)/mod_authn_otp.so
 NGINX_MODULE := $(BUILD)/ngx_http_auth_otp_module.so
@@ -285,9 +286,9 @@ $(BUILD)/mdbook/bin/mdbook:
 
 # ---- Install -------------------------------------------------------------------------------------------
 
-.PHONY: list-docs install install-common install-docs install-apache install-nginx uninstall deb test-packages reproducible
+.PHONY: list-docs install install-common install-docs install-web-pages install-apache install-nginx uninstall deb test-packages reproducible
 
-install: install-common install-docs install-apache install-nginx
+install: install-common install-docs install-web-pages install-apache install-nginx
 
 # Names of older tools that the command answers to.
 TOOLS = otptool otplock genotpurl
@@ -328,13 +329,20 @@ install-common:
 
 # Laid out as here, so that the pages' links lead somewhere.
 DOCS = README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE-MIT LICENSE-APACHE users.example \
-	$(wildcard docs/*.md docs/*.svg docs/*.png docs/recipes/*.md) \
+	$(wildcard docs/*.md docs/*.svg docs/*.png docs/images/*.png docs/user-sheet/*.html docs/recipes/*.md) \
 	examples/module.c apache/example.conf nginx/example.conf nginx/config packaging/README.md
 list-docs:
 	@echo $(DOCS)
 
 install-docs:
 	for file in $(DOCS); do install -D -m 644 $$file $(DESTDIR)$(DOCDIR)/$$file || exit 1; done
+
+# What web users see, with an include for each server that names the folder they are in.
+WEB_PAGES = $(notdir $(wildcard pages/*.html pages/*.var pages/*.conf))
+install-web-pages:
+	install -d $(DESTDIR)$(WEBPAGESDIR)
+	install -m 644 $(addprefix pages/,$(WEB_PAGES)) $(DESTDIR)$(WEBPAGESDIR)
+	cd $(DESTDIR)$(WEBPAGESDIR) && sed -i 's|/usr/local/share/otpgate/pages|$(WEBPAGESDIR)|' apache.conf nginx.conf
 
 # Everything in authn_otp.conf is a comment: enabling the module protects nothing by itself.
 define install_mods_available
@@ -369,11 +377,14 @@ uninstall:
 		$(patsubst %,.$(MANDIR)/man1/%.1,otpgate otpgate-* $(TOOLS)) $(patsubst %,.$(BASHDIR)/%,otpgate $(TOOLS)) \
 		$(patsubst %,.$(ZSHDIR)/_%,otpgate $(TOOLS)) $(patsubst %,.$(FISHDIR)/%.fish,otpgate $(TOOLS)) \
 		.$(INCLUDEDIR)/otpgate.h .$(LIBDIR)/libotpgate.a .$(LIBDIR)/libotpgate.so* .$(PKGCONFIGDIR)/otpgate.pc \
+		$(addprefix .$(WEBPAGESDIR)/,$(WEB_PAGES)) \
 		.$(LIBEXECDIR)/mod_authn_otp.so .$(NGINX_MODULES_DIR)/ngx_http_auth_otp_module.so \
 		$(if $(MODS_AVAILABLE),.$(MODS_AVAILABLE)/authn_otp.load .$(MODS_AVAILABLE)/authn_otp.conf) \
 		$(if $(NGINX_MODULES_ENABLED),.$(NGINX_MODULES_ENABLED)/50-mod-http-auth-otp.conf)
 	cd $(DESTDIR)$(DOCDIR) 2>/dev/null && rm -f $(DOCS) && printf '%s\n' $(sort $(filter-out ./,$(dir $(DOCS)))) | sort -r | \
 		xargs rmdir --ignore-fail-on-non-empty && rmdir --ignore-fail-on-non-empty "$$PWD" || true
+	cd $(DESTDIR)/ && [ ! -d .$(WEBPAGESDIR) ] || \
+		rmdir --ignore-fail-on-non-empty .$(WEBPAGESDIR) $(patsubst %/,.%,$(dir $(WEBPAGESDIR)))
 
 # ---- Packages ------------------------------------------------------------------------------------------
 # For the Debian or Ubuntu this runs on. Built from a copy, so that dpkg leaves nothing in the sources; what the crates'

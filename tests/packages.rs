@@ -103,9 +103,21 @@ fn what_is_installed_is_complete_and_uninstalling_leaves_nothing_of_it() {
         "usr/share/man/man1/otpgate-add.1",
         "usr/share/man/man1/otpgate.1",
         "usr/share/man/man1/otptool.1",
+        "usr/share/otpgate/pages/401.en.html",
+        "usr/share/otpgate/pages/429.fr.html",
+        "usr/share/otpgate/pages/503.var",
+        "usr/share/otpgate/pages/apache.conf",
+        "usr/share/otpgate/pages/nginx.conf",
         "usr/share/zsh/site-functions/_otpgate",
     ] {
         assert!(installed.contains(name), "{name} isn't installed: {installed:#?}");
+    }
+
+    for server in ["apache", "nginx"] {
+        let name = format!("usr/share/otpgate/pages/{server}.conf");
+        let text = std::fs::read_to_string(root.join(&name)).expect("a configuration");
+        assert!(text.contains("/usr/share/otpgate/pages"), "{text}");
+        assert!(!text.contains("/usr/local"), "{name} names a folder that isn't installed: {text}");
     }
 
     for page in installed.iter().filter(|name| name.ends_with(".md")) {
@@ -122,6 +134,7 @@ fn what_is_installed_is_complete_and_uninstalling_leaves_nothing_of_it() {
     succeeds(&into(&root, "uninstall"));
     assert_eq!(files(root.path()), before);
     assert!(!root.join("usr/share/doc/otpgate").exists());
+    assert!(!root.join("usr/share/otpgate").exists());
 }
 
 #[test]

@@ -20,6 +20,11 @@ impl Request {
         Request { method: "GET", target: target.into(), headers: Vec::new(), body: Vec::new() }
     }
 
+    /// For the headers alone.
+    pub fn head(target: impl Into<String>) -> Request {
+        Request { method: "HEAD", ..Request::get(target) }
+    }
+
     /// To a forward proxy, for a tunnel to host and port.
     pub fn connect(authority: impl Into<String>) -> Request {
         Request { method: "CONNECT", ..Request::get(authority) }
@@ -133,7 +138,7 @@ impl Connection {
     /// Sends a request and reads the answer; the connection is used up unless `keep_alive`.
     pub fn send(&mut self, request: &Request, keep_alive: bool) -> std::io::Result<Response> {
         self.ask(request, keep_alive)?;
-        self.receive()
+        if request.method == "HEAD" { self.receive_head() } else { self.receive() }
     }
 
     /// Sends a request and leaves the answer to [`Connection::receive`].
@@ -150,8 +155,8 @@ impl Connection {
         !peeked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
     }
 
-    pub fn receive(&mut self) -> std::io::Result<Response> {
-        let malformed = |what: &str| std::io::Error::other(format!("malformed answer: {what}"));
+    /// Status and headers; the body is still to come, if there is one.
+    fn receive_head(&mut self) -> std::io::Result<Response> {
         let status_line = self.line()?;
         let status = status_line
             .split(' ')
@@ -167,7 +172,11 @@ impl Connection {
             let (name, value) = line.split_once(':').ok_or_else(|| malformed(&line))?;
             headers.push((name.to_owned(), value.trim().to_owned()));
         }
-        let mut response = Response { status, headers, body: Vec::new() };
+        Ok(Response { status, headers, body: Vec::new() })
+    }
+
+    pub fn receive(&mut self) -> std::io::Result<Response> {
+        let mut response = self.receive_head()?;
         let length = response.header("Content-Length").map(str::to_owned);
         if response.header("Transfer-Encoding") == Some("chunked") {
             loop {
@@ -185,7 +194,7 @@ impl Connection {
             let length = length.parse().map_err(|_| malformed(&length))?;
             response.body.resize(length, 0);
             self.0.read_exact(&mut response.body)?;
-        } else if status != 204 && status != 304 {
+        } else if response.status != 204 && response.status != 304 {
             self.0.read_to_end(&mut response.body)?;
         }
         Ok(response)
@@ -202,6 +211,10 @@ impl Connection {
         }
         Ok(String::from_utf8_lossy(&line).into_owned())
     }
+}
+
+fn malformed(what: &str) -> std::io::Error {
+    std::io::Error::other(format!("malformed answer: {what}"))
 }
 
 /// One request on a connection of its own.

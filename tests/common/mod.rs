@@ -25,6 +25,7 @@ pub mod root;
 pub mod scope;
 pub mod server;
 pub mod users;
+pub mod web_pages;
 
 #[allow(unused_imports)]
 pub use self::{
