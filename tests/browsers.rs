@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use common::server::PAGE_TEXT;
+use common::web_pages;
 use common::{Httpd, Nginx, Scope, Server, Setting, Token, require};
 
 const PIN: &str = "sesame9";
@@ -100,4 +101,41 @@ fn chromium_logs_in_on_nginx() {
 #[test]
 fn firefox_logs_in_on_nginx() {
     a_person_logs_in("firefox", nginx, &["basic", "digest", "both"]);
+}
+
+/// Without the page that says what to type, they would see nothing but the server's "401".
+fn who_cancels_or_mistypes_reads_what_to_type(browser: &str) {
+    let alice = Token::hotp("alice").pin(PIN);
+    let area = || Scope::new("area").token(&alice);
+    for server in [
+        Server::start(web_pages::httpd(), vec![area()]),
+        Server::start(web_pages::nginx(), vec![area()]),
+    ] {
+        server.tolerate_log("favicon.ico");
+        let place = server.at("area");
+        let url = format!("http://127.0.0.1:{}{}", server.port(), place.path("page.txt"));
+        server.keep_secret(alice.password(0));
+        let typed = [String::new(), alice.with("000000"), alice.password(0)];
+        let pages = in_browser(browser, &url, "alice", &typed);
+        let [cancelled, mistyped, let_in] = &pages[..] else { panic!("{pages:?}") };
+        for page in [cancelled, mistyped] {
+            for text in ["You aren\\u2019t logged in", "What to type", "4711749555", "Log in"] {
+                assert!(page.contains(text), "{browser}: {text:?} isn't shown: {page}");
+            }
+            for hidden in [PAGE_TEXT, "<!--", "otpgate"] {
+                assert!(!page.contains(hidden), "{browser}: {hidden:?} is shown: {page}");
+            }
+        }
+        assert!(let_in.contains(PAGE_TEXT), "{browser}: {let_in}");
+    }
+}
+
+#[test]
+fn who_cancels_or_mistypes_in_chromium_reads_what_to_type() {
+    who_cancels_or_mistypes_reads_what_to_type("chromium");
+}
+
+#[test]
+fn who_cancels_or_mistypes_in_firefox_reads_what_to_type() {
+    who_cancels_or_mistypes_reads_what_to_type("firefox");
 }

@@ -20,7 +20,6 @@ common::on_each_server! {
         the_language_is_the_one_liked_best_of_those_there_are
         no_list_of_languages_keeps_a_page_from_being_shown
         who_has_used_up_all_tries_reads_how_long_to_wait
-        a_busy_server_says_so_in_each_language
         a_stranger_learns_nothing_from_a_page
         a_page_is_shown_by_no_address_of_its_own
         a_form_that_is_sent_without_a_login_is_answered_by_the_page;
@@ -29,7 +28,6 @@ common::on_each_server! {
         the_language_is_the_one_liked_best_of_those_there_are
         no_list_of_languages_keeps_a_page_from_being_shown
         who_has_used_up_all_tries_reads_how_long_to_wait
-        a_busy_server_says_so_in_each_language
         a_stranger_learns_nothing_from_a_page
         a_page_is_shown_by_no_address_of_its_own
         a_form_that_is_sent_without_a_login_is_answered_by_the_page;
@@ -192,8 +190,10 @@ fn who_has_used_up_all_tries_reads_how_long_to_wait(start: Start) {
     }
 }
 
-fn a_busy_server_says_so_in_each_language(start: Start) {
-    let server = start(vec![area().set(Setting::MaxLinger, 0)]);
+#[test]
+fn a_busy_nginx_says_so_in_each_language() {
+    let nginx = web_pages::nginx_with_contact("otpgate_contact", CONTACT);
+    let server = Server::start(nginx, vec![area().set(Setting::MaxLinger, 0)]);
     let place = server.at("area");
     place.login("alice", alice().password(0)).is_status(200);
     server.tolerate_log("another program has held it for 5 seconds");
@@ -215,6 +215,21 @@ fn a_busy_server_says_so_in_each_language(start: Start) {
         }
         lock.release();
     });
+}
+
+/// Of httpd's own making: what is done here makes otpgate's provider busy, which can answer 401 only.
+#[test]
+fn a_busy_httpd_says_so_in_each_language() {
+    let httpd = web_pages::httpd_with_contact("otpgate_contact", CONTACT)
+        .directives("<Location /open>\nRequire all granted\n</Location>")
+        .directives("Redirect 503 /open/busy");
+    let server = Server::start(httpd, vec![area()]);
+    for language in LANGUAGES {
+        let request = Request::get("/open/busy").header("Accept-Language", language);
+        let reply = server.send(&request);
+        is_the_page(&reply, 503, language);
+        assert_eq!(reply.0.text(), shown(503, language, CONTACT_SHOWN, None));
+    }
 }
 
 /// Neither whether a name is listed nor what was wrong: the same bytes for all.

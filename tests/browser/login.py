@@ -4,7 +4,8 @@
     login.py chromium|firefox URL USER SCREENSHOT <PASSWORDS
 
 One password a line on standard input; for each, the page is asked for once and the prompt is answered once, in one
-browser session. Prints a line for each: the page's text, or `refused` if the browser was asked again.
+browser session; asked again, or where the line is empty, the person cancels. Prints a line for each: the text of the
+page that the browser shows then.
 
 Chromium is driven by its DevTools protocol over a pipe, Firefox by WebDriver BiDi over a WebSocket.
 """
@@ -87,7 +88,7 @@ class Chromium:
         outcomes = []
         for password in passwords:
             self.call("Page.navigate", session, url=url)
-            answered = False
+            answered = not password
             while True:
                 event = self.next_event(["Fetch.requestPaused", "Fetch.authRequired", "Page.loadEventFired"])
                 parameters = event["params"]
@@ -172,14 +173,14 @@ class Firefox:
             await call("network.addIntercept", phases=["authRequired"])
             outcomes = []
             for password in passwords:
-                password_now[0], answered[0] = password, False
+                password_now[0], answered[0] = password, not password
                 try:
                     await call("browsingContext.navigate", context=context, url=url, wait="complete")
                     text = await call("script.evaluate", expression="document.body.innerText",
                                       target={"context": context}, awaitPromise=False)
                     outcomes.append(text["result"].get("value", ""))
                 except SystemExit as error:
-                    # Firefox calls a page whose prompt was cancelled an aborted navigation.
+                    # So Firefox calls it if there is next to nothing to show to a person who has cancelled.
                     outcomes.append(f"refused ({error})")
             picture = await call("browsingContext.captureScreenshot", context=context)
             with open(screenshot, "wb") as file:
