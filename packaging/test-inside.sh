@@ -71,6 +71,8 @@ status() { curl --silent --output /dev/null --write-out '%{http_code}' "$@" || t
 logins() {
     for port in 8080 8081; do
         [ "$(status "http://127.0.0.1:$port/")" = 401 ] || fail "no login is asked for on $port"
+        curl --silent --header 'Accept-Language: de-AT' "http://127.0.0.1:$port/" | grep 'nicht angemeldet' >/dev/null ||
+            fail "no German page on $port"
         [ "$(status --user "alice:9999$(code)" "http://127.0.0.1:$port/")" = 401 ] || fail "a wrong PIN gets in on $port"
         [ "$(status --user "alice:4711$(code)" "http://127.0.0.1:$port/")" = 200 ] || fail "alice doesn't get in on $port"
     done

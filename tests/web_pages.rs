@@ -5,7 +5,7 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::web_pages;
-use common::{Held, Reply, Request, Scope, Server, Setting, Start, Token};
+use common::{Held, Httpd, Reply, Request, Scope, Server, Setting, Start, Token};
 use otpgate::decide::LoginResult;
 
 const PIN: &str = "sesame9";
@@ -365,14 +365,19 @@ fn without_mod_include_a_page_shows_none_of_its_instructions() {
 
 #[test]
 fn pages_are_not_asked_of_the_application_behind_httpd() {
-    let behind = |directives: &str| {
-        web_pages::httpd().module("proxy").module("proxy_http").directives(directives)
-    };
-    // The include stands before a ProxyPass of the server, and behind one of a <Location>.
-    let whole = behind("ProxyPass / http://127.0.0.1:{other_port}/");
-    let server = Server::start(whole, vec![area()]);
-    let reply = server.send(&Request::get("/x").header("Accept-Language", "es"));
-    assert_eq!((reply.status(), reply.0.header("Content-Language")), (401, Some("es")));
+    let proxy = || Httpd::event().module("proxy").module("proxy_http");
+    // Where the include belongs: before a ProxyPass of the server, and behind one of a <Location>.
+    let of_server =
+        web_pages::included_into(proxy()).directives("ProxyPass / http://127.0.0.1:{other_port}/");
+    let of_location = web_pages::included_into(
+        proxy()
+            .directives("<Location \"/\">\nProxyPass http://127.0.0.1:{other_port}/\n</Location>"),
+    );
+    for httpd in [of_server, of_location] {
+        let server = Server::start(httpd, vec![area()]);
+        let reply = server.send(&Request::get("/x").header("Accept-Language", "es"));
+        assert_eq!((reply.status(), reply.0.header("Content-Language")), (401, Some("es")));
+    }
 }
 
 // ---- The pages themselves ------------------------------------------------------------------------------------
@@ -460,40 +465,46 @@ fn pages_can_be_read_by_everybody() {
     }
 }
 
+/// The same elements with other words in them, or with those that are rightly the same.
+#[track_caller]
+fn nothing_is_missing(name: &str, page: impl Fn(&str) -> String) {
+    const ALIKE: [&str; 4] = ["PIN", "Code", "4711", "749555"];
+    let (tags, english) = parts(&page("en"));
+    let form = |tags: &[String], language: &str| -> Vec<String> {
+        let words = tags.iter().map(|tag| match tag.split_once(" value=\"") {
+            Some((instruction, words)) => {
+                assert!(words.ends_with(" $otpgate_wait\" "), "{name} {language}: {tag}");
+                instruction.to_owned()
+            }
+            None => tag.replace(&format!("lang=\"{language}\""), "lang"),
+        });
+        words.collect()
+    };
+    for language in LANGUAGES {
+        let (other_tags, texts) = parts(&page(language));
+        assert_eq!(form(&other_tags, language), form(&tags, "en"), "{name} {language}");
+        assert_eq!(texts.len(), english.len(), "{name} {language}");
+        let pairs = texts.iter().zip(&english);
+        // The style has braces, and is the same.
+        let untranslated: Vec<&str> = pairs
+            .filter(|(text, english)| text == english && !text.contains('{'))
+            .map(|(text, _)| text.as_str())
+            .filter(|text| !ALIKE.contains(text) && language != "en")
+            .collect();
+        assert!(untranslated.is_empty(), "{name} {language}: {untranslated:?}");
+    }
+}
+
 #[test]
 fn nothing_is_missing_in_any_language() {
-    // The same in several languages, and rightly.
-    let alike = ["PIN", "Code", "4711", "749555"];
     for status in STATUSES {
-        let (tags, english) = parts(&web_pages::read(&format!("{status}.en.html")));
-        let form = |tags: &[String], language: &str| -> Vec<String> {
-            let words = tags.iter().map(|tag| match tag.split_once(" value=\"") {
-                Some((instruction, words)) => {
-                    assert!(words.ends_with(" $otpgate_wait\" "), "{language}: {tag}");
-                    instruction.to_owned()
-                }
-                None => tag.replace(&format!("lang=\"{language}\""), "lang"),
-            });
-            words.collect()
-        };
-        for language in LANGUAGES {
-            let (other_tags, texts) = parts(&web_pages::read(&format!("{status}.{language}.html")));
-            assert_eq!(form(&other_tags, language), form(&tags, "en"), "{status} {language}");
-            assert_eq!(texts.len(), english.len(), "{status} {language}");
-            if language == "en" {
-                continue;
-            }
-            let untranslated: Vec<&String> = texts
-                .iter()
-                .zip(&english)
-                .filter(|(text, english)| {
-                    text == english && !alike.contains(&text.as_str()) && !text.contains('{')
-                })
-                .map(|(text, _)| text)
-                .collect();
-            assert!(untranslated.is_empty(), "{status} {language}: {untranslated:?}");
-        }
+        nothing_is_missing(&status.to_string(), |language| {
+            web_pages::read(&format!("{status}.{language}.html"))
+        });
     }
+    nothing_is_missing("the sheet", |language| {
+        web_pages::read(&format!("../docs/user-sheet/{language}.html"))
+    });
 }
 
 #[test]

@@ -29,9 +29,14 @@ fn include(server: &str) -> String {
 
 /// With modules that Debian enables by default.
 pub fn httpd() -> Httpd {
+    included_into(Httpd::event())
+}
+
+/// The same, behind what this one has already.
+pub fn included_into(httpd: Httpd) -> Httpd {
     let httpd = ["alias", "env", "mime", "negotiation", "setenvif"]
         .iter()
-        .fold(Httpd::event(), |httpd, module| httpd.module(module))
+        .fold(httpd, |httpd, module| httpd.module(module))
         .file("mime.types", "")
         .directives("TypesConfig {root}/mime.types")
         .directives(&include("apache"))
