@@ -365,6 +365,11 @@ fn without_mod_include_a_page_shows_none_of_its_instructions() {
 
 #[test]
 fn pages_are_not_asked_of_the_application_behind_httpd() {
+    let rewritten = web_pages::included_into(Httpd::event().module("rewrite"))
+        .directives("RewriteEngine On\nRewriteRule ^ /index.php");
+    let handled = web_pages::included_into(
+        Httpd::event().directives("<Location \"/\">\nSetHandler application\n</Location>"),
+    );
     let proxy = || Httpd::event().module("proxy").module("proxy_http");
     // Where the include belongs: before a ProxyPass of the server, and behind one of a <Location>.
     let of_server =
@@ -373,7 +378,7 @@ fn pages_are_not_asked_of_the_application_behind_httpd() {
         proxy()
             .directives("<Location \"/\">\nProxyPass http://127.0.0.1:{other_port}/\n</Location>"),
     );
-    for httpd in [of_server, of_location] {
+    for httpd in [rewritten, handled, of_server, of_location] {
         let server = Server::start(httpd, vec![area()]);
         let reply = server.send(&Request::get("/x").header("Accept-Language", "es"));
         assert_eq!((reply.status(), reply.0.header("Content-Language")), (401, Some("es")));
