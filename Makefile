@@ -1,4 +1,5 @@
-# otpgate: `make build`, then `make install` (DESTDIR=, PREFIX= and LIBEXECDIR= are honoured); `make deb` for packages.
+# otpgate: `make build`, then `make install` (DESTDIR=, PREFIX=, LIBEXECDIR= and SYSCONFDIR= are honoured); `make deb` for
+# packages.
 
 CARGO ?= cargo
 CARGO_FLAGS ?=
@@ -37,6 +38,8 @@ MANDIR ?= $(PREFIX)/share/man
 BASHDIR ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
+# fail2ban reads its configuration from /etc alone, wherever otpgate itself is.
+SYSCONFDIR ?= /etc
 PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
 WEBPAGESDIR ?= $(PREFIX)/share/otpgate/pages
 
@@ -161,13 +164,18 @@ TEST_DEPS = $(DEMO_DEPS) \
 	'clients log in: chromium firefox-esr curl wget python3-requests python3-websockets' \
 	'file systems, access lists, attributes: acl e2fsprogs mount' \
 	'the C interface is read, and its header as C++: libclang-dev g++' \
-	'what is exported, and what is asked of the system: binutils strace'
+	'what is exported, and what is asked of the system: binutils strace' \
+	'guessers are banned: python3'
+
+# Installed, fail2ban would start with the machine and change its firewall. Its files are all that the tests need.
+FAIL2BAN := $(BUILD)/fail2ban
 
 deps:
 	@.ci/deps $(BUILD_DEPS)
 
 test-deps:
 	@.ci/deps $(TEST_DEPS)
+	@.ci/unpack $(FAIL2BAN) fail2ban
 
 demo-deps:
 	@.ci/deps $(DEMO_DEPS)
@@ -286,9 +294,10 @@ $(BUILD)/mdbook/bin/mdbook:
 
 # ---- Install -------------------------------------------------------------------------------------------
 
-.PHONY: list-docs install install-common install-docs install-web-pages install-apache install-nginx uninstall deb test-packages reproducible
+.PHONY: list-docs install install-common install-docs install-web-pages install-apache install-nginx install-fail2ban uninstall
+.PHONY: deb test-packages reproducible
 
-install: install-common install-docs install-web-pages install-apache install-nginx
+install: install-common install-docs install-web-pages install-apache install-nginx install-fail2ban
 
 # Names of older tools that the command answers to.
 TOOLS = otptool otplock genotpurl
@@ -371,6 +380,12 @@ install-nginx:
 	install -m 644 $(NGINX_MODULE) $(DESTDIR)$(NGINX_MODULES_DIR)/ngx_http_auth_otp_module.so
 	$(if $(NGINX_MODULES_ENABLED),$(install_modules_enabled))
 
+# Jails that are all switched off, and their filter.
+FAIL2BAN_FILES = filter.d/otpgate.conf jail.d/otpgate.conf
+install-fail2ban:
+	for file in $(FAIL2BAN_FILES); do \
+		install -D -m 644 packaging/fail2ban/$$file $(DESTDIR)$(SYSCONFDIR)/fail2ban/$$file || exit 1; done
+
 # Removes all that `install` may have installed. Users files stay.
 uninstall:
 	cd $(DESTDIR)/ && rm -f $(patsubst %,.$(BINDIR)/%,otpgate $(TOOLS)) \
@@ -380,7 +395,8 @@ uninstall:
 		$(addprefix .$(WEBPAGESDIR)/,$(WEB_PAGES)) \
 		.$(LIBEXECDIR)/mod_authn_otp.so .$(NGINX_MODULES_DIR)/ngx_http_auth_otp_module.so \
 		$(if $(MODS_AVAILABLE),.$(MODS_AVAILABLE)/authn_otp.load .$(MODS_AVAILABLE)/authn_otp.conf) \
-		$(if $(NGINX_MODULES_ENABLED),.$(NGINX_MODULES_ENABLED)/50-mod-http-auth-otp.conf)
+		$(if $(NGINX_MODULES_ENABLED),.$(NGINX_MODULES_ENABLED)/50-mod-http-auth-otp.conf) \
+		$(addprefix .$(SYSCONFDIR)/fail2ban/,$(FAIL2BAN_FILES))
 	cd $(DESTDIR)$(DOCDIR) 2>/dev/null && rm -f $(DOCS) && printf '%s\n' $(sort $(filter-out ./,$(dir $(DOCS)))) | sort -r | \
 		xargs rmdir --ignore-fail-on-non-empty && rmdir --ignore-fail-on-non-empty "$$PWD" || true
 	cd $(DESTDIR)/ && [ ! -d .$(WEBPAGESDIR) ] || \

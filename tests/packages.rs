@@ -79,6 +79,8 @@ fn what_is_installed_is_complete_and_uninstalling_leaves_nothing_of_it() {
     for name in [
         "etc/apache2/mods-available/authn_otp.conf",
         "etc/apache2/mods-available/authn_otp.load",
+        "etc/fail2ban/filter.d/otpgate.conf",
+        "etc/fail2ban/jail.d/otpgate.conf",
         "etc/nginx/modules-enabled/50-mod-http-auth-otp.conf",
         "usr/bin/genotpurl",
         "usr/bin/otpgate",
@@ -95,6 +97,7 @@ fn what_is_installed_is_complete_and_uninstalling_leaves_nothing_of_it() {
         "usr/share/doc/otpgate/README.md",
         "usr/share/doc/otpgate/apache/example.conf",
         "usr/share/doc/otpgate/docs/quickstart.md",
+        "usr/share/doc/otpgate/docs/recipes/fail2ban.md",
         "usr/share/doc/otpgate/docs/specification.md",
         "usr/share/doc/otpgate/examples/module.c",
         "usr/share/doc/otpgate/nginx/example.conf",

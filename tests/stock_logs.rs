@@ -72,7 +72,7 @@ fn apache_shows_refusals_and_leaves_unlisted_names_to_whoever_refuses_them() {
     assert!(ours(&log).iter().all(|line| line.contains("[authn_otp:warn]")), "{log}");
 }
 
-/// What docs/apache.md says about fail2ban: our lines tell an old code from a wrong one, those of
+/// What docs/recipes/fail2ban.md says: our lines tell an old code from a wrong one, those of
 /// mod_auth_basic don't.
 #[test]
 fn apache_repeats_old_codes_as_mismatches_where_we_say_nothing() {
