@@ -108,6 +108,51 @@ done
 logins
 say 'the units'"'"' commands and logrotate'"'"'s succeed'
 
+# ---- fail2ban, by docs/recipes/fail2ban.md ---------------------------------------------------------------
+
+recipe() {
+    awk -v begin="\`\`\`$1" '$0 == begin { on = 1; next } /^```$/ { on = 0 } on { print; n++ } END { exit !n }' /test/fail2ban.md
+}
+apt install fail2ban >/test/fail2ban.apt 2>&1 || { cat /test/fail2ban.apt; fail 'apt install fail2ban'; }
+fail2ban-client -d >/test/jails || fail 'fail2ban refuses its configuration'
+! grep -q otpgate /test/jails || fail 'a jail is on that nobody has switched on'
+recipe 'nginx log' >/etc/nginx/conf.d/otp-log.conf
+nginx -t -q
+service nginx reload >/dev/null
+wait_until '[ -e /var/log/nginx/otp.log ]'
+{
+    # A ban is a line in a file. There is no sshd here, and no log of one.
+    printf '[DEFAULT]\nbanaction = record\nignoreself = false\nignoreip =\n[sshd]\nenabled = false\n'
+    recipe 'ini apache'
+    recipe 'ini nginx'
+} >/etc/fail2ban/jail.local
+printf '[Definition]\nactionban = echo "<name> <ip> <port>" >>/test/bans\nactionunban =\n' >/etc/fail2ban/action.d/record.conf
+commands fail2ban ExecStartPre | while read -r command; do sh -c "$command" || fail "$command"; done
+commands fail2ban ExecStart >/test/fail2ban.command
+say "fail2ban.service ExecStart: $(cat /test/fail2ban.command)"
+sh /test/fail2ban.command >/test/fail2ban.out 2>&1 &
+wait_until 'fail2ban-client ping >/dev/null 2>&1'
+earlier=$(oathtool --totp --base32 --now '60 seconds ago' "$secret")
+for port in 8080 8081; do
+    # A page that is still open, with its parts.
+    for _ in $(seq 40); do
+        [ "$(status --interface 127.0.0.8 --user "alice:4711$earlier" "http://127.0.0.1:$port/")" = 401 ] || fail "an old code on $port"
+    done
+    for n in $(seq 10); do
+        [ "$(status --interface "127.0.0.${port#80}" --user "alice:guess$n$(code)" "http://127.0.0.1:$port/")" = 401 ] ||
+            fail "a guess on $port"
+    done
+done
+touch /test/bans
+wait_until '[ "$(wc -l </test/bans)" -ge 2 ]'
+[ "$(sort /test/bans | xargs)" = 'otpgate-apache 127.0.0.80 http,https otpgate-nginx 127.0.0.81 http,https' ] ||
+    fail "banned: $(cat /test/bans)"
+fail2ban-client status otpgate-nginx | grep -q 'Total failed:[[:space:]]*1[0-9]$' || fail "$(fail2ban-client status otpgate-nginx)"
+fail2ban-client stop >/dev/null
+wait
+say "fail2ban $(dpkg-query -W -f '${Version}' fail2ban): $(xargs </test/bans)"
+logins
+
 # ---- An upgrade while requests go on ---------------------------------------------------------------------
 
 head -c 3000000 /dev/zero >/var/www/otp/long
@@ -139,7 +184,7 @@ upgrade() {
 said() { grep -q "$1" /test/upgrade || { cat /test/upgrade; fail "not said: $1"; }; }
 upgrade /test/newer
 said 'service nginx upgrade'
-said 'Once it doesn.t: otpgate check --fix'
+said 'Once it doesn.t, run: otpgate check --fix'
 [ -n "$(outdated ngx_http_auth_otp_module.so)" ] || fail 'nginx has taken the new module by itself'
 newest=$(pgrep -n -P "$(cat /run/nginx.pid)")
 service nginx reload >/dev/null
@@ -171,14 +216,15 @@ logins
 packages=(otpgate libapache2-mod-authn-otp libnginx-mod-http-auth-otp)
 # The site goes first, or its directives would be unknown ones.
 a2dissite -q otp >/dev/null
-rm /etc/apache2/sites-available/otp.conf /etc/nginx/conf.d/otp.conf
+rm /etc/apache2/sites-available/otp.conf /etc/nginx/conf.d/otp.conf /etc/nginx/conf.d/otp-log.conf
 service nginx reload >/dev/null
 apt remove "${packages[@]}" >/test/remove 2>&1 || { cat /test/remove; fail remove; }
 apachectl configtest && nginx -t -q
 for pid in $(cat /run/nginx.pid /run/apache2/apache2.pid); do kill -0 "$pid" || fail 'a server has ended'; done
 [ "$(status http://127.0.0.1:80/)" = 200 ]
 sha256sum /var/lib/otpgate/users >/test/users.sum
-apt purge "${packages[@]}" >/test/purge 2>&1 || { cat /test/purge; fail purge; }
+rm /etc/fail2ban/jail.local /etc/fail2ban/action.d/record.conf
+apt purge "${packages[@]}" fail2ban >/test/purge 2>&1 || { cat /test/purge; fail purge; }
 service apache2 stop >/dev/null
 service nginx stop >/dev/null
 listing >/test/after

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the packages into a clean Debian, follows docs/quickstart.md to the letter, logs in on both servers, upgrades
-# under load, removes and purges. `make test-packages` runs it.
+# Installs the packages into a clean Debian, follows docs/quickstart.md to the letter, logs in on both servers, has fail2ban
+# ban a guesser, upgrades under load, removes and purges. `make test-packages` runs it.
 #
 #   packaging/test.sh SUITE DIRECTORY-WITH-DEBS WORKING-DIRECTORY
 #
@@ -45,7 +45,9 @@ if [ ! -e "$base/ready" ]; then
     chmod 755 "$base/usr/sbin/policy-rc.d"
     chroot "$base" apt-get -qq update
     DEBIAN_FRONTEND=noninteractive chroot "$base" apt-get -qq install \
-        apache2 nginx curl oathtool procps </dev/null >"$work/$suite.apt.log" 2>&1
+        apache2 nginx curl oathtool procps python3 </dev/null >"$work/$suite.apt.log" 2>&1
+    # Installed in the middle of the test, when there is no network.
+    chroot "$base" apt-get -qq install --download-only fail2ban </dev/null >>"$work/$suite.apt.log" 2>&1
     touch "$base/ready"
 fi
 
@@ -66,7 +68,7 @@ for deb in "$debs"/*.deb; do
     dpkg-deb --root-owner-group -b "$again" "$root/test/newer/" >/dev/null
 done
 rm -rf "$again"
-cp "$here/test-inside.sh" "$here/../docs/quickstart.md" "$root/test/"
+cp "$here/test-inside.sh" "$here/../docs/quickstart.md" "$here/../docs/recipes/fail2ban.md" "$root/test/"
 
 # ---- Inside ----------------------------------------------------------------------------------------------
 

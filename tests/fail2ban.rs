@@ -44,7 +44,12 @@ impl Kind {
     fn start(self, scopes: Vec<Scope>) -> Server {
         match self {
             Kind::Httpd => Server::start(Httpd::event(), scopes),
-            Kind::Nginx => Server::start(Nginx::one().directives(&log_of_the_recipe()), scopes),
+            Kind::Nginx => Server::start(
+                Nginx::one()
+                    .directives(&log_of_the_recipe())
+                    .server_directives("location @refused { return 403; }"),
+                scopes,
+            ),
         }
     }
 
@@ -72,11 +77,17 @@ impl Kind {
     }
 }
 
+/// A fenced block of the recipe.
+fn block(info: &str) -> String {
+    let recipe = source(RECIPE);
+    let rest = recipe.split(&format!("```{info}\n")).nth(1);
+    let text = rest.and_then(|rest| rest.split("```").next());
+    text.unwrap_or_else(|| panic!("no block `{info}` in the recipe")).to_owned()
+}
+
 /// What the recipe puts into nginx's configuration.
 fn log_of_the_recipe() -> String {
-    let recipe = source(RECIPE);
-    let file = recipe.split("/etc/nginx/conf.d/otp-log.conf <<'END'\n").nth(1);
-    let text = file.and_then(|rest| rest.split("END\n").next()).expect("the file in the recipe");
+    let text = block("nginx log");
     assert!(text.contains(NGINX_LOG), "{text}");
     text.replace(NGINX_LOG, "{root}/logs/otp.log")
 }
@@ -236,9 +247,15 @@ fn on_httpd_wrong_pins_wrong_codes_and_unlisted_names_count_and_nothing_else() {
 
 #[test]
 fn on_nginx_wrong_pins_wrong_codes_and_unlisted_names_count_and_nothing_else() {
-    let server = Kind::Nginx.start(scopes(Kind::Nginx));
+    let mut scopes = scopes(Kind::Nginx);
+    scopes.push(Scope::new("page").token(&alice()).directives("error_page 401 = @refused;"));
+    let server = Kind::Nginx.start(scopes);
     let mut clients = Clients::default();
     attempts(Kind::Nginx, &server, &mut clients);
+    // Whatever the answer is made into.
+    let page = server.at("page");
+    page.login_from(&clients.next(Guess), "alice", "wrong-pin755224").is_status(403);
+    page.login_from(&clients.next(Guess), "mallory", "wrong-pin755224").is_status(403);
     clients.are_found(&Fail2ban::new(), Kind::Nginx, &server, &server.at("area"));
 }
 
@@ -344,13 +361,14 @@ fn each_result_word_counts_as_the_recipe_says() {
             format!(
                 "[Tue Dec 01 08:27:11.123456 2026] [authn_otp:warn] [pid 1:tid 2] [client 203.0.113.1:50000] \
                  {word}: what it is, user \"alice\"\n\
-                 2026-12-01T08:27:11+00:00 203.0.113.2 {word}\n"
+                 2026-12-01T08:27:11+00:00 203.0.113.2 {word}\n\
+                 2026-12-01T08:27:11+0000 203.0.113.3 {word} 401 \"alice\" \"GET / HTTP/1.1\"\n"
             ),
         );
-        let both = ["203.0.113.1", "203.0.113.2"];
+        let all = ["203.0.113.1", "203.0.113.2", "203.0.113.3"];
         for (filter, column) in [("otpgate", 2), ("otpgate[mode=blocked]", 3)] {
             let counts = row(word).is_some_and(|row| row[column] == "yes");
-            let expected = if counts { &both[..] } else { &[] };
+            let expected = if counts { &all[..] } else { &[] };
             assert_eq!(fail2ban.found(&log, filter), expected, "{word} with {filter}");
         }
         assert!(row(word).is_some() || word.starts_with("granted"), "{word} isn't in the recipe");
@@ -519,11 +537,53 @@ fn guessers_who_wait_for_no_answer_are_in_the_log() {
 
 // ---- fail2ban's own jails, and ours as they run ------------------------------------------------------
 
-/// What the recipe tells the jail `apache-auth`, for `/area/`.
+/// What the recipe has the jail `apache-auth` ignore, below `/area/`.
 fn ignored_by_apache_auth() -> String {
+    let block = block("ini apache-auth");
+    let (_, ignored) = block.trim_end().split_once("ignoreregex = ").expect("a setting");
+    assert!(ignored.contains("/private/"), "{ignored}");
+    ignored.replace("/private/", "/area/")
+}
+
+/// All settings that fail2ban reads from its configuration.
+fn settings(fail2ban: &Fail2ban) -> String {
+    let output = fail2ban.run("fail2ban-client", &["-d"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("settings")
+}
+
+#[test]
+fn all_jails_are_off_until_they_are_switched_on_and_then_have_the_numbers_of_the_recipe() {
+    let fail2ban = Fail2ban::new();
+    assert!(!settings(&fail2ban).contains("otpgate"));
+
+    let root = &fail2ban.root;
+    let log = root.write("log", "");
+    let path = format!("logpath = {}\n", log.display());
+    let mut jails = block("ini apache") + &path + &block("ini nginx") + &path;
+    for name in ["otpgate-apache-blocked", "otpgate-nginx-blocked"] {
+        jails += &format!("[{name}]\nenabled = true\n{path}");
+    }
+    root.write("etc/jail.local", &jails);
+    let found = settings(&fail2ban);
     let recipe = source(RECIPE);
-    let line = recipe.lines().find_map(|line| line.trim().strip_prefix("ignoreregex = "));
-    line.expect("a line in the recipe").replace("/private/", "/area/")
+    let numbers = recipe.lines().find(|line| line.starts_with("| so many in 10 minutes"));
+    let numbers: Vec<&str> = numbers.expect("a row").split('|').map(str::trim).collect();
+    for (name, number) in [("apache", numbers[2]), ("nginx", numbers[2])]
+        .into_iter()
+        .chain([("apache-blocked", numbers[3]), ("nginx-blocked", numbers[3])])
+    {
+        for (setting, value) in [("maxretry", number), ("findtime", "'10m'"), ("bantime", "'1h'")] {
+            let line = format!("['set', 'otpgate-{name}', '{setting}', {value}]");
+            assert!(found.contains(&line), "{line} isn't in {found}");
+        }
+    }
+
+    root.write("etc/jail.local", block("ini office") + &path);
+    let found = settings(&fail2ban);
+    for line in ["'maxretry', 50]", "'addignoreip', '198.51.100.0/24']"] {
+        assert!(found.contains(&format!("['set', 'otpgate-apache', {line}")), "{found}");
+    }
 }
 
 #[test]
