@@ -426,7 +426,7 @@ fn forged_texts() -> Vec<String> {
         format!("] [client {VICTIM}:80] denied-pin: wrong PIN, user \"alice"),
         format!("alice not found: / [client {VICTIM}:80] AH01618: user alice"),
         format!(" {VICTIM} denied-pin"),
-        format!("{VICTIM}"),
+        VICTIM.to_owned(),
     ];
     let lines = forged_lines().into_iter().flat_map(|line| {
         ["\n", "\r\n"].map(|end| format!("{end}{line}{end}")).into_iter().chain([line])
