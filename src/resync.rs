@@ -99,14 +99,16 @@ pub fn resynchronise(
     match found[..] {
         [(line, position)] => {
             let token = &entry.lines[line].token;
-            let state = state_after(token, position, second, now);
-            let same = entry
-                .lines
-                .iter()
-                .enumerate()
-                .filter(|(_, other)| other.token.is_same_device(token));
+            let same = || {
+                let lines = entry.lines.iter().enumerate();
+                lines.filter(|(_, other)| other.token.is_same_device(token))
+            };
+            let states = same().map(|(_, line)| &line.state);
+            let used_last = states.max_by_key(|state| state.used.last_login(now));
+            let used_last = used_last.expect("the line itself is one");
+            let state = state_after(used_last, token, position, second, now);
             let changes =
-                same.map(|(line, _)| StateChange { line, state: state.clone() }).collect();
+                same().map(|(line, _)| StateChange { line, state: state.clone() }).collect();
             Ok(Resynchronised { line, position, changes })
         }
         [] if in_other_order => Err(NotFound::OtherOrder),
@@ -115,10 +117,16 @@ pub fn resynchronise(
     }
 }
 
-/// The code of `position` is spent, and was no login: it doesn't linger.
-fn state_after(token: &Token, position: u64, code: &Code, now: UnixTime) -> State {
-    let mut state =
-        State { last_otp: Some(code.clone().into_lower_case()), intact: true, ..State::fresh() };
+/// The code of `position` is spent, and was no login: it doesn't linger, and the last login is the
+/// one before.
+fn state_after(before: &State, token: &Token, position: u64, code: &Code, now: UnixTime) -> State {
+    let mut state = State {
+        last_otp: Some(code.clone().into_lower_case()),
+        used: before.used.ended(now),
+        address: before.address.clone(),
+        intact: true,
+        ..State::fresh()
+    };
     state.stand_after(token.factor, position, now);
     state
 }
@@ -128,7 +136,7 @@ mod tests {
     use jiff::tz::TimeZone;
 
     use super::*;
-    use crate::token::{MovingFactor, ReplayFloor, Used};
+    use crate::token::{Address, MovingFactor, ReplayFloor, Used};
     use crate::users::record;
 
     const KEY: &str = "3132333435363738393031323334353637383930";
@@ -178,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_code_is_spent_and_failures_are_forgotten() {
+    fn the_second_code_is_spent_failures_are_forgotten_and_the_last_login_isnt() {
         let line = "HOTP/T30 a - KEY 2 3 123456 2033-05-18T03:33:20L 192.0.2.7 @2000000000,2000000000,2000000000,5,x";
         let found = resync(&[line], [STEP + 3, STEP + 4]).unwrap();
         let state = &found.changes[0].state;
@@ -190,7 +198,9 @@ mod tests {
             ),
             (STEP + 4, 4, Some((STEP as i64 + 4) * 30))
         );
-        assert_eq!((state.failures, state.last_failure, state.used), (0, None, Used::Never));
+        let used = Used::Ended { last_login: 2_000_000_000 };
+        assert_eq!((state.failures, state.last_failure, state.used), (0, None, used));
+        assert!(matches!(state.address, Address::Ip(_)), "from where that was");
     }
 
     #[test]

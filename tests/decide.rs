@@ -418,7 +418,8 @@ fn rule_3_forget_is_never_counted_and_needs_a_lingering_code_of_the_same_address
         assert_eq!(decision.changes.is_empty(), word != Forgotten, "{what}");
     }
     let forgotten = &user(&[line]).at(now).tries("").changes[0].state;
-    assert_eq!(forgotten.used, Used::Never);
+    let last_login = NOW - 45;
+    assert_eq!(forgotten.used, Used::Ended { last_login }, "the login itself isn't forgotten");
     assert!(forgotten.last_otp.is_some(), "kept, to be recognised");
 }
 
@@ -503,7 +504,7 @@ fn rule_3_forget_by_word_takes_the_pin_from_any_address_and_is_never_counted() {
         );
         if outcome == DONE {
             let state = state.unwrap();
-            assert_eq!((state.used, state.failures), (Used::Never, 0), "{what}");
+            assert_eq!((state.used.as_of(now), state.failures), (None, 0), "{what}");
             assert!(state.last_otp.is_some(), "{what}: kept, to be recognised");
         }
     }

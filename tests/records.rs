@@ -921,6 +921,7 @@ fn states(is_event: bool) -> impl Strategy<Value = State> {
         .prop_map(move |counter| if is_event { counter & i64::MAX } else { counter });
     let used = prop_oneof![
         Just(Used::Never),
+        (1..=TIME_MAX).prop_map(|last_login| Used::Ended { last_login }),
         (0..=TIME_MAX, 1..=TIME_MAX).prop_map(|(first, last)| Used::At { first, last }),
         (1_600_000_000i64..1_800_000_000, 0..900i64)
             .prop_map(|(first, after)| Used::At { first, last: first + after }),
@@ -979,6 +980,7 @@ proptest! {
         let known = |number: Option<i64>| number.unwrap_or(0);
         let (first, last) = match state.used {
             Used::At { first, last } => (first, last),
+            Used::Ended { last_login } => (last_login, 0),
             _ => (0, 0),
         };
         prop_assert_eq!(word, ext(visible, [known(state.replay_floor.map(ReplayFloor::as_written)), first, last, known(state.last_failure)]));
@@ -1137,12 +1139,22 @@ fn the_visible_time_is_the_local_time_of_the_last_use() {
 }
 
 #[test]
-fn a_forgotten_code_stays_while_its_time_becomes_1970() {
-    let forgotten = State { used: Used::Never, ..busy(true) };
-    let line = String::from_utf8(with_slot(HEADS[0].0, &forgotten, &TimeZone::UTC)).unwrap();
-    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-    assert_eq!(fields[6..8], ["755224", "1970-01-01T00:00:00L"]);
-    assert_eq!(parse(&line).unwrap().state, forgotten);
+fn a_forgotten_code_stays_while_its_time_becomes_1970_and_the_last_login_is_kept_in_ext() {
+    // What earlier versions wrote, and what is written now.
+    for (used, ext) in [
+        (Used::Never, "@1234566,0,0,"),
+        (Used::Ended { last_login: USED }, "@1234566,1704164700,0,"),
+    ] {
+        let forgotten = State { used, ..busy(true) };
+        let line = String::from_utf8(with_slot(HEADS[0].0, &forgotten, &TimeZone::UTC)).unwrap();
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        assert_eq!(fields[6..8], ["755224", "1970-01-01T00:00:00L"]);
+        assert!(fields[9].starts_with(ext), "{line}");
+        assert_eq!(parse(&line).unwrap().state, forgotten);
+        // Without the checksum only the visible fields count.
+        let edited = line.replace("755224", "755225");
+        assert_eq!(parse(&edited).unwrap().state.used, Used::Never);
+    }
 }
 
 #[test]

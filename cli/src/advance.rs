@@ -177,7 +177,8 @@ mod tests {
         );
         assert_eq!(word(&line(&text), 6, NOW), LoginResult::GrantedReuse);
         assert_eq!(word(&advanced_line(&text), 6, NOW), LoginResult::DeniedExpired);
-        assert_eq!(advanced_line(&text).state.failures, 3);
+        let after = advanced_line(&text).state;
+        assert_eq!((after.failures, after.used.last_login(NOW)), (3, Some(1_700_000_000)));
     }
 
     #[test]

@@ -119,7 +119,8 @@ impl Device {
         }
         let last_use = self.state.used.as_of(now).map(|(first, last)| first.max(last));
         if last_use.is_some_and(|last| last.saturating_sub(now) > CLOCK_ACCIDENT) {
-            self.change().used = Used::Never;
+            // Whenever that was, it was before now.
+            self.change().used = Used::Ended { last_login: now };
         }
     }
 }

@@ -7,7 +7,7 @@ use super::reuse::is_lingering;
 use super::{Decision, Inputs, LoginResult, PinAnswer, PinQuestion, Proof, Reason};
 use crate::UnixTime;
 use crate::policy::{FORGET_WORD, Forget, Policy};
-use crate::token::{Algorithm, Pin, Token, Used};
+use crate::token::{Algorithm, Pin, Token};
 
 /// Rule 3: the user asks that the last code isn't accepted any more. `None`: it is no such request,
 /// or there is nothing to forget, and the password is one like any other.
@@ -90,7 +90,8 @@ impl Device {
     fn forget(&mut self, policy: &Policy, now: UnixTime) -> bool {
         let lingers = self.state.last_otp.is_some() && is_lingering(policy, &self.state, now);
         if lingers {
-            self.change().used = Used::Never;
+            let state = self.change();
+            state.used = state.used.ended(now);
         }
         lingers
     }

@@ -48,7 +48,7 @@ use crate::http::digest::{Ha1, Response};
 use crate::otp::Code;
 pub use crate::pin::PinAnswer;
 use crate::policy::Policy;
-use crate::token::{Address, Entry, Fingerprint, State, StoredToken, Used};
+use crate::token::{Address, Entry, Fingerprint, State, StoredToken};
 
 /// One attempt to log in.
 #[derive(Clone)]
@@ -227,7 +227,7 @@ pub fn elsewhere(
         .last_otp
         .as_ref()
         .is_some_and(|last| bool::from(last.is_in_any_case(&basis.code)));
-    if is_last && device.state.used == Used::Never {
+    if is_last && device.state.used.as_of(now).is_none() {
         return Outcome::Decided(Decision::denied(LoginResult::DeniedExpired, Reason::Expired));
     }
 

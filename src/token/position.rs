@@ -9,7 +9,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 
-use super::{MovingFactor, State, StoredToken, Used};
+use super::{MovingFactor, State, StoredToken};
 use crate::UnixTime;
 
 /// Field 5 as written: an event token's next expected [`Counter`], a time token's [`ClockOffset`].
@@ -273,7 +273,7 @@ impl State {
     /// have been, early, by a window of `max_offset`.
     pub fn advanced(&self, factor: MovingFactor, by: u32, max_offset: u32, now: UnixTime) -> State {
         // The last code could linger, though it was forgotten since.
-        let state = State { used: Used::Never, intact: true, ..self.clone() };
+        let state = State { used: self.used.ended(now), intact: true, ..self.clone() };
         match factor {
             MovingFactor::Event => {
                 // A counter must leave room for the one after it.
@@ -331,6 +331,7 @@ impl StoredToken {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::token::Used;
 
     const THIRTY: NonZeroU32 = NonZeroU32::new(30).unwrap();
     const EVENT: MovingFactor = MovingFactor::Event;

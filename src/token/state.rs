@@ -9,8 +9,14 @@ use crate::otp::Code;
 /// When the last accepted code was used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Used {
-    /// Never, or the user asked for it to be forgotten.
+    /// Never, or nobody knows when.
     Never,
+    /// Its use has ended for good: the user asked for that, or an admin has moved the token on.
+    /// Decides nothing that [`Used::Never`] wouldn't.
+    Ended {
+        /// When the token last logged somebody in, for whoever asks.
+        last_login: UnixTime,
+    },
     /// First and last use.
     At {
         /// From here the linger time counts.
@@ -28,17 +34,30 @@ pub enum Used {
 }
 
 impl Used {
-    /// First and last use as seen at `now`: an ambiguous local time is the latest instant not after
-    /// it.
+    /// First and last use of a code that may linger, as seen at `now`: an ambiguous local time is the
+    /// latest instant not after it.
     pub fn as_of(self, now: UnixTime) -> Option<(UnixTime, UnixTime)> {
         match self {
-            Used::Never => None,
+            Used::Never | Used::Ended { .. } => None,
             Used::At { first, last } => Some((first, last)),
             Used::Local { earliest, latest } => {
                 let instant = if latest <= now { latest } else { earliest };
                 Some((instant, instant))
             }
         }
+    }
+
+    /// When the token last logged somebody in, as far as that is known.
+    pub fn last_login(self, now: UnixTime) -> Option<UnixTime> {
+        match self {
+            Used::Ended { last_login } => Some(last_login),
+            _ => self.as_of(now).map(|(_, last)| last),
+        }
+    }
+
+    /// What is left of it when the code must not be used again.
+    pub fn ended(self, now: UnixTime) -> Used {
+        self.last_login(now).map_or(Used::Never, |last_login| Used::Ended { last_login })
     }
 }
 

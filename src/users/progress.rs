@@ -41,7 +41,7 @@ impl TokenKey {
     /// accepted.
     fn progress(self, state: &State) -> Option<i64> {
         let last = match state.used {
-            Used::At { last, .. } => Some(last),
+            Used::At { last, .. } | Used::Ended { last_login: last } => Some(last),
             _ => None,
         };
         if self.is_event {
@@ -162,5 +162,7 @@ impl ProgressSeen {
 /// An admin has said where the token stands, and may have meant an earlier place; nobody has logged
 /// in with it since.
 fn is_resynchronised(state: &State) -> bool {
-    state.intact && state.last_otp.is_some() && state.used == Used::Never
+    state.intact
+        && state.last_otp.is_some()
+        && matches!(state.used, Used::Never | Used::Ended { .. })
 }

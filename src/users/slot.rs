@@ -72,6 +72,8 @@ pub fn find(line: &[u8], head_end: usize) -> Option<usize> {
 pub fn write(head: [&[u8]; 4], state: &State, zone: &TimeZone) -> Slot {
     let (first, last) = match state.used {
         Used::Never => (0, 0),
+        // A reader that knows nothing of it takes that for "never", whichever of the two it goes by.
+        Used::Ended { last_login } => (last_login, 0),
         Used::At { first, last } => (first, last),
         Used::Local { latest, .. } => (latest, latest),
     };
@@ -230,10 +232,11 @@ impl Extension {
         Some(self.numbers[0]).filter(|&at| at != 0).map(ReplayFloor::from_written)
     }
 
-    /// First and last use.
+    /// First and last use. Without a last one the first is that of a code that has ended.
     pub fn used(&self) -> Used {
         match self.numbers {
-            [_, _, 0, _] => Used::Never,
+            [_, 0, 0, _] => Used::Never,
+            [_, last_login, 0, _] => Used::Ended { last_login },
             [_, first, last, _] => Used::At { first, last },
         }
     }
