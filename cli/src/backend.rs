@@ -77,19 +77,32 @@ impl Backend {
 
     /// Looks at one account, listed or not.
     pub fn look<R>(&self, user: &[u8], look: impl Fn(&Account<'_>) -> Result<R>) -> Result<R> {
-        let mut seen = None;
-        self.look_each(&[user], |account| seen = Some(look(account)))?;
-        seen.expect("a store shows the account")
+        self.accounts(|accounts| {
+            let mut seen = None;
+            accounts.look(Whom::Users(&[user]), &mut |account| {
+                seen = Some(look(account));
+                ControlFlow::Continue(())
+            })?;
+            seen.expect("a store shows the account")
+        })
     }
 
-    /// Looks at the accounts of several names, each once, listed or not.
-    pub fn look_each(&self, users: &[&[u8]], mut look: impl FnMut(&Account<'_>)) -> Result<()> {
-        self.accounts(|accounts| Ok(accounts.look(users, &mut look)?))
-    }
-
-    /// Looks at everybody who is listed, until `look` has seen enough.
-    pub fn look_at_all(&self, mut look: impl FnMut(&Account<'_>) -> ControlFlow<()>) -> Result<()> {
-        self.accounts(|accounts| Ok(accounts.look_at_all(&mut look)?))
+    /// Looks at accounts as [`Accounts::look`] does. Ends with the failure of `look`, if it has one.
+    pub fn look_at(
+        &self,
+        whom: Whom<'_>,
+        mut look: impl FnMut(&Account<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let mut failure = None;
+        self.accounts(|accounts| {
+            Ok(accounts.look(whom, &mut |account| {
+                look(account).unwrap_or_else(|failed| {
+                    failure = Some(failed);
+                    ControlFlow::Break(())
+                })
+            })?)
+        })?;
+        failure.map_or(Ok(()), Err)
     }
 
     /// Somebody else who has this key, and where.

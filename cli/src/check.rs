@@ -1,5 +1,6 @@
 //! `otpgate check`: every problem of the users file, and mending those that can be mended.
 
+use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,11 +12,12 @@ use otpgate::users::check::{self, Finding, Severity};
 use otpgate::users::companion::{self, CompanionMended};
 use otpgate::users::edit;
 use rustix::fs::Mode;
-use serde_json::{Value, json};
 
 use crate::account::SystemAccount;
+use crate::json::Document;
 use crate::owner::Opened;
-use crate::{Result, account, owner, print, tokens};
+use crate::streamed::Streamed;
+use crate::{Result, account, owner, tokens};
 
 /// Report every problem in the users file, with line numbers
 ///
@@ -55,44 +57,105 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         eprint!("{}", fixed(&done));
         return Err(failure);
     }
-    let mut findings = owner::acting_as(&server, || check::access(file))?;
-    findings.extend(tried_as_somebody_else(&server, &findings));
+    let mut first = owner::acting_as(&server, || check::access(file))?;
+    first.extend(tried_as_somebody_else(&server, &first));
+    let mut report = Report::begin(arguments.json, &done)?;
+    first.iter().try_for_each(|finding| report.add(finding))?;
     let read = owner::acting(file, || {
-        let mut findings = check::all_lines(file)?.findings;
-        findings.extend(check::repetitions(file, tokens::today())?);
+        report.add_all(|tell| check::all_lines(file, tell))?;
+        report.add_all(|tell| {
+            check::repetitions(file, tokens::today())?.into_iter().for_each(tell);
+            Ok(())
+        })?;
         if arguments.for_mod_authn_otp {
-            findings.extend(check::unknown_to_mod_authn_otp(file)?);
+            report.add_all(|tell| check::unknown_to_mod_authn_otp(file, tell))?;
         }
-        Ok(findings)
+        Ok(())
     });
     match read {
-        Ok(found) => findings.extend(found),
+        Ok(()) => {}
         // It has been found before.
-        Err(failure) if findings.iter().any(|finding| finding.text == failure.to_string()) => {}
+        Err(failure) if first.iter().any(|finding| finding.text == failure.to_string()) => {}
         Err(failure) => return Err(failure),
     }
-    let is_grave = is_grave(&findings);
-    if arguments.json {
-        let object = json!({
-            "users_file": file.to_string_lossy(),
-            "server_user": server.name,
-            "ok": !is_grave,
-            "fixed": done,
-            "findings": findings.iter().map(as_json).collect::<Vec<_>>(),
-        });
-        print(format_args!("{object:#}\n"))?;
-    } else {
-        print(fixed(&done))?;
-        print(told(&findings))?;
-        if findings.is_empty() {
-            print(format_args!(
-                "{}: no problems, for a server that runs as {}\n",
-                file.display(),
-                server.name
-            ))?;
+    report.end(file, &server, &done)
+}
+
+/// Findings on their way out.
+struct Report {
+    out: ReportForm,
+    is_empty: bool,
+    is_grave: bool,
+}
+
+enum ReportForm {
+    Text(Streamed<File>),
+    Json(Document),
+}
+
+impl Report {
+    fn begin(is_json: bool, done: &[String]) -> Result<Report> {
+        let mut out = Streamed::stdout()?;
+        let out = if is_json {
+            ReportForm::Json(Document::begin(out, "findings")?)
+        } else {
+            out.text(&fixed(done))?;
+            ReportForm::Text(out)
+        };
+        Ok(Report { out, is_empty: true, is_grave: false })
+    }
+
+    fn add(&mut self, finding: &Finding) -> Result<()> {
+        self.is_empty = false;
+        self.is_grave |= finding.severity == Severity::Error;
+        match &mut self.out {
+            ReportForm::Text(out) => out.text(&line(finding)),
+            ReportForm::Json(document) => document.add(|object| {
+                let severity = match finding.severity {
+                    Severity::Error => "error",
+                    Severity::Warning => "warning",
+                };
+                object.text("severity", Some(severity));
+                object.number("line", finding.line);
+                object.text("text", Some(&finding.text));
+            }),
         }
     }
-    Ok(if is_grave { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+
+    /// What `find` tells, as it tells it.
+    fn add_all(
+        &mut self,
+        find: impl FnOnce(&mut dyn FnMut(Finding)) -> std::result::Result<(), Fault>,
+    ) -> Result<()> {
+        let mut added = Ok(());
+        find(&mut |finding| {
+            if added.is_ok() {
+                added = self.add(&finding);
+            }
+        })?;
+        added
+    }
+
+    fn end(self, file: &Path, server: &SystemAccount, done: &[String]) -> Result<ExitCode> {
+        let shown = file.to_string_lossy();
+        match self.out {
+            ReportForm::Json(document) => document.end(|object| {
+                object.texts("fixed", done);
+                object.flag("ok", Some(!self.is_grave));
+                object.text("server_user", Some(&server.name));
+                object.text("users_file", Some(&shown));
+            })?,
+            ReportForm::Text(mut out) => {
+                if self.is_empty {
+                    let name = &server.name;
+                    let text = format!("{shown}: no problems, for a server that runs as {name}\n");
+                    out.text(&text)?;
+                }
+                out.finish()?;
+            }
+        }
+        Ok(if self.is_grave { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
 }
 
 /// Who isn't root has tried nobody's access but their own.
@@ -103,21 +166,16 @@ fn tried_as_somebody_else(server: &SystemAccount, findings: &[Finding]) -> Optio
             .to_owned()))
 }
 
-fn as_json(finding: &Finding) -> Value {
-    let severity = match finding.severity {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-    };
-    json!({ "severity": severity, "line": finding.line, "text": finding.text })
-}
-
 /// One line per finding.
 pub fn told(findings: &[Finding]) -> String {
-    let line = |finding: &Finding| match finding.severity {
+    findings.iter().map(line).collect()
+}
+
+fn line(finding: &Finding) -> String {
+    match finding.severity {
         Severity::Error => format!("error: {}\n", finding.text),
         Severity::Warning => format!("warning: {}\n", finding.text),
-    };
-    findings.iter().map(line).collect()
+    }
 }
 
 /// Whether one of them refuses logins.

@@ -5,6 +5,7 @@ mod people;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -180,13 +181,14 @@ fn select(
     let users: Vec<&[u8]> = places.keys().copied().collect();
     let mut flaws = std::mem::take(&mut list.flaws);
     let (mut listed, mut has_listed) = (Vec::new(), false);
-    backend.look_each(&users, |account| {
+    backend.look_at(Whom::Users(&users), |account| {
         if arguments.skip_existing && !account.held.is_empty() {
             listed.push(account.user.to_vec());
         } else if let Some(reason) = why_not(account) {
             has_listed |= !account.held.is_empty();
             flaws.push(Flaw::at(places[account.user], reason));
         }
+        Ok(ControlFlow::Continue(()))
     })?;
     if !flaws.is_empty() {
         // The first of each line: the others follow from it, or show in the next run.

@@ -2,25 +2,29 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{ValueEnum, ValueHint};
-use jiff::tz::TimeZone;
-use otpgate::files::lines;
 use otpgate::log::Quoted;
 use otpgate::token::Pin;
+use otpgate::users::edit::ContentLine;
 use otpgate::users::journal::Journal;
 use otpgate::users::lock::Locked;
-use otpgate::users::{line, record};
+use otpgate::users::pass::Passes;
+use otpgate::users::record;
 use zeroize::Zeroizing;
 
 use crate::add::issuer;
 use crate::exchange::csv::Columns;
 use crate::exchange::{self, Kind, Token, Unfit, csv, google, liboath, otpauth, pskc};
 use crate::progress::Progress;
-use crate::{Failure, Result, fill_with_random, owner, pin, secret_file};
+use crate::secret_file::NewFile;
+use crate::streamed::{self, Streamed};
+use crate::{Failure, Result, fill_with_random, owner, pin, secret_file, tokens};
 
 /// Export tokens for another program, with their keys
 ///
@@ -83,125 +87,233 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     }
     let issuer = issuer(arguments.issuer.as_deref())?;
     let secret = arguments.encrypt.map(|with| secret(arguments, with)).transpose()?;
-    let (found, mut left_out) = owner::acting(file, || read(file, arguments))?;
-    for user in &arguments.users {
-        if !found.iter().any(|(token, _)| token.user == user.as_bytes())
-            && left_out.iter().all(|(name, _)| name != user.as_bytes())
-        {
-            return Err(Failure::new(format!("there is no user {}", Quoted(user.as_bytes()))));
-        }
-    }
-    let mut progress = Progress::new();
-    let zone = TimeZone::system();
-    let mut written = 0;
-    let mut out = Zeroizing::new(Vec::with_capacity(1024 * (found.len() + 1)));
-    let mut take = |token: &Token, line: std::result::Result<(), Unfit>| match line {
-        Ok(()) => written += 1,
-        Err(reason) => left_out.push((token.user.clone(), reason.to_string())),
-    };
-    let mut add = |line: &[u8]| {
-        out.extend_from_slice(line);
-        out.push(b'\n');
-    };
-    match arguments.form {
-        ExportForm::Otpauth => {
-            for (token, _) in &found {
-                take(token, otpauth::line(token, &issuer).map(|line| add(line.as_bytes())));
-            }
-        }
-        ExportForm::Csv => {
-            for (token, _) in &found {
-                take(token, csv::line(token, arguments.csv).map(|line| add(&line)));
-            }
-        }
-        ExportForm::Liboath => {
-            for (token, pin) in &found {
-                take(token, liboath::line(token, pin, &zone).map(|line| add(&line)));
-            }
-        }
-        ExportForm::GoogleAuthenticator => {
-            let [(token, _)] = &found[..] else {
-                return Err(Failure::new(format!(
-                    "a .google_authenticator file holds one token, not {}: name a user who has one",
-                    found.len()
-                )));
-            };
-            take(token, google::file(token).map(|text| out.extend_from_slice(text.as_bytes())));
-        }
-        ExportForm::Pskc => {
-            let protection = secret.as_ref().map(|(with, secret)| match with {
-                Encrypt::Password => pskc::Protection::Password(secret),
-                Encrypt::Key => pskc::Protection::PreSharedKey(secret),
-            });
-            let mut writer = pskc::Writer::new(protection, fill_with_random)?;
-            for (token, _) in &found {
-                progress.tell(|| format!("writing {} tokens", found.len()));
-                take(token, writer.add(token, &issuer)?);
-            }
-            out.extend_from_slice(writer.finish().as_bytes());
-        }
-    }
-    drop(progress);
-    for (user, reason) in &left_out {
-        eprintln!("otpgate: {} was left out: {reason}", Quoted(user));
-    }
-    if written == 0 {
+    let target = Target::new(&arguments.output)?;
+    let name = target.name();
+    let out = Streamed::to(target, name);
+    let (out, done) = owner::acting(file, || {
+        // What a crash has left in the journal alone is in the file first.
+        Journal::open(&Locked::acquire(file)?, &mut None)?;
+        let passes = Passes::over(file)?;
+        let wanted = Wanted::of(&passes, arguments)?;
+        let writer = Writer::new(arguments, issuer, secret.as_ref())?;
+        export(&passes, &wanted, writer, out)
+    })?;
+    if done.written == 0 {
         return Err(Failure::new("there is no token to export; nothing was written"));
     }
-    let pins = found.iter().filter(|(_, pin)| *pin != Pin::None).count();
-    if pins > 0 && arguments.form != ExportForm::Liboath {
+    if done.pins > 0 && arguments.form != ExportForm::Liboath {
         eprintln!("otpgate: PINs aren't exported: this format has no place for them");
     }
-    if arguments.output == Path::new("-") {
-        let mut stdout = std::io::stdout().lock();
-        std::io::Write::write_all(&mut stdout, &out)
-            .and_then(|()| std::io::Write::flush(&mut stdout))
-            .map_err(|error| Failure::new(format!("cannot write to standard output: {error}")))?;
-    } else {
-        secret_file::create(&arguments.output, &out)?;
+    if let Target::File(file) = out {
+        file.keep()?;
         eprintln!(
             "otpgate: {} written to {}, keys included",
-            if written == 1 { "1 token".to_owned() } else { format!("{written} tokens") },
+            match done.written {
+                1 => "1 token".to_owned(),
+                tokens => format!("{tokens} tokens"),
+            },
             arguments.output.display()
         );
     }
     Ok(ExitCode::SUCCESS)
 }
 
-type LeftOut = Vec<(Vec<u8>, String)>;
+/// Where it goes.
+enum Target {
+    Stdout(std::fs::File),
+    File(NewFile),
+}
 
-/// All tokens asked for, as they are at one moment.
-fn read(file: &Path, arguments: &Arguments) -> Result<(Vec<(Token, Pin)>, LeftOut)> {
-    let wanted: HashSet<&[u8]> = arguments.users.iter().map(|user| user.as_bytes()).collect();
-    let locked = Locked::acquire(file)?;
-    Journal::open(&locked, &mut None)?;
-    let zone = TimeZone::system();
-    let (mut found, mut left_out) = (Vec::new(), Vec::new());
-    let mut place = 0;
-    lines::for_each_line(&locked.users, |_, text| {
-        place += 1;
-        let Some(user) = line::user_of(text) else { return };
-        if !wanted.is_empty() && !wanted.contains(user) {
-            return;
+impl Target {
+    /// As ourselves, not as the users file's owner: it is no file of theirs.
+    fn new(output: &Path) -> Result<Target> {
+        Ok(match output == Path::new("-") {
+            true => Target::Stdout(streamed::stdout()?),
+            false => Target::File(NewFile::create(output)?),
+        })
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Target::Stdout(_) => streamed::STDOUT.to_owned(),
+            Target::File(file) => file.path().display().to_string(),
         }
-        let record = match record::parse(text, &zone) {
+    }
+}
+
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Target::Stdout(stdout) => stdout.write(bytes),
+            Target::File(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Whose tokens are exported.
+struct Wanted<'a> {
+    /// Empty: everybody's.
+    users: HashSet<&'a [u8]>,
+}
+
+impl<'a> Wanted<'a> {
+    /// Refuses names that nobody has, before anything is written.
+    fn of(passes: &Passes, arguments: &'a Arguments) -> Result<Wanted<'a>> {
+        let users = arguments.users.iter().map(|user| user.as_bytes()).collect();
+        let wanted = Wanted { users };
+        let is_for_one = arguments.form == ExportForm::GoogleAuthenticator;
+        if wanted.users.is_empty() && !is_for_one {
+            return Ok(wanted);
+        }
+        let (mut missing, mut tokens) = (wanted.users.clone(), 0);
+        passes.each_line(|line| {
+            if let Some(user) = line.user().filter(|user| wanted.includes(user)) {
+                missing.remove(user);
+                let record = record::parse(line.text, tokens::zone());
+                tokens += u64::from(record.is_ok_and(|record| !record.token.disabled));
+            }
+            ControlFlow::Continue(())
+        })?;
+        if let Some(user) = arguments.users.iter().find(|user| missing.contains(user.as_bytes())) {
+            return Err(Failure::new(format!("there is no user {}", Quoted(user.as_bytes()))));
+        }
+        if is_for_one && tokens != 1 {
+            return Err(Failure::new(format!(
+                "a .google_authenticator file holds one token, not {tokens}: name a user who has one"
+            )));
+        }
+        Ok(wanted)
+    }
+
+    fn includes(&self, user: &[u8]) -> bool {
+        self.users.is_empty() || self.users.contains(user)
+    }
+}
+
+/// How a token is written.
+struct Writer {
+    form: ExportForm,
+    columns: Columns,
+    issuer: String,
+    /// Of PSKC.
+    pskc: Option<pskc::Writer>,
+}
+
+impl Writer {
+    fn new(
+        arguments: &Arguments,
+        issuer: String,
+        secret: Option<&(Encrypt, Zeroizing<Vec<u8>>)>,
+    ) -> Result<Writer> {
+        let protection = secret.map(|(with, secret)| match with {
+            Encrypt::Password => pskc::Protection::Password(secret),
+            Encrypt::Key => pskc::Protection::PreSharedKey(secret),
+        });
+        let pskc = match arguments.form {
+            ExportForm::Pskc => Some(pskc::Writer::new(protection, fill_with_random)?),
+            _ => None,
+        };
+        Ok(Writer { form: arguments.form, columns: arguments.csv, issuer, pskc })
+    }
+
+    /// A token as it is to be appended, if the form has a place for it.
+    fn write(
+        &mut self,
+        token: &Token,
+        pin: &Pin,
+    ) -> Result<std::result::Result<Zeroizing<Vec<u8>>, Unfit>> {
+        if let Some(pskc) = &mut self.pskc {
+            return Ok(pskc.add(token, &self.issuer)?.map(|()| pskc.take()));
+        }
+        let line = match self.form {
+            ExportForm::Otpauth => otpauth::line(token, &self.issuer).map(into_bytes),
+            ExportForm::Csv => csv::line(token, self.columns),
+            ExportForm::Liboath => liboath::line(token, pin, tokens::zone()),
+            ExportForm::GoogleAuthenticator => return Ok(google::file(token).map(into_bytes)),
+            ExportForm::Pskc => unreachable!("it has a writer"),
+        };
+        Ok(line.map(|mut line| {
+            line.push(b'\n');
+            line
+        }))
+    }
+}
+
+fn into_bytes(mut text: Zeroizing<String>) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(std::mem::take(&mut *text).into_bytes())
+}
+
+#[derive(Default)]
+struct Exported {
+    written: u64,
+    pins: u64,
+}
+
+/// Writes each token as it is read: neither the file nor what comes of it is ever held.
+fn export(
+    passes: &Passes,
+    wanted: &Wanted<'_>,
+    mut writer: Writer,
+    mut out: Streamed<Target>,
+) -> Result<(Target, Exported)> {
+    let mut done = Exported::default();
+    let mut progress = Progress::new();
+    let mut one = |line: &ContentLine<'_>, user: &[u8]| -> Result<Option<String>> {
+        let record = match passes.record(line, tokens::zone())? {
             Ok(record) if record.token.disabled => {
-                left_out.push((user.to_vec(), "it is switched off (OFF:)".to_owned()));
-                return;
+                return Ok(Some("it is switched off (OFF:)".to_owned()));
             }
             Ok(record) => record,
             Err(error) => {
-                left_out.push((user.to_vec(), format!("line {place} can't be read: {error}")));
-                return;
+                return Ok(Some(format!("line {} can't be read: {error}", line.number)));
             }
         };
         let otpgate::token::Token { algorithm, factor, digits, key, pin, .. } = record.token;
-        let kind = Kind { algorithm, factor, digits };
-        let token = Token { user: user.to_vec(), kind, key, pin: None, state: record.state, place };
-        found.push((token, pin));
-    })
-    .map_err(|error| Failure::new(format!("cannot read {}: {error}", file.display())))?;
-    Ok((found, left_out))
+        done.pins += u64::from(pin != Pin::None);
+        let token = Token {
+            user: user.to_vec(),
+            kind: Kind { algorithm, factor, digits },
+            key,
+            pin: None,
+            state: record.state,
+            place: line.number as usize,
+        };
+        match writer.write(&token, &pin)? {
+            Ok(text) => {
+                done.written += 1;
+                progress.tell(|| format!("writing token {}", done.written));
+                out.write(|out| out.extend_from_slice(&text))?;
+                Ok(None)
+            }
+            Err(reason) => Ok(Some(reason.to_string())),
+        }
+    };
+    let mut outcome = Ok(());
+    passes.each_line(|line| {
+        let Some(user) = line.user().filter(|user| wanted.includes(user)) else {
+            return ControlFlow::Continue(());
+        };
+        match one(&line, user) {
+            Ok(None) => ControlFlow::Continue(()),
+            Ok(Some(reason)) => {
+                eprintln!("otpgate: {} was left out: {reason}", Quoted(user));
+                ControlFlow::Continue(())
+            }
+            Err(failure) => {
+                outcome = Err(failure);
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    outcome?;
+    if let Some(pskc) = writer.pskc.filter(|_| done.written > 0) {
+        out.write(|out| out.extend_from_slice(pskc.finish().as_bytes()))?;
+    }
+    Ok((out.finish()?, done))
 }
 
 fn secret(arguments: &Arguments, with: Encrypt) -> Result<(Encrypt, Zeroizing<Vec<u8>>)> {

@@ -267,7 +267,8 @@ fn stay(input: &Path) -> Result<ExitCode> {
             "mod_authn_otp's users file is used where it is: give its path, not -",
         ));
     }
-    let found = findings::all_lines(input)?.findings;
+    let mut found = Vec::new();
+    findings::all_lines(input, &mut |finding| found.push(finding))?;
     print(check::told(&found))?;
     let path = document::shown(input);
     print(format_args!(

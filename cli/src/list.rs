@@ -1,34 +1,85 @@
 //! `otpgate list` and `otpgate show`: what the file says about tokens, without secrets.
 
+use std::cmp::Reverse;
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::fs::File;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
-use otpgate::decide;
+use clap::ValueEnum;
+use jiff::civil::Date;
 use otpgate::log::Quoted;
+use otpgate::otp::Digits;
 use otpgate::policy::{Limits, Policy};
-use otpgate::store::Account;
-use otpgate::token::{MovingFactor, Reading, StoredToken};
-use serde_json::{Value, json};
+use otpgate::store::{Account, Location, Whom};
+use otpgate::token::{Algorithm, CounterField, MovingFactor, Reading, StoredToken};
+use otpgate::users::record;
+use otpgate::{UnixTime, decide};
 
 use crate::backend::Backend;
+use crate::json::{Document, Object};
 use crate::settings::FailureFlags;
-use crate::tokens::{self, Numbered};
-use crate::{Result, print};
+use crate::since;
+use crate::streamed::Streamed;
+use crate::tokens::{self, LastLogin, Numbered, PinKind};
+use crate::{Failure, Result, print};
 
-/// List all tokens: user, type, PIN, last login, failures
+/// List tokens: user, type, PIN, last login, failures
+///
+/// All of them, or those of the users named; of these, the ones that the options ask for: with
+/// several options, those that fit all.
 ///
 /// Never shows a PIN, a key or a code. Whether a token is locked depends on the file's limits and
 /// on the server's: pass the latter as --max-failures (and --lockout-time).
 #[derive(clap::Args)]
 pub struct List {
+    /// Only the tokens of these users
+    #[arg(value_name = "USER")]
+    users: Vec<OsString>,
+    #[command(flatten)]
+    filter: Filter,
+    /// In which order
+    #[arg(long, value_enum, value_name = "ORDER", default_value = "file")]
+    sort: Order,
     #[command(flatten)]
     failures: FailureFlags,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Which tokens are asked for: those that fit all of these.
+#[derive(clap::Args)]
+struct Filter {
+    /// Tokens with too many wrong codes
+    #[arg(long)]
+    locked: bool,
+    /// Tokens that are switched off
+    #[arg(long)]
+    off: bool,
+    /// Tokens that have never logged anybody in
+    #[arg(long)]
+    never: bool,
+    /// Tokens used since then: a date (2026-11-30), a time ("2026-11-30 08:00"), a weekday, today,
+    /// yesterday, or so long ago (90m, 12h, 7d, 2w)
+    #[arg(long, value_name = "WHEN", value_parser = since::parse, conflicts_with = "never")]
+    since: Option<UnixTime>,
+    /// Tokens not used in so many days, or never
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    unused: Option<u32>,
+    /// Tokens with a PIN of this kind
+    #[arg(long, value_enum, value_name = "KIND")]
+    pin: Option<PinKind>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Order {
+    /// As in the file
+    File,
+    /// The last login first, those who never logged in at the end
+    LastLogin,
 }
 
 /// Show a user's tokens by number
@@ -56,113 +107,312 @@ fn policy(backend: &Backend, flags: &FailureFlags) -> Result<Option<Policy>> {
         .then(|| flags.policy().restricted_by(&limits)))
 }
 
-pub fn list(backend: &Backend, arguments: &List) -> Result<ExitCode> {
-    let policy = policy(backend, &arguments.failures)?;
-    if arguments.json {
-        return print_json(
-            backend,
-            all(backend, |account, token| as_json(account, token, policy.as_ref()))?,
-        );
+impl Filter {
+    fn is_given(&self) -> bool {
+        let Filter { locked, off, never, since, unused, pin } = self;
+        *locked || *off || *never || since.is_some() || unused.is_some() || pin.is_some()
     }
-    let head =
-        ["USER", "TOKEN", "TYPE", "PIN", "LAST LOGIN", "FAILURES", "STATE"].map(str::to_owned);
-    let mut rows = vec![head];
-    rows.append(&mut all(backend, |account, token| row(account, token, policy.as_ref()))?);
-    print(table(rows))?;
-    Ok(ExitCode::SUCCESS)
+
+    fn fits(&self, facts: &Facts, now: UnixTime) -> bool {
+        let last = facts.last_login.time();
+        let unused_since = |days: u32| now - i64::from(days) * 86_400;
+        (!self.locked || facts.is_locked == Some(true))
+            && (!self.off || !facts.is_enabled)
+            && (!self.never || facts.last_login == LastLogin::Never)
+            && self.since.is_none_or(|since| last.is_some_and(|last| last >= since))
+            && self.unused.is_none_or(|days| last.is_none_or(|last| last < unused_since(days)))
+            && self.pin.is_none_or(|pin| facts.pin == pin)
+    }
 }
 
-/// Something of each token that somebody has.
-fn all<R>(backend: &Backend, of: impl Fn(&Account<'_>, &Numbered<'_>) -> R) -> Result<Vec<R>> {
-    let mut rows = Vec::new();
-    backend.look_at_all(|account| {
-        rows.extend(tokens::number(account.held).iter().map(|token| of(account, token)));
-        ControlFlow::Continue(())
+pub fn list(backend: &Backend, arguments: &List) -> Result<ExitCode> {
+    let policy = policy(backend, &arguments.failures)?;
+    let (filter, now) = (&arguments.filter, tokens::now());
+    if filter.locked && policy.is_none() {
+        return Err(Failure::new(
+            "which tokens are locked depends on the server's limit: give it with --max-failures N",
+        ));
+    }
+    let users: Vec<&[u8]> = arguments.users.iter().map(|user| user.as_bytes()).collect();
+    let whom = if users.is_empty() { Whom::Everybody } else { Whom::Users(&users) };
+    let out = Streamed::stdout()?;
+    let mut listing = match arguments.json {
+        true => Listing::Json(Document::begin(out, "tokens")?),
+        false => Listing::Table(Table::begin(out)),
+    };
+    let (mut unlisted, mut unreadable) = (Vec::new(), 0);
+    let mut to_sort: Vec<Row> = Vec::new();
+    backend.look_at(whom, |account| {
+        if account.held.is_empty() {
+            unlisted.extend(backend.tokens_of(account).err());
+            return Ok(ControlFlow::Continue(()));
+        }
+        for token in tokens::number(account.held) {
+            let row = Row::of(account, &token, policy.as_ref(), now);
+            let is_asked_for = match &row.facts {
+                Ok(facts) => filter.fits(facts, now),
+                Err(_) => !filter.is_given(),
+            };
+            match arguments.sort {
+                _ if !is_asked_for => unreadable += u64::from(row.facts.is_err()),
+                Order::File => listing.add(&row)?,
+                Order::LastLogin => to_sort.push(row),
+            }
+        }
+        Ok(ControlFlow::Continue(()))
     })?;
-    Ok(rows)
+    // Stable: what is alike stays in the order of the file.
+    to_sort.sort_by_key(|row| Reverse(row.facts.as_ref().map(|facts| facts.last_login).ok()));
+    to_sort.iter().try_for_each(|row| listing.add(row))?;
+    listing.end(backend)?;
+    if unreadable > 0 {
+        let lines = if unreadable == 1 { "1 line" } else { &format!("{unreadable} lines") };
+        eprintln!(
+            "otpgate: warning: {lines} can't be read and may belong here; see `otpgate check`"
+        );
+    }
+    for failure in &unlisted {
+        eprintln!("otpgate: {failure}");
+    }
+    Ok(if unlisted.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What a list says of a token: small, since a sorted list has all of them.
+struct Row {
+    user: Box<[u8]>,
+    number: u32,
+    place: Location,
+    /// Else why it can't be read.
+    facts: std::result::Result<Facts, Box<str>>,
+}
+
+struct Facts {
+    algorithm: Algorithm,
+    factor: MovingFactor,
+    digits: Digits,
+    pin: PinKind,
+    key_bytes: u16,
+    is_enabled: bool,
+    counter: CounterField,
+    failures: u32,
+    last_failure: Option<UnixTime>,
+    is_locked: Option<bool>,
+    start_pin: Option<Date>,
+    last_login: LastLogin,
+    is_forgotten: bool,
+    address: Option<Box<str>>,
+}
+
+impl Row {
+    fn of(
+        account: &Account<'_>,
+        token: &Numbered<'_>,
+        policy: Option<&Policy>,
+        now: UnixTime,
+    ) -> Row {
+        let facts = match &token.held.token {
+            Ok(line) => Ok(Facts::of(account, line, policy, now)),
+            Err(error) => Err(error.as_str().into()),
+        };
+        Row {
+            user: account.user.into(),
+            number: token.number as u32,
+            place: token.held.place,
+            facts,
+        }
+    }
+}
+
+impl Facts {
+    fn of(
+        account: &Account<'_>,
+        line: &StoredToken,
+        policy: Option<&Policy>,
+        now: UnixTime,
+    ) -> Facts {
+        let StoredToken { token, state } = line;
+        let last_login = LastLogin::of(state, now);
+        Facts {
+            algorithm: token.algorithm,
+            factor: token.factor,
+            digits: token.digits,
+            pin: PinKind::of(&token.pin),
+            key_bytes: token.key.expose().len() as u16,
+            is_enabled: !token.disabled,
+            counter: state.counter,
+            failures: state.failures,
+            last_failure: state.last_failure.filter(|_| state.failures > 0),
+            is_locked: policy.map(|policy| decide::is_locked(policy, line, now)),
+            start_pin: account.start_pin,
+            last_login,
+            is_forgotten: last_login != LastLogin::Never && state.used.as_of(now).is_none(),
+            address: tokens::address(state).map(Into::into),
+        }
+    }
+
+    /// "on", "off", "locked", "off, locked"; with ", start PIN" behind it.
+    fn state(&self) -> String {
+        let state = match (self.is_enabled, self.is_locked == Some(true)) {
+            (true, false) => "on",
+            (true, true) => "locked",
+            (false, false) => "off",
+            (false, true) => "off, locked",
+        };
+        format!("{state}{}", if self.start_pin.is_some() { ", start PIN" } else { "" })
+    }
+
+    fn kind(&self) -> String {
+        record::type_field(self.algorithm, self.factor, self.digits)
+    }
+}
+
+/// Rows on their way out.
+enum Listing {
+    Table(Table),
+    Json(Document),
+}
+
+impl Listing {
+    fn add(&mut self, row: &Row) -> Result<()> {
+        match self {
+            Listing::Table(table) => table.add(row.columns()),
+            Listing::Json(document) => document.add(|object| row.write_json(object)),
+        }
+    }
+
+    fn end(self, backend: &Backend) -> Result<()> {
+        match self {
+            Listing::Table(table) => table.end(),
+            Listing::Json(document) => {
+                document.end(|object| object.text("users_file", Some(&backend.name())))
+            }
+        }
+    }
 }
 
 pub fn show(backend: &Backend, arguments: &Show) -> Result<ExitCode> {
     let user = arguments.user.as_bytes();
     let policy = policy(backend, &arguments.failures)?;
+    let now = tokens::now();
+    let token_rows = |account: &Account<'_>| -> Result<Vec<Row>> {
+        let tokens = backend.tokens_of(account)?;
+        Ok(tokens.iter().map(|token| Row::of(account, token, policy.as_ref(), now)).collect())
+    };
     if arguments.json {
-        let tokens = backend.look(user, |account| {
-            let tokens = backend.tokens_of(account)?;
-            Ok(tokens.iter().map(|token| as_json(account, token, policy.as_ref())).collect())
-        })?;
-        return print_json(backend, tokens);
+        let rows = backend.look(user, token_rows)?;
+        let mut listing = Listing::Json(Document::begin(Streamed::stdout()?, "tokens")?);
+        rows.iter().try_for_each(|row| listing.add(row))?;
+        listing.end(backend)?;
+        return Ok(ExitCode::SUCCESS);
     }
     print(backend.look(user, |account| {
         let tokens = backend.tokens_of(account)?;
         let paragraphs: String =
-            tokens.iter().map(|token| paragraph(account, token, policy.as_ref())).collect();
+            tokens.iter().map(|token| paragraph(account, token, policy.as_ref(), now)).collect();
         Ok(format!("{}\n{paragraphs}", tokens::shown_name(user)))
     })?)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_json(backend: &Backend, tokens: Vec<Value>) -> Result<ExitCode> {
-    print(format_args!("{:#}\n", json!({ "users_file": backend.name(), "tokens": tokens })))?;
-    Ok(ExitCode::SUCCESS)
-}
+/// Without the last.
+const COLUMNS: usize = 6;
 
-fn is_locked(line: &StoredToken, policy: Option<&Policy>) -> Option<bool> {
-    policy.map(|policy| decide::is_locked(policy, line, tokens::now()))
-}
+type Columns = [String; COLUMNS + 1];
 
-/// "on", "off", "locked", "off, locked"; with ", start PIN" behind it.
-fn state_words(account: &Account<'_>, line: &StoredToken, policy: Option<&Policy>) -> String {
-    let locked = is_locked(line, policy) == Some(true);
-    let state = match (line.token.disabled, locked) {
-        (false, false) => "on",
-        (false, true) => "locked",
-        (true, false) => "off",
-        (true, true) => "off, locked",
-    };
-    format!("{state}{}", if account.start_pin.is_some() { ", start PIN" } else { "" })
-}
-
-fn row(account: &Account<'_>, token: &Numbered<'_>, policy: Option<&Policy>) -> [String; 7] {
-    let (user, number) = (tokens::shown_name(account.user), token.number.to_string());
-    let blank = || "-".to_owned();
-    match &token.held.token {
-        Ok(line) => [
-            user,
-            number,
-            tokens::kind(&line.token),
-            tokens::pin_word(&line.token.pin).to_owned(),
-            tokens::last_login(&line.state),
-            line.state.failures.to_string(),
-            state_words(account, line, policy),
-        ],
-        Err(error) => [
-            user,
-            number,
-            blank(),
-            blank(),
-            blank(),
-            blank(),
-            format!("{} can't be read: {error}", token.held.place),
-        ],
-    }
-}
-
-/// Columns as wide as their widest field; the last as it is.
-fn table(rows: Vec<[String; 7]>) -> String {
-    let width =
-        |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..6).map(width).collect();
-    let mut text = String::new();
-    for row in &rows {
-        for (field, width) in row.iter().zip(&widths) {
-            let _ = write!(text, "{field:width$}  ");
+impl Row {
+    fn columns(&self) -> Columns {
+        let (user, number) = (tokens::shown_name(&self.user), self.number.to_string());
+        let blank = || "-".to_owned();
+        match &self.facts {
+            Ok(facts) => [
+                user,
+                number,
+                facts.kind(),
+                facts.pin.word().to_owned(),
+                facts.last_login.to_string(),
+                facts.failures.to_string(),
+                facts.state(),
+            ],
+            Err(error) => [
+                user,
+                number,
+                blank(),
+                blank(),
+                blank(),
+                blank(),
+                format!("{} can't be read: {error}", self.place),
+            ],
         }
-        let _ = writeln!(text, "{}", row[6]);
     }
-    text
 }
 
-fn paragraph(account: &Account<'_>, token: &Numbered<'_>, policy: Option<&Policy>) -> String {
+/// Columns as wide as their widest field so far; the last as it is.
+struct Table {
+    out: Streamed<File>,
+    widths: [usize; COLUMNS],
+    /// The first ones: what is shorter than that stands in straight columns from its first line on.
+    held_back: Vec<Columns>,
+}
+
+const HELD_BACK_MAX: usize = 1000;
+
+impl Table {
+    fn begin(out: Streamed<File>) -> Table {
+        let head = ["USER", "TOKEN", "TYPE", "PIN", "LAST LOGIN", "FAILURES", "STATE"];
+        let mut table = Table { out, widths: [0; COLUMNS], held_back: Vec::new() };
+        let head = head.map(str::to_owned);
+        table.widen(&head);
+        table.held_back.push(head);
+        table
+    }
+
+    fn widen(&mut self, row: &Columns) {
+        for (width, field) in self.widths.iter_mut().zip(row) {
+            *width = (*width).max(width_of(field));
+        }
+    }
+
+    fn add(&mut self, row: Columns) -> Result<()> {
+        self.widen(&row);
+        if self.held_back.is_empty() {
+            return self.write(&row);
+        }
+        self.held_back.push(row);
+        if self.held_back.len() > HELD_BACK_MAX { self.release() } else { Ok(()) }
+    }
+
+    fn release(&mut self) -> Result<()> {
+        std::mem::take(&mut self.held_back).iter().try_for_each(|row| self.write(row))
+    }
+
+    fn write(&mut self, row: &Columns) -> Result<()> {
+        let widths = &self.widths;
+        self.out.write(|out| {
+            for (field, width) in row.iter().zip(widths) {
+                out.extend_from_slice(field.as_bytes());
+                out.resize(out.len() + width - width_of(field) + 2, b' ');
+            }
+            out.extend_from_slice(row[COLUMNS].as_bytes());
+            out.push(b'\n');
+        })
+    }
+
+    fn end(mut self) -> Result<()> {
+        self.release()?;
+        self.out.finish().map(drop)
+    }
+}
+
+fn width_of(field: &str) -> usize {
+    if field.is_ascii() { field.len() } else { field.chars().count() }
+}
+
+fn paragraph(
+    account: &Account<'_>,
+    token: &Numbered<'_>,
+    policy: Option<&Policy>,
+    now: UnixTime,
+) -> String {
     let mut text = format!("\ntoken {} ({})\n", token.number, token.held.place);
     let mut say = |name: &str, value: String| {
         let _ = writeln!(text, "  {name:12}{value}");
@@ -175,15 +425,19 @@ fn paragraph(account: &Account<'_>, token: &Numbered<'_>, policy: Option<&Policy
         }
     };
     let StoredToken { token, state } = line;
-    say("type", tokens::kind(token));
-    let since = account.start_pin.map(|since| format!(", start PIN of {since}"));
-    say("PIN", tokens::pin_word(&token.pin).to_owned() + &since.unwrap_or_default());
-    say("key", format!("{} bytes", token.key.expose().len()));
-    say("state", state_words(account, line, policy));
-    let from = tokens::address(state).map(|address| format!(" from {address}")).unwrap_or_default();
-    say("last login", tokens::last_login(state) + &from);
-    let when = state.last_failure.filter(|_| state.failures > 0);
-    let when = when
+    let facts = Facts::of(account, line, policy, now);
+    say("type", facts.kind());
+    let since = facts.start_pin.map(|since| format!(", start PIN of {since}"));
+    say("PIN", facts.pin.word().to_owned() + &since.unwrap_or_default());
+    say("key", format!("{} bytes", facts.key_bytes));
+    say("state", facts.state());
+    let from = facts.address.as_ref().filter(|_| facts.last_login != LastLogin::Never);
+    let from = from.map(|address| format!(" from {address}")).unwrap_or_default();
+    let ended = facts.last_login.time().filter(|_| facts.is_forgotten);
+    let ended = if ended.is_some() { "; its code was forgotten" } else { "" };
+    say("last login", format!("{}{from}{ended}", facts.last_login));
+    let when = facts
+        .last_failure
         .map(|failed| format!(", the last at {}", tokens::local_time(failed)))
         .unwrap_or_default();
     say("failures", format!("{}{when}", state.failures));
@@ -215,43 +469,39 @@ pub fn duration(seconds: u64) -> String {
     }
 }
 
-fn as_json(account: &Account<'_>, token: &Numbered<'_>, policy: Option<&Policy>) -> Value {
-    let place = token.held.place;
-    let mut object = json!({
-        "user": user_text(account.user),
-        "token": token.number,
-        place.kind: place.number,
-    });
-    let more = match &token.held.token {
-        Err(error) => json!({ "error": error }),
-        Ok(line) => {
-            let StoredToken { token, state } = line;
-            let last = state.used.as_of(tokens::now()).map(|(_, last)| tokens::stamp(last));
-            json!({
-                "type": tokens::kind(token),
-                "digits": token.digits.count(),
-                "period": match token.factor {
-                    MovingFactor::Event => None,
-                    MovingFactor::Time(period) => Some(period.get()),
-                },
-                "pin": tokens::pin_word(&token.pin),
-                "start_pin": account.start_pin.map(|since| since.to_string()),
-                "key_bytes": token.key.expose().len(),
-                "enabled": !token.disabled,
-                "counter": state.counter.as_written(),
-                "failures": state.failures,
-                "last_failure": state.last_failure.filter(|_| state.failures > 0).map(tokens::stamp),
-                "locked": is_locked(line, policy),
-                "last_login": last,
-                "last_address": tokens::address(state),
-                "error": null,
-            })
+impl Row {
+    fn write_json(&self, object: &mut Object<'_>) {
+        object.text("user", Some(&user_text(&self.user)));
+        object.number("token", Some(self.number));
+        object.number(self.place.kind, Some(self.place.number));
+        match &self.facts {
+            Err(error) => object.text("error", Some(error)),
+            Ok(facts) => {
+                object.text("type", Some(&facts.kind()));
+                object.number("digits", Some(facts.digits.count()));
+                object.number(
+                    "period",
+                    match facts.factor {
+                        MovingFactor::Event => None,
+                        MovingFactor::Time(period) => Some(period.get()),
+                    },
+                );
+                object.text("pin", Some(facts.pin.word()));
+                let since = facts.start_pin.map(|since| since.to_string());
+                object.text("start_pin", since.as_deref());
+                object.number("key_bytes", Some(facts.key_bytes));
+                object.flag("enabled", Some(facts.is_enabled));
+                object.number("counter", Some(facts.counter));
+                object.number("failures", Some(facts.failures));
+                object.text("last_failure", facts.last_failure.map(tokens::stamp).as_deref());
+                object.flag("locked", facts.is_locked);
+                object.text("last_login", facts.last_login.time().map(tokens::stamp).as_deref());
+                object.text("last_address", facts.address.as_deref());
+                object.flag("forgotten", Some(facts.is_forgotten));
+                object.text("error", None);
+            }
         }
-    };
-    if let (Value::Object(object), Value::Object(more)) = (&mut object, more) {
-        object.extend(more);
     }
-    object
 }
 
 /// A name in JSON, which holds text: what is none is quoted as in logs.

@@ -22,7 +22,7 @@ use otpgate::users::record::Record;
 use otpgate::users::{line, rewrite, slot};
 use zeroize::Zeroizing;
 
-use crate::tokens;
+use crate::tokens::{self, LastLogin};
 
 /// What is to be installed.
 pub struct Merged {
@@ -447,7 +447,8 @@ fn difference(old_row: &ReadContent<'_>, new_row: &ReadContent<'_>) -> Option<St
     );
     compare("counter", old.state.counter.to_string(), new.state.counter.to_string());
     compare("failures", old.state.failures.to_string(), new.state.failures.to_string());
-    compare("last login", tokens::last_login(&old.state), tokens::last_login(&new.state));
+    let last = |state: &State| LastLogin::of(state, tokens::now()).to_string();
+    compare("last login", last(&old.state), last(&new.state));
     if old.token.disabled != new.token.disabled {
         parts.push(if new.token.disabled { "switched off" } else { "switched on" }.to_owned());
     }

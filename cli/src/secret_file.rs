@@ -1,30 +1,75 @@
 //! Files that hold secrets: those made here are new ones, for their owner's eyes.
 
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use crate::{Failure, Result};
 
-/// Writes a new file, mode 0600, durably. One that is there already is left alone: its mode is
-/// somebody else's, and so may be an open descriptor of it.
+/// Writes a new file, mode 0600, durably.
 pub fn create(path: &Path, content: &[u8]) -> Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(
-        |error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => Failure::new(format!(
+    let mut new = NewFile::create(path)?;
+    new.write_all(content).map_err(|error| new.failure(&error))?;
+    new.keep()
+}
+
+/// A new file, mode 0600. Unless it is kept, it goes.
+pub struct NewFile {
+    file: File,
+    path: PathBuf,
+    is_kept: bool,
+}
+
+impl NewFile {
+    /// One that is there already is left alone: its mode is somebody else's, and so may be an open
+    /// descriptor of it.
+    pub fn create(path: &Path) -> Result<NewFile> {
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        let file = made.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Failure::new(format!(
                 "{} already exists; remove it or use another name",
                 path.display()
             )),
             _ => Failure::new(format!("cannot make {}: {error}", path.display())),
-        },
-    )?;
-    file.write_all(content).and_then(|()| file.sync_all()).map_err(|error| {
-        let _ = std::fs::remove_file(path);
-        Failure::new(format!("cannot write {}: {error}", path.display()))
-    })
+        })?;
+        Ok(NewFile { file, path: path.to_owned(), is_kept: false })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What was written stays, whatever happens.
+    pub fn keep(mut self) -> Result<()> {
+        self.file.sync_all().map_err(|error| self.failure(&error))?;
+        self.is_kept = true;
+        Ok(())
+    }
+
+    fn failure(&self, error: &io::Error) -> Failure {
+        Failure::new(format!("cannot write {}: {error}", self.path.display()))
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 /// The first line of a file, without its end.

@@ -1,15 +1,18 @@
 //! A user's tokens as an admin meets them: by number, in words.
 
-use std::fmt::Write as _;
+use std::collections::HashMap;
+use std::fmt::{self, Write as _};
+use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use clap::ValueEnum;
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
+use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, Zoned};
 use otpgate::UnixTime;
 use otpgate::log::Quoted;
 use otpgate::store::Held;
-use otpgate::token::{Address, Fingerprint, Pin, State, Token, Used};
+use otpgate::token::{Address, Fingerprint, Pin, State, Token};
 use otpgate::users::record;
 
 use crate::{Failure, Result};
@@ -48,14 +51,20 @@ pub fn today() -> Date {
 
 /// Gives the things that one user holds their numbers.
 pub fn number(held: &[Held]) -> Vec<Numbered<'_>> {
-    let mut numbered: Vec<Numbered<'_>> = Vec::with_capacity(held.len());
-    for (index, held) in held.iter().enumerate() {
-        let known = numbered.iter().find(|known| match (&known.held.token, &held.token) {
-            (Ok(known), Ok(line)) => known.token.is_same_device(&line.token),
-            _ => false,
-        });
-        let number = known.map_or_else(|| count(&numbered) + 1, |known| known.number);
-        numbered.push(Numbered { number, index, held });
+    let (mut numbers, mut count) = (HashMap::new(), 0);
+    let mut next = || {
+        count += 1;
+        count
+    };
+    let mut numbered = Vec::with_capacity(held.len());
+    for (index, token) in held.iter().enumerate() {
+        let number = match &token.token {
+            Ok(line) if held.len() > 1 => {
+                *numbers.entry(line.token.device()).or_insert_with(&mut next)
+            }
+            _ => next(),
+        };
+        numbered.push(Numbered { number, index, held: token });
     }
     numbered
 }
@@ -129,7 +138,7 @@ impl Numbered<'_> {
                     Pin::Hashed(_) => "hashed PIN",
                     Pin::External => "external PIN",
                 },
-                last_login(&line.state)
+                LastLogin::of(&line.state, now())
             ),
             Err(error) => format!("{}, which can't be read: {error}", self.held.place),
         }
@@ -162,47 +171,133 @@ pub fn kind(token: &Token) -> String {
     record::type_field(token.algorithm, token.factor, token.digits)
 }
 
+/// How a PIN is kept.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PinKind {
+    /// The code alone logs in
+    None,
+    /// In the clear
+    Plain,
+    /// Hashed
+    Hashed,
+    /// Checked by another provider or in a PIN file
+    External,
+}
+
+impl PinKind {
+    pub fn of(pin: &Pin) -> PinKind {
+        match pin {
+            Pin::None => PinKind::None,
+            Pin::Literal(_) => PinKind::Plain,
+            Pin::Hashed(_) => PinKind::Hashed,
+            Pin::External => PinKind::External,
+        }
+    }
+
+    pub fn word(self) -> &'static str {
+        match self {
+            PinKind::None => "none",
+            PinKind::Plain => "plain",
+            PinKind::Hashed => "hashed",
+            PinKind::External => "external",
+        }
+    }
+}
+
 /// The PIN field in one word.
 pub fn pin_word(pin: &Pin) -> &'static str {
-    match pin {
-        Pin::None => "none",
-        Pin::Literal(_) => "plain",
-        Pin::Hashed(_) => "hashed",
-        Pin::External => "external",
+    PinKind::of(pin).word()
+}
+
+/// What is known of a token's last login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LastLogin {
+    /// There was none with this key.
+    Never,
+    /// There was one, and its time was forgotten: by an earlier version, or by mod_authn_otp.
+    Forgotten,
+    /// When it was.
+    At(UnixTime),
+}
+
+impl LastLogin {
+    pub fn of(state: &State, now: UnixTime) -> LastLogin {
+        // A code that an admin has spent, in `resync` or `add --confirm`, came from nowhere.
+        let was_login = !state.intact || state.address != Address::Unknown;
+        match state.used.last_login(now) {
+            Some(last) => LastLogin::At(last),
+            None if state.last_otp.is_some() && was_login => LastLogin::Forgotten,
+            None => LastLogin::Never,
+        }
+    }
+
+    /// The time, if it is known.
+    pub fn time(self) -> Option<UnixTime> {
+        match self {
+            LastLogin::At(time) => Some(time),
+            LastLogin::Never | LastLogin::Forgotten => None,
+        }
     }
 }
 
 /// Local time for people, or why there is none.
-pub fn last_login(state: &State) -> String {
-    match state.used.as_of(now()) {
-        Some((_, last)) => local_time(last),
-        None if state.last_otp.is_some() => "forgotten".to_owned(),
-        None => "never".to_owned(),
+impl fmt::Display for LastLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            LastLogin::Never => f.pad("never"),
+            LastLogin::Forgotten => f.pad("forgotten"),
+            LastLogin::At(time) => f.pad(&local_time(time)),
+        }
     }
+}
+
+/// Where this machine is. Looked up once: a list has a million times.
+pub fn zone() -> &'static TimeZone {
+    static ZONE: LazyLock<TimeZone> = LazyLock::new(TimeZone::system);
+    &ZONE
 }
 
 /// "2026-11-22 10:03:12", here.
 pub fn local_time(instant: UnixTime) -> String {
-    formatted(instant, "%Y-%m-%d %H:%M:%S")
+    formatted(instant, b' ').map_or_else(|| instant.to_string(), |(time, _)| time)
 }
 
 /// "2026-11-22T10:03:12+01:00", for programs.
 pub fn stamp(instant: UnixTime) -> String {
-    formatted(instant, "%Y-%m-%dT%H:%M:%S%:z")
+    let Some((mut time, offset)) = formatted(instant, b'T') else { return instant.to_string() };
+    let minutes = offset.seconds().div_euclid(60);
+    let sign = if minutes < 0 { '-' } else { '+' };
+    let minutes = minutes.unsigned_abs();
+    let _ = write!(time, "{sign}{:02}:{:02}", minutes / 60, minutes % 60);
+    time
 }
 
-fn formatted(instant: UnixTime, form: &str) -> String {
-    match Timestamp::from_second(instant) {
-        Ok(time) => time.to_zoned(TimeZone::system()).strftime(form).to_string(),
-        Err(_) => instant.to_string(),
-    }
+/// Local time, and how far it is from UTC. `None`: there is no such time.
+fn formatted(instant: UnixTime, between: u8) -> Option<(String, Offset)> {
+    let timestamp = Timestamp::from_second(instant).ok()?;
+    let offset = zone().to_offset(timestamp);
+    let local = offset.to_datetime(timestamp);
+    let year = u16::try_from(local.year()).ok()?;
+    let mut text = String::with_capacity(25);
+    let mut two = |number: u8, after: u8| {
+        text.push(char::from(b'0' + number / 10));
+        text.push(char::from(b'0' + number % 10));
+        if after != 0 {
+            text.push(char::from(after));
+        }
+    };
+    two((year / 100) as u8, 0);
+    two((year % 100) as u8, b'-');
+    two(local.month() as u8, b'-');
+    two(local.day() as u8, between);
+    two(local.hour() as u8, b':');
+    two(local.minute() as u8, b':');
+    two(local.second() as u8, 0);
+    Some((text, offset))
 }
 
 /// The address of the last login, if one is known.
 pub fn address(state: &State) -> Option<String> {
-    if matches!(state.used, Used::Never) {
-        return None;
-    }
     match &state.address {
         Address::Unknown => None,
         Address::Ip(ip) => Some(ip.to_string()),

@@ -442,7 +442,7 @@ fn json_of_list_and_show_is_as_documented() {
     let first = json!({
         "user": "alice", "token": 1, "line": 1, "type": "HOTP/E/8", "digits": 8, "period": null, "pin": "plain", "start_pin": null,
         "key_bytes": 20, "enabled": true, "counter": 7, "failures": 2, "last_failure": null, "locked": null,
-        "last_login": null, "last_address": null, "error": null,
+        "last_login": null, "last_address": null, "forgotten": false, "error": null,
     });
     let mut second = first.clone();
     for (name, value) in [

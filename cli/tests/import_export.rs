@@ -371,6 +371,17 @@ fn an_export_is_a_new_file_for_its_owner_alone() {
     assert_eq!(fs::metadata(&out).unwrap().mode() & 0o7777, 0o600);
     let again = site.run(&["export", "csv", path], "");
     again.complains_of(&format!("otpgate: {path} already exists; remove it or use another name\n"));
+    for args in
+        [&["export", "csv", "NEW", "nobody"][..], &["export", "google-authenticator", "NEW"]]
+    {
+        let new = site.path("new");
+        let args: Vec<&str> = args
+            .iter()
+            .map(|arg| if *arg == "NEW" { new.to_str().unwrap() } else { arg })
+            .collect();
+        site.run(&args, "").is(1);
+        assert!(!new.exists(), "{args:?}: nothing is left of an export that fails");
+    }
     site.run(&["export", "csv"], "").is(2);
 }
 
@@ -397,9 +408,9 @@ fn what_has_no_place_in_a_form_is_named_and_left_out() {
     assert_eq!(
         left_out("otpauth"),
         [
+            "\"b\" was left out: Mobile-OTP has no otpauth:// address",
             off,
             unreadable,
-            "\"b\" was left out: Mobile-OTP has no otpauth:// address",
             "\"i\" was left out: Mobile-OTP has no otpauth:// address",
             no_pins
         ]
@@ -407,9 +418,9 @@ fn what_has_no_place_in_a_form_is_named_and_left_out() {
     assert_eq!(
         left_out("pskc"),
         [
+            "\"b\" was left out: PSKC has no profile for Mobile-OTP",
             off,
             unreadable,
-            "\"b\" was left out: PSKC has no profile for Mobile-OTP",
             "\"i\" was left out: PSKC has no profile for Mobile-OTP",
             no_pins
         ]
@@ -421,9 +432,9 @@ fn what_has_no_place_in_a_form_is_named_and_left_out() {
     assert_eq!(
         left_out("liboath"),
         [
+            "\"b\" was left out: liboath has no Mobile-OTP",
             off,
             unreadable,
-            "\"b\" was left out: liboath has no Mobile-OTP",
             "\"e\" was left out: liboath's users file has only SHA-1",
             "\"f\" was left out: liboath's users file has only periods of 30 and 60 seconds",
             "\"g\" was left out: liboath's users file has only 6 to 8 digits",

@@ -1,7 +1,9 @@
 //! Text files line by line, and what blanks and comments are in them.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 
 use memchr::memchr;
@@ -35,6 +37,21 @@ pub fn read_as_far_as_possible(file: &File, buffer: &mut [u8], at: u64) -> io::R
 /// Calls back for each line, with its offset and without its line end. Lines beyond the record
 /// limit are cut: enough to see whose they are.
 pub fn for_each_line(file: &File, mut each: impl FnMut(u64, &[u8])) -> io::Result<()> {
+    let each = |offset, line: &[u8]| {
+        each(offset, line);
+        ControlFlow::<Infallible>::Continue(())
+    };
+    match until_a_line_breaks(file, each)? {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(never) => match never {},
+    }
+}
+
+/// The same until a call wants no more.
+pub fn until_a_line_breaks<B>(
+    file: &File,
+    mut each: impl FnMut(u64, &[u8]) -> ControlFlow<B>,
+) -> io::Result<ControlFlow<B>> {
     let mut buffer = vec![0; CHUNK];
     // Bytes of `buffer` that are filled, from file offset `base` on.
     let (mut filled, mut base) = (0, 0u64);
@@ -45,21 +62,24 @@ pub fn for_each_line(file: &File, mut each: impl FnMut(u64, &[u8])) -> io::Resul
         filled += read;
         let mut start = 0;
         while let Some(len) = memchr(b'\n', &buffer[start..filled]) {
-            if !in_cut_line {
-                each(base + start as u64, &buffer[start..start + len]);
+            if !in_cut_line
+                && let ControlFlow::Break(reason) =
+                    each(base + start as u64, &buffer[start..start + len])
+            {
+                return Ok(ControlFlow::Break(reason));
             }
             in_cut_line = false;
             start += len + 1;
         }
         if at_end {
             if start < filled && !in_cut_line {
-                each(base + start as u64, &buffer[start..filled]);
+                return Ok(each(base + start as u64, &buffer[start..filled]));
             }
-            return Ok(());
+            return Ok(ControlFlow::Continue(()));
         }
         if start == 0 {
-            if !in_cut_line {
-                each(base, &buffer[..filled]);
+            if !in_cut_line && let ControlFlow::Break(reason) = each(base, &buffer[..filled]) {
+                return Ok(ControlFlow::Break(reason));
             }
             in_cut_line = true;
             start = filled;

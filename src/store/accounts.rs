@@ -155,6 +155,9 @@ pub enum Whom<'a> {
     Everybody,
 }
 
+/// Looks at an account, and says whether to go on.
+pub type Look<'a> = dyn FnMut(&Account<'_>) -> ControlFlow<()> + 'a;
+
 /// Decides what becomes of an account. `None`: cancels the whole step.
 pub type Amend<'a> = dyn FnMut(&Account<'_>) -> Option<Vec<Amendment>> + 'a;
 
@@ -163,15 +166,10 @@ pub trait Accounts {
     /// The store's limits on every policy; else the reason they can't be used.
     fn limits(&self) -> Result<Result<Limits, Unfit>, StoreError>;
 
-    /// Looks at the accounts of these names, each once, as they are at one moment, listed or not.
-    fn look(&self, users: &[&[u8]], look: &mut dyn FnMut(&Account<'_>)) -> Result<(), StoreError>;
-
-    /// The same for every listed user, in the store's order, one at a time, so that nobody has to
-    /// hold them all. Ends when `look` has seen enough.
-    fn look_at_all(
-        &self,
-        look: &mut dyn FnMut(&Account<'_>) -> ControlFlow<()>,
-    ) -> Result<(), StoreError>;
+    /// Looks at accounts: of everybody in the store's order, of some in the order given, each once.
+    /// One at a time, so that nobody has to hold them all, until `look` has seen enough. Each token
+    /// is as it is at one moment; nobody has to wait until all were looked at.
+    fn look(&self, whom: Whom<'_>, look: &mut Look<'_>) -> Result<(), StoreError>;
 
     /// Another user who has this key.
     fn other_holder_of(&self, key: &Secret, user: &[u8]) -> Result<Option<OtherUser>, StoreError>;

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 
 pub use self::accounts::{
-    Account, Accounts, Amend, Amendment, Further, Held, Location, NewToken, OtherUser, Refused,
-    Taken, Unfit, Whom,
+    Account, Accounts, Amend, Amendment, Further, Held, Location, Look, NewToken, OtherUser,
+    Refused, Taken, Unfit, Whom,
 };
 use crate::policy::Limits;
 use crate::throttle::Bytes;

@@ -100,7 +100,7 @@ impl Token {
     }
 
     /// What [`Token::is_same_device`] goes by.
-    pub(crate) fn device(&self) -> (Algorithm, MovingFactor, &[u8]) {
+    pub fn device(&self) -> (Algorithm, MovingFactor, &[u8]) {
         (self.algorithm, self.factor, self.key.expose())
     }
 

@@ -1,7 +1,7 @@
 //! The users file as an admin meets it: accounts, and amendments of them as changes of lines.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -14,8 +14,9 @@ use zeroize::Zeroizing;
 use super::edit::{self, Content, ContentLine, LineChange, ToWrite};
 use super::file::{Spot, UsersFile};
 use super::lock::Paths;
+use super::pass::{LineAt, OwnLine, Passes, Repeated, Seen};
 use super::pragma::{Pragma, PragmaKind};
-use super::record::Record;
+use super::record::{Record, RecordError};
 use super::rewrite::{self, NewLine};
 use super::{name, pragma, record};
 use crate::UnixTime;
@@ -23,8 +24,8 @@ use crate::files::fault::Fault;
 use crate::policy::Limits;
 use crate::secret::Secret;
 use crate::store::{
-    Account, Accounts, Amend, Amendment, Further, Held, Location, NewToken, OtherUser, Refused,
-    Store, StoreError, Taken, Unfit, Whom,
+    Account, Accounts, Amend, Amendment, Further, Held, Location, Look, NewToken, OtherUser,
+    Refused, Store, StoreError, Taken, Unfit, Whom,
 };
 use crate::throttle;
 use crate::token::{State, StoredToken};
@@ -40,46 +41,54 @@ const KEY: usize = 3;
 
 impl Accounts for UsersFile {
     fn limits(&self) -> Result<Result<Limits, Unfit>, StoreError> {
-        let limits = edit::snapshot(self.path())?.limits();
-        Ok(limits.map_err(|(number, error)| Unfit {
-            place: location(number),
-            reason: format!("{error}; {}", error.kind.outcome_of_fault()),
-        }))
+        Ok(Passes::steadily(self.path(), |passes| {
+            let mut limits = Ok(Limits::default());
+            passes.each_line(|line| {
+                if let Ok(so_far) = limits {
+                    limits = pragma::limits_with(so_far, line.text).map_err(|error| Unfit {
+                        place: location(line.number),
+                        reason: format!("{error}; {}", error.kind.outcome_of_fault()),
+                    });
+                }
+                if limits.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            Ok(limits)
+        })?)
     }
 
-    fn look(&self, users: &[&[u8]], look: &mut dyn FnMut(&Account<'_>)) -> Result<(), StoreError> {
-        let content = edit::snapshot(self.path())?;
-        for standing in standings(&content, users, &TimeZone::system()) {
-            look(&standing.account());
-        }
-        Ok(())
-    }
-
-    fn look_at_all(
-        &self,
-        look: &mut dyn FnMut(&Account<'_>) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
-        let content = edit::snapshot(self.path())?;
-        let zone = TimeZone::system();
-        for (user, lines) in everybody(&content) {
-            if look(&AccountStanding::new(user, lines, &zone).account()).is_break() {
-                break;
+    fn look(&self, whom: Whom<'_>, look: &mut Look<'_>) -> Result<(), StoreError> {
+        match whom {
+            Whom::Users(users) => {
+                let found = Passes::steadily(self.path(), |passes| Asked::of(passes, users))?;
+                found.show(look)?;
+            }
+            Whom::Everybody => {
+                let found = Passes::steadily(self.path(), Everybody::of)?;
+                found.show(look)?;
             }
         }
         Ok(())
     }
 
     fn other_holder_of(&self, key: &Secret, user: &[u8]) -> Result<Option<OtherUser>, StoreError> {
-        let content = edit::snapshot(self.path())?;
         let has_it = |line: &ContentLine<'_>| {
             record::parse_one_of_many(line.text, &TimeZone::UTC)
                 .is_ok_and(|record| record.token.key == *key)
         };
-        let others = content
-            .lines()
-            .filter_map(|line| Some((line.user().filter(|&other| other != user)?, line)));
-        let found = others.filter(|(_, line)| has_it(line)).map(other_user).next();
-        Ok(found)
+        Ok(Passes::steadily(self.path(), |passes| {
+            let mut found = None;
+            passes.each_line(|line| {
+                if let Some(other) = line.user()
+                    && other != user
+                    && has_it(&line)
+                {
+                    found = Some(other_user(other, line.number));
+                    return ControlFlow::Break(());
+                }
+                ControlFlow::Continue(())
+            })?;
+            Ok(found)
+        })?)
     }
 
     /// Nobody else changes anything meanwhile, so nothing is asked twice.
@@ -93,7 +102,7 @@ impl Accounts for UsersFile {
                     .try_for_each(|standing| edits.ask(standing, amend))?,
                 Whom::Everybody => {
                     everybody(content).into_iter().try_for_each(|(user, lines)| {
-                        edits.ask(AccountStanding::new(user, lines, &zone), amend)
+                        edits.ask(AccountStanding::listed(user, lines, &zone), amend)
                     })?
                 }
             }
@@ -129,8 +138,190 @@ fn location(number: u64) -> Location {
     Location { kind: "line", number }
 }
 
-fn other_user((user, line): (&[u8], ContentLine<'_>)) -> OtherUser {
-    OtherUser { user: user.to_vec(), place: location(line.number) }
+fn other_user(user: &[u8], line: u64) -> OtherUser {
+    OtherUser { user: user.to_vec(), place: location(line) }
+}
+
+/// What an account is made of.
+#[derive(Default)]
+struct OwnLines {
+    tokens: Vec<OwnLine>,
+    pragmas: Vec<OwnLine>,
+}
+
+impl OwnLines {
+    fn lines(&self) -> Lines<'_> {
+        let [tokens, pragmas] =
+            [&self.tokens, &self.pragmas].map(|own| own.iter().map(OwnLine::line).collect());
+        Lines { tokens, pragmas }
+    }
+}
+
+/// Shows an account that was found in a file.
+fn show(
+    passes: &Passes,
+    (user, lines): (&[u8], Lines<'_>),
+    twin: Option<OtherUser>,
+    zone: &TimeZone,
+    look: &mut Look<'_>,
+) -> Result<ControlFlow<()>, Fault> {
+    let record = |line| Ok(held(line, passes.record(line, zone)?));
+    let held: Result<Vec<Held>, Fault> = lines.tokens.iter().map(record).collect();
+    Ok(look(&AccountStanding::new(user, lines, held?, twin).account()))
+}
+
+/// The accounts of some names.
+struct Asked<'u> {
+    passes: Passes,
+    /// In the order they were asked for.
+    accounts: Vec<(&'u [u8], OwnLines)>,
+    /// For those who aren't listed, by what the names have in common.
+    twins: HashMap<Vec<u8>, OtherUser>,
+}
+
+impl<'u> Asked<'u> {
+    fn of(passes: Passes, users: &[&'u [u8]]) -> Result<Asked<'u>, Fault> {
+        let (mut accounts, mut places) = (Vec::new(), HashMap::with_capacity(users.len()));
+        for &user in users {
+            places.entry(user).or_insert_with(|| {
+                accounts.push((user, OwnLines::default()));
+                accounts.len() - 1
+            });
+        }
+        passes.each_line(|line| {
+            if let Some(user) = line.user() {
+                if let Some(&place) = places.get(user) {
+                    accounts[place].1.tokens.push(OwnLine::of(&line));
+                }
+            } else if let Some(user) = line.pragma_user()
+                && let Some(&place) = places.get(&user[..])
+            {
+                accounts[place].1.pragmas.push(OwnLine::of(&line));
+            }
+            ControlFlow::Continue(())
+        })?;
+        let mut twins = HashMap::new();
+        let unlisted = accounts.iter().filter(|(_, own)| own.tokens.is_empty());
+        let keys: HashSet<_> = unlisted.map(|(user, _)| name::key(user)).collect();
+        if !keys.is_empty() {
+            passes.each_line(|line| {
+                if let Some(user) = line.user() {
+                    let key = name::key(user);
+                    if keys.contains(&key) && !twins.contains_key(&key[..]) {
+                        twins.insert(key.into_owned(), other_user(user, line.number));
+                    }
+                }
+                ControlFlow::Continue(())
+            })?;
+        }
+        Ok(Asked { passes, accounts, twins })
+    }
+
+    fn show(&self, look: &mut Look<'_>) -> Result<(), Fault> {
+        let zone = TimeZone::system();
+        for (user, own) in &self.accounts {
+            let is_listed = !own.tokens.is_empty();
+            let twin = if is_listed { None } else { self.twins.get(&name::key(user)[..]).cloned() };
+            if show(&self.passes, (user, own.lines()), twin, &zone, look)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All accounts: what is held at once is one of them, and where the lines of those are that have
+/// several.
+struct Everybody {
+    passes: Passes,
+    /// Names in several lines.
+    repeated: Repeated,
+    /// Their lines, by the hash of the name, in the order of the file.
+    scattered: Vec<(u64, LineAt)>,
+    /// Lines for us alone about somebody.
+    pragmas: HashMap<Vec<u8>, Vec<LineAt>>,
+}
+
+impl Everybody {
+    fn of(passes: Passes) -> Result<Everybody, Fault> {
+        let (mut seen, mut pragmas) = (Seen::default(), HashMap::<Vec<u8>, Vec<LineAt>>::new());
+        passes.each_line(|line| {
+            if let Some(user) = line.user() {
+                seen.note(user);
+            } else if let Some(user) = line.pragma_user() {
+                pragmas.entry(user).or_default().push(LineAt::of(&line));
+            }
+            ControlFlow::Continue(())
+        })?;
+        let (repeated, mut scattered) = (seen.repeated(2), Vec::new());
+        if !repeated.is_empty() {
+            passes.each_line(|line| {
+                if let Some(hash) = line.user().and_then(|user| repeated.hash_of(user)) {
+                    scattered.push((hash, LineAt::of(&line)));
+                }
+                ControlFlow::Continue(())
+            })?;
+            // Stable: lines of one name stay in order.
+            scattered.sort_by_key(|&(hash, _)| hash);
+        }
+        Ok(Everybody { passes, repeated, scattered, pragmas })
+    }
+
+    fn show(&self, look: &mut Look<'_>) -> Result<(), Fault> {
+        let zone = TimeZone::system();
+        let (mut are_shown, mut fault) = (HashSet::new(), None);
+        self.passes.each_line(|line| {
+            let Some(user) = line.user() else { return ControlFlow::Continue(()) };
+            let shown = match self.repeated.hash_of(user) {
+                None => self.pragmas_of(user).and_then(|pragmas| {
+                    let pragmas = pragmas.iter().map(OwnLine::line).collect();
+                    let lines = Lines { tokens: vec![line], pragmas };
+                    show(&self.passes, (user, lines), None, &zone, look)
+                }),
+                Some(hash) if are_shown.insert(hash) => self.show_scattered(hash, &zone, look),
+                Some(_) => Ok(ControlFlow::Continue(())),
+            };
+            shown.unwrap_or_else(|failed| {
+                fault = Some(failed);
+                ControlFlow::Break(())
+            })
+        })?;
+        fault.map_or(Ok(()), Err)
+    }
+
+    /// The users whose names have this hash: one, or a few by chance.
+    fn show_scattered(
+        &self,
+        hash: u64,
+        zone: &TimeZone,
+        look: &mut Look<'_>,
+    ) -> Result<ControlFlow<()>, Fault> {
+        let start = self.scattered.partition_point(|&(other, _)| other < hash);
+        let places = self.scattered[start..].iter().take_while(|&&(other, _)| other == hash);
+        let mut users: Vec<(Vec<u8>, OwnLines)> = Vec::new();
+        for &(_, place) in places {
+            let own = self.passes.line_at(place)?;
+            let Some(user) = own.line().user() else { continue };
+            match users.iter_mut().find(|(known, _)| known == user) {
+                Some((_, lines)) => lines.tokens.push(own),
+                None => {
+                    let pragmas = self.pragmas_of(user)?;
+                    users.push((user.to_vec(), OwnLines { tokens: vec![own], pragmas }));
+                }
+            }
+        }
+        for (user, own) in &users {
+            if show(&self.passes, (user, own.lines()), None, zone, look)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn pragmas_of(&self, user: &[u8]) -> Result<Vec<OwnLine>, Fault> {
+        let places = self.pragmas.get(user).into_iter().flatten();
+        places.map(|place| self.passes.line_at(*place)).collect()
+    }
 }
 
 /// The lines that are about one user.
@@ -199,7 +390,7 @@ fn standings<'c>(
     let mut standings: Vec<AccountStanding<'c>> = users
         .iter()
         .zip(lines)
-        .map(|(user, lines)| AccountStanding::new(user, lines, zone))
+        .map(|(user, lines)| AccountStanding::listed(user, lines, zone))
         .collect();
     find_twins(content, &mut standings);
     standings
@@ -220,14 +411,18 @@ fn find_twins(content: &Content, standings: &mut [AccountStanding<'_>]) {
         let Some(other) = line.user() else { continue };
         for &place in unlisted.get(&name::key(other)).into_iter().flatten() {
             let twin = &mut standings[place].twin;
-            twin.get_or_insert_with(|| other_user((other, line)));
+            twin.get_or_insert_with(|| other_user(other, line.number));
         }
     }
 }
 
 impl<'c> AccountStanding<'c> {
-    fn new(user: &'c [u8], lines: Lines<'c>, zone: &TimeZone) -> AccountStanding<'c> {
-        let held = lines.tokens.iter().map(|line| held(line, zone)).collect();
+    fn new(
+        user: &'c [u8],
+        lines: Lines<'c>,
+        held: Vec<Held>,
+        twin: Option<OtherUser>,
+    ) -> AccountStanding<'c> {
         let further = lines
             .pragmas
             .iter()
@@ -238,7 +433,14 @@ impl<'c> AccountStanding<'c> {
             _ => None,
         };
         let start_pin = lines.pragmas.iter().filter_map(since).min();
-        AccountStanding { user, lines, held, further, start_pin, twin: None }
+        AccountStanding { user, lines, held, further, start_pin, twin }
+    }
+
+    /// Of a content that nobody is writing.
+    fn listed(user: &'c [u8], lines: Lines<'c>, zone: &TimeZone) -> AccountStanding<'c> {
+        let records = lines.tokens.iter().map(|line| (line, record::parse(line.text, zone)));
+        let held = records.map(|(line, record)| held(line, record)).collect();
+        AccountStanding::new(user, lines, held, None)
     }
 
     fn account(&self) -> Account<'_> {
@@ -252,9 +454,9 @@ impl<'c> AccountStanding<'c> {
     }
 }
 
-fn held(line: &ContentLine<'_>, zone: &TimeZone) -> Held {
+fn held(line: &ContentLine<'_>, record: Result<Record, RecordError>) -> Held {
     let place = location(line.number);
-    match record::parse(line.text, zone) {
+    match record {
         Ok(record) => {
             let fingerprint = Some(record.token.fingerprint);
             Held {
@@ -558,7 +760,7 @@ mod tests {
                 seen.push(format!("{}: {}", account.user.escape_ascii(), places.join(", ")));
                 ControlFlow::Continue(())
             };
-            self.users.look_at_all(look).unwrap();
+            self.users.look(Whom::Everybody, look).unwrap();
             seen
         }
     }
@@ -581,8 +783,53 @@ mod tests {
             seen += 1;
             ControlFlow::Break(())
         };
-        site.users.look_at_all(look).unwrap();
+        site.users.look(Whom::Everybody, look).unwrap();
         assert_eq!(seen, 1);
+    }
+
+    #[test]
+    fn whoever_looks_while_states_are_saved_sees_whole_ones_and_no_lock_is_held_meanwhile() {
+        let lines: String = (0..400)
+            .map(|i| format!("HOTP user{i} - {i:04x}\nHOTP/T30 user{i} - {i:04x}\n"))
+            .collect();
+        let site = site(&lines);
+        let step = |counter| {
+            let amend = &mut |_: &Account<'_>| {
+                let state = with_counter(counter);
+                Some(vec![Amendment::SetState(0, state.clone()), Amendment::SetState(1, state)])
+            };
+            site.users.amend(Whom::Everybody, amend).unwrap();
+        };
+        step(0);
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| (1..=20).for_each(step));
+            let mut is_last = false;
+            while !is_last {
+                is_last = writer.is_finished();
+                let (mut seen, mut asked) = (0, 0);
+                let look = &mut |account: &Account<'_>| {
+                    asked += 1;
+                    for held in account.held {
+                        let state = &held.token.as_ref().unwrap().state;
+                        assert!(state.intact);
+                        seen = seen.max(state.counter.as_written());
+                    }
+                    ControlFlow::Continue(())
+                };
+                site.users.look(Whom::Everybody, look).unwrap();
+                assert_eq!(asked, 400);
+                assert!(!is_last || seen == 20);
+            }
+        });
+        // The writer would wait for it.
+        let mut is_first = true;
+        let look = &mut |_: &Account<'_>| {
+            if std::mem::take(&mut is_first) {
+                step(30);
+            }
+            ControlFlow::Continue(())
+        };
+        site.users.look(Whom::Everybody, look).unwrap();
     }
 
     #[test]
@@ -598,8 +845,9 @@ mod tests {
                 account.twin.map(|twin| (&twin.user[..], twin.place.number)),
                 Some((&b"bob"[..], 3))
             );
+            ControlFlow::Continue(())
         };
-        site.users.look(&[b"Bob"], look).unwrap();
+        site.users.look(Whom::Users(&[b"Bob"]), look).unwrap();
     }
 
     #[test]
@@ -679,8 +927,11 @@ mod tests {
         );
         let since = |user: &str| {
             let mut since = None;
-            let look = &mut |account: &Account<'_>| since = account.start_pin;
-            site.users.look(&[user.as_bytes()], look).unwrap();
+            let look = &mut |account: &Account<'_>| {
+                since = account.start_pin;
+                ControlFlow::Continue(())
+            };
+            site.users.look(Whom::Users(&[user.as_bytes()]), look).unwrap();
             since
         };
         let day = |day| Some(jiff::civil::date(2026, 12, day));
@@ -704,9 +955,10 @@ mod tests {
         let look = &mut |account: &Account<'_>| {
             let twin = account.twin.map(|twin| twin.place.number);
             seen.push((account.user.to_vec(), account.held.len(), account.further.len(), twin));
+            ControlFlow::Continue(())
         };
         let users: [&[u8]; 5] = [b"BOB", b"Bob", b"alice", b"Alice", b"carol"];
-        site.users.look(&users, look).unwrap();
+        site.users.look(Whom::Users(&users), look).unwrap();
         let expected: [(&[u8], usize, usize, Option<u64>); 5] = [
             (b"BOB", 0, 0, Some(3)),
             (b"Bob", 0, 1, Some(3)),

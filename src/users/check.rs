@@ -1,11 +1,9 @@
 //! What a configuration test says about a users file and the file with its PINs: problems that
 //! would refuse logins, and likely mistakes.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::{File, Metadata};
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,10 +13,10 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::companion::{self, Inspected, can_create_beside};
-use super::edit::ContentLine;
 use super::journal::{self, Safety};
 use super::lock::{self, Paths};
 use super::mistakes::{self, BYTE_ORDER_MARK, NameError};
+use super::pass::{Repeated, Seen, SeenApart};
 use super::pragma::{self, Pragma};
 use super::record::{self, RecordError};
 use super::shared_index::{self, SHARED_FROM};
@@ -324,27 +322,60 @@ const FINDINGS_MAX: usize = 20;
 
 /// Reads every line; tells the first findings and the number of the others.
 pub fn lines(configured: &Path) -> Result<CheckedLines, Fault> {
-    first_findings(configured, FINDINGS_MAX)
-}
-
-/// Reads every line and tells everything.
-pub fn all_lines(configured: &Path) -> Result<CheckedLines, Fault> {
-    first_findings(configured, usize::MAX)
-}
-
-fn first_findings(configured: &Path, max: usize) -> Result<CheckedLines, Fault> {
     let file = super::edit::open_users(configured)?;
-    let mut lines = CheckedLines {
-        findings: Vec::new(),
-        external_pins: Vec::new(),
-        first_without_plain_pin: None,
-        limits: Limits::default(),
-    };
-    let mut told = Told::new(configured, max);
-    let mut keys = Keys::default();
+    let mut told = Told::first(configured);
+    let (mut external_pins, mut first_without_plain_pin) = (Vec::new(), None);
+    let mut keys = Seen::default();
+    let limits = each_line(&file, &mut told, |number, user, token| {
+        keys.note(token.key.expose());
+        let is_external = token.pin == Pin::External && token.algorithm != Algorithm::Motp;
+        if is_external {
+            external_pins.push(ExternalPin { number, user: user.to_vec() });
+        }
+        if is_external || matches!(token.pin, Pin::Hashed(_)) {
+            first_without_plain_pin.get_or_insert(number);
+        }
+    });
+    let read = limits.and_then(|limits| Ok((limits, shared_keys(&file, &keys.repeated(2))?)));
+    let (limits, shared) = read.map_err(|cause| Fault::new("read", configured, cause))?;
+    shared.iter().for_each(|(number, text)| told.warning(*number, text));
+    Ok(CheckedLines {
+        findings: told.into_findings(),
+        external_pins,
+        first_without_plain_pin,
+        limits,
+    })
+}
+
+/// Reads every line and tells everything, in the order of the file, as it is found.
+pub fn all_lines(configured: &Path, tell: &mut dyn FnMut(Finding)) -> Result<(), Fault> {
+    let file = super::edit::open_users(configured)?;
+    let mut keys = Seen::default();
+    let hashed = lines::for_each_line(&file, |_, line| {
+        if let Some((_, _, key)) = record::device_of_line(line) {
+            keys.note(key.expose());
+        }
+    });
+    let told = hashed.and_then(|()| {
+        let mut told = Told::all(configured, tell, shared_keys(&file, &keys.repeated(2))?);
+        each_line(&file, &mut told, |_, _, _| ())?;
+        told.catch_up_to(u64::MAX);
+        Ok(())
+    });
+    told.map_err(|cause| Fault::new("read", configured, cause))
+}
+
+/// Reads every line, tells what is to be said of it by itself, and calls back for each token that
+/// can be read. Returns what the file demands of all logins, as far as it can be read.
+fn each_line(
+    file: &File,
+    told: &mut Told<'_>,
+    mut each_token: impl FnMut(u64, &[u8], &Token),
+) -> io::Result<Limits> {
+    let mut limits = Limits::default();
     let mut number = 0;
     let zone = TimeZone::UTC;
-    let read = lines::for_each_line(&file, |_, line| {
+    lines::for_each_line(file, |_, line| {
         number += 1;
         let line = match line.strip_prefix(BYTE_ORDER_MARK) {
             Some(rest) if number == 1 => {
@@ -354,11 +385,8 @@ fn first_findings(configured: &Path, max: usize) -> Result<CheckedLines, Fault> 
             _ => line,
         };
         if pragma::is_pragma(line) {
-            lines.limits = pragma::limits_with(lines.limits, line).unwrap_or(lines.limits);
-            told.extend(
-                of_pragma(line, &format!("{} line {number}", configured.display())),
-                number,
-            );
+            limits = pragma::limits_with(limits, line).unwrap_or(limits);
+            told.extend(of_pragma(line, &format!("{} line {number}", told.file.display())), number);
             return;
         }
         if lines::is_ignored(line) {
@@ -369,29 +397,18 @@ fn first_findings(configured: &Path, max: usize) -> Result<CheckedLines, Fault> 
             Err(reason) => return told.error(number, &format!("{reason}{}", meant(line, reason))),
         };
         let (token, user) = (&record.token, &line[record.layout.head[1].clone()]);
-        keys.add(token.key.expose());
-        match (token.algorithm, &token.pin) {
-            (Algorithm::Hotp(_), Pin::Hashed(_)) => {
-                lines.first_without_plain_pin.get_or_insert(number);
-            }
-            (Algorithm::Motp, Pin::External) => told.error(
+        if (token.algorithm, &token.pin) == (Algorithm::Motp, &Pin::External) {
+            told.error(
                 number,
                 "a Mobile-OTP token can't have an external PIN (+): its user is refused; replace it with the PIN",
-            ),
-            (_, Pin::External) => {
-                lines.first_without_plain_pin.get_or_insert(number);
-                lines.external_pins.push(ExternalPin { number, user: user.to_vec() });
-            }
-            _ => {}
+            );
         }
+        each_token(number, user, token);
         if !token.disabled {
             told.doubts(number, user, token);
         }
-    });
-    read.map_err(|cause| Fault::new("read", configured, cause))?;
-    keys.tell_shared(&file, &mut told).map_err(|cause| Fault::new("read", configured, cause))?;
-    lines.findings = told.into_findings();
-    Ok(lines)
+    })?;
+    Ok(limits)
 }
 
 /// How a line that can't be read is to be written, if that can be guessed.
@@ -413,29 +430,66 @@ fn meant(line: &[u8], reason: RecordError) -> String {
     meant.map_or(String::new(), |meant| format!("; write `{meant}`"))
 }
 
-/// Findings about lines: the first errors, and the first warnings.
+/// Findings about lines, on their way.
 struct Told<'a> {
     file: &'a Path,
-    max: usize,
-    errors: Vec<(u64, Finding)>,
-    warnings: Vec<(u64, Finding)>,
-    /// Further ones.
-    more: [usize; 2],
+    to: ToldTo<'a>,
+}
+
+enum ToldTo<'a> {
+    /// The first errors and the first warnings are kept.
+    First {
+        errors: Vec<(u64, Finding)>,
+        warnings: Vec<(u64, Finding)>,
+        /// The numbers of further ones.
+        more: [usize; 2],
+    },
+    /// All of them are passed on.
+    All {
+        tell: &'a mut dyn FnMut(Finding),
+        /// What is known already about lines to come: their numbers, and what is to be said.
+        ahead: std::iter::Peekable<std::vec::IntoIter<(u64, String)>>,
+    },
 }
 
 impl<'a> Told<'a> {
-    fn new(file: &'a Path, max: usize) -> Told<'a> {
-        Told { file, max, errors: Vec::new(), warnings: Vec::new(), more: [0; 2] }
+    fn first(file: &'a Path) -> Told<'a> {
+        let to = ToldTo::First { errors: Vec::new(), warnings: Vec::new(), more: [0; 2] };
+        Told { file, to }
+    }
+
+    /// `ahead`: warnings, in the order of their lines.
+    fn all(
+        file: &'a Path,
+        tell: &'a mut dyn FnMut(Finding),
+        ahead: Vec<(u64, String)>,
+    ) -> Told<'a> {
+        Told { file, to: ToldTo::All { tell, ahead: ahead.into_iter().peekable() } }
+    }
+
+    /// Tells what is known about the lines before this one.
+    fn catch_up_to(&mut self, number: u64) {
+        if let ToldTo::All { tell, ahead } = &mut self.to {
+            while let Some((number, text)) = ahead.next_if(|(known, _)| *known < number) {
+                tell(warning_of_line(self.file, number, text));
+            }
+        }
     }
 
     /// A finding that names its line.
     fn extend(&mut self, finding: Option<Finding>, number: u64) {
         let Some(finding) = finding.map(|finding| finding.of_line(number)) else { return };
-        let (told, more) = match finding.severity {
-            Severity::Error => (&mut self.errors, &mut self.more[0]),
-            Severity::Warning => (&mut self.warnings, &mut self.more[1]),
-        };
-        if told.len() < self.max { told.push((number, finding)) } else { *more += 1 }
+        self.catch_up_to(number);
+        match &mut self.to {
+            ToldTo::All { tell, .. } => tell(finding),
+            ToldTo::First { errors, warnings, more } => {
+                let (told, more) = match finding.severity {
+                    Severity::Error => (errors, &mut more[0]),
+                    Severity::Warning => (warnings, &mut more[1]),
+                };
+                if told.len() < FINDINGS_MAX { told.push((number, finding)) } else { *more += 1 }
+            }
+        }
     }
 
     fn error(&mut self, number: u64, text: &str) {
@@ -446,10 +500,7 @@ impl<'a> Told<'a> {
     }
 
     fn warning(&mut self, number: u64, text: &str) {
-        self.extend(
-            Some(Finding::warning(format!("{} line {number}: {text}", self.file.display()))),
-            number,
-        );
+        self.extend(Some(warning_of_line(self.file, number, text)), number);
     }
 
     fn byte_order_mark(&mut self, rest: &[u8]) {
@@ -486,33 +537,28 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// In the order of the file.
-    fn into_findings(mut self) -> Vec<Finding> {
-        let mut all = self.errors;
-        all.append(&mut self.warnings);
+    /// The first ones, in the order of the file.
+    fn into_findings(self) -> Vec<Finding> {
+        let ToldTo::First { errors: mut all, mut warnings, more } = self.to else {
+            return Vec::new();
+        };
+        all.append(&mut warnings);
         all.sort_by_key(|(number, _)| *number);
         let mut findings: Vec<Finding> = all.into_iter().map(|(_, finding)| finding).collect();
-        let more: usize = self.more.iter().sum();
-        if more > 0 {
+        if more != [0; 2] {
             let text = format!(
-                "{}: {more} more findings about lines; see `otpgate check`",
-                self.file.display()
+                "{}: {} more findings about lines; see `otpgate check`",
+                self.file.display(),
+                more[0] + more[1]
             );
-            findings.push(if self.more[0] > 0 {
-                Finding::error(text)
-            } else {
-                Finding::warning(text)
-            });
+            findings.push(if more[0] > 0 { Finding::error(text) } else { Finding::warning(text) });
         }
         findings
     }
 }
 
-/// Which keys stand in several lines. Of each its keyed hash is kept: a file has a million.
-#[derive(Default)]
-struct Keys {
-    random: RandomState,
-    hashes: Vec<u64>,
+fn warning_of_line(file: &Path, number: u64, text: impl fmt::Display) -> Finding {
+    Finding::warning(format!("{} line {number}: {text}", file.display())).of_line(number)
 }
 
 /// A key that has been seen before.
@@ -524,72 +570,57 @@ struct SharedKey {
     more: usize,
 }
 
-impl Keys {
-    fn add(&mut self, key: &[u8]) {
-        self.hashes.push(self.random.hash_one(key));
+/// What is to be said of keys under several names, by the number of the line that has it first:
+/// whoever has one of these tokens has them all.
+fn shared_keys(file: &File, repeated: &Repeated) -> io::Result<Vec<(u64, String)>> {
+    let mut shared: HashMap<u64, Vec<SharedKey>> = HashMap::new();
+    if repeated.is_empty() {
+        return Ok(Vec::new());
     }
-
-    /// Tells of keys under several names: whoever has one of these tokens has them all.
-    fn tell_shared(mut self, file: &File, told: &mut Told<'_>) -> io::Result<()> {
-        self.hashes.sort_unstable();
-        let repeated: HashSet<u64> =
-            self.hashes.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
-        if repeated.is_empty() {
-            return Ok(());
+    let mut number = 0;
+    lines::for_each_line(file, |_, line| {
+        number += 1;
+        let Some((_, _, key)) = record::device_of_line(line) else { return };
+        let Some(hash) = repeated.hash_of(key.expose()) else { return };
+        let Ok(record) = record::parse_one_of_many(line, &TimeZone::UTC) else { return };
+        let user = &line[record.layout.head[1].clone()];
+        let known = shared.entry(hash).or_default();
+        let Some(known) = known.iter_mut().find(|known| known.key == key) else {
+            known.push(SharedKey {
+                key,
+                first: (user.to_vec(), number),
+                others: Vec::new(),
+                more: 0,
+            });
+            return;
+        };
+        if known.first.0 == user || known.others.iter().any(|(other, _)| other == user) {
+            return;
         }
-        let mut shared: HashMap<u64, Vec<SharedKey>> = HashMap::new();
-        let mut number = 0;
-        lines::for_each_line(file, |_, line| {
-            number += 1;
-            if lines::is_ignored(line) {
-                return;
-            }
-            let Ok(record) = record::parse_one_of_many(line, &TimeZone::UTC) else { return };
-            let (key, user) = (record.token.key, &line[record.layout.head[1].clone()]);
-            let hash = self.random.hash_one(key.expose());
-            if !repeated.contains(&hash) {
-                return;
-            }
-            let known = shared.entry(hash).or_default();
-            let Some(known) = known.iter_mut().find(|known| known.key == key) else {
-                known.push(SharedKey {
-                    key,
-                    first: (user.to_vec(), number),
-                    others: Vec::new(),
-                    more: 0,
-                });
-                return;
-            };
-            if known.first.0 == user || known.others.iter().any(|(other, _)| other == user) {
-                return;
-            }
-            if known.others.len() < SPELLINGS_MAX {
-                known.others.push((user.to_vec(), number));
-            } else {
-                known.more += 1;
-            }
-        })?;
-        let mut shared: Vec<SharedKey> = shared.into_values().flatten().collect();
-        shared.sort_by_key(|shared| shared.first.1);
-        for SharedKey { first: (user, number), others, more, .. } in shared {
-            let Some((last, _)) = others.last() else { continue };
-            let names: Vec<String> = others
-                .iter()
-                .map(|(other, line)| format!("{} in line {line}", Quoted(other)))
-                .collect();
-            let more = if more > 0 { format!(" and {more} more lines") } else { String::new() };
-            told.warning(
-                number,
-                &format!(
-                    "the key of {} is also the key of {}{more}: whoever has one token has all of them; `otpgate rekey {}`",
-                    Quoted(&user),
-                    names.join(", "),
-                    Quoted(last)
-                ),
-            );
+        if known.others.len() < SPELLINGS_MAX {
+            known.others.push((user.to_vec(), number));
+        } else {
+            known.more += 1;
         }
-        Ok(())
-    }
+    })?;
+    let mut shared: Vec<SharedKey> = shared.into_values().flatten().collect();
+    shared.sort_by_key(|shared| shared.first.1);
+    let told = shared.into_iter().filter_map(|SharedKey { first: (user, number), others, more, .. }| {
+        let (last, _) = others.last()?;
+        let names: Vec<String> = others
+            .iter()
+            .map(|(other, line)| format!("{} in line {line}", Quoted(other)))
+            .collect();
+        let more = if more > 0 { format!(" and {more} more lines") } else { String::new() };
+        let text = format!(
+            "the key of {} is also the key of {}{more}: whoever has one token has all of them; `otpgate rekey {}`",
+            Quoted(&user),
+            names.join(", "),
+            Quoted(last)
+        );
+        Some((number, text))
+    });
+    Ok(told.collect())
 }
 
 /// What is wrong with a line for us alone.
@@ -614,11 +645,10 @@ fn of_pragma(line: &[u8], place: &str) -> Option<Finding> {
 /// others may have though they are twins of listed ones, and PINs that were made for somebody and
 /// haven't been changed for long.
 pub fn repetitions(configured: &Path, today: Date) -> Result<Vec<Finding>, Fault> {
-    let content = super::edit::as_it_stands(configured)?;
-    let mut seen = Repetitions { path: configured, ..Repetitions::default() };
-    for line in content.lines() {
-        seen.look(line);
-    }
+    let file = super::edit::open_users(configured)?;
+    let suspects = Suspects::of(&file);
+    let seen = suspects.and_then(|suspects| Repetitions::of(configured, &file, &suspects));
+    let mut seen = seen.map_err(|cause| Fault::new("read", configured, cause))?;
     let mut findings = std::mem::take(&mut seen.of_tokens);
     findings.extend(seen.too_many_lines());
     findings.extend(seen.of_names());
@@ -628,60 +658,136 @@ pub fn repetitions(configured: &Path, today: Date) -> Result<Vec<Finding>, Fault
     Ok(findings.into_iter().map(|(_, finding)| finding).collect())
 }
 
-/// Names and tokens of a file, and what is to be said of those that come again.
-struct Repetitions<'c> {
-    path: &'c Path,
-    /// The first line and how many there are.
-    listed: HashMap<&'c [u8], (u64, usize)>,
-    spellings: HashMap<Cow<'c, [u8]>, Vec<Spelling<'c>>>,
+/// Which lines [`Repetitions`] has to look at: in most files none of a million.
+struct Suspects {
+    /// Names of too many lines.
+    crowds: Repeated,
+    /// Keys of names that are spelt in several ways.
+    spellings: Repeated,
+    /// Tokens that a user has in several lines.
+    tokens: Repeated,
+    /// Names that are set apart, and where; and what their twins have in common.
+    aparts: Vec<(Vec<u8>, u64)>,
+    keys_of_aparts: HashSet<Vec<u8>>,
+    /// Who has a start PIN, since when, and where that is said.
+    start_pins: Vec<(Vec<u8>, Date, u64)>,
+}
+
+impl Suspects {
+    fn of(file: &File) -> io::Result<Suspects> {
+        let (mut users, mut tokens) = (Seen::default(), Seen::default());
+        let mut spellings = SeenApart::default();
+        let (mut aparts, mut start_pins) = (Vec::new(), Vec::new());
+        let mut number = 0;
+        lines::for_each_line(file, |_, line| {
+            number += 1;
+            match pragma::parse(line) {
+                Some(Ok(Pragma::Apart(user))) => aparts.push((user, number)),
+                Some(Ok(Pragma::StartPin(user, since))) => start_pins.push((user, since, number)),
+                _ => {}
+            }
+            let Some(user) = line::user_of(line) else { return };
+            users.note(user);
+            spellings.note(name::key(user), user);
+            if let Some((algorithm, factor, key)) = record::device_of_line(line) {
+                tokens.note((user, algorithm, factor, key.expose()));
+            }
+        })?;
+        Ok(Suspects {
+            crowds: users.repeated(LINES_MAX as u64 + 1),
+            spellings: spellings.of_several(),
+            tokens: tokens.repeated(2),
+            keys_of_aparts: aparts.iter().map(|(user, _)| name::key(user).into_owned()).collect(),
+            aparts,
+            start_pins,
+        })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.crowds.is_empty()
+            && self.spellings.is_empty()
+            && self.tokens.is_empty()
+            && self.aparts.is_empty()
+            && self.start_pins.is_empty()
+    }
+}
+
+/// Names and tokens of a file that come again, and what is to be said of them.
+struct Repetitions<'a> {
+    path: &'a Path,
+    /// Of names of too many lines: the first line and how many there are.
+    crowds: HashMap<Vec<u8>, (u64, usize)>,
+    /// By what the names have in common: each with the number of its first line.
+    spellings: HashMap<Vec<u8>, Vec<(Vec<u8>, u64)>>,
     aparts: Vec<(Vec<u8>, u64)>,
     start_pins: Vec<(Vec<u8>, Date, u64)>,
-    tokens: HashMap<&'c [u8], Vec<(u64, Token)>>,
+    /// Whether those who have one are listed.
+    are_listed: HashMap<Vec<u8>, bool>,
+    tokens: HashMap<Vec<u8>, Vec<(u64, Token)>>,
     of_tokens: Vec<(u64, Finding)>,
 }
 
-impl Default for Repetitions<'_> {
-    fn default() -> Self {
-        Repetitions {
-            path: Path::new(""),
-            listed: HashMap::new(),
+impl<'a> Repetitions<'a> {
+    fn of(path: &'a Path, file: &File, suspects: &Suspects) -> io::Result<Repetitions<'a>> {
+        let mut seen = Repetitions {
+            path,
+            crowds: HashMap::new(),
             spellings: HashMap::new(),
-            aparts: Vec::new(),
-            start_pins: Vec::new(),
+            aparts: suspects.aparts.clone(),
+            start_pins: suspects.start_pins.clone(),
+            are_listed: suspects
+                .start_pins
+                .iter()
+                .map(|(user, ..)| (user.clone(), false))
+                .collect(),
             tokens: HashMap::new(),
             of_tokens: Vec::new(),
+        };
+        if suspects.is_empty() {
+            return Ok(seen);
         }
+        let mut number = 0;
+        lines::for_each_line(file, |_, line| {
+            number += 1;
+            if let Some(user) = line::user_of(line) {
+                seen.look(suspects, number, user, line);
+            }
+        })?;
+        Ok(seen)
     }
-}
 
-impl<'c> Repetitions<'c> {
     fn warn(&self, number: u64, text: impl fmt::Display) -> (u64, Finding) {
-        (
-            number,
-            Finding::warning(format!("{} line {number}: {text}", self.path.display()))
-                .of_line(number),
-        )
+        (number, warning_of_line(self.path, number, text))
     }
 
-    fn look(&mut self, line: ContentLine<'c>) {
-        let number = line.number;
-        match pragma::parse(line.text) {
-            Some(Ok(Pragma::Apart(user))) => self.aparts.push((user, number)),
-            Some(Ok(Pragma::StartPin(user, since))) => self.start_pins.push((user, since, number)),
-            _ => {}
+    fn look(&mut self, suspects: &Suspects, number: u64, user: &[u8], line: &[u8]) {
+        if let Some(is_listed) = self.are_listed.get_mut(user) {
+            *is_listed = true;
         }
-        let Some(user) = line.user() else { return };
-        let (_, count) = self.listed.entry(user).or_insert((number, 0));
-        *count += 1;
-        if *count == 1 {
-            self.spellings.entry(name::key(user)).or_default().push((user, number));
+        let key = name::key(user);
+        if suspects.spellings.hash_of(&key).is_some() || suspects.keys_of_aparts.contains(&key[..])
+        {
+            let spellings = self.spellings.entry(key.into_owned()).or_default();
+            if spellings.iter().all(|(known, _)| known != user) {
+                spellings.push((user.to_vec(), number));
+            }
         }
-        // Nobody asks which of thousands of lines repeat each other.
-        if *count > LINES_MAX {
+        if suspects.crowds.hash_of(user).is_some() {
+            let (_, count) = self.crowds.entry(user.to_vec()).or_insert((number, 0));
+            *count += 1;
+            // Nobody asks which of thousands of lines repeat each other.
+            if *count > LINES_MAX {
+                return;
+            }
+        }
+        let is_repeated = record::device_of_line(line).is_some_and(|(algorithm, factor, key)| {
+            suspects.tokens.hash_of((user, algorithm, factor, key.expose())).is_some()
+        });
+        let Some(Ok(record)) = is_repeated.then(|| record::parse_one_of_many(line, &TimeZone::UTC))
+        else {
             return;
-        }
-        let Some(Ok(record)) = line.record(&TimeZone::UTC) else { return };
-        let known = self.tokens.entry(user).or_default();
+        };
+        let known = self.tokens.entry(user.to_vec()).or_default();
         let Some((first, _)) = known.iter().find(|(_, token)| token.is_same_device(&record.token))
         else {
             known.push((number, record.token));
@@ -695,7 +801,7 @@ impl<'c> Repetitions<'c> {
     }
 
     fn too_many_lines(&self) -> impl Iterator<Item = (u64, Finding)> {
-        self.listed.iter().filter(|(_, (_, count))| *count > LINES_MAX).map(|(user, (first, count))| {
+        self.crowds.iter().filter(|(_, (_, count))| *count > LINES_MAX).map(|(user, (first, count))| {
             let text = format!(
                 "{} line {first}: the first of {count} lines of {}, more than {LINES_MAX}: logins under that name are an error; remove some with `otpgate edit`",
                 self.path.display(),
@@ -714,9 +820,9 @@ impl<'c> Repetitions<'c> {
                 .take(SPELLINGS_MAX - 1)
                 .map(|(user, number)| format!("{} in line {number}", Quoted(user)))
                 .collect();
-            let (user, number) = group[0];
+            let (user, number) = &group[0];
             self.warn(
-                number,
+                *number,
                 format_args!(
                     "the name {} is spelt otherwise as {}{more}, and others may take them for one person; unless they are several, \
                      give one another name with `otpgate rename`",
@@ -729,14 +835,15 @@ impl<'c> Repetitions<'c> {
 
     fn of_aparts(&self) -> impl Iterator<Item = (u64, Finding)> {
         self.aparts.iter().filter_map(|(user, number)| {
-            if let Some((line, _)) = self.listed.get(&user[..]) {
+            let spellings = self.spellings.get(&name::key(user)[..])?;
+            if let Some((_, line)) = spellings.iter().find(|(listed, _)| listed == user) {
                 let text = format!(
                     "#@ apart: {} is listed, in line {line}: it has no effect; remove it with `otpgate edit`",
                     Quoted(user)
                 );
                 return Some(self.warn(*number, text));
             }
-            let (twin, line) = self.spellings.get(&name::key(user))?[0];
+            let (twin, line) = &spellings[0];
             Some(self.warn(
                 *number,
                 format_args!(
@@ -751,7 +858,7 @@ impl<'c> Repetitions<'c> {
     fn of_start_pins(&self, today: Date) -> impl Iterator<Item = (u64, Finding)> {
         self.start_pins.iter().filter_map(move |(user, since, number)| {
             let user_shown = Quoted(user);
-            if !self.listed.contains_key(&user[..]) {
+            if !self.are_listed[user] {
                 let text = format!(
                     "#@ start-pin: {user_shown} is not listed: it has no effect; remove it with `otpgate edit`"
                 );
@@ -772,58 +879,77 @@ impl<'c> Repetitions<'c> {
 /// After so many days a start PIN should have been changed.
 const START_PIN_DAYS: i32 = 14;
 
-/// A listed name, and the number of its first line.
-type Spelling<'a> = (&'a [u8], u64);
-
 /// So many spellings of a name are told.
 const SPELLINGS_MAX: usize = 10;
 
 /// Longest line that mod_authn_otp reads whole.
 const LINE_MAX_OF_ANCESTOR: usize = 1000;
 
-/// What mod_authn_otp couldn't read, or would take for something else, if the site went back to it.
-pub fn unknown_to_mod_authn_otp(configured: &Path) -> Result<Vec<Finding>, Fault> {
-    let content = super::edit::as_it_stands(configured)?;
+/// What mod_authn_otp couldn't read, or would take for something else, if the site went back to it;
+/// told as it is found.
+pub fn unknown_to_mod_authn_otp(
+    configured: &Path,
+    tell: &mut dyn FnMut(Finding),
+) -> Result<(), Fault> {
+    let file = super::edit::open_users(configured)?;
     let zone = TimeZone::UTC;
-    let mut findings = Vec::new();
-    let mut users: HashMap<&[u8], u64> = HashMap::new();
-    for line in content.lines() {
-        let mut warn = |text: &str| {
-            let text =
-                format!("{} line {}: for mod_authn_otp, {text}", configured.display(), line.number);
-            findings.push(Finding::warning(text).of_line(line.number));
-        };
-        if let Some(Ok(Pragma::Limits(_))) = pragma::parse(line.text) {
-            warn("the limits are a comment: it ignores them");
+    let mut seen = Seen::default();
+    let read = lines::for_each_line(&file, |_, line| {
+        if let Some(user) = line::user_of(line) {
+            seen.note(user);
         }
-        let Some(Ok(record)) = line.record(&zone) else { continue };
-        let key = &line.text[record.layout.head[3].clone()];
-        if record.token.disabled {
-            warn("the type is unknown: it has no OFF:");
-        }
-        if !matches!(record.token.algorithm, Algorithm::Hotp(Hash::Sha1) | Algorithm::Motp) {
-            warn("the type is unknown: it has only SHA-1");
-        }
-        if matches!(record.token.pin, Pin::Hashed(_)) {
-            warn("the hash itself is the PIN");
-        }
-        if key.contains(&b':') {
-            warn("the key is unknown: it reads only hexadecimal");
-        }
-        if line.text.len() > LINE_MAX_OF_ANCESTOR {
-            warn("the line is too long and is truncated");
-        }
-        let user = line.user().unwrap_or_default();
-        match users.get(user) {
-            Some(first) => {
-                warn(&format!("the user is already in line {first}: it has one token per user"))
+    });
+    let read = read.and_then(|()| {
+        let repeated = seen.repeated(2);
+        let mut users: HashMap<Vec<u8>, u64> = HashMap::new();
+        let mut number = 0;
+        lines::for_each_line(&file, |_, line| {
+            number += 1;
+            let mut warn = |text: &str| {
+                tell(warning_of_line(
+                    configured,
+                    number,
+                    format_args!("for mod_authn_otp, {text}"),
+                ));
+            };
+            if let Some(Ok(Pragma::Limits(_))) = pragma::parse(line) {
+                warn("the limits are a comment: it ignores them");
             }
-            None => {
-                users.insert(user, line.number);
+            if lines::is_ignored(line) {
+                return;
             }
-        }
-    }
-    Ok(findings)
+            let Ok(record) = record::parse_one_of_many(line, &zone) else { return };
+            let key = &line[record.layout.head[3].clone()];
+            if record.token.disabled {
+                warn("the type is unknown: it has no OFF:");
+            }
+            if !matches!(record.token.algorithm, Algorithm::Hotp(Hash::Sha1) | Algorithm::Motp) {
+                warn("the type is unknown: it has only SHA-1");
+            }
+            if matches!(record.token.pin, Pin::Hashed(_)) {
+                warn("the hash itself is the PIN");
+            }
+            if key.contains(&b':') {
+                warn("the key is unknown: it reads only hexadecimal");
+            }
+            if line.len() > LINE_MAX_OF_ANCESTOR {
+                warn("the line is too long and is truncated");
+            }
+            let user = &line[record.layout.head[1].clone()];
+            if repeated.hash_of(user).is_none() {
+                return;
+            }
+            match users.get(user) {
+                Some(first) => {
+                    warn(&format!("the user is already in line {first}: it has one token per user"))
+                }
+                None => {
+                    users.insert(user.to_vec(), number);
+                }
+            }
+        })
+    });
+    read.map_err(|cause| Fault::new("read", configured, cause))
 }
 
 /// Tries the access to a PIN file that logins need, as the calling thread's user.

@@ -126,6 +126,11 @@ impl Content {
 }
 
 impl<'a> ContentLine<'a> {
+    /// One that was read by itself.
+    pub(super) fn at(number: u64, offset: u64, text: &'a [u8]) -> ContentLine<'a> {
+        ContentLine { number, offset, text, end: b"" }
+    }
+
     /// Whom it is about, even if the rest of it can't be read.
     pub fn user(&self) -> Option<&'a [u8]> {
         line::user_of(self.text)
@@ -162,14 +167,6 @@ pub fn snapshot(configured: &Path) -> Result<Content, Fault> {
     let locked = Locked::acquire(configured)?;
     Journal::open(&locked, &mut None)?;
     read(&locked)
-}
-
-/// The same for somebody who is to tell of what was cut short, and to change nothing.
-pub(super) fn as_it_stands(configured: &Path) -> Result<Content, Fault> {
-    match read_standing(configured)? {
-        Some(content) => Ok(content),
-        None => snapshot(configured),
-    }
 }
 
 /// `None`: it doesn't stand still.

@@ -19,6 +19,7 @@
 //! - `limits`: what the file demands of all logins.
 //! - [`tries`]: where wrong PINs and codes are counted.
 //! - [`mod@file`]: all of these together: the store behind [`crate::gate`].
+//! - [`pass`]: going through a whole file without holding it.
 //! - [`edit`]: what people change: fields 1 to 4, lines, the whole content.
 //! - [`accounts`]: what an admin changes through [`crate::store::Accounts`].
 //! - [`mistakes`]: what people get wrong in fields 1 to 4.
@@ -39,6 +40,7 @@ pub mod lock;
 pub mod mistakes;
 pub mod name;
 pub mod open_files;
+pub mod pass;
 pub mod pragma;
 mod progress;
 pub mod record;

@@ -611,6 +611,12 @@ impl Writer {
         Ok(Ok(()))
     }
 
+    /// What was written since the last call.
+    pub fn take(&mut self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(std::mem::take(&mut *self.out).into_bytes())
+    }
+
+    /// What is left, with the end of the document.
     pub fn finish(mut self) -> Zeroizing<String> {
         self.out.push_str("</KeyContainer>\n");
         self.out

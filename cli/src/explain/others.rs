@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use otpgate::UnixTime;
 use otpgate::policy::Policy;
-use otpgate::store::Location;
+use otpgate::store::{Location, Whom};
 
 use super::causes::{CHANCE_MAX, chance, near};
 use super::typed::ReadOut;
@@ -37,13 +37,13 @@ pub fn whose(
     let mut found: Option<(Location, Vec<u8>, usize)> = None;
     let mut compared = 0;
     let mut by_chance = 0.0;
-    backend.look_at_all(|account| {
+    backend.look_at(Whom::Everybody, |account| {
         for token in tokens::number(account.held).into_iter().filter(|_| account.user != user) {
             let Ok(line) = &token.held.token else { continue };
             let near = near(line, policy.max_offset.max(1), now);
             by_chance += chance(&line.token, &near);
             if by_chance > CHANCE_MAX && read_out.next.is_none() {
-                return ControlFlow::Break(());
+                return Ok(ControlFlow::Break(()));
             }
             compared += 1;
             progress.tell(|| format!("comparing with other users' codes: {compared} tokens"));
@@ -56,11 +56,11 @@ pub fn whose(
             {
                 found = Some((place, account.user.to_vec(), token.number));
                 if read_out.next.is_some() {
-                    return ControlFlow::Break(());
+                    return Ok(ControlFlow::Break(()));
                 }
             }
         }
-        ControlFlow::Continue(())
+        Ok(ControlFlow::Continue(()))
     })?;
     Ok(match found {
         _ if by_chance > CHANCE_MAX && read_out.next.is_none() => Others::NotSearched,

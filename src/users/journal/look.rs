@@ -59,9 +59,12 @@ pub struct Contents {
 
 /// Whether the whole users file is being written anew, or was when that was cut short.
 pub(in crate::users) fn is_rewriting(journal: &impl Disk) -> bool {
-    let is_in_place =
-        || Header::read(journal).is_some() && Header::read_unless_rewriting(journal).is_none();
-    is_replacing(journal) || is_in_place()
+    is_replacing(journal) || is_rewriting_in_place(journal)
+}
+
+/// The same where the file that is there now gets other bytes, not its name another file.
+pub(in crate::users) fn is_rewriting_in_place(journal: &impl Disk) -> bool {
+    Header::read(journal).is_some() && Header::read_unless_rewriting(journal).is_none()
 }
 
 /// Looks at a journal. Somebody may be at work on it: what is pending may be over in a moment.

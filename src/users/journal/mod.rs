@@ -45,7 +45,7 @@ pub(super) use self::life::boot;
 pub use self::life::{JournalId, id_of};
 pub use self::look::{Contents, inspect, is_quiet};
 use self::look::{holds_anything, quiet_header};
-pub(super) use self::look::{is_replacing, is_rewriting};
+pub(super) use self::look::{is_replacing, is_rewriting, is_rewriting_in_place};
 pub use self::safety::{Safety, safety_of};
 use super::companion;
 use super::leftovers;
