@@ -241,7 +241,7 @@ demo: demo-deps
 
 # The library by itself; real servers against themselves without otpgate. Writes build/bench.json and
 # docs/performance.svg. PEER_SO= is another mod_authn_otp.so to go through the same cases.
-BENCH_DEPS = $(TEST_DEPS) 'load, and instructions are counted: valgrind wrk'
+BENCH_DEPS = $(TEST_DEPS) 'load, and time, memory and instructions are counted: time valgrind wrk'
 bench: export OTPGATE_BENCH_PEER = $(if $(PEER_SO),$(abspath $(PEER_SO)))
 bench:
 	@.ci/deps $(BENCH_DEPS)

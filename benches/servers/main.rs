@@ -10,13 +10,14 @@
 //!
 //! - OTPGATE_BENCH_ROUNDS (default 5), OTPGATE_BENCH_SECONDS (default 2): how often, and for how
 //!   long each time;
-//! - OTPGATE_BENCH_ONLY: `httpd`, `nginx` or `library`, to run a part of it; `requests` for what
-//!   `make bench-check` compares, see `requests.rs`;
+//! - OTPGATE_BENCH_ONLY: `httpd`, `nginx`, `library` or `command`, to run a part of it; `requests`
+//!   for what `make bench-check` compares, see `requests.rs`;
 //! - OTPGATE_BENCH_USERS (default 1000000): the size of the largest file;
 //! - OTPGATE_BENCH_PEER: another `mod_authn_otp.so`, to go through the same cases of httpd.
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
+mod listing;
 mod plot;
 mod report;
 mod requests;
@@ -75,6 +76,9 @@ fn main() -> ExitCode {
     let mut lines = Vec::new();
     if is_wanted("library") {
         instructions(&mut report);
+    }
+    if is_wanted("command") {
+        listing::rows(&mut report);
     }
     if is_wanted("httpd") {
         httpd(&mut report, &mut lines);
