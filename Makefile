@@ -165,7 +165,8 @@ TEST_DEPS = $(DEMO_DEPS) \
 	'file systems, access lists, attributes: acl e2fsprogs mount' \
 	'the C interface is read, and its header as C++: libclang-dev g++' \
 	'what is exported, and what is asked of the system: binutils strace' \
-	'guessers are banned: python3'
+	'guessers are banned: python3' \
+	'shells complete names, and man pages are checked: fish groff mandoc zsh'
 
 # Installed, fail2ban would start with the machine and change its firewall. Its files are all that the tests need.
 FAIL2BAN := $(BUILD)/fail2ban
@@ -322,8 +323,9 @@ install-common:
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR) $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(PKGCONFIGDIR)
 	install -m 755 $(RELEASE)/otpgate $(DESTDIR)$(BINDIR)/otpgate
 	for name in $(TOOLS); do ln -sf otpgate $(DESTDIR)$(BINDIR)/$$name || exit 1; done
-	install -d $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
+	install -d $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
 	install -m 644 $(BUILD)/pages/man/*.1 $(DESTDIR)$(MANDIR)/man1
+	install -m 644 $(BUILD)/pages/man/*.5 $(DESTDIR)$(MANDIR)/man5
 	for name in otpgate $(TOOLS); do \
 		install -m 644 $(BUILD)/pages/bash/$$name.bash $(DESTDIR)$(BASHDIR)/$$name || exit 1; done
 	install -m 644 $(BUILD)/pages/zsh/_* $(DESTDIR)$(ZSHDIR)
@@ -389,7 +391,7 @@ install-fail2ban:
 # Removes all that `install` may have installed. Users files stay.
 uninstall:
 	cd $(DESTDIR)/ && rm -f $(patsubst %,.$(BINDIR)/%,otpgate $(TOOLS)) \
-		$(patsubst %,.$(MANDIR)/man1/%.1,otpgate otpgate-* $(TOOLS)) $(patsubst %,.$(BASHDIR)/%,otpgate $(TOOLS)) \
+		$(patsubst %,.$(MANDIR)/man1/%.1,otpgate otpgate-* $(TOOLS)) .$(MANDIR)/man5/otpgate-users.5 $(patsubst %,.$(BASHDIR)/%,otpgate $(TOOLS)) \
 		$(patsubst %,.$(ZSHDIR)/_%,otpgate $(TOOLS)) $(patsubst %,.$(FISHDIR)/%.fish,otpgate $(TOOLS)) \
 		.$(INCLUDEDIR)/otpgate.h .$(LIBDIR)/libotpgate.a .$(LIBDIR)/libotpgate.so* .$(PKGCONFIGDIR)/otpgate.pc \
 		$(addprefix .$(WEBPAGESDIR)/,$(WEB_PAGES)) \

@@ -82,7 +82,7 @@ logins() {
 }
 logins
 for name in otptool otplock genotpurl; do "$name" --help >/dev/null 2>&1 || "$name" -h >/dev/null 2>&1 || fail "$name"; done
-[ -e /usr/share/man/man1/otpgate.1.gz ] && [ -e /usr/share/bash-completion/completions/otpgate ]
+[ -e /usr/share/man/man1/otpgate.1.gz ] && [ -e /usr/share/man/man5/otpgate-users.5.gz ] && [ -e /usr/share/bash-completion/completions/otpgate ]
 
 # ---- What units and logrotate run --------------------------------------------------------------------------
 

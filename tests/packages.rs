@@ -106,6 +106,7 @@ fn what_is_installed_is_complete_and_uninstalling_leaves_nothing_of_it() {
         "usr/share/man/man1/otpgate-add.1",
         "usr/share/man/man1/otpgate.1",
         "usr/share/man/man1/otptool.1",
+        "usr/share/man/man5/otpgate-users.5",
         "usr/share/otpgate/pages/401.en.html",
         "usr/share/otpgate/pages/429.fr.html",
         "usr/share/otpgate/pages/503.var",

@@ -1,40 +1,29 @@
 //! `otpgate add`: a new token.
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
 use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{ValueEnum, ValueHint};
-use data_encoding::HEXLOWER;
 use jiff::tz::TimeZone;
-use otpgate::decide::{self, Attempt, Outcome, Proof, Verdict};
 use otpgate::log::Quoted;
 use otpgate::otp::{Digits, Hash};
-use otpgate::policy::{Server, Settings};
 use otpgate::secret::Secret;
 use otpgate::store::{Account, Amendment, Location, NewToken};
-use otpgate::token::{
-    Address, Algorithm, Entry, Fingerprint, LINES_MAX, MovingFactor, Pin, State, StoredToken,
-    Token, Used,
-};
+use otpgate::token::{Algorithm, Fingerprint, LINES_MAX, MovingFactor, Pin, State, Token};
 use otpgate::users::mistakes::{self, NameError};
 use otpgate::users::record;
 use zeroize::Zeroizing;
 
 use crate::backend::Backend;
-use crate::key_uri::KeyUri;
-use crate::pin::{self, PinForm, PinOptions};
-use crate::qr::{self, ImageKind, Picture};
-use crate::{Failure, Result, fill_with_random, may_colour, print, secret_file};
+use crate::handover::{self, Handover, NewKey};
+use crate::pin::{PinForm, PinOptions};
+use crate::{Failure, Result, fill_with_random, prompt};
 
 /// Bytes of a new key: 160 bits, what RFC 4226 recommends.
 const KEY_LEN: usize = 20;
-/// How often a code may be wrong with --confirm.
-const TRIES: u32 = 3;
 
 /// Add a user, or another token to a user
 ///
@@ -66,18 +55,8 @@ pub struct Arguments {
     /// Remove #@ lines left over from an earlier user of that name
     #[arg(long, conflicts_with = "another_token")]
     purge: bool,
-    /// The service name that the app shows [default: the host name]
-    #[arg(long, value_name = "NAME")]
-    issuer: Option<String>,
-    /// Also write the QR code to a new file, .svg or .png, mode 0600
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    qr: Option<PathBuf>,
-    /// Ask for a code of the new token, and save the token only if it is right; the code is spent
-    #[arg(long)]
-    confirm: bool,
-    /// Print only the address (Mobile-OTP: the key)
-    #[arg(long, short)]
-    quiet: bool,
+    #[command(flatten)]
+    handover: handover::Arguments,
 }
 
 /// How the codes of a new token are made, as options.
@@ -156,8 +135,7 @@ impl From<HashName> for Hash {
 pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
     let user = arguments.user.as_bytes();
     check_user(user)?;
-    let issuer = issuer(arguments.issuer.as_deref())?;
-    let qr_kind = arguments.qr.as_deref().map(qr::ImageKind::of).transpose()?;
+    let handover = Handover::of(&arguments.handover, arguments.key_file.is_some())?;
     let key = match &arguments.key_file {
         Some(path) => key_from_file(path, arguments.algorithm())?,
         None => random_key()?,
@@ -178,17 +156,18 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
         arguments.codes.warn_of_apps("try a code first (--confirm)");
     }
 
+    handover.check(&arguments.new_key(&key))?;
+
     let mut token = arguments.token(key)?;
-    let image = image(arguments, qr_kind, &NewKey::of(user, &token), &issuer)?;
-    if arguments.confirm {
-        let what = format!("Adding {}", Quoted(user));
-        tell(&what, &NewKey::of(user, &token), &issuer, arguments.quiet)?;
-        token.state = confirmed(user, &token)?;
+    backend.rehearse(user, |account| check(arguments, account, &token.key))?;
+    let doing = format!("Adding {}", Quoted(user));
+    let shown = handover.show(&doing, &arguments.new_key(&token.key))?;
+    if arguments.handover.confirm {
+        token.state = shown.confirmed(user, to_confirm(&token))?;
     }
+    shown.check()?;
     save(backend, arguments, &token)?;
-    if let Some(image) = image {
-        image.keep();
-    }
+    shown.keep();
 
     if let Some(twin) = twin {
         eprintln!(
@@ -198,14 +177,7 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
             twin.place
         );
     }
-    if !arguments.confirm {
-        tell(
-            &format!("Added {}", Quoted(user)),
-            &NewKey::of(user, &token),
-            &issuer,
-            arguments.quiet,
-        )?;
-    } else if !arguments.quiet {
+    if !arguments.handover.quiet {
         eprintln!("Added {}.", Quoted(user));
     }
     Ok(ExitCode::SUCCESS)
@@ -232,83 +204,20 @@ pub fn warn_of_shared_key(backend: &Backend, user: &[u8], key: &Secret) -> Resul
     Ok(())
 }
 
-/// Saves the QR code's file, if one is asked for.
-fn image<'a>(
-    arguments: &'a Arguments,
-    kind: Option<ImageKind>,
-    new: &NewKey<'_>,
-    issuer: &str,
-) -> Result<Option<Unsaved<'a>>> {
-    let (Some(path), Some(kind), Some(uri)) = (&arguments.qr, kind, new.uri(issuer)) else {
-        return Ok(None);
-    };
-    secret_file::create(path, &Picture::of(&uri)?.image(kind)?)?;
-    Ok(Some(Unsaved(Some(path))))
-}
-
-/// The QR code of a token that isn't saved yet: without the token it would only mislead.
-struct Unsaved<'a>(Option<&'a Path>);
-
-impl Unsaved<'_> {
-    fn keep(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Unsaved<'_> {
-    fn drop(&mut self) {
-        if let Some(path) = self.0 {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
-/// Asks for codes until one is right, as logins judge it. The state after it: the code is spent.
-fn confirmed(user: &[u8], new: &NewToken) -> Result<State> {
-    let token = Token {
+/// The token as it will be, to judge a code by.
+fn to_confirm(new: &NewToken) -> Token {
+    Token {
         algorithm: new.algorithm,
         factor: new.factor,
         digits: new.digits,
         disabled: false,
-        // Without its PIN, which only Mobile-OTP has in the code.
-        pin: match new.algorithm {
-            Algorithm::Motp if new.pin.expose() != b"-" => Pin::Literal(new.pin.clone()),
-            _ => Pin::None,
+        pin: match new.pin.expose() {
+            b"-" => Pin::None,
+            _ => Pin::Literal(new.pin.clone()),
         },
         key: new.key.clone(),
         fingerprint: Fingerprint([0; 16]),
-    };
-    let entry =
-        Entry { lines: vec![StoredToken { token, state: new.state.clone() }], ..Entry::default() };
-    let policy = Settings::default().policy(Server::Apache);
-    for left in (0..TRIES).rev() {
-        if std::io::stdin().is_terminal() {
-            eprint!("A code it shows now: ");
-        }
-        let code = pin::code_alone(pin::read_line()?);
-        if code.is_empty() {
-            return Err(Failure::new("no code was given; nothing was changed"));
-        }
-        let attempt = Attempt { user, proof: Proof::Password(&code), address: Address::Unknown };
-        let now =
-            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() as i64);
-        if let Outcome::Decided(decision) =
-            decide::login(&policy, &entry, &attempt, &|_, _| None, now)
-            && decision.verdict == Verdict::Granted
-            && let Some(change) = decision.changes.into_iter().next()
-        {
-            // Never used from anywhere: it doesn't linger.
-            return Ok(State { used: Used::Never, address: Address::Unknown, ..change.state });
-        }
-        if left > 0 {
-            eprintln!("otpgate: that isn't one of its current codes; tries left: {left}");
-        }
     }
-    let hint = match entry.lines[0].token.factor {
-        MovingFactor::Time(_) => "are the clocks of the phone and of this machine right?",
-        MovingFactor::Event => "has its counter moved on already?",
-    };
-    Err(Failure::new(format!("{TRIES} codes that aren't its own; nothing was changed ({hint})")))
 }
 
 /// A name that can be in the users file, and in a login.
@@ -386,6 +295,16 @@ impl Arguments {
         }
     }
 
+    fn new_key<'a>(&'a self, key: &'a Secret) -> NewKey<'a> {
+        NewKey {
+            user: self.user.as_bytes(),
+            key,
+            algorithm: self.algorithm(),
+            digits: self.codes.digits(),
+            factor: self.factor(),
+        }
+    }
+
     /// The new token, with a PIN that is asked for.
     fn token(&self, key: Secret) -> Result<NewToken> {
         Ok(NewToken {
@@ -399,23 +318,6 @@ impl Arguments {
     }
 }
 
-/// Who asks for the code, by default the host.
-pub fn issuer(given: Option<&str>) -> Result<String> {
-    let issuer = match given {
-        Some(issuer) => issuer.to_owned(),
-        None => nix::unistd::gethostname()
-            .map_err(|error| Failure::new(format!("cannot get the host's name: {}", error.desc())))?
-            .to_string_lossy()
-            .into_owned(),
-    };
-    if issuer.is_empty() || issuer.contains(':') {
-        return Err(Failure::new(
-            "the issuer can't be empty or contain a colon, which would end it",
-        ));
-    }
-    Ok(issuer)
-}
-
 pub fn random_key() -> Result<Secret> {
     let mut key = vec![0; KEY_LEN];
     fill_with_random(&mut key)?;
@@ -424,7 +326,7 @@ pub fn random_key() -> Result<Secret> {
 
 pub fn key_from_file(path: &Path, algorithm: Algorithm) -> Result<Secret> {
     let (name, text) = if path == Path::new("-") {
-        ("standard input".to_owned(), pin::ask_secret("The key: ")?)
+        ("standard input".to_owned(), prompt::secret("The key: ")?)
     } else {
         let text = std::fs::read(path).map(Zeroizing::new);
         let text =
@@ -450,48 +352,4 @@ pub fn key_from_file(path: &Path, algorithm: Algorithm) -> Result<Secret> {
         eprintln!("otpgate: warning: {doubt}");
     }
     Ok(key)
-}
-
-/// A key that somebody is to put into an app, shown only once.
-pub struct NewKey<'a> {
-    pub user: &'a [u8],
-    pub key: &'a Secret,
-    pub algorithm: Algorithm,
-    pub digits: Digits,
-    pub factor: MovingFactor,
-}
-
-impl<'a> NewKey<'a> {
-    pub fn of(user: &'a [u8], token: &'a NewToken) -> NewKey<'a> {
-        let NewToken { algorithm, factor, digits, key, .. } = token;
-        NewKey { user, key, algorithm: *algorithm, digits: *digits, factor: *factor }
-    }
-
-    /// `None`: Mobile-OTP has no address.
-    pub fn uri(&self, issuer: &str) -> Option<Zeroizing<String>> {
-        let NewKey { user, key, algorithm, digits, factor } = *self;
-        let Algorithm::Hotp(hash) = algorithm else { return None };
-        Some(KeyUri { issuer, user, key: key.expose(), hash, digits, factor, counter: 0 }.text())
-    }
-}
-
-/// Prints the key's address, on a terminal with its QR code. `done` is what has just been done.
-pub fn tell(done: &str, new: &NewKey<'_>, issuer: &str, quiet: bool) -> Result<()> {
-    let Some(uri) = new.uri(issuer) else {
-        let key = Zeroizing::new(HEXLOWER.encode(new.key.expose()));
-        if !quiet {
-            eprintln!("{done}. The key, to be typed into the Mobile-OTP app and shown only now:");
-        }
-        return print(format_args!("{}\n", key.as_str()));
-    };
-    if quiet {
-        return print(format_args!("{}\n", uri.as_str()));
-    }
-    eprintln!("{done}. For the phone, shown only now:\n");
-    print(format_args!("{}\n", uri.as_str()))?;
-    if std::io::stdout().is_terminal() {
-        let picture = Picture::of(&uri)?.for_terminal(may_colour());
-        print(format_args!("\n{}\n", picture.as_str()))?;
-    }
-    Ok(())
 }

@@ -126,6 +126,16 @@ impl Backend {
         Ok(told.expect("a store asks about the account"))
     }
 
+    /// Takes all steps of amending an account but the change: whoever couldn't save learns it before
+    /// a key is shown.
+    pub fn rehearse<R>(
+        &self,
+        user: &[u8],
+        look: impl Fn(&Account<'_>) -> Result<R>,
+    ) -> std::result::Result<R, Declined> {
+        self.amend(user, |account| Ok((Vec::new(), look(account)?)))
+    }
+
     /// Amends accounts as [`Accounts::amend`] does. A failure of `answer` leaves all of them as
     /// they are.
     pub fn amend_each(

@@ -2,21 +2,19 @@
 
 use std::ffi::OsString;
 use std::fs::{OpenOptions, Permissions};
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::tz::TimeZone;
 use otpgate::users::edit::{self, Content};
 use otpgate::users::pragma;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use crate::merge::Edited;
-use crate::{Failure, Result, owner, pin, print, tokens};
+use crate::signals::{self, Held};
+use crate::{Failure, Result, owner, print, prompt, tokens};
 
 /// Edit the users file safely while servers use it
 ///
@@ -42,14 +40,12 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     })?;
     let base = base.expect("the content was seen");
     let copy = Copy::of(&base)?;
-    let signals = Signals::caught()?;
-    let asks = std::io::stdin().is_terminal();
+    let signals = signals::hold()?;
+    let asks = prompt::is_answered();
 
     let edited = loop {
-        copy.run_editor()?;
-        if signals.has_ended() {
-            return Err(Failure::new("interrupted; nothing was changed"));
-        }
+        copy.run_editor(&signals)?;
+        signals.check()?;
         let edited = copy.read()?;
         if edited == base {
             print("nothing was changed\n")?;
@@ -64,7 +60,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
             if arguments.yes || !asks {
                 break edited;
             }
-            match pin::ask_key(
+            match prompt::key(
                 "Install this? (y)es, (e)dit again, (q)uit without changes: ",
                 b"yeq",
             )? {
@@ -79,13 +75,22 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
         if !asks {
             return Err(Failure::new("the edited file has mistakes; nothing was changed"));
         }
-        if pin::ask_key("What now? (e)dit again, (q)uit without changes: ", b"eq")? != b'e' {
+        if prompt::key("What now? (e)dit again, (q)uit without changes: ", b"eq")? != b'e' {
             return Err(Failure::new("nothing was changed"));
         }
     };
-    match install(file, &base, &edited) {
-        Ok(()) => Ok(ExitCode::SUCCESS),
+    signals.check()?;
+    match install(file, &base, &edited, &signals) {
+        Ok(installed) => {
+            print(format_args!("{}\n", installed.text))?;
+            for note in installed.notes {
+                eprintln!("otpgate: {note}");
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        // Who ends it wants no copy of keys left behind.
         Err(failure) => {
+            signals.check()?;
             let kept = copy.keep();
             Err(Failure::new(format!(
                 "{failure}; nothing was changed\notpgate: your copy is {}: it contains keys; remove it when you are done",
@@ -95,7 +100,12 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     }
 }
 
-fn install(file: &Path, base: &Content, edited: &Content) -> Result<()> {
+struct Installed {
+    text: String,
+    notes: Vec<String>,
+}
+
+fn install(file: &Path, base: &Content, edited: &Content, signals: &Held) -> Result<Installed> {
     let edited = Edited::of(base, edited);
     let (mut kept, mut notes) = (0, Vec::new());
     owner::acting(file, || {
@@ -104,6 +114,8 @@ fn install(file: &Path, base: &Content, edited: &Content) -> Result<()> {
                 .merged_with(live, tokens::now())
                 .map_err(|conflict| Failure::new(conflict.to_string()))?;
             (kept, notes) = (merged.kept, merged.notes);
+            // The last moment: while the lock was waited for, somebody may have ended this.
+            signals.check()?;
             Ok::<_, Failure>(Some(merged.content))
         })
     })?;
@@ -112,11 +124,7 @@ fn install(file: &Path, base: &Content, edited: &Content) -> Result<()> {
         1 => "; one token was used meanwhile, its new state is kept".to_owned(),
         kept => format!("; {kept} tokens were used meanwhile, their new state is kept"),
     };
-    print(format_args!("installed{used}\n"))?;
-    for note in notes {
-        eprintln!("otpgate: {note}");
-    }
-    Ok(())
+    Ok(Installed { text: format!("installed{used}"), notes })
 }
 
 /// What refuses the file, with line numbers.
@@ -170,7 +178,7 @@ impl Copy {
     }
 
     /// Like other programs that start one: through the shell, for the arguments in the variable.
-    fn run_editor(&self) -> Result<()> {
+    fn run_editor(&self, signals: &Held) -> Result<()> {
         let chosen = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         let editor =
             chosen("VISUAL").or_else(|| chosen("EDITOR")).unwrap_or_else(|| OsString::from("vi"));
@@ -181,10 +189,13 @@ impl Copy {
             .arg("-c")
             .arg(line)
             .args([OsString::from("sh"), self.path().into()])
-            .status()
+            .spawn()
+            .and_then(|mut editor| signals.wait_for_editor(&mut editor))
             .map_err(|error| {
                 Failure::new(format!("cannot start sh for the editor {name}: {error}"))
             })?;
+        signals.check()?;
+        let status = status.expect("only a signal ends the wait before the editor does");
         match (status.success(), status.code(), status.signal()) {
             (true, ..) => Ok(()),
             (_, Some(code), _) => Err(Failure::new(format!(
@@ -209,27 +220,5 @@ impl Copy {
 
     fn keep(self) -> PathBuf {
         self.directory.keep().join("users")
-    }
-}
-
-/// Ctrl-C is the editor's, and no signal leaves the copy behind.
-struct Signals {
-    ended: Arc<AtomicBool>,
-}
-
-impl Signals {
-    fn caught() -> Result<Signals> {
-        let (ended, ignored) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        for (signal, flag) in
-            [(SIGTERM, &ended), (SIGHUP, &ended), (SIGINT, &ignored), (SIGQUIT, &ignored)]
-        {
-            signal_hook::flag::register(signal, flag.clone())
-                .map_err(|error| Failure::new(format!("cannot catch signal {signal}: {error}")))?;
-        }
-        Ok(Signals { ended })
-    }
-
-    fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::Relaxed)
     }
 }

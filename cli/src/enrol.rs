@@ -8,8 +8,7 @@ use std::ffi::OsString;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use clap::ValueHint;
@@ -18,18 +17,18 @@ use otpgate::log::Quoted;
 use otpgate::secret::Secret;
 use otpgate::store::{Account, Amendment, NewToken, Whom};
 use otpgate::token::{Algorithm, State};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use zeroize::Zeroizing;
 
-use crate::add::{self, CodeOptions, NewKey};
+use crate::add::{self, CodeOptions};
 use crate::backend::Backend;
 use crate::document::{self, shown};
 use crate::exchange::Flaw;
+use crate::handover::{self, NewKey};
 use crate::pin::{ChosenPin, PinForm, PinHasher, PinOptions};
 use crate::progress::Progress;
 use crate::qr::{ImageKind, Picture};
 use crate::staged::{self, Directory, Staged};
-use crate::{Failure, Result, print, tokens};
+use crate::{Failure, Result, print, signals, tokens};
 use letters::Letters;
 use people::{People, Person};
 
@@ -87,7 +86,7 @@ pub struct Arguments {
 }
 
 pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
-    let issuer = add::issuer(arguments.issuer.as_deref())?;
+    let issuer = handover::issuer(arguments.issuer.as_deref())?;
     let name = document::name_of(&arguments.from);
     let text = document::read(&arguments.from, &name)?;
     let taken = [USER, START_PIN, QR_FILE, ADDRESS];
@@ -114,7 +113,7 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
         print(format_args!("{} would be enrolled{left_out}\n", counted(list.people.len())))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let signals = Signals::caught()?;
+    let signals = signals::hold()?;
     let directories = target.directories()?;
     let files = Files { target: &target, directories: &directories };
     let mut staged = Staged::new(directories.all())?;
@@ -247,7 +246,7 @@ impl<'p> Made<'p> {
             key: add::random_key()?,
             state: State::fresh(),
         };
-        let address = NewKey::of(&person.user, &token).uri(issuer);
+        let address = NewKey::of(&person.user, &token).uri(issuer).map(|uri| uri.text());
         let address = address.expect("only Mobile-OTP has none");
         Ok(Made { person, token, pin, address })
     }
@@ -473,27 +472,6 @@ impl Files<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// Signals that end the work between two steps, so that nothing is left of it.
-struct Signals(Arc<AtomicBool>);
-
-impl Signals {
-    fn caught() -> Result<Signals> {
-        let ended = Arc::new(AtomicBool::new(false));
-        for signal in [SIGTERM, SIGHUP, SIGINT, SIGQUIT] {
-            signal_hook::flag::register(signal, ended.clone())
-                .map_err(|error| Failure::new(format!("cannot catch signal {signal}: {error}")))?;
-        }
-        Ok(Signals(ended))
-    }
-
-    fn check(&self) -> Result<()> {
-        match self.0.load(Ordering::Relaxed) {
-            true => Err(Failure::new("interrupted; nothing was changed")),
-            false => Ok(()),
-        }
     }
 }
 

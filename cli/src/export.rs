@@ -18,13 +18,13 @@ use otpgate::users::pass::Passes;
 use otpgate::users::record;
 use zeroize::Zeroizing;
 
-use crate::add::issuer;
 use crate::exchange::csv::Columns;
 use crate::exchange::{self, Kind, Token, Unfit, csv, google, liboath, otpauth, pskc};
+use crate::handover::issuer;
 use crate::progress::Progress;
 use crate::secret_file::NewFile;
 use crate::streamed::{self, Streamed};
-use crate::{Failure, Result, fill_with_random, owner, pin, secret_file, tokens};
+use crate::{Failure, Result, fill_with_random, output, owner, prompt, secret_file, tokens};
 
 /// Export tokens for another program, with their keys
 ///
@@ -135,7 +135,7 @@ impl Target {
 
     fn name(&self) -> String {
         match self {
-            Target::Stdout(_) => streamed::STDOUT.to_owned(),
+            Target::Stdout(_) => output::STDOUT.to_owned(),
             Target::File(file) => file.path().display().to_string(),
         }
     }
@@ -323,7 +323,7 @@ fn secret(arguments: &Arguments, with: Encrypt) -> Result<(Encrypt, Zeroizing<Ve
     };
     let text = match &arguments.secret_file {
         Some(path) => secret_file::read_line(path)?,
-        None => pin::ask_secret_twice(what)?,
+        None => prompt::secret_twice(what)?,
     };
     match with {
         Encrypt::Password if text.is_empty() => {

@@ -27,9 +27,9 @@ use crate::exchange::csv::Columns;
 use crate::exchange::{
     self, ExchangeOutcome, Flaw, OwnPin, Token, apps, csv, google, liboath, otpauth, pskc,
 };
-use crate::pin::{self, ChosenPin};
+use crate::pin::ChosenPin;
 use crate::progress::Progress;
-use crate::{Failure, Result, check, document, owner, print, secret_file};
+use crate::{Failure, Result, check, document, owner, print, prompt, secret_file};
 
 /// Import the tokens of another program's file
 ///
@@ -309,7 +309,7 @@ fn secret(arguments: &Arguments, wanted: pskc::WantedSecret<'_>) -> Result<Zeroi
     }
     // The name is the file's: nothing in it shall move the cursor.
     let name = name.map_or(String::new(), |name| format!(" {}", Quoted(name.as_bytes())));
-    pin::ask_secret(&format!("The {what}{name}: "))
+    prompt::secret(&format!("The {what}{name}: "))
 }
 
 fn name_users(arguments: &Arguments, name: &str, tokens: &mut [Token]) -> Result<()> {

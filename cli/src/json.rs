@@ -4,8 +4,8 @@ use std::fmt::Display;
 use std::fs::File;
 use std::io::Write as _;
 
-use crate::Result;
 use crate::streamed::Streamed;
+use crate::{Result, output};
 
 /// A document with a list: an object, one of whose members is an array with one object on a line.
 pub struct Document {
@@ -94,5 +94,10 @@ impl Object<'_> {
 }
 
 fn push_text(out: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(out, text).expect("writing to memory");
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        serde_json::to_writer(out, text).expect("writing to memory");
+    } else {
+        let quoted = serde_json::to_string(text).expect("writing to memory");
+        out.extend_from_slice(output::json(quoted).as_bytes());
+    }
 }

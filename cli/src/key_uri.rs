@@ -24,6 +24,15 @@ pub struct KeyUri<'a> {
 impl KeyUri<'_> {
     /// Every parameter is written out, defaults as well: apps differ in theirs.
     pub fn text(&self) -> Zeroizing<String> {
+        self.written(true)
+    }
+
+    /// With the issuer in the label alone, for where there is little room. Apps read it there.
+    pub fn short_text(&self) -> Zeroizing<String> {
+        self.written(false)
+    }
+
+    fn written(&self, repeats_issuer: bool) -> Zeroizing<String> {
         let (kind, last) = match self.factor {
             MovingFactor::Time(period) => ("totp", format!("period={period}")),
             MovingFactor::Event => ("hotp", format!("counter={}", self.counter)),
@@ -33,8 +42,9 @@ impl KeyUri<'_> {
         let user = percent_encoded(self.user);
         let secret = Zeroizing::new(BASE32_NOPAD.encode(self.key));
         let digits = self.digits.count();
+        let again = if repeats_issuer { format!("&issuer={issuer}") } else { String::new() };
         Zeroizing::new(format!(
-            "otpauth://{kind}/{issuer}:{user}?secret={}&issuer={issuer}&algorithm={algorithm}&digits={digits}&{last}",
+            "otpauth://{kind}/{issuer}:{user}?secret={}{again}&algorithm={algorithm}&digits={digits}&{last}",
             secret.as_str()
         ))
     }

@@ -3,6 +3,9 @@
 //! One file per subcommand. What a users file is, how it is read, locked and written is the
 //! library's; here are arguments, prompts and words.
 
+#[macro_use]
+mod output;
+
 mod account;
 mod add;
 mod advance;
@@ -16,17 +19,20 @@ mod explain;
 mod export;
 mod genotpurl;
 mod getopt;
+mod handover;
 mod import;
 mod init;
 mod json;
 mod key_uri;
 mod list;
 mod merge;
+mod names;
 mod otplock;
 mod otptool;
 mod owner;
 mod pin;
 mod progress;
+mod prompt;
 mod qr;
 mod rekey;
 mod remove;
@@ -35,6 +41,7 @@ mod resync;
 mod secret_file;
 mod set_pin;
 mod settings;
+mod signals;
 mod since;
 mod staged;
 mod streamed;
@@ -45,16 +52,19 @@ mod verify;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use otpgate::files::fault::Fault;
 use otpgate::store::StoreError;
 
 use crate::backend::Backend;
 use crate::getopt::Tool;
+use crate::output::print;
+
+/// The variable that names the users file.
+const USERS_FILE: &str = "OTPGATE_USERS_FILE";
 
 /// Manage the users file for one-time-password logins
 #[derive(Parser)]
@@ -70,7 +80,7 @@ struct Arguments {
         long,
         global = true,
         value_name = "FILE",
-        env = "OTPGATE_USERS_FILE",
+        env = USERS_FILE,
         default_value = "/var/lib/otpgate/users"
     )]
     file: PathBuf,
@@ -101,6 +111,32 @@ enum Verb {
     Advance(advance::Arguments),
     Import(import::Arguments),
     Export(export::Arguments),
+    CompleteUser(names::Arguments),
+}
+
+/// What the command line asks for, else the status after help or what is wrong with it.
+fn arguments(args: &[OsString]) -> std::result::Result<Arguments, ExitCode> {
+    let mut command = Arguments::command();
+    // As with other variables, an empty one says nothing.
+    if std::env::var_os(USERS_FILE).is_some_and(|value| value.is_empty()) {
+        command = command.mut_arg("file", |file| file.env(None::<&str>));
+    }
+    if !output::may_colour() {
+        command = command.color(clap::ColorChoice::Never);
+    }
+    let parsed = command
+        .try_get_matches_from_mut(args)
+        .and_then(|mut matches| Arguments::from_arg_matches_mut(&mut matches));
+    parsed.map_err(|error| {
+        let text = error.render().to_string();
+        // It repeats what was typed, and colours what it says.
+        if text.chars().all(|c| c == '\n' || output::is_harmless(c)) {
+            let _ = error.print();
+        } else {
+            eprint!("{text}");
+        }
+        ExitCode::from(error.exit_code() as u8)
+    })
 }
 
 type RunTool = fn(&[OsString]) -> ExitCode;
@@ -112,10 +148,22 @@ const TOOLS: [(&Tool, RunTool); 3] = [
     (&genotpurl::TOOL, genotpurl::run),
 ];
 
-/// The command and the tools, as man pages and completions describe them.
+/// The command and the tools, as man pages and completions describe them. What is to be the name of
+/// somebody listed has the hint `Username`.
 pub fn commands() -> Vec<clap::Command> {
+    let is_listed = |verb: &str, arg: &clap::Arg| match arg.get_id().as_str() {
+        "user" | "users" => arg.is_positional() && verb != "add",
+        id => id == "old",
+    };
+    let command = Arguments::command().mut_subcommands(|verb| {
+        let name = verb.get_name().to_owned();
+        verb.mut_args(|arg| match is_listed(&name, &arg) {
+            true => arg.value_hint(clap::ValueHint::Username),
+            false => arg,
+        })
+    });
     let tools = TOOLS.iter().map(|(tool, _)| tool.command());
-    [Arguments::command()].into_iter().chain(tools).collect()
+    [command].into_iter().chain(tools).collect()
 }
 
 /// Runs the command under the name in the first argument.
@@ -126,7 +174,10 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     {
         return run(&args[1..]);
     }
-    let Arguments { file, verb } = Arguments::parse_from(args);
+    let Arguments { file, verb } = match arguments(&args) {
+        Ok(arguments) => arguments,
+        Err(status) => return status,
+    };
     let backend = Backend::new(&file);
     let done = match verb {
         Verb::Init(arguments) => init::run(&file, &arguments),
@@ -149,29 +200,42 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Verb::Advance(arguments) => advance::run(&backend, &arguments),
         Verb::Import(arguments) => import::run(&file, &arguments),
         Verb::Export(arguments) => export::run(&file, &arguments),
+        Verb::CompleteUser(arguments) => Ok(names::run(&file, &arguments)),
     };
     for notice in otpgate::users::companion::take_notices() {
         eprintln!("otpgate: {notice}");
     }
     done.unwrap_or_else(|failure| {
+        if let Some(signal) = failure.signal {
+            signals::die_of(signal);
+        }
         eprintln!("otpgate: {failure}");
+        signals::act();
         ExitCode::FAILURE
     })
 }
 
 /// Why a subcommand failed, for the person running it. Never contains a secret.
 #[derive(Debug)]
-struct Failure(String);
+struct Failure {
+    text: String,
+    /// Nothing is to be said: the command ends as this signal would end it.
+    signal: Option<i32>,
+}
 
 impl Failure {
     fn new(text: impl Into<String>) -> Failure {
-        Failure(text.into())
+        Failure { text: text.into(), signal: None }
+    }
+
+    fn quiet(signal: i32) -> Failure {
+        Failure { text: String::new(), signal: Some(signal) }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -187,26 +251,13 @@ impl From<StoreError> for Failure {
         if error.is_for_want_of_rights && !rustix::process::geteuid().is_root() {
             let StoreError { operation, place, cause, .. } = &error;
             let remedy = "run this as root, or as the users file's owner";
-            return Failure(format!("cannot {operation} {place}: {cause}; {remedy}"));
+            return Failure::new(format!("cannot {operation} {place}: {cause}; {remedy}"));
         }
-        Failure(error.to_string())
+        Failure::new(error.to_string())
     }
 }
 
 type Result<T> = std::result::Result<T, Failure>;
-
-/// Standard output, where a reader that went away is no reason to panic.
-fn print(text: impl fmt::Display) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    write!(out, "{text}")
-        .and_then(|()| out.flush())
-        .map_err(|error| Failure::new(format!("cannot write to standard output: {error}")))
-}
-
-/// Whether whoever looks at a terminal wants colours: <https://no-color.org>.
-fn may_colour() -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
 
 /// Random bytes of the system.
 fn fill_with_random(bytes: &mut [u8]) -> Result<()> {

@@ -24,7 +24,7 @@ use crate::settings::FailureFlags;
 use crate::since;
 use crate::streamed::Streamed;
 use crate::tokens::{self, LastLogin, Numbered, PinKind};
-use crate::{Failure, Result, print};
+use crate::{Failure, Result, output, print};
 
 /// List tokens: user, type, PIN, last login, failures
 ///
@@ -340,7 +340,7 @@ impl Row {
                 blank(),
                 blank(),
                 blank(),
-                format!("{} can't be read: {error}", self.place),
+                output::shown(&format!("{} can't be read: {error}", self.place)).into_owned(),
             ],
         }
     }

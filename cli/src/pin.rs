@@ -1,25 +1,18 @@
 //! PINs as they are asked for and as they are stored.
 
-use std::io::{BufRead, IsTerminal, Read, Write};
-
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{Argon2, Block, Params};
-use nix::sys::termios::{
-    LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr,
-};
 use otpgate::log::Quoted;
 use otpgate::pin::HashedPin;
 use otpgate::secret::Secret;
 use otpgate::users::mistakes;
 use zeroize::Zeroizing;
 
-use crate::{Failure, Result, fill_with_random};
+use crate::{Failure, Result, fill_with_random, prompt};
 
 /// Longest PIN. With a code it has to fit into a password, and into a line of the users file.
 const MAX: usize = 255;
 const SALT_LEN: usize = 16;
-const CTRL_C: u8 = 3;
-const CTRL_D: u8 = 4;
 
 /// A PIN that somebody has chosen: no blanks, nothing that means something else in its field.
 pub struct ChosenPin(Zeroizing<Vec<u8>>);
@@ -35,11 +28,8 @@ impl ChosenPin {
     }
 
     fn asked_for(user: &str) -> Result<ChosenPin> {
-        if !std::io::stdin().is_terminal() {
-            return ChosenPin::checked(read_line()?);
-        }
-        let pin = ChosenPin::checked(read_without_echo(&format!("PIN for {user}: "))?)?;
-        if *read_without_echo("The PIN again: ")? != *pin.0 {
+        let pin = ChosenPin::checked(prompt::secret(&format!("PIN for {user}: "))?)?;
+        if prompt::is_answered() && *prompt::secret("The PIN again: ")? != *pin.0 {
             return Err(Failure::new("the two PINs differ; nothing was changed"));
         }
         Ok(pin)
@@ -207,121 +197,10 @@ impl PinForm {
     }
 }
 
-/// Something that nobody is to read along: from the terminal without echo, or else the next line of
-/// standard input.
-pub fn ask_secret(prompt: &str) -> Result<Zeroizing<Vec<u8>>> {
-    if std::io::stdin().is_terminal() { read_without_echo(prompt) } else { read_line() }
-}
-
 /// A code that is asked for by itself, without the blanks between the groups in which apps show it.
 pub fn code_alone(mut text: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
     text.retain(|byte| !byte.is_ascii_whitespace());
     text
-}
-
-/// One of some keys on the terminal. Ctrl-C, Ctrl-D and the terminal's end are the last of them.
-pub fn ask_key(prompt: &str, keys: &[u8]) -> Result<u8> {
-    let _silent = Silent::prompting(prompt)?;
-    for byte in std::io::stdin().lock().bytes() {
-        match byte.map_err(unreadable)?.to_ascii_lowercase() {
-            CTRL_C | CTRL_D => break,
-            key if keys.contains(&key) => return Ok(key),
-            _ => {}
-        }
-    }
-    Ok(*keys.last().expect("there is a key to press"))
-}
-
-/// The same, asked for twice at a terminal, where nobody sees what they type.
-pub fn ask_secret_twice(prompt: &str) -> Result<Zeroizing<Vec<u8>>> {
-    let text = ask_secret(prompt)?;
-    if std::io::stdin().is_terminal() && *read_without_echo("Again: ")? != *text {
-        return Err(Failure::new("the two differ; nothing was changed"));
-    }
-    Ok(text)
-}
-
-/// The next line of standard input, without its end.
-pub fn read_line() -> Result<Zeroizing<Vec<u8>>> {
-    let mut line = Zeroizing::new(Vec::with_capacity(4 * MAX));
-    std::io::stdin().lock().read_until(b'\n', &mut line).map_err(unreadable)?;
-    if line.last() == Some(&b'\n') {
-        line.pop();
-    }
-    if line.last() == Some(&b'\r') {
-        line.pop();
-    }
-    Ok(line)
-}
-
-fn unreadable(error: std::io::Error) -> Failure {
-    Failure::new(format!("cannot read standard input: {error}"))
-}
-
-/// A terminal that passes every key on at once and shows none, until this is dropped.
-struct Silent {
-    before: Termios,
-}
-
-impl Silent {
-    /// Silent before it asks: an answer may come at once.
-    fn prompting(prompt: &str) -> Result<Silent> {
-        let silent = Silent::new().map_err(|error| {
-            Failure::new(format!("cannot switch off the terminal's echo: {}", error.desc()))
-        })?;
-        eprint!("{prompt}");
-        let _ = std::io::stderr().flush();
-        Ok(silent)
-    }
-
-    fn new() -> nix::Result<Silent> {
-        let before = tcgetattr(std::io::stdin())?;
-        let mut silent = before.clone();
-        // Without signals from keys, too: Ctrl-C would leave the terminal silent for good.
-        silent.local_flags.remove(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG);
-        silent.control_chars[SpecialCharacterIndices::VMIN as usize] = 1;
-        silent.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;
-        // Flushes what was typed ahead, which was shown.
-        tcsetattr(std::io::stdin(), SetArg::TCSAFLUSH, &silent)?;
-        Ok(Silent { before })
-    }
-}
-
-impl Drop for Silent {
-    fn drop(&mut self) {
-        let _ = tcsetattr(std::io::stdin(), SetArg::TCSADRAIN, &self.before);
-        eprintln!();
-    }
-}
-
-fn read_without_echo(prompt: &str) -> Result<Zeroizing<Vec<u8>>> {
-    const CTRL_U: u8 = 21;
-    const BACKSPACES: [u8; 2] = [8, 127];
-
-    let _silent = Silent::prompting(prompt)?;
-    // Room from the start: what a growing buffer leaves behind isn't wiped.
-    let mut text = Zeroizing::new(Vec::with_capacity(4 * MAX));
-    for byte in std::io::stdin().lock().bytes() {
-        match byte.map_err(unreadable)? {
-            b'\n' | b'\r' => return Ok(text),
-            CTRL_C => return Err(Failure::new("interrupted; nothing was changed")),
-            CTRL_D if text.is_empty() => break,
-            CTRL_U => text.clear(),
-            byte if BACKSPACES.contains(&byte) => erase_last_character(&mut text),
-            byte if text.len() < text.capacity() => text.push(byte),
-            _ => {}
-        }
-    }
-    Err(Failure::new("nothing was entered; nothing was changed"))
-}
-
-/// A character of UTF-8 may be several bytes.
-fn erase_last_character(text: &mut Vec<u8>) {
-    while let Some(byte) = text.pop() {
-        if byte & 0b1100_0000 != 0b1000_0000 {
-            return;
-        }
-    }
 }
 
 #[cfg(test)]
@@ -373,15 +252,5 @@ mod tests {
             let parsed = HashedPin::parse(&field).unwrap().unwrap();
             assert!(parsed.is_hash_of(b"sesame9") && !parsed.is_hash_of(b"sesame8"));
         }
-    }
-
-    #[test]
-    fn a_backspace_takes_a_whole_character() {
-        let mut text = "aé".as_bytes().to_vec();
-        erase_last_character(&mut text);
-        assert_eq!(text, b"a");
-        erase_last_character(&mut text);
-        erase_last_character(&mut text);
-        assert_eq!(text, b"");
     }
 }

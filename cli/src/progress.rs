@@ -1,21 +1,21 @@
 //! How far long work has come, for whoever waits at a terminal.
 
-use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
+
+use crate::output;
 
 /// More often nobody can read it.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// One line on standard error that is written over and taken away at the end. Nothing where that is
-/// no terminal.
+/// no terminal, or one that can't write over a line.
 pub struct Progress {
     next: Option<Instant>,
-    is_shown: bool,
 }
 
 impl Progress {
     pub fn new() -> Progress {
-        Progress { next: std::io::stderr().is_terminal().then(Instant::now), is_shown: false }
+        Progress { next: output::can_overwrite().then(Instant::now) }
     }
 
     /// Tells what is being done, as often as it can be read.
@@ -23,17 +23,13 @@ impl Progress {
         let now = Instant::now();
         if self.next.is_some_and(|next| now >= next) {
             self.next = Some(now + PAUSE);
-            self.is_shown = true;
-            eprint!("\r\x1b[K{}", what());
-            let _ = std::io::stderr().flush();
+            output::overwrite(&what());
         }
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.is_shown {
-            eprint!("\r\x1b[K");
-        }
+        output::overwrite("");
     }
 }

@@ -11,6 +11,13 @@ use crate::{Failure, Result};
 
 /// Light modules around the code, as its standard asks for.
 const QUIET_ZONE: usize = 4;
+/// As few as scanners get along with on a screen.
+const LEAST_QUIET_ZONE: usize = 1;
+/// Lines of a terminal below the code: what is said next, and the line of the cursor. Without them
+/// the code's top would leave the screen.
+const LINES_BELOW: usize = 2;
+/// What is assumed of a terminal that doesn't say how large it is.
+const USUAL: Window = Window { columns: 80, lines: 24 };
 /// Pixels of a module in a PNG: readable on a screen, and on paper.
 const PIXELS: usize = 8;
 /// Black on white by number in the palette of 256: themes recolour the names, and scanners want
@@ -50,7 +57,25 @@ impl ImageKind {
     }
 }
 
-/// A QR code with its quiet zone.
+/// Room in a terminal.
+#[derive(Clone, Copy)]
+pub struct Window {
+    pub columns: usize,
+    pub lines: usize,
+}
+
+impl Window {
+    pub fn of_stdout() -> Window {
+        match rustix::termios::tcgetwinsize(std::io::stdout()) {
+            Ok(size) if size.ws_col > 0 && size.ws_row > 0 => {
+                Window { columns: size.ws_col.into(), lines: size.ws_row.into() }
+            }
+            _ => USUAL,
+        }
+    }
+}
+
+/// A QR code.
 pub struct Picture {
     modules: Vec<Color>,
     width: usize,
@@ -64,12 +89,12 @@ impl Picture {
         Ok(Picture { width: code.width(), modules: code.to_colors() })
     }
 
-    /// Modules on each side.
+    /// Modules on each side, with its quiet zone.
     fn size(&self) -> usize {
         self.width + 2 * QUIET_ZONE
     }
 
-    /// Light outside.
+    /// By place in that; light outside.
     fn is_dark(&self, x: usize, y: usize) -> bool {
         let inside = QUIET_ZONE..QUIET_ZONE + self.width;
         inside.contains(&x)
@@ -77,14 +102,37 @@ impl Picture {
             && self.modules[(y - QUIET_ZONE) * self.width + (x - QUIET_ZONE)] == Color::Dark
     }
 
-    /// Lines of half blocks, two rows of modules in one line of text. Without colours the light
-    /// modules are the ones drawn, which is right on a dark terminal.
-    pub fn for_terminal(&self, in_colour: bool) -> Zeroizing<String> {
-        let size = self.size();
+    /// The room it takes with such a quiet zone.
+    fn room(&self, zone: usize) -> Window {
+        let size = self.width + 2 * zone;
+        Window { columns: size, lines: size.div_ceil(2) + LINES_BELOW }
+    }
+
+    /// The smallest terminal it fits into.
+    pub fn least(&self) -> Window {
+        self.room(LEAST_QUIET_ZONE)
+    }
+
+    /// Lines of half blocks, with as much of the quiet zone as there is room for. `None`: it would
+    /// be broken.
+    pub fn for_terminal(&self, window: Window, in_colour: bool) -> Option<Zeroizing<String>> {
+        let fits = |&zone: &usize| {
+            let room = self.room(zone);
+            room.columns <= window.columns && room.lines <= window.lines
+        };
+        let zone = (LEAST_QUIET_ZONE..=QUIET_ZONE).rev().find(fits)?;
+        Some(self.in_half_blocks(zone, in_colour))
+    }
+
+    /// Two rows of modules in one line of text. Without colours the light modules are the ones
+    /// drawn, which is right on a dark terminal.
+    fn in_half_blocks(&self, zone: usize, in_colour: bool) -> Zeroizing<String> {
+        let places = QUIET_ZONE - zone..QUIET_ZONE + self.width + zone;
+        let size = places.len();
         let mut lines = String::with_capacity(size * size * 4);
-        for y in (0..size).step_by(2) {
+        for y in places.clone().step_by(2) {
             let mut colours = "";
-            for x in 0..size {
+            for x in places.clone() {
                 let (upper, lower) = (self.is_dark(x, y), self.is_dark(x, y + 1));
                 let needed = if upper && lower { ALL_BLACK } else { BLACK_ON_WHITE };
                 if in_colour && colours != needed {
@@ -167,7 +215,7 @@ mod tests {
 
     #[test]
     fn all_lines_have_the_same_width_and_their_own_colours() {
-        let text = picture().for_terminal(true);
+        let text = picture().in_half_blocks(QUIET_ZONE, true);
         let width = |line: &str| {
             let line = line.strip_prefix(BLACK_ON_WHITE).unwrap().strip_suffix(RESET).unwrap();
             line.replace(BLACK_ON_WHITE, "").replace(ALL_BLACK, "").chars().count()
@@ -180,9 +228,24 @@ mod tests {
 
     #[test]
     fn without_colours_the_light_modules_are_drawn() {
-        let text = picture().for_terminal(false);
+        let text = picture().in_half_blocks(QUIET_ZONE, false);
         assert!(!text.contains('\x1b'));
         assert!(text.lines().next().unwrap().chars().all(|c| c == '█'), "the quiet zone");
+    }
+
+    #[test]
+    fn it_takes_the_room_there_is_and_never_more() {
+        let lines = |columns, lines| {
+            let drawn = picture().for_terminal(Window { columns, lines }, true)?;
+            Some(drawn.lines().count() + LINES_BELOW)
+        };
+        let (width, least) = (picture().width, picture().least());
+        assert_eq!(lines(200, 100), Some(picture().size().div_ceil(2) + LINES_BELOW));
+        for height in least.lines..40 {
+            assert!(lines(200, height).unwrap() <= height, "{height}");
+        }
+        assert_eq!(lines(width + 2, 100), Some(least.lines));
+        assert_eq!((lines(width + 1, 100), lines(200, least.lines - 1)), (None, None));
     }
 
     #[test]

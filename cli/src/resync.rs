@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::backend::Backend;
 use crate::list::clock;
 use crate::tokens::{self, Numbered};
-use crate::{Failure, Result, pin, print};
+use crate::{Failure, Result, pin, print, prompt};
 
 /// Resynchronise a token with two consecutive codes
 ///
@@ -149,8 +149,8 @@ fn codes(arguments: &Arguments) -> Result<[Code; 2]> {
             Ok([read(first)?, read(second)?])
         }
         _ => {
-            let first = pin::ask_secret("A code, without PIN: ")?;
-            let second = pin::ask_secret("The code after that: ")?;
+            let first = prompt::secret("A code, without PIN: ")?;
+            let second = prompt::secret("The code after that: ")?;
             Ok([read(first)?, read(second)?])
         }
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::{Failure, Result};
+use crate::{Failure, Result, signals};
 
 /// Writes a new file, mode 0600, durably.
 pub fn create(path: &Path, content: &[u8]) -> Result<()> {
@@ -21,12 +21,15 @@ pub struct NewFile {
     file: File,
     path: PathBuf,
     is_kept: bool,
+    /// Half a file would be worse than none: a signal ends the writing, not the process.
+    held: signals::Held,
 }
 
 impl NewFile {
     /// One that is there already is left alone: its mode is somebody else's, and so may be an open
     /// descriptor of it.
     pub fn create(path: &Path) -> Result<NewFile> {
+        let held = signals::hold()?;
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
         let file = made.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => Failure::new(format!(
@@ -35,7 +38,7 @@ impl NewFile {
             )),
             _ => Failure::new(format!("cannot make {}: {error}", path.display())),
         })?;
-        Ok(NewFile { file, path: path.to_owned(), is_kept: false })
+        Ok(NewFile { file, path: path.to_owned(), is_kept: false, held })
     }
 
     pub fn path(&self) -> &Path {
@@ -56,6 +59,7 @@ impl NewFile {
 
 impl Write for NewFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.held.check().map_err(|failure| io::Error::other(failure.to_string()))?;
         self.file.write(bytes)
     }
 

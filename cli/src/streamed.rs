@@ -7,7 +7,8 @@ use std::os::fd::AsFd;
 
 use zeroize::Zeroizing;
 
-use crate::{Failure, Result};
+use crate::Result;
+use crate::output::{self, STDOUT};
 
 /// As much as a pipe takes at once.
 const PIECE: usize = 64 << 10;
@@ -25,13 +26,10 @@ impl Streamed<File> {
     }
 }
 
-/// What it is called in messages.
-pub const STDOUT: &str = "standard output";
-
 /// Standard output without a buffer of its own.
 pub fn stdout() -> Result<File> {
     let stdout = io::stdout().as_fd().try_clone_to_owned();
-    stdout.map(File::from).map_err(|error| failure(STDOUT, &error))
+    stdout.map(File::from).map_err(|error| output::unwritable(STDOUT, &error))
 }
 
 impl<W: Write> Streamed<W> {
@@ -46,9 +44,9 @@ impl<W: Write> Streamed<W> {
         if self.buffer.len() >= PIECE { self.pass_on() } else { Ok(()) }
     }
 
-    /// Text for people.
+    /// Text for people: what it repeats of names and paths does no harm.
     pub fn text(&mut self, text: &str) -> Result<()> {
-        self.write(|out| out.extend_from_slice(text.as_bytes()))
+        self.write(|out| out.extend_from_slice(output::shown(text).as_bytes()))
     }
 
     /// Passes on what was collected.
@@ -60,10 +58,6 @@ impl<W: Write> Streamed<W> {
     fn pass_on(&mut self) -> Result<()> {
         let written = self.to.write_all(&self.buffer).and_then(|()| self.to.flush());
         self.buffer.clear();
-        written.map_err(|error| failure(&self.name, &error))
+        written.map_err(|error| output::unwritable(&self.name, &error))
     }
-}
-
-fn failure(name: &str, error: &io::Error) -> Failure {
-    Failure::new(format!("cannot write to {name}: {error}"))
 }

@@ -15,7 +15,7 @@ use otpgate::store::Held;
 use otpgate::token::{Address, Fingerprint, Pin, State, Token};
 use otpgate::users::record;
 
-use crate::{Failure, Result};
+use crate::{Failure, Result, output};
 
 /// One of the things that a user holds. Those of one token (the same key, algorithm and way of
 /// counting) have one number.
@@ -126,7 +126,7 @@ impl WhichToken {
 
 impl Numbered<'_> {
     /// One line for people.
-    fn in_short(&self) -> String {
+    pub fn in_short(&self) -> String {
         match &self.held.token {
             Ok(line) => format!(
                 "{}{}, {}, last login {}",
@@ -305,10 +305,38 @@ pub fn address(state: &State) -> Option<String> {
     }
 }
 
-/// A name for a terminal: as it is if that does no harm.
+/// A name for people: as it is if that does no harm, else as logs show it.
 pub fn shown_name(user: &[u8]) -> String {
     match str::from_utf8(user) {
-        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
+        Ok(text) if !text.starts_with('"') && text.chars().all(output::is_harmless) => {
+            text.to_owned()
+        }
         _ => Quoted(user).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown_name;
+
+    #[test]
+    fn a_name_is_shown_as_it_is_or_as_in_logs() {
+        for same in ["alice", "jos\u{e9}", "DOM\\alice", "\u{674e}\u{96f7}", "a\"b"] {
+            assert_eq!(shown_name(same.as_bytes()), same);
+        }
+        for (name, shown) in [
+            ("a\x1b[2J", r#""a\x1b[2J""#),
+            ("a\u{202e}b", r#""a\xe2\x80\xaeb""#),
+            ("a\u{2066}", r#""a\xe2\x81\xa6""#),
+            ("a\u{200f}", r#""a\xe2\x80\x8f""#),
+            ("a\u{61c}", r#""a\xd8\x9c""#),
+            ("a\u{9b}", r#""a\xc2\x9b""#),
+            ("a\u{ad}", r#""a\xc2\xad""#),
+            ("a\u{a0}", r#""a\xc2\xa0""#),
+            ("\"", r#""\x22""#),
+        ] {
+            assert_eq!(shown_name(name.as_bytes()), shown);
+        }
+        assert_eq!(shown_name(b"\xff"), r#""\xff""#);
     }
 }

@@ -21,7 +21,7 @@ use serde_json::json;
 
 use crate::list::user_text;
 use crate::settings::Flags;
-use crate::{Failure, Result, owner, pin, print, tokens};
+use crate::{Failure, Result, output, owner, print, prompt, tokens};
 
 /// Log a user in like a server, and say which rule decided
 ///
@@ -60,7 +60,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
     let user = arguments.user.as_bytes();
     let policy = arguments.flags.policy();
     owner::acting(file, || Ok(()))?;
-    let password = pin::ask_secret(&format!("PIN and code of {}: ", Quoted(user)))?;
+    let password = prompt::secret(&format!("PIN and code of {}: ", Quoted(user)))?;
     let login = Login { user, password: &password, address: arguments.flags.address() };
     let store = Uncounted { users: UsersFile::new(file), is_dry_run: arguments.dry_run };
     let decided = owner::acting(file, || decided(store, &policy, &login, &arguments.external))?;
@@ -73,7 +73,7 @@ pub fn run(file: &Path, arguments: &Arguments) -> Result<ExitCode> {
             "reason": decided.reason,
             "dry_run": arguments.dry_run,
         });
-        print(format_args!("{object:#}\n"))?;
+        output::print_json(&object)?;
     } else {
         print(format_args!("{}: {}\n", decided.word.as_str(), decided.reason))?;
     }

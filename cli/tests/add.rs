@@ -3,7 +3,7 @@
 mod common;
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -347,4 +347,89 @@ fn a_name_that_is_no_utf8_is_warned_of() {
     let ran = common::ran(command.env("OTPGATE_USERS_FILE", site.users()), "");
     ran.is(0);
     assert!(ran.err.contains("the name isn't UTF-8"), "{}", ran.err);
+}
+
+#[test]
+fn rekey_with_confirm_keeps_the_old_key_until_a_code_of_the_new_one_is_right() {
+    const OLD: &str = "00112233445566778899aabbccddeeff00112233";
+    let site = Site::ready();
+    fs::write(site.users(), format!("HOTP alice sesame9 {OLD} 7 2\n# end\n")).unwrap();
+    let before = site.content();
+    let image = site.path("alice.png");
+    let args = ["rekey", "alice", "--confirm", "--key-file", "-", "--qr", image.to_str().unwrap()];
+    for (codes, complaint) in [
+        ("", "no code was given; nothing was changed"),
+        ("000000\n000001\n000002\n", "3 codes that aren't its own; nothing was changed"),
+    ] {
+        site.run(&args, &format!("{KEY}\n{codes}")).complains_of(complaint);
+        assert_eq!(site.content(), before);
+        assert!(!image.exists());
+    }
+
+    let ran = site.run(&args, &format!("{KEY}\n000000\n{}\n", CODES[1]));
+    ran.is(0);
+    assert_eq!(
+        ran.err,
+        "A new key for token 1 of \"alice\". For the phone, shown only now:\n\n\
+         otpgate: that isn't one of its current codes; tries left: 2\n\
+         Token 1 of \"alice\" has a new key.\n"
+    );
+    assert_eq!(scan(&image), ran.out.trim_end());
+    assert_eq!(site.login("alice", &format!("sesame9{}", CODES[1])), "denied-expired");
+    assert_eq!(site.login("alice", &format!("sesame9{}", CODES[2])), "granted-fresh");
+    let found = UsersFile::new(&site.users()).find(b"alice").unwrap();
+    assert_eq!(found.entry.lines[0].state.failures, 0);
+    assert!(site.content().ends_with("# end\n"));
+}
+
+#[test]
+fn rekey_with_confirm_mends_a_line_whose_key_cant_be_read_and_knows_mobile_otp() {
+    let site = Site::ready();
+    fs::write(site.users(), "HOTP alice 1234 zz\nHOTP/X bob 1234 zz\nMOTP carol 1234 00ff\n")
+        .unwrap();
+    let confirm = |user: &str, input: &str| {
+        site.run(&["rekey", user, "-q", "--confirm", "--key-file", "-"], input)
+    };
+    confirm("alice", &format!("{KEY}\n{}\n", CODES[0])).is(0);
+    assert_eq!(site.login("alice", &format!("1234{}", CODES[1])), "granted-fresh");
+
+    let before = site.content();
+    let refused = confirm("bob", &format!("{KEY}\n{}\n", CODES[0]));
+    refused.complains_of("line 2 can't be read: ");
+    assert_eq!((&refused.out[..], site.content()), ("", before.clone()));
+
+    confirm("carol", "ff00\n123456\n").complains_of("no code was given; nothing was changed");
+    assert_eq!(site.content(), before);
+    let image = site.path("carol.svg");
+    site.run(&["rekey", "carol", "--qr", image.to_str().unwrap()], "")
+        .complains_of("a Mobile-OTP token has no QR code: leave out --qr");
+    assert!(!image.exists() && site.content() == before);
+}
+
+#[test]
+fn a_key_made_meanwhile_isnt_overwritten() {
+    let site = Site::ready();
+    fs::write(site.users(), "HOTP alice - 00ff\n").unwrap();
+    let mut rekey = Command::new(PROGRAM)
+        .args(["rekey", "alice", "-q", "--confirm", "--key-file", "-"])
+        .env("OTPGATE_USERS_FILE", site.users())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = rekey.stdin.take().unwrap();
+    input.write_all(format!("{KEY}\n").as_bytes()).unwrap();
+    // It has looked at the token once it shows the key.
+    let mut shown = [0];
+    rekey.stdout.as_mut().unwrap().read_exact(&mut shown).unwrap();
+    site.run(&["rekey", "alice", "-q"], "").is(0);
+    let before = site.content();
+    input.write_all(format!("{}\n", CODES[0]).as_bytes()).unwrap();
+    drop(input);
+    let ended = rekey.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    let told = String::from_utf8(ended.stderr).unwrap();
+    assert!(told.contains("somebody else has changed \"alice\" meanwhile"), "{told}");
+    assert_eq!(site.content(), before);
 }

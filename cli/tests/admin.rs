@@ -326,7 +326,11 @@ fn rekey_starts_anew_with_another_key_and_keeps_pin_and_type() {
     assert_eq!(site.first_words()[0][3], OTHER);
     refuses(&site, &args, "", "token 1 of \"alice\" has that key already");
     let told = site.run(&["rekey", "alice"], "");
-    assert_eq!(told.err, "Token 1 of \"alice\" has a new key. For the phone, shown only now:\n\n");
+    assert_eq!(
+        told.err,
+        "A new key for token 1 of \"alice\". For the phone, shown only now:\n\n\
+         Token 1 of \"alice\" has a new key.\n"
+    );
 }
 
 #[test]

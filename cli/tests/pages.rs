@@ -107,6 +107,64 @@ fn there_is_a_man_page_of_each_verb_and_tool_with_its_flags() {
     }
 }
 
+/// The lines of a section of a page.
+fn section<'p>(page: &'p str, title: &str) -> Vec<&'p str> {
+    let lines = page.lines().skip_while(|line| *line != format!(".SH {title}")).skip(1);
+    lines.take_while(|line| !line.starts_with(".SH")).collect()
+}
+
+#[test]
+fn each_man_page_has_statuses_examples_files_and_what_else_to_read() {
+    let directory = pages();
+    for Described { name, .. } in described() {
+        let name = name.replace(' ', "-");
+        let page = fs::read_to_string(directory.path().join(format!("man/{name}.1"))).unwrap();
+        for title in ["EXIT STATUS", "EXAMPLES", "SEE ALSO"] {
+            assert!(!section(&page, title).is_empty(), "{title} is missing in {name}");
+        }
+        if !["otptool", "genotpurl"].contains(&&name[..]) {
+            assert!(!section(&page, "FILES").is_empty(), "FILES is missing in {name}");
+        }
+        for other in section(&page, "SEE ALSO").join(" ").split(", ") {
+            let other = other.replace("\\fB", "").replace("\\fR", "").replace("\\-", "-");
+            let (other, section) = other.trim_end_matches(')').split_once('(').unwrap();
+            let file = directory.path().join(format!("man/{other}.{section}"));
+            assert!(file.exists(), "{name} names {other}({section})");
+        }
+        // Examples are command lines that are understood.
+        for line in section(&page, "EXAMPLES") {
+            let line = line.replace("\\-", "-");
+            let Some(at) = line.find("otpgate ").filter(|_| name.starts_with("otpgate")) else {
+                continue;
+            };
+            let words = line[at..].split(' ').map(|word| word.replace("\\(aq", ""));
+            let otpgate = otpgate_cli::commands().remove(0);
+            assert!(otpgate.try_get_matches_from(words).is_ok(), "{name}: {line}");
+        }
+    }
+    let page = fs::read_to_string(directory.path().join("man/otpgate-users.5")).unwrap();
+    for title in ["FIELDS", "FILES", "EXAMPLES", "SEE ALSO"] {
+        assert!(!section(&page, title).is_empty(), "{title} is missing in users(5)");
+    }
+}
+
+#[test]
+fn man_pages_are_without_a_warning_and_as_wide_as_a_terminal() {
+    let directory = pages();
+    for entry in fs::read_dir(directory.path().join("man")).unwrap() {
+        let path = entry.unwrap().path();
+        let path = path.to_str().unwrap();
+        let lint = Command::new("mandoc").args(["-T", "lint", "-W", "warning", path]).output();
+        assert_eq!(String::from_utf8_lossy(&lint.unwrap().stdout), "");
+        let set = Command::new("groff")
+            .args(["-man", "-ww", "-Tutf8", "-Kutf8", "-rLL=80n", path])
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&set.stderr), "", "{path}");
+        assert!(!set.stdout.is_empty());
+    }
+}
+
 #[test]
 fn each_shell_completes_verbs_and_flags() {
     let directory = pages();
@@ -198,6 +256,7 @@ fn make_install_puts_everything_in_place() {
             }
         }
     }
+    assert!(installed("share/man/man5/otpgate-users.5").exists());
     let help = Command::new(installed("bin/genotpurl")).arg("-h").output().unwrap();
     assert!(help.stderr.starts_with(b"usage: genotpurl "));
     assert!(!installed("bin/otpgate-pages").exists());

@@ -11,7 +11,7 @@ use crate::UnixTime;
 use crate::otp::Digits;
 use crate::policy::Limits;
 use crate::secret::Secret;
-use crate::token::{Algorithm, Fingerprint, MovingFactor, State, StoredToken};
+use crate::token::{Algorithm, Fingerprint, MovingFactor, State, StoredToken, Token};
 
 /// Where something is in a store, for an admin: "line 7". In the order of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +51,8 @@ pub struct Held {
     pub place: Location,
     /// What it is, or why it can't be read; never contains PIN or key.
     pub token: Result<StoredToken, String>,
+    /// Of what can't be read for its key alone: what it would be with another, which is in here.
+    pub but_for_key: Option<Token>,
     /// Identifies this version of it. `None`: too little is there.
     pub fingerprint: Option<Fingerprint>,
 }

@@ -28,7 +28,7 @@ use crate::store::{
     Refused, Store, StoreError, Taken, Unfit, Whom,
 };
 use crate::throttle;
-use crate::token::{State, StoredToken};
+use crate::token::{State, StoredToken, Token};
 
 const OFF: &[u8] = b"OFF:";
 /// With more, a frame of the journal would outgrow it: the file is written anew.
@@ -462,14 +462,25 @@ fn held(line: &ContentLine<'_>, record: Result<Record, RecordError>) -> Held {
             Held {
                 place,
                 token: Ok(StoredToken { token: record.token, state: record.state }),
+                but_for_key: None,
                 fingerprint,
             }
         }
         Err(error) => {
             let fingerprint = record::fingerprint_of_line(line.text);
-            Held { place, token: Err(error.to_string()), fingerprint }
+            let but_for_key = but_for_key(line.text);
+            Held { place, token: Err(error.to_string()), but_for_key, fingerprint }
         }
     }
+}
+
+/// A line that can't be read, as it would be with another key.
+fn but_for_key(text: &[u8]) -> Option<Token> {
+    let mut head = edit::head_of(text)?;
+    head[KEY] = b"00";
+    let text = edit::with_head(text, head).ok()?;
+    // The zone of the time field has no part in it.
+    Some(record::parse(&text, &TimeZone::UTC).ok()?.token)
 }
 
 /// What keeps a name from being given to whom another one belongs.

@@ -60,7 +60,7 @@ pub fn key(name: &[u8]) -> Cow<'_, [u8]> {
 fn pass(text: &str) -> Option<String> {
     let mut folded = String::with_capacity(text.len());
     let (mut base, mut bases) = (None, 0);
-    for c in text.nfkd().filter(|&c| !is_nothing(c)) {
+    for c in text.nfkd().filter(|&c| !is_invisible(c)) {
         if !is_combining_mark(c) {
             base = Some(c);
             bases += usize::from(!matches!(c, ' ' | '@' | '\\'));
@@ -98,7 +98,7 @@ fn fold(c: char, to: &mut String) {
 /// What may be left out when names are compared: what Unicode ignores by default, and what
 /// directories prepare away as well (RFC 4518 section 2.2: control and format characters, and what
 /// stands for an object).
-fn is_nothing(c: char) -> bool {
+pub fn is_invisible(c: char) -> bool {
     is_default_ignorable(c)
         || matches!(c,
             '\u{80}'..='\u{9f}' | '\u{600}'..='\u{605}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}'

@@ -27,7 +27,7 @@ pub enum Columns {
     Otpgate,
     /// serial, key, type, digits, period, hash (linotp/lib/ImportOTP/oath.py)
     Linotp,
-    /// serial, key, type, digits, period or counter; with a first line "# version: 2", user,
+    /// serial, key, type, digits, period or counter; with a first line of # version: 2, user,
     /// resolver and realm before them (privacyidea/lib/importotp.py)
     Privacyidea,
     /// serial; manufacturer; type; key; digits; period or counter (ImportTokensFromCsv in

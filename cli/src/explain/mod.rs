@@ -32,7 +32,7 @@ use crate::list::user_text;
 use crate::settings::Flags;
 use crate::tokens::{self, Numbered};
 use crate::verify::{ExternalPins, Verified, foreseen};
-use crate::{Failure, Result, owner, pin, print};
+use crate::{Failure, Result, output, owner, print, prompt};
 
 /// Explain a user's code, and change nothing
 ///
@@ -69,7 +69,7 @@ pub fn run(file: &Path, backend: &Backend, arguments: &Arguments) -> Result<Exit
     let policy = arguments.flags.policy();
     // A name that nobody has is told before a code is asked for.
     backend.look(user, |account| backend.tokens_of(account).map(drop))?;
-    let text = pin::ask_secret(&format!("A code of {}, with or without PIN: ", Quoted(user)))?;
+    let text = prompt::secret(&format!("A code of {}, with or without PIN: ", Quoted(user)))?;
     // Limits that can't be read make the server's answer an error, which says so.
     let policy = policy.restricted_by(&backend.limits()?.unwrap_or_default());
     let now = tokens::now();
@@ -80,7 +80,7 @@ pub fn run(file: &Path, backend: &Backend, arguments: &Arguments) -> Result<Exit
     let mut read_out = ReadOut { text, next: None };
     let mut found = search.run(&read_out)?;
     if !found.is_conclusive() {
-        let next = pin::ask_secret(
+        let next = prompt::secret(
             "One code alone can't tell. The next one it shows (Enter if there is none): ",
         )?;
         if *next == *read_out.text {
@@ -96,7 +96,7 @@ pub fn run(file: &Path, backend: &Backend, arguments: &Arguments) -> Result<Exit
     let login = Login { user, password: &read_out.text, address: arguments.flags.address() };
     let server = owner::acting(file, || foreseen(file, &policy, &login, &arguments.external))?;
     if arguments.json {
-        print(format_args!("{:#}\n", found.as_json(user, &lines, &server)))?;
+        output::print_json(&found.as_json(user, &lines, &server))?;
     } else {
         print(found.text(&lines, &server))?;
     }
