@@ -15,7 +15,7 @@
 //!   test.
 //! - [`files`]: how files are opened, and by whom.
 //! - [`policy`]: the one table of settings for all servers.
-//! - [`otp`] and [`http`]: codes and credentials, pure.
+//! - [`otp`], [`http`] and [`network`]: codes, credentials and networks, pure.
 //!
 //! A login, from a line of the users file to the verdict and the state to save:
 //!
@@ -59,6 +59,7 @@ pub mod gate;
 pub mod groups;
 pub mod http;
 pub mod log;
+pub mod network;
 pub mod otp;
 pub mod pin;
 pub mod policy;

@@ -35,8 +35,9 @@ impl Snapshot {
     pub(super) fn holds_for(&self, found: &Found, now: UnixTime) -> bool {
         let Snapshot { decided: Decided { found: seen, .. }, now: then } = self;
         let rest = |found: &Found| {
-            let Entry { lines, unreadable, is_twin, too_many_lines } = &found.entry;
-            (lines.len(), *unreadable, *is_twin, *too_many_lines, found.limits)
+            let Entry { lines, unreadable, is_twin, too_many_lines, ways } = &found.entry;
+            let rules = (found.limits, found.allow.clone(), ways.clone());
+            (lines.len(), *unreadable, *is_twin, *too_many_lines, rules)
         };
         let mut lines = seen.entry.lines.iter().zip(&found.entry.lines);
         now == *then

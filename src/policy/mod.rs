@@ -3,7 +3,7 @@
 //! `table` has the one table for all servers, `words` reads the words of a directive. [`Settings`]
 //! is what one section of a configuration says, with the place of each statement. [`Policy`] is
 //! what holds once all sections are merged and defaults filled in. [`Limits`] are what the users
-//! file itself demands of every policy.
+//! file itself demands of every policy, [`Allow`] what it lets people in by besides codes.
 //!
 //! ```
 //! use otpgate::policy::{Server, Settings};
@@ -22,6 +22,7 @@
 
 use std::num::NonZeroU32;
 
+pub use self::allow::Allow;
 pub use self::asked::Asked;
 pub use self::limits::Limits;
 pub use self::realm::is_for_clients_to_switch_off;
@@ -30,6 +31,7 @@ use self::words::Words;
 pub use self::words::{BadSetting, SettingProblem, ValueKind, Wanted};
 use crate::http::digest::DigestAlgorithm;
 
+mod allow;
 mod asked;
 mod limits;
 mod realm;

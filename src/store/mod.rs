@@ -19,7 +19,7 @@ pub use self::accounts::{
     Account, Accounts, Amend, Amendment, Further, Held, Location, Look, NewToken, OtherUser,
     Refused, Taken, Unfit, Whom,
 };
-use crate::policy::Limits;
+use crate::policy::{Allow, Limits};
 use crate::throttle::Bytes;
 use crate::token::{Entry, State};
 
@@ -32,6 +32,8 @@ pub struct Found {
     pub unreadable: Vec<Unreadable>,
     /// Limits of the store on every policy.
     pub limits: Limits,
+    /// What the store lets people in by besides codes.
+    pub allow: Arc<Allow>,
     /// What a gate keeps with exactly these tokens.
     pub memory: Memory,
 }

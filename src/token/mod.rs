@@ -5,12 +5,14 @@
 mod codes;
 pub mod position;
 mod state;
+mod ways;
 
 use std::num::NonZeroU32;
 
 pub use self::codes::Codes;
 pub use self::position::{ClockOffset, Counter, CounterField, Reading, ReplayFloor, TimeStep};
 pub use self::state::{Address, State, Used};
+pub use self::ways::{Always, AppDigest, AppPassword, SALT_LEN, WAYS_MAX, Ways};
 use crate::otp::{self, Code, Digits};
 use crate::pin::HashedPin;
 use crate::secret::Secret;
@@ -136,4 +138,6 @@ pub struct Entry {
     /// No line has this name, but one has a twin of it ([`crate::users::name`]), and the store
     /// doesn't say that they are two people's.
     pub is_twin: bool,
+    /// What there is besides the lines; nothing if there are no lines.
+    pub ways: Ways,
 }

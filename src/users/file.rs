@@ -25,10 +25,11 @@ use super::open_files::OpenFiles;
 use super::pragma::Pragma;
 use super::progress::{ProgressSeen, TokenKey};
 use super::record::{self, Layout, Record, RecordError};
+use super::rules::{self, FileRules};
 use super::shared_index::{self, SHARED_FROM, SharedIndex};
 use super::tries::TriesFile;
 use super::watch::{Sight, Watch};
-use super::{limits, line, lock, name, pragma, rewrite, slot};
+use super::{line, lock, name, pragma, rewrite, slot, ways};
 use crate::files::access::Access;
 use crate::files::fault::Fault;
 use crate::files::lines::read_as_far_as_possible;
@@ -36,7 +37,6 @@ use crate::files::named;
 use crate::files::open::{Link, To, open};
 use crate::files::stamp::Stamp;
 
-use crate::policy::Limits;
 use crate::store::{
     Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError, Unreadable,
 };
@@ -95,8 +95,8 @@ struct View {
     /// The journal tells of all changes that aren't somebody else's.
     is_journalled: bool,
     index: Index,
-    /// What the file demands of all logins, or why that can't be read.
-    limits: Result<Limits, Fault>,
+    /// What the file says of all logins, or why that can't be read.
+    rules: Result<FileRules, Fault>,
     /// Users read since the file last changed, whose lines are whole.
     records: Mutex<FxHashMap<Vec<u8>, Arc<Found>>>,
     seen: Arc<ProgressSeen>,
@@ -441,7 +441,7 @@ impl View {
             let holds = |built: &Basis| built.holds(stamp, Some(&header));
             let index = find_or_build_index(&file, &paths.index(), &access, holds, build);
             let Some(index) = index.map_err(fault)? else { continue };
-            let Some(limits) = limits::read(&file, &index, path).map_err(fault)? else {
+            let Some(rules) = rules::read(&file, &index, path).map_err(fault)? else {
                 index.spoil();
                 disown_spoilt(&index);
                 continue;
@@ -458,7 +458,7 @@ impl View {
                     watch,
                     is_journalled,
                     index,
-                    limits,
+                    rules,
                     records,
                     seen,
                 }));
@@ -477,12 +477,12 @@ impl View {
         if let Some(known) = self.records.lock().get(user) {
             return Ok(Some(known.clone()));
         }
-        let limits = self.limits.clone()?;
+        let rules = self.rules.clone()?;
         let listing = find(&self.file, &self.index, user, &TimeZone::system());
         let Some(listing) = listing.map_err(|error| Fault::new("read", path, error))? else {
             return Ok(None);
         };
-        let found = Arc::new(listing.into_found(&self.file, path, limits));
+        let found = Arc::new(listing.into_found(&self.file, path, rules));
         self.remember(user, &found);
         Ok(Some(found))
     }
@@ -492,12 +492,12 @@ impl View {
         if let Some(known) = self.records.lock().get(user) {
             return Some(known.clone());
         }
-        let limits = *self.limits.as_ref().ok()?;
+        let rules = self.rules.as_ref().ok()?.clone();
         let listing = find(&self.file, &self.index, user, &TimeZone::system()).ok()??;
         if !listing.unreadable.is_empty() {
             return None;
         }
-        let found = Arc::new(listing.into_found(&self.file, path, limits));
+        let found = Arc::new(listing.into_found(&self.file, path, rules));
         self.remember(user, &found);
         Some(found)
     }
@@ -572,12 +572,14 @@ struct Listing {
 
 impl Listing {
     /// Counts the lines before those that can't be read, which takes reading the file so far.
-    fn into_found(self, file: &File, path: &Path, limits: Limits) -> Found {
+    fn into_found(self, file: &File, path: &Path, rules: FileRules) -> Found {
         let numbered = self.unreadable.into_iter().map(|(offset, error)| Unreadable {
             place: format!("{} line {}", path.display(), rewrite::line_number(file, offset)),
             reason: error.to_string(),
         });
-        Found { unreadable: numbered.collect(), entry: self.entry, limits, ..Found::default() }
+        let FileRules { limits, allow } = rules;
+        let unreadable = numbered.collect();
+        Found { unreadable, entry: self.entry, limits, allow, ..Found::default() }
     }
 }
 
@@ -633,6 +635,9 @@ fn find(file: &File, index: &Index, user: &[u8], zone: &TimeZone) -> io::Result<
     if entry.lines.is_empty() && !entry.unreadable {
         let Some(is_twin) = is_twin(file, index, user, near)? else { return Ok(None) };
         entry.is_twin = is_twin;
+    } else {
+        let Some(ways) = ways::read(file, index, user, &near.ways)? else { return Ok(None) };
+        entry.ways = ways;
     }
     Ok(Some(Listing { entry, unreadable, spots }))
 }
@@ -642,7 +647,7 @@ fn find(file: &File, index: &Index, user: &[u8], zone: &TimeZone) -> io::Result<
 fn is_twin(file: &File, index: &Index, user: &[u8], near: Near) -> io::Result<Option<bool>> {
     let key = name::key(user);
     let near = if *key == *user { Some(near) } else { index.near(&key)? };
-    let Some(Near { own, twins }) = near else { return Ok(None) };
+    let Some(Near { own, twins, .. }) = near else { return Ok(None) };
     for offset in own.into_iter().chain(twins) {
         let Some(line) = read_line(file, offset)? else { return Ok(None) };
         if line::user_of(&line).is_some_and(|listed| name::key(listed) == key) {
@@ -823,9 +828,9 @@ impl Transaction for Update<'_> {
                 // while we hold it.
                 let listing = find(&self.locked.users, &view.index, user, &self.zone)
                     .map_err(|error| Fault::new("read", path, error))?;
-                Ok(listing.zip(Some(view.limits.clone()?)))
+                Ok(listing.zip(Some(view.rules.clone()?)))
             };
-            let Some((mut listing, limits)) = self.store.with_view(Some(self.locked), find)? else {
+            let Some((mut listing, rules)) = self.store.with_view(Some(self.locked), find)? else {
                 self.store.look_anew();
                 continue;
             };
@@ -837,7 +842,7 @@ impl Transaction for Update<'_> {
                 }
             }
             self.seen.insert(user.to_vec(), std::mem::take(&mut listing.spots));
-            return Ok(listing.into_found(&self.locked.users, &self.store.configured, limits));
+            return Ok(listing.into_found(&self.locked.users, &self.store.configured, rules));
         }
         Err(self.store.keeps_moving().into())
     }

@@ -8,6 +8,9 @@
 //! *not* there, the index says by itself; so each part of it carries a checksum, and which state of
 //! the file it holds for is the business of [`super::shared_index`] and [`super::file`].
 //!
+//! Lines about a user's further ways in have entries in the place of the user's own, so that one
+//! look-up finds them, too.
+//!
 //! The lines for us alone that concern all logins ([`super::pragma`]) have entries under a key of
 //! their own: whoever uses an index that somebody else has built finds them as surely as a user's
 //! lines. So has, by its name, one line that says whom a name that looks like a listed one belongs
@@ -39,6 +42,8 @@ use crate::token::LINES_MAX;
 const OFFSET_BITS: u32 = 40;
 /// The bits of a hash that stand in an entry.
 const TAG: u64 = !0 << OFFSET_BITS;
+/// What tells entries of a user's further ways in from those of their tokens.
+const WAYS: u64 = 0x55_5555 << OFFSET_BITS;
 
 /// Bytes of a bucket: a sector, and an eighth of a page.
 pub(super) const BUCKET_LEN: usize = 512;
@@ -79,6 +84,11 @@ impl Shape {
         self.hash(key) ^ TAG
     }
 
+    /// Of the lines about a user's ways in: in the user's bucket, told by some of the other bits.
+    fn hash_of_ways(&self, user: &[u8]) -> u64 {
+        self.hash(user) ^ WAYS
+    }
+
     /// Of a line that says whose a name is.
     fn hash_of_apart(&self, name: &[u8]) -> u64 {
         let mut hash = SipHasher13::new_with_keys(self.keys[0], !self.keys[1]);
@@ -109,6 +119,11 @@ impl Shape {
                     Places { all: None, first: Some(self.hash_of_apart(&user)) }
                 }
                 _ => Places::default(),
+            },
+            // Also if the rest of it is at fault: it may be meant to close something.
+            Some(kind) if kind.is_about_ways() => Places {
+                all: pragma::user_of(line).map(|user| self.hash_of_ways(&user)),
+                first: None,
             },
             _ => Places::default(),
         }
@@ -325,10 +340,13 @@ impl Index {
                 near.own.push(offset);
             } else if entry == !hash & TAG {
                 near.twins.push(offset);
+            } else if entry == (hash ^ WAYS) & TAG {
+                near.ways.push(offset);
             }
         })?;
         // What goes on beyond the last bucket goes on in the first.
         near.own.sort_unstable();
+        near.ways.sort_unstable();
         Ok(is_whole.then_some(near))
     }
 
@@ -347,6 +365,11 @@ impl Index {
     pub(super) fn is_near(&self, line: &[u8], user: &[u8]) -> bool {
         let hash = self.shape.hash(user);
         self.is_under(line, hash) || self.is_under(line, hash ^ TAG)
+    }
+
+    /// The same of a line about a user's ways in.
+    pub(super) fn is_near_ways(&self, line: &[u8], user: &[u8]) -> bool {
+        self.is_under(line, self.shape.hash_of_ways(user))
     }
 
     /// The same of a line that says whose a name is.
@@ -404,6 +427,8 @@ pub struct Near {
     pub own: Vec<u64>,
     /// Of a line whose user's key the name probably is, though it is spelt otherwise.
     pub twins: Vec<u64>,
+    /// Of lines that are probably about the ways in of the user of that name, in file order.
+    pub ways: Vec<u64>,
 }
 
 /// At least as many as there are: one of each line, and of each whose user may be spelt otherwise
@@ -445,7 +470,7 @@ mod tests {
         );
         let index = Index::build(&file).unwrap();
         let near = |user: &[u8]| {
-            let Near { own, twins } = index.near(user).unwrap().unwrap();
+            let Near { own, twins, .. } = index.near(user).unwrap().unwrap();
             (own, twins)
         };
         assert_eq!(near(b"alice"), (vec![4, 53], vec![21]));
@@ -528,10 +553,10 @@ mod tests {
         assert!(index.is_near_everybodys(format!("HOTP {name} - 00").as_bytes()));
         assert!(!index.is_near_everybodys(b"HOTP other - 00"));
         let read = |file: &File| {
-            super::super::limits::read(file, &index, std::path::Path::new("users")).unwrap()
+            super::super::rules::read(file, &index, std::path::Path::new("users")).unwrap()
         };
         let expected = crate::policy::Limits::parse([&b"max_offset=1"[..]].into_iter()).unwrap();
-        assert_eq!(read(&file).unwrap().unwrap(), expected);
+        assert_eq!(read(&file).unwrap().unwrap().limits, expected);
         // Whatever else is there than what the index has is no limit that could be passed over.
         for other in [
             "# limits max_offset=1 \n",

@@ -16,7 +16,8 @@
 //! - [`name`]: which spellings others may take for one name.
 //! - [`index`]: where a user's lines are.
 //! - [`shared_index`]: how processes share that.
-//! - `limits`: what the file demands of all logins.
+//! - `rules`: what the file says of all logins.
+//! - `ways`: a user's further ways in.
 //! - [`tries`]: where wrong PINs and codes are counted.
 //! - [`mod@file`]: all of these together: the store behind [`crate::gate`].
 //! - [`pass`]: going through a whole file without holding it.
@@ -33,7 +34,6 @@ pub mod file;
 pub mod index;
 pub mod journal;
 pub mod leftovers;
-mod limits;
 pub mod line;
 pub mod localtime;
 pub mod lock;
@@ -45,7 +45,9 @@ pub mod pragma;
 mod progress;
 pub mod record;
 pub mod rewrite;
+mod rules;
 pub mod shared_index;
 pub mod slot;
 pub mod tries;
 pub mod watch;
+mod ways;

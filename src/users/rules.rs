@@ -1,25 +1,34 @@
-//! What the file itself demands of all logins on it: its `#@ limits` lines.
+//! What the file itself says of all logins on it: its `#@ limits` and `#@ allow` lines.
 
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::file::read_line;
 use super::index::Index;
-use super::pragma::PragmaKind;
+use super::pragma::{Pragma, PragmaKind};
 use super::{pragma, rewrite};
 use crate::files::fault::Fault;
-use crate::policy::Limits;
+use crate::policy::{Allow, Limits};
 
-/// Reads them where the index has them. `None`: the index is out of date. A line at fault is a
-/// fault of the whole file: nobody knows what it was to forbid.
+/// What holds for everybody.
+#[derive(Clone, Default)]
+pub(super) struct FileRules {
+    pub(super) limits: Limits,
+    pub(super) allow: Arc<Allow>,
+}
+
+/// Reads them where the index has them. `None`: the index is out of date. A line of limits at fault
+/// is a fault of the whole file: nobody knows what it was to forbid. One that is to allow something
+/// allows nothing.
 pub(super) fn read(
     file: &File,
     index: &Index,
     path: &Path,
-) -> io::Result<Option<Result<Limits, Fault>>> {
+) -> io::Result<Option<Result<FileRules, Fault>>> {
     let Some(offsets) = index.everybodys_lines()? else { return Ok(None) };
-    let mut limits = Limits::default();
+    let (mut limits, mut allow) = (Limits::default(), Allow::default());
     for offset in offsets {
         let Some(line) = read_line(file, offset)? else { return Ok(None) };
         if !PragmaKind::of(&line).is_some_and(PragmaKind::concerns_everybody) {
@@ -34,8 +43,11 @@ pub(super) fn read(
                 return Ok(Some(Err(fault(path, rewrite::line_number(file, offset), &error))));
             }
         };
+        if let Some(Ok(Pragma::Allow(more))) = pragma::parse(&line) {
+            allow = allow.with(more);
+        }
     }
-    Ok(Some(Ok(limits)))
+    Ok(Some(Ok(FileRules { limits, allow: Arc::new(allow) })))
 }
 
 fn fault(path: &Path, number: u64, error: &pragma::PragmaError) -> Fault {

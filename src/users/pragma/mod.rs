@@ -6,29 +6,33 @@
 //! #@ allow apps trusted-networks=192.0.2.0/24,2001:db8::/32 trusted-computer=30                        (any of them)
 //! #@ apart USER
 //! #@ start-pin USER 2026-12-01
+//! #@ app USER NAME sha256:SALT:SUM used=- path=/dav/,/cal/ methods=GET,PUT until=2027-01-31             (the last four may be missing)
+//! #@ trust USER 192.0.2.0/24,2001:db8::/32
+//! #@ always USER apps pin                                                                               (any of them)
 //! #@ free
 //! ```
 //!
 //! Parsed strictly: a line that only looks right would leave an admin with a limit that isn't
 //! there. Where a kind is about a user, that is the word after the kind, percent-encoded.
 
+mod ways;
+
 use std::fmt;
-use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::ops::Range;
 
 use jiff::civil::Date;
 
+pub use self::ways::{app_line, used_word};
 use super::line;
 use super::record::USER_MAX;
 use crate::files::lines;
-use crate::policy::Limits;
+use crate::network::Network;
+use crate::policy::{Allow, Limits};
+use crate::token::{Always, AppPassword};
 
 /// A line is shorter, so that mod_authn_otp reads it whole.
 pub const LEN_END: usize = 1000;
 const MARK: &[u8] = b"#@";
-/// Days for which a computer may be trusted.
-const TRUSTED_DAYS_MAX: u32 = 366;
 
 /// What such a line says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,28 +47,14 @@ pub enum Pragma {
     Apart(Vec<u8>),
     /// A user's PIN was made for them on this day, and is waiting to be changed. Decides nothing.
     StartPin(Vec<u8>, Date),
+    /// A password of a program of the user's.
+    App(Vec<u8>, AppPassword),
+    /// From where the user's PIN alone is enough.
+    Trust(Vec<u8>, Vec<Network>),
+    /// Where the user needs a code whatever is allowed.
+    Always(Vec<u8>, Always),
     /// Of a version that we don't know; kept as it is.
     Unknown,
-}
-
-/// What may let somebody in without a code. By itself, nothing may.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Allow {
-    /// Passwords of programs.
-    pub apps: bool,
-    /// From where.
-    pub trusted_networks: Vec<Network>,
-    /// For how many days after a code on the same computer.
-    pub trusted_computer: Option<NonZeroU32>,
-}
-
-/// Addresses that begin alike (RFC 4632).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    /// The lowest of them.
-    pub address: IpAddr,
-    /// How many bits they have in common.
-    pub prefix: u8,
 }
 
 /// The kinds of lines that we know.
@@ -76,15 +66,21 @@ pub enum PragmaKind {
     Free,
     Apart,
     StartPin,
+    App,
+    Trust,
+    Always,
 }
 
 impl PragmaKind {
-    const ALL: [PragmaKind; 5] = [
+    const ALL: [PragmaKind; 8] = [
         PragmaKind::Limits,
         PragmaKind::Allow,
         PragmaKind::Free,
         PragmaKind::Apart,
         PragmaKind::StartPin,
+        PragmaKind::App,
+        PragmaKind::Trust,
+        PragmaKind::Always,
     ];
 
     /// As written.
@@ -95,6 +91,9 @@ impl PragmaKind {
             PragmaKind::Free => "free",
             PragmaKind::Apart => "apart",
             PragmaKind::StartPin => "start-pin",
+            PragmaKind::App => "app",
+            PragmaKind::Trust => "trust",
+            PragmaKind::Always => "always",
         }
     }
 
@@ -110,8 +109,13 @@ impl PragmaKind {
         matches!(self, PragmaKind::Limits | PragmaKind::Allow)
     }
 
+    /// Whether it is about the ways in of one user, whom the file lists.
+    pub fn is_about_ways(self) -> bool {
+        matches!(self, PragmaKind::App | PragmaKind::Trust | PragmaKind::Always)
+    }
+
     fn is_about_a_user(self) -> bool {
-        matches!(self, PragmaKind::Apart | PragmaKind::StartPin)
+        matches!(self, PragmaKind::Apart | PragmaKind::StartPin) || self.is_about_ways()
     }
 
     /// What comes of a line of this kind that is at fault.
@@ -119,6 +123,8 @@ impl PragmaKind {
         match self {
             PragmaKind::Limits => "nobody can log in until it is corrected",
             PragmaKind::Allow => "it allows nothing until it is corrected",
+            PragmaKind::App | PragmaKind::Trust => "it lets nobody in until it is corrected",
+            PragmaKind::Always => "the user needs a code for everything until it is corrected",
             PragmaKind::Free | PragmaKind::Apart | PragmaKind::StartPin => {
                 "it has no effect until it is corrected"
             }
@@ -176,18 +182,32 @@ fn parse_as(kind: PragmaKind, line: &[u8]) -> Result<Pragma, String> {
         PragmaKind::Limits => {
             Limits::parse(words).map(Pragma::Limits).map_err(|error| error.to_string())
         }
-        PragmaKind::Allow => parse_allow(words).map(Pragma::Allow),
+        PragmaKind::Allow => Allow::parse(words).map(Pragma::Allow),
         PragmaKind::Free => nothing_more(words).map(|()| Pragma::Free),
         PragmaKind::Apart => {
-            let user = words.next().ok_or("the user is missing")?;
+            let user = take_user(&mut words)?;
             nothing_more(words)?;
-            decode_user(user).map(Pragma::Apart)
+            Ok(Pragma::Apart(user))
+        }
+        PragmaKind::App => {
+            let user = take_user(&mut words)?;
+            ways::parse_app(words).map(|app| Pragma::App(user, app))
+        }
+        PragmaKind::Trust => {
+            let user = take_user(&mut words)?;
+            let networks = ways::parse_trust(&mut words)?;
+            nothing_more(words)?;
+            Ok(Pragma::Trust(user, networks))
+        }
+        PragmaKind::Always => {
+            let user = take_user(&mut words)?;
+            ways::parse_always(words).map(|always| Pragma::Always(user, always))
         }
         PragmaKind::StartPin => {
-            let user = words.next().ok_or("the user is missing")?;
+            let user = take_user(&mut words)?;
             let date = words.next().ok_or("the date is missing")?;
             nothing_more(words)?;
-            Ok(Pragma::StartPin(decode_user(user)?, parse_date(date)?))
+            Ok(Pragma::StartPin(user, parse_date(date)?))
         }
     }
 }
@@ -205,72 +225,19 @@ fn parse_date(word: &[u8]) -> Result<Date, String> {
     date.ok_or_else(|| format!("\"{}\" is not a day written like 2026-12-01", word.escape_ascii()))
 }
 
+fn take_user<'a>(words: &mut impl Iterator<Item = &'a [u8]>) -> Result<Vec<u8>, String> {
+    let user = decode(words.next().ok_or("the user is missing")?)?;
+    if user.len() > USER_MAX {
+        return Err(format!("the user is longer than {USER_MAX} bytes"));
+    }
+    Ok(user)
+}
+
 fn nothing_more<'a>(mut words: impl Iterator<Item = &'a [u8]>) -> Result<(), String> {
     match words.next() {
         None => Ok(()),
         Some(word) => Err(format!("\"{}\" is one word too many", word.escape_ascii())),
     }
-}
-
-fn parse_allow<'a>(words: impl Iterator<Item = &'a [u8]>) -> Result<Allow, String> {
-    let mut allow = Allow::default();
-    for word in words {
-        let (name, value) = match word.iter().position(|&b| b == b'=') {
-            Some(equals) => (&word[..equals], Some(&word[equals + 1..])),
-            None => (word, None),
-        };
-        let is_repeated = match (name, value) {
-            (b"apps", None) => std::mem::replace(&mut allow.apps, true),
-            (b"trusted-networks", Some(list)) => {
-                let networks =
-                    list.split(|&b| b == b',').map(parse_network).collect::<Result<_, _>>()?;
-                !std::mem::replace(&mut allow.trusted_networks, networks).is_empty()
-            }
-            (b"trusted-computer", Some(days)) => {
-                let number = line::number(days).and_then(|days| u32::try_from(days).ok());
-                let number =
-                    number.filter(|days| *days <= TRUSTED_DAYS_MAX).and_then(NonZeroU32::new);
-                let number = number.ok_or_else(|| {
-                    format!(
-                        "trusted-computer takes a number of days from 1 to {TRUSTED_DAYS_MAX}, not \"{}\"",
-                        days.escape_ascii()
-                    )
-                })?;
-                allow.trusted_computer.replace(number).is_some()
-            }
-            _ => {
-                return Err(format!(
-                    "\"{}\" is not one of apps, trusted-networks=NETWORK,NETWORK, trusted-computer=DAYS",
-                    word.escape_ascii()
-                ));
-            }
-        };
-        if is_repeated {
-            return Err(format!("{} is given twice", name.escape_ascii()));
-        }
-    }
-    Ok(allow)
-}
-
-fn parse_network(text: &[u8]) -> Result<Network, String> {
-    let refuse = |what: &str| format!("trusted-networks: \"{}\" {what}", text.escape_ascii());
-    let not_one = || refuse("is not a network like 192.0.2.0/24 or 2001:db8::/32");
-    let (address, prefix) =
-        str::from_utf8(text).ok().and_then(|text| text.split_once('/')).ok_or_else(not_one)?;
-    let address: IpAddr = address.parse().map_err(|_| not_one())?;
-    let (bits, width) = match address {
-        IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, 32),
-        IpAddr::V6(address) => (address.to_bits(), 128),
-    };
-    let prefix = line::number(prefix.as_bytes())
-        .filter(|&prefix| prefix <= width)
-        .ok_or_else(not_one)? as u8;
-    if bits.checked_shl(prefix.into()).unwrap_or(0) != 0 {
-        return Err(refuse(&format!(
-            "names an address in the network: bits after the first {prefix} must be 0"
-        )));
-    }
-    Ok(Network { address, prefix })
 }
 
 /// Where the kind stands, also if something else than blanks is around it: who can't see that
@@ -293,7 +260,7 @@ fn user_word(line: &[u8]) -> Option<Range<usize>> {
 
 /// Whom a line is about, even if the rest of it is at fault. `None`: nobody, or it can't be read.
 pub fn user_of(line: &[u8]) -> Option<Vec<u8>> {
-    decode_user(&line[user_word(line)?]).ok()
+    take_user(&mut [&line[user_word(line)?]].into_iter()).ok()
 }
 
 /// A line that is about somebody, about another user instead; everything else stays byte for byte.
@@ -314,7 +281,7 @@ fn encode(name: &[u8]) -> String {
     word
 }
 
-fn decode_user(word: &[u8]) -> Result<Vec<u8>, String> {
+fn decode(word: &[u8]) -> Result<Vec<u8>, String> {
     let mut name = Vec::with_capacity(word.len());
     let mut bytes = word.iter();
     while let Some(&byte) = bytes.next() {
@@ -328,9 +295,6 @@ fn decode_user(word: &[u8]) -> Result<Vec<u8>, String> {
             }
             _ => byte,
         });
-    }
-    if name.len() > USER_MAX {
-        return Err(format!("the user is longer than {USER_MAX} bytes"));
     }
     Ok(name)
 }
@@ -366,14 +330,14 @@ mod tests {
         Pragma::Limits(Limits::parse(words.split(' ').map(str::as_bytes)).unwrap())
     }
 
-    fn network(address: &str, prefix: u8) -> Network {
-        Network { address: address.parse().unwrap(), prefix }
+    fn network(text: &str) -> Network {
+        Network::parse(text.as_bytes()).unwrap()
     }
 
     #[test]
     fn lines_that_are_right() {
         let networks =
-            vec![network("192.0.2.0", 24), network("2001:db8::", 32), network("0.0.0.0", 0)];
+            vec![network("192.0.2.0/24"), network("2001:db8::/32"), network("0.0.0.0/0")];
         for (line, expected) in [
             ("#@ limits max_failures=5", limits("max_failures=5")),
             (
@@ -388,13 +352,13 @@ mod tests {
                 Pragma::Allow(Allow {
                     apps: false,
                     trusted_networks: networks,
-                    trusted_computer: NonZeroU32::new(30),
+                    trusted_computer: std::num::NonZeroU32::new(30),
                 }),
             ),
             (
                 "#@ allow trusted-networks=::/0,2001:db8::7/128",
                 Pragma::Allow(Allow {
-                    trusted_networks: vec![network("::", 0), network("2001:db8::7", 128)],
+                    trusted_networks: vec![network("::/0"), network("2001:db8::7/128")],
                     ..Allow::default()
                 }),
             ),
@@ -406,7 +370,7 @@ mod tests {
                 "#@ start-pin Jos%C3%a9 2024-02-29",
                 Pragma::StartPin("Jos\u{e9}".into(), jiff::civil::date(2024, 2, 29)),
             ),
-            ("#@ trust alice 30", Pragma::Unknown),
+            ("#@ session alice 30", Pragma::Unknown),
             ("#@", Pragma::Unknown),
             ("#@ limitations max_failures=x", Pragma::Unknown),
         ] {
@@ -536,7 +500,8 @@ mod tests {
             ("#@ apart %", None, Some("#@ apart new%20%25")),
             ("#@ apart", None, None),
             ("#@ limits jose", None, None),
-            ("#@ trust jose", None, None),
+            ("#@ session jose", None, None),
+            ("#@ trust jose 192.0.2.0/24", Some(b"jose"), Some("#@ trust new%20%25 192.0.2.0/24")),
             ("# apart jose", None, None),
         ] {
             assert_eq!(user_of(line.as_bytes()).as_deref(), user, "{line}");
