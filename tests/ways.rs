@@ -6,7 +6,7 @@ mod scene;
 use std::fs;
 
 use otpgate::network::Network;
-use otpgate::store::Store;
+use otpgate::store::{Store, Transaction};
 use otpgate::token::{Always, WAYS_MAX, Ways};
 use otpgate::users::file::UsersFile;
 use otpgate::users::shared_index::SHARED_FROM;
@@ -113,5 +113,84 @@ fn what_two_lines_allow_is_allowed_and_one_at_fault_allows_nothing() {
             let allow = UsersFile::new(&scene.path).find(b"alice").unwrap().allow.clone();
             assert_eq!((allow.apps, allow.trusted_networks.len()), (apps, networks), "{lines}");
         }
+    }
+}
+
+const HOUR: i64 = 1_796_112_000;
+
+fn step(scene: &Scene, change: impl Fn(&mut dyn Transaction)) {
+    let change = |transaction: &mut dyn Transaction| {
+        transaction.find(b"alice")?;
+        change(transaction);
+        Ok(())
+    };
+    UsersFile::new(&scene.path).update(&mut { change }).unwrap();
+}
+
+#[test]
+fn the_hour_of_an_apps_last_use_is_written_over_the_one_before_and_nothing_else() {
+    let lines = "#@ app alice x APP\n#@ app alice phone APP used=0000-00-00T00Z path=/dav/\nHOTP alice - KEY\n";
+    for scene in scenes(lines) {
+        let users = UsersFile::new(&scene.path);
+        let used = || {
+            users
+                .find(b"alice")
+                .unwrap()
+                .entry
+                .ways
+                .apps
+                .iter()
+                .map(|app| app.used)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(used(), [None, None]);
+        let content = fs::read_to_string(&scene.path).unwrap();
+        // The first line has no room for it.
+        step(&scene, |transaction| {
+            transaction.note_use(b"alice", 0, HOUR + 59);
+            transaction.note_use(b"alice", 1, HOUR + 59);
+        });
+        let expected = content.replace("used=0000-00-00T00Z", "used=2026-12-01T08Z");
+        assert!(fs::read_to_string(&scene.path).unwrap() == expected);
+        let other = UsersFile::new(&scene.path).find(b"alice").unwrap();
+        assert_eq!(other.entry.ways.apps[1].used, Some(HOUR));
+    }
+}
+
+#[test]
+fn a_server_closes_the_pin_and_opens_it_again_and_leaves_what_an_admin_says() {
+    for scene in scenes("HOTP alice - KEY\n#@ always alice apps pin\n#@ trust alice ::/0") {
+        let content = fs::read_to_string(&scene.path).unwrap();
+        let users = UsersFile::new(&scene.path);
+        let is_closed = || users.find(b"alice").unwrap().entry.ways.always;
+        let admins = is_closed();
+        step(&scene, |transaction| transaction.close_pin(b"alice", true));
+        let closed = fs::read_to_string(&scene.path).unwrap();
+        assert!(closed.ends_with("#@ trust alice ::/0\n#@ always alice pin\n"), "{closed}");
+        // A second time changes nothing.
+        step(&scene, |transaction| transaction.close_pin(b"alice", true));
+        assert!(fs::read_to_string(&scene.path).unwrap() == closed);
+        step(&scene, |transaction| {
+            transaction.close_pin(b"alice", false);
+            assert!(transaction.find(b"alice").is_ok());
+        });
+        let opened = fs::read_to_string(&scene.path).unwrap();
+        assert_eq!(opened.matches("#@").count(), content.matches("#@").count(), "{opened}");
+        assert_eq!(is_closed(), admins);
+    }
+}
+
+#[test]
+fn what_a_step_says_of_the_pin_holds_for_the_rest_of_it_and_goes_along_with_states() {
+    for scene in scenes("HOTP alice - KEY\n") {
+        step(&scene, |transaction| {
+            let found = transaction.find(b"alice").unwrap();
+            assert!(!found.entry.ways.always.until_code);
+            transaction.save(b"alice", 0, found.entry.lines[0].state.clone());
+            transaction.close_pin(b"alice", true);
+            assert!(transaction.find(b"alice").unwrap().entry.ways.always.until_code);
+        });
+        let found = UsersFile::new(&scene.path).find(b"alice").unwrap();
+        assert!(found.entry.ways.always.until_code && found.entry.lines[0].state.intact);
     }
 }

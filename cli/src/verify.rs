@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
+use otpgate::UnixTime;
 use otpgate::decide::{LoginResult, PinAnswer, Verdict};
 use otpgate::gate::{Answer, Gate, Login, PinSource};
 use otpgate::log::{Level, Log, Quoted};
@@ -207,9 +208,14 @@ impl Transaction for Forgetful<'_> {
             entry: found.entry.clone(),
             unreadable: found.unreadable.clone(),
             limits: found.limits,
+            allow: found.allow.clone(),
             ..Found::default()
         })
     }
 
     fn save(&mut self, _: &[u8], _: usize, _: State) {}
+
+    fn note_use(&mut self, _: &[u8], _: usize, _: UnixTime) {}
+
+    fn close_pin(&mut self, _: &[u8], _: bool) {}
 }

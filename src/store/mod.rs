@@ -19,6 +19,7 @@ pub use self::accounts::{
     Account, Accounts, Amend, Amendment, Further, Held, Location, Look, NewToken, OtherUser,
     Refused, Taken, Unfit, Whom,
 };
+use crate::UnixTime;
 use crate::policy::{Allow, Limits};
 use crate::throttle::Bytes;
 use crate::token::{Entry, State};
@@ -134,6 +135,14 @@ pub trait Transaction {
     /// Sets the new state of a token that [`Transaction::find`] found for the user in this run, by
     /// its index in the entry.
     fn save(&mut self, user: &[u8], line: usize, state: State);
+
+    /// Notes when one of the user's apps came in, by its index among those that
+    /// [`Transaction::find`] found. A crash may lose it.
+    fn note_use(&mut self, user: &[u8], app: usize, at: UnixTime);
+
+    /// Says that a PIN alone isn't enough for the user before the next fresh code
+    /// ([`crate::token::Always::until_code`]), or takes it back.
+    fn close_pin(&mut self, user: &[u8], is_closed: bool);
 }
 
 /// Why a store failed, in words that an admin can act on.

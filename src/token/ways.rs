@@ -36,6 +36,8 @@ pub struct Always {
 impl Always {
     /// Everything is closed.
     pub const ALL: Always = Always { pin: true, until_code: false, apps: true };
+    /// What a server says.
+    pub const UNTIL_CODE: Always = Always { pin: false, until_code: true, apps: false };
 
     /// What either closes.
     pub fn with(self, other: Always) -> Always {

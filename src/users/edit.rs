@@ -229,7 +229,8 @@ pub(super) fn step<E: From<Fault>>(
         }
         ToWrite::States(states) => {
             drop(old);
-            file::commit(&locked, &mut journal, states, &TimeZone::system())?;
+            let lines = rewrite::LineChanges::default();
+            file::commit(&locked, &mut journal, states, lines, &TimeZone::system())?;
         }
     }
     Ok(())

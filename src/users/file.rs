@@ -25,11 +25,14 @@ use super::open_files::OpenFiles;
 use super::pragma::Pragma;
 use super::progress::{ProgressSeen, TokenKey};
 use super::record::{self, Layout, Record, RecordError};
+use super::rewrite::LineChanges;
 use super::rules::{self, FileRules};
 use super::shared_index::{self, SHARED_FROM, SharedIndex};
 use super::tries::TriesFile;
 use super::watch::{Sight, Watch};
-use super::{line, lock, name, pragma, rewrite, slot, ways};
+use super::ways::WaysSpots;
+use super::{line, lock, name, pragma, rewrite, slot, ways as user_ways};
+use crate::UnixTime;
 use crate::files::access::Access;
 use crate::files::fault::Fault;
 use crate::files::lines::read_as_far_as_possible;
@@ -568,6 +571,7 @@ struct Listing {
     /// Offsets of the lines that can't be read, and why.
     unreadable: Vec<(u64, RecordError)>,
     spots: Vec<Spot>,
+    ways: WaysSpots,
 }
 
 impl Listing {
@@ -606,11 +610,12 @@ fn find(file: &File, index: &Index, user: &[u8], zone: &TimeZone) -> io::Result<
     let mut entry = Entry::default();
     let mut unreadable = Vec::new();
     let mut spots = Vec::new();
+    let mut ways = WaysSpots::default();
     let Some(near) = index.near(user)? else { return Ok(None) };
     // Reading thousands of them would hold up everybody.
     if near.own.len() > LINES_MAX {
         entry.too_many_lines = true;
-        return Ok(Some(Listing { entry, unreadable, spots }));
+        return Ok(Some(Listing { entry, unreadable, spots, ways }));
     }
     for &offset in &near.own {
         let Some(line) = read_line(file, offset)? else { return Ok(None) };
@@ -636,10 +641,10 @@ fn find(file: &File, index: &Index, user: &[u8], zone: &TimeZone) -> io::Result<
         let Some(is_twin) = is_twin(file, index, user, near)? else { return Ok(None) };
         entry.is_twin = is_twin;
     } else {
-        let Some(ways) = ways::read(file, index, user, &near.ways)? else { return Ok(None) };
-        entry.ways = ways;
+        let Some(read) = user_ways::read(file, index, user, &near.ways)? else { return Ok(None) };
+        (entry.ways, ways) = read;
     }
-    Ok(Some(Listing { entry, unreadable, spots }))
+    Ok(Some(Listing { entry, unreadable, spots, ways }))
 }
 
 /// Whether a listed name, of which there is no line in `near`, is a twin of this one, and no line
@@ -779,12 +784,22 @@ impl Store for UsersFile {
             locked: &locked,
             zone: TimeZone::system(),
             staged: Vec::new(),
+            notes: Vec::new(),
+            closed: HashMap::new(),
             seen: HashMap::new(),
         };
         step(&mut update)?;
-        let Update { staged, zone, .. } = update;
+        let lines = update.line_changes();
+        let Update { staged, notes, zone, .. } = update;
         let progress: Vec<(Spot, State)> = staged.clone();
-        commit(&locked, &mut journal, staged, &zone).inspect_err(|_| distrust(shared))?;
+        commit(&locked, &mut journal, staged, lines, &zone)
+            .and_then(|has_moved| match has_moved {
+                // They are found elsewhere by now, and can wait for the next use.
+                true => Ok(()),
+                false if notes.is_empty() => Ok(()),
+                false => journal.write_notes(&notes),
+            })
+            .inspect_err(|_| distrust(shared))?;
         self.see(shared, journal.header().stamp);
         for (spot, state) in &progress {
             let user = line::user_of(&spot.text).unwrap_or_default();
@@ -816,7 +831,28 @@ struct Update<'a> {
     locked: &'a Locked,
     zone: TimeZone,
     staged: Vec<(Spot, State)>,
-    seen: HashMap<Vec<u8>, Vec<Spot>>,
+    /// What a crash may take back, and where it stands.
+    notes: Vec<(u64, Vec<u8>)>,
+    /// For whom it is said that a PIN alone isn't enough, or taken back; in place of what the file
+    /// says.
+    closed: HashMap<Vec<u8>, bool>,
+    seen: HashMap<Vec<u8>, (Vec<Spot>, WaysSpots)>,
+}
+
+impl Update<'_> {
+    /// Lines that go and lines that come, for whom the file doesn't say so already.
+    fn line_changes(&self) -> LineChanges {
+        let mut lines = LineChanges::default();
+        for (user, &is_closed) in &self.closed {
+            let added = self.seen.get(user).map(|(_, ways)| &ways.added[..]).unwrap_or_default();
+            match is_closed {
+                true if added.is_empty() => lines.added.push(pragma::until_code_line(user)),
+                true => {}
+                false => lines.removed.extend(added),
+            }
+        }
+        lines
+    }
 }
 
 impl Transaction for Update<'_> {
@@ -841,37 +877,53 @@ impl Transaction for Update<'_> {
                     line.state = state.clone();
                 }
             }
-            self.seen.insert(user.to_vec(), std::mem::take(&mut listing.spots));
+            if let Some(&is_closed) = self.closed.get(user) {
+                listing.entry.ways.always.until_code = is_closed;
+            }
+            let spots = (std::mem::take(&mut listing.spots), std::mem::take(&mut listing.ways));
+            self.seen.insert(user.to_vec(), spots);
             return Ok(listing.into_found(&self.locked.users, &self.store.configured, rules));
         }
         Err(self.store.keeps_moving().into())
     }
 
     fn save(&mut self, user: &[u8], line: usize, state: State) {
-        let spot = self.seen.get(user).and_then(|spots| spots.get(line));
+        let spot = self.seen.get(user).and_then(|(spots, _)| spots.get(line));
         let spot = spot.expect("only lines that were found are saved").clone();
         // What is staged is what will stand in the file: exact, with its checksum.
         self.staged.push((spot, State { intact: true, ..state }));
     }
+
+    fn note_use(&mut self, user: &[u8], app: usize, at: UnixTime) {
+        let used = self.seen.get(user).and_then(|(_, ways)| ways.used.get(app)).copied();
+        if let Some(place) = used.flatten() {
+            self.notes.push((place, pragma::written_hour(Some(at)).to_vec()));
+        }
+    }
+
+    fn close_pin(&mut self, user: &[u8], is_closed: bool) {
+        self.closed.insert(user.to_vec(), is_closed);
+    }
 }
 
-/// Writes states durably: over the old ones if all of these lines have slots, else with a slot for
-/// every line.
+/// Writes states durably: over the old ones if all of these lines have slots and no line comes or
+/// goes, else with a slot for every line. Whether lines have moved.
 pub(super) fn commit(
     locked: &Locked,
     journal: &mut Journal<'_>,
     staged: Vec<(Spot, State)>,
+    lines: LineChanges,
     zone: &TimeZone,
-) -> Result<(), Fault> {
-    if staged.is_empty() {
-        return Ok(());
+) -> Result<bool, Fault> {
+    if staged.is_empty() && lines.is_empty() {
+        return Ok(false);
     }
     locked.has_held()?;
-    if staged.iter().any(|(spot, _)| spot.layout.slot.is_none()) {
+    if !lines.is_empty() || staged.iter().any(|(spot, _)| spot.layout.slot.is_none()) {
         let state_at = |offset| {
             staged.iter().rfind(|(spot, _)| spot.offset == offset).map(|(_, state)| state.clone())
         };
-        return rewrite::give_slots(locked, journal, zone, state_at);
+        return rewrite::give_slots(locked, journal, zone, state_at, &lines).map(|()| true);
     }
     let mut writes: Vec<SlotWrite> = Vec::new();
     for (spot, state) in staged {
@@ -895,5 +947,5 @@ pub(super) fn commit(
     }
     journal.write_slots(writes)?;
     // What was written to a file that is gone is no ground for a grant.
-    locked.has_held()
+    locked.has_held().map(|()| false)
 }

@@ -16,9 +16,25 @@ use super::record::{Layout, RecordError};
 use super::{record, slot};
 use crate::files::access::LIST;
 use crate::files::fault::Fault;
-use crate::files::lines;
+use crate::files::lines::{self, is_ignored};
 use crate::files::stamp::Stamp;
 use crate::token::State;
+
+/// Lines for us alone that go or come along with new states.
+#[derive(Default)]
+pub struct LineChanges {
+    /// Where they begin.
+    pub removed: Vec<u64>,
+    /// Without their ends.
+    pub added: Vec<Vec<u8>>,
+}
+
+impl LineChanges {
+    /// Whether no line goes or comes.
+    pub fn is_empty(&self) -> bool {
+        self.removed.is_empty() && self.added.is_empty()
+    }
+}
 
 /// Rewrites the file with every readable line's state in a slot. `new_state` gives the state of
 /// lines that change with it, by offset. When this returns, no crash can undo it.
@@ -27,11 +43,12 @@ pub fn give_slots(
     journal: &mut Journal<'_>,
     zone: &TimeZone,
     new_state: impl Fn(u64) -> Option<State>,
+    lines: &LineChanges,
 ) -> Result<(), Fault> {
     let path = &locked.paths.resolved;
     let before = inspect(&locked.users, path)?;
     let write = |out: &mut dyn Write| {
-        write_with_slots(&locked.users, &before, zone, &new_state, out)
+        write_with_slots(&locked.users, &before, zone, (&new_state, lines), out)
             .map_err(|error| Fault::new("rewrite", path, error))
     };
     if replace(locked, journal, &before, write)? {
@@ -49,7 +66,7 @@ fn write_with_slots(
     users: &File,
     before: &Metadata,
     zone: &TimeZone,
-    new_state: &impl Fn(u64) -> Option<State>,
+    (new_state, lines): (&impl Fn(u64) -> Option<State>, &LineChanges),
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let mut reader = BufReader::with_capacity(PIECE, users);
@@ -57,13 +74,19 @@ fn write_with_slots(
     let mut offset = 0;
     let mut line = Vec::new();
     let mut piece = Vec::with_capacity(2 * PIECE);
+    let mut ends_open = false;
     while reader.read_until(b'\n', &mut line)? > 0 {
         let (text, end) = match line.split_last() {
             Some((b'\n', text)) => (text, &line[text.len()..]),
             _ => (&line[..], &b""[..]),
         };
         match record::parse_one_of_many(text, zone) {
-            Ok(record) if !lines::is_ignored(text) => {
+            _ if lines.removed.contains(&offset) => {
+                offset += line.len() as u64;
+                line.clear();
+                continue;
+            }
+            Ok(record) if !is_ignored(text) => {
                 let layout = &record.layout;
                 let new = new_state(offset);
                 match layout.slot {
@@ -78,12 +101,22 @@ fn write_with_slots(
             _ => piece.extend_from_slice(text),
         }
         piece.extend_from_slice(end);
+        ends_open = end.is_empty();
         if piece.len() >= PIECE {
             out.write_all(&piece)?;
             piece.clear();
         }
         offset += line.len() as u64;
         line.clear();
+    }
+    for added in &lines.added {
+        // Editors leave a last line without an end; ours must not become a part of it.
+        if ends_open {
+            piece.push(b'\n');
+            ends_open = false;
+        }
+        piece.extend_from_slice(added);
+        piece.push(b'\n');
     }
     out.write_all(&piece)?;
     is_as_before(users, before, offset)
@@ -134,7 +167,7 @@ pub(super) fn check_head(text: &[u8], head: [&[u8]; 4]) -> Result<(), HeadError>
     let is_word = |field: &[u8]| {
         !field.is_empty() && !field.iter().any(|&b| lines::is_blank(b) || b == b'\n')
     };
-    if !head.into_iter().all(is_word) || lines::is_ignored(text) {
+    if !head.into_iter().all(is_word) || is_ignored(text) {
         return Err(HeadError::Blank);
     }
     // The zone of the time field has no part in it.

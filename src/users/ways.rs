@@ -8,6 +8,15 @@ use super::index::Index;
 use super::pragma::{self, Pragma, PragmaKind};
 use crate::token::{Always, WAYS_MAX, Ways};
 
+/// What servers may write of it, and where.
+#[derive(Default)]
+pub(super) struct WaysSpots {
+    /// For each app, where the hour of its last use stands, if the line has one.
+    pub(super) used: Vec<Option<u64>>,
+    /// Where lines begin that a server has added.
+    pub(super) added: Vec<u64>,
+}
+
 /// Reads them where the index has them. `None`: the index is out of date.
 ///
 /// A line at fault lets nobody in. If it was to close something, it closes everything; so do more
@@ -17,11 +26,12 @@ pub(super) fn read(
     index: &Index,
     user: &[u8],
     offsets: &[u64],
-) -> io::Result<Option<Ways>> {
+) -> io::Result<Option<(Ways, WaysSpots)>> {
+    let (mut ways, mut spots) = (Ways::default(), WaysSpots::default());
     if offsets.len() > WAYS_MAX {
-        return Ok(Some(Ways { always: Always::ALL, ..Ways::default() }));
+        ways.always = Always::ALL;
+        return Ok(Some((ways, spots)));
     }
-    let mut ways = Ways::default();
     for &offset in offsets {
         let Some(line) = read_line(file, offset)? else { return Ok(None) };
         if pragma::user_of(&line).as_deref() != Some(user) {
@@ -31,12 +41,20 @@ pub(super) fn read(
             continue;
         }
         match pragma::parse(&line) {
-            Some(Ok(Pragma::App(_, app))) => ways.apps.push(app),
+            Some(Ok(Pragma::App(_, app))) => {
+                ways.apps.push(app);
+                spots.used.push(pragma::used_hour(&line).map(|hour| offset + hour.start as u64));
+            }
             Some(Ok(Pragma::Trust(_, networks))) => ways.trusted.extend(networks),
-            Some(Ok(Pragma::Always(_, always))) => ways.always = ways.always.with(always),
+            Some(Ok(Pragma::Always(_, always))) => {
+                ways.always = ways.always.with(always);
+                if always == Always::UNTIL_CODE {
+                    spots.added.push(offset);
+                }
+            }
             Some(Err(error)) if error.kind == PragmaKind::Always => ways.always = Always::ALL,
             _ => {}
         }
     }
-    Ok(Some(ways))
+    Ok(Some((ways, spots)))
 }

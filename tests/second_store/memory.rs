@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use otpgate::UnixTime;
 use otpgate::policy::Limits;
 use otpgate::store::{
     Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError, Unreadable,
@@ -156,8 +157,8 @@ impl MemoryStore {
             self.0.compares.lost.fetch_add(1, Ordering::Relaxed);
             return Ok(false);
         }
-        for (user, line, state) in staged {
-            held.change(&user, |entry| entry.lines[line].state = state);
+        for (user, change) in staged {
+            held.change(&user, |entry| change.apply(entry));
         }
         Ok(true)
     }
@@ -207,11 +208,12 @@ impl Held {
 }
 
 fn copy(found: &Found) -> Found {
-    let Found { entry, unreadable, limits, .. } = found;
+    let Found { entry, unreadable, limits, allow, .. } = found;
     Found {
         entry: entry.clone(),
         unreadable: unreadable.clone(),
         limits: *limits,
+        allow: Arc::clone(allow),
         ..Found::default()
     }
 }
@@ -287,7 +289,38 @@ struct Run<'s> {
     store: &'s MemoryStore,
     /// The version of each user that was read first.
     seen: HashMap<Vec<u8>, u64>,
-    staged: Vec<(Vec<u8>, usize, State)>,
+    staged: Vec<(Vec<u8>, Change)>,
+}
+
+/// What a step saves about a user.
+#[derive(Clone)]
+enum Change {
+    State(usize, Box<State>),
+    Used(usize, UnixTime),
+    ClosedPin(bool),
+}
+
+impl Change {
+    fn apply(self, entry: &mut Entry) {
+        match self {
+            Change::State(line, state) => entry.lines[line].state = *state,
+            Change::Used(app, at) => entry.ways.apps[app].used = Some(at),
+            Change::ClosedPin(is_closed) => entry.ways.always.until_code = is_closed,
+        }
+    }
+}
+
+impl Run<'_> {
+    fn stage(&mut self, user: &[u8], change: Change) {
+        assert!(self.seen.contains_key(user), "only what was found in this run is saved");
+        if self.store.0.reach == Reach::OneUser {
+            assert!(
+                self.staged.iter().all(|(staged, _)| staged == user),
+                "a step changes one user"
+            );
+        }
+        self.staged.push((user.to_vec(), change));
+    }
 }
 
 impl Transaction for Run<'_> {
@@ -296,21 +329,23 @@ impl Transaction for Run<'_> {
         let held = held.as_ref().map_err(|fault| fault.clone())?;
         self.seen.entry(user.to_vec()).or_insert_with(|| held.version(user));
         let mut found = copy(&held.find(user));
-        for (_, line, state) in self.staged.iter().filter(|(staged, ..)| staged == user) {
-            found.entry.lines[*line].state = state.clone();
+        for (_, change) in self.staged.iter().filter(|(staged, _)| staged == user) {
+            change.clone().apply(&mut found.entry);
         }
         Ok(found)
     }
 
     fn save(&mut self, user: &[u8], line: usize, state: State) {
-        assert!(self.seen.contains_key(user), "only what was found in this run is saved");
-        if self.store.0.reach == Reach::OneUser {
-            assert!(
-                self.staged.iter().all(|(staged, ..)| staged == user),
-                "a step changes one user"
-            );
-        }
         // Nothing is half-written here.
-        self.staged.push((user.to_vec(), line, State { intact: true, ..state }));
+        let state = Box::new(State { intact: true, ..state });
+        self.stage(user, Change::State(line, state));
+    }
+
+    fn note_use(&mut self, user: &[u8], app: usize, at: UnixTime) {
+        self.stage(user, Change::Used(app, at));
+    }
+
+    fn close_pin(&mut self, user: &[u8], is_closed: bool) {
+        self.stage(user, Change::ClosedPin(is_closed));
     }
 }

@@ -347,6 +347,18 @@ impl<D: Disk> Journal<'_, D> {
         self.write_header()
     }
 
+    /// Overwrites bytes of a line in place that a crash may take back, or leave half written:
+    /// nothing may rest on them. Readers notice as they notice any change of ours.
+    pub fn write_notes(&mut self, notes: &[(u64, Vec<u8>)]) -> Result<(), Fault> {
+        for (at, bytes) in notes {
+            self.users
+                .write_all_at(bytes, *at)
+                .map_err(|error| self.users_fault("write", error))?;
+        }
+        self.header.stamp = self.users_stamp()?;
+        self.write_header()
+    }
+
     fn write_slot(&self, write: &SlotWrite) -> Result<(), Fault> {
         self.users
             .write_all_at(&write.after, write.slot)

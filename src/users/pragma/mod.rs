@@ -22,7 +22,7 @@ use std::ops::Range;
 
 use jiff::civil::Date;
 
-pub use self::ways::{app_line, used_word};
+pub use self::ways::{app_line, until_code_line, used_hour, written_hour};
 use super::line;
 use super::record::USER_MAX;
 use crate::files::lines;

@@ -1,18 +1,22 @@
 //! Lines about the ways in of one user: `app`, `trust`, `always`.
 
+use std::ops::Range;
+
 use data_encoding::HEXLOWER;
-use jiff::civil::{Date, Time};
+use jiff::civil::Time;
 use jiff::tz::TimeZone;
 
-use super::{decode, encode};
+use super::{decode, encode, parse_date};
 use crate::UnixTime;
 use crate::network::Network;
 use crate::token::{Always, AppDigest, AppPassword, SALT_LEN, WAYS_MAX};
+use crate::users::line;
 
 const DIGEST: &[u8] = b"sha256:";
 const USED: &[u8] = b"used=";
 /// How "never" is written: as long as any hour.
-const NEVER: &[u8] = b"0000-00-00T00Z";
+const NEVER: &[u8; HOUR_LEN] = b"0000-00-00T00Z";
+const HOUR_LEN: usize = 14;
 const NAME_MAX: usize = 64;
 
 /// The words behind the user.
@@ -46,7 +50,7 @@ pub(super) fn parse_app<'a>(
             b"path" => app.paths = list(value, parse_path)?,
             b"methods" => app.methods = list(value, parse_method)?,
             b"until" => app.until = Some(parse_until(value)?),
-            b"used" => app.used = parse_used(value)?,
+            b"used" => app.used = parse_used(value),
             _ => {
                 return Err(format!(
                     "\"{}\" is not one of path=PATH,PATH, methods=METHOD,METHOD, until=DATE, used=HOUR",
@@ -89,58 +93,50 @@ fn parse_method(text: &[u8]) -> Result<Vec<u8>, String> {
 
 /// The last day, in UTC: it ends with the day.
 fn parse_until(text: &[u8]) -> Result<UnixTime, String> {
-    let end = || {
-        let date: Date = strict_date(text)?;
-        let next = date.tomorrow().ok()?.to_zoned(TimeZone::UTC).ok()?;
-        Some(next.timestamp().as_second())
-    };
-    end().ok_or_else(|| format!("until: \"{}\" is not a date like 2027-01-31", text.escape_ascii()))
+    let date = parse_date(text).map_err(|error| format!("until: {error}"))?;
+    let end = date.tomorrow().and_then(|next| next.to_zoned(TimeZone::UTC));
+    end.map(|end| end.timestamp().as_second()).map_err(|error| format!("until: {error}"))
 }
 
-/// Four, two and two digits: what a lax reader takes for a date may be another one for people.
-fn strict_date(text: &[u8]) -> Option<Date> {
-    let is_of_shape = text.len() == 10
-        && text.iter().enumerate().all(|(at, b)| match at {
-            4 | 7 => *b == b'-',
-            _ => b.is_ascii_digit(),
-        });
-    str::from_utf8(text).ok().filter(|_| is_of_shape)?.parse().ok()
+/// Says nothing if it isn't an hour, rather than that the line is at fault: a server writes it, and
+/// a crash may leave half of it.
+fn parse_used(text: &[u8]) -> Option<UnixTime> {
+    let date = parse_date(text.get(..10)?).ok()?;
+    let hour = text[10..].strip_prefix(b"T")?.strip_suffix(b"Z")?;
+    let is_of_shape = hour.len() == 2 && hour.iter().all(u8::is_ascii_digit);
+    let hour = str::from_utf8(hour).ok().filter(|_| is_of_shape)?.parse().ok()?;
+    let time = Time::new(hour, 0, 0, 0).ok()?;
+    Some(date.to_datetime(time).to_zoned(TimeZone::UTC).ok()?.timestamp().as_second())
 }
 
-fn parse_used(text: &[u8]) -> Result<Option<UnixTime>, String> {
-    if text == NEVER {
-        return Ok(None);
-    }
-    let hour = || {
-        let date = strict_date(text.get(..10)?)?;
-        let hour = text[10..].strip_prefix(b"T")?.strip_suffix(b"Z")?;
-        let is_of_shape = hour.len() == 2 && hour.iter().all(u8::is_ascii_digit);
-        let hour = str::from_utf8(hour).ok().filter(|_| is_of_shape)?.parse().ok()?;
-        let time = Time::new(hour, 0, 0, 0).ok()?;
-        Some(date.to_datetime(time).to_zoned(TimeZone::UTC).ok()?.timestamp().as_second())
-    };
-    hour().map(Some).ok_or_else(|| {
-        format!("used: \"{}\" is not an hour like 2026-12-01T08Z", text.escape_ascii())
-    })
-}
-
-/// What stands in the line for a time of use: always as long.
-pub fn used_word(used: Option<UnixTime>) -> Vec<u8> {
+/// A time of use as it stands in a line: always as long.
+pub fn written_hour(used: Option<UnixTime>) -> [u8; HOUR_LEN] {
     let hour = used.and_then(|at| jiff::Timestamp::from_second(at).ok());
     let hour = hour.map(|at| at.strftime("%Y-%m-%dT%HZ").to_string().into_bytes());
-    let text = hour.filter(|text| text.len() == NEVER.len()).unwrap_or_else(|| NEVER.to_vec());
-    [USED, &text].concat()
+    hour.and_then(|text| text.try_into().ok()).unwrap_or(*NEVER)
+}
+
+/// Where the hour of the last use stands in an app's line.
+pub fn used_hour(line: &[u8]) -> Option<Range<usize>> {
+    let word = line::words(line).find(|word| line[word.clone()].starts_with(USED))?;
+    let hour = word.start + USED.len()..word.end;
+    (hour.len() == HOUR_LEN).then_some(hour)
+}
+
+/// What a server adds: a PIN alone isn't enough for this user before the next fresh code.
+pub fn until_code_line(user: &[u8]) -> Vec<u8> {
+    format!("#@ always {} pin", encode(user)).into_bytes()
 }
 
 /// A line about a password of a program.
 pub fn app_line(user: &[u8], app: &AppPassword) -> Vec<u8> {
     let mut line = format!(
-        "#@ app {} {} sha256:{}:{} {}",
+        "#@ app {} {} sha256:{}:{} used={}",
         encode(user),
         encode(&app.name),
         HEXLOWER.encode(&app.digest.salt),
         HEXLOWER.encode(&app.digest.sum),
-        String::from_utf8_lossy(&used_word(app.used)),
+        String::from_utf8_lossy(&written_hour(app.used)),
     );
     let joined = |words: &[Vec<u8>]| {
         let words: Vec<String> =
@@ -222,8 +218,11 @@ mod tests {
         }
         let app = app("#@ app alice x DIGEST until=2026-12-01 used=2026-12-01T08Z").unwrap();
         assert_eq!((app.until, app.used), (Some(1_796_169_600), Some(1_796_112_000)));
-        assert_eq!(used_word(app.used).len(), used_word(None).len());
-        assert_eq!(used_word(Some(i64::MAX)), used_word(None));
+        assert_eq!(written_hour(Some(i64::MAX)), written_hour(None));
+        for odd in ["2026-12-01T24Z", "2026-12-0", "", "2026-1a-01T08Z"] {
+            let line = format!("#@ app alice x DIGEST used={odd}");
+            assert_eq!(self::app(&line).unwrap().used, None, "{odd}");
+        }
     }
 
     #[test]
@@ -253,15 +252,11 @@ mod tests {
             ("#@ app alice phone DIGEST methods=", "methods: \"\" is not a method like PROPFIND"),
             (
                 "#@ app alice phone DIGEST until=2027-02-30",
-                "until: \"2027-02-30\" is not a date like 2027-01-31",
+                "until: \"2027-02-30\" is not a day written like 2026-12-01",
             ),
             (
                 "#@ app alice phone DIGEST until=20270131",
-                "until: \"20270131\" is not a date like 2027-01-31",
-            ),
-            (
-                "#@ app alice phone DIGEST used=2026-12-01T24Z",
-                "used: \"2026-12-01T24Z\" is not an hour like 2026-12-01T08Z",
+                "until: \"20270131\" is not a day written like 2026-12-01",
             ),
             (
                 "#@ app alice phone DIGEST everywhere",
