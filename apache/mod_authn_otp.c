@@ -16,6 +16,8 @@
  *                                                                            otpgate_digest_match()
  *   auth_checker    after authentication, so once mod_auth_digest has accepted
  *                   response, nonce, nc and opaque:                          otpgate_digest_spend()
+ *   fixups          per sub-request and internal redirect that httpd doesn't ask
+ *                   the provider about, after a grant for one path:          otpgate_decide()
  *   log_transaction at the end of the request:                               OTP_RESULT for the access log
  *
  * Children are forked after all configuration is done and use the copy of the gate they inherit.
@@ -65,8 +67,16 @@ typedef struct {
     int listed; /* already in `places` */
 } otp_dir_conf;
 
+/* A grant for one path, by the credentials of the client's request. */
+typedef struct {
+    const otp_dir_conf *conf; /* of the provider that granted; NULL: there was no such grant */
+    otpgate_str user;
+    otpgate_str password;
+} otp_app;
+
 /* Shared by all sub-requests and internal redirects of one client request. */
 typedef struct {
+    otp_app app; /* the request's own; a sub-request or redirect has its own in its own place */
     otpgate_memory memory;
     const char *result; /* of the last decision; NULL: none yet */
     int asking_pin;     /* a PIN provider is being asked */
@@ -81,6 +91,8 @@ typedef struct {
     otpgate_login digest;
     const request_rec *digest_of;
     const otp_dir_conf *digest_conf;
+
+    int has_app; /* this request or a part of it has a grant for one path */
 } otp_request;
 
 /* Passed through the library as its `request`. */
@@ -382,6 +394,50 @@ static void begin_login(otpgate_login *login, otp_call *call, otp_request *state
     }
 }
 
+/* What the credentials are for. */
+static void fill_target(otpgate_login *login, request_rec *r)
+{
+    const request_rec *first = first_request(r);
+
+    /* A proxy's client asks for what others have; and an ErrorDocument changes r->method. */
+    if (r->proxyreq != PROXYREQ_PROXY) {
+        login->request_line = str(first->the_request);
+    }
+    login->host = str(apr_table_get(first->headers_in, "Host"));
+    login->destination = str(apr_table_get(first->headers_in, "Destination"));
+    login->path = str(r->uri);
+}
+
+/* NULL: none was granted for its own path. */
+static otp_app *app_of(request_rec *r)
+{
+    otp_request *state;
+    otp_app *app;
+
+    if (!r->main && !r->prev) {
+        state = ap_get_module_config(r->request_config, &authn_otp_module);
+        app = state ? &state->app : NULL;
+    }
+    else {
+        app = ap_get_module_config(r->request_config, &authn_otp_module);
+    }
+    return app && app->conf ? app : NULL;
+}
+
+static void keep_app(request_rec *r, otp_request *state, const otpgate_login *login, const otp_dir_conf *conf)
+{
+    otp_app *app = &state->app;
+
+    if (r->main || r->prev) {
+        app = apr_pcalloc(r->pool, sizeof(*app));
+        ap_set_module_config(r->request_config, &authn_otp_module, app);
+    }
+    app->conf = conf;
+    app->user = str(apr_pstrdup(r->pool, (const char *)login->user.data));
+    app->password = str(apr_pstrdup(r->pool, (const char *)login->password.data));
+    state->has_app = 1;
+}
+
 static authn_status check_password(request_rec *r, const char *user, const char *password)
 {
     otp_request *state = request_state(r);
@@ -393,8 +449,14 @@ static authn_status check_password(request_rec *r, const char *user, const char 
     begin_login(&login, &call, state);
     login.user = str(user);
     login.password = str(password);
+    if (otpgate_wants_target(&login)) {
+        fill_target(&login, r);
+    }
 
     otpgate_decide(gate, &login, &answer);
+    if (answer.is_for_path && answer.verdict == OTPGATE_GRANTED) {
+        keep_app(r, state, &login, call.conf);
+    }
     if (state->asking_pin) {
         /* A provider that leads back here: what becomes of the request is for the login to say that asked it. */
         wipe(answer.upstream, answer.upstream_len);
@@ -524,6 +586,66 @@ static int refuse_beforehand(request_rec *r)
     record_result(r, request_state(r), answer.result, 0);
     note_retry_after(r, &answer);
     return verdict == OTPGATE_BUSY ? HTTP_SERVICE_UNAVAILABLE : HTTP_TOO_MANY_REQUESTS;
+}
+
+/* The grant of an earlier request of the same section, from which httpd has taken over that this one is let in. */
+static otp_app *app_before(request_rec *r)
+{
+    request_rec *const before[] = { r->prev, r->main };
+    otp_app *app = NULL;
+    size_t i;
+
+    for (i = 0; i < 2 && !app; i++) {
+        if (before[i] && before[i]->per_dir_config == r->per_dir_config) {
+            app = app_of(before[i]);
+            if (!app) {
+                app = app_before(before[i]);
+            }
+        }
+    }
+    return app;
+}
+
+static int is_taken_over(const request_rec *r)
+{
+    return (r->prev && r->prev->per_dir_config == r->per_dir_config)
+           || (r->main && r->main->per_dir_config == r->per_dir_config);
+}
+
+/*
+ * httpd asks no provider about a sub-request or redirect with the settings of the one before. A grant for one path doesn't
+ * go that far. This hook runs for each of them, after the access checks and before anything answers.
+ */
+static int check_path_of_part(request_rec *r)
+{
+    request_rec *first = first_request(r);
+    otp_request *state = ap_get_module_config(first->request_config, &authn_otp_module);
+    const otp_app *app;
+    otp_call call = { r, NULL, r->server };
+    otpgate_login login;
+    otpgate_answer answer;
+
+    if (r == first || !state || !state->has_app || app_of(r) || !is_taken_over(r)) {
+        return DECLINED;
+    }
+    app = app_before(r);
+    if (!app) {
+        /* With a user, a DirectoryIndex has taken the place of the request that the grant was for. */
+        return r->user ? HTTP_FORBIDDEN : DECLINED;
+    }
+    call.conf = app->conf;
+    fill_basic(&login, &call);
+    begin_login(&login, &call, state);
+    login.user = app->user;
+    login.password = app->password;
+    fill_target(&login, r);
+    otpgate_decide(gate, &login, &answer);
+    if (answer.verdict == OTPGATE_GRANTED && answer.is_for_path) {
+        return DECLINED;
+    }
+    record_result(r, state, answer.result, 0);
+    wipe(answer.upstream, answer.upstream_len);
+    return HTTP_FORBIDDEN;
 }
 
 /*
@@ -691,7 +813,8 @@ __attribute__((constructor)) static void list_directives(void)
     for (i = 0; (name = otpgate_setting_name(OTPGATE_APACHE, i)) != NULL; i++, directive++) {
         directive->name = name;
         directive->AP_TAKE_ARGV = set_directive;
-        directive->req_override = OR_AUTHCFG;
+        directive->req_override = otpgate_setting_is_for_authors(OTPGATE_APACHE, i) ? OR_AUTHCFG
+                                                                                    : RSRC_CONF | ACCESS_CONF;
         directive->args_how = TAKE_ARGV;
         directive->errmsg = otpgate_setting_usage(OTPGATE_APACHE, i);
     }
@@ -808,6 +931,8 @@ static void register_hooks(apr_pool_t *p)
     ap_hook_check_access_ex(require_tls, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
     ap_hook_check_access_ex(refuse_beforehand, NULL, NULL, APR_HOOK_REALLY_LAST, AP_AUTH_INTERNAL_PER_CONF);
     ap_hook_check_authz(spend_digest, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
+    /* Not one of the access hooks: those may be skipped, which is what it is for. */
+    ap_hook_fixups(check_path_of_part, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_log_transaction(hand_on_result, NULL, NULL, APR_HOOK_FIRST);
 }
 

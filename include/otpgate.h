@@ -30,7 +30,7 @@ extern "C" {
 #endif
 
 /* Raised whenever a struct or a meaning below changes. otpgate_gate_new() refuses any other number. */
-#define OTPGATE_API_VERSION 3
+#define OTPGATE_API_VERSION 4
 
 /* Bytes with a length; same layout as nginx's ngx_str_t. Not terminated by NUL. */
 typedef struct otpgate_str {
@@ -123,7 +123,8 @@ typedef struct otpgate_settings {
 
 /*
  * What was decided about one HTTP request, so that sub-requests and internal redirects spend no second code.
- * Places whose settings decide logins alike reuse the decision. Elsewhere a grant is decided again by that place's
+ * Places whose settings decide logins alike reuse the decision, unless it is for a path (otpgate_answer.is_for_path).
+ * Elsewhere a grant is decided again by that place's
  * settings, on the record of the first decision, and later changes to the user count. PINs that check_pin checks
  * are asked about again each time. Plain memory, zeroed by the server when the request begins, one per client
  * request: all its sub-requests and redirects share it, or have copies. No two threads may pass the same one at the
@@ -163,6 +164,12 @@ typedef struct otpgate_login {
     otpgate_str realm;    /* as the server sees it */
     otpgate_str method;   /* as the server sees it; otpgate_decide() also accepts a whole request line */
     otpgate_str target;   /* for otpgate_decide(): the request target as in the request line */
+    /* What Basic credentials are for. Needed only where otpgate_wants_target() says so; if it is missing there, a
+     * password that is good for some paths or methods lets nobody in. */
+    otpgate_str request_line; /* the client's own; empty in a request to a forward proxy */
+    otpgate_str host;         /* the Host header, or what stands for it */
+    otpgate_str destination;  /* the Destination header; several are joined by ", ". Empty: none */
+    otpgate_str path;         /* decoded, as the server serves it: of the sub-request or redirect, or after rewrites */
     const otpgate_zone *zone; /* for otpgate_decide() with Digest: initialised by otpgate_zone_init() */
     otpgate_memory *memory;   /* NULL: decide afresh */
     /* For otpgate_admit() and otpgate_decide(): a number that the server keeps per connection, initially 0. It lets
@@ -192,13 +199,18 @@ typedef struct otpgate_answer {
      * Else 0. */
     int32_t stale;
 
+    /* 1: a grant for this path and method only, by the password of a program. Parts of the request that the server
+     * doesn't ask about anew (sub-requests and internal redirects that lead to a place which asks for a login) are to
+     * be passed to otpgate_decide() as well, each with its own `path`, and refused unless granted. Else 0. */
+    int32_t is_for_path;
+
     /* With OTPGATE_THROTTLED and OTPGATE_BUSY: seconds until the next try, at least 1. Else 0. */
     uint32_t retry_after;
 
     /* The result word. Logs may always show it; set it in the request's environment on grants only. Static,
      * NUL-terminated, never NULL; one of
-     * granted-fresh granted-reuse denied-pin denied-user denied-code denied-expired denied-ip denied-locked
-     * denied-throttled denied-busy forgotten unknown error; or empty: nothing was decided, the client needs another
+     * granted-fresh granted-reuse granted-app denied-pin denied-user denied-code denied-expired denied-ip denied-locked
+     * denied-app denied-throttled denied-busy forgotten unknown error; or empty: nothing was decided, the client needs another
      * Digest nonce, or it is OTPGATE_MATCHED. */
     const char *result;
 
@@ -252,6 +264,9 @@ void otpgate_gate_free(otpgate_gate *gate);
 /* Name and usage text of each setting of a server, for index 0, 1, …; static, NUL-terminated. NULL past the last. */
 const char *otpgate_setting_name(int server, size_t index);
 const char *otpgate_setting_usage(int server, size_t index);
+
+/* Whether a setting may be said by authors of pages (.htaccess): 1 if it may, else 0. */
+int otpgate_setting_is_for_authors(int server, size_t index);
 
 /*
  * Takes one directive. On Apache also the server's own AuthType, AuthBasicProvider, AuthDigestProvider, AuthFormProvider and
@@ -349,6 +364,10 @@ int otpgate_decide(const otpgate_gate *gate, const otpgate_login *login, otpgate
  * That thread and the loop may not use the same `memory` at the same time.
  */
 int otpgate_decide_now(const otpgate_gate *gate, const otpgate_login *login, otpgate_answer *answer);
+
+/* Whether `request_line`, `host`, `destination` and `path` of this login with Basic matter: 1 if they may, else 0. Of the
+ * login, reads `password`. */
+int otpgate_wants_target(const otpgate_login *login);
 
 /*
  * For handing a login to another thread: copies all its strings into `memory`, one block of otpgate_login_size()

@@ -629,6 +629,60 @@ ngx_http_auth_otp_address(ngx_http_request_t *r)
     return address;
 }
 
+/* The Destination header, joined where there are several; NULL: no memory. */
+static ngx_str_t *
+ngx_http_auth_otp_destination(ngx_http_request_t *r, ngx_str_t *destination)
+{
+    ngx_list_part_t *part = &r->headers_in.headers.part;
+    ngx_table_elt_t *header = part->elts;
+    u_char *joined, *end;
+    ngx_uint_t i;
+
+    ngx_str_null(destination);
+    for (i = 0;; i++) {
+        if (i >= part->nelts) {
+            part = part->next;
+            if (part == NULL) {
+                return destination;
+            }
+            header = part->elts;
+            i = 0;
+        }
+        if (header[i].key.len != sizeof("Destination") - 1
+            || ngx_strncasecmp(header[i].key.data, (u_char *)"Destination", header[i].key.len) != 0)
+        {
+            continue;
+        }
+        joined = ngx_pnalloc(r->pool, destination->len + 2 + header[i].value.len);
+        if (joined == NULL) {
+            return NULL;
+        }
+        end = destination->len ? ngx_sprintf(joined, "%V, %V", destination, &header[i].value)
+                               : ngx_sprintf(joined, "%V", &header[i].value);
+        destination->data = joined;
+        destination->len = end - joined;
+    }
+}
+
+/* What the credentials are for. */
+static ngx_int_t
+ngx_http_auth_otp_read_target(ngx_http_request_t *r, otpgate_login *login)
+{
+    ngx_table_elt_t *host = r->headers_in.host;
+    ngx_str_t destination;
+
+    if (ngx_http_auth_otp_destination(r, &destination) == NULL) {
+        return NGX_ERROR;
+    }
+    if (!ngx_http_auth_otp_is_proxy(r)) {
+        login->request_line = ngx_http_auth_otp_str(&r->main->request_line);
+    }
+    login->host = ngx_http_auth_otp_str(host ? &host->value : &r->headers_in.server);
+    login->destination = ngx_http_auth_otp_str(&destination);
+    login->path = ngx_http_auth_otp_str(&r->uri);
+    return NGX_OK;
+}
+
 /* NGX_DECLINED: the request has no credentials of a kind asked for here. */
 static ngx_int_t
 ngx_http_auth_otp_read(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, ngx_str_t *realm,
@@ -668,6 +722,9 @@ ngx_http_auth_otp_read(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, 
         }
         login->user = ngx_http_auth_otp_str(&r->headers_in.user);
         login->password = ngx_http_auth_otp_str(&r->headers_in.passwd);
+        if (otpgate_wants_target(login) && ngx_http_auth_otp_read_target(r, login) != NGX_OK) {
+            return NGX_ERROR;
+        }
         break;
     default:
         return NGX_DECLINED;

@@ -31,12 +31,14 @@ pub enum Verdict {
 pub enum LoginResult {
     GrantedFresh,
     GrantedReuse,
+    GrantedApp,
     DeniedPin,
     DeniedUser,
     DeniedCode,
     DeniedExpired,
     DeniedIp,
     DeniedLocked,
+    DeniedApp,
     DeniedThrottled,
     DeniedBusy,
     Forgotten,
@@ -46,15 +48,17 @@ pub enum LoginResult {
 
 impl LoginResult {
     /// All of them.
-    pub const ALL: [LoginResult; 13] = [
+    pub const ALL: [LoginResult; 15] = [
         LoginResult::GrantedFresh,
         LoginResult::GrantedReuse,
+        LoginResult::GrantedApp,
         LoginResult::DeniedPin,
         LoginResult::DeniedUser,
         LoginResult::DeniedCode,
         LoginResult::DeniedExpired,
         LoginResult::DeniedIp,
         LoginResult::DeniedLocked,
+        LoginResult::DeniedApp,
         LoginResult::DeniedThrottled,
         LoginResult::DeniedBusy,
         LoginResult::Forgotten,
@@ -67,12 +71,14 @@ impl LoginResult {
         match self {
             LoginResult::GrantedFresh => "granted-fresh",
             LoginResult::GrantedReuse => "granted-reuse",
+            LoginResult::GrantedApp => "granted-app",
             LoginResult::DeniedPin => "denied-pin",
             LoginResult::DeniedUser => "denied-user",
             LoginResult::DeniedCode => "denied-code",
             LoginResult::DeniedExpired => "denied-expired",
             LoginResult::DeniedIp => "denied-ip",
             LoginResult::DeniedLocked => "denied-locked",
+            LoginResult::DeniedApp => "denied-app",
             LoginResult::DeniedThrottled => "denied-throttled",
             LoginResult::DeniedBusy => "denied-busy",
             LoginResult::Forgotten => "forgotten",
@@ -115,6 +121,13 @@ pub enum Reason {
     Spent,
     FloorInFuture,
     CounterExhausted,
+    App,
+    WrongApp,
+    AppsOff,
+    AppsClosed,
+    AppEnded,
+    AppMethod,
+    AppPath,
     WrongCode,
     TokenChanged,
     StoreFailed,
@@ -186,6 +199,17 @@ impl Reason {
             }
             Reason::CounterExhausted => {
                 "the token's counter has reached its end; give it a new key with `otpgate rekey`"
+            }
+            Reason::App => "the password of an app",
+            Reason::WrongApp => "no app of the user's has this password",
+            Reason::AppsOff => "the password of an app, which lets nobody in here",
+            Reason::AppsClosed => {
+                "the user's apps are closed by an `#@ always` line of the users file"
+            }
+            Reason::AppEnded => "the password of an app whose last day is over",
+            Reason::AppMethod => "the password of an app, for a method that it isn't for",
+            Reason::AppPath => {
+                "the password of an app, for a path that it isn't for or that isn't in normal form"
             }
             Reason::WrongCode => "wrong code",
             Reason::TokenChanged => {

@@ -14,8 +14,12 @@
 //! 8. no match (`no_match`)
 //!
 //! Whatever none of them grants is denied.
+//!
+//! A password of a program is decided by [`app`] instead, which has rule 1 and the last points of
+//! rule 5 in common with these.
 
 mod access;
+mod app;
 mod decision;
 mod devices;
 mod forget;
@@ -29,6 +33,7 @@ mod split;
 mod window;
 
 use self::access::rule_5_access;
+pub use self::app::{DecidedApp, app};
 pub use self::decision::{Accepted, Decision, LoginResult, Outcome, Reason, StateChange, Verdict};
 use self::devices::Devices;
 use self::forget::rule_3_forget;

@@ -8,12 +8,14 @@ use super::guard::guarded;
 use super::settings::section_of;
 use super::types::*;
 use super::{HostLog, otpgate_gate};
-use crate::decide::{PinAnswer, Verdict};
+use crate::decide::{LoginResult, PinAnswer, Verdict};
 use crate::gate::nonces::SharedMemory;
 use crate::gate::{Answer, DigestAnswer, Match, RequestMemory};
+use crate::http::target::Target;
 use crate::http::{AuthScheme, basic};
 use crate::log::{Level, Log};
 use crate::site::{self, BasicCredentials, DigestCredentials, Providers, Request};
+use crate::token::is_app_password;
 
 struct HostPins {
     check_pin: unsafe extern "C" fn(*mut c_void, otpgate_str, otpgate_str) -> c_int,
@@ -58,11 +60,26 @@ struct Call<'a> {
 
 impl Call<'_> {
     fn basic(&self) -> BasicCredentials<'_> {
-        let otpgate_login { user, password, authorization, .. } = self.login;
+        let otpgate_login {
+            user,
+            password,
+            authorization,
+            request_line,
+            host,
+            destination,
+            path,
+            ..
+        } = self.login;
         BasicCredentials {
             user: user.as_bytes(),
             password: password.as_bytes(),
             authorization: authorization.as_bytes(),
+            target: Target {
+                request_line: request_line.as_bytes(),
+                host: host.as_bytes(),
+                destination: destination.as_bytes(),
+                path: path.as_bytes(),
+            },
         }
     }
 
@@ -297,6 +314,12 @@ pub unsafe extern "C" fn otpgate_scheme(
 }
 
 /// See the header.
+#[unsafe(no_mangle)]
+pub extern "C" fn otpgate_wants_target(login: Option<&otpgate_login>) -> c_int {
+    login.is_some_and(|login| is_app_password(login.password.as_bytes())).into()
+}
+
+/// See the header.
 ///
 /// # Safety
 /// As the header says.
@@ -312,7 +335,7 @@ pub unsafe extern "C" fn otpgate_address_of(text: otpgate_str) -> otpgate_addres
 }
 
 /// The strings of a login, each of them.
-fn strings(login: &mut otpgate_login) -> [&mut otpgate_str; 6] {
+fn strings(login: &mut otpgate_login) -> [&mut otpgate_str; 10] {
     // Without `..`: a field that is added doesn't compile before it is thought of.
     let otpgate_login {
         authorization,
@@ -321,6 +344,10 @@ fn strings(login: &mut otpgate_login) -> [&mut otpgate_str; 6] {
         realm,
         method,
         target,
+        request_line,
+        host,
+        destination,
+        path,
         settings: _,
         scheme: _,
         log_level: _,
@@ -334,7 +361,7 @@ fn strings(login: &mut otpgate_login) -> [&mut otpgate_str; 6] {
         turn: _,
         request: _,
     } = login;
-    [authorization, user, password, realm, method, target]
+    [authorization, user, password, realm, method, target, request_line, host, destination, path]
 }
 
 /// See the header.
@@ -379,6 +406,7 @@ impl otpgate_answer {
             Verdict::Busy => OTPGATE_BUSY,
         };
         self.stale = 0;
+        self.is_for_path = (answer.word == LoginResult::GrantedApp).into();
         self.retry_after = answer.retry_after.unwrap_or(0);
         self.result = site::result_word(answer.word).as_ptr();
         self.upstream_len = 0;
@@ -395,7 +423,7 @@ impl otpgate_answer {
     fn undecided(&mut self, verdict: c_int, stale: bool) {
         self.verdict = verdict;
         self.stale = stale.into();
-        self.retry_after = 0;
+        (self.is_for_path, self.retry_after) = (0, 0);
         self.result = c"".as_ptr();
         (self.upstream_len, self.user_len) = (0, 0);
     }

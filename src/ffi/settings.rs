@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use super::guard::guarded;
 use super::types::*;
 use super::{otpgate_gate, server_of};
-use crate::policy::{PIN_PROVIDERS_MAX, SETTINGS, Server, Settings};
+use crate::policy::{PIN_PROVIDERS_MAX, SETTINGS, Server, Setting, Settings};
 use crate::site::{self, Realm, Section};
 
 /// What stands in the words of [`otpgate_settings`]. The lifetime is the server's: its pool holds
@@ -84,13 +84,22 @@ pub extern "C" fn otpgate_setting_name(server: c_int, index: usize) -> *const c_
 #[unsafe(no_mangle)]
 pub extern "C" fn otpgate_setting_usage(server: c_int, index: usize) -> *const c_char {
     guarded(std::ptr::null, || {
-        setting(server, index).map_or(std::ptr::null(), |(_, usage)| usage.as_ptr())
+        setting(server, index).map_or(std::ptr::null(), |(_, setting)| setting.usage.as_ptr())
     })
 }
 
-fn setting(server: c_int, index: usize) -> Option<(&'static CStr, &'static CStr)> {
+/// See the header.
+#[unsafe(no_mangle)]
+pub extern "C" fn otpgate_setting_is_for_authors(server: c_int, index: usize) -> c_int {
+    guarded(
+        || 0,
+        || setting(server, index).is_some_and(|(_, setting)| setting.is_for_authors).into(),
+    )
+}
+
+fn setting(server: c_int, index: usize) -> Option<(&'static CStr, &'static Setting)> {
     let server = server_of(server)?;
-    SETTINGS.iter().filter_map(|setting| Some((setting.name(server)?, setting.usage))).nth(index)
+    SETTINGS.iter().filter_map(|setting| Some((setting.name(server)?, setting))).nth(index)
 }
 
 /// A place of C's for a message, NUL-terminated and cut to its size.

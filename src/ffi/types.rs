@@ -15,7 +15,7 @@ use crate::gate::RequestMemory;
 use crate::site::{self, Event};
 
 /// Version of the structs and meanings.
-pub const OTPGATE_API_VERSION: u32 = 3;
+pub const OTPGATE_API_VERSION: u32 = 4;
 
 /// Names and defaults of Apache httpd.
 pub const OTPGATE_APACHE: c_int = 1;
@@ -283,6 +283,10 @@ pub struct otpgate_login {
     pub realm: otpgate_str,
     pub method: otpgate_str,
     pub target: otpgate_str,
+    pub request_line: otpgate_str,
+    pub host: otpgate_str,
+    pub destination: otpgate_str,
+    pub path: otpgate_str,
     pub zone: *const otpgate_zone,
     pub memory: *mut otpgate_memory,
     pub connection: *mut u64,
@@ -305,6 +309,7 @@ pub const OTPGATE_HA1_LEN: usize = 32;
 pub struct otpgate_answer {
     pub verdict: i32,
     pub stale: i32,
+    pub is_for_path: i32,
     pub retry_after: u32,
     pub result: *const c_char,
     pub user_len: usize,

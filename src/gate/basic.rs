@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use super::Gate;
 use super::answer::{Answer, Turn};
+use super::app::allows_apps;
 use super::attempt::{Job, OwnedAttempt, OwnedProof};
 use super::marks::Mark;
 use super::request_memory::{Again, JudgedAttempt, Recalled, RequestMemory};
@@ -14,7 +15,7 @@ use crate::log::Log;
 use crate::pin::PinSource;
 use crate::policy::Policy;
 use crate::store::{Found, LoopTurn, Store, StoreError};
-use crate::token::Address;
+use crate::token::{Address, is_app_password};
 
 /// One Basic login as a server presents it. [`Attempt`] is what is decided about it.
 pub struct Login<'a> {
@@ -27,11 +28,11 @@ pub struct Login<'a> {
 }
 
 impl Login<'_> {
-    fn attempt<'a>(&'a self, password: &'a [u8]) -> Attempt<'a> {
+    pub(super) fn attempt<'a>(&'a self, password: &'a [u8]) -> Attempt<'a> {
         Attempt { user: self.user, proof: Proof::Password(password), address: self.address.clone() }
     }
 
-    fn owned(&self) -> OwnedAttempt {
+    pub(super) fn owned(&self) -> OwnedAttempt {
         OwnedAttempt {
             user: self.user.to_vec(),
             proof: OwnedProof::Password(Zeroizing::new(self.password.to_vec())),
@@ -143,6 +144,11 @@ impl<S: Store> Gate<S> {
         let refused =
             self.over(policy, &found, (login.user, login.password, &login.address), log)?;
         let Decision { verdict, word, reason, .. } = refused;
+        // It waits for no PIN to be checked.
+        let is_app = is_app_password(login.password) && allows_apps(policy, &found);
+        if verdict == Verdict::Busy && is_app {
+            return None;
+        }
         if verdict == Verdict::Busy && self.is_busy_line_due() {
             self.log_decision(verdict, word, reason, login.user, log);
         }

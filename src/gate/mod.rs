@@ -14,6 +14,7 @@
 //! sync (`queue`). Sub-requests are judged again only where the settings differ (`request_memory`).
 
 mod answer;
+mod app;
 mod attempt;
 mod basic;
 mod commit;
@@ -56,6 +57,7 @@ pub struct Gate<S> {
     mac: Hmac<Sha256>,
     pins: PinMemory,
     memory: throttled::ThrottleMemory,
+    noted_uses: app::NotedUses,
     queue: Queue<Job, JobResult>,
 }
 
@@ -75,7 +77,8 @@ impl<S: Store> Gate<S> {
         mac.update(store.name().as_bytes());
         mac.update(&[0]);
         let (pins, memory) = (PinMemory::default(), throttled::ThrottleMemory::default());
-        Some(Gate { store, clock, marks, mac, pins, memory, queue: Queue::new() })
+        let (noted_uses, queue) = (app::NotedUses::default(), Queue::new());
+        Some(Gate { store, clock, marks, mac, pins, memory, noted_uses, queue })
     }
 
     /// The store.

@@ -11,7 +11,7 @@ use super::Gate;
 use super::attempt::Job;
 use super::marks::Mark;
 use crate::UnixTime;
-use crate::decide::{self, Decision, Reason, Verdict};
+use crate::decide::{self, Decision, LoginResult, Reason, Verdict};
 use crate::http::digest::Ha1;
 use crate::log::{Level, Log, Quoted};
 use crate::policy::{Policy, Throttle};
@@ -152,7 +152,7 @@ impl<S: Store> Gate<S> {
                     throttle::settle(bytes, &who.client(), throttle, password, outcome)
                 });
             }
-            None if admitted.is_noted && decision.verdict == Verdict::Granted => {
+            None if admitted.is_noted && outcome_of(decision) == TryOutcome::Accepted => {
                 self.count(log, |bytes| throttle::accept(bytes, &who.client()));
             }
             None => {}
@@ -378,6 +378,8 @@ fn is_hashed(found: &Found) -> bool {
 
 fn outcome_of(decision: &Decision) -> TryOutcome {
     match decision.verdict {
+        // It says nothing of where the user is: no address becomes familiar by it.
+        Verdict::Granted if decision.word == LoginResult::GrantedApp => TryOutcome::NotCounted,
         Verdict::Granted => TryOutcome::Accepted,
         // What is passed on isn't ours to count, and who is told to come again brings the same.
         Verdict::Denied | Verdict::Error if decision.is_wrong_guess => TryOutcome::Wrong,

@@ -3,6 +3,7 @@
 pub mod basic;
 pub mod digest;
 pub mod nonce;
+pub mod target;
 
 /// How credentials authenticate: the auth-scheme of RFC 9110 section 11.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -72,6 +72,8 @@ pub struct Policy {
     pub fall_through: bool,
     /// HOTP codes may be given in hexadecimal.
     pub allow_hex: bool,
+    /// Passwords of programs let in without a code.
+    pub app_passwords: bool,
     /// After a grant, what stands behind us sees user and PIN.
     pub pin_fake_basic: bool,
     /// Seconds for which a PIN found right by a slow hash is remembered.
@@ -317,6 +319,7 @@ pub struct Settings<'a> {
     pub fall_through: Option<Given<'a, bool>>,
     pub pin_fake_basic: Option<Given<'a, bool>>,
     pub allow_hex: Option<Given<'a, bool>>,
+    pub app_passwords: Option<Given<'a, bool>>,
     pub require_tls: Option<Given<'a, bool>>,
     pub scheme: Option<Given<'a, Scheme>>,
     pub digest_algorithms: Option<Given<'a, Algorithms>>,
@@ -381,6 +384,7 @@ impl<'a> Settings<'a> {
             fall_through: child.fall_through.or(self.fall_through),
             pin_fake_basic: child.pin_fake_basic.or(self.pin_fake_basic),
             allow_hex: child.allow_hex.or(self.allow_hex),
+            app_passwords: child.app_passwords.or(self.app_passwords),
             require_tls: child.require_tls.or(self.require_tls),
             scheme: child.scheme.or(self.scheme),
             digest_algorithms: child.digest_algorithms.or(self.digest_algorithms),
@@ -419,6 +423,7 @@ impl<'a> Settings<'a> {
             forget: value(&self.forget).unwrap_or(Forget::On),
             fall_through: value(&self.fall_through).unwrap_or(false),
             allow_hex: value(&self.allow_hex).unwrap_or(true),
+            app_passwords: value(&self.app_passwords).unwrap_or(false),
             pin_fake_basic: value(&self.pin_fake_basic).unwrap_or(false),
             pin_cache_hashed: pin_cache.unwrap_or(DEFAULT_PIN_CACHE),
             // Providers have settings that we don't see, and caches of their own.
@@ -525,6 +530,7 @@ mod tests {
             forget: Forget::On,
             fall_through: false,
             allow_hex: true,
+            app_passwords: false,
             pin_fake_basic: false,
             pin_cache_hashed: 60,
             pin_cache_external: 0,

@@ -15,12 +15,13 @@ use crate::gate::nonces::{Nonces, SharedMemory};
 use crate::gate::{
     Answer, DigestAnswer, DigestLogin, DigestRequest, Gate, Login, Match, PinSource, RequestMemory,
 };
+use crate::http::target::Target;
 use crate::http::{AuthScheme, auth_scheme, basic, digest};
 use crate::log::{Level, Log, Quoted};
 use crate::pin::file::PinFile;
-use crate::policy::{self, Settings};
+use crate::policy::{self, Server, Settings};
 use crate::store::LoopTurn;
-use crate::token::Address;
+use crate::token::{Address, is_app_password};
 use crate::users::file::UsersFile;
 
 /// The server's own way to check PINs marked `+`.
@@ -58,6 +59,8 @@ pub struct BasicCredentials<'a> {
     pub password: &'a [u8],
     /// The header they are from, if the server has read them up to a NUL only; else empty.
     pub authorization: &'a [u8],
+    /// What they are for.
+    pub target: Target<'a>,
 }
 
 /// Credentials of a Digest login.
@@ -115,9 +118,14 @@ impl Site {
         let Some(place) = self.for_basic(request, credentials, Reading::Allowed) else {
             return Answer::error();
         };
-        let answer = self.of_basic(request, credentials, judged, |gate, login, pins, judged| {
-            Some(gate.basic(&place.policy, login, pins, judged, request.log))
-        });
+        let answer =
+            self.of_basic(request, credentials, judged, |gate, login, pins, mut judged| {
+                let (policy, log) = (&place.policy, request.log);
+                let of_app = self
+                    .target_of_app(request, credentials)
+                    .and_then(|target| gate.app(policy, login, target, judged.as_deref_mut(), log));
+                of_app.or_else(|| Some(gate.basic(policy, login, pins, judged, log)))
+            });
         let answer = answer.unwrap_or_else(Answer::error);
         place.log_fault(&answer, credentials.user, request);
         answer
@@ -131,9 +139,34 @@ impl Site {
         judged: Option<&mut RequestMemory>,
     ) -> Option<Answer> {
         let ForUser { policy, .. } = self.for_basic(request, credentials, Reading::No)?;
-        self.of_basic(request, credentials, judged, |gate, login, pins, judged| {
-            gate.basic_now(&policy, login, pins, request.turn, judged, request.log)
+        self.of_basic(request, credentials, judged, |gate, login, pins, mut judged| {
+            let (turn, log) = (request.turn, request.log);
+            if let Some(target) = self.target_of_app(request, credentials) {
+                let judged = judged.as_deref_mut();
+                if let Some(answer) = gate.app_now(&policy, login, target, turn, judged, log)? {
+                    return Some(answer);
+                }
+            }
+            gate.basic_now(&policy, login, pins, turn, judged, log)
         })
+    }
+
+    /// What the credentials are for, if they may be a program's: not those of a form, which makes a
+    /// session of them.
+    fn target_of_app<'a>(
+        &self,
+        request: &Request<'_>,
+        credentials: &'a BasicCredentials<'_>,
+    ) -> Option<&'a Target<'a>> {
+        let BasicCredentials { user, password, authorization, target } = credentials;
+        if !is_app_password(password) || request.section.settings.asked.is_of_type("Form") {
+            return None;
+        }
+        // httpd has the header that a form's credentials aren't from.
+        let is_sent = self.server() == Server::Nginx
+            || basic::credentials(authorization)
+                .is_some_and(|(sent, its)| sent == *user && its[..] == **password);
+        is_sent.then_some(target)
     }
 
     fn for_basic(
@@ -431,12 +464,14 @@ pub fn result_word(word: LoginResult) -> &'static CStr {
     match word {
         LoginResult::GrantedFresh => c"granted-fresh",
         LoginResult::GrantedReuse => c"granted-reuse",
+        LoginResult::GrantedApp => c"granted-app",
         LoginResult::DeniedPin => c"denied-pin",
         LoginResult::DeniedUser => c"denied-user",
         LoginResult::DeniedCode => c"denied-code",
         LoginResult::DeniedExpired => c"denied-expired",
         LoginResult::DeniedIp => c"denied-ip",
         LoginResult::DeniedLocked => c"denied-locked",
+        LoginResult::DeniedApp => c"denied-app",
         LoginResult::DeniedThrottled => c"denied-throttled",
         LoginResult::DeniedBusy => c"denied-busy",
         LoginResult::Forgotten => c"forgotten",

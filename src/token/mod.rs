@@ -12,7 +12,10 @@ use std::num::NonZeroU32;
 pub use self::codes::Codes;
 pub use self::position::{ClockOffset, Counter, CounterField, Reading, ReplayFloor, TimeStep};
 pub use self::state::{Address, State, Used};
-pub use self::ways::{Always, AppDigest, AppPassword, SALT_LEN, WAYS_MAX, Ways};
+pub use self::ways::{
+    APP_RANDOM, Always, AppDigest, AppPassword, SALT_LEN, WAYS_MAX, Ways, app_password,
+    is_app_password,
+};
 use crate::otp::{self, Code, Digits};
 use crate::pin::HashedPin;
 use crate::secret::Secret;

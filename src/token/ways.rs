@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use data_encoding::BASE32_NOPAD;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use crate::UnixTime;
 use crate::network::Network;
@@ -66,6 +68,38 @@ pub struct AppPassword {
     pub used: Option<UnixTime>,
 }
 
+const APP_MARK: &[u8] = b"app-";
+const APP_GROUP: usize = 5;
+const APP_GROUPS: usize = 5;
+const APP_LEN: usize = APP_MARK.len() + APP_GROUPS * (APP_GROUP + 1) - 1;
+
+/// Random bytes that make a password of a program: it holds 125 bits of them.
+pub const APP_RANDOM: usize = 16;
+
+/// The password of a program, made of random bytes: `app-` and five groups of five characters of
+/// base 32 (RFC 4648 section 6), in lower case.
+pub fn app_password(random: &[u8; APP_RANDOM]) -> Zeroizing<String> {
+    let encoded = Zeroizing::new(BASE32_NOPAD.encode(random).to_ascii_lowercase());
+    let mut text = Zeroizing::new(String::with_capacity(APP_LEN));
+    text.push_str("app");
+    for group in encoded.as_bytes().chunks_exact(APP_GROUP).take(APP_GROUPS) {
+        text.push('-');
+        text.extend(group.iter().map(|&b| char::from(b)));
+    }
+    text
+}
+
+/// Whether a password is of the shape of a program's. PIN and code hardly ever are.
+pub fn is_app_password(password: &[u8]) -> bool {
+    let Some(rest) = password.strip_prefix(APP_MARK).filter(|_| password.len() == APP_LEN) else {
+        return false;
+    };
+    let is_group = |group: &[u8]| {
+        group.len() == APP_GROUP && group.iter().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'))
+    };
+    rest.split(|&b| b == b'-').all(is_group)
+}
+
 /// Bytes of a salt.
 pub const SALT_LEN: usize = 16;
 
@@ -96,5 +130,40 @@ impl AppDigest {
 impl fmt::Debug for AppDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AppDigest")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_of_a_program_has_its_shape_and_nothing_else_does() {
+        let made = app_password(&[0x5a; APP_RANDOM]);
+        assert_eq!(&made[..], "app-ljnfu-ws2lj-nfuws-2ljnf-uws2l");
+        assert!(is_app_password(made.as_bytes()));
+        assert_ne!(made, app_password(&[0x5b; APP_RANDOM]));
+        for other in [
+            "",
+            "app-",
+            "1234755224",
+            "app-ljnfu-ws2lj-nfuws-2ljnf-uws2",
+            "app-ljnfu-ws2lj-nfuws-2ljnf-uws2lj",
+            "app-ljnfu-ws2lj-nfuws-2ljnf-uws21",
+            "app-ljnfu-ws2lj-nfuws-2ljnf-uws2L",
+            "App-ljnfu-ws2lj-nfuws-2ljnf-uws2l",
+            "app-ljnfuwws2lj-nfuws-2ljnf-uws2l",
+            "app-ljnf-uws2lj-nfuws-2ljnf-uws2l",
+            "app_ljnfu-ws2lj-nfuws-2ljnf-uws2l",
+        ] {
+            assert!(!is_app_password(other.as_bytes()), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_digest_is_of_its_password_and_salt_alone() {
+        let digest = AppDigest::of([1; SALT_LEN], b"app-1");
+        assert!(digest.is_of(b"app-1") && !digest.is_of(b"app-2"));
+        assert_ne!(digest, AppDigest::of([2; SALT_LEN], b"app-1"));
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 
 use super::file::read_line;
 use super::index::Index;
-use super::pragma::{self, Pragma, PragmaKind};
+use super::pragma::{self, Pragma, PragmaError, PragmaKind};
 use crate::token::{Always, WAYS_MAX, Ways};
 
 /// What servers may write of it, and where.
@@ -40,21 +40,32 @@ pub(super) fn read(
             }
             continue;
         }
-        match pragma::parse(&line) {
-            Some(Ok(Pragma::App(_, app))) => {
-                ways.apps.push(app);
+        let said = pragma::parse(&line);
+        match &said {
+            Some(Ok(Pragma::App(..))) => {
                 spots.used.push(pragma::used_hour(&line).map(|hour| offset + hour.start as u64));
             }
-            Some(Ok(Pragma::Trust(_, networks))) => ways.trusted.extend(networks),
-            Some(Ok(Pragma::Always(_, always))) => {
-                ways.always = ways.always.with(always);
-                if always == Always::UNTIL_CODE {
-                    spots.added.push(offset);
-                }
-            }
-            Some(Err(error)) if error.kind == PragmaKind::Always => ways.always = Always::ALL,
+            Some(Ok(Pragma::Always(_, Always::UNTIL_CODE))) => spots.added.push(offset),
             _ => {}
         }
+        add(&mut ways, said);
     }
     Ok(Some((ways, spots)))
+}
+
+/// The same of lines of one user that are at hand, however many there are.
+pub(super) fn of_lines<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Ways {
+    let mut ways = Ways::default();
+    lines.for_each(|line| add(&mut ways, pragma::parse(line)));
+    ways
+}
+
+fn add(ways: &mut Ways, said: Option<Result<Pragma, PragmaError>>) {
+    match said {
+        Some(Ok(Pragma::App(_, app))) => ways.apps.push(app),
+        Some(Ok(Pragma::Trust(_, networks))) => ways.trusted.extend(networks),
+        Some(Ok(Pragma::Always(_, always))) => ways.always = ways.always.with(always),
+        Some(Err(error)) if error.kind == PragmaKind::Always => ways.always = Always::ALL,
+        _ => {}
+    }
 }

@@ -130,6 +130,10 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
             realm: otpgate_str,
             method: otpgate_str,
             target: otpgate_str,
+            request_line: otpgate_str,
+            host: otpgate_str,
+            destination: otpgate_str,
+            path: otpgate_str,
             zone: *const otpgate_zone,
             memory: *mut otpgate_memory,
             connection: *mut u64,
@@ -139,6 +143,7 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
         otpgate_answer {
             verdict: i32,
             stale: i32,
+            is_for_path: i32,
             retry_after: u32,
             result: *const c_char,
             user_len: usize,
@@ -221,6 +226,7 @@ fn every_function_of_the_header_has_its_signature_in_rust() {
         fn otpgate_gate_free(*mut otpgate_gate);
         fn otpgate_setting_name(c_int, usize) -> *const c_char;
         fn otpgate_setting_usage(c_int, usize) -> *const c_char;
+        fn otpgate_setting_is_for_authors(c_int, usize) -> c_int;
         fn otpgate_settings_set(Option<&otpgate_gate>, Option<&mut otpgate_settings>, c_int, otpgate_str, *const otpgate_str, usize, otpgate_str, *mut c_char, usize) -> c_int;
         fn otpgate_settings_merge(*mut otpgate_settings, c_int, *const otpgate_settings, *const otpgate_settings);
         fn otpgate_settings_require_tls(Option<&otpgate_settings>) -> c_int;
@@ -240,6 +246,7 @@ fn every_function_of_the_header_has_its_signature_in_rust() {
         fn otpgate_scheme(Option<&otpgate_settings>, otpgate_str) -> c_int;
         fn otpgate_decide(Option<&otpgate_gate>, Option<&otpgate_login>, Option<&mut otpgate_answer>) -> c_int;
         fn otpgate_decide_now(Option<&otpgate_gate>, Option<&otpgate_login>, Option<&mut otpgate_answer>) -> c_int;
+        fn otpgate_wants_target(Option<&otpgate_login>) -> c_int;
         fn otpgate_login_size(Option<&otpgate_login>) -> usize;
         fn otpgate_login_copy(Option<&mut otpgate_login>, *mut c_char);
         fn otpgate_address_of(otpgate_str) -> otpgate_address;

@@ -5,15 +5,17 @@ use std::path::Path;
 use std::sync::Mutex;
 
 /// The words for how a login ended; `docs/results.md` explains them.
-pub const RESULTS: [&str; 13] = [
+pub const RESULTS: [&str; 15] = [
     "granted-fresh",
     "granted-reuse",
+    "granted-app",
     "denied-pin",
     "denied-user",
     "denied-code",
     "denied-expired",
     "denied-ip",
     "denied-locked",
+    "denied-app",
     "denied-throttled",
     "denied-busy",
     "forgotten",

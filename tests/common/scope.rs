@@ -21,6 +21,7 @@ pub enum Setting {
     FallThrough,
     PinFakeBasic,
     AllowHex,
+    AppPasswords,
     RequireUser,
     /// Groups of the scope's group file.
     RequireGroup,

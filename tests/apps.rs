@@ -1,0 +1,437 @@
+//! Passwords of programs on both servers: for their own paths and methods, and nothing else,
+//! whatever way a request takes.
+
+mod common;
+
+use common::server::{PAGE, PAGE_TEXT, RESULT_HEADER};
+use common::{Httpd, Nginx, Place, Reply, Request, Scope, Server, Setting, Token};
+use otpgate::token::{APP_RANDOM, AppDigest, AppPassword, SALT_LEN, app_password};
+use otpgate::users::pragma;
+
+const PIN: &str = "sesame9";
+const OTHER_TEXT: &str = "none of the program's";
+
+fn alice() -> Token {
+    Token::hotp("alice").pin(PIN)
+}
+
+/// The n-th program's password.
+fn password(number: u8) -> String {
+    app_password(&[number; APP_RANDOM]).to_string()
+}
+
+fn line(user: &str, number: u8, paths: &[&str], methods: &[&str]) -> String {
+    let all = |words: &[&str]| words.iter().map(|word| word.as_bytes().to_vec()).collect();
+    let app = AppPassword {
+        name: vec![b'a' + number],
+        digest: AppDigest::of([number; SALT_LEN], password(number).as_bytes()),
+        paths: all(paths),
+        methods: all(methods),
+        until: None,
+        used: None,
+    };
+    String::from_utf8(pragma::app_line(user.as_bytes(), &app)).unwrap() + "\n"
+}
+
+/// With one program, number 1, for a directory of the scope.
+fn scope(name: &str) -> Scope {
+    let path = format!("/{name}/dav/");
+    Scope::new(name)
+        .token(&alice())
+        .secret(&password(1))
+        .text(line("alice", 1, &[&path], &[]))
+        .set(Setting::AppPasswords, "On")
+}
+
+fn httpd() -> Httpd {
+    ["include", "rewrite", "autoindex"].into_iter().fold(Httpd::event(), Httpd::module)
+}
+
+fn both(scopes: impl Fn() -> Vec<Scope>) -> [Server; 2] {
+    let servers = [Server::start(httpd(), scopes()), Server::start(Nginx::one(), scopes())];
+    for server in &servers {
+        for scope in scopes() {
+            write(server, &scope.name);
+        }
+    }
+    servers
+}
+
+/// What is within and what is outside.
+fn write(server: &Server, name: &str) {
+    server.root().write(format!("htdocs/{name}/dav/{PAGE}"), PAGE_TEXT);
+    server.root().write(format!("htdocs/{name}/dav/a b"), PAGE_TEXT);
+    server.root().write(format!("htdocs/{name}/davx/{PAGE}"), PAGE_TEXT);
+    server.root().write(format!("htdocs/{name}/other.txt"), OTHER_TEXT);
+}
+
+fn app(at: &Place<'_>, target: &str, number: u8) -> Reply {
+    at.send(Request::get(target).basic("alice", password(number)))
+}
+
+#[track_caller]
+fn is_kept_out(reply: &Reply, what: &str) {
+    let text = reply.0.text();
+    assert!(!text.contains(PAGE_TEXT) && !text.contains(OTHER_TEXT), "{what}: {reply:?}");
+    assert_ne!(reply.status(), 200, "{what}: {reply:?}");
+    assert!(!reply.result().starts_with("granted"), "{what}: {reply:?}");
+}
+
+#[test]
+fn a_program_is_let_in_for_its_own_paths_and_no_others() {
+    for server in both(|| vec![scope("area")]) {
+        server.tolerate_log("");
+        let at = server.at("area");
+        for own in ["page.txt", "page.txt?x=/../y", "a%20b", "%70age.txt"] {
+            app(&at, &format!("/area/dav/{own}"), 1).is(200, "granted-app");
+        }
+        let absolute = app(&at, "http://localhost/area/dav/page.txt", 1);
+        absolute.is(200, "granted-app");
+        for outside in [
+            "/area/page.txt",
+            "/area/",
+            "/area/davx/page.txt",
+            "/area/DAV/page.txt",
+            "/area/Dav/page.txt",
+            "/area/dav",
+            "/area/other.txt",
+            "/area/dav.txt",
+            "/area//dav/page.txt",
+            "//area/dav/page.txt",
+            "/area/dav//page.txt",
+            "/area/./dav/page.txt",
+            "/area/dav/./page.txt",
+            "/area/dav/../page.txt",
+            "/area/dav/../dav/page.txt",
+            "/area/dav/x/../../page.txt",
+            "/x/../area/dav/page.txt",
+            "/area/dav/%2e%2e/page.txt",
+            "/area/dav/.%2e/page.txt",
+            "/area/dav/%2E./page.txt",
+            "/area/dav/%2e/page.txt",
+            "/area/dav%2fpage.txt",
+            "/area%2Fdav/page.txt",
+            "/area/dav/..%2fpage.txt",
+            "/area/dav/..%2Fpage.txt",
+            "/area/dav/%2e%2e%2fpage.txt",
+            "/area/dav/..%5cpage.txt",
+            "/area/dav/..\\page.txt",
+            "/area/dav\\page.txt",
+            "/area/dav/..;/page.txt",
+            "/area/dav/..;x=y/page.txt",
+            "/area/dav/page.txt;x",
+            "/area/dav/..%3b/page.txt",
+            "/area/dav/%252e%252e/page.txt",
+            "/area/dav/%252fpage.txt",
+            "/area/dav/%c0%ae%c0%ae/page.txt",
+            "/area/dav/page.txt%00",
+            "/area/dav/%00/../page.txt",
+            "/area/dav/%0a/page.txt",
+            "/area/dav/%zz/page.txt",
+            "/area/dav/page.txt#/../",
+            "/area/dav/...",
+            "/area/page.txt?/area/dav/",
+            "http://localhost/area/page.txt",
+            "http://localhost/area/dav/../page.txt",
+            "http://localhost//area/dav/page.txt",
+        ] {
+            is_kept_out(&app(&at, outside, 1), outside);
+        }
+        // The user has every path, with a code.
+        at.login("alice", alice().password(0)).is(200, "granted-fresh");
+    }
+}
+
+#[test]
+fn a_program_is_let_in_with_its_own_methods_and_within_its_destination() {
+    let methods = || {
+        let text = line("alice", 2, &["/area/dav/"], &["GET", "MOVE"]);
+        vec![scope("area").text(text).secret(&password(2))]
+    };
+    for server in both(methods) {
+        server.tolerate_log("");
+        let at = server.at("area");
+        let send = |number, method: &'static str, destination: &[&str]| {
+            let request = Request::get("/area/dav/page.txt").method(method);
+            let request = request.basic("alice", password(number));
+            at.send(destination.iter().fold(request, |it, to| it.header("Destination", *to)))
+        };
+        let is_granted = |reply: &Reply| reply.result() == "granted-app";
+        for (number, method, destination, granted) in [
+            (1, "GET", &[][..], true),
+            (1, "OPTIONS", &[], true),
+            (1, "PROPFIND", &[], true),
+            (1, "DELETE", &[], true),
+            (2, "GET", &[], true),
+            (2, "OPTIONS", &[], false),
+            (2, "DELETE", &[], false),
+            (1, "MOVE", &[], false),
+            (1, "MOVE", &["http://localhost/area/dav/b"], true),
+            (2, "MOVE", &["/area/dav/b"], true),
+            (2, "COPY", &["/area/dav/b"], false),
+            (1, "COPY", &["/area/b"], false),
+            (1, "MOVE", &["http://localhost/area/dav/../b"], false),
+            (1, "MOVE", &["http://localhost/area/dav/%2e%2e/b"], false),
+            (1, "MOVE", &["http://other.example/area/dav/b"], false),
+            (1, "MOVE", &["b"], false),
+            (1, "MOVE", &["/area/dav/b", "/area/b"], false),
+            (1, "MOVE", &["/area/b", "/area/dav/b"], false),
+            (1, "GET", &["/area/b"], false),
+        ] {
+            let reply = send(number, method, destination);
+            assert_eq!(is_granted(&reply), granted, "{method} {destination:?}: {reply:?}");
+        }
+    }
+}
+
+#[test]
+fn where_programs_are_not_allowed_their_passwords_are_pin_and_code_as_ever() {
+    let scopes = || {
+        let mut off = scope("without");
+        off.settings.clear();
+        let file = || off.clone().text("#@ allow apps\n");
+        vec![
+            off.clone(),
+            Scope { name: "explicit".to_owned(), ..off.clone() }.set(Setting::AppPasswords, "Off"),
+            Scope {
+                name: "file".to_owned(),
+                ..file().text(line("alice", 2, &["/file/dav/"], &[]))
+            },
+            Scope { name: "closed".to_owned(), ..file() }
+                .text(line("alice", 2, &["/closed/dav/"], &[]))
+                .text("#@ always alice apps\n"),
+        ]
+    };
+    for server in both(scopes) {
+        for (name, number, status, result) in [
+            ("without", 1, 401, "denied-pin"),
+            ("explicit", 1, 401, "denied-pin"),
+            ("file", 2, 200, "granted-app"),
+            ("file", 3, 401, "denied-app"),
+            ("closed", 2, 401, "denied-app"),
+        ] {
+            app(&server.at(name), &format!("/{name}/dav/page.txt"), number).is(status, result);
+        }
+    }
+}
+
+#[test]
+fn a_locked_token_does_not_stop_a_program_and_a_switched_off_one_does() {
+    let scopes = || {
+        let off = Token::hotp("bob").pin(PIN).off();
+        let text = line("bob", 2, &["/area/dav/"], &[]) + "#@ apart carol\n";
+        vec![
+            scope("area")
+                .token(&off)
+                .text(text)
+                .secret(&password(2))
+                .set(Setting::MaxFailures, 2)
+                .set(Setting::LockoutTime, 0)
+                .set(Setting::Throttle, "Off"),
+        ]
+    };
+    for server in both(scopes) {
+        let at = server.at("area");
+        for _ in 0..2 {
+            at.login("alice", alice().with(&alice().wrong_code())).is_denied();
+        }
+        at.login("alice", alice().password(0)).is(401, "denied-locked");
+        let before = at.users().failures("alice");
+        app(&at, "/area/dav/page.txt", 1).is(200, "granted-app");
+        app(&at, "/area/dav/page.txt", 3).is(401, "denied-app");
+        assert_eq!(at.users().failures("alice"), before);
+        at.login("alice", alice().password(0)).is(401, "denied-locked");
+        let bob = Request::get("/area/dav/page.txt").basic("bob", password(2));
+        at.send(bob).is(401, "denied-locked");
+    }
+}
+
+#[test]
+fn a_wrong_password_of_a_program_is_a_try_and_one_outside_its_path_is_none() {
+    let scopes = || vec![scope("area").set(Setting::Throttle, "3 600")];
+    for server in both(scopes) {
+        let at = server.at("area");
+        for _ in 0..5 {
+            app(&at, "/area/page.txt", 1).is(401, "denied-app");
+        }
+        for number in [2, 3, 4] {
+            app(&at, "/area/dav/page.txt", number).is(401, "denied-app");
+        }
+        app(&at, "/area/dav/page.txt", 5).is(429, "denied-throttled");
+        at.login("alice", alice().password(0)).is(429, "denied-throttled");
+        app(&at, "/area/dav/page.txt", 1).is(429, "denied-throttled");
+        // From elsewhere.
+        let from = |address: &str| {
+            at.send(Request::get("/area/dav/page.txt").basic("alice", password(1)).from(address))
+        };
+        from("192.0.2.7").is(200, "granted-app");
+        from("192.0.2.7").is(200, "granted-app");
+    }
+}
+
+#[test]
+fn whom_a_place_does_not_let_in_it_does_not_let_in_by_a_program() {
+    let scopes = || vec![scope("area").set(Setting::RequireUser, "bob")];
+    for server in both(scopes) {
+        app(&server.at("area"), "/area/dav/page.txt", 1).is(401, "denied-user");
+        app(&server.at("area"), "/area/dav/page.txt", 2).is(401, "denied-app");
+    }
+}
+
+#[test]
+fn a_programs_login_changes_nothing_but_the_hour_of_its_last_use() {
+    for server in both(|| vec![scope("area")]) {
+        let at = server.at("area");
+        let before = String::from_utf8(at.users().bytes()).unwrap();
+        app(&at, "/area/dav/page.txt", 1).is(200, "granted-app");
+        common::wait_until("the hour is noted", || {
+            !String::from_utf8(at.users().bytes()).unwrap().contains("used=0000-00-00T00Z")
+        });
+        let noted = String::from_utf8(at.users().bytes()).unwrap();
+        let used = noted.find("used=").unwrap() + "used=".len();
+        let hour = &noted[used..used + 14];
+        assert_eq!(noted.replace(hour, "0000-00-00T00Z"), before);
+        at.users().stays_the_same(|| {
+            for _ in 0..3 {
+                app(&at, "/area/dav/page.txt", 1).is(200, "granted-app");
+            }
+        });
+        assert_eq!(server.all_decisions("alice"), ["granted-app"; 4]);
+    }
+}
+
+#[test]
+fn a_revoked_or_edited_password_ends_at_once() {
+    for server in both(|| vec![scope("area")]) {
+        let at = server.at("area");
+        app(&at, "/area/dav/page.txt", 1).is(200, "granted-app");
+        let text = String::from_utf8(at.users().bytes()).unwrap();
+        at.users().replace(text.replace("path=/area/dav/", "path=/area/davx/"));
+        app(&at, "/area/dav/page.txt", 1).is(401, "denied-app");
+        app(&at, "/area/davx/page.txt", 1).is(200, "granted-app");
+        let gone: String = text
+            .lines()
+            .filter(|line| !line.starts_with("#@"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        at.users().replace(gone);
+        app(&at, "/area/davx/page.txt", 1).is(401, "denied-app");
+    }
+}
+
+/// Parts of a request, and redirects within the server, lead no further than the program's paths.
+/// What is within is answered.
+#[test]
+fn no_part_of_a_request_leads_outside() {
+    let httpd_directives = "Options +Includes +Indexes\n<Files \"*.shtml\">\nSetOutputFilter INCLUDES\n</Files>\n\
+        ErrorDocument 404 /area/other.txt\nRewriteEngine On\nRewriteRule ^dav/front/ /area/other.txt [L]\n\
+        RewriteRule ^dav/inner/ /area/dav/page.txt [L]\nDirectoryIndex page.txt /area/other.txt\n";
+    let nginx_directives = "ssi on;\nssi_types text/plain;\ndefault_type text/plain;\nerror_page 404 /area/other.txt;\n\
+        index page.txt /area/other.txt;\n\
+        location /area/dav/front/ { try_files $uri /area/other.txt; }\n\
+        location /area/dav/inner/ { try_files $uri /area/dav/page.txt; }\n\
+        location /area/dav/moved/ { rewrite ^ /area/other.txt last; }\n";
+    let all = |directives: &str| vec![scope("area").directives(directives)];
+    let servers = [
+        Server::start(httpd(), all(httpd_directives)),
+        Server::start(Nginx::one(), all(nginx_directives)),
+    ];
+    for (number, server) in servers.iter().enumerate() {
+        let is_httpd = number == 0;
+        server.tolerate_log("");
+        write(server, "area");
+        let include = |path: &str| format!("<!--#include virtual=\"{path}\" -->");
+        for (name, path) in [
+            ("in.shtml", "/area/dav/page.txt"),
+            ("out.shtml", "/area/other.txt"),
+            ("up.shtml", "/area/dav/../other.txt"),
+        ] {
+            server.root().write(format!("htdocs/area/dav/{name}"), include(path));
+        }
+        server.root().write("htdocs/area/dav/empty/nothing", "");
+        server.root().write("htdocs/area/dav/full/page.txt", PAGE_TEXT);
+        let at = server.at("area");
+
+        let inner = app(&at, "/area/dav/in.shtml", 1);
+        assert!(inner.0.text().contains(PAGE_TEXT), "{inner:?}");
+        for (path, status) in [("inner/x", 200), ("full/", 200)] {
+            let reply = app(&at, &format!("/area/dav/{path}"), 1);
+            assert_eq!(reply.status(), status, "{path}: {reply:?}");
+            assert!(reply.0.text().contains(PAGE_TEXT), "{path}: {reply:?}");
+        }
+        let mut outside = vec!["out.shtml", "nowhere", "front/x", "empty/"];
+        outside.push(if is_httpd { "up.shtml" } else { "moved/x" });
+        for path in outside {
+            let reply = app(&at, &format!("/area/dav/{path}"), 1);
+            assert!(!reply.0.text().contains(OTHER_TEXT), "{path}: {reply:?}");
+            // With a code it is what stands there.
+            let code = alice().password(0);
+            let whole = at.send(at.request_for(&format!("dav/{path}"), "alice", code));
+            assert!(whole.0.text().contains(OTHER_TEXT), "{path}: {whole:?}");
+        }
+        if is_httpd {
+            // A listing has what a program may see.
+            server.root().write("htdocs/area/dav/list/seen.txt", "");
+            let directory = app(&at, "/area/dav/list/", 1);
+            assert!(!directory.0.text().contains(OTHER_TEXT), "{directory:?}");
+        }
+    }
+}
+
+/// A place with settings of its own decides by them, about the paths as well.
+#[test]
+fn a_part_in_a_place_without_programs_is_refused() {
+    let servers = [
+        Server::start(
+            httpd(),
+            vec![scope("area").directives(
+                "Options +Includes\n<Files \"*.shtml\">\nSetOutputFilter INCLUDES\n</Files>\n\
+                 <Files \"off.txt\">\nOTPAuthAppPasswords Off\n</Files>\n\
+                 <Files \"other-settings.txt\">\nOTPAuthMaxOffset 7\n</Files>\n",
+            )],
+        ),
+        Server::start(
+            Nginx::one(),
+            vec![scope("area").directives(
+                "ssi on;\nssi_types text/plain;\ndefault_type text/plain;\n\
+                 location /area/dav/off.txt { auth_otp_app_passwords off; }\n\
+                 location /area/dav/other-settings.txt { auth_otp_max_offset 7; }\n\
+                 location /area/other-settings.txt { auth_otp_max_offset 7; }\n",
+            )],
+        ),
+    ];
+    for server in &servers {
+        server.tolerate_log("");
+        let at = server.at("area");
+        for (name, path) in [
+            ("off.shtml", "dav/off.txt"),
+            ("other.shtml", "dav/other-settings.txt"),
+            ("far.shtml", "other-settings.txt"),
+        ] {
+            server.root().write(format!("htdocs/area/{path}"), OTHER_TEXT);
+            let include = format!("<!--#include virtual=\"/area/{path}\" -->");
+            server.root().write(format!("htdocs/area/dav/{name}"), include);
+        }
+        for (name, is_shown) in [("off.shtml", false), ("other.shtml", true), ("far.shtml", false)]
+        {
+            let reply = app(&at, &format!("/area/dav/{name}"), 1);
+            assert_eq!(reply.0.header(RESULT_HEADER), Some("granted-app"), "{name}: {reply:?}");
+            assert_eq!(reply.0.text().contains(OTHER_TEXT), is_shown, "{name}: {reply:?}");
+        }
+        is_kept_out(&app(&at, "/area/dav/off.txt", 1), "directly");
+        assert_eq!(
+            server.all_decisions("alice").iter().filter(|it| **it == "denied-pin").count(),
+            1
+        );
+    }
+}
+
+#[test]
+fn authors_of_pages_cannot_allow_programs() {
+    let area = || scope("area").directives("AllowOverride AuthConfig\n");
+    let server = Server::start(httpd(), vec![area()]);
+    server.root().write("htdocs/area/dav/.htaccess", "OTPAuthAppPasswords On\n");
+    server.root().write(format!("htdocs/area/dav/{PAGE}"), PAGE_TEXT);
+    server.expect_log("OTPAuthAppPasswords not allowed here");
+    app(&server.at("area"), "/area/dav/page.txt", 1).is_status(500);
+}
