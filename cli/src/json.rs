@@ -80,6 +80,23 @@ impl Object<'_> {
         self.out.push(b']');
     }
 
+    /// An array of objects.
+    pub fn objects<T>(
+        &mut self,
+        name: &str,
+        items: &[T],
+        mut fill: impl FnMut(&T, &mut Object<'_>),
+    ) {
+        self.name(name);
+        self.out.push(b'[');
+        for (index, item) in items.iter().enumerate() {
+            self.out.extend_from_slice(if index > 0 { b", {" } else { b"{" });
+            fill(item, &mut Object { out: self.out, is_empty: true });
+            self.out.push(b'}');
+        }
+        self.out.push(b']');
+    }
+
     pub fn number(&mut self, name: &str, number: Option<impl Display>) {
         self.name(name);
         match number {

@@ -9,6 +9,7 @@ mod output;
 mod account;
 mod add;
 mod advance;
+mod app;
 mod backend;
 mod check;
 mod document;
@@ -108,6 +109,7 @@ enum Verb {
     Verify(verify::Arguments),
     Explain(explain::Arguments),
     Edit(edit::Arguments),
+    App(app::Arguments),
     Advance(advance::Arguments),
     Import(import::Arguments),
     Export(export::Arguments),
@@ -197,6 +199,7 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Verb::Verify(arguments) => verify::run(&file, &arguments),
         Verb::Explain(arguments) => explain::run(&file, &backend, &arguments),
         Verb::Edit(arguments) => edit::run(&file, &arguments),
+        Verb::App(arguments) => app::run(&backend, &arguments),
         Verb::Advance(arguments) => advance::run(&backend, &arguments),
         Verb::Import(arguments) => import::run(&file, &arguments),
         Verb::Export(arguments) => export::run(&file, &arguments),

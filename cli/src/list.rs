@@ -24,7 +24,7 @@ use crate::settings::FailureFlags;
 use crate::since;
 use crate::streamed::Streamed;
 use crate::tokens::{self, LastLogin, Numbered, PinKind};
-use crate::{Failure, Result, output, print};
+use crate::{Failure, Result, app, output, print};
 
 /// List tokens: user, type, PIN, last login, failures
 ///
@@ -82,7 +82,7 @@ enum Order {
     LastLogin,
 }
 
-/// Show a user's tokens by number
+/// Show a user's tokens by number, and what else lets the user in
 ///
 /// Never shows a PIN, a key or a code. Whether a token is locked depends on the file's limits and
 /// on the server's: pass the latter as --max-failures (and --lockout-time).
@@ -138,7 +138,7 @@ pub fn list(backend: &Backend, arguments: &List) -> Result<ExitCode> {
     let out = Streamed::stdout()?;
     let mut listing = match arguments.json {
         true => Listing::Json(Document::begin(out, "tokens")?),
-        false => Listing::Table(Table::begin(out)),
+        false => Listing::Table(Table::begin(out, HEAD)),
     };
     let (mut unlisted, mut unreadable) = (Vec::new(), 0);
     let mut to_sort: Vec<Row> = Vec::new();
@@ -268,7 +268,7 @@ impl Facts {
 
 /// Rows on their way out.
 enum Listing {
-    Table(Table),
+    Table(Table<7>),
     Json(Document),
 }
 
@@ -299,25 +299,29 @@ pub fn show(backend: &Backend, arguments: &Show) -> Result<ExitCode> {
         Ok(tokens.iter().map(|token| Row::of(account, token, policy.as_ref(), now)).collect())
     };
     if arguments.json {
-        let rows = backend.look(user, token_rows)?;
-        let mut listing = Listing::Json(Document::begin(Streamed::stdout()?, "tokens")?);
-        rows.iter().try_for_each(|row| listing.add(row))?;
-        listing.end(backend)?;
+        let (rows, apps) =
+            backend.look(user, |account| Ok((token_rows(account)?, account.ways.apps.to_vec())))?;
+        let mut document = Document::begin(Streamed::stdout()?, "tokens")?;
+        rows.iter().try_for_each(|row| document.add(|object| row.write_json(object)))?;
+        document.end(|object| {
+            object.text("users_file", Some(&backend.name()));
+            object.objects("apps", &apps, |app, object| app::write_json(user, app, object));
+        })?;
         return Ok(ExitCode::SUCCESS);
     }
     print(backend.look(user, |account| {
         let tokens = backend.tokens_of(account)?;
         let paragraphs: String =
             tokens.iter().map(|token| paragraph(account, token, policy.as_ref(), now)).collect();
-        Ok(format!("{}\n{paragraphs}", tokens::shown_name(user)))
+        let apps = app::paragraphs(account);
+        Ok(format!("{}\n{paragraphs}{apps}", tokens::shown_name(user)))
     })?)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Without the last.
-const COLUMNS: usize = 6;
+type Columns = [String; 7];
 
-type Columns = [String; COLUMNS + 1];
+const HEAD: [&str; 7] = ["USER", "TOKEN", "TYPE", "PIN", "LAST LOGIN", "FAILURES", "STATE"];
 
 impl Row {
     fn columns(&self) -> Columns {
@@ -347,32 +351,31 @@ impl Row {
 }
 
 /// Columns as wide as their widest field so far; the last as it is.
-struct Table {
+pub struct Table<const N: usize> {
     out: Streamed<File>,
-    widths: [usize; COLUMNS],
+    widths: [usize; N],
     /// The first ones: what is shorter than that stands in straight columns from its first line on.
-    held_back: Vec<Columns>,
+    held_back: Vec<[String; N]>,
 }
 
 const HELD_BACK_MAX: usize = 1000;
 
-impl Table {
-    fn begin(out: Streamed<File>) -> Table {
-        let head = ["USER", "TOKEN", "TYPE", "PIN", "LAST LOGIN", "FAILURES", "STATE"];
-        let mut table = Table { out, widths: [0; COLUMNS], held_back: Vec::new() };
+impl<const N: usize> Table<N> {
+    pub fn begin(out: Streamed<File>, head: [&str; N]) -> Table<N> {
+        let mut table = Table { out, widths: [0; N], held_back: Vec::new() };
         let head = head.map(str::to_owned);
         table.widen(&head);
         table.held_back.push(head);
         table
     }
 
-    fn widen(&mut self, row: &Columns) {
+    fn widen(&mut self, row: &[String; N]) {
         for (width, field) in self.widths.iter_mut().zip(row) {
             *width = (*width).max(width_of(field));
         }
     }
 
-    fn add(&mut self, row: Columns) -> Result<()> {
+    pub fn add(&mut self, row: [String; N]) -> Result<()> {
         self.widen(&row);
         if self.held_back.is_empty() {
             return self.write(&row);
@@ -385,19 +388,19 @@ impl Table {
         std::mem::take(&mut self.held_back).iter().try_for_each(|row| self.write(row))
     }
 
-    fn write(&mut self, row: &Columns) -> Result<()> {
+    fn write(&mut self, row: &[String; N]) -> Result<()> {
         let widths = &self.widths;
         self.out.write(|out| {
-            for (field, width) in row.iter().zip(widths) {
+            for (field, width) in row.iter().zip(widths).take(N - 1) {
                 out.extend_from_slice(field.as_bytes());
                 out.resize(out.len() + width - width_of(field) + 2, b' ');
             }
-            out.extend_from_slice(row[COLUMNS].as_bytes());
+            out.extend_from_slice(row[N - 1].as_bytes());
             out.push(b'\n');
         })
     }
 
-    fn end(mut self) -> Result<()> {
+    pub fn end(mut self) -> Result<()> {
         self.release()?;
         self.out.finish().map(drop)
     }

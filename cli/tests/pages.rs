@@ -23,15 +23,19 @@ fn described() -> Vec<Described> {
         command.build();
         let name = command.get_name().to_owned();
         all.push(Described { flags: flags(&command), name: name.clone() });
-        for verb in command
-            .get_subcommands()
-            .filter(|verb| verb.get_name() != "help" && !verb.is_hide_set())
-        {
-            assert!(!verb.has_subcommands(), "of verbs of verbs nothing here knows");
-            all.push(Described { flags: flags(verb), name: format!("{name} {}", verb.get_name()) });
-        }
+        describe_verbs(&command, &name, &mut all);
     }
     all
+}
+
+fn describe_verbs(command: &clap::Command, name: &str, all: &mut Vec<Described>) {
+    for verb in
+        command.get_subcommands().filter(|verb| verb.get_name() != "help" && !verb.is_hide_set())
+    {
+        let name = format!("{name} {}", verb.get_name());
+        all.push(Described { flags: flags(verb), name: name.clone() });
+        describe_verbs(verb, &name, all);
+    }
 }
 
 fn flags(command: &clap::Command) -> Vec<String> {
@@ -72,10 +76,10 @@ fn pages() -> tempfile::TempDir {
 fn the_help_of_each_verb_has_its_flags() {
     let site = Site::new();
     for Described { name, flags } in described() {
-        let (tool, verb) =
-            name.split_once(' ').map_or((&name[..], None), |(tool, verb)| (tool, Some(verb)));
+        let words: Vec<&str> = name.split(' ').collect();
+        let (tool, verbs) = (words[0], &words[1..]);
         let help = if tool == "otpgate" {
-            site.run(&[verb.as_slice(), &["--help"]].concat(), "").out
+            site.run(&[verbs, &["--help"]].concat(), "").out
         } else {
             site.run_as(&site.link(tool), &["-h"], "").err
         };
@@ -83,7 +87,7 @@ fn the_help_of_each_verb_has_its_flags() {
     }
     let help = site.run(&["--help"], "").out;
     for Described { name, .. } in described() {
-        if let Some((_, verb)) = name.split_once(' ') {
+        if let Some((_, verb)) = name.split_once(' ').filter(|(_, verb)| !verb.contains(' ')) {
             assert!(
                 help.lines().any(|line| line.trim_start().starts_with(&format!("{verb} "))),
                 "{verb}"

@@ -11,7 +11,9 @@ use crate::UnixTime;
 use crate::otp::Digits;
 use crate::policy::Limits;
 use crate::secret::Secret;
-use crate::token::{Algorithm, Fingerprint, MovingFactor, State, StoredToken, Token};
+use crate::token::{
+    Algorithm, AppPassword, Fingerprint, MovingFactor, State, StoredToken, Token, Ways,
+};
 
 /// Where something is in a store, for an admin: "line 7". In the order of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +41,8 @@ pub struct Account<'a> {
     pub further: &'a [Further],
     /// Since which day the user has had a PIN that was made for them and is waiting to be changed.
     pub start_pin: Option<Date>,
+    /// Further ways in, as far as they can be read.
+    pub ways: &'a Ways,
     /// For a name that nobody has: a listed one that others may confuse with it
     /// ([`crate::users::name`]).
     pub twin: Option<&'a OtherUser>,
@@ -111,6 +115,10 @@ pub enum Amendment {
     Add(NewToken),
     /// From this day on the user has a PIN that was made for them; `None`: no longer.
     StartPin(Option<Date>),
+    /// One more password of a program, whose name none of the others has.
+    AddApp(AppPassword),
+    /// A password of a program goes, by its number among [`Account::ways`].
+    RevokeApp(usize),
     /// What else is kept about the name goes.
     Purge,
 }

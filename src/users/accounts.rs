@@ -18,7 +18,7 @@ use super::pass::{LineAt, OwnLine, Passes, Repeated, Seen};
 use super::pragma::{Pragma, PragmaKind};
 use super::record::{Record, RecordError};
 use super::rewrite::{self, NewLine};
-use super::{name, pragma, record};
+use super::{name, pragma, record, ways};
 use crate::UnixTime;
 use crate::files::fault::Fault;
 use crate::policy::Limits;
@@ -28,7 +28,7 @@ use crate::store::{
     Refused, Store, StoreError, Taken, Unfit, Whom,
 };
 use crate::throttle;
-use crate::token::{State, StoredToken, Token};
+use crate::token::{State, StoredToken, Token, Ways};
 
 const OFF: &[u8] = b"OFF:";
 /// With more, a frame of the journal would outgrow it: the file is written anew.
@@ -365,6 +365,7 @@ struct AccountStanding<'c> {
     held: Vec<Held>,
     further: Vec<Further>,
     start_pin: Option<Date>,
+    ways: Ways,
     twin: Option<OtherUser>,
 }
 
@@ -433,7 +434,8 @@ impl<'c> AccountStanding<'c> {
             _ => None,
         };
         let start_pin = lines.pragmas.iter().filter_map(since).min();
-        AccountStanding { user, lines, held, further, start_pin, twin }
+        let ways = ways::of_lines(lines.pragmas.iter().map(|line| line.text));
+        AccountStanding { user, lines, held, further, start_pin, ways, twin }
     }
 
     /// Of a content that nobody is writing.
@@ -449,6 +451,7 @@ impl<'c> AccountStanding<'c> {
             held: &self.held,
             further: &self.further,
             start_pin: self.start_pin,
+            ways: &self.ways,
             twin: self.twin.as_ref(),
         }
     }
@@ -601,6 +604,11 @@ impl<'c> Edits<'c> {
                 self.added_pragmas
                     .extend(since.map(|since| pragma::start_pin_line(draft.user, since)));
             }
+            Amendment::AddApp(app) => {
+                let line = pragma::app_line(draft.user, &app);
+                self.added_pragmas.push(String::from_utf8_lossy(&line).into_owned());
+            }
+            Amendment::RevokeApp(index) => draft.remove_app(index),
             Amendment::Purge => draft.remove_pragmas(|_| true),
         }
         Ok(())
@@ -721,6 +729,15 @@ impl<'c> Draft<'c> {
             if is_meant(PragmaKind::of(line.text)) {
                 *change = Some(LineChange::Remove);
             }
+        }
+    }
+
+    fn remove_app(&mut self, index: usize) {
+        let is_app =
+            |line: &ContentLine<'_>| matches!(pragma::parse(line.text), Some(Ok(Pragma::App(..))));
+        let mut changes = self.pragmas.iter().zip(&mut self.pragma_changes);
+        if let Some((_, change)) = changes.by_ref().filter(|(line, _)| is_app(line)).nth(index) {
+            *change = Some(LineChange::Remove);
         }
     }
 

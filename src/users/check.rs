@@ -26,13 +26,14 @@ use crate::files::fault::Fault;
 use crate::files::named;
 use crate::files::open::{Link, Refusal, To, open};
 use crate::files::{lines, obstacle, steady};
+use crate::http::target;
 use crate::log::Quoted;
 use crate::otp::Hash;
 use crate::pin::entry::{EntryError, PinEntry};
 use crate::pin::file as pin_file;
 use crate::policy::Limits;
 use crate::secret::Secret;
-use crate::token::{Algorithm, LINES_MAX, Pin, Token};
+use crate::token::{Algorithm, AppPassword, LINES_MAX, Pin, Token};
 
 /// How grave a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -654,6 +655,7 @@ pub fn repetitions(configured: &Path, today: Date) -> Result<Vec<Finding>, Fault
     findings.extend(seen.of_names());
     findings.extend(seen.of_aparts());
     findings.extend(seen.of_start_pins(today));
+    findings.extend(seen.of_apps(today));
     findings.sort_by_key(|(number, _)| *number);
     Ok(findings.into_iter().map(|(_, finding)| finding).collect())
 }
@@ -671,19 +673,22 @@ struct Suspects {
     keys_of_aparts: HashSet<Vec<u8>>,
     /// Who has a start PIN, since when, and where that is said.
     start_pins: Vec<(Vec<u8>, Date, u64)>,
+    /// Passwords of programs, and where they are.
+    apps: Vec<(Vec<u8>, AppPassword, u64)>,
 }
 
 impl Suspects {
     fn of(file: &File) -> io::Result<Suspects> {
         let (mut users, mut tokens) = (Seen::default(), Seen::default());
         let mut spellings = SeenApart::default();
-        let (mut aparts, mut start_pins) = (Vec::new(), Vec::new());
+        let (mut aparts, mut start_pins, mut apps) = (Vec::new(), Vec::new(), Vec::new());
         let mut number = 0;
         lines::for_each_line(file, |_, line| {
             number += 1;
             match pragma::parse(line) {
                 Some(Ok(Pragma::Apart(user))) => aparts.push((user, number)),
                 Some(Ok(Pragma::StartPin(user, since))) => start_pins.push((user, since, number)),
+                Some(Ok(Pragma::App(user, app))) => apps.push((user, app, number)),
                 _ => {}
             }
             let Some(user) = line::user_of(line) else { return };
@@ -700,6 +705,7 @@ impl Suspects {
             keys_of_aparts: aparts.iter().map(|(user, _)| name::key(user).into_owned()).collect(),
             aparts,
             start_pins,
+            apps,
         })
     }
 
@@ -709,6 +715,7 @@ impl Suspects {
             && self.tokens.is_empty()
             && self.aparts.is_empty()
             && self.start_pins.is_empty()
+            && self.apps.is_empty()
     }
 }
 
@@ -721,8 +728,9 @@ struct Repetitions<'a> {
     spellings: HashMap<Vec<u8>, Vec<(Vec<u8>, u64)>>,
     aparts: Vec<(Vec<u8>, u64)>,
     start_pins: Vec<(Vec<u8>, Date, u64)>,
-    /// Whether those who have one are listed.
+    /// Whether those who have one of these, or of the following, are listed.
     are_listed: HashMap<Vec<u8>, bool>,
+    apps: Vec<(Vec<u8>, AppPassword, u64)>,
     tokens: HashMap<Vec<u8>, Vec<(u64, Token)>>,
     of_tokens: Vec<(u64, Finding)>,
 }
@@ -738,8 +746,11 @@ impl<'a> Repetitions<'a> {
             are_listed: suspects
                 .start_pins
                 .iter()
-                .map(|(user, ..)| (user.clone(), false))
+                .map(|(user, ..)| user)
+                .chain(suspects.apps.iter().map(|(user, ..)| user))
+                .map(|user| (user.clone(), false))
                 .collect(),
+            apps: suspects.apps.clone(),
             tokens: HashMap::new(),
             of_tokens: Vec::new(),
         };
@@ -855,6 +866,32 @@ impl<'a> Repetitions<'a> {
         })
     }
 
+    fn of_apps(&self, today: Date) -> impl Iterator<Item = (u64, Finding)> {
+        let mut names: HashMap<(&[u8], &[u8]), u64> = HashMap::new();
+        self.apps.iter().filter_map(move |(user, app, number)| {
+            let (shown, name) = (Quoted(user), Quoted(&app.name));
+            if !self.are_listed[user] {
+                let text = format!("#@ app: {shown} is not listed: it has no effect; remove it with `otpgate edit`");
+                return Some(self.warn(*number, text));
+            }
+            let first = *names.entry((user, &app.name)).or_insert(*number);
+            let odd = app.paths.iter().find(|path| !target::is_prefix(path));
+            let is_over = app.until.is_some_and(|end| {
+                let today = today.to_zoned(TimeZone::UTC);
+                today.is_ok_and(|today| end <= today.timestamp().as_second())
+            });
+            let what = match () {
+                () if first != *number => format!("{shown} has an app {name} in line {first} already; revoking it revokes both"),
+                () if is_over => format!("the last day of {shown}'s app {name} is over; `otpgate app revoke` it"),
+                () if is_for_everything(app) => format!(
+                    "{shown}'s app {name} is good for every path: whoever has its password needs no code; add another one with --path, then revoke it"
+                ),
+                () => format!("{shown}'s app {name} has a path that is never in normal form, so that it lets nobody in: {}", Quoted(odd?)),
+            };
+            Some(self.warn(*number, format_args!("#@ app: {what}")))
+        })
+    }
+
     fn of_start_pins(&self, today: Date) -> impl Iterator<Item = (u64, Finding)> {
         self.start_pins.iter().filter_map(move |(user, since, number)| {
             let user_shown = Quoted(user);
@@ -874,6 +911,11 @@ impl<'a> Repetitions<'a> {
             })
         })
     }
+}
+
+/// Whether a path or a prefix of all of them is among a program's.
+fn is_for_everything(app: &AppPassword) -> bool {
+    app.paths.is_empty() || app.paths.iter().any(|path| path == b"/")
 }
 
 /// After so many days a start PIN should have been changed.

@@ -49,11 +49,6 @@ impl Request {
         request.header("Content-Type", "application/x-www-form-urlencoded")
     }
 
-    /// The same with another method.
-    pub fn method(self, method: &'static str) -> Request {
-        Request { method, ..self }
-    }
-
     pub fn header(mut self, name: &str, value: impl Into<String>) -> Request {
         self.headers.push((name.to_owned(), value.into()));
         self
