@@ -323,7 +323,7 @@ What [apache.md](apache.md) and [nginx.md](nginx.md) explain one by one, side by
 from the library's table of settings; on Apache, `apache2ctl -L` shows the same descriptions.
 
 On Apache, all are valid in `<Directory>`, `<Location>`, `<Files>`, `<If>` and `<AuthnProviderAlias>`, and in `.htaccess`
-under `AllowOverride AuthConfig`. On nginx, all but `auth_otp_zone` are valid in `http`, `server`, `location` and
+under `AllowOverride AuthConfig`, unless it says otherwise. On nginx, all but `auth_otp_zone` are valid in `http`, `server`, `location` and
 `limit_except`. A section inherits what it doesn't set itself. Where a word of `#@ limits` is given, a line of the users file
 can bind all servers and sections ([how](users-file.md#lines-for-otpgate-alone)).
 
@@ -340,8 +340,9 @@ can bind all servers and sections ([how](users-file.md#lines-for-otpgate-alone))
     };
     for setting in SETTINGS {
         let limit = setting.limit.map(|limit| format!("<br>`#@ limits {limit}=`"));
+        let scope = if setting.is_for_authors { "" } else { "<br>Not in `.htaccess`" };
         page += &format!(
-            "| {}{} | {} | {} |\n",
+            "| {}{}{scope} | {} | {} |\n",
             setting.usage.to_str().expect("ASCII"),
             limit.unwrap_or_default(),
             written(&apache, setting.apache),

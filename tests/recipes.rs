@@ -620,6 +620,7 @@ mod run {
 
     pub fn programs(page: &Page) {
         webdav(page);
+        apps(page);
         let alice = alice();
         // Machines come in by their address, others by a code.
         let machines = |server: &Server| {
@@ -642,6 +643,30 @@ mod run {
         let recipe = page.filled("nginx", "machines", &these);
         let server = Server::start(nginx_server(&recipe), vec![scope()]);
         machines(&server);
+    }
+
+    /// A program's password, as the page has it made, is good for its path, and users have theirs.
+    fn apps(page: &Page) {
+        let alice = alice();
+        let works = |server: &Server| {
+            let script = page.block("sh", "apps");
+            let users = server.at("dav").users().path().display().to_string();
+            let script = format!("export OTPGATE_USERS_FILE='{users}'\n{script}");
+            let password = shell(server.root().path(), &script, "").trim_end().to_owned();
+            server.keep_secret(&password);
+            let ask = |path: &str, password: &str| {
+                server.send(&Request::get(path).basic("alice", password))
+            };
+            ask("/dav/page.txt", &password).is(200, "granted-app");
+            ask("/dav/../dav/page.txt", &password).is(401, "denied-app");
+            ask("/dav/page.txt", &alice.password(0)).is(200, "granted-fresh");
+        };
+        let scope = || Scope::bare("dav").token(&alice).directives("Require all granted");
+        let these = [("/var/lib/otpgate/users", "{root}/users/dav/users")];
+        let recipe = page.filled("apache", "apps", &these);
+        works(&Server::start(httpd(&recipe), vec![scope()]));
+        let recipe = page.filled("nginx", "apps", &these);
+        works(&Server::start(nginx_server(&recipe), vec![scope()]));
     }
 
     fn webdav(page: &Page) {

@@ -19,7 +19,7 @@ struct About {
     see_also: &'static [&'static str],
 }
 
-const ABOUT: [About; 25] = [
+const ABOUT: [About; 29] = [
     About {
         page: "otpgate",
         examples: &[
@@ -196,6 +196,38 @@ const ABOUT: [About; 25] = [
             ("EDITOR='sed -i s/^OFF://' otpgate edit --yes", "By a program, without asking."),
         ],
         see_also: &["otpgate-check", "otplock"],
+    },
+    About {
+        page: "otpgate-app",
+        examples: &[(
+            "otpgate app add alice phone --path /dav/",
+            "Alice's phone gets at /dav/ without a code, by the password that this prints.",
+        )],
+        see_also: &["otpgate-app-add", "otpgate-app-list", "otpgate-app-revoke"],
+    },
+    About {
+        page: "otpgate-app-add",
+        examples: &[
+            (
+                "otpgate app add alice phone --path /dav/,/cal/",
+                "Prints a password that is good at and below these paths.",
+            ),
+            (
+                "otpgate app add ci feeds --path /feeds/ --methods GET --until 2027-01-31",
+                "For reading alone, until that day is over.",
+            ),
+        ],
+        see_also: &["otpgate-app-list", "otpgate-app-revoke"],
+    },
+    About {
+        page: "otpgate-app-list",
+        examples: &[("otpgate app list alice", "Her programs, and when each came in last.")],
+        see_also: &["otpgate-app-add", "otpgate-show"],
+    },
+    About {
+        page: "otpgate-app-revoke",
+        examples: &[("otpgate app revoke alice phone", "The phone is out with its next request.")],
+        see_also: &["otpgate-app-add", "otpgate-app-list"],
     },
     About {
         page: "otpgate-advance",
@@ -467,11 +499,18 @@ pub fn write(directory: &Path) -> std::io::Result<()> {
         command.build();
         let name = command.get_name().to_owned();
         std::fs::write(directory.join(format!("{name}.1")), page_of(&command, &name))?;
-        for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
-            let name = format!("{name}-{}", verb.get_name());
-            let verb = verb.clone().display_name(name.clone());
-            std::fs::write(directory.join(format!("{name}.1")), page_of(&verb, &name))?;
-        }
+        write_verbs(directory, &command, &name)?;
     }
     std::fs::write(directory.join("otpgate-users.5"), users_page())
+}
+
+fn write_verbs(directory: &Path, command: &clap::Command, name: &str) -> std::io::Result<()> {
+    let is_told = |verb: &&clap::Command| !verb.is_hide_set() && verb.get_name() != "help";
+    for verb in command.get_subcommands().filter(is_told) {
+        let name = format!("{name}-{}", verb.get_name());
+        let verb = verb.clone().display_name(name.clone());
+        std::fs::write(directory.join(format!("{name}.1")), page_of(&verb, &name))?;
+        write_verbs(directory, &verb, &name)?;
+    }
+    Ok(())
 }
