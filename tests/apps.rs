@@ -426,6 +426,55 @@ fn a_part_in_a_place_without_programs_is_refused() {
     }
 }
 
+/// A session would carry the password along.
+#[test]
+fn no_form_takes_a_programs_password() {
+    let modules = ["auth_form", "session", "session_cookie", "request"];
+    let form = "AuthType Form\nAuthName area\nAuthFormProvider OTP\nOTPAuthUsersFile users/area/users\n\
+                OTPAuthAppPasswords On\nSession On\nSessionCookieName session path=/\n";
+    let httpd = modules.into_iter().fold(httpd(), Httpd::module).directives(&format!(
+        "<Location \"/dologin\">\nSetHandler form-login-handler\nRequire all granted\n\
+         AuthFormLoginRequiredLocation /login\nAuthFormLoginSuccessLocation /area/page.txt\n{form}</Location>"
+    ));
+    let area = Scope::bare("area")
+        .token(&alice())
+        .text(line("alice", 1, &[], &[]))
+        .secret(&password(1))
+        .directives(&format!("Require valid-user\n{form}"));
+    let server = Server::start(httpd, vec![area]);
+    let fields = format!("httpd_username=alice&httpd_password={}", password(1));
+    let reply = server.at("area").send(Request::post("/dologin", &fields));
+    let location = reply.0.header("Location").unwrap_or_default();
+    assert!(!location.ends_with("/area/page.txt"), "{reply:?}");
+    assert_eq!(server.all_decisions("alice"), ["denied-pin"]);
+}
+
+/// What an alias sets, the request itself doesn't show: parts are decided by it all the same.
+#[test]
+fn behind_an_alias_no_part_leads_outside_either() {
+    let alias = "<AuthnProviderAlias OTP codes>\nOTPAuthUsersFile \"{root}/users/area/users\"\n\
+                 OTPAuthAppPasswords On\n</AuthnProviderAlias>\n";
+    let area = Scope::bare("area")
+        .token(&alice())
+        .secret(&password(1))
+        .text(line("alice", 1, &["/area/dav/"], &[]))
+        .directives(
+            "AuthType Basic\nAuthName x\nAuthBasicProvider codes\nRequire valid-user\n\
+             ErrorDocument 404 /area/other.txt\nRewriteEngine On\n\
+             RewriteRule ^dav/inner/ /area/dav/page.txt [L]\n",
+        );
+    let server = Server::start(httpd().directives(alias), vec![area]);
+    server.tolerate_log("");
+    write(&server, "area");
+    let at = server.at("area");
+    app(&at, "/area/dav/page.txt", 1).is(200, "granted-app");
+    assert!(app(&at, "/area/dav/inner/x", 1).0.text().contains(PAGE_TEXT));
+    let missing = app(&at, "/area/dav/nowhere", 1);
+    assert_eq!(missing.status(), 404);
+    assert!(!missing.0.text().contains(OTHER_TEXT), "{missing:?}");
+    is_kept_out(&app(&at, "/area/other.txt", 1), "outside");
+}
+
 #[test]
 fn authors_of_pages_cannot_allow_programs() {
     let area = || scope("area").directives("AllowOverride AuthConfig\n");

@@ -223,7 +223,9 @@ fn shell(folder: &Path, script: &str, input: &str) -> String {
     // A copy, as other accounts may not come where the original is.
     let command = programs.join("otpgate");
     if !command.exists() {
-        fs::copy(common::program(), &command).expect("the command");
+        // By a process of its own: one that another test starts meanwhile would have it open to write.
+        let copied = Command::new("cp").arg(common::program()).arg(&command).status();
+        assert!(copied.is_ok_and(|status| status.success()), "the command");
         std::os::unix::fs::symlink("otpgate", programs.join("otplock")).expect("a link");
     }
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").expect("a path"));

@@ -2,7 +2,8 @@
 //! Pure.
 //!
 //! Three versions: the *base* that was copied, the *edited* copy, the *live* file. Between base and
-//! live only state may differ (fields 5 to 10): anything else is somebody else's work and refuses
+//! live only what logins write may differ (fields 5 to 10, the hour of an app's last use): anything
+//! else is somebody else's work and refuses
 //! the edit.
 
 use std::collections::HashMap;
@@ -73,8 +74,17 @@ impl<'a> MergeRow<'a> {
             && PragmaKind::of(self.line.text) != Some(PragmaKind::Free)
     }
 
+    /// What stands before and behind the hour of an app's last use.
+    fn but_for_hour(&self) -> Option<(&'a [u8], &'a [u8])> {
+        let text = self.line.text;
+        let is_app = PragmaKind::of(text) == Some(PragmaKind::App);
+        let hour = is_app.then(|| pragma::used_hour(text)).flatten()?;
+        Some((&text[..hour.start], &text[hour.end..]))
+    }
+
     fn is_same_but_for_state(&self, other: &MergeRow<'_>, zone: &TimeZone) -> bool {
         self.line.text == other.line.text
+            || self.but_for_hour().is_some_and(|rest| Some(rest) == other.but_for_hour())
             || match (self.read(zone), other.read(zone)) {
                 (Some(one), Some(two)) => one.frame() == two.frame(),
                 _ => false,
@@ -215,6 +225,9 @@ impl<'a> Edited<'a> {
                 (&self.rows[index], &self.base_rows[origin.base], &live_rows[origin.base]);
             if base.line.text == live.line.text && base.line.text == row.line.text {
                 return None;
+            }
+            if row.but_for_hour().is_some() {
+                return Some(LineChange::Replace(Zeroizing::new(live.line.text.to_vec())));
             }
             let (edited, base, live) =
                 (row.read(&self.zone)?, base.read(&self.zone)?, live.read(&self.zone)?);
@@ -681,6 +694,29 @@ mod tests {
             live.bytes().to_vec().strip_prefix(b"#@ limits max_failures=5\n").unwrap().to_vec(),
         );
         assert_eq!(merge(&old, &old, &changed, NOW).err(), Some(Conflict { line: 1 }));
+    }
+
+    #[test]
+    fn an_app_may_come_in_meanwhile_and_its_hour_is_kept() {
+        let app = |hour: &str, path: &str| {
+            let digest = format!("sha256:{}:{}", "0".repeat(32), "0".repeat(64));
+            format!("HOTP a - KEY\n#@ app a phone {digest} used={hour} path={path}\n")
+        };
+        let of = |text: String| Content::new(text.into_bytes());
+        let (never, now) = ("0000-00-00T00Z", "2026-12-01T08Z");
+        let base = of(app(never, "/dav/"));
+        let live = of(app(now, "/dav/"));
+        for (edited, expected) in [
+            (app(never, "/dav/"), app(now, "/dav/")),
+            (app(never, "/dav/") + "# more\n", app(now, "/dav/") + "# more\n"),
+            (app(never, "/cal/"), app(never, "/cal/")),
+        ] {
+            let merged = merge(&base, &of(edited), &live, NOW);
+            let merged = merged.unwrap_or_else(|conflict| panic!("{conflict}"));
+            assert_eq!(merged.content.bytes(), expected.as_bytes());
+        }
+        let changed = of(app(now, "/cal/"));
+        assert_eq!(merge(&base, &base, &changed, NOW).err(), Some(Conflict { line: 2 }));
     }
 
     #[test]
