@@ -82,3 +82,114 @@ impl Decision {
         Decision::denied(LoginResult::DeniedApp, Reason::AppsOff).whatever_the_state()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::*;
+    use crate::policy::{Admission, Server, Settings};
+    use crate::token::{APP_RANDOM, Address, AppDigest, SALT_LEN, StoredToken, Ways, app_password};
+    use crate::users::record;
+
+    const END: UnixTime = 1_800_000_000;
+
+    fn password(number: u8) -> String {
+        app_password(&[number; APP_RANDOM]).to_string()
+    }
+
+    fn app_of(number: u8, path: &str, until: Option<UnixTime>) -> AppPassword {
+        AppPassword {
+            name: vec![number],
+            digest: AppDigest::of([number; SALT_LEN], password(number).as_bytes()),
+            paths: vec![path.as_bytes().to_vec()],
+            methods: vec![b"GET".to_vec()],
+            until,
+            used: None,
+        }
+    }
+
+    fn entry(lines: &[&str], apps: Vec<AppPassword>) -> Entry {
+        let lines = lines.iter().map(|line| {
+            let record = record::parse(line.as_bytes(), &TimeZone::UTC).unwrap();
+            StoredToken { token: record.token, state: record.state }
+        });
+        let ways = Ways { apps, ..Ways::default() };
+        Entry { lines: lines.collect(), ways, ..Entry::default() }
+    }
+
+    fn decided(
+        policy: &Policy,
+        entry: &Entry,
+        number: u8,
+        line: &str,
+        now: UnixTime,
+    ) -> Option<DecidedApp> {
+        let password = password(number);
+        let attempt = Attempt {
+            user: b"alice",
+            proof: Proof::Password(password.as_bytes()),
+            address: Address::Unknown,
+        };
+        let request_line = line.as_bytes();
+        let target = Target { request_line, path: b"/dav/a", ..Target::default() };
+        app(policy, entry, &attempt, &target, now)
+    }
+
+    #[test]
+    fn an_app_is_granted_its_paths_and_methods_until_its_last_day_is_over() {
+        let policy = Settings::default().policy(Server::Apache);
+        let here = "GET /dav/a HTTP/1.1";
+        let apps =
+            vec![app_of(1, "/dav/", Some(END)), app_of(2, "/cal/", None), app_of(2, "/dav/", None)];
+        let alice = entry(&["HOTP alice 1234 00"], apps);
+        for (number, line, now, reason, is_try, which) in [
+            (1, here, END - 1, Reason::App, false, Some(0)),
+            (1, here, END, Reason::AppEnded, false, None),
+            (1, "PUT /dav/a HTTP/1.1", END - 1, Reason::AppMethod, false, None),
+            (1, "get /dav/a HTTP/1.1", END - 1, Reason::AppMethod, false, None),
+            (1, "GET /cal/a HTTP/1.1", END - 1, Reason::AppPath, false, None),
+            (1, "", END - 1, Reason::AppMethod, false, None),
+            // Of two lines with one password, either.
+            (2, here, END, Reason::App, false, Some(2)),
+            (3, here, END - 1, Reason::WrongApp, true, None),
+        ] {
+            let DecidedApp { decision, app } = decided(&policy, &alice, number, line, now).unwrap();
+            let verdict = if which.is_some() { Verdict::Granted } else { Verdict::Denied };
+            assert_eq!(
+                (decision.verdict, decision.reason, decision.is_wrong_guess, app),
+                (verdict, reason, is_try, which),
+                "{number} {line}"
+            );
+            assert!(decision.changes.is_empty() && decision.accepted.is_none());
+        }
+    }
+
+    #[test]
+    fn what_keeps_a_user_out_keeps_the_users_apps_out_but_for_a_lock_out() {
+        let plain = Settings::default().policy(Server::Apache);
+        let strict = Policy { max_failures: 3, ..plain };
+        let not_admitted = Policy { admission: Admission::NotAdmitted, ..plain };
+        let unknown = Policy { admission: Admission::Unknown, ..plain };
+        let apps = || vec![app_of(1, "/dav/", None)];
+        let mut closed = entry(&["HOTP alice 1234 00"], apps());
+        closed.ways.always.apps = true;
+        let locked = entry(&["HOTP alice 1234 00 0 9"], apps());
+        let line = "GET /dav/a HTTP/1.1";
+        for (policy, entry, number, word) in [
+            (&strict, &locked, 1, LoginResult::GrantedApp),
+            (&plain, &closed, 1, LoginResult::DeniedApp),
+            (&not_admitted, &locked, 1, LoginResult::DeniedUser),
+            (&not_admitted, &locked, 2, LoginResult::DeniedApp),
+            (&unknown, &locked, 1, LoginResult::Error),
+        ] {
+            let decided = decided(policy, entry, number, line, 0).unwrap().decision;
+            assert_eq!(decided.word, word);
+            assert_eq!(decided.verdict == Verdict::Granted, word == LoginResult::GrantedApp);
+        }
+        // Rule 1 says more about these.
+        for lines in [&["OFF:HOTP alice 1234 00"][..], &[]] {
+            assert_eq!(decided(&plain, &entry(lines, apps()), 1, line, 0), None);
+        }
+    }
+}
