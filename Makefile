@@ -160,7 +160,7 @@ DEMO_DEPS = $(BUILD_DEPS) \
 	'servers run: nginx util-linux'
 TEST_DEPS = $(DEMO_DEPS) \
 	'what other programs make of PINs, codes and keys: apache2-utils oathtool openssl pskctool' \
-	'QR codes are drawn and read: librsvg2-bin zbar-tools' \
+	'QR codes and sheets are drawn and read: librsvg2-bin zbar-tools poppler-utils' \
 	'clients log in: chromium firefox-esr curl wget python3-requests python3-websockets' \
 	'file systems, access lists, attributes: acl e2fsprogs mount' \
 	'the C interface is read, and its header as C++: libclang-dev g++' \

@@ -18,6 +18,7 @@
  *                   response, nonce, nc and opaque:                          otpgate_digest_spend()
  *   fixups          per sub-request and internal redirect that httpd doesn't ask
  *                   the provider about, after a grant for one path:          otpgate_decide()
+ *   fixups          of the page that an ErrorDocument names:                 OTP_PAPER_NEXT for that page
  *   log_transaction at the end of the request:                               OTP_RESULT for the access log
  *
  * Children are forked after all configuration is done and use the copy of the gate they inherit.
@@ -60,6 +61,7 @@ APLOG_USE_MODULE(authn_otp); /* for `LogLevel authn_otp:debug` */
 
 #define PROVIDER_NAME "OTP"
 #define RESULT_NAME "OTP_RESULT"
+#define PAPER_NEXT_NAME "OTP_PAPER_NEXT"
 
 /* One section's configuration. */
 typedef struct {
@@ -325,12 +327,28 @@ static void note_retry_after(request_rec *r, const otpgate_answer *answer)
     }
 }
 
+/* For the page that asks again. */
+static void note_paper_next(request_rec *r, const otp_request *state)
+{
+    apr_uint32_t next = otpgate_paper_next(&state->memory);
+
+    if (next) {
+        const char *text = apr_psprintf(r->pool, "%u", next);
+
+        apr_table_setn(r->notes, PAPER_NEXT_NAME, text);
+        apr_table_setn(first_request(r)->notes, PAPER_NEXT_NAME, text);
+    }
+}
+
 /* Carries out the part of a decision common to Basic and Digest. */
 static authn_status carry_out(request_rec *r, otp_request *state, otpgate_answer *answer)
 {
     record_result(r, state, answer->result, answer->verdict == OTPGATE_GRANTED);
     note_retry_after(r, answer);
     state->is_refused = answer->verdict != OTPGATE_GRANTED;
+    if (answer->verdict == OTPGATE_DENIED) {
+        note_paper_next(r, state);
+    }
     if (answer->verdict == OTPGATE_GRANTED && answer->upstream_len) {
         apr_table_setn(r->headers_in, authorization_header(r),
                        apr_pstrmemdup(r->pool, answer->upstream, answer->upstream_len));
@@ -683,6 +701,19 @@ static void insert_refusal_filter(request_rec *r)
     }
 }
 
+/* The page has an environment of its own. */
+static int tell_paper_next(request_rec *r)
+{
+    if (r->prev) {
+        const char *next = apr_table_get(first_request(r)->notes, PAPER_NEXT_NAME);
+
+        if (next) {
+            apr_table_setn(r->subprocess_env, PAPER_NEXT_NAME, next);
+        }
+    }
+    return DECLINED;
+}
+
 /* Access logs read notes from the last of a chain of redirects, which needn't have been judged itself (an
  * ErrorDocument), or may have had those of a DirectoryIndex sub-request laid over its own. */
 static int hand_on_result(request_rec *r)
@@ -933,6 +964,7 @@ static void register_hooks(apr_pool_t *p)
     ap_hook_check_authz(spend_digest, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
     /* Not one of the access hooks: those may be skipped, which is what it is for. */
     ap_hook_fixups(check_path_of_part, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_fixups(tell_paper_next, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_log_transaction(hand_on_result, NULL, NULL, APR_HOOK_FIRST);
 }
 

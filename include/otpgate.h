@@ -416,6 +416,13 @@ int otpgate_digest_match(const otpgate_gate *gate, const otpgate_login *login, o
                          char (*ha1)[OTPGATE_HA1_LEN]);
 
 /*
+ * After a denied Basic login: the number of the next code on the user's paper list, for the page that asks again. 0: there
+ * is none to be told. Known only if the password was the right PIN without a code, from an address where the user is
+ * known, and wrong tries are counted there. `memory` is that of the login.
+ */
+uint32_t otpgate_paper_next(const otpgate_memory *memory);
+
+/*
  * Second half, once the server has accepted response, nonce, nc and opaque: decides like otpgate_decide().
  * Only OTPGATE_GRANTED lets the request in; the answer may differ from the first half's, because the code may have been
  * used in between. Pass the same `login` and `memory` as for the first half.

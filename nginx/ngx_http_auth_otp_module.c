@@ -1172,6 +1172,29 @@ ngx_http_auth_otp_result_variable(ngx_http_request_t *r, ngx_http_variable_value
     return NGX_OK;
 }
 
+/* Asked for while the client is being answered, when no thread is deciding. */
+static ngx_int_t
+ngx_http_auth_otp_paper_next_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v, uintptr_t data)
+{
+    ngx_http_auth_otp_state_t *state = ngx_http_auth_otp_known_state(r);
+    uint32_t next = state && !state->errand.is_out ? otpgate_paper_next(&state->memory) : 0;
+
+    (void)data;
+    if (next == 0) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+    v->data = ngx_pnalloc(r->pool, NGX_INT32_LEN);
+    if (v->data == NULL) {
+        return NGX_ERROR;
+    }
+    v->len = ngx_sprintf(v->data, "%uD", next) - v->data;
+    v->valid = 1;
+    v->no_cacheable = 1;
+    v->not_found = 0;
+    return NGX_OK;
+}
+
 static ngx_int_t
 ngx_http_auth_otp_user_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v, uintptr_t data)
 {
@@ -1209,6 +1232,8 @@ ngx_http_auth_otp_remote_user_variable(ngx_http_request_t *r, ngx_http_variable_
 static ngx_http_variable_t ngx_http_auth_otp_variables[] = {
 
     { ngx_string("auth_otp_result"), NULL, ngx_http_auth_otp_result_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("auth_otp_paper_next"), NULL, ngx_http_auth_otp_paper_next_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("auth_otp_user"), NULL, ngx_http_auth_otp_user_variable, 0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 

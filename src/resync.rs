@@ -19,7 +19,7 @@ const TIME_WIDTH: u32 = 86_400;
 /// now.
 pub fn window(line: &StoredToken, width: Option<u32>, now: UnixTime) -> RangeInclusive<u64> {
     match line.state.reading(line.token.factor) {
-        Reading::Event { next } => next.and_around(width.unwrap_or(EVENT_WIDTH)),
+        Reading::Event { next } => next.and_around(width.unwrap_or(EVENT_WIDTH), line.token.factor),
         Reading::Time { period, .. } => {
             let width = width.unwrap_or((TIME_WIDTH / period).max(1));
             TimeStep::at(now, period).and_around(width, period)

@@ -870,6 +870,78 @@ fn rule_7_the_last_counters_never_overflow() {
 }
 
 #[test]
+fn rule_7_a_printed_list_ends_with_its_last_code() {
+    let login = |counter: i64| {
+        let mut login = user(&[]);
+        login.lines = vec![format!("PAPER/8/5 alice - {KEY} {counter}")];
+        login
+    };
+    let code = |counter: u64| {
+        let key = data_encoding::HEXLOWER.decode(KEY.as_bytes()).unwrap();
+        let code = otp::hotp(Hash::Sha1, &key, counter, Digits::new(8).unwrap());
+        String::from_utf8(code.as_bytes().to_vec()).unwrap()
+    };
+    for (counter, position, word, reason) in [
+        (0, 0, GrantedFresh, Reason::Fresh),
+        (0, 4, GrantedFresh, Reason::Fresh),
+        (2, 1, DeniedExpired, Reason::Spent),
+        (3, 5, DeniedCode, Reason::WrongCode),
+        (4, 4, GrantedFresh, Reason::Fresh),
+        (5, 4, DeniedExpired, Reason::Spent),
+        (5, 5, DeniedCode, Reason::ListUsedUp),
+        (6, 6, DeniedCode, Reason::ListUsedUp),
+        (i64::MAX, 0, DeniedCode, Reason::ListUsedUp),
+    ] {
+        let decision = login(counter).tries(&code(position));
+        assert_eq!((decision.word, decision.reason), (word, reason), "{counter} {position}");
+        let number = decision.paper.map(|paper| (paper.number, paper.left()));
+        let expected = (word == GrantedFresh).then_some((position as u16 + 1, 4 - position as u16));
+        assert_eq!(number, expected);
+    }
+    // Beside another token, its end is no fault.
+    let with_app =
+        user(&[&format!("HOTP/E/8 alice - {KEY}"), "PAPER/8/5 alice - 00112233445566778899 5"]);
+    assert_eq!(with_app.gets("00000000"), (DeniedCode, Reason::WrongCode));
+}
+
+#[test]
+fn rule_4_of_codes_of_two_lengths_only_those_that_can_be_codes_are_parted_off() {
+    let two = ["HOTP alice + KEY", "PAPER/8/30 alice + 00112233445566778899"];
+    let one_off = ["HOTP alice + KEY", "OFF:PAPER/8/30 alice + 00112233445566778899"];
+    for (lines, password, asked) in [
+        (&two, "sesame755224", &["sesame"][..]),
+        (&two, "sesame75522412", &["sesame75", "sesame"]),
+        (&two, "1234755224", &["1234", "12"]),
+        // Where none can, all are checked as ever.
+        (&two, "sesame-zzzzzz", &["sesame-", "sesam"]),
+        (&two, "sesame755 224", &["sesame"]),
+        (&two, "sesame7552 2412", &["sesame"]),
+        (&two, "755224", &[""]),
+        (&one_off, "sesame75522412", &["sesame75"]),
+    ] {
+        let login = user(&lines[..]);
+        let pins = std::cell::RefCell::new(Vec::new());
+        let answer = |_: &Pin, pin: &[u8]| {
+            pins.borrow_mut().push(String::from_utf8(pin.to_vec()).unwrap());
+            Some(PinAnswer::Wrong)
+        };
+        let attempt = Attempt {
+            user: b"alice",
+            proof: Proof::Password(password.as_bytes()),
+            address: Address::Unknown,
+        };
+        let Outcome::Decided(decision) =
+            decide::login(&login.policy, &login.entry(), &attempt, &answer, NOW)
+        else {
+            panic!("every question is answered");
+        };
+        assert_eq!((decision.word, decision.reason), (DeniedPin, Reason::WrongPin), "{password}");
+        assert!(decision.is_wrong_guess);
+        assert_eq!(pins.into_inner(), asked, "{password}");
+    }
+}
+
+#[test]
 fn rule_7_a_time_step_is_accepted_once() {
     let a = totp(NOW);
     let b = totp(NOW + 30);

@@ -267,6 +267,29 @@ fn result_is_in_the_log_always_and_in_the_environment_on_grants_only() {
 }
 
 #[test]
+fn the_page_that_asks_again_may_name_the_next_code_on_paper() {
+    let paper = Token::paper("paula", 30).pin(PIN);
+    let includes = "Options +Includes\n<Files \"*.shtml\">\nSetOutputFilter INCLUDES\n</Files>";
+    let scopes = vec![
+        Scope::new("area")
+            .token(&paper)
+            .set(Setting::Throttle, "20 600")
+            .directives("ErrorDocument 401 /public/denied.shtml"),
+        Scope::bare("public").directives(includes).directives("Require all granted"),
+    ];
+    let server = Server::start(Httpd::event().module("include"), scopes);
+    let shown = "<!--#if expr=\"-n v('OTP_PAPER_NEXT')\" -->next <!--#echo var=\"OTP_PAPER_NEXT\" --><!--#endif -->.";
+    server.root().write("htdocs/public/denied.shtml", shown);
+    let place = server.at("area");
+    let ask = |password: &str| place.login("paula", password).0.text();
+    assert_eq!(ask(PIN), ".");
+    place.login("paula", paper.password(6)).is_denied();
+    place.login("paula", paper.password(2)).is(200, "granted-fresh");
+    assert_eq!(ask(PIN), "next 4.");
+    assert_eq!(ask("simsim8"), ".");
+}
+
+#[test]
 fn what_stands_behind_sees_the_pin_only_after_a_grant() {
     let backend = Backend::start();
     let alice = alice();

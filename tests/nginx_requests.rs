@@ -307,6 +307,25 @@ fn a_refused_request_is_shown_no_part_by_its_error_page() {
 }
 
 #[test]
+fn the_page_that_asks_again_may_name_the_next_code_on_paper() {
+    let paper = Token::paper("paula", 30).pin(PIN);
+    let shown = "<!--# if expr=\"$auth_otp_paper_next\" -->next <!--# echo var=\"auth_otp_paper_next\" --><!--# endif -->.";
+    let nginx = Nginx::one().file("htdocs/open/ask", shown);
+    let open = open_to_all().directives("ssi on;\nssi_types text/plain;");
+    let area = Scope::new("area")
+        .token(&paper)
+        .set(Setting::Throttle, "20 600")
+        .directives("error_page 401 /open/ask;");
+    let server = Server::start(nginx, vec![open, area]);
+    let place = server.at("area");
+    let ask = |password: &str| place.login("paula", password).is_status(401).0.text();
+    assert_eq!(ask(PIN), ".");
+    place.login("paula", paper.password(2)).is(200, "granted-fresh");
+    assert_eq!(ask(PIN), "next 4.");
+    assert_eq!(ask("simsim8"), ".");
+}
+
+#[test]
 fn auth_request_cannot_ask_us() {
     let alice = alice();
     let asking = Scope::bare("asking").directives("auth_request /area/page.txt;");

@@ -75,6 +75,7 @@ fn types_say_algorithm_moving_factor_and_digits() {
     let hotp = |hash| Algorithm::Hotp(hash);
     let event = MovingFactor::Event;
     let time = |period: u32| MovingFactor::Time(period.try_into().expect("not 0"));
+    let paper = |printed: u16| MovingFactor::Paper(printed.try_into().expect("not 0"));
     for (field, algorithm, factor, digits) in [
         ("HOTP", hotp(Hash::Sha1), event, 6),
         ("hotp", hotp(Hash::Sha1), event, 6),
@@ -101,6 +102,9 @@ fn types_say_algorithm_moving_factor_and_digits() {
         ("MOTP/T10/6", Algorithm::Motp, time(10), 6),
         ("MOTP/T20/4", Algorithm::Motp, time(20), 4),
         ("MOTP/E", Algorithm::Motp, event, 6),
+        ("PAPER/8/30", hotp(Hash::Sha1), paper(30), 8),
+        ("Paper/6/1", hotp(Hash::Sha1), paper(1), 6),
+        ("paper/10/1000", hotp(Hash::Sha1), paper(1000), 10),
     ] {
         for (prefix, disabled) in [("", false), ("OFF:", true)] {
             let token = token(&format!("{prefix}{field} alice - {KEY}"));
@@ -149,6 +153,18 @@ fn types_that_say_anything_else_are_refused() {
         "HOTPSHA256",
         "HOTP-",
         "MOTP-SHA256",
+        "PAPER",
+        "PAPER/8",
+        "PAPER/8/",
+        "PAPER//30",
+        "PAPER/E/8/30",
+        "PAPER/5/30",
+        "PAPER/11/30",
+        "PAPER/8/0",
+        "PAPER/8/1001",
+        "PAPER/8/+30",
+        "PAPER/8/30/1",
+        "PAPER-SHA256/8/30",
         "OFF",
         "OFF:",
         "OFF:FOO",

@@ -12,7 +12,10 @@ use otpgate::log::Quoted;
 use otpgate::otp::{Digits, Hash};
 use otpgate::secret::Secret;
 use otpgate::store::{Account, Amendment, Location, NewToken};
-use otpgate::token::{Algorithm, Fingerprint, LINES_MAX, MovingFactor, Pin, State, Token};
+use otpgate::token::{
+    Algorithm, CODE_LENGTHS_MAX, Fingerprint, LINES_MAX, MovingFactor, Pin, State, Token,
+    code_lengths,
+};
 use otpgate::users::mistakes::{self, NameError};
 use otpgate::users::record;
 use zeroize::Zeroizing;
@@ -273,7 +276,25 @@ fn check(arguments: &Arguments, account: &Account<'_>, key: &Secret) -> Result<(
     if account.held.iter().any(|held| held.token.as_ref().is_ok_and(|line| is_same(&line.token))) {
         return Err(Failure::new(format!("{user} has a token with that key already")));
     }
-    Ok(())
+    check_lengths(account, &[], arguments.codes.digits().count())
+}
+
+/// Refuses codes of one more length than a user's tokens should have. `gone`: which of those held
+/// don't stay.
+pub fn check_lengths(account: &Account<'_>, gone: &[usize], digits: usize) -> Result<()> {
+    let held = account.held.iter().enumerate().filter(|(index, _)| !gone.contains(index));
+    let lengths =
+        code_lengths(held.filter_map(|(_, held)| held.token.as_ref().ok()).map(|line| &line.token));
+    if lengths.len() < CODE_LENGTHS_MAX || lengths.contains(&digits) {
+        return Ok(());
+    }
+    let lengths: Vec<String> = lengths.iter().map(usize::to_string).collect();
+    Err(Failure::new(format!(
+        "the codes of {} have {} digits already: each other number of digits is another PIN to be checked at every login; \
+         choose one of these, or remove a token first",
+        Quoted(account.user),
+        lengths.join(" or ")
+    )))
 }
 
 impl Arguments {

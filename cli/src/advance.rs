@@ -38,6 +38,8 @@ pub struct Arguments {
 struct Moved {
     event: u64,
     time: u64,
+    /// Printed lists that have no code left.
+    used_up: u64,
     unreadable: Vec<Location>,
 }
 
@@ -74,6 +76,12 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
         "event tokens moved ahead by {}: {}\ntime tokens moved up to now: {}\n",
         arguments.by, moved.event, moved.time
     ))?;
+    if moved.used_up > 0 {
+        print(format_args!(
+            "paper lists that are used up by that: {}; `otpgate paper --again` prints new ones\n",
+            moved.used_up
+        ))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -81,6 +89,7 @@ impl Moved {
     fn add(&mut self, more: Moved) {
         self.event += more.event;
         self.time += more.time;
+        self.used_up += more.used_up;
         self.unreadable.extend(more.unreadable);
     }
 }
@@ -97,10 +106,15 @@ fn advanced(
             continue;
         };
         match line.token.factor {
-            MovingFactor::Event => moved.event += 1,
+            MovingFactor::Event | MovingFactor::Paper(_) => moved.event += 1,
             MovingFactor::Time(_) => moved.time += 1,
         }
         let state = line.state.advanced(line.token.factor, arguments.by, arguments.max_offset, now);
+        if state.codes_left(line.token.factor) == Some(0)
+            && line.state.codes_left(line.token.factor) != Some(0)
+        {
+            moved.used_up += 1;
+        }
         amendments.push(Amendment::SetState(index, state));
     }
     (amendments, moved)

@@ -207,7 +207,7 @@ impl Shown<'_> {
         }
         let hint = match entry.lines[0].token.factor {
             MovingFactor::Time(_) => "are the clocks of the phone and of this machine right?",
-            MovingFactor::Event => "has its counter moved on already?",
+            MovingFactor::Event | MovingFactor::Paper(_) => "has its counter moved on already?",
         };
         Err(Failure::new(format!(
             "{TRIES} codes that aren't its own; nothing was changed ({hint})"

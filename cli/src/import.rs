@@ -1,6 +1,6 @@
 //! `otpgate import`: tokens that other programs have written down.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -13,7 +13,7 @@ use otpgate::files::lines;
 use otpgate::log::Quoted;
 use otpgate::otp::Hash;
 use otpgate::secret::Secret;
-use otpgate::token::Algorithm;
+use otpgate::token::{Algorithm, CODE_LENGTHS_MAX};
 use otpgate::users::journal::Journal;
 use otpgate::users::lock::Locked;
 use otpgate::users::rewrite::{self, NewLine};
@@ -247,8 +247,8 @@ fn add_to(
     let locked = Locked::acquire(file)?;
     let mut journal = Journal::open(&locked, &mut None)?;
     progress.tell(|| format!("looking for {} tokens in {}", lines.len(), file.display()));
-    let listed = listed(&locked, lines)?;
-    let new = select(arguments, name, lines, &listed)?;
+    let (listed, lengths) = listed(&locked, lines)?;
+    let new = select(arguments, name, lines, (&listed, lengths))?;
     progress.tell(|| format!("writing {} tokens", new.len()));
     if !new.is_empty() {
         rewrite::extend(&locked, &mut journal, &TimeZone::system(), &new)?;
@@ -478,7 +478,7 @@ enum Listed {
 }
 
 /// What of the new lines is there already, in the file or further up among themselves.
-fn listed(locked: &Locked, lines: &[TokenLine]) -> Result<Vec<Listed>> {
+fn listed<'l>(locked: &Locked, lines: &'l [TokenLine]) -> Result<(Vec<Listed>, Lengths<'l>)> {
     let mut by_user: HashMap<&[u8], Vec<usize>> = HashMap::with_capacity(lines.len());
     let mut listed = vec![Listed::No; lines.len()];
     for (i, line) in lines.iter().enumerate() {
@@ -491,6 +491,7 @@ fn listed(locked: &Locked, lines: &[TokenLine]) -> Result<Vec<Listed>> {
         }
         earlier.push(i);
     }
+    let mut lengths = Lengths::new();
     let path = &locked.paths.resolved;
     lines::for_each_line(&locked.users, |_, text| {
         if let Some(new) = pragma::user_of(text).and_then(|user| by_user.get(&user[..])) {
@@ -500,8 +501,12 @@ fn listed(locked: &Locked, lines: &[TokenLine]) -> Result<Vec<Listed>> {
                 }
             }
         }
-        let Some(new) = line::user_of(text).and_then(|user| by_user.get(user)) else { return };
+        let known = line::user_of(text).and_then(|user| by_user.get_key_value(user));
+        let Some((user, new)) = known else { return };
         let there = record::parse(text, &TimeZone::UTC);
+        if let Ok(there) = &there {
+            lengths.entry(user).or_default().insert(there.token.digits.count());
+        }
         for &i in new {
             let is_same = there
                 .as_ref()
@@ -522,18 +527,22 @@ fn listed(locked: &Locked, lines: &[TokenLine]) -> Result<Vec<Listed>> {
             }
         }
     }
-    Ok(listed)
+    Ok((listed, lengths))
 }
+
+/// How long the codes of users' tokens are.
+type Lengths<'a> = HashMap<&'a [u8], BTreeSet<usize>>;
 
 /// The lines to be added, or the list of what stands in the way.
 fn select<'a>(
     arguments: &Arguments,
     name: &str,
     lines: &'a [TokenLine],
-    listed: &[Listed],
+    (listed, mut lengths): (&[Listed], Lengths<'a>),
 ) -> Result<Vec<NewLine<'a>>> {
     let mut new = Vec::with_capacity(lines.len());
     let (mut users, mut tokens, mut left_over) = (Vec::new(), Vec::new(), Vec::new());
+    let mut one_more = Vec::new();
     for (line, listed) in lines.iter().zip(listed) {
         let flaw = || Flaw::at(line.token.place, Quoted(&line.token.user).to_string());
         match listed {
@@ -552,6 +561,11 @@ fn select<'a>(
                 left_over.push(flaw());
                 continue;
             }
+        }
+        let lengths = lengths.entry(&line.token.user).or_default();
+        let is_new = lengths.insert(line.token.kind.digits.count());
+        if is_new && lengths.len() > CODE_LENGTHS_MAX {
+            one_more.push(flaw());
         }
         new.push(NewLine { head: line.head(), state: line.token.state.clone() });
     }
@@ -580,6 +594,13 @@ fn select<'a>(
             hint,
             &users,
         ));
+    }
+    if !one_more.is_empty() {
+        let what = format!(
+            "tokens whose users would have codes of more than {CODE_LENGTHS_MAX} lengths, each another PIN to be checked at every login"
+        );
+        let hint = "nothing was changed";
+        return Err(document::refusal(name, arguments.form.place(), &what, hint, &one_more));
     }
     Ok(new)
 }

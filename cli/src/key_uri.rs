@@ -35,7 +35,9 @@ impl KeyUri<'_> {
     fn written(&self, repeats_issuer: bool) -> Zeroizing<String> {
         let (kind, last) = match self.factor {
             MovingFactor::Time(period) => ("totp", format!("period={period}")),
-            MovingFactor::Event => ("hotp", format!("counter={}", self.counter)),
+            MovingFactor::Event | MovingFactor::Paper(_) => {
+                ("hotp", format!("counter={}", self.counter))
+            }
         };
         let algorithm = hash_name(self.hash);
         let issuer = percent_encoded(self.issuer.as_bytes());

@@ -31,6 +31,7 @@ mod names;
 mod otplock;
 mod otptool;
 mod owner;
+mod paper;
 mod pin;
 mod progress;
 mod prompt;
@@ -42,6 +43,7 @@ mod resync;
 mod secret_file;
 mod set_pin;
 mod settings;
+mod sheet;
 mod signals;
 mod since;
 mod staged;
@@ -104,6 +106,7 @@ enum Verb {
     Unlock(unlock::Arguments),
     SetPin(set_pin::Arguments),
     Rekey(rekey::Arguments),
+    Paper(paper::Arguments),
     Rename(rename::Arguments),
     Resync(resync::Arguments),
     Verify(verify::Arguments),
@@ -194,6 +197,7 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Verb::Unlock(arguments) => unlock::run(&backend, &arguments),
         Verb::SetPin(arguments) => set_pin::run(&backend, &arguments),
         Verb::Rekey(arguments) => rekey::run(&backend, &arguments),
+        Verb::Paper(arguments) => paper::run(&backend, &arguments),
         Verb::Rename(arguments) => rename::run(&backend, &arguments),
         Verb::Resync(arguments) => resync::run(&backend, &arguments),
         Verb::Verify(arguments) => verify::run(&file, &arguments),

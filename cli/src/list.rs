@@ -194,6 +194,7 @@ struct Facts {
     key_bytes: u16,
     is_enabled: bool,
     counter: CounterField,
+    codes_left: Option<u16>,
     failures: u32,
     last_failure: Option<UnixTime>,
     is_locked: Option<bool>,
@@ -240,6 +241,7 @@ impl Facts {
             key_bytes: token.key.expose().len() as u16,
             is_enabled: !token.disabled,
             counter: state.counter,
+            codes_left: state.codes_left(token.factor),
             failures: state.failures,
             last_failure: state.last_failure.filter(|_| state.failures > 0),
             is_locked: policy.map(|policy| decide::is_locked(policy, line, now)),
@@ -445,7 +447,15 @@ fn paragraph(
         .unwrap_or_default();
     say("failures", format!("{}{when}", state.failures));
     match state.reading(token.factor) {
-        Reading::Event { next } => say("counter", format!("{next} is expected next")),
+        Reading::Event { next } => match state.codes_left(token.factor) {
+            None => say("counter", format!("{next} is expected next")),
+            Some(0) => {
+                say("paper", "used up; `otpgate paper --again` prints a new list".to_owned())
+            }
+            Some(left) => {
+                say("paper", format!("code {} is expected next, {left} left", next.number() + 1));
+            }
+        },
         Reading::Time { period, offset, .. } => say("clock", clock(offset.steps(), period.get())),
     }
     text
@@ -485,7 +495,7 @@ impl Row {
                 object.number(
                     "period",
                     match facts.factor {
-                        MovingFactor::Event => None,
+                        MovingFactor::Event | MovingFactor::Paper(_) => None,
                         MovingFactor::Time(period) => Some(period.get()),
                     },
                 );
@@ -495,6 +505,7 @@ impl Row {
                 object.number("key_bytes", Some(facts.key_bytes));
                 object.flag("enabled", Some(facts.is_enabled));
                 object.number("counter", Some(facts.counter));
+                object.number("codes_left", facts.codes_left);
                 object.number("failures", Some(facts.failures));
                 object.text("last_failure", facts.last_failure.map(tokens::stamp).as_deref());
                 object.flag("locked", facts.is_locked);

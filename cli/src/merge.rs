@@ -16,7 +16,7 @@ use otpgate::decide;
 use otpgate::files::lines;
 use otpgate::log::Quoted;
 use otpgate::policy::{Server, Settings};
-use otpgate::token::{MovingFactor, State, StoredToken};
+use otpgate::token::{State, StoredToken};
 use otpgate::users::edit::{Content, ContentLine, LineChange, head_of};
 use otpgate::users::pragma::{self, PragmaKind};
 use otpgate::users::record::Record;
@@ -291,7 +291,7 @@ fn both(
         if live.counter == base.counter {
             merged.counter = ours.counter;
         } else if ours.counter != live.counter {
-            if edited.token.factor == MovingFactor::Event
+            if edited.token.factor.is_event()
                 && ours.counter.as_written() > live.counter.as_written()
             {
                 merged.counter = ours.counter;

@@ -113,5 +113,14 @@ fn chosen<'a>(
             format!("token {} of {} has that key already", token.number, Quoted(account.user));
         return Err(Failure::new(text));
     }
-    tokens::told(all, account.user, arguments.token, "--token N")
+    let only = tokens::only_besides_paper(&all);
+    let chosen = tokens::told(all, account.user, arguments.token.or(only), "--token N")?;
+    if chosen.iter().any(Numbered::is_paper) {
+        return Err(Failure::new(format!(
+            "token {} of {} is a paper list, which no phone shows: `otpgate paper --again` prints a new one",
+            chosen[0].number,
+            Quoted(account.user)
+        )));
+    }
+    Ok(chosen)
 }

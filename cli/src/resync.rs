@@ -113,7 +113,15 @@ fn told(
     match state.reading(line.token.factor) {
         Reading::Event { next } => {
             let (old, new) = (line.state.counter.as_written(), next.number());
-            let mut text = format!("{who}: the next expected counter is {new}, it was {old}\n");
+            let mut text = match state.codes_left(line.token.factor) {
+                None => format!("{who}: the next expected counter is {new}, it was {old}\n"),
+                // On paper, the first one is number 1.
+                Some(_) => format!(
+                    "{who}: the next expected code is number {}, it was {}\n",
+                    new + 1,
+                    old.saturating_add(1)
+                ),
+            };
             if new < old {
                 text += &format!(
                     "warning: that is {} back: used codes from there on would be accepted again\n",

@@ -76,6 +76,39 @@ impl Drop for NewFile {
     }
 }
 
+/// A file about a token that isn't saved yet: without the token it would only mislead, so it goes
+/// if nobody keeps it.
+pub struct Unsaved<'a> {
+    path: Option<&'a Path>,
+    /// Until it is saved, a signal ends the work, not the process.
+    held: signals::Held,
+}
+
+impl<'a> Unsaved<'a> {
+    pub fn create(path: &'a Path, content: &[u8]) -> Result<Unsaved<'a>> {
+        let held = signals::hold()?;
+        create(path, content)?;
+        Ok(Unsaved { path: Some(path), held })
+    }
+
+    /// Whether there was no signal so far.
+    pub fn check(&self) -> Result<()> {
+        self.held.check()
+    }
+
+    pub fn keep(mut self) {
+        self.path = None;
+    }
+}
+
+impl Drop for Unsaved<'_> {
+    fn drop(&mut self) {
+        if let Some(path) = self.path {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
 /// The first line of a file, without its end.
 pub fn read_line(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     let text = std::fs::read(path).map(Zeroizing::new);

@@ -16,9 +16,10 @@ use crate::{Failure, Result, print};
 /// Change a user's PIN
 ///
 /// Asks for the PIN twice, or reads it from standard input if that isn't a terminal, and stores it
-/// as an Argon2id hash. If the user has several tokens, choose with --token N or --all. The old PIN
-/// is void at once, in running servers too; counter and failures stay. A start PIN of `otpgate
-/// enrol` counts as changed once all of the user's tokens have the new one.
+/// as an Argon2id hash. If the user has several tokens, choose with --token N or --all; a paper list
+/// with the same PIN as the only other token gets the new one with it. The old PIN is void at once, in
+/// running servers too; counter and failures stay. A start PIN of `otpgate enrol` counts as changed once
+/// all of the user's tokens have the new one.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The user
@@ -33,15 +34,17 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
     let user = arguments.user.as_bytes();
     // Before anybody thinks up a PIN.
     let before = backend.look(user, |account| {
-        let chosen = arguments.which.of(backend.tokens_of(account)?, user)?;
+        let chosen = chosen(backend.tokens_of(account)?, user, &arguments.which)?;
         check(arguments, &chosen)?;
         Ok(tokens::fingerprints(&chosen))
     })?;
     let pin = arguments.pin.form().ask(user)?;
-    let (mut numbers, has_start_pin) = backend.amend(user, |account| {
+    let (mut numbers, kept, has_start_pin) = backend.amend(user, |account| {
         let all = backend.tokens_of(account)?;
         let count = all.len();
-        let chosen = arguments.which.of(all, user)?;
+        let kept: Vec<usize> =
+            all.iter().filter(|token| token.is_paper()).map(|token| token.number).collect();
+        let chosen = chosen(all, user, &arguments.which)?;
         if tokens::fingerprints(&chosen) != before {
             return Err(tokens::changed_meanwhile(user));
         }
@@ -52,11 +55,19 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
             amendments.push(Amendment::StartPin(None));
         }
         let numbers: Vec<usize> = chosen.iter().map(|token| token.number).collect();
-        Ok((amendments, (numbers, account.start_pin.is_some() && !is_all)))
+        let kept: Vec<usize> =
+            kept.into_iter().filter(|number| !numbers.contains(number)).collect();
+        Ok((amendments, (numbers, kept, account.start_pin.is_some() && !is_all)))
     })?;
     numbers.dedup();
     for number in numbers {
         print(format_args!("token {number} of {} has a new PIN\n", Quoted(user)))?;
+    }
+    for number in kept {
+        eprintln!(
+            "otpgate: token {number} of {}, a paper list, keeps its PIN; --token {number} changes it, too",
+            Quoted(user)
+        );
     }
     if has_start_pin {
         eprintln!(
@@ -66,6 +77,21 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The tokens that are chosen. A paper list that has the PIN of the one other token gets a new one
+/// with it: its user has one PIN.
+fn chosen<'a>(
+    all: Vec<Numbered<'a>>,
+    user: &[u8],
+    which: &WhichToken,
+) -> Result<Vec<Numbered<'a>>> {
+    let pin = |token: &Numbered<'a>| token.held.token.as_ref().ok().map(|line| &line.token.pin);
+    let have_one_pin = all.iter().all(|token| pin(token).is_some() && pin(token) == pin(&all[0]));
+    if which.token.is_none() && have_one_pin && tokens::only_besides_paper(&all).is_some() {
+        return Ok(all);
+    }
+    which.of(all, user)
 }
 
 /// Codes of Mobile-OTP are made with the PIN itself.

@@ -12,7 +12,7 @@ use jiff::{Timestamp, Zoned};
 use otpgate::UnixTime;
 use otpgate::log::Quoted;
 use otpgate::store::Held;
-use otpgate::token::{Address, Fingerprint, Pin, State, Token};
+use otpgate::token::{Address, Fingerprint, MovingFactor, Pin, State, StoredToken, Token};
 use otpgate::users::record;
 
 use crate::{Failure, Result, output};
@@ -110,6 +110,13 @@ pub fn told<'a>(
     all_or_one(tokens, user, token)
 }
 
+/// The number of the one token that isn't a printed list, if there is one only.
+pub fn only_besides_paper(tokens: &[Numbered<'_>]) -> Option<usize> {
+    let mut others = tokens.iter().filter(|token| !token.is_paper()).map(|token| token.number);
+    let only = others.next()?;
+    others.all(|other| other == only).then_some(only)
+}
+
 /// Refuses to act where nothing can be read.
 pub fn any_readable(chosen: &[Numbered<'_>]) -> Result<()> {
     match chosen.iter().any(|token| token.held.token.is_ok()) {
@@ -125,6 +132,12 @@ impl WhichToken {
 }
 
 impl Numbered<'_> {
+    /// A printed list.
+    pub fn is_paper(&self) -> bool {
+        let is_paper = |line: &StoredToken| matches!(line.token.factor, MovingFactor::Paper(_));
+        self.held.token.as_ref().is_ok_and(is_paper)
+    }
+
     /// One line for people.
     pub fn in_short(&self) -> String {
         match &self.held.token {

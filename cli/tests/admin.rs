@@ -400,7 +400,7 @@ fn list_shows_every_token_and_no_secret() {
          alice  1      HOTP/E/6    plain     {login}  0         on\n\
          alice  2      HOTP/T30/8  hashed    never                0         on\n\
          bob    1      MOTP/T10/6  plain     never                0         off\n\
-         bob    2      -           -         -                    -         line 5 can't be read: field 1 (type) is not HOTP, HOTP-SHA256, HOTP-SHA512 or MOTP with /E or /T<seconds> and /<1-10>\n\
+         bob    2      -           -         -                    -         line 5 can't be read: field 1 (type) is not HOTP, HOTP-SHA256, HOTP-SHA512 or MOTP with /E or /T<seconds> and /<1-10>, or PAPER/<6-10>/<1-1000>\n\
          +      1      HOTP/T30/6  external  never                5         on\n"
     );
     assert_eq!(ran.out, expected);
@@ -435,7 +435,7 @@ fn show_tells_where_each_token_stands() {
         "alice\n\n\
          token 1 (line 1)\n  type        HOTP/T30/6\n  PIN         plain\n  key         20 bytes\n  state       on\n  last login  never\n  failures    0\n  clock       4 steps (2 minutes) slow\n\n\
          token 2 (line 2)\n  type        HOTP/E/6\n  PIN         external\n  key         20 bytes\n  state       on\n  last login  never\n  failures    2\n  counter     7 is expected next\n\n\
-         token 3 (line 3)\n  unreadable  field 1 (type) is not HOTP, HOTP-SHA256, HOTP-SHA512 or MOTP with /E or /T<seconds> and /<1-10>\n"
+         token 3 (line 3)\n  unreadable  field 1 (type) is not HOTP, HOTP-SHA256, HOTP-SHA512 or MOTP with /E or /T<seconds> and /<1-10>, or PAPER/<6-10>/<1-1000>\n"
     );
 }
 
@@ -445,7 +445,7 @@ fn json_of_list_and_show_is_as_documented() {
     let file = site.users().to_str().unwrap().to_owned();
     let first = json!({
         "user": "alice", "token": 1, "line": 1, "type": "HOTP/E/8", "digits": 8, "period": null, "pin": "plain", "start_pin": null,
-        "key_bytes": 20, "enabled": true, "counter": 7, "failures": 2, "last_failure": null, "locked": null,
+        "key_bytes": 20, "enabled": true, "counter": 7, "codes_left": null, "failures": 2, "last_failure": null, "locked": null,
         "last_login": null, "last_address": null, "forgotten": false, "error": null,
     });
     let mut second = first.clone();
@@ -464,7 +464,7 @@ fn json_of_list_and_show_is_as_documented() {
     }
     let third = json!({
         "user": "bob", "token": 1, "line": 3,
-        "error": "field 1 (type) is not HOTP, HOTP-SHA256, HOTP-SHA512 or MOTP with /E or /T<seconds> and /<1-10>",
+        "error": "field 1 (type) is not HOTP, HOTP-SHA256, HOTP-SHA512 or MOTP with /E or /T<seconds> and /<1-10>, or PAPER/<6-10>/<1-1000>",
     });
     let shown = json_of(&site.run(&["show", "alice", "--json"], ""));
     assert_eq!(shown, json!({ "users_file": file, "tokens": [first, second], "apps": [] }));
@@ -686,7 +686,7 @@ fn check_fix_mends_what_it_can_and_says_so() {
     let ran = site.run(&fix, "");
     let file = site.users().display().to_string();
     let broken = format!(
-        "error: {file} line 3: field 1 (type) is not HOTP, HOTP-SHA256, HOTP-SHA512 or MOTP with /E or /T<seconds> and /<1-10>\n"
+        "error: {file} line 3: field 1 (type) is not HOTP, HOTP-SHA256, HOTP-SHA512 or MOTP with /E or /T<seconds> and /<1-10>, or PAPER/<6-10>/<1-1000>\n"
     );
     assert_eq!(
         ran.out,

@@ -182,7 +182,7 @@ fn a_file_that_doesnt_check_is_refused_with_line_numbers() {
     let desk = Desk::new("HOTP alice - KEY\nHOTP bob - 00\n");
     desk.refuses(
         "sed -i -e s/00$/0x/ -e s/HOTP.alice/HATP\\ alice/",
-        "line 1: field 1 (type) is not HOTP, HOTP-SHA256, HOTP-SHA512 or MOTP with /E or /T<seconds> and /<1-10>\n\
+        "line 1: field 1 (type) is not HOTP, HOTP-SHA256, HOTP-SHA512 or MOTP with /E or /T<seconds> and /<1-10>, or PAPER/<6-10>/<1-1000>\n\
          otpgate: line 2: field 4 (key) is not 1 to 256 bytes in hexadecimal or base32:\n\
          otpgate: the edited file has mistakes; nothing was changed",
     );

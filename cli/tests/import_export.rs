@@ -403,7 +403,7 @@ fn what_has_no_place_in_a_form_is_named_and_left_out() {
     };
     let off = "\"c\" was left out: it is switched off (OFF:)";
     let unreadable = "\"d\" was left out: line 4 can't be read: field 1 (type) is not HOTP, HOTP-SHA256, HOTP-SHA512 or \
-                      MOTP with /E or /T<seconds> and /<1-10>";
+                      MOTP with /E or /T<seconds> and /<1-10>, or PAPER/<6-10>/<1-1000>";
     let no_pins = "PINs aren't exported: this format has no place for them";
     assert_eq!(
         left_out("otpauth"),

@@ -3,7 +3,7 @@
 use super::devices::Devices;
 use super::pin::PinQuestion;
 use crate::UnixTime;
-use crate::token::State;
+use crate::token::{PaperCode, State};
 
 /// By then, most waiting logins have been answered.
 const BUSY_SECONDS: u32 = 2;
@@ -104,6 +104,7 @@ pub enum Reason {
     Forgotten,
     NothingToForget,
     TooShort,
+    CodeMissing,
     WrongPin,
     NoPinExpected,
     PinUnknown,
@@ -128,6 +129,7 @@ pub enum Reason {
     AppEnded,
     AppMethod,
     AppPath,
+    ListUsedUp,
     WrongCode,
     TokenChanged,
     StoreFailed,
@@ -148,6 +150,7 @@ impl Reason {
                 | Reason::NoAddress
                 | Reason::FloorInFuture
                 | Reason::CounterExhausted
+                | Reason::ListUsedUp
                 | Reason::StoreFailed
         )
     }
@@ -171,6 +174,7 @@ impl Reason {
             Reason::Forgotten => "the code was forgotten as requested",
             Reason::NothingToForget => "asked to forget, but no code lingers",
             Reason::TooShort => "the password is shorter than a code",
+            Reason::CodeMissing => "the right PIN, but no code after it",
             Reason::WrongPin => "wrong PIN",
             Reason::NoPinExpected => "text before the code, but the token has no PIN",
             Reason::PinUnknown => "no PIN provider or PIN file knows the user",
@@ -211,6 +215,9 @@ impl Reason {
             Reason::AppPath => {
                 "the password of an app, for a path that it isn't for or that isn't in normal form"
             }
+            Reason::ListUsedUp => {
+                "the user's paper list is used up; print a new one with `otpgate paper --again`"
+            }
             Reason::WrongCode => "wrong code",
             Reason::TokenChanged => {
                 "the token was changed or switched off since this request was let in elsewhere"
@@ -246,6 +253,11 @@ pub struct Decision {
     pub depends_on_state: bool,
     /// On a grant: what it rests on.
     pub accepted: Option<Accepted>,
+    /// On a grant of a fresh code of a printed list: which one it was.
+    pub paper: Option<PaperCode>,
+    /// On a refusal: the number of the code of the user's printed list that is next, for whoever may
+    /// know it.
+    pub paper_next: Option<u16>,
     /// On a grant of the lingering code that writes nothing: until then, the same attempt on the
     /// same lines gives the same result.
     pub stands_until: Option<UnixTime>,
@@ -288,6 +300,8 @@ impl Decision {
             changes_are_optional: false,
             depends_on_state: true,
             accepted: None,
+            paper: None,
+            paper_next: None,
             stands_until: None,
             retry_after: None,
             is_wrong_guess: false,

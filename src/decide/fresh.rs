@@ -42,7 +42,11 @@ pub(super) fn rule_7_fresh_code(
             }
         }
         let decision = Decision::new(Verdict::Granted, LoginResult::GrantedFresh, Reason::Fresh);
-        return Some(Decision { accepted: candidate.accepted(now), ..decision });
+        return Some(Decision {
+            accepted: candidate.accepted(now),
+            paper: token.factor.paper_code(position),
+            ..decision
+        });
     }
     None
 }

@@ -59,7 +59,15 @@ pub(super) fn rule_8_no_match(
         state.last_failure = Some(now);
     }
     let all_exhausted = candidates.iter().all(|&device| devices.all[device].window.exhausted);
-    let reason = if all_exhausted { Reason::CounterExhausted } else { Reason::WrongCode };
+    let is_paper = |device: &usize| {
+        let line = devices.all[*device].lines[0];
+        matches!(entry.lines[line].token.factor, MovingFactor::Paper(_))
+    };
+    let reason = match all_exhausted {
+        true if candidates.iter().any(is_paper) => Reason::ListUsedUp,
+        true => Reason::CounterExhausted,
+        false => Reason::WrongCode,
+    };
     Decision::denied(LoginResult::DeniedCode, reason).after_a_wrong_guess()
 }
 
@@ -107,7 +115,7 @@ fn old_codes<'a>(entry: &'a Entry, devices: &Devices, proof: Proof<'a>) -> Vec<O
 /// How many old codes of a token are recognised if it is the only one.
 fn recognised_of(token: &Token) -> u64 {
     let old = match token.factor {
-        MovingFactor::Event => RECOGNISED_COUNTERS,
+        MovingFactor::Event | MovingFactor::Paper(_) => RECOGNISED_COUNTERS,
         MovingFactor::Time(period) => RECOGNISED_SECONDS.div_ceil(period.get()).into(),
     };
     old.min(10u64.pow(token.digits.count() as u32) / COUNTED_PER_RECOGNISED)

@@ -7,6 +7,7 @@ use super::split::{Shown, rule_4_split};
 use super::{Accepted, Decision, Inputs, LoginResult, Proof, Reason, Verdict};
 use crate::UnixTime;
 use crate::http::digest::Response;
+use crate::otp::Digits;
 use crate::pin::PinAnswer;
 use crate::token::{Algorithm, Pin, Token};
 
@@ -58,7 +59,11 @@ pub(super) fn rule_5_pin<'a>(
 ) -> Result<CheckedPins<'a>, NoPin> {
     let mut passed = Vec::new();
     let mut refused = Vec::new();
+    let no_forms = no_forms(inputs, devices);
     for (index, line) in devices.open_lines(inputs.entry) {
+        if no_forms.contains(&line.token.digits) {
+            continue;
+        }
         let check = match inputs.attempt.proof {
             Proof::Password(password) => match rule_4_split(&line.token, password) {
                 Some((pin, shown)) => check(&line.token, pin, shown, inputs.pins),
@@ -78,6 +83,28 @@ pub(super) fn rule_5_pin<'a>(
         return Err(NoPin::Refused(refuse_before_code(inputs, devices, &refused)));
     }
     Ok(CheckedPins { passed, source_failed: refused.contains(&Reason::PinSourceFailed) })
+}
+
+/// Where a user's codes differ in length, the lengths at which a password can't end in a code,
+/// though it can at another one: no PIN is checked for them.
+fn no_forms(inputs: Inputs<'_>, devices: &Devices) -> Vec<Digits> {
+    let Proof::Password(password) = inputs.attempt.proof else { return Vec::new() };
+    let lines = &inputs.entry.lines;
+    if lines.iter().all(|line| line.token.digits == lines[0].token.digits) {
+        return Vec::new();
+    }
+    let can_be_code =
+        |token: &Token| rule_4_split(token, password).is_some_and(|(_, shown)| shown.can_be_code());
+    let (forms, others): (Vec<_>, Vec<_>) = devices
+        .open_lines(inputs.entry)
+        .map(|(_, line)| &line.token)
+        .partition(|token| can_be_code(token));
+    if forms.is_empty() {
+        return Vec::new();
+    }
+    // One that is too short stays: it costs nothing, and its reason is told.
+    let others = others.into_iter().filter(|token| token.digits.count() <= password.len());
+    others.map(|token| token.digits).collect()
 }
 
 enum PinCheck<'a> {

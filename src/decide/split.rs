@@ -37,6 +37,14 @@ impl<'a> Shown<'a> {
         }
     }
 
+    /// Whether it has the characters of a code.
+    pub(super) fn can_be_code(&self) -> bool {
+        match self {
+            Shown::Code(shown) => shown.as_bytes().iter().all(u8::is_ascii_hexdigit),
+            Shown::Response { .. } => true,
+        }
+    }
+
     /// Whether it shows this code, letters in either case. `code` is in lower case.
     pub(super) fn is(&self, code: &Code) -> Choice {
         match self {

@@ -23,7 +23,7 @@ impl Window {
         match state.reading(token.factor) {
             Reading::Event { next } => {
                 let window = Window::above(
-                    vec![next.and_ahead(policy.max_offset)],
+                    vec![next.and_ahead(policy.max_offset, token.factor)],
                     next.previous().map(Counter::position),
                 );
                 Window { exhausted: window.ranges.is_empty(), ..window }

@@ -299,6 +299,15 @@ pub unsafe extern "C" fn otpgate_digest_spend(
 /// # Safety
 /// As the header says.
 #[unsafe(no_mangle)]
+pub unsafe extern "C" fn otpgate_paper_next(memory: Option<&otpgate_memory>) -> u32 {
+    guarded(|| 0, || memory.map_or(0, otpgate_memory::paper_next))
+}
+
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
 pub unsafe extern "C" fn otpgate_scheme(
     settings: Option<&otpgate_settings>,
     authorization: otpgate_str,

@@ -254,6 +254,12 @@ const _: () = {
 };
 
 impl otpgate_memory {
+    /// The number that a refusal's page may show.
+    pub(super) fn paper_next(&self) -> u32 {
+        let mut copy = *self;
+        copy.judged().paper_next().unwrap_or(0)
+    }
+
     /// The memory as what it is. All zero is "nothing known": bools are false, numbers are 0.
     pub(super) fn judged(&mut self) -> &mut RequestMemory {
         // SAFETY: size and alignment are checked above. The server has zeroed the bytes when the

@@ -120,6 +120,9 @@ impl<S: Store> Gate<S> {
                 }
                 let attempt = login.attempt(login.password);
                 let decision = self.decide_now(policy, &attempt, source, &found)?;
+                if self.may_tell_paper_next(policy, &decision, &found) {
+                    return None;
+                }
                 let slot = self.basic_slot(policy, login, credentials, source, &decision, &found);
                 self.note_repeat(policy, login, source, &decision, (&found, &slot));
                 if let Some(judged) = &mut judged {
@@ -185,7 +188,7 @@ impl<S: Store> Gate<S> {
             policy,
             grant,
         );
-        slot.with_retry_after(decision.retry_after)
+        slot.with_retry_after(decision.retry_after).with_paper_next(decision.paper_next)
     }
 
     /// What the server is told.

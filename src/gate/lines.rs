@@ -4,7 +4,10 @@ use super::Gate;
 use crate::decide::{Decision, LoginResult, Reason, Verdict};
 use crate::log::{Level, Log, Quoted};
 use crate::store::{Found, Store, Unreadable};
-use crate::token::LINES_MAX;
+use crate::token::{LINES_MAX, PaperCode};
+
+/// So many codes of a printed list, or fewer, and the log says that it is time for a new one.
+const FEW_LEFT: u16 = 5;
 
 impl<S: Store> Gate<S> {
     pub(super) fn log_outcome(
@@ -15,6 +18,9 @@ impl<S: Store> Gate<S> {
         log: &dyn Log,
     ) {
         self.log_unreadable(found, user, log);
+        if let Some(code) = decision.paper {
+            return log_paper(decision.word, code, user, log);
+        }
         self.log_decision(decision.verdict, decision.word, decision.reason, user, log);
     }
 
@@ -63,5 +69,23 @@ impl<S: Store> Gate<S> {
                 format_args!("{}: {}, user {}", word.as_str(), reason.text(), Quoted(user)),
             );
         }
+    }
+}
+
+/// A login by a code of a printed list.
+fn log_paper(word: LoginResult, code: PaperCode, user: &[u8], log: &dyn Log) {
+    let PaperCode { number, printed } = code;
+    let (left, word, user) = (code.left(), word.as_str(), Quoted(user));
+    log.log(
+        Level::Info,
+        format_args!("{word}: paper code {number} of {printed}, {left} left, user {user}"),
+    );
+    if left <= FEW_LEFT {
+        log.log(
+            Level::Warning,
+            format_args!(
+                "codes left on a paper list: {left}; print a new one with `otpgate paper --again`, user {user}"
+            ),
+        );
     }
 }

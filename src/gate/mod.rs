@@ -23,6 +23,7 @@ mod elsewhere;
 mod lines;
 mod marks;
 pub mod nonces;
+mod paper;
 mod pins;
 mod questions;
 mod queue;

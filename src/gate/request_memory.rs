@@ -27,8 +27,9 @@ pub(super) struct JudgedAttempt {
     is_pending: bool,
     verdict: u8,
     word: u8,
-    /// As in an answer; 0: nothing.
-    retry_after: u32,
+    /// Of a refusal for a while, the seconds; of a denial, the number of the paper code that is
+    /// next. 0: nothing.
+    number: u32,
     /// Of store, user and password or Digest response.
     credentials: Mark,
     /// The same with the PIN as password: the header that PINFakeBasicAuth leaves.
@@ -98,7 +99,7 @@ pub(super) struct Recalled<'a> {
 impl Recalled<'_> {
     /// As in an answer.
     pub(super) fn retry_after(&self) -> Option<u32> {
-        (self.slot.retry_after > 0).then_some(self.slot.retry_after)
+        (self.verdict != Verdict::Denied && self.slot.number > 0).then_some(self.slot.number)
     }
 }
 
@@ -107,6 +108,14 @@ impl RequestMemory {
     /// client.
     pub(super) fn recall(&self, credentials: &Mark, address: &Address) -> Option<Recalled<'_>> {
         self.slots.iter().find_map(|slot| slot.recall(credentials, address))
+    }
+
+    /// Of the last attempt, if it was denied: the number of the code of the user's printed list that
+    /// is next, if the client may know it.
+    pub fn paper_next(&self) -> Option<u32> {
+        let last = &self.slots[0];
+        let is_denied = last.known && last.verdict == Verdict::Denied as u8;
+        (is_denied && last.number > 0).then_some(last.number)
     }
 
     /// Keeps a decision in the place of an older one.
@@ -155,7 +164,17 @@ impl RequestMemory {
 impl JudgedAttempt {
     /// With the seconds of a refusal for a while.
     pub(super) fn with_retry_after(self, seconds: Option<u32>) -> JudgedAttempt {
-        JudgedAttempt { retry_after: seconds.unwrap_or(0), ..self }
+        JudgedAttempt { number: seconds.unwrap_or(0), ..self }
+    }
+
+    /// With the number of the paper code that is next, of a denial.
+    pub(super) fn with_paper_next(self, next: Option<u16>) -> JudgedAttempt {
+        match next {
+            Some(next) if self.verdict == Verdict::Denied as u8 => {
+                JudgedAttempt { number: next.into(), ..self }
+            }
+            _ => self,
+        }
     }
 
     pub(super) fn new(
@@ -170,7 +189,7 @@ impl JudgedAttempt {
             is_pending: false,
             verdict: verdict as u8,
             word: word as u8,
-            retry_after: 0,
+            number: 0,
             credentials,
             upstream: credentials,
             address: ip_of(address),

@@ -74,7 +74,15 @@ impl<S: Store> Gate<S> {
             Err(over) => return Ok((over, found, None)),
         };
         let is_familiar = admitted.is_familiar;
-        let decided = self.try_decide(Job { is_familiar, ..job }, source, log);
+        let policy = job.policy;
+        let mut decided = self.try_decide(Job { is_familiar, ..job }, source, log);
+        if admitted.is_counted_at_a_familiar_address()
+            && let Ok((decision, found, _)) = &mut decided
+        {
+            let job = Job { is_familiar, ..Job::new(&policy, attempt.clone()) };
+            let refused = std::mem::replace(decision, Decision::error());
+            *decision = self.with_paper_next(job, refused, found, source);
+        }
         let error = Decision::error();
         let decision = decided.as_ref().map_or(&error, |(decision, ..)| decision);
         self.settle(

@@ -48,6 +48,13 @@ pub(super) struct Admitted {
     is_noted: bool,
 }
 
+impl Admitted {
+    /// A try was taken for a user who is known there.
+    pub(super) fn is_counted_at_a_familiar_address(&self) -> bool {
+        self.throttle.is_some() && self.is_familiar
+    }
+}
+
 /// Who it is about, for as long as nobody changes the lines.
 struct ThrottledLogin<'a> {
     user: &'a [u8],

@@ -98,6 +98,11 @@ impl HashedPin {
         Ok(HashedPin { form, text: Secret::new(field.to_vec()) })
     }
 
+    /// As it is written.
+    pub fn text(&self) -> &[u8] {
+        self.text.expose()
+    }
+
     /// Whether this is the PIN. Takes up to a second: never under a lock, never on an event loop.
     pub fn is_hash_of(&self, pin: &[u8]) -> bool {
         #[cfg(test)]

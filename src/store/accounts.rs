@@ -109,6 +109,8 @@ pub enum Amendment {
     SetKey(usize, Secret),
     /// A new state.
     SetState(usize, State),
+    /// Another token in its place, switched on.
+    Replace(usize, NewToken),
     /// The whole account gets another name, which nobody has.
     Rename(Vec<u8>),
     /// One more token.

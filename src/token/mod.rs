@@ -7,7 +7,7 @@ pub mod position;
 mod state;
 mod ways;
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 
 pub use self::codes::Codes;
 pub use self::position::{ClockOffset, Counter, CounterField, Reading, ReplayFloor, TimeStep};
@@ -36,6 +36,28 @@ pub enum MovingFactor {
     Event,
     /// Time, in steps of this many seconds.
     Time(NonZeroU32),
+    /// A counter again, of a printed list of this many codes, at most [`PRINTED_MAX`]: there is
+    /// none after the last.
+    Paper(NonZeroU16),
+}
+
+/// The most codes of a printed list.
+pub const PRINTED_MAX: u16 = 1000;
+
+/// Code number `number` of the `printed` ones of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PaperCode {
+    /// From 1.
+    pub number: u16,
+    /// How many there are.
+    pub printed: u16,
+}
+
+impl PaperCode {
+    /// How many are good after it.
+    pub fn left(self) -> u16 {
+        self.printed.saturating_sub(self.number)
+    }
 }
 
 /// The PIN field.
@@ -49,6 +71,18 @@ pub enum Pin {
     Hashed(HashedPin),
     /// `+`: asked of the server's PIN provider.
     External,
+}
+
+impl Pin {
+    /// The PIN field as it is written.
+    pub fn field(&self) -> &[u8] {
+        match self {
+            Pin::None => b"-",
+            Pin::Literal(pin) => pin.expose(),
+            Pin::Hashed(hash) => hash.text(),
+            Pin::External => b"+",
+        }
+    }
 }
 
 /// Fields 1 to 4 of a record: what never changes in a login.
@@ -124,6 +158,18 @@ pub struct StoredToken {
     pub token: Token,
     /// How far it has come.
     pub state: State,
+}
+
+/// How many lengths the codes of a user's tokens should have at most: each is another place where a
+/// password may be parted into PIN and code, and another PIN to be checked.
+pub const CODE_LENGTHS_MAX: usize = 2;
+
+/// The lengths of the codes of some tokens, each once, in ascending order.
+pub fn code_lengths<'a>(tokens: impl IntoIterator<Item = &'a Token>) -> Vec<usize> {
+    let mut lengths: Vec<usize> = tokens.into_iter().map(|token| token.digits.count()).collect();
+    lengths.sort_unstable();
+    lengths.dedup();
+    lengths
 }
 
 /// More lines of one user, or of names that differ only in case or blanks, than anybody has tokens.

@@ -9,7 +9,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 
-use super::{MovingFactor, State, StoredToken};
+use super::{MovingFactor, PaperCode, State, StoredToken};
 use crate::UnixTime;
 
 /// Field 5 as written: an event token's next expected [`Counter`], a time token's [`ClockOffset`].
@@ -109,15 +109,14 @@ impl Counter {
         Counter::new(self.0 - 1)
     }
 
-    /// From it up to `width` beyond it.
-    pub fn and_ahead(self, width: u32) -> RangeInclusive<u64> {
-        MovingFactor::Event.positions(self.0, self.0.saturating_add(width.into()))
+    /// From it up to `width` beyond it, as far as a token with this moving factor goes.
+    pub fn and_ahead(self, width: u32, factor: MovingFactor) -> RangeInclusive<u64> {
+        factor.positions(self.0, self.0.saturating_add(width.into()))
     }
 
-    /// From `width` before it to `width` beyond it.
-    pub fn and_around(self, width: u32) -> RangeInclusive<u64> {
-        MovingFactor::Event
-            .positions(self.0 - i64::from(width), self.0.saturating_add(width.into()))
+    /// From `width` before it to `width` beyond it, as far as a token with this moving factor goes.
+    pub fn and_around(self, width: u32, factor: MovingFactor) -> RangeInclusive<u64> {
+        factor.positions(self.0 - i64::from(width), self.0.saturating_add(width.into()))
     }
 }
 
@@ -207,15 +206,35 @@ impl MovingFactor {
     /// The positions between two numbers that exist: from 0, and such that an accepted counter
     /// leaves room for the next expected one, and a time step's second fits 63 bits.
     fn positions(self, from: i64, to: i64) -> RangeInclusive<u64> {
-        let last = match self {
-            MovingFactor::Event => i64::MAX - 1,
-            MovingFactor::Time(period) => i64::MAX / i64::from(period.get()),
-        };
+        let last = self.last_position();
         if to < 0 {
             #[allow(clippy::reversed_empty_ranges)]
             return 1..=0;
         }
         from.max(0) as u64..=to.min(last) as u64
+    }
+
+    fn last_position(self) -> i64 {
+        match self {
+            MovingFactor::Event => i64::MAX - 1,
+            MovingFactor::Time(period) => i64::MAX / i64::from(period.get()),
+            MovingFactor::Paper(printed) => i64::from(printed.get()) - 1,
+        }
+    }
+
+    /// Whether it is a counter.
+    pub fn is_event(self) -> bool {
+        match self {
+            MovingFactor::Event | MovingFactor::Paper(_) => true,
+            MovingFactor::Time(_) => false,
+        }
+    }
+
+    /// The code of a position on a printed list.
+    pub fn paper_code(self, position: u64) -> Option<PaperCode> {
+        let MovingFactor::Paper(printed) = self else { return None };
+        let number = position.checked_add(1)?.try_into().ok()?;
+        (number <= printed.get()).then_some(PaperCode { number, printed: printed.get() })
     }
 }
 
@@ -223,7 +242,9 @@ impl State {
     /// What it says of a token with this moving factor.
     pub fn reading(&self, factor: MovingFactor) -> Reading {
         match factor {
-            MovingFactor::Event => Reading::Event { next: Counter(self.counter.0.max(0)) },
+            MovingFactor::Event | MovingFactor::Paper(_) => {
+                Reading::Event { next: Counter(self.counter.0.max(0)) }
+            }
             MovingFactor::Time(period) => {
                 let floor = self.replay_floor.filter(|floor| floor.can_be_written());
                 Reading::Time {
@@ -239,7 +260,9 @@ impl State {
     pub fn stand_after(&mut self, factor: MovingFactor, position: u64, now: UnixTime) {
         let position = position as i64;
         (self.counter, self.replay_floor) = match factor {
-            MovingFactor::Event => (CounterField(position + 1), Some(ReplayFloor(position))),
+            MovingFactor::Event | MovingFactor::Paper(_) => {
+                (CounterField(position + 1), Some(ReplayFloor(position)))
+            }
             MovingFactor::Time(period) => {
                 let offset = ClockOffset(position - TimeStep::at(now, period).0);
                 (offset.into(), ReplayFloor::of_step(TimeStep(position), period))
@@ -250,9 +273,18 @@ impl State {
     /// The position whose code was accepted last, as far as the replay floor says it.
     pub fn last_accepted(&self, factor: MovingFactor) -> Option<u64> {
         self.replay_floor.map(|floor| match factor {
-            MovingFactor::Event => floor.0 as u64,
+            MovingFactor::Event | MovingFactor::Paper(_) => floor.0 as u64,
             MovingFactor::Time(period) => (floor.0 / i64::from(period.get())) as u64,
         })
+    }
+
+    /// How many codes of a printed list haven't been used or passed. `None`: the token is none.
+    pub fn codes_left(&self, factor: MovingFactor) -> Option<u16> {
+        let MovingFactor::Paper(printed) = factor else { return None };
+        Some(
+            u16::try_from(self.counter.0.max(0))
+                .map_or(0, |gone| printed.get().saturating_sub(gone)),
+        )
     }
 
     /// Whether this state of a token is the one that counts of two: the token has come further, or
@@ -260,7 +292,7 @@ impl State {
     pub fn is_further_than(&self, other: &State, factor: MovingFactor, now: UnixTime) -> bool {
         let progress = |state: &State| {
             let reached = match factor {
-                MovingFactor::Event => state.counter.0,
+                MovingFactor::Event | MovingFactor::Paper(_) => state.counter.0,
                 MovingFactor::Time(_) => state.replay_floor.map_or(0, ReplayFloor::as_written),
             };
             (reached, state.used.as_of(now).map(|(_, last)| last))
@@ -275,9 +307,13 @@ impl State {
         // The last code could linger, though it was forgotten since.
         let state = State { used: self.used.ended(now), intact: true, ..self.clone() };
         match factor {
-            MovingFactor::Event => {
-                // A counter must leave room for the one after it.
-                let next = state.counter.0.saturating_add(by.into()).min(i64::MAX - 1);
+            MovingFactor::Event | MovingFactor::Paper(_) => {
+                // A counter must leave room for the one after it, if there is to be one.
+                let end = match factor {
+                    MovingFactor::Paper(printed) => printed.get().into(),
+                    _ => i64::MAX - 1,
+                };
+                let next = state.counter.0.saturating_add(by.into()).min(end.max(state.counter.0));
                 State {
                     counter: CounterField(next),
                     replay_floor: Some(ReplayFloor(next - 1)),
@@ -330,12 +366,15 @@ impl StoredToken {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU16;
+
     use super::*;
     use crate::token::Used;
 
     const THIRTY: NonZeroU32 = NonZeroU32::new(30).unwrap();
     const EVENT: MovingFactor = MovingFactor::Event;
     const TIME: MovingFactor = MovingFactor::Time(THIRTY);
+    const PAPER: MovingFactor = MovingFactor::Paper(NonZeroU16::new(30).unwrap());
 
     fn state(counter: i64, floor: i64, last: UnixTime) -> State {
         State {
@@ -376,11 +415,36 @@ mod tests {
     }
 
     #[test]
+    fn a_printed_list_has_as_many_codes_left_as_were_neither_used_nor_passed() {
+        for (next, left) in [(0, 30), (7, 23), (29, 1), (30, 0), (31, 0), (i64::MAX, 0)] {
+            assert_eq!(state(next, next - 1, 0).codes_left(PAPER), Some(left), "{next}");
+        }
+        assert_eq!(state(7, 6, 0).codes_left(EVENT), None);
+        let code = PAPER.paper_code(6).unwrap();
+        assert_eq!((code.number, code.printed, code.left()), (7, 30, 23));
+        for (factor, position) in [(PAPER, 30), (PAPER, u64::MAX), (EVENT, 6), (TIME, 6)] {
+            assert_eq!(factor.paper_code(position), None);
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_moved_ahead_ends_with_its_last_code() {
+        for (next, by, expected) in [(0, 10, 10), (7, 100, 30), (30, 100, 30), (40, 100, 40)] {
+            let state = state(next, next - 1, 0).advanced(PAPER, by, 4, 0);
+            assert_eq!(state.counter.as_written(), expected, "{next} and {by}");
+        }
+    }
+
+    #[test]
     fn positions_that_dont_exist_are_in_no_window() {
         let last = i64::MAX as u64 - 1;
-        assert_eq!(Counter(2).and_around(3), 0..=5);
-        assert_eq!(Counter(i64::MAX - 2).and_ahead(5), last - 1..=last);
-        assert!(Counter(i64::MAX).and_ahead(5).is_empty());
+        assert_eq!(Counter(2).and_around(3, EVENT), 0..=5);
+        assert_eq!(Counter(i64::MAX - 2).and_ahead(5, EVENT), last - 1..=last);
+        assert!(Counter(i64::MAX).and_ahead(5, EVENT).is_empty());
+        assert_eq!(Counter(27).and_ahead(5, PAPER), 27..=29);
+        for used_up in [30, 31, i64::MAX] {
+            assert!(Counter(used_up).and_ahead(5, PAPER).is_empty(), "{used_up}");
+        }
         assert_eq!(TimeStep(2).and_around(3, THIRTY), 0..=5);
         assert_eq!(TimeStep(i64::MAX / 30).and_around(1, THIRTY).end(), &(i64::MAX as u64 / 30));
         assert!(TimeStep(-4).and_around(3, THIRTY).is_empty());

@@ -598,6 +598,9 @@ impl<'c> Edits<'c> {
                 }
                 draft.rename(&new)?;
             }
+            Amendment::Replace(index, token) => {
+                draft.replace(index, Added::new(draft.user, token), self.zone)?;
+            }
             Amendment::Add(token) => self.added.push(Added::new(draft.user, token)),
             Amendment::StartPin(since) => {
                 draft.remove_pragmas(|kind| kind == Some(PragmaKind::StartPin));
@@ -712,6 +715,16 @@ impl<'c> Draft<'c> {
         Ok(record)
     }
 
+    /// Another token in a line. Its state first: what it says must be state of the new type, too.
+    fn replace(&mut self, index: usize, new: Added<'_>, zone: &TimeZone) -> Result<(), Refused> {
+        self.set_state(index, &new.state, zone)?;
+        let NewLine { head, .. } = new.line();
+        let text =
+            edit::with_head(self.text(index), head).map_err(|error| self.unfit(index, error))?;
+        self.changes[index] = Some(LineChange::Replace(text));
+        Ok(())
+    }
+
     fn rename(&mut self, new: &[u8]) -> Result<(), Refused> {
         for index in 0..self.tokens.len() {
             self.set_field(index, USER, new)?;
@@ -750,6 +763,7 @@ impl<'c> Draft<'c> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU16;
     use std::os::unix::fs::MetadataExt;
     use std::path::PathBuf;
 
@@ -997,6 +1011,25 @@ mod tests {
         let expected =
             expected.map(|(user, held, further, twin)| (user.to_vec(), held, further, twin));
         assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn another_token_takes_the_place_of_one_with_nothing_of_its_state() {
+        let site = site("# one\nOFF:HOTP/T30 alice 1234 11 -5 3\nHOTP bob - 00\n");
+        let token = NewToken {
+            algorithm: Algorithm::Hotp(Hash::Sha1),
+            factor: MovingFactor::Paper(NonZeroU16::new(30).unwrap()),
+            digits: Digits::new(8).unwrap(),
+            pin: Secret::new(b"4321".to_vec()),
+            key: Secret::new(vec![0x22]),
+            state: State::fresh(),
+        };
+        site.amend("alice", vec![Amendment::Replace(0, token)]).unwrap();
+        let content = site.content();
+        assert!(content.starts_with("# one\nPAPER/8/30 alice 4321 22 "), "{content}");
+        assert_eq!(content.lines().count(), 3);
+        let line = &site.users.find(b"alice").unwrap().entry.lines[0];
+        assert_eq!(line.state, State { intact: true, ..State::fresh() });
     }
 
     #[test]

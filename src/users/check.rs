@@ -33,7 +33,9 @@ use crate::pin::entry::{EntryError, PinEntry};
 use crate::pin::file as pin_file;
 use crate::policy::Limits;
 use crate::secret::Secret;
-use crate::token::{Algorithm, AppPassword, LINES_MAX, Pin, Token};
+use crate::token::{
+    Algorithm, AppPassword, CODE_LENGTHS_MAX, LINES_MAX, MovingFactor, Pin, Token,
+};
 
 /// How grave a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -668,6 +670,8 @@ struct Suspects {
     spellings: Repeated,
     /// Tokens that a user has in several lines.
     tokens: Repeated,
+    /// Users who may have codes of more lengths than they should.
+    lengths: Repeated,
     /// Names that are set apart, and where; and what their twins have in common.
     aparts: Vec<(Vec<u8>, u64)>,
     keys_of_aparts: HashSet<Vec<u8>>,
@@ -698,10 +702,12 @@ impl Suspects {
                 tokens.note((user, algorithm, factor, key.expose()));
             }
         })?;
+        let several = users.repeated(CODE_LENGTHS_MAX as u64 + 1);
         Ok(Suspects {
-            crowds: users.repeated(LINES_MAX as u64 + 1),
+            crowds: several.at_least(LINES_MAX as u64 + 1),
             spellings: spellings.of_several(),
             tokens: tokens.repeated(2),
+            lengths: several,
             keys_of_aparts: aparts.iter().map(|(user, _)| name::key(user).into_owned()).collect(),
             aparts,
             start_pins,
@@ -713,6 +719,7 @@ impl Suspects {
         self.crowds.is_empty()
             && self.spellings.is_empty()
             && self.tokens.is_empty()
+            && self.lengths.is_empty()
             && self.aparts.is_empty()
             && self.start_pins.is_empty()
             && self.apps.is_empty()
@@ -732,6 +739,8 @@ struct Repetitions<'a> {
     are_listed: HashMap<Vec<u8>, bool>,
     apps: Vec<(Vec<u8>, AppPassword, u64)>,
     tokens: HashMap<Vec<u8>, Vec<(u64, Token)>>,
+    /// By a hash of the name: the lengths of the user's codes, each a bit.
+    lengths: HashMap<u64, u16>,
     of_tokens: Vec<(u64, Finding)>,
 }
 
@@ -752,6 +761,7 @@ impl<'a> Repetitions<'a> {
                 .collect(),
             apps: suspects.apps.clone(),
             tokens: HashMap::new(),
+            lengths: HashMap::new(),
             of_tokens: Vec::new(),
         };
         if suspects.is_empty() {
@@ -791,6 +801,11 @@ impl<'a> Repetitions<'a> {
                 return;
             }
         }
+        if let Some(hash) = suspects.lengths.hash_of(user)
+            && let Ok(record) = record::parse_one_of_many(line, &TimeZone::UTC)
+        {
+            self.note_length(hash, (user, number), record.token.digits.count());
+        }
         let is_repeated = record::device_of_line(line).is_some_and(|(algorithm, factor, key)| {
             suspects.tokens.hash_of((user, algorithm, factor, key.expose())).is_some()
         });
@@ -809,6 +824,21 @@ impl<'a> Repetitions<'a> {
             Quoted(user)
         );
         self.of_tokens.push(self.warn(number, text));
+    }
+
+    /// Tells of the first line with codes of one more length than a user's should have.
+    fn note_length(&mut self, hash: u64, (user, number): (&[u8], u64), digits: usize) {
+        let lengths = self.lengths.entry(hash).or_default();
+        let before = lengths.count_ones() as usize;
+        *lengths |= 1 << digits;
+        if before == CODE_LENGTHS_MAX && lengths.count_ones() as usize > before {
+            let text = format!(
+                "the codes of {} have more than {CODE_LENGTHS_MAX} lengths, here {digits} digits: each is another PIN to be checked \
+                 at every login; remove a token with `otpgate remove --token`",
+                Quoted(user)
+            );
+            self.of_tokens.push(self.warn(number, text));
+        }
     }
 
     fn too_many_lines(&self) -> impl Iterator<Item = (u64, Finding)> {
@@ -964,6 +994,9 @@ pub fn unknown_to_mod_authn_otp(
             let key = &line[record.layout.head[3].clone()];
             if record.token.disabled {
                 warn("the type is unknown: it has no OFF:");
+            }
+            if matches!(record.token.factor, MovingFactor::Paper(_)) {
+                warn("the type is unknown: it has no PAPER");
             }
             if !matches!(record.token.algorithm, Algorithm::Hotp(Hash::Sha1) | Algorithm::Motp) {
                 warn("the type is unknown: it has only SHA-1");

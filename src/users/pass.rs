@@ -208,6 +208,12 @@ impl Repeated {
         self.hashes.is_empty()
     }
 
+    /// Those of them that were met at least so often.
+    pub(super) fn at_least(&self, least: u64) -> Repeated {
+        let hashes = self.hashes.iter().copied().filter(|&(_, count)| count >= least);
+        Repeated { random: self.random.clone(), hashes: hashes.collect() }
+    }
+
     /// The hash of a thing, if it came again.
     pub(super) fn hash_of(&self, thing: impl std::hash::Hash) -> Option<u64> {
         if self.is_empty() {

@@ -30,7 +30,7 @@ impl TokenKey {
         hash.write(user);
         hash.write(token.key.expose());
         let period = match token.factor {
-            MovingFactor::Event => 0,
+            MovingFactor::Event | MovingFactor::Paper(_) => 0,
             MovingFactor::Time(period) => u64::from(period.get()),
         };
         hash.write_u64(period);

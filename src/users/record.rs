@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::ops::Range;
 
 use data_encoding::{BASE32_NOPAD, HEXLOWER_PERMISSIVE};
@@ -17,13 +17,17 @@ use crate::otp::{Code, Digits, Hash};
 use crate::pin::{HashedPin, HashedPinError};
 use crate::secret::Secret;
 use crate::token::{
-    Address, Algorithm, CounterField, Fingerprint, MovingFactor, Pin, State, Token, Used,
+    Address, Algorithm, CounterField, Fingerprint, MovingFactor, PRINTED_MAX, Pin, State, Token,
+    Used,
 };
 
 /// Longest user name, in bytes.
 pub const USER_MAX: usize = 255;
 /// Longest key, in bytes.
 pub const KEY_MAX: usize = 256;
+/// Fewest digits of a code on paper.
+const PAPER_DIGITS_MIN: usize = 6;
+
 /// A parsed line.
 #[derive(Clone, Debug)]
 pub struct Record {
@@ -84,7 +88,7 @@ impl fmt::Display for RecordError {
             RecordError::LineTooLong => write!(f, "the line is longer than {LINE_MAX} bytes"),
             RecordError::Nul => f.write_str("the line contains a NUL byte"),
             RecordError::Type => f.write_str(
-                "field 1 (type) is not HOTP, HOTP-SHA256, HOTP-SHA512 or MOTP with /E or /T<seconds> and /<1-10>",
+                "field 1 (type) is not HOTP, HOTP-SHA256, HOTP-SHA512 or MOTP with /E or /T<seconds> and /<1-10>, or PAPER/<6-10>/<1-1000>",
             ),
             RecordError::MissingField(name) => write!(f, "field {name} is missing"),
             RecordError::UserTooLong => write!(f, "field 2 (user) is longer than {USER_MAX} bytes"),
@@ -188,6 +192,14 @@ fn parse_type(field: &[u8]) -> Option<(Algorithm, MovingFactor, Digits, bool)> {
 
     let mut parts = field.split(|&b| b == b'/').peekable();
     let name = parts.next()?;
+    if name.eq_ignore_ascii_case(b"PAPER") {
+        let digits = Digits::new(number(parts.next()?)?.try_into().ok()?)?;
+        let printed = NonZeroU16::new(number(parts.next()?)?.try_into().ok()?)?;
+        let is_one = digits.count() >= PAPER_DIGITS_MIN
+            && printed.get() <= PRINTED_MAX
+            && parts.next().is_none();
+        return is_one.then_some((hotp, MovingFactor::Paper(printed), digits, disabled));
+    }
     let (_, algorithm, mut factor) = [
         (&b"HOTP"[..], hotp, MovingFactor::Event),
         (b"HOTP-SHA256", Algorithm::Hotp(Hash::Sha256), MovingFactor::Event),
@@ -228,6 +240,7 @@ pub fn type_field(algorithm: Algorithm, factor: MovingFactor, digits: Digits) ->
     match factor {
         MovingFactor::Event => format!("{name}/E/{digits}"),
         MovingFactor::Time(period) => format!("{name}/T{period}/{digits}"),
+        MovingFactor::Paper(printed) => format!("PAPER/{digits}/{printed}"),
     }
 }
 
@@ -371,7 +384,7 @@ fn parse_counter(field: &[u8], factor: MovingFactor) -> Option<CounterField> {
     let amount = number(digits.unwrap_or(field))?;
     let value =
         if digits.is_some() { 0i64.checked_sub_unsigned(amount) } else { amount.try_into().ok() }?;
-    (factor != MovingFactor::Event || value >= 0).then_some(CounterField::from_written(value))
+    (!factor.is_event() || value >= 0).then_some(CounterField::from_written(value))
 }
 
 fn parse_address(field: &[u8]) -> Option<Address> {

@@ -255,6 +255,7 @@ fn every_function_of_the_header_has_its_signature_in_rust() {
         fn otpgate_log_event(Option<&otpgate_gate>, c_int, otpgate_str, *mut c_void);
         fn otpgate_digest_match(Option<&otpgate_gate>, Option<&otpgate_login>, Option<&mut otpgate_answer>, Option<&mut [c_char; 32usize]>) -> c_int;
         fn otpgate_digest_spend(Option<&otpgate_gate>, Option<&otpgate_login>, Option<&mut otpgate_answer>) -> c_int;
+        fn otpgate_paper_next(Option<&otpgate_memory>) -> u32;
         fn otpgate_zone_init(Option<&otpgate_zone>) -> c_int;
         fn otpgate_challenges(Option<&otpgate_gate>, Option<&otpgate_settings>, otpgate_str, *const otpgate_zone, c_int, Option<&mut [otpgate_str; 3usize]>, *mut c_char, usize, *mut c_void) -> usize;
     };

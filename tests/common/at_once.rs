@@ -17,9 +17,11 @@ fn count(replies: &[Reply], result: &str) -> usize {
 pub fn one_of_many_gets_a_fresh_code(start: Start) {
     let alice = Token::hotp("alice").pin(PIN);
     let bob = Token::totp("bob").pin(PIN);
+    let paper = Token::paper("paula", 30).pin(PIN);
     let once = Scope::new("once")
         .token(&alice)
         .token(&bob)
+        .token(&paper)
         .set(Setting::MaxLinger, 0)
         .set(Setting::MaxOffset, 200)
         .set(Setting::MaxFailures, 1);
@@ -44,6 +46,14 @@ pub fn one_of_many_gets_a_fresh_code(start: Start) {
     }
     assert_eq!(place.users().failures("alice"), 0);
     assert_eq!(place.users().failures("bob"), 0);
+
+    for counter in 0..4 {
+        let replies =
+            place.at_once(&vec![place.request("paula", paper.password(counter)); CLIENTS]);
+        assert_eq!(count(&replies, "granted-fresh"), 1, "code {counter} of a list: {replies:?}");
+        assert_eq!(count(&replies, "denied-expired"), CLIENTS - 1, "{replies:?}");
+    }
+    assert_eq!(place.users().counter("paula"), 4);
 
     // Who comes second while the code lingers is welcome.
     let place = server.at("lingering");

@@ -4,6 +4,7 @@
 use otpgate::otp::Hash;
 
 use super::common::scope::htpasswd_line;
+use super::common::server::PAPER_NEXT_HEADER;
 use super::common::{Place, Reply, Request, Scope, Setting, Token, wait_until};
 use super::trials::Situation;
 
@@ -102,6 +103,12 @@ fn all() -> Vec<Case> {
         eight_digits,
         ten_digits_and_one,
         sha256_and_sha512_tokens,
+        paper_codes_go_in_order_and_passed_ones_die,
+        paper_code_is_told_with_its_number_and_how_many_are_left,
+        paper_list_ends_with_its_last_code,
+        right_pin_without_a_code_is_told_the_next_one_on_paper_where_the_user_is_known,
+        who_isnt_let_in_isnt_told_the_next_code_on_paper,
+        phone_and_paper_of_one_user_take_codes_of_two_lengths,
         old_type_names,
         mobile_otp,
         mobile_otp_with_something_before_the_code_is_refused,
@@ -666,6 +673,142 @@ fn sha256_and_sha512_tokens() -> Case {
     })
 }
 
+fn paper_codes_go_in_order_and_passed_ones_die() -> Case {
+    let paper = Token::paper("paula", 30).pin(PIN);
+    case(scope(&[&paper]).set(Setting::MaxLinger, 0), move |at| {
+        at.login("paula", paper.password(0)).is(200, "granted-fresh");
+        at.login("paula", paper.password(0)).is(401, "denied-expired");
+        // As it is printed; numbers 2 and 3 are skipped.
+        let printed = paper.code(3);
+        let grouped = format!("{PIN}{} {}", &printed[..4], &printed[4..]);
+        at.login("paula", grouped).is(200, "granted-fresh");
+        for passed in [1, 2] {
+            at.login("paula", paper.password(passed)).is(401, "denied-expired");
+        }
+        assert_eq!((at.users().counter("paula"), at.users().failures("paula")), (4, 0));
+        at.login("paula", paper.with(&paper.wrong_code())).is(401, "denied-code");
+        assert_eq!(at.users().failures("paula"), 1);
+        at.login("paula", paper.code(4)).is(401, "denied-pin");
+        at.login("paula", paper.password(4)).is(200, "granted-fresh");
+        assert_eq!(at.users().failures("paula"), 0);
+    })
+}
+
+fn paper_code_is_told_with_its_number_and_how_many_are_left() -> Case {
+    let paper = Token::paper("peter", 10).counter(3);
+    case(scope(&[&paper]), move |at| {
+        at.login("peter", paper.password(3)).is(200, "granted-fresh");
+        let log = at.server().error_log();
+        assert!(log.contains("granted-fresh: paper code 4 of 10, 6 left, user \"peter\""), "{log}");
+        let few = "codes left on a paper list: 5; print a new one with `otpgate paper --again`, user \"peter\"";
+        assert!(!log.contains(few));
+        at.expect_log(few);
+        at.login("peter", paper.password(4)).is(200, "granted-fresh");
+        let log = at.server().error_log();
+        assert!(
+            log.contains("granted-fresh: paper code 5 of 10, 5 left") && log.contains(few),
+            "{log}"
+        );
+        assert_eq!(at.server().decisions("granted-fresh", "peter"), 2);
+    })
+}
+
+fn paper_list_ends_with_its_last_code() -> Case {
+    let paper = Token::paper("petra", 30).pin(PIN).counter(28);
+    case(scope(&[&paper]).set(Setting::MaxLinger, 0), move |at| {
+        at.expect_log(
+            "the user's paper list is used up; print a new one with `otpgate paper --again`",
+        );
+        at.expect_log("codes left on a paper list: 0;");
+        // The window reaches beyond the end, and there are no codes.
+        at.login("petra", paper.password(30)).is(401, "denied-code");
+        at.login("petra", paper.password(29)).is(200, "granted-fresh");
+        assert!(at.server().error_log().contains("paper code 30 of 30, 0 left, user \"petra\""));
+        for counter in [30, 31] {
+            at.login("petra", paper.password(counter)).is(401, "denied-code");
+        }
+        at.login("petra", paper.password(29)).is(401, "denied-expired");
+        assert_eq!(at.users().counter("petra"), 30);
+    })
+}
+
+fn right_pin_without_a_code_is_told_the_next_one_on_paper_where_the_user_is_known() -> Case {
+    let plain = Token::paper("plain", 30).pin(PIN);
+    let hashed = Token::paper("hashed", 30).hashed_pin(PIN, HASHES[0].1);
+    let external = Token::paper("external", 30).external_pin(PIN);
+    let no_paper = Token::hotp("nopaper").pin(PIN);
+    let scope = scope(&[&plain, &hashed, &external, &no_paper]).pin_file("external", PIN);
+    case(scope.set(Setting::Throttle, "4 600").set(Setting::FallThrough, "Off"), move |at| {
+        let told = |reply: &Reply| reply.0.header(PAPER_NEXT_HEADER).unwrap_or_default().to_owned();
+        for (user, token) in [("plain", &plain), ("hashed", &hashed), ("external", &external)] {
+            let stranger = at.login_from(HOME, user, PIN);
+            assert_eq!(told(stranger.is_denied()), "", "{user}");
+            assert_eq!(told(&at.login_from(HOME, user, token.password(0))), "");
+            let known = at.login_from(HOME, user, PIN);
+            assert_eq!(told(known.is(401, "denied-code")), "2", "{user}");
+            let log = at.server().error_log();
+            let line = format!("denied-code: the right PIN, but no code after it, user \"{user}\"");
+            assert!(log.contains(&line), "{log}");
+            for (address, password) in [
+                (HOME, "sesam"),
+                (CAFE, PIN),
+                (HOME, WRONG_PIN),
+                // Its code has been used, and it is no PIN.
+                (HOME, &token.with(&token.wrong_code())),
+            ] {
+                let reply = at.login_from(address, user, password);
+                assert_eq!(told(reply.is_denied()), "", "{user} {address} {password}");
+            }
+            // Four tries at home: what was too short counts there.
+            let reply = at.login_from(HOME, user, "sesa");
+            assert_eq!((reply.status(), &told(&reply)[..]), (429, ""), "{user}");
+            // Away, what is too short doesn't.
+            for short in ["s", "se", "ses", "sesa", "sesam"] {
+                at.login_from(CAFE, user, short).is_denied();
+            }
+            assert_eq!(at.users().counter(user), 1);
+        }
+        at.login_from(HOME, "nopaper", no_paper.password(0)).is(200, "granted-fresh");
+        for short in ["", "s", "se", "ses", "sesa", "sesam"] {
+            at.login_from(HOME, "nopaper", short).is_denied();
+        }
+    })
+}
+
+fn who_isnt_let_in_isnt_told_the_next_code_on_paper() -> Case {
+    let bob = Token::paper("bob", 30).pin(PIN);
+    let mallory = Token::paper("mallory", 30).pin(PIN).used(0, 60, HOME);
+    let scope =
+        scope(&[&bob, &mallory]).set(Setting::Throttle, "20 600").set(Setting::RequireUser, "bob");
+    case(scope, move |at| {
+        let told = |reply: &Reply| reply.0.header(PAPER_NEXT_HEADER).unwrap_or_default().to_owned();
+        at.login_from(HOME, "bob", bob.password(0)).is(200, "granted-fresh");
+        assert_eq!(told(at.login_from(HOME, "bob", PIN).is_denied()), "2");
+        at.login_from(HOME, "mallory", mallory.password(1)).is(401, "denied-user");
+        for password in [PIN, WRONG_PIN] {
+            let reply = at.login_from(HOME, "mallory", password);
+            assert_eq!((reply.is(401, "denied-code").status(), &told(&reply)[..]), (401, ""));
+        }
+    })
+}
+
+fn phone_and_paper_of_one_user_take_codes_of_two_lengths() -> Case {
+    // Argon2id of the PIN: a split that can't be one costs no hash.
+    let (_, phone) = hashed_pins().remove(0);
+    let paper = Token::paper("argon", 30).hashed_pin(PIN, HASHES[0].1);
+    case(scope(&[&phone, &paper]), move |at| {
+        at.login("argon", phone.password(0)).is(200, "granted-fresh");
+        at.login("argon", paper.password(0)).is(200, "granted-fresh");
+        at.login("argon", phone.password(0)).is(200, "granted-reuse");
+        assert_eq!(counters_of(at, "argon"), ["1", "1"]);
+        at.login("argon", phone.with(&phone.wrong_code())).is(401, "denied-code");
+        at.login("argon", paper.with(&paper.wrong_code())).is(401, "denied-code");
+        at.login("argon", format!("{WRONG_PIN}{}", paper.code(1))).is(401, "denied-pin");
+        at.login("argon", paper.password(1)).is(200, "granted-fresh");
+        assert_eq!(counters_of(at, "argon"), ["1", "2"]);
+    })
+}
+
 fn old_type_names() -> Case {
     let (alice, bob) = (alice(), bob());
     let line = |token: &Token, long: &str, short: &str| {
@@ -1171,8 +1314,12 @@ fn two_tokens_of_one_user_both_work() -> Case {
 }
 
 fn counters(at: &Place<'_>) -> Vec<String> {
+    counters_of(at, "alice")
+}
+
+fn counters_of(at: &Place<'_>, user: &str) -> Vec<String> {
     at.users()
-        .records("alice")
+        .records(user)
         .iter()
         .map(|fields| fields[4].parse::<i64>().expect("a number").to_string())
         .collect()

@@ -33,6 +33,8 @@ pub struct Token {
     /// Seconds of a time step; `None` for an event token.
     period: Option<u64>,
     digits: u8,
+    /// How many codes there are on paper; `None` for anything else.
+    printed: Option<u16>,
     pin: Pin,
     key: Vec<u8>,
     off: bool,
@@ -52,6 +54,7 @@ impl Token {
             algorithm,
             period,
             digits: 6,
+            printed: None,
             pin: Pin::None,
             key: RFC_KEY.to_vec(),
             off: false,
@@ -72,6 +75,14 @@ impl Token {
     /// A Mobile-OTP token with its steps of 10 seconds.
     pub fn motp(user: impl AsRef<[u8]>) -> Token {
         Token::new(user, Algorithm::Motp, Some(10)).key(b"\x01\x23\x45\x67\x89\xab\xcd\xef")
+    }
+
+    /// A list of so many codes on paper. Code number 1 is that of counter 0.
+    pub fn paper(user: impl AsRef<[u8]>, printed: u16) -> Token {
+        Token {
+            printed: Some(printed),
+            ..Token::hotp(user).digits(8).key(b"a key that is on paper")
+        }
     }
 
     /// Another hash under the HMAC.
@@ -241,7 +252,11 @@ impl Token {
             Pin::None => "-",
             Pin::Literal(pin) | Pin::Elsewhere { field: pin, .. } => pin,
         };
-        let mut line = format!("{off}{name}/{factor}/{} ", self.digits).into_bytes();
+        let kind = match self.printed {
+            None => format!("{name}/{factor}/{}", self.digits),
+            Some(printed) => format!("PAPER/{}/{printed}", self.digits),
+        };
+        let mut line = format!("{off}{kind} ").into_bytes();
         line.extend_from_slice(&self.user);
         line.extend_from_slice(format!(" {pin} {}", HEXLOWER.encode(&self.key)).as_bytes());
         if let Some(state) = &self.state {

@@ -8,7 +8,9 @@ use rustix::process::Signal;
 use super::daemon::Daemon;
 use super::root::{Root, SERVER_ACCOUNT};
 use super::scope::{Scope, Setting};
-use super::server::{self, ACCESS_LOG, ERROR_LOG, Kind, NonceFault, Ports, RESULT_HEADER};
+use super::server::{
+    self, ACCESS_LOG, ERROR_LOG, Kind, NonceFault, PAPER_NEXT_HEADER, Ports, RESULT_HEADER,
+};
 use super::{is_root, log, require};
 
 const PROGRAM: &str = "/usr/sbin/apache2";
@@ -300,6 +302,7 @@ impl Kind for Httpd {
              MaxKeepAliveRequests 0\n\
              {believes}\
              Header always set {RESULT_HEADER} \"expr=%{{note:OTP_RESULT}}\"\n\
+             Header always set {PAPER_NEXT_HEADER} \"expr=%{{note:OTP_PAPER_NEXT}}\"\n\
              <Directory />\nAllowOverride None\nRequire all denied\nOTPAuthRefusalTime Off\n</Directory>\n",
             root = root.path().display(),
             believes = if self.believes_clients {

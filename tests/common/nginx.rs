@@ -9,7 +9,9 @@ use super::daemon::Daemon;
 use super::httpd::Tested;
 use super::root::{Root, SERVER_ACCOUNT};
 use super::scope::{Scope, Setting};
-use super::server::{self, ACCESS_LOG, ERROR_LOG, Kind, NonceFault, Ports, RESULT_HEADER};
+use super::server::{
+    self, ACCESS_LOG, ERROR_LOG, Kind, NonceFault, PAPER_NEXT_HEADER, Ports, RESULT_HEADER,
+};
 use super::{is_root, log, require};
 
 /// The server under test: another one than the system's needs a module built for it, see
@@ -265,6 +267,7 @@ impl Kind for Nginx {
                     "set_real_ip_from 127.0.0.1;\n\
                      real_ip_header X-Forwarded-For;\n\
                      add_header {RESULT_HEADER} $auth_otp_result always;\n\
+                     add_header {PAPER_NEXT_HEADER} $auth_otp_paper_next always;\n\
                      auth_otp_refusal_time off;\n\
                      keepalive_requests 1000000;\n\
                      root \"{root}/htdocs\";\n",

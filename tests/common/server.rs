@@ -17,6 +17,8 @@ use super::wait_until;
 
 /// The answer header in which the tests' servers show the `OTP_RESULT` of a request.
 pub const RESULT_HEADER: &str = "X-Otp-Result";
+/// The same for `OTP_PAPER_NEXT`.
+pub const PAPER_NEXT_HEADER: &str = "X-Otp-Paper-Next";
 
 /// What every scope has to offer, and what it says.
 pub const PAGE: &str = "page.txt";

@@ -14,8 +14,8 @@ use otpgate::token::{Algorithm, CounterField, MovingFactor, State};
 use zeroize::Zeroizing;
 
 use super::{
-    ExchangeOutcome, Flaw, Kind, OwnPin, Read, Token, Unfit, base32, hash, hash_name, hexadecimal,
-    number, numbered_lines, to_hexadecimal,
+    ExchangeOutcome, Flaw, Kind, OwnPin, Read, Token, UNFIT_PAPER, Unfit, base32, hash, hash_name,
+    hexadecimal, number, numbered_lines, to_hexadecimal,
 };
 
 const HEADINGS: [&[u8]; 4] = [b"key", b"secret", b"seed", b"otpkey"];
@@ -274,6 +274,7 @@ pub fn line(token: &Token, columns: Columns) -> Result<Zeroizing<Vec<u8>>, Unfit
         Kind { algorithm: Algorithm::Motp, factor: MovingFactor::Event, .. } => {
             return Err(Unfit("CSV has only time-based Mobile-OTP"));
         }
+        Kind { factor: MovingFactor::Paper(_), .. } => return Err(UNFIT_PAPER),
         Kind { algorithm: Algorithm::Motp, .. } => ("motp", None),
         Kind { algorithm: Algorithm::Hotp(hash), factor: MovingFactor::Event, .. } => {
             ("hotp", Some(hash))
@@ -283,7 +284,7 @@ pub fn line(token: &Token, columns: Columns) -> Result<Zeroizing<Vec<u8>>, Unfit
         }
     };
     let number = match token.kind.factor {
-        MovingFactor::Event => token.state.counter.as_written(),
+        MovingFactor::Event | MovingFactor::Paper(_) => token.state.counter.as_written(),
         MovingFactor::Time(period) => period.get().into(),
     };
     let digits = token.kind.digits.count();

@@ -8,7 +8,7 @@ use otpgate::secret::Secret;
 use otpgate::token::{Algorithm, CounterField, MovingFactor, ReplayFloor, State, TimeStep};
 use zeroize::Zeroizing;
 
-use super::{ExchangeOutcome, Flaw, Kind, Read, Token, Unfit, base32, number};
+use super::{ExchangeOutcome, Flaw, Kind, Read, Token, UNFIT_PAPER, Unfit, base32, number};
 
 const PERIOD: NonZeroU32 = NonZeroU32::new(30).unwrap();
 /// The module refuses files with a longer one.
@@ -103,6 +103,9 @@ pub fn file(token: &Token) -> Result<Zeroizing<String>, Unfit> {
     if token.kind.algorithm != Algorithm::Hotp(Hash::Sha1) {
         return Err(Unfit("Google's PAM module has only SHA-1, and no Mobile-OTP"));
     }
+    if matches!(token.kind.factor, MovingFactor::Paper(_)) {
+        return Err(UNFIT_PAPER);
+    }
     if token.kind.digits != Digits::SIX {
         return Err(Unfit("Google's PAM module has only 6 digits"));
     }
@@ -116,7 +119,9 @@ pub fn file(token: &Token) -> Result<Zeroizing<String>, Unfit> {
         MovingFactor::Time(period) if period > PERIOD_MAX => {
             return Err(Unfit("Google's PAM module knows periods up to 60 seconds only"));
         }
-        MovingFactor::Event => format!("\" HOTP_COUNTER {}\n", token.state.counter),
+        MovingFactor::Event | MovingFactor::Paper(_) => {
+            format!("\" HOTP_COUNTER {}\n", token.state.counter)
+        }
         MovingFactor::Time(period) => {
             let mut options = String::new();
             if let Some(step) = token.state.last_accepted(token.kind.factor) {

@@ -11,7 +11,9 @@ use otpgate::token::{
 use otpgate::users::{line, localtime, record};
 use zeroize::Zeroizing;
 
-use super::{ExchangeOutcome, Flaw, Kind, OwnPin, Read, Token, Unfit, lines, to_hexadecimal};
+use super::{
+    ExchangeOutcome, Flaw, Kind, OwnPin, Read, Token, UNFIT_PAPER, Unfit, lines, to_hexadecimal,
+};
 
 /// The buffer in liboath's usersfile.c; a longer key makes it refuse the user.
 const LIBOATH_KEY_MAX: usize = 32;
@@ -70,6 +72,9 @@ pub fn read(text: &[u8], zone: &TimeZone) -> ExchangeOutcome {
 
 /// The line of a token whose PIN is known in the clear.
 pub fn line(token: &Token, pin: &Pin, zone: &TimeZone) -> Result<Zeroizing<Vec<u8>>, Unfit> {
+    if matches!(token.kind.factor, MovingFactor::Paper(_)) {
+        return Err(UNFIT_PAPER);
+    }
     let digits = token.kind.digits.count();
     match token.kind.algorithm {
         Algorithm::Hotp(Hash::Sha1) => {}

@@ -188,6 +188,9 @@ pub fn hash_name(hash: Hash) -> &'static str {
 /// Why a token has no place in a form.
 pub struct Unfit(pub &'static str);
 
+/// What is on paper stays there: no program has such a list.
+pub const UNFIT_PAPER: Unfit = Unfit("a paper list can't be moved: print one where it goes");
+
 impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0)

@@ -8,8 +8,8 @@ use otpgate::token::{Algorithm, CounterField, MovingFactor, State};
 use zeroize::Zeroizing;
 
 use super::{
-    ExchangeOutcome, Flaw, Kind, Read, STEAM, Token, Unfit, account, base32, hash, is_steam, lines,
-    migration, number,
+    ExchangeOutcome, Flaw, Kind, Read, STEAM, Token, UNFIT_PAPER, Unfit, account, base32, hash,
+    is_steam, lines, migration, number,
 };
 use crate::key_uri::KeyUri;
 
@@ -141,6 +141,9 @@ fn percent_decoded(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 
 /// The address of a token.
 pub fn line(token: &Token, issuer: &str) -> Result<Zeroizing<String>, Unfit> {
+    if matches!(token.kind.factor, MovingFactor::Paper(_)) {
+        return Err(UNFIT_PAPER);
+    }
     let Algorithm::Hotp(hash) = token.kind.algorithm else {
         return Err(Unfit("Mobile-OTP has no otpauth:// address"));
     };

@@ -21,7 +21,7 @@ use sha1::Sha1;
 use sha2::{Sha256, Sha512};
 use zeroize::Zeroizing;
 
-use super::{ExchangeOutcome, Flaw, Kind, Read, Token, Unfit, hash, number};
+use super::{ExchangeOutcome, Flaw, Kind, Read, Token, UNFIT_PAPER, Unfit, hash, number};
 
 const NAMESPACE: &str = "urn:ietf:params:xml:ns:keyprov:pskc";
 const AES_CBC: [(&str, usize); 3] = [
@@ -561,6 +561,7 @@ impl Writer {
             return Ok(Err(Unfit("XML can't represent the bytes of its user's name")));
         };
         let (profile, factor) = match token.kind.factor {
+            MovingFactor::Paper(_) => return Ok(Err(UNFIT_PAPER)),
             MovingFactor::Event => (
                 "hotp",
                 format!("<Counter><PlainValue>{}</PlainValue></Counter>", token.state.counter),

@@ -178,6 +178,10 @@ impl Search<'_> {
     fn setup(&self, tried: &mut Tried) {
         let Algorithm::Hotp(own_hash) = self.token().algorithm else { return };
         let own = self.token();
+        // What is on paper is set up nowhere.
+        if matches!(own.factor, MovingFactor::Paper(_)) {
+            return;
+        }
         let own_digits = Some(own.digits);
         let mut lengths: Vec<Digits> =
             LENGTHS.into_iter().filter_map(Digits::new).chain(own_digits).collect();
@@ -263,7 +267,7 @@ impl Search<'_> {
                 self.reach(token),
                 self.now,
             )
-        } else if token.factor == MovingFactor::Event {
+        } else if token.factor.is_event() {
             vec![0..=EVENTS.into()]
         } else {
             near(
@@ -281,7 +285,7 @@ impl Search<'_> {
 
     fn reach(&self, token: &Token) -> u32 {
         match token.factor {
-            MovingFactor::Event => EVENTS,
+            MovingFactor::Event | MovingFactor::Paper(_) => EVENTS,
             MovingFactor::Time(period) => self.width.max(READING_OUT / period),
         }
     }

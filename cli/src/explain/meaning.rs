@@ -93,7 +93,7 @@ impl Explanation {
         let code = match steps {
             _ if floor.is_some_and(|floor| position as i64 <= floor) => {
                 let second = state.replay_floor.map(ReplayFloor::as_written);
-                Meaning::Passed(second.filter(|_| token.factor != MovingFactor::Event))
+                Meaning::Passed(second.filter(|_| !token.factor.is_event()))
             }
             0 => Meaning::Current,
             ..0 => Meaning::Behind,
@@ -127,6 +127,10 @@ impl Explanation {
         let pin = self.pin.what().filter(|_| self.is_theirs());
         let pin = pin.map(|what| format!("right code, {what}; ")).unwrap_or_default();
         let steps = self.steps.map_or(0, i64::unsigned_abs);
+        let (one, several) = match line.token.factor {
+            MovingFactor::Paper(_) => ("code", "codes"),
+            _ => ("press", "presses"),
+        };
         let what = match (self.code, line.token.factor) {
             (Meaning::TooShort, _) => {
                 format!("too short, its codes have {} digits", line.token.digits.count())
@@ -141,10 +145,10 @@ impl Explanation {
                     None => "used before, and disabled since".to_owned(),
                 }
             }
-            (Meaning::Passed(_), MovingFactor::Event) => {
+            (Meaning::Passed(_), MovingFactor::Event | MovingFactor::Paper(_)) => {
                 format!(
                     "used or skipped before: {} before the one expected next",
-                    counted(steps, "press", "presses")
+                    counted(steps, one, several)
                 )
             }
             (Meaning::Passed(at), MovingFactor::Time(period)) => format!(
@@ -152,12 +156,11 @@ impl Explanation {
                 of_step(self.steps.unwrap_or(0), period.get()),
                 at.map_or_else(|| "an unknown time".to_owned(), tokens::local_time)
             ),
-            (Meaning::Current, MovingFactor::Event) => "the code expected next".to_owned(),
-            (_, MovingFactor::Event) => {
-                format!(
-                    "the code {} ahead of the one expected next",
-                    counted(steps, "press", "presses")
-                )
+            (Meaning::Current, MovingFactor::Event | MovingFactor::Paper(_)) => {
+                "the code expected next".to_owned()
+            }
+            (_, MovingFactor::Event | MovingFactor::Paper(_)) => {
+                format!("the code {} ahead of the one expected next", counted(steps, one, several))
             }
             (_, MovingFactor::Time(period)) => of_step(self.steps.unwrap_or(0), period.get()),
         };
@@ -177,7 +180,7 @@ impl Explanation {
 
     pub fn as_json(&self, number: usize, line: &StoredToken) -> Value {
         let period = match line.token.factor {
-            MovingFactor::Event => None,
+            MovingFactor::Event | MovingFactor::Paper(_) => None,
             MovingFactor::Time(period) => Some(i64::from(period.get())),
         };
         let (word, used) = match self.code {

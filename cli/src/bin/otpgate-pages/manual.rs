@@ -19,7 +19,7 @@ struct About {
     see_also: &'static [&'static str],
 }
 
-const ABOUT: [About; 29] = [
+const ABOUT: [About; 30] = [
     About {
         page: "otpgate",
         examples: &[
@@ -139,6 +139,24 @@ const ABOUT: [About; 29] = [
             ),
         ],
         see_also: &["otpgate-add", "otpgate-rekey"],
+    },
+    About {
+        page: "otpgate-paper",
+        examples: &[
+            (
+                "otpgate paper alice --print alice.pdf",
+                "A list of 30 codes with the PIN of alice, as a sheet to be printed and cut out.",
+            ),
+            (
+                "otpgate paper alice --again --print alice-2.pdf",
+                "Replaces a list that is lost or used up: the old codes are void at once.",
+            ),
+            (
+                "otpgate paper bob --count 10",
+                "Ten recovery codes, to be read or piped to a printer.",
+            ),
+        ],
+        see_also: &["otpgate-add", "otpgate-show", "otpgate-set-pin"],
     },
     About {
         page: "otpgate-rekey",
