@@ -290,6 +290,14 @@ impl Kind for Httpd {
         if is_root() {
             text += &format!("User {SERVER_ACCOUNT}\nGroup {SERVER_ACCOUNT}\n");
         }
+        // Not where nothing has such a code: it would be part of what requests are measured to cost.
+        let has_paper = |scope: &Scope| scope.users.windows(6).any(|part| part == b"PAPER/");
+        let tells_paper = match scopes.iter().any(has_paper) {
+            true => {
+                format!("Header always set {PAPER_NEXT_HEADER} \"expr=%{{note:OTP_PAPER_NEXT}}\"\n")
+            }
+            false => String::new(),
+        };
         text += &format!(
             "ErrorLog {ERROR_LOG}\n\
              LogLevel info authn_otp:trace8\n\
@@ -302,7 +310,7 @@ impl Kind for Httpd {
              MaxKeepAliveRequests 0\n\
              {believes}\
              Header always set {RESULT_HEADER} \"expr=%{{note:OTP_RESULT}}\"\n\
-             Header always set {PAPER_NEXT_HEADER} \"expr=%{{note:OTP_PAPER_NEXT}}\"\n\
+             {tells_paper}\
              <Directory />\nAllowOverride None\nRequire all denied\nOTPAuthRefusalTime Off\n</Directory>\n",
             root = root.path().display(),
             believes = if self.believes_clients {
