@@ -33,9 +33,7 @@ use crate::pin::entry::{EntryError, PinEntry};
 use crate::pin::file as pin_file;
 use crate::policy::Limits;
 use crate::secret::Secret;
-use crate::token::{
-    Algorithm, AppPassword, CODE_LENGTHS_MAX, LINES_MAX, MovingFactor, Pin, Token,
-};
+use crate::token::{Algorithm, AppPassword, CODE_LENGTHS_MAX, LINES_MAX, MovingFactor, Pin, Token};
 
 /// How grave a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
