@@ -29,11 +29,20 @@ const SIZE_MAX: u64 = 64 << 20;
 /// are read again when they are next needed.
 const FILES_MAX: usize = 1000;
 
+/// So many members are kept of all files together: 128 MiB. Past that, files are read again.
+const MEMBERS_MAX: usize = 8 << 20;
+
 /// The group files of one configuration.
-#[derive(Default)]
 pub struct GroupFiles {
     /// By their paths as configured.
     files: RwLock<HashMap<Vec<u8>, Arc<GroupFile>>>,
+    members_max: usize,
+}
+
+impl Default for GroupFiles {
+    fn default() -> GroupFiles {
+        GroupFiles { files: RwLock::default(), members_max: MEMBERS_MAX }
+    }
 }
 
 impl GroupFiles {
@@ -46,7 +55,14 @@ impl GroupFiles {
         user: &[u8],
     ) -> Result<Admission, Fault> {
         match groups_to_ask(required, user) {
-            Ok(groups) => Ok(self.file(path, groups).members()?.admit(groups, user)),
+            Ok(groups) => {
+                let file = self.file(path, groups);
+                let (members, is_new) = file.members()?;
+                if is_new {
+                    self.make_room_beside(&file);
+                }
+                Ok(members.admit(groups, user))
+            }
             Err(known) => Ok(known),
         }
     }
@@ -63,6 +79,17 @@ impl GroupFiles {
         match groups_to_ask(required, user) {
             Ok(groups) => Some(self.file(path, groups).members_now(turn)?.admit(groups, user)),
             Err(known) => Some(known),
+        }
+    }
+
+    /// One file may have any number of names, and authors of pages may have large files.
+    fn make_room_beside(&self, new: &Arc<GroupFile>) {
+        let files = self.files.read();
+        let kept = |file: &GroupFile| file.last.lock().as_ref().map_or(0, |it| it.sorted.len());
+        if files.values().map(|file| kept(file)).sum::<usize>() > self.members_max {
+            for file in files.values().filter(|file| !Arc::ptr_eq(file, new)) {
+                *file.last.lock() = None;
+            }
         }
     }
 
@@ -132,18 +159,19 @@ impl GroupFile {
         Some(last)
     }
 
-    fn members(&self) -> Result<Arc<Members>, Fault> {
+    /// Also whether the file had to be read for it.
+    fn members(&self) -> Result<(Arc<Members>, bool), Fault> {
         if let Some(members) = self.members_now(None) {
-            return Ok(members);
+            return Ok((members, false));
         }
         let _reading = self.reading.lock();
         // Whoever had the lock may have read it.
         if let Some(members) = self.members_now(None) {
-            return Ok(members);
+            return Ok((members, false));
         }
         let members = Arc::new(Members::read(&self.path)?);
         *self.last.lock() = Some(members.clone());
-        Ok(members)
+        Ok((members, true))
     }
 }
 
@@ -183,12 +211,14 @@ impl Members {
 }
 
 fn text_of(file: &File) -> io::Result<Vec<u8>> {
+    let too_large = || Err(io::Error::other("it is larger than 64 MiB"));
+    // Before anything is read: it would be again for each request.
+    if file.metadata()?.len() > SIZE_MAX {
+        return too_large();
+    }
     let mut text = Vec::new();
     file.take(SIZE_MAX + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > SIZE_MAX {
-        return Err(io::Error::other("it is larger than 64 MiB"));
-    }
-    Ok(text)
+    if text.len() as u64 > SIZE_MAX { too_large() } else { Ok(text) }
 }
 
 /// What the configuration test wants to know of a file.
@@ -431,6 +461,25 @@ mod tests {
     }
 
     #[test]
+    fn files_and_spellings_of_files_past_what_is_kept_make_room_for_each_other() {
+        let directory = tempfile::tempdir().unwrap();
+        write(&directory.path().join("groups"), b"staff: alice bob carol\n");
+        let files = GroupFiles { members_max: 7, ..GroupFiles::default() };
+        let root = |name: &[u8]| directory.path().join(str::from_utf8(name).unwrap());
+        let kept = || {
+            let files = files.files.read();
+            files.values().filter(|file| file.last.lock().is_some()).count()
+        };
+        for (name, expected) in
+            [(&b"groups"[..], 1), (b"./groups", 2), (b"././groups", 1), (b"groups", 2)]
+        {
+            let admission = files.admit(&required(&[name, b"staff"]), root, b"alice");
+            assert!(admission.is_ok_and(|admission| admission == Admission::Admitted));
+            assert_eq!(kept(), expected);
+        }
+    }
+
+    #[test]
     fn a_turn_of_the_event_loop_looks_once() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("groups");
@@ -457,7 +506,7 @@ mod tests {
         let file = GroupFile::at(path.clone());
         for (text, expected) in [("staff: alice\n", true), ("staff: aline\n", false)] {
             std::fs::write(&path, text).unwrap();
-            assert_eq!(file.members().unwrap().have(&[b"staff"], b"alice"), expected);
+            assert_eq!(file.members().unwrap().0.have(&[b"staff"], b"alice"), expected);
         }
     }
 

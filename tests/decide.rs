@@ -898,6 +898,17 @@ fn rule_7_a_printed_list_ends_with_its_last_code() {
         let expected = (word == GrantedFresh).then_some((position as u16 + 1, 4 - position as u16));
         assert_eq!(number, expected);
     }
+    // With another line of the same key it is one token, which ends where the shortest list does.
+    let mut twice = user(&[]);
+    for kind in ["HOTP/E/8", "PAPER/8/5", "PAPER/8/30"] {
+        twice.lines.push(format!("{kind} alice - {KEY} 4"));
+    }
+    let granted = twice.tries(&code(4));
+    assert_eq!((granted.word, granted.changes.len()), (GrantedFresh, 3));
+    twice.lines = vec![format!("PAPER/8/5 alice - {KEY} 5"), format!("PAPER/8/30 alice - {KEY}")];
+    for position in [0, 4, 5] {
+        assert_ne!(twice.tries(&code(position)).word, GrantedFresh, "{position}");
+    }
     // Beside another token, its end is no fault.
     let with_app =
         user(&[&format!("HOTP/E/8 alice - {KEY}"), "PAPER/8/5 alice - 00112233445566778899 5"]);

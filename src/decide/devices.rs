@@ -48,8 +48,11 @@ impl Devices {
     /// Which codes are next; only rules 7 and 8 want to know.
     pub(super) fn open_windows(&mut self, policy: &Policy, entry: &Entry, now: UnixTime) {
         for device in &mut self.all {
-            device.window =
-                Window::of(policy, &entry.lines[device.lines[0]].token, &device.state, now);
+            // Of printed lists that are one token, the shortest ends it.
+            let tokens = device.lines.iter().map(|&line| &entry.lines[line].token);
+            let token = tokens.min_by_key(|token| token.factor.last_position());
+            let token = token.expect("a device has a line");
+            device.window = Window::of(policy, token, &device.state, now);
         }
     }
 

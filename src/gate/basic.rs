@@ -144,11 +144,15 @@ impl<S: Store> Gate<S> {
         log: &dyn Log,
     ) -> Option<Answer> {
         let found = self.store.find(login.user).ok()?;
+        // A program's password waits for no PIN to be checked, and a right one for nobody's tries.
+        let is_app = is_app_password(login.password) && allows_apps(policy, &found);
+        let mut apps = found.entry.ways.apps.iter();
+        if is_app && apps.any(|app| app.digest.is_of(login.password)) {
+            return None;
+        }
         let refused =
             self.over(policy, &found, (login.user, login.password, &login.address), log)?;
         let Decision { verdict, word, reason, .. } = refused;
-        // It waits for no PIN to be checked.
-        let is_app = is_app_password(login.password) && allows_apps(policy, &found);
         if verdict == Verdict::Busy && is_app {
             return None;
         }

@@ -2,6 +2,8 @@
 //! only is let in for those in normal form (RFC 3986 section 6.2.2) and no others, so that nothing
 //! behind the server can take them for different ones.
 
+use unicode_normalization::UnicodeNormalization as _;
+
 /// What a request is for, as the server has it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Target<'a> {
@@ -100,13 +102,25 @@ fn plain(path: Vec<u8>) -> Option<Vec<u8>> {
     if path.iter().any(|&b| odd(b)) || path.windows(3).any(is_escape) {
         return None;
     }
-    str::from_utf8(&path).ok()?;
+    let text = str::from_utf8(&path).ok()?;
+    if becomes_special(text) {
+        return None;
+    }
     let names = path.strip_prefix(b"/")?;
     // What ends in a slash has an empty segment behind it.
     let names = names.strip_suffix(b"/").unwrap_or(names);
     let is_name = |name: &[u8]| name.iter().any(|b| !matches!(b, b'.' | b' '));
     let is_root = path == b"/";
     (is_root || names.split(|&b| b == b'/').all(is_name)).then_some(path)
+}
+
+/// Whether what takes letters for plainer ones (fullwidth dots, a division slash) would find a
+/// character in it that means something in a path.
+fn becomes_special(text: &str) -> bool {
+    let is_special = |c: &char| matches!(c, '.' | '/' | '\\' | ';' | '%');
+    !text.is_ascii()
+        && (text.contains(['\u{2044}', '\u{2215}', '\u{29f8}'])
+            || text.nfkd().filter(is_special).count() > text.chars().filter(is_special).count())
 }
 
 fn is_below(prefix: &[u8], path: &[u8]) -> bool {
@@ -220,6 +234,13 @@ mod tests {
             "/dav/%20",
             "/dav/%c0%ae%c0%ae/admin",
             "/dav/%ff",
+            "/dav/%EF%BC%8E%EF%BC%8E/admin",
+            "/dav/%E2%80%A5/admin",
+            "/dav/%EF%BC%8Fadmin",
+            "/dav/%E2%88%95admin",
+            "/dav/%EF%BC%BCadmin",
+            "/dav/a%EF%BC%9Bb",
+            "/dav/%EF%BC%85x",
             "/dav/\u{e4}",
             "/dav/a#b",
             "/dav/a b",

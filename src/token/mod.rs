@@ -138,9 +138,14 @@ impl Token {
         self.device() == other.device()
     }
 
-    /// What [`Token::is_same_device`] goes by.
+    /// What [`Token::is_same_device`] goes by. The codes of a printed list are those of its counters,
+    /// wherever it ends.
     pub fn device(&self) -> (Algorithm, MovingFactor, &[u8]) {
-        (self.algorithm, self.factor, self.key.expose())
+        let factor = match self.factor {
+            MovingFactor::Paper(_) => MovingFactor::Event,
+            factor => factor,
+        };
+        (self.algorithm, factor, self.key.expose())
     }
 
     fn motp_pin(&self) -> &[u8] {

@@ -214,7 +214,8 @@ impl MovingFactor {
         from.max(0) as u64..=to.min(last) as u64
     }
 
-    fn last_position(self) -> i64 {
+    /// The last one that has a code.
+    pub fn last_position(self) -> i64 {
         match self {
             MovingFactor::Event => i64::MAX - 1,
             MovingFactor::Time(period) => i64::MAX / i64::from(period.get()),

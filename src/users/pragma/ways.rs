@@ -118,7 +118,8 @@ pub fn written_hour(used: Option<UnixTime>) -> [u8; HOUR_LEN] {
 
 /// Where the hour of the last use stands in an app's line.
 pub fn used_hour(line: &[u8]) -> Option<Range<usize>> {
-    let word = line::words(line).find(|word| line[word.clone()].starts_with(USED))?;
+    // Behind mark, kind, user, name and digest: a name may be anything.
+    let word = line::words(line).skip(5).find(|word| line[word.clone()].starts_with(USED))?;
     let hour = word.start + USED.len()..word.end;
     (hour.len() == HOUR_LEN).then_some(hour)
 }
@@ -222,6 +223,18 @@ mod tests {
         for odd in ["2026-12-01T24Z", "2026-12-0", "", "2026-1a-01T08Z"] {
             let line = format!("#@ app alice x DIGEST used={odd}");
             assert_eq!(self::app(&line).unwrap().used, None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_looks_like_an_hour_is_none() {
+        for (line, hour) in [
+            ("#@ app used=abcdefghijklmn used=abcdefghijklmn DIGEST used=2026-12-01T08Z", true),
+            ("#@ app used=abcdefghijklmn used=abcdefghijklmn DIGEST", false),
+        ] {
+            let line = line.replace("DIGEST", DIGEST);
+            let found = used_hour(line.as_bytes()).map(|hour| &line[hour]);
+            assert_eq!(found, hour.then_some("2026-12-01T08Z"), "{line}");
         }
     }
 
