@@ -259,7 +259,7 @@ fn a_wrong_password_of_a_program_is_a_try_and_a_right_one_is_none_and_waits_for_
         }
         app(&at, "/area/dav/page.txt", 5).is(429, "denied-throttled");
         at.login("alice", alice().password(0)).is(429, "denied-throttled");
-        app(&at, "/area/page.txt", 1).is(429, "denied-throttled");
+        app(&at, "/area/page.txt", 1).is(401, "denied-app");
         // Nobody guesses it, so that nobody's guesses keep the program out.
         app(&at, "/area/dav/page.txt", 1).is(200, "granted-app");
         // From elsewhere.

@@ -121,10 +121,10 @@ impl<S: Store> Gate<S> {
         let app = app.map(|index| &found.entry.ways.apps[index]);
         let due = app.filter(|app| self.is_note_due(login.user, app, now));
         // Who has such a password hasn't guessed it: strangers can't use up its tries.
-        let is_granted = decision.verdict == Verdict::Granted;
+        let is_guess = decision.is_wrong_guess;
         let admitted = match turn {
-            Turn::AtOnce(_) if is_granted && due.is_none() => Admitted::default(),
-            Turn::MayBlock if is_granted => Admitted::default(),
+            Turn::AtOnce(_) if !is_guess && due.is_none() => Admitted::default(),
+            Turn::MayBlock if !is_guess => Admitted::default(),
             Turn::AtOnce(_) if due.is_some() || !self.is_free(policy, &found, who) => return None,
             Turn::AtOnce(_) => Admitted::default(),
             Turn::MayBlock => match self.admit(&Job::new(policy, login.owned()), &found, log) {
