@@ -116,7 +116,7 @@ typedef struct otpgate_gate otpgate_gate;
  * places passed to otpgate_settings_set(), so those must live as long as the settings.
  * The content is private to the library. Any number of threads may read it at a time.
  */
-#define OTPGATE_SETTINGS_WORDS 192
+#define OTPGATE_SETTINGS_WORDS 240
 typedef struct otpgate_settings {
     uint64_t opaque[OTPGATE_SETTINGS_WORDS];
 } otpgate_settings;
@@ -209,7 +209,7 @@ typedef struct otpgate_answer {
 
     /* The result word. Logs may always show it; set it in the request's environment on grants only. Static,
      * NUL-terminated, never NULL; one of
-     * granted-fresh granted-reuse granted-app denied-pin denied-user denied-code denied-expired denied-ip denied-locked
+     * granted-fresh granted-reuse granted-app granted-trusted denied-pin denied-user denied-code denied-expired denied-ip denied-locked
      * denied-app denied-throttled denied-busy forgotten unknown error; or empty: nothing was decided, the client needs another
      * Digest nonce, or it is OTPGATE_MATCHED. */
     const char *result;

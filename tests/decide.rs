@@ -52,6 +52,10 @@ impl Login {
         self
     }
 
+    fn pins(self, pin_source: PinAnswer) -> Login {
+        Login { pin_source, ..self }
+    }
+
     fn at(self, now: UnixTime) -> Login {
         Login { now, ..self }
     }
@@ -748,6 +752,118 @@ fn rule_5_refuses_whom_the_place_does_not_let_in_after_the_pin_and_before_any_co
         let entry = alice.entry();
         let early = decide::without_search(&alice.policy, &entry, &attempt, &unanswered, alice.now);
         assert!(matches!(early, Some(Outcome::Decided(_))), "{line} {password}");
+    }
+}
+
+#[test]
+fn rule_5_a_pin_without_a_code_is_enough_where_that_is_said_and_nothing_closes_it() {
+    use otpgate::network::Network;
+    use otpgate::policy::PinAlone;
+    use otpgate::token::{Always, Ways};
+    use {LoginResult::*, PinAnswer::*};
+    let here = |lines: &[&str]| user(lines).with(|policy| policy.pin_alone = PinAlone::Here);
+    let plain = "HOTP alice sesame9 KEY";
+    for (login, password, word, reason, is_wrong, is_read) in [
+        (here(&[plain]), "sesame9", GrantedTrusted, Reason::Trusted, false, true),
+        (here(&[plain]), "sesame9755224", GrantedFresh, Reason::Fresh, false, false),
+        (here(&[plain]), "sesame8", DeniedPin, Reason::WrongPin, true, true),
+        (here(&[plain]), "s", DeniedPin, Reason::WrongPin, true, true),
+        (here(&[plain]), "sesame8755224", DeniedPin, Reason::WrongPin, true, true),
+        // What ends in a code after the right PIN is no PIN.
+        (here(&[plain]), "sesame9000000", DeniedCode, Reason::WrongCode, true, false),
+        (here(&[plain]), "", DeniedCode, Reason::TooShort, false, false),
+        (user(&[plain]), "sesame9", DeniedPin, Reason::WrongPin, true, false),
+        (user(&[plain]), "s", DeniedCode, Reason::TooShort, false, false),
+        (here(&["HOTP alice - KEY"]), "", DeniedCode, Reason::TooShort, false, false),
+        (here(&["HOTP alice - KEY"]), "-", DeniedCode, Reason::TooShort, false, false),
+        (
+            here(&["HOTP alice + KEY"]).pins(Right),
+            "s",
+            GrantedTrusted,
+            Reason::Trusted,
+            false,
+            true,
+        ),
+        (here(&["HOTP alice + KEY"]).pins(Wrong), "s", DeniedPin, Reason::WrongPin, true, true),
+        (
+            here(&["HOTP alice + KEY"]).pins(Failed),
+            "s",
+            Error,
+            Reason::PinSourceFailed,
+            false,
+            true,
+        ),
+        (here(&["HOTP alice + KEY"]), "s", DeniedPin, Reason::NoPinSource, false, true),
+        (here(&["MOTP alice 1234 KEY"]), "1234", GrantedTrusted, Reason::Trusted, false, true),
+        (here(&["MOTP alice - KEY"]), "-", DeniedCode, Reason::TooShort, false, false),
+        (here(&["MOTP alice + KEY"]).pins(Right), "s", DeniedCode, Reason::TooShort, false, false),
+        (
+            here(&["OFF:HOTP alice sesame9 KEY", "HOTP alice - OTHER"]),
+            "sesame9",
+            DeniedPin,
+            Reason::NoPinExpected,
+            true,
+            false,
+        ),
+        (
+            here(&[plain]).with(|policy| policy.admission = Admission::NotAdmitted),
+            "sesame9",
+            DeniedUser,
+            Reason::NotAdmitted,
+            true,
+            true,
+        ),
+        (
+            here(&[plain]).with(|policy| policy.admission = Admission::Unknown),
+            "sesame9",
+            Error,
+            Reason::GroupFileFailed,
+            false,
+            true,
+        ),
+    ] {
+        let decision = login.tries(password);
+        assert_eq!(
+            (decision.word, decision.reason),
+            (word, reason),
+            "{:?} {password}",
+            login.lines
+        );
+        assert_eq!(
+            (decision.is_wrong_guess, decision.read_pin_alone),
+            (is_wrong, is_read),
+            "{:?} {password}",
+            login.lines
+        );
+        assert!(word != GrantedTrusted || decision.changes.is_empty());
+    }
+    // Nowhere in particular is in no network.
+    assert_eq!(Login { address: None, ..here(&[plain]) }.gets("sesame9").0, DeniedPin);
+
+    let network = |text: &str| Network::parse(text.as_bytes()).unwrap();
+    let trusted = vec![network("2001:db8::/32"), network("192.0.2.0/24")];
+    let of = |always: Always| Ways { trusted: trusted.clone(), always, ..Ways::default() };
+    let closed = |always: Always| (of(always), PinAlone::Here, false);
+    for (ways, pin_alone, is_enough) in [
+        (of(Always::default()), PinAlone::IfStored, true),
+        (
+            Ways { trusted: vec![network("198.51.100.0/24")], ..Ways::default() },
+            PinAlone::IfStored,
+            false,
+        ),
+        (of(Always::default()), PinAlone::Never, false),
+        closed(Always { pin: true, ..Always::default() }),
+        closed(Always::UNTIL_CODE),
+        closed(Always::ALL),
+        (of(Always { apps: true, ..Always::default() }), PinAlone::Here, true),
+    ] {
+        let login = user(&[plain]).with(|policy| policy.pin_alone = pin_alone);
+        let entry = Entry { ways: ways.clone(), ..login.entry() };
+        let decision = login.try_entry(&entry, b"sesame9");
+        assert_eq!(decision.word == GrantedTrusted, is_enough, "{ways:?}");
+        assert_eq!(decision.read_pin_alone, is_enough, "{ways:?}");
+        // With a code, all of them are let in.
+        assert_eq!(login.try_entry(&entry, b"sesame9755224").word, GrantedFresh);
     }
 }
 

@@ -13,8 +13,11 @@ use common::{Httpd, Server};
 use trials::Run;
 
 fn main() -> ExitCode {
-    let (situations, others) =
-        cases::on_a_server_with(&[Capability::NextProvider, Capability::InterfaceInAddress]);
+    let (situations, others) = cases::on_a_server_with(&[
+        Capability::NextProvider,
+        Capability::InterfaceInAddress,
+        Capability::TrustedNetworks,
+    ]);
     assert!(others.is_empty(), "httpd offers everything: {others:?}");
     trials::run(vec![Run {
         prefix: "",

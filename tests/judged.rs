@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use otpgate::UnixTime;
 use otpgate::decide::{LoginResult, PinAnswer, Verdict};
 use otpgate::gate::{Answer, Gate, Login, PinSource, RequestMemory};
-use otpgate::policy::{Policy, Server, Settings};
+use otpgate::policy::{Admission, PinAlone, Policy, Server, Settings};
 use otpgate::token::Address;
 use otpgate::users::file::UsersFile;
 use scene::{KEY, Lines, NoPins};
@@ -383,6 +383,40 @@ fn refusals_count_once_and_fall_through_only_where_that_is_asked_for() {
         assert_eq!((answer.verdict, answer.word), (verdict, LoginResult::DeniedPin));
     }
     assert_eq!(scene.failures(), "4");
+}
+
+/// It rests on no code, so another place decides by itself; its refusal is no wrong guess, and
+/// changes nothing where it was granted.
+#[test]
+fn a_grant_by_the_pin_alone_is_one_where_that_is_enough_and_no_guess_elsewhere() {
+    let scene = scene("HOTP alice sesame9 KEY\n");
+    let here = Policy { pin_alone: PinAlone::Here, max_failures: 3, ..lax() };
+    let strict = Policy { pin_alone: PinAlone::IfStored, ..here };
+    let also = Policy { max_offset: 7, ..here };
+    let others = Policy { admission: Admission::NotAdmitted, ..here };
+    let before = scene.read();
+    let mut page = request(PIN, HOME);
+    assert_eq!(scene.ask(&mut page, &here), LoginResult::GrantedTrusted);
+    for _ in 0..20 {
+        assert_eq!(scene.ask(&mut page, &strict), LoginResult::DeniedCode);
+        assert_eq!(scene.ask(&mut page, &also), LoginResult::GrantedTrusted);
+        assert_eq!(scene.ask(&mut page, &others), LoginResult::DeniedUser);
+        assert_eq!(scene.ask(&mut page, &here), LoginResult::GrantedTrusted);
+    }
+    // The first grant, and the refusals.
+    assert_eq!(page.lines, 41);
+    assert_eq!(scene.read(), before);
+    // By itself it is wrong there.
+    assert_eq!(scene.ask(&mut request(PIN, HOME), &strict), LoginResult::DeniedPin);
+
+    // A grant by a code leads to none by the PIN.
+    let code = format!("{PIN}{}", CODES[0]);
+    let mut page = request(&code, HOME);
+    assert_eq!(scene.ask(&mut page, &here), LoginResult::GrantedFresh);
+    assert_eq!(scene.ask(&mut page, &also), LoginResult::GrantedFresh);
+    scene.edit("HOTP alice", "OFF:HOTP alice");
+    let mut page = request(PIN, HOME);
+    assert_eq!(scene.ask(&mut page, &here), LoginResult::DeniedLocked);
 }
 
 #[test]

@@ -8,12 +8,14 @@ mod trials;
 
 use std::process::ExitCode;
 
+use cases::Capability;
 use common::{Nginx, Server};
 use trials::{Run, Situation};
 
 /// What can't happen where there is no next provider, and where realip takes no interface with an
 /// address.
-const NOT_ON_NGINX: [&str; 5] = [
+const NOT_ON_NGINX: [&str; 6] = [
+    "wrong_pins_that_are_passed_on_close_it_too",
     "link_local_address_is_compared_without_its_interface",
     "unknown_user_is_left_to_the_second_provider",
     "name_set_apart_is_left_to_the_second_provider",
@@ -22,7 +24,7 @@ const NOT_ON_NGINX: [&str; 5] = [
 ];
 
 fn situations() -> Vec<Situation> {
-    let (situations, others) = cases::on_a_server_with(&[]);
+    let (situations, others) = cases::on_a_server_with(&[Capability::TrustedNetworks]);
     assert_eq!(others, NOT_ON_NGINX);
     situations
 }

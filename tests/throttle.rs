@@ -6,7 +6,8 @@ use std::num::NonZeroU32;
 use otpgate::UnixTime;
 use otpgate::policy::Throttle;
 use otpgate::throttle::{
-    Client, Failures, Look, Over, Reserved, TryOutcome, digest, forgive, look, reserve, settle,
+    Client, Failures, Look, Over, PinCount, Reserved, TryOutcome, count_pin, digest, forget_pins,
+    forgive, look, reserve, settle,
 };
 
 const NOW: UnixTime = 1_700_000_000;
@@ -84,6 +85,35 @@ impl Site {
             Look::Free { .. }
         )
     }
+}
+
+#[test]
+fn wrong_pins_are_counted_at_the_user_from_wherever_until_they_are_forgotten() {
+    let mut site = site();
+    let limit = NonZeroU32::new(3).unwrap();
+    let mut count = |user: &str, address: &str, password: &str, is_wrong: bool| {
+        let client = client(user, address, NOW);
+        count_pin(&mut site.bytes, &client, password.as_bytes(), is_wrong, limit).unwrap()
+    };
+    for (address, password, is_wrong, expected) in [
+        (HOME, "a", true, PinCount::Below),
+        ("2001:db8::7", "b", true, PinCount::Below),
+        (HOME, "right", false, PinCount::Below),
+        (HOME, "c", true, PinCount::Reached),
+        (HOME, "right", false, PinCount::Over),
+        ("2001:db8::7", "d", true, PinCount::Over),
+    ] {
+        assert_eq!(count("alice", address, password, is_wrong), expected, "{password}");
+        assert_eq!(count("bob", address, "right", false), PinCount::Below);
+    }
+    // Nobody whose row there is.
+    assert_eq!(count("?alice", HOME, "right", false), PinCount::Over);
+    forget_pins(&mut site.bytes, &client("alice", HOME, NOW)).unwrap();
+    let client = client("alice", HOME, NOW);
+    let counted = count_pin(&mut site.bytes, &client, b"right", false, limit).unwrap();
+    assert_eq!(counted, PinCount::Below);
+    // It costs no tries by itself.
+    assert_eq!(site.wrong("alice", HOME, 30), 20);
 }
 
 #[test]

@@ -32,6 +32,7 @@ pub enum LoginResult {
     GrantedFresh,
     GrantedReuse,
     GrantedApp,
+    GrantedTrusted,
     DeniedPin,
     DeniedUser,
     DeniedCode,
@@ -48,10 +49,11 @@ pub enum LoginResult {
 
 impl LoginResult {
     /// All of them.
-    pub const ALL: [LoginResult; 15] = [
+    pub const ALL: [LoginResult; 16] = [
         LoginResult::GrantedFresh,
         LoginResult::GrantedReuse,
         LoginResult::GrantedApp,
+        LoginResult::GrantedTrusted,
         LoginResult::DeniedPin,
         LoginResult::DeniedUser,
         LoginResult::DeniedCode,
@@ -72,6 +74,7 @@ impl LoginResult {
             LoginResult::GrantedFresh => "granted-fresh",
             LoginResult::GrantedReuse => "granted-reuse",
             LoginResult::GrantedApp => "granted-app",
+            LoginResult::GrantedTrusted => "granted-trusted",
             LoginResult::DeniedPin => "denied-pin",
             LoginResult::DeniedUser => "denied-user",
             LoginResult::DeniedCode => "denied-code",
@@ -122,6 +125,7 @@ pub enum Reason {
     Spent,
     FloorInFuture,
     CounterExhausted,
+    Trusted,
     App,
     WrongApp,
     AppsOff,
@@ -204,6 +208,7 @@ impl Reason {
             Reason::CounterExhausted => {
                 "the token's counter has reached its end; give it a new key with `otpgate rekey`"
             }
+            Reason::Trusted => "the PIN alone, from a trusted network",
             Reason::App => "the password of an app",
             Reason::WrongApp => "no app of the user's has this password",
             Reason::AppsOff => "the password of an app, which lets nobody in here",
@@ -266,6 +271,8 @@ pub struct Decision {
     /// A PIN or a code was checked and is wrong, whatever the answer; or the place doesn't let the
     /// user in, which is answered as if it were.
     pub is_wrong_guess: bool,
+    /// The whole password was held against PINs, because the PIN alone is enough here.
+    pub read_pin_alone: bool,
     /// Digest: how many wrong responses there were before, and the time of the last.
     pub wrong_responses: (u32, UnixTime),
 }
@@ -305,6 +312,7 @@ impl Decision {
             stands_until: None,
             retry_after: None,
             is_wrong_guess: false,
+            read_pin_alone: false,
             wrong_responses: (0, 0),
         }
     }
@@ -340,6 +348,11 @@ impl Decision {
 
     pub(super) fn denied(word: LoginResult, reason: Reason) -> Decision {
         Decision::new(Verdict::Denied, word, reason)
+    }
+
+    /// The PIN alone, right in another place of the same request, where this place wants a code.
+    pub(crate) fn code_missing() -> Decision {
+        Decision::denied(LoginResult::DeniedCode, Reason::CodeMissing).whatever_the_state()
     }
 
     pub(super) fn after_a_wrong_guess(self) -> Decision {

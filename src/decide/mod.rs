@@ -8,7 +8,8 @@
 //! 2. lock-out (`lockout`)
 //! 3. forget request (`forget`)
 //! 4. splitting PIN and code (`split`)
-//! 5. PIN and falling through (`pin`), and whom the place lets in (`access`)
+//! 5. PIN and falling through (`pin`), where the PIN alone is enough (`pin_alone`), and whom the
+//!    place lets in (`access`)
 //! 6. reuse (`reuse`)
 //! 7. fresh code (`fresh`, `window`)
 //! 8. no match (`no_match`)
@@ -28,6 +29,7 @@ mod lockout;
 mod name;
 mod no_match;
 mod pin;
+mod pin_alone;
 mod reuse;
 mod split;
 mod window;
@@ -47,12 +49,13 @@ use self::name::rule_1_name;
 use self::no_match::rule_8_no_match;
 use self::pin::{CheckedPins, NoPin, PinPassed, rule_5_pin};
 pub use self::pin::{PinAnswers, PinQuestion};
+pub use self::pin_alone::{is_pin_alone_enough, pin_alone};
 use self::reuse::rule_6_reuse;
 use crate::UnixTime;
 use crate::http::digest::{Ha1, Response};
 use crate::otp::Code;
 pub use crate::pin::PinAnswer;
-use crate::policy::Policy;
+use crate::policy::{PinAlone, Policy};
 use crate::token::{Address, Entry, Fingerprint, State, StoredToken};
 
 /// One attempt to log in.
@@ -163,11 +166,20 @@ fn rules_1_to_6(inputs: Inputs<'_>) -> Result<NotReused<'_>, Outcome> {
         return Err(Outcome::Decided(decision.with_changes_of(devices)));
     }
     // Rule 4 within it: each token splits for itself.
-    let CheckedPins { passed, source_failed } =
-        rule_5_pin(inputs, &devices).map_err(|none| match none {
-            NoPin::Ask(question) => Outcome::NeedPin(question),
-            NoPin::Refused(decision) => Outcome::Decided(decision.whatever_the_state()),
-        })?;
+    let CheckedPins { passed, source_failed } = match rule_5_pin(inputs, &devices) {
+        Ok(checked) => checked,
+        Err(NoPin::Ask(question)) => return Err(Outcome::NeedPin(question)),
+        Err(NoPin::Refused(decision)) => {
+            return Err(Outcome::Decided(decision.whatever_the_state()));
+        }
+        Err(NoPin::IsEnough) => {
+            let granted =
+                || Decision::new(Verdict::Granted, LoginResult::GrantedTrusted, Reason::Trusted);
+            let decision =
+                rule_5_access(inputs.policy).unwrap_or_else(|| granted().with_changes_of(devices));
+            return Err(Outcome::Decided(Decision { read_pin_alone: true, ..decision }));
+        }
+    };
     if let Some(refused) = rule_5_access(inputs.policy) {
         return Err(Outcome::Decided(refused));
     }
@@ -236,6 +248,8 @@ pub fn elsewhere(
         return Outcome::Decided(Decision::denied(LoginResult::DeniedExpired, Reason::Expired));
     }
 
+    // What was granted by a code isn't granted without one.
+    let policy = &Policy { pin_alone: PinAlone::Never, ..*policy };
     let line = StoredToken { token: entry.lines[index].token.clone(), state: basis.before.clone() };
     let then = Entry { lines: vec![line], unreadable: entry.unreadable, ..Entry::default() };
     match decide(

@@ -3,6 +3,7 @@
 use subtle::ConstantTimeEq;
 
 use super::devices::Devices;
+use super::pin_alone::{PinAloneRead, rule_5_pin_alone};
 use super::split::{Shown, rule_4_split};
 use super::{Accepted, Decision, Inputs, LoginResult, Proof, Reason, Verdict};
 use crate::UnixTime;
@@ -49,6 +50,8 @@ pub(super) struct CheckedPins<'a> {
 pub(super) enum NoPin {
     Ask(PinQuestion),
     Refused(Decision),
+    /// The password is a PIN, which is enough.
+    IsEnough,
 }
 
 /// Rule 5, and rule 4 before it, for each token that may grant. Nothing about codes is computed
@@ -80,7 +83,16 @@ pub(super) fn rule_5_pin<'a>(
         }
     }
     if passed.is_empty() {
-        return Err(NoPin::Refused(refuse_before_code(inputs, devices, &refused)));
+        return Err(match rule_5_pin_alone(inputs, devices) {
+            PinAloneRead::Ask(question) => NoPin::Ask(question),
+            PinAloneRead::Right => NoPin::IsEnough,
+            PinAloneRead::NotRead => NoPin::Refused(refuse_before_code(inputs, devices, &refused)),
+            PinAloneRead::Refused(more) => {
+                refused.extend(more);
+                let decision = refuse_before_code(inputs, devices, &refused);
+                NoPin::Refused(Decision { read_pin_alone: true, ..decision })
+            }
+        });
     }
     Ok(CheckedPins { passed, source_failed: refused.contains(&Reason::PinSourceFailed) })
 }
@@ -122,21 +134,32 @@ fn check<'a>(token: &Token, pin: &[u8], shown: Shown<'a>, pins: PinAnswers<'_>) 
             PinCheck::Passed(pin.len(), shown)
         }
         (Algorithm::Motp, _) | (_, Pin::None) => PinCheck::Refused(Reason::NoPinExpected),
-        (_, Pin::Literal(expected)) => {
-            if bool::from(expected.expose().ct_eq(pin)) {
-                PinCheck::Passed(pin.len(), shown)
-            } else {
-                PinCheck::Refused(Reason::WrongPin)
-            }
-        }
-        (_, Pin::Hashed(_) | Pin::External) => match pins(&token.pin, pin) {
+        (_, field) => match is_right(field, pin, pins) {
             None => PinCheck::Ask(pin.len()),
-            Some(PinAnswer::Right) => PinCheck::Passed(pin.len(), shown),
-            Some(PinAnswer::Wrong) => PinCheck::Refused(Reason::WrongPin),
-            Some(PinAnswer::Unknown) => PinCheck::Refused(Reason::PinUnknown),
-            Some(PinAnswer::Failed) => PinCheck::Refused(Reason::PinSourceFailed),
-            Some(PinAnswer::NoSource) => PinCheck::Refused(Reason::NoPinSource),
+            Some(Ok(())) => PinCheck::Passed(pin.len(), shown),
+            Some(Err(reason)) => PinCheck::Refused(reason),
         },
+    }
+}
+
+/// Whether these bytes are the PIN that the field says; if not, why. `None`: it has to be asked.
+pub(super) fn is_right(
+    field: &Pin,
+    pin: &[u8],
+    pins: PinAnswers<'_>,
+) -> Option<Result<(), Reason>> {
+    match field {
+        Pin::None => Some(Err(Reason::NoPinExpected)),
+        Pin::Literal(expected) => {
+            Some(if expected.expose().ct_eq(pin).into() { Ok(()) } else { Err(Reason::WrongPin) })
+        }
+        Pin::Hashed(_) | Pin::External => pins(field, pin).map(|answer| match answer {
+            PinAnswer::Right => Ok(()),
+            PinAnswer::Wrong => Err(Reason::WrongPin),
+            PinAnswer::Unknown => Err(Reason::PinUnknown),
+            PinAnswer::Failed => Err(Reason::PinSourceFailed),
+            PinAnswer::NoSource => Err(Reason::NoPinSource),
+        }),
     }
 }
 

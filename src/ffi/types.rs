@@ -223,7 +223,7 @@ impl otpgate_address {
 /// Settings that a server has, at most.
 pub const OTPGATE_SETTINGS_MAX: usize = 32;
 /// Words in [`otpgate_settings`].
-pub const OTPGATE_SETTINGS_WORDS: usize = 192;
+pub const OTPGATE_SETTINGS_WORDS: usize = 240;
 /// Words in [`otpgate_memory`].
 pub const OTPGATE_MEMORY_WORDS: usize = 96;
 /// Bytes in [`otpgate_answer::user`].

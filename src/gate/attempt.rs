@@ -58,6 +58,8 @@ pub(super) struct Job {
     pub(super) snapshot: Option<Snapshot>,
     /// The user is known to log in from there.
     pub(super) is_familiar: bool,
+    /// The same request was let in by the same credentials elsewhere, so they are no guess.
+    pub(super) is_let_in: bool,
 }
 
 impl Job {
@@ -69,6 +71,7 @@ impl Job {
             is_match_only: false,
             snapshot: None,
             is_familiar: false,
+            is_let_in: false,
         }
     }
 

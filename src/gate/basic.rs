@@ -53,11 +53,15 @@ impl<S: Store> Gate<S> {
     ) -> Answer {
         let credentials = self.mark(&[b"basic", login.user, login.password]);
         let mut judged = judged;
+        let mut is_let_in = false;
         if let Some(judged) = judged.as_deref_mut()
             && let Some(recalled) = judged.recall(&credentials, &login.address)
-            && let Some(answer) = self.recall(policy, login, source, &recalled, Turn::MayBlock, log)
         {
-            return self.replaced(login, (judged, credentials), answer);
+            if let Some(answer) = self.recall(policy, login, source, &recalled, Turn::MayBlock, log)
+            {
+                return self.replaced(login, (judged, credentials), answer);
+            }
+            is_let_in = recalled.is_by_pin_alone();
         }
 
         if let Ok(found) = self.store.find(login.user)
@@ -73,10 +77,13 @@ impl<S: Store> Gate<S> {
             self.log_outcome(&decision, &found, login.user, log);
             return self.basic_answer(policy, login, (judged, credentials), (&decision, None));
         }
-        let (decision, found, _, fault) = self.decide(Job::new(policy, login.owned()), source, log);
+        let job = Job { is_let_in, ..Job::new(policy, login.owned()) };
+        let (decision, found, _, fault) = self.decide(job, source, log);
         let slot = self.basic_slot(policy, login, credentials, source, &decision, &found);
         self.note_repeat(policy, login, source, &decision, (&found, &slot));
-        if let Some(judged) = &mut judged {
+        if let Some(judged) = &mut judged
+            && !is_let_in
+        {
             judged.remember(&slot);
         }
         self.basic_answer(policy, login, (judged, credentials), (&decision, fault.as_ref()))
@@ -120,7 +127,10 @@ impl<S: Store> Gate<S> {
                 }
                 let attempt = login.attempt(login.password);
                 let decision = self.decide_now(policy, &attempt, source, &found)?;
-                if self.may_tell_paper_next(policy, &decision, &found) {
+                let who = (login.user, login.password, &login.address);
+                if self.may_tell_paper_next(policy, &decision, &found)
+                    || self.is_pin_alone_to_count(&decision, who)
+                {
                     return None;
                 }
                 let slot = self.basic_slot(policy, login, credentials, source, &decision, &found);
@@ -231,6 +241,10 @@ impl<S: Store> Gate<S> {
                 retry_after: recalled.retry_after(),
                 ..Answer::plain(verdict, word)
             });
+        }
+        if recalled.is_by_pin_alone() {
+            // Elsewhere it is decided anew: there is no code that it rests on.
+            return recalled.was_decided_by(policy).then(|| Answer::plain(verdict, word));
         }
         let Some((grant, code)) = recalled.grant().and_then(|grant| Some((grant, grant.code()?)))
         else {

@@ -7,7 +7,7 @@ use super::attempt::Job;
 use super::digest::is_to_be_carried_out;
 use super::queue::Round;
 use crate::UnixTime;
-use crate::decide::{Decision, Outcome};
+use crate::decide::{Decision, LoginResult, Outcome};
 use crate::http::digest::Ha1;
 use crate::store::{Found, Reach, Store, StoreError, Transaction};
 use crate::token::Entry;
@@ -125,6 +125,10 @@ impl<S: Store> Gate<S> {
         {
             for change in &decision.changes {
                 transaction.save(&job.attempt.user, change.line, change.state.clone());
+            }
+            let is_fresh = decision.word == LoginResult::GrantedFresh;
+            if is_fresh && decided.found.entry.ways.always.until_code {
+                transaction.close_pin(&job.attempt.user, false);
             }
         }
         Ok(Box::new(decided))

@@ -24,6 +24,7 @@ mod lines;
 mod marks;
 pub mod nonces;
 mod paper;
+mod pin_alone;
 mod pins;
 mod questions;
 mod queue;
@@ -97,7 +98,7 @@ mod tests {
     use crate::decide::COMPUTED;
     use crate::decide::LoginResult;
     use crate::log::{Level, Log};
-    use crate::policy::{Server, Settings};
+    use crate::policy::{PinAlone, Policy, Server, Settings};
     use crate::token::Address;
     use crate::users::file::UsersFile;
 
@@ -191,6 +192,37 @@ mod tests {
         let mark = gate.mark(&[b"basic", login.user, login.password]);
         assert!(gate.repeated(&policy, &login, mark, (&Quiet, None), None, &found).is_some());
         assert_eq!(crate::pin::CHECKED.get() - before, 1);
+    }
+
+    #[test]
+    fn where_the_pin_alone_is_enough_a_login_costs_three_hashes_at_most() {
+        let key = "3132333435363738393031323334353637383930";
+        let lines =
+            [format!("HOTP alice {HASH} {key}"), format!("PAPER/8/30 alice {HASH} {key}00")];
+        let directory = alice_and(&[&lines[0], &lines[1]]);
+        let gate =
+            Gate::new(UsersFile::new(&directory.path().join("users")), || 1_700_000_000).unwrap();
+        let policy = Policy {
+            pin_alone: PinAlone::Here,
+            pin_cache_hashed: 0,
+            ..Settings::default().policy(Server::Nginx)
+        };
+        let address = Address::of_client(Some("192.0.2.7".parse().unwrap()));
+        for (password, word, hashes) in [
+            ("myPassword755224", LoginResult::GrantedFresh, 1),
+            // Both splits, and the whole.
+            ("myPassword", LoginResult::GrantedTrusted, 3),
+            ("hisPassword", LoginResult::DeniedPin, 3),
+            ("hisPassword00000000", LoginResult::DeniedPin, 3),
+            ("short", LoginResult::DeniedPin, 1),
+        ] {
+            let login =
+                Login { user: b"alice", password: password.as_bytes(), address: address.clone() };
+            let before = crate::pin::CHECKED.get();
+            let answer = gate.basic(&policy, &login, &Quiet, None, &Quiet);
+            let computed = crate::pin::CHECKED.get() - before;
+            assert_eq!((answer.word, computed), (word, hashes), "{password}");
+        }
     }
 
     #[test]

@@ -1,12 +1,10 @@
 //! Which code of a printed list is next: told to whoever has its PIN, and is known at their address.
 
-use subtle::ConstantTimeEq;
-
 use super::Gate;
 use super::attempt::Job;
 use super::rounds::known_of;
 use crate::UnixTime;
-use crate::decide::{self, Decision, LoginResult, PinAnswer, PinQuestion, Reason, Verdict};
+use crate::decide::{self, Decision, LoginResult, PinQuestion, Reason, Verdict};
 use crate::pin::PinSource;
 use crate::policy::{Admission, Policy};
 use crate::store::{Found, Store};
@@ -40,6 +38,8 @@ impl List {
 fn may_be_pin_alone(policy: &Policy, decision: &Decision) -> bool {
     policy.admission == Admission::Admitted
         && decision.verdict == Verdict::Denied
+        // Then it was no PIN.
+        && !decision.read_pin_alone
         && matches!(decision.reason, Reason::TooShort | Reason::WrongPin)
 }
 
@@ -73,26 +73,27 @@ impl<S: Store> Gate<S> {
         let (Some(List { line, next }), Some(password)) = (list, job.attempt.password()) else {
             return decision;
         };
-        let field = &found.entry.lines[line].token.pin;
+        let password = zeroize::Zeroizing::new(password.to_vec());
+        let token = &found.entry.lines[line].token;
         // Others count wrong PINs, too, and were just asked about this one with a code behind it.
-        if *field == Pin::External && decision.reason != Reason::TooShort {
+        if token.pin == Pin::External && decision.reason != Reason::TooShort {
             return decision;
         }
-        let is_right = match field {
-            Pin::None => false,
-            Pin::Literal(pin) => bool::from(pin.expose().ct_eq(password)),
-            Pin::Hashed(_) | Pin::External => {
-                let password = zeroize::Zeroizing::new(password.to_vec());
-                let question = PinQuestion { line, pin_len: password.len() };
-                // Too many wait: then nothing was found out.
-                if self.answer(&mut job, &found.entry, question, source).is_err() {
-                    return decision;
-                }
-                known_of(&job.pins, field, &password) == Some(PinAnswer::Right)
-            }
+        let read = |job: &Job| {
+            let known = |field: &Pin, pin: &[u8]| known_of(&job.pins, field, pin);
+            decide::pin_alone(token, &password, &known)
         };
+        let mut is_right = read(&job);
+        if is_right.is_none() {
+            let question = PinQuestion { line, pin_len: password.len() };
+            // Too many wait: then nothing was found out.
+            if self.answer(&mut job, &found.entry, question, source).is_err() {
+                return decision;
+            }
+            is_right = read(&job);
+        }
         let decision = Decision { is_wrong_guess: true, ..decision };
-        if !is_right {
+        if is_right != Some(Ok(())) {
             return decision;
         }
         Decision {

@@ -253,6 +253,11 @@ impl<'a> Recalled<'a> {
         self.slot.policy.is_some_and(|known| known.decides_like(policy))
     }
 
+    /// A grant without a code, by the PIN of a user in a trusted network.
+    pub(super) fn is_by_pin_alone(&self) -> bool {
+        self.verdict == Verdict::Granted && self.word == LoginResult::GrantedTrusted
+    }
+
     /// What a grant rests on.
     pub(super) fn grant(&self) -> Option<&'a Grant> {
         self.slot.grant.as_ref()

@@ -6,19 +6,22 @@ use super::Gate;
 use super::attempt::Job;
 use super::commit::{Decided, Snapshot, is_exact, is_settled};
 use super::digest::is_to_be_carried_out;
+use super::pin_alone::Counted;
 use super::questions::PinKnown;
 use crate::UnixTime;
-use crate::decide::{self, Attempt, Decision, Outcome, PinAnswer, Verdict};
+use crate::decide::{self, Attempt, Decision, LoginResult, Outcome, PinAnswer, Reason, Verdict};
 use crate::http::digest::Ha1;
 use crate::log::{Level, Log, Quoted};
 use crate::pin::PinSource;
 use crate::pin::turns::Busy;
-use crate::policy::Policy;
+use crate::policy::{PinAlone, Policy};
 use crate::store::{Found, Store, StoreError};
-use crate::token::{LINES_MAX, Pin};
+use crate::token::{Address, LINES_MAX, Pin};
 
 /// So often may a record change its PIN field while its PIN is being checked.
 pub(super) const ROUNDS_MAX: usize = 16;
+/// Each line may have a PIN of its own to be asked about: the first characters, and all of them.
+const QUESTIONS_MAX: usize = 2 * LINES_MAX;
 
 impl<S: Store> Gate<S> {
     /// Decides, and writes the log lines. An error of the store comes along.
@@ -29,7 +32,8 @@ impl<S: Store> Gate<S> {
         log: &dyn Log,
     ) -> (Decision, Arc<Found>, Option<Ha1>, Option<Arc<StoreError>>) {
         let user = job.attempt.user.clone();
-        let is_match_only = job.is_match_only;
+        let (policy, address) = (job.policy, job.attempt.address.clone());
+        let (is_match_only, is_let_in) = (job.is_match_only, job.is_let_in);
         let decided = self.decide_in_turn(job, source, log);
         for notice in self.store.notices() {
             log.log(Level::Warning, format_args!("{notice}"));
@@ -41,7 +45,12 @@ impl<S: Store> Gate<S> {
                 return (Decision::error(), Arc::default(), None, Some(error));
             }
         };
+        if decision.word == LoginResult::GrantedFresh && !is_match_only {
+            self.forget_wrong_pins(&policy, (&user, &address), &found, log);
+        }
         match decision.verdict {
+            // The log has it already, as this request's.
+            Verdict::Granted if is_let_in => {}
             // The log has it already, once for all like it.
             Verdict::Throttled => {}
             Verdict::Busy if !self.is_busy_line_due() => {}
@@ -68,6 +77,18 @@ impl<S: Store> Gate<S> {
             let decision = self.answer_digest(who, (decision, &*found, ha1), is_final, log);
             return Ok((decision, found, ha1));
         };
+        if job.is_let_in {
+            let (decision, found, ha1) = self.try_decide(job, source, log)?;
+            let is_wrong_here = matches!(
+                decision.reason,
+                Reason::TooShort | Reason::WrongPin | Reason::NoPinExpected | Reason::PinUnknown
+            );
+            return Ok((
+                if is_wrong_here { Decision::code_missing() } else { decision },
+                found,
+                ha1,
+            ));
+        }
         let found = self.store.find(&attempt.user)?;
         let admitted = match self.admit(&job, &found, log) {
             Ok(admitted) => admitted,
@@ -75,7 +96,19 @@ impl<S: Store> Gate<S> {
         };
         let is_familiar = admitted.is_familiar;
         let policy = job.policy;
-        let mut decided = self.try_decide(Job { is_familiar, ..job }, source, log);
+        let job = Job { is_familiar, ..job };
+        let mut decided = self.try_decide(job.clone(), source, log);
+        if let Ok((decision, found, _)) = &decided {
+            let who = (&attempt.user[..], password, &attempt.address);
+            match self.count_pin_alone(&policy, who, decision, found, log) {
+                Counted::Stands => {}
+                Counted::Busy => decided = Ok((Decision::busy(), found.clone(), None)),
+                Counted::IsClosed => {
+                    let policy = Policy { pin_alone: PinAlone::Never, ..policy };
+                    decided = self.try_decide(Job { policy, ..job }, source, log);
+                }
+            }
+        }
         if admitted.is_counted_at_a_familiar_address()
             && let Ok((decision, found, _)) = &mut decided
         {
@@ -100,8 +133,7 @@ impl<S: Store> Gate<S> {
         source: &dyn PinSource,
         log: &dyn Log,
     ) -> Result<(Decision, Arc<Found>, Option<Ha1>), Arc<StoreError>> {
-        // Each line may have a PIN of its own to be asked about.
-        for _ in 0..ROUNDS_MAX + LINES_MAX {
+        for _ in 0..ROUNDS_MAX + QUESTIONS_MAX {
             let found = self.store.find(&job.attempt.user)?;
             let now = (self.clock)();
             let decided = self.decide_on(&job, found, now);
@@ -160,10 +192,10 @@ impl<S: Store> Gate<S> {
         source: &dyn PinSource,
         found: &Found,
     ) -> Option<Decision> {
-        let restricted = policy.restricted_by(&found.limits);
+        let restricted = in_force(policy, found, &attempt.address);
         let mut pins = Vec::new();
         // Each round either ends or answers one more question about one of the lines.
-        for _ in 0..=found.entry.lines.len() {
+        for _ in 0..=2 * found.entry.lines.len() {
             let known = |field: &Pin, pin: &[u8]| known_of(&pins, field, pin);
             match decide::without_search(
                 &restricted,
@@ -185,13 +217,24 @@ impl<S: Store> Gate<S> {
     }
 
     pub(super) fn decide_on(&self, job: &Job, found: Arc<Found>, now: UnixTime) -> Decided {
-        let policy = job.policy.restricted_by(&found.limits);
+        let policy = in_force(&job.policy, &found, &job.attempt.address);
         let known = |field: &Pin, pin: &[u8]| known_of(&job.pins, field, pin);
         let (outcome, ha1) = job.attempt.lend(|attempt| {
             let outcome = decide::login(&policy, &found.entry, attempt, &known, now);
             (outcome, attempt.proof.matched())
         });
         Decided { outcome, found, ha1 }
+    }
+}
+
+/// A place's policy with what the store says for all its places.
+pub(super) fn in_force(policy: &Policy, found: &Found, address: &Address) -> Policy {
+    let policy = policy.restricted_by(&found.limits);
+    match (policy.pin_alone, address) {
+        (PinAlone::IfStored, Address::Ip(address)) if found.allow.trusts(*address) => {
+            Policy { pin_alone: PinAlone::Here, ..policy }
+        }
+        _ => policy,
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) struct ThrottleMemory {
     own: Mutex<Vec<u8>>,
     /// When the log was told.
     warned: Mutex<Option<UnixTime>>,
+    /// The same, that no PIN is enough.
+    warned_of_pins: Mutex<Option<UnixTime>>,
     told_busy: AtomicI64,
 }
 
@@ -56,7 +58,7 @@ impl Admitted {
 }
 
 /// Who it is about, for as long as nobody changes the lines.
-struct ThrottledLogin<'a> {
+pub(super) struct ThrottledLogin<'a> {
     user: &'a [u8],
     is_listed: bool,
     address: Option<IpAddr>,
@@ -65,7 +67,12 @@ struct ThrottledLogin<'a> {
 }
 
 impl<'a> ThrottledLogin<'a> {
-    fn of(user: &'a [u8], address: &Address, found: &Found, now: UnixTime) -> ThrottledLogin<'a> {
+    pub(super) fn of(
+        user: &'a [u8],
+        address: &Address,
+        found: &Found,
+        now: UnixTime,
+    ) -> ThrottledLogin<'a> {
         let before = |entry: &Entry| {
             let used = |line: &crate::token::StoredToken| match line.state.address {
                 Address::Ip(address) => Some((address, line.state.used.as_of(now)?.1)),
@@ -85,7 +92,7 @@ impl<'a> ThrottledLogin<'a> {
         }
     }
 
-    fn client(&self) -> Client<'_> {
+    pub(super) fn client(&self) -> Client<'_> {
         Client {
             user: self.user,
             is_listed: self.is_listed,
@@ -253,7 +260,7 @@ impl<S: Store> Gate<S> {
             || self.is_granted(user, password, address)
     }
 
-    fn is_granted(&self, user: &[u8], password: &[u8], address: &Address) -> bool {
+    pub(super) fn is_granted(&self, user: &[u8], password: &[u8], address: &Address) -> bool {
         self.was_granted(&self.password_mark(user, password, address))
     }
 
@@ -301,7 +308,7 @@ impl<S: Store> Gate<S> {
 
     /// Runs `work` on what the store lends, or on this process's own where that can't be had.
     /// `None`: nothing can be counted now, so nothing may be looked at.
-    fn count<R>(
+    pub(super) fn count<R>(
         &self,
         log: &dyn Log,
         mut work: impl FnMut(&mut dyn Bytes) -> io::Result<R>,
@@ -327,8 +334,21 @@ impl<S: Store> Gate<S> {
 
     /// Once in a while: each login has the same fault.
     fn warn(&self, message: std::fmt::Arguments<'_>, log: &dyn Log) {
+        self.warn_after(&self.memory.warned, message, log);
+    }
+
+    pub(super) fn warn_of_pins(&self, message: std::fmt::Arguments<'_>, log: &dyn Log) {
+        self.warn_after(&self.memory.warned_of_pins, message, log);
+    }
+
+    fn warn_after(
+        &self,
+        last: &Mutex<Option<UnixTime>>,
+        message: std::fmt::Arguments<'_>,
+        log: &dyn Log,
+    ) {
         let now = (self.clock)();
-        let mut warned = self.memory.warned.lock();
+        let mut warned = last.lock();
         if warned.is_none_or(|last| !(0..WARN_AGAIN).contains(&now.saturating_sub(last))) {
             *warned = Some(now);
             drop(warned);

@@ -1,5 +1,6 @@
 //! What a users file allows of its own, without a code: its `#@ allow` lines.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use crate::network::Network;
@@ -52,6 +53,11 @@ impl Allow {
             }
         }
         Ok(allow)
+    }
+
+    /// Whether the PIN alone is enough from this address.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted_networks.iter().any(|network| network.contains(address))
     }
 
     /// What either allows.

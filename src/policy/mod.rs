@@ -20,6 +20,7 @@
 //! # Ok::<(), otpgate::policy::BadSetting>(())
 //! ```
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 pub use self::allow::Allow;
@@ -30,6 +31,7 @@ pub use self::table::{SETTINGS, Setting, pin_source_setting, users_file_setting}
 use self::words::Words;
 pub use self::words::{BadSetting, SettingProblem, ValueKind, Wanted};
 use crate::http::digest::DigestAlgorithm;
+use crate::network::Network;
 
 mod allow;
 mod asked;
@@ -74,6 +76,8 @@ pub struct Policy {
     pub allow_hex: bool,
     /// Passwords of programs let in without a code.
     pub app_passwords: bool,
+    /// Whether a PIN without a code is enough. Settings alone know it where no networks are named.
+    pub pin_alone: PinAlone,
     /// After a grant, what stands behind us sees user and PIN.
     pub pin_fake_basic: bool,
     /// Seconds for which a PIN found right by a slow hash is remembered.
@@ -111,6 +115,18 @@ pub enum Admission {
     /// That isn't known: nobody is let in.
     #[default]
     Unknown,
+}
+
+/// Whether a PIN without a code is enough.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PinAlone {
+    /// It isn't.
+    #[default]
+    Never,
+    /// In networks from which the store has it be enough.
+    IfStored,
+    /// The client is in a network from which the place has it be enough.
+    Here,
 }
 
 /// Which settings nobody has set, among those that a users file can limit: the file's own takes the
@@ -206,6 +222,8 @@ const DIGEST_LOCKOUT: u32 = 900;
 pub const PIN_PROVIDERS_MAX: usize = 8;
 /// So many users can be required by their names; more belong in a group.
 pub const REQUIRED_USERS_MAX: usize = 16;
+/// So many networks fit one section; more belong in the users file.
+pub const TRUSTED_NETWORKS_MAX: usize = 16;
 /// So many groups can be required.
 pub const REQUIRED_GROUPS_MAX: usize = 8;
 
@@ -236,6 +254,30 @@ impl<'a, const MAX: usize> Names<'a, MAX> {
         let count = self.count + more.len();
         self.names.get_mut(self.count..count)?.copy_from_slice(more);
         self.count = count;
+        Some(self)
+    }
+}
+
+/// From where a place has the PIN alone be enough.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TrustedNetworks {
+    networks: [Option<Network>; TRUSTED_NETWORKS_MAX],
+}
+
+impl TrustedNetworks {
+    /// The networks.
+    pub fn iter(&self) -> impl Iterator<Item = &Network> {
+        self.networks.iter().map_while(Option::as_ref)
+    }
+
+    /// Whether one of them has the address.
+    pub fn contain(&self, address: IpAddr) -> bool {
+        self.iter().any(|network| network.contains(address))
+    }
+
+    /// With one more. `None`: they are too many.
+    fn and(mut self, network: Network) -> Option<TrustedNetworks> {
+        *self.networks.iter_mut().find(|place| place.is_none())? = Some(network);
         Some(self)
     }
 }
@@ -320,6 +362,8 @@ pub struct Settings<'a> {
     pub pin_fake_basic: Option<Given<'a, bool>>,
     pub allow_hex: Option<Given<'a, bool>>,
     pub app_passwords: Option<Given<'a, bool>>,
+    /// None: what is inherited ends.
+    pub trusted_networks: Option<Given<'a, TrustedNetworks>>,
     pub require_tls: Option<Given<'a, bool>>,
     pub scheme: Option<Given<'a, Scheme>>,
     pub digest_algorithms: Option<Given<'a, Algorithms>>,
@@ -385,6 +429,7 @@ impl<'a> Settings<'a> {
             pin_fake_basic: child.pin_fake_basic.or(self.pin_fake_basic),
             allow_hex: child.allow_hex.or(self.allow_hex),
             app_passwords: child.app_passwords.or(self.app_passwords),
+            trusted_networks: child.trusted_networks.or(self.trusted_networks),
             require_tls: child.require_tls.or(self.require_tls),
             scheme: child.scheme.or(self.scheme),
             digest_algorithms: child.digest_algorithms.or(self.digest_algorithms),
@@ -424,6 +469,7 @@ impl<'a> Settings<'a> {
             fall_through: value(&self.fall_through).unwrap_or(false),
             allow_hex: value(&self.allow_hex).unwrap_or(true),
             app_passwords: value(&self.app_passwords).unwrap_or(false),
+            pin_alone: PinAlone::IfStored,
             pin_fake_basic: value(&self.pin_fake_basic).unwrap_or(false),
             pin_cache_hashed: pin_cache.unwrap_or(DEFAULT_PIN_CACHE),
             // Providers have settings that we don't see, and caches of their own.
@@ -448,9 +494,15 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// The same for Digest, where nothing about the PIN can be told apart: nothing falls through.
+    /// The same for Digest, where nothing about the PIN can be told apart: nothing falls through, and
+    /// no PIN is enough.
     pub fn digest_policy(&self, server: Server) -> Policy {
-        Policy { fall_through: false, ..self.policy(server) }
+        Policy { fall_through: false, pin_alone: PinAlone::Never, ..self.policy(server) }
+    }
+
+    /// Whether the PIN alone is enough from this address.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted_networks.as_ref().is_some_and(|given| given.value.contain(address))
     }
 
     /// How credentials are asked for where that is ours to say.
@@ -531,6 +583,7 @@ mod tests {
             fall_through: false,
             allow_hex: true,
             app_passwords: false,
+            pin_alone: PinAlone::IfStored,
             pin_fake_basic: false,
             pin_cache_hashed: 60,
             pin_cache_external: 0,

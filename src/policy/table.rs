@@ -173,6 +173,17 @@ pub const SETTINGS: &[Setting] = &[
         take: |settings, words| words.put(&mut settings.app_passwords, words.flag()),
     },
     Setting {
+        apache: Some(c"OTPAuthTrustedNetworks"),
+        nginx: Some(c"auth_otp_trusted_networks"),
+        limit: None,
+        is_for_authors: false,
+        usage: c"networks from which the PIN alone is enough, without a code, for users who have one; or Off",
+        take: |settings, words| {
+            let before = settings.trusted_networks.map(|given| given.value).unwrap_or_default();
+            words.put(&mut settings.trusted_networks, words.networks(before))
+        },
+    },
+    Setting {
         apache: Some(c"OTPAuthRequireUser"),
         nginx: Some(c"auth_otp_require_user"),
         limit: None,

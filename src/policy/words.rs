@@ -7,9 +7,11 @@ use super::table::SETTINGS;
 use super::time;
 use super::{
     Algorithms, DEFAULT_LOCKOUT_MAX, FailureLimit, Forget, Given, Groups, Lockout, Names,
-    PIN_PROVIDERS_MAX, REQUIRED_GROUPS_MAX, REQUIRED_USERS_MAX, Required, Scheme, Server, Throttle,
+    PIN_PROVIDERS_MAX, REQUIRED_GROUPS_MAX, REQUIRED_USERS_MAX, Required, Scheme, Server,
+    TRUSTED_NETWORKS_MAX, Throttle, TrustedNetworks,
 };
 use crate::http::digest::DigestAlgorithm;
+use crate::network::Network;
 
 pub(super) const MAX_OFFSET: u32 = 10_000;
 pub(super) const MIN_IDLE: u32 = 16;
@@ -69,6 +71,8 @@ pub enum SettingProblem {
     ProviderCount,
     /// We can't be our own PIN provider.
     ProviderIsOtp,
+    /// A word is no network.
+    Network(String),
     /// `Off` is no user.
     OffAmongNames(Wanted),
     /// A section has one group file.
@@ -92,6 +96,7 @@ pub enum ValueKind {
     Algorithms,
     Users,
     Groups,
+    Networks,
 }
 
 /// What would be a value, as it is spelled where the directive stands.
@@ -160,6 +165,7 @@ impl fmt::Display for SettingProblem {
             SettingProblem::ProviderIsOtp => {
                 f.write_str("can't name OTP itself: another provider must check the PIN")
             }
+            SettingProblem::Network(reason) => write!(f, "takes networks: {reason}"),
             SettingProblem::OffAmongNames(wanted) => {
                 let [_, off, ..] = wanted.words();
                 write!(
@@ -214,6 +220,10 @@ impl fmt::Display for Wanted {
             ValueKind::Users => write!(
                 f,
                 "1 to {REQUIRED_USERS_MAX} names of users (more belong in a group), or {off}"
+            ),
+            ValueKind::Networks => write!(
+                f,
+                "1 to {TRUSTED_NETWORKS_MAX} networks like 192.0.2.0/24 or 2001:db8::/32 (more belong in the users file), or {off}"
             ),
             ValueKind::Groups => {
                 write!(f, "the path of a group file and 1 to {REQUIRED_GROUPS_MAX} names of groups")
@@ -384,6 +394,22 @@ impl<'a> Words<'_, 'a> {
         }
         let names = before.and(self.words).filter(|_| !self.words.is_empty());
         names.ok_or(SettingProblem::ProviderCount)
+    }
+
+    /// Further networks; or none, whatever was said before.
+    pub(super) fn networks(
+        self,
+        before: TrustedNetworks,
+    ) -> Result<TrustedNetworks, SettingProblem> {
+        let wanted = self.wanting(ValueKind::Networks);
+        match self.words {
+            [] => Err(self.miscounted(wanted)),
+            [off] if off.eq_ignore_ascii_case(b"off") => Ok(TrustedNetworks::default()),
+            words => words.iter().try_fold(before, |networks, word| {
+                let network = Network::parse(word).map_err(SettingProblem::Network)?;
+                networks.and(network).ok_or_else(|| self.miscounted(wanted))
+            }),
+        }
     }
 
     /// Further users whom a section lets in; or everybody, whatever was said before.

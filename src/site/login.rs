@@ -19,7 +19,7 @@ use crate::http::target::Target;
 use crate::http::{AuthScheme, auth_scheme, basic, digest};
 use crate::log::{Level, Log, Quoted};
 use crate::pin::file::PinFile;
-use crate::policy::{self, Server, Settings};
+use crate::policy::{self, PinAlone, Server, Settings};
 use crate::store::LoopTurn;
 use crate::token::{Address, is_app_password};
 use crate::users::file::UsersFile;
@@ -175,7 +175,11 @@ impl Site {
         credentials: &BasicCredentials<'_>,
         reading: Reading,
     ) -> Option<ForUser> {
-        let policy = request.section.policy(self.server());
+        let section = request.section;
+        let mut policy = section.policy(self.server());
+        if request.address.is_some_and(|address| section.settings.trusts(address)) {
+            policy.pin_alone = PinAlone::Here;
+        }
         self.for_user(policy, request, || credentials.user.to_vec(), reading)
     }
 
@@ -465,6 +469,7 @@ pub fn result_word(word: LoginResult) -> &'static CStr {
         LoginResult::GrantedFresh => c"granted-fresh",
         LoginResult::GrantedReuse => c"granted-reuse",
         LoginResult::GrantedApp => c"granted-app",
+        LoginResult::GrantedTrusted => c"granted-trusted",
         LoginResult::DeniedPin => c"denied-pin",
         LoginResult::DeniedUser => c"denied-user",
         LoginResult::DeniedCode => c"denied-code",

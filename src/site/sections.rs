@@ -148,6 +148,9 @@ pub fn contradictions<'a>(
             Server::Apache => found.extend(of_section(&place.settings, held)),
             Server::Nginx => found.extend(of_location(place)),
         }
+        // nginx has it in every location below.
+        let of_networks = trusts_everybody(server, &place.settings);
+        found.extend(of_networks.filter(|warning| !found.contains(warning)));
     }
     found
 }
@@ -210,6 +213,17 @@ impl HeldSettings<'_> {
         };
         !other || self.may_have(|settings| theirs(&settings.asked))
     }
+}
+
+fn trusts_everybody<'a>(server: Server, settings: &Settings<'a>) -> Option<Placed<'a>> {
+    let given = settings.trusted_networks?;
+    let everything = given.value.iter().find(|network| network.is_everything())?;
+    let name = match server {
+        Server::Apache => "OTPAuthTrustedNetworks",
+        Server::Nginx => "auth_otp_trusted_networks",
+    };
+    let text = format!("{name} {everything} is everywhere: nobody who has a PIN needs a code here");
+    Some(warning(given.place, text))
 }
 
 fn of_location<'a>(place: &Place<'a>) -> Vec<Placed<'a>> {

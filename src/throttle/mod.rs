@@ -19,6 +19,7 @@ mod table;
 
 use std::io;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 pub use self::row::Failures;
 use self::row::{Count, Seen, Tries, User};
@@ -177,6 +178,55 @@ pub fn settle(
     rows.save()
 }
 
+/// Where a PIN without a code stands, after wrong ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PinCount {
+    /// There were fewer than the limit.
+    Below,
+    /// This one makes them as many.
+    Reached,
+    /// There were as many before: this one wasn't looked at.
+    Over,
+}
+
+/// Holds a PIN without a code, of a listed user, against the number of wrong ones before; one more
+/// if it is wrong and the client hasn't sent it before.
+pub fn count_pin(
+    bytes: &mut dyn Bytes,
+    client: &Client<'_>,
+    credentials: &[u8],
+    is_wrong: bool,
+    limit: NonZeroU32,
+) -> io::Result<PinCount> {
+    let mut rows = Rows::open(bytes, client, 0)?;
+    let seen = rows.seen(credentials);
+    let is_again = rows.tries[0].1.seen(seen).is_some_and(Seen::is_refused);
+    let Some((_, user)) = &mut rows.user else { return Ok(PinCount::Over) };
+    if user.wrong_pins >= limit.get() {
+        return Ok(PinCount::Over);
+    }
+    if !is_wrong || is_again {
+        return Ok(PinCount::Below);
+    }
+    user.wrong_pins += 1;
+    let is_reached = user.wrong_pins >= limit.get();
+    rows.is_changed = true;
+    rows.save()?;
+    Ok(if is_reached { PinCount::Reached } else { PinCount::Below })
+}
+
+/// Forgets a listed user's wrong PINs.
+pub fn forget_pins(bytes: &mut dyn Bytes, client: &Client<'_>) -> io::Result<()> {
+    let mut rows = Rows::open(bytes, client, 0)?;
+    if let Some((_, user)) = &mut rows.user
+        && user.wrong_pins > 0
+    {
+        user.wrong_pins = 0;
+        rows.is_changed = true;
+    }
+    rows.save()
+}
+
 /// Answers a Digest login under the budgets as they are now; `outcome`: what it would be, if that
 /// is known yet. While no budget is used up, `failures` may change those of the client's kind, and
 /// says whether a wrong response was looked at.
@@ -228,6 +278,7 @@ pub fn forgive(
         forgotten = user.digest.iter().map(|failures| failures.number).fold(0, u32::saturating_add);
         user.digest = Default::default();
         user.strangers = Count::default();
+        user.wrong_pins = 0;
         user.forgiven = now;
         rows.is_changed = true;
     }

@@ -216,6 +216,8 @@ pub struct User {
     pub digest: [Failures; 2],
     /// Windows that began before this are over: an admin has said so.
     pub forgiven: UnixTime,
+    /// Wrong PINs where the PIN alone is enough, since the last fresh code.
+    pub wrong_pins: u32,
     familiar: [Familiar; FAMILIAR_MAX],
 }
 
@@ -223,6 +225,8 @@ const STRANGERS_AT: usize = 16;
 const DIGEST_AT: usize = STRANGERS_AT + Count::LEN;
 /// In the first failures' last bytes.
 const FORGIVEN_AT: usize = DIGEST_AT + 12;
+/// In the second failures' last bytes.
+const WRONG_PINS_AT: usize = DIGEST_AT + Failures::LEN + 12;
 const FAMILIAR_AT: usize = DIGEST_AT + 2 * Failures::LEN;
 
 impl User {
@@ -245,6 +249,9 @@ impl User {
                 row[FORGIVEN_AT..FORGIVEN_AT + 4].try_into().expect("four bytes"),
             ))
             .min(now),
+            wrong_pins: u32::from_le_bytes(
+                row[WRONG_PINS_AT..WRONG_PINS_AT + 4].try_into().expect("four bytes"),
+            ),
             familiar,
         }
     }
@@ -256,6 +263,7 @@ impl User {
         }
         let forgiven = u32::try_from(self.forgiven).unwrap_or(0);
         row[FORGIVEN_AT..FORGIVEN_AT + 4].copy_from_slice(&forgiven.to_le_bytes());
+        row[WRONG_PINS_AT..WRONG_PINS_AT + 4].copy_from_slice(&self.wrong_pins.to_le_bytes());
         for (known, bytes) in self.familiar.iter().zip(row[FAMILIAR_AT..].chunks_exact_mut(8)) {
             bytes.copy_from_slice(&(known.hash << 16 | u64::from(known.day)).to_le_bytes());
         }
@@ -292,6 +300,7 @@ impl User {
     pub fn worth(row: &Row, now: UnixTime) -> Option<u64> {
         let user = User::read(row, now, 0);
         let counts = user.strangers.tries > 0
+            || user.wrong_pins > 0
             || user.digest.iter().any(|failures| failures.number > 0)
             || user.familiar.iter().any(|known| known.day != 0 && is_recent(known.day, now));
         (!counts).then_some(0)
@@ -346,6 +355,7 @@ mod tests {
         assert!(user.is_new);
         user.strangers.add();
         user.digest = [Failures { number: 3, last: NOW - 5 }, Failures { number: 1, last: NOW }];
+        (user.forgiven, user.wrong_pins) = (NOW - 7, 9);
         assert!(user.note(7 << 16, NOW, NOW));
         user.write(&mut row);
         assert_eq!(User::read(&row, NOW, 600), User { is_new: false, ..user });

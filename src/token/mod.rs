@@ -138,6 +138,14 @@ impl Token {
         self.device() == other.device()
     }
 
+    /// Whether there is a PIN that can be told right or wrong without a code.
+    pub fn has_pin_by_itself(&self) -> bool {
+        match (self.algorithm, &self.pin) {
+            (_, Pin::None) | (Algorithm::Motp, Pin::Hashed(_) | Pin::External) => false,
+            (_, Pin::Literal(_) | Pin::Hashed(_) | Pin::External) => true,
+        }
+    }
+
     /// What [`Token::is_same_device`] goes by. The codes of a printed list are those of its counters,
     /// wherever it ends.
     pub fn device(&self) -> (Algorithm, MovingFactor, &[u8]) {

@@ -24,6 +24,8 @@ pub enum Capability {
     NextProvider,
     /// A client's address may come with the name of the interface, behind a proxy as well.
     InterfaceInAddress,
+    /// The PIN alone may be enough: networks, and lines of the users file about it, are read.
+    TrustedNetworks,
 }
 
 /// A situation, and what has to happen in it.
@@ -31,13 +33,13 @@ struct Case {
     name: &'static str,
     scope: Scope,
     run: Box<dyn Fn(&Place<'_>) + Send + Sync>,
-    needs: Option<Capability>,
+    needs: Vec<Capability>,
 }
 
 impl Case {
     /// What happens can't happen on servers without it.
     fn needs(mut self, capability: Capability) -> Case {
-        self.needs = Some(capability);
+        self.needs.push(capability);
         self
     }
 
@@ -51,7 +53,11 @@ impl Case {
 }
 
 fn case(scope: Scope, run: impl Fn(&Place<'_>) + Send + Sync + 'static) -> Case {
-    Case { name: "", scope, run: Box::new(run), needs: None }
+    Case { name: "", scope, run: Box::new(run), needs: Vec::new() }
+}
+
+fn trusting_case(scope: Scope, run: impl Fn(&Place<'_>) + Send + Sync + 'static) -> Case {
+    case(scope, run).needs(Capability::TrustedNetworks)
 }
 
 macro_rules! table {
@@ -137,6 +143,17 @@ fn all() -> Vec<Case> {
         without_limit_nobody_is_locked,
         wrong_pins_lock_nobody_out,
         locked_user_stays_out_with_fall_through,
+        // Trusted networks.
+        pin_alone_is_enough_from_a_trusted_network_and_from_nowhere_else,
+        pin_alone_is_enough_where_the_file_or_the_users_line_says_so,
+        pin_alone_is_never_enough_for_a_user_without_a_pin,
+        pin_alone_is_not_enough_for_a_user_who_always_needs_a_code,
+        pin_alone_opens_no_token_that_is_locked_or_switched_off,
+        pin_alone_lets_in_nobody_whom_the_place_does_not,
+        wrong_pins_in_a_trusted_network_close_it_until_the_next_fresh_code,
+        wrong_pins_without_a_limit_close_it_after_ten,
+        a_fresh_code_ends_the_count_of_wrong_pins,
+        wrong_pins_that_are_passed_on_close_it_too,
         // Limits of the file.
         limits_of_the_file_stand_for_what_a_section_leaves_unset,
         limits_of_the_file_bind_a_laxer_section,
@@ -199,7 +216,7 @@ fn all() -> Vec<Case> {
 
 /// Those that say something about a server with these capabilities, and the names of the others.
 pub fn on_a_server_with(capabilities: &[Capability]) -> (Vec<Situation>, Vec<&'static str>) {
-    let is_offered = |case: &Case| case.needs.is_none_or(|need| capabilities.contains(&need));
+    let is_offered = |case: &Case| case.needs.iter().all(|need| capabilities.contains(need));
     let (cases, others): (Vec<Case>, Vec<Case>) = all().into_iter().partition(is_offered);
     let has_next = capabilities.contains(&Capability::NextProvider);
     let cases =
@@ -1132,6 +1149,227 @@ fn locked_user_stays_out_with_fall_through() -> Case {
         at.login("alice", "opendoor").is(401, "denied-locked");
         at.login("alice", alice.password(0)).is(401, "denied-locked");
     })
+}
+
+const TRUSTED: &str = "192.0.2.0/24 2001:db8::/32";
+const CLOSED: &str = "too many wrong PINs where the PIN is enough: it isn't any more";
+
+fn trusting(tokens: &[&Token]) -> Scope {
+    scope(tokens).set(Setting::TrustedNetworks, TRUSTED).set(Setting::Throttle, "90 600")
+}
+
+fn pin_alone_is_enough_from_a_trusted_network_and_from_nowhere_else() -> Case {
+    let plain = Token::hotp("plain").pin(PIN);
+    // So short that it is no code.
+    let short = Token::hotp("short").pin("4711");
+    let hashed = Token::hotp("hashed").hashed_pin(PIN, HASHES[0].1);
+    let external = Token::hotp("external").external_pin(PIN);
+    let motp = Token::motp("motp").pin(PIN);
+    let scope = trusting(&[&plain, &short, &hashed, &external, &motp]).pin_file("external", PIN);
+    trusting_case(scope.set(Setting::LogoutOnIpChange, "Off"), move |at| {
+        for (user, token, pin) in [
+            ("plain", &plain, PIN),
+            ("short", &short, "4711"),
+            ("hashed", &hashed, PIN),
+            ("external", &external, PIN),
+            ("motp", &motp, PIN),
+        ] {
+            at.users().stays_the_same(|| {
+                for from in [HOME, "192.0.2.255", "2001:db8::7", "::ffff:192.0.2.8"] {
+                    at.login_from(from, user, pin).is(200, "granted-trusted");
+                    at.login_from(from, user, pin).is(200, "granted-trusted");
+                }
+                // What the client itself says of where it is, or was before another proxy.
+                let forged = at.request(user, pin).from(&format!("{HOME}, {CAFE}"));
+                at.send(forged).is_denied();
+                let here = at.request(user, pin);
+                let here =
+                    here.header("X-Real-IP", HOME).header("Forwarded", format!("for={HOME}"));
+                at.send(here).is_denied();
+                for elsewhere in [CAFE, "192.0.3.1", "2001:db9::7"] {
+                    at.login_from(elsewhere, user, pin).is_denied();
+                }
+                for wrong in ["sesam", "sesame90", "SESAME9", ""] {
+                    at.login_from(HOME, user, wrong).is_denied();
+                }
+            });
+            let code = if user == "motp" { token.step() } else { 0 };
+            at.login_from(CAFE, user, token.password(code)).is(200, "granted-fresh");
+            at.login_from(HOME, user, pin).is(200, "granted-trusted");
+        }
+    })
+}
+
+fn pin_alone_is_enough_where_the_file_or_the_users_line_says_so() -> Case {
+    let (alice, bob) = (alice(), Token::hotp("bob").pin(PIN));
+    let scope = scope(&[&alice, &bob]).text(
+        "#@ trust alice 198.51.100.0/24,203.0.113.7/32\n#@ allow trusted-networks=192.0.2.0/24\n",
+    );
+    trusting_case(scope, move |at| {
+        for (from, user, is_enough) in [
+            (CAFE, "alice", true),
+            ("203.0.113.7", "alice", true),
+            ("203.0.113.8", "alice", false),
+            (CAFE, "bob", false),
+            (HOME, "alice", true),
+            (HOME, "bob", true),
+            (LOOPBACK, "alice", false),
+        ] {
+            let reply = at.login_from(from, user, PIN);
+            assert_eq!(reply.result() == "granted-trusted", is_enough, "{from} {user}: {reply:?}");
+            assert_eq!(reply.status() == 200, is_enough, "{from} {user}: {reply:?}");
+        }
+        // What a line at fault allows is nothing.
+        let text = String::from_utf8(at.users().bytes()).expect("text");
+        at.users().replace(text.replace("203.0.113.7/32", "203.0.113.7/24"));
+        at.login_from(CAFE, "alice", PIN).is_denied();
+    })
+}
+
+fn pin_alone_is_never_enough_for_a_user_without_a_pin() -> Case {
+    let (bob, motp) = (Token::hotp("bob"), Token::motp("motp"));
+    trusting_case(trusting(&[&bob, &motp]).set(Setting::Forget, "Off"), move |at| {
+        for user in ["bob", "motp"] {
+            for password in ["", "-", "+", "1", "s"] {
+                at.login_from(HOME, user, password).is(401, "denied-code");
+            }
+            at.login_from(HOME, user, PIN).is_denied();
+        }
+        at.login_from(HOME, "bob", bob.code(0)).is(200, "granted-fresh");
+        assert!(!at.users().bytes().windows(9).any(|text| text == b"#@ always"));
+    })
+}
+
+fn pin_alone_is_not_enough_for_a_user_who_always_needs_a_code() -> Case {
+    let (alice, bob) = (alice(), Token::hotp("bob").pin(PIN));
+    let carol = Token::hotp("carol").pin(PIN);
+    let scope = trusting(&[&alice, &bob, &carol])
+        .text("#@ always alice\n#@ trust alice 192.0.2.0/24\n#@ always bob nonsense\n");
+    trusting_case(scope, move |at| {
+        for user in ["alice", "bob"] {
+            at.login_from(HOME, user, PIN).is_denied();
+        }
+        at.login_from(HOME, "carol", PIN).is(200, "granted-trusted");
+        at.login_from(HOME, "alice", alice.password(0)).is(200, "granted-fresh");
+        at.login_from(HOME, "alice", PIN).is_denied();
+        at.users().append("#@ always carol apps\n");
+        at.login_from(HOME, "carol", PIN).is_denied();
+    })
+}
+
+fn pin_alone_opens_no_token_that_is_locked_or_switched_off() -> Case {
+    let locked = Token::hotp("locked").pin(PIN).failures(3);
+    let off = Token::hotp("off").pin(PIN).off();
+    let other = Token::hotp("other").pin("other-pin");
+    let others_off = Token::hotp("other").pin(PIN).key(b"another key").off();
+    let scope = trusting(&[&locked, &off, &other, &others_off])
+        .set(Setting::MaxFailures, 3)
+        .set(Setting::LockoutTime, 0);
+    trusting_case(scope, move |at| {
+        at.login_from(HOME, "locked", PIN).is(401, "denied-locked");
+        at.login_from(HOME, "off", PIN).is(401, "denied-locked");
+        at.login_from(HOME, "other", PIN).is(401, "denied-pin");
+        at.login_from(HOME, "other", "other-pin").is(200, "granted-trusted");
+    })
+}
+
+fn pin_alone_lets_in_nobody_whom_the_place_does_not() -> Case {
+    let (alice, bob) = (alice(), Token::hotp("bob").pin(PIN));
+    trusting_case(trusting(&[&alice, &bob]).set(Setting::RequireUser, "bob"), move |at| {
+        at.login_from(HOME, "alice", PIN).is(401, "denied-user");
+        at.login_from(HOME, "bob", PIN).is(200, "granted-trusted");
+    })
+}
+
+fn wrong_pins_in_a_trusted_network_close_it_until_the_next_fresh_code() -> Case {
+    let (alice, bob) = (alice(), Token::hotp("bob").pin(PIN));
+    let scope = trusting(&[&alice, &bob]).set(Setting::MaxFailures, 3);
+    trusting_case(
+        scope.set(Setting::MaxLinger, 600).set(Setting::LogoutOnIpChange, "Off"),
+        move |at| {
+            at.expect_log(CLOSED);
+            let text = || String::from_utf8(at.users().bytes()).expect("text");
+            at.login_from(HOME, "alice", PIN).is(200, "granted-trusted");
+            // The same one again is one. Too short for a code counts as well.
+            for wrong in [WRONG_PIN, WRONG_PIN, "s", "s"] {
+                at.login_from(HOME, "alice", wrong).is(401, "denied-pin");
+            }
+            // Those from elsewhere don't.
+            for wrong in ["sesame1", "sesame2", "sesame3", "x"] {
+                at.login_from(CAFE, "alice", wrong).is_denied();
+            }
+            at.login_from(HOME, "alice", PIN).is(200, "granted-trusted");
+            assert!(!text().contains("#@"));
+            at.login_from(HOME, "alice", "sesame4").is(401, "denied-pin");
+            assert!(text().contains("#@ always alice pin\n"), "{}", text());
+            // Nobody is locked, and a code that isn't fresh opens nothing.
+            for _ in 0..2 {
+                at.login_from(HOME, "alice", PIN).is_denied();
+            }
+            at.login_from("192.0.2.8", "alice", PIN).is_denied();
+            assert_eq!(at.users().failures("alice"), 0);
+            at.login_from(HOME, "bob", PIN).is(200, "granted-trusted");
+            at.login_from(CAFE, "alice", alice.password(0)).is(200, "granted-fresh");
+            assert!(!text().contains("#@"), "{}", text());
+            at.login_from(HOME, "alice", PIN).is(200, "granted-trusted");
+            // All of them again.
+            for wrong in ["sesame5", "sesame6"] {
+                at.login_from(HOME, "alice", wrong).is(401, "denied-pin");
+            }
+            at.login_from(HOME, "alice", PIN).is(200, "granted-trusted");
+            at.login_from(HOME, "alice", "sesame7").is(401, "denied-pin");
+            at.login_from(CAFE, "alice", alice.password(0)).is(200, "granted-reuse");
+            at.login_from(HOME, "alice", PIN).is_denied();
+        },
+    )
+}
+
+fn wrong_pins_without_a_limit_close_it_after_ten() -> Case {
+    let alice = alice();
+    let scope = scope(&[&alice])
+        .set(Setting::TrustedNetworks, TRUSTED)
+        .set(Setting::MaxFailures, "None")
+        .set(Setting::Throttle, "Off");
+    trusting_case(scope, move |at| {
+        at.expect_log(CLOSED);
+        for number in 0..9 {
+            at.login_from(HOME, "alice", format!("wrong{number}")).is(401, "denied-pin");
+        }
+        at.login_from(HOME, "alice", PIN).is(200, "granted-trusted");
+        at.login_from(HOME, "alice", "wrong9").is(401, "denied-pin");
+        at.login_from(HOME, "alice", PIN).is_denied();
+        at.login_from(HOME, "alice", alice.password(0)).is(200, "granted-fresh");
+        at.login_from(HOME, "alice", PIN).is(200, "granted-trusted");
+    })
+}
+
+fn a_fresh_code_ends_the_count_of_wrong_pins() -> Case {
+    let alice = alice();
+    trusting_case(trusting(&[&alice]).set(Setting::MaxFailures, 3), move |at| {
+        for (counter, wrong) in [["w1", "w2"], ["w3", "w4"], ["w5", "w6"]].iter().enumerate() {
+            for wrong in wrong {
+                at.login_from(HOME, "alice", wrong).is(401, "denied-pin");
+            }
+            at.login_from(HOME, "alice", alice.password(counter as u64)).is(200, "granted-fresh");
+        }
+        at.login_from(HOME, "alice", PIN).is(200, "granted-trusted");
+    })
+}
+
+fn wrong_pins_that_are_passed_on_close_it_too() -> Case {
+    let alice = alice();
+    let scope = trusting(&[&alice])
+        .set(Setting::MaxFailures, 3)
+        .set(Setting::FallThrough, "On")
+        .second_provider("alice", "opendoor");
+    let case = trusting_case(scope, move |at| {
+        at.expect_log(CLOSED);
+        for wrong in ["sesame1", "sesame2", "sesame3"] {
+            at.login_from(HOME, "alice", wrong).is_status(401);
+        }
+        at.login_from(HOME, "alice", PIN).is_status(401);
+    });
+    case.needs(Capability::NextProvider)
 }
 
 /// The limit of wrong codes that holds at a place, for a user who has made none.

@@ -233,6 +233,7 @@ pub fn directive(setting: Setting) -> &'static str {
         Setting::PinFakeBasic => "PINFakeBasicAuth",
         Setting::AllowHex => "OTPAuthAllowHex",
         Setting::AppPasswords => "OTPAuthAppPasswords",
+        Setting::TrustedNetworks => "OTPAuthTrustedNetworks",
         Setting::RequireUser => "OTPAuthRequireUser",
         Setting::RequireGroup => "OTPAuthRequireGroup",
         Setting::RequireTls => "OTPAuthRequireTLS",
@@ -388,8 +389,8 @@ impl Kind for Httpd {
                 log::decision(&self.message(line)).is_some_and(|(result, _)| match result {
                     // A fault is never harmless: a test has to expect it.
                     "error" => false,
-                    "granted-fresh" | "granted-reuse" | "granted-app" | "denied-expired"
-                    | "unknown" => level == "info",
+                    "granted-fresh" | "granted-reuse" | "granted-app" | "granted-trusted"
+                    | "denied-expired" | "unknown" => level == "info",
                     _ => level == "warn",
                 })
             }

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Mutex;
 
 /// The words for how a login ended; `docs/results.md` explains them.
-pub const RESULTS: [&str; 15] = [
+pub const RESULTS: [&str; 16] = [
     "granted-fresh",
     "granted-reuse",
     "granted-app",
+    "granted-trusted",
     "denied-pin",
     "denied-user",
     "denied-code",

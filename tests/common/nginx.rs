@@ -197,6 +197,7 @@ pub fn directive(setting: Setting) -> &'static str {
         Setting::PinFakeBasic => "auth_otp_pin_fake_basic",
         Setting::AllowHex => "auth_otp_allow_hex",
         Setting::AppPasswords => "auth_otp_app_passwords",
+        Setting::TrustedNetworks => "auth_otp_trusted_networks",
         Setting::RequireUser => "auth_otp_require_user",
         Setting::RequireGroup => "auth_otp_require_group",
         Setting::RequireTls => "auth_otp_require_tls",
@@ -326,9 +327,8 @@ impl Kind for Nginx {
             return log::decision(&self.message(line)).is_some_and(|(result, _)| match result {
                 // A fault is never harmless: a test has to expect it.
                 "error" => false,
-                "granted-fresh" | "granted-reuse" | "granted-app" | "denied-expired" => {
-                    level == "info"
-                }
+                "granted-fresh" | "granted-reuse" | "granted-app" | "granted-trusted"
+                | "denied-expired" => level == "info",
                 _ => level == "error",
             });
         }

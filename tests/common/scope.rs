@@ -22,6 +22,7 @@ pub enum Setting {
     PinFakeBasic,
     AllowHex,
     AppPasswords,
+    TrustedNetworks,
     RequireUser,
     /// Groups of the scope's group file.
     RequireGroup,
