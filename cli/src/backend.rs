@@ -6,9 +6,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use otpgate::log::Quoted;
-use otpgate::policy::Limits;
+use otpgate::policy::{Allow, Limits};
 use otpgate::secret::Secret;
 use otpgate::store::{Account, Accounts, Amendment, OtherUser, Refused, Store, Unfit, Whom};
+use otpgate::token::Ways;
 use otpgate::users::file::UsersFile;
 
 use crate::tokens::{self, Numbered};
@@ -73,6 +74,14 @@ impl Backend {
     /// What the store demands of every policy; else what of that can't be used.
     pub fn limits(&self) -> Result<std::result::Result<Limits, Unfit>> {
         self.accounts(|accounts| Ok(accounts.limits()?))
+    }
+
+    /// What lets a user in besides codes: their own ways, and what the store allows everybody.
+    pub fn ways(&self, user: &[u8]) -> Result<(Ways, Allow)> {
+        owner::acting(&self.file, || {
+            let found = Store::find(&self.store, user)?;
+            Ok((found.entry.ways.clone(), Allow::clone(&found.allow)))
+        })
     }
 
     /// Looks at one account, listed or not.

@@ -50,6 +50,7 @@ mod staged;
 mod streamed;
 mod switch;
 mod tokens;
+mod trust;
 mod unlock;
 mod verify;
 
@@ -113,6 +114,9 @@ enum Verb {
     Explain(explain::Arguments),
     Edit(edit::Arguments),
     App(app::Arguments),
+    Trust(trust::Trust),
+    Untrust(trust::Untrust),
+    Always(trust::Always),
     Advance(advance::Arguments),
     Import(import::Arguments),
     Export(export::Arguments),
@@ -204,6 +208,9 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Verb::Explain(arguments) => explain::run(&file, &backend, &arguments),
         Verb::Edit(arguments) => edit::run(&file, &arguments),
         Verb::App(arguments) => app::run(&backend, &arguments),
+        Verb::Trust(arguments) => trust::trust(&backend, &arguments),
+        Verb::Untrust(arguments) => trust::untrust(&backend, &arguments),
+        Verb::Always(arguments) => trust::always(&backend, &arguments),
         Verb::Advance(arguments) => advance::run(&backend, &arguments),
         Verb::Import(arguments) => import::run(&file, &arguments),
         Verb::Export(arguments) => export::run(&file, &arguments),

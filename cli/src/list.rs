@@ -24,7 +24,7 @@ use crate::settings::FailureFlags;
 use crate::since;
 use crate::streamed::Streamed;
 use crate::tokens::{self, LastLogin, Numbered, PinKind};
-use crate::{Failure, Result, app, output, print};
+use crate::{Failure, Result, app, output, print, trust};
 
 /// List tokens: user, type, PIN, last login, failures
 ///
@@ -303,20 +303,24 @@ pub fn show(backend: &Backend, arguments: &Show) -> Result<ExitCode> {
     if arguments.json {
         let (rows, apps) =
             backend.look(user, |account| Ok((token_rows(account)?, account.ways.apps.to_vec())))?;
+        let (ways, allow) = backend.ways(user)?;
         let mut document = Document::begin(Streamed::stdout()?, "tokens")?;
         rows.iter().try_for_each(|row| document.add(|object| row.write_json(object)))?;
         document.end(|object| {
             object.text("users_file", Some(&backend.name()));
             object.objects("apps", &apps, |app, object| app::write_json(user, app, object));
+            trust::write_json(&ways, &allow, object);
         })?;
         return Ok(ExitCode::SUCCESS);
     }
+    let (ways, allow) = backend.ways(user)?;
     print(backend.look(user, |account| {
         let tokens = backend.tokens_of(account)?;
         let paragraphs: String =
             tokens.iter().map(|token| paragraph(account, token, policy.as_ref(), now)).collect();
         let apps = app::paragraphs(account);
-        Ok(format!("{}\n{paragraphs}{apps}", tokens::shown_name(user)))
+        let pin_alone = trust::paragraph(&ways, &allow);
+        Ok(format!("{}\n{paragraphs}{apps}{pin_alone}", tokens::shown_name(user)))
     })?)?;
     Ok(ExitCode::SUCCESS)
 }

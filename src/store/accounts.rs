@@ -8,11 +8,12 @@ use jiff::civil::Date;
 
 use super::StoreError;
 use crate::UnixTime;
+use crate::network::Network;
 use crate::otp::Digits;
 use crate::policy::Limits;
 use crate::secret::Secret;
 use crate::token::{
-    Algorithm, AppPassword, Fingerprint, MovingFactor, State, StoredToken, Token, Ways,
+    Algorithm, Always, AppPassword, Fingerprint, MovingFactor, State, StoredToken, Token, Ways,
 };
 
 /// Where something is in a store, for an admin: "line 7". In the order of the store.
@@ -121,6 +122,10 @@ pub enum Amendment {
     AddApp(AppPassword),
     /// A password of a program goes, by its number among [`Account::ways`].
     RevokeApp(usize),
+    /// From these networks, and no others, the user's own PIN is enough.
+    Trust(Vec<Network>),
+    /// What is closed for the user.
+    Always(Always),
     /// What else is kept about the name goes.
     Purge,
 }

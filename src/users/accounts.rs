@@ -612,6 +612,16 @@ impl<'c> Edits<'c> {
                 self.added_pragmas.push(String::from_utf8_lossy(&line).into_owned());
             }
             Amendment::RevokeApp(index) => draft.remove_app(index),
+            Amendment::Trust(networks) => {
+                draft.remove_pragmas(|kind| kind == Some(PragmaKind::Trust));
+                let line =
+                    (!networks.is_empty()).then(|| pragma::trust_line(draft.user, &networks));
+                self.added_pragmas.extend(line);
+            }
+            Amendment::Always(always) => {
+                draft.remove_pragmas(|kind| kind == Some(PragmaKind::Always));
+                self.added_pragmas.extend(pragma::always_lines(draft.user, always));
+            }
             Amendment::Purge => draft.remove_pragmas(|_| true),
         }
         Ok(())

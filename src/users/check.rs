@@ -28,6 +28,7 @@ use crate::files::open::{Link, Refusal, To, open};
 use crate::files::{lines, obstacle, steady};
 use crate::http::target;
 use crate::log::Quoted;
+use crate::network::Network;
 use crate::otp::Hash;
 use crate::pin::entry::{EntryError, PinEntry};
 use crate::pin::file as pin_file;
@@ -656,6 +657,7 @@ pub fn repetitions(configured: &Path, today: Date) -> Result<Vec<Finding>, Fault
     findings.extend(seen.of_aparts());
     findings.extend(seen.of_start_pins(today));
     findings.extend(seen.of_apps(today));
+    findings.extend(seen.of_trusted_networks());
     findings.sort_by_key(|(number, _)| *number);
     Ok(findings.into_iter().map(|(_, finding)| finding).collect())
 }
@@ -677,6 +679,10 @@ struct Suspects {
     start_pins: Vec<(Vec<u8>, Date, u64)>,
     /// Passwords of programs, and where they are.
     apps: Vec<(Vec<u8>, AppPassword, u64)>,
+    /// From where whose PIN is enough, and where that is said.
+    trusts: Vec<(Vec<u8>, Vec<Network>, u64)>,
+    /// The same of everybody's.
+    allows: Vec<(Vec<Network>, u64)>,
 }
 
 impl Suspects {
@@ -684,6 +690,7 @@ impl Suspects {
         let (mut users, mut tokens) = (Seen::default(), Seen::default());
         let mut spellings = SeenApart::default();
         let (mut aparts, mut start_pins, mut apps) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut trusts, mut allows) = (Vec::new(), Vec::new());
         let mut number = 0;
         lines::for_each_line(file, |_, line| {
             number += 1;
@@ -691,6 +698,8 @@ impl Suspects {
                 Some(Ok(Pragma::Apart(user))) => aparts.push((user, number)),
                 Some(Ok(Pragma::StartPin(user, since))) => start_pins.push((user, since, number)),
                 Some(Ok(Pragma::App(user, app))) => apps.push((user, app, number)),
+                Some(Ok(Pragma::Trust(user, networks))) => trusts.push((user, networks, number)),
+                Some(Ok(Pragma::Allow(allow))) => allows.push((allow.trusted_networks, number)),
                 _ => {}
             }
             let Some(user) = line::user_of(line) else { return };
@@ -710,6 +719,8 @@ impl Suspects {
             aparts,
             start_pins,
             apps,
+            trusts,
+            allows,
         })
     }
 
@@ -721,6 +732,8 @@ impl Suspects {
             && self.aparts.is_empty()
             && self.start_pins.is_empty()
             && self.apps.is_empty()
+            && self.trusts.is_empty()
+            && self.allows.is_empty()
     }
 }
 
@@ -736,6 +749,10 @@ struct Repetitions<'a> {
     /// Whether those who have one of these, or of the following, are listed.
     are_listed: HashMap<Vec<u8>, bool>,
     apps: Vec<(Vec<u8>, AppPassword, u64)>,
+    trusts: Vec<(Vec<u8>, Vec<Network>, u64)>,
+    allows: Vec<(Vec<Network>, u64)>,
+    /// Of those who have one of the latter: whether they have a PIN.
+    have_pin: HashMap<Vec<u8>, bool>,
     tokens: HashMap<Vec<u8>, Vec<(u64, Token)>>,
     /// By a hash of the name: the lengths of the user's codes, each a bit.
     lengths: HashMap<u64, u16>,
@@ -755,9 +772,13 @@ impl<'a> Repetitions<'a> {
                 .iter()
                 .map(|(user, ..)| user)
                 .chain(suspects.apps.iter().map(|(user, ..)| user))
+                .chain(suspects.trusts.iter().map(|(user, ..)| user))
                 .map(|user| (user.clone(), false))
                 .collect(),
             apps: suspects.apps.clone(),
+            trusts: suspects.trusts.clone(),
+            allows: suspects.allows.clone(),
+            have_pin: suspects.trusts.iter().map(|(user, ..)| (user.clone(), false)).collect(),
             tokens: HashMap::new(),
             lengths: HashMap::new(),
             of_tokens: Vec::new(),
@@ -782,6 +803,10 @@ impl<'a> Repetitions<'a> {
     fn look(&mut self, suspects: &Suspects, number: u64, user: &[u8], line: &[u8]) {
         if let Some(is_listed) = self.are_listed.get_mut(user) {
             *is_listed = true;
+        }
+        if let Some(has_pin) = self.have_pin.get_mut(user).filter(|has_pin| !**has_pin) {
+            let record = record::parse_one_of_many(line, &TimeZone::UTC);
+            *has_pin = record.is_ok_and(|record| record.token.has_pin_by_itself());
         }
         let key = name::key(user);
         if suspects.spellings.hash_of(&key).is_some() || suspects.keys_of_aparts.contains(&key[..])
@@ -918,6 +943,28 @@ impl<'a> Repetitions<'a> {
             };
             Some(self.warn(*number, format_args!("#@ app: {what}")))
         })
+    }
+
+    fn of_trusted_networks(&self) -> impl Iterator<Item = (u64, Finding)> {
+        let everything =
+            |networks: &[Network]| networks.iter().find(|network| network.is_everything()).copied();
+        let of_all = self.allows.iter().filter_map(move |(networks, number)| {
+            let everything = everything(networks)?;
+            let text =
+                format!("#@ allow: {everything} is everywhere: nobody who has a PIN needs a code");
+            Some(self.warn(*number, text))
+        });
+        let of_users = self.trusts.iter().filter_map(move |(user, networks, number)| {
+            let shown = Quoted(user);
+            let text = match everything(networks) {
+                _ if !self.are_listed[user] => format!("{shown} is not listed: it has no effect; remove it with `otpgate edit`"),
+                _ if !self.have_pin[user] => format!("{shown} has no PIN that could be enough: it has no effect; `otpgate set-pin`, or `otpgate untrust`"),
+                Some(everything) => format!("{everything} is everywhere: {shown} needs no code"),
+                None => return None,
+            };
+            Some(self.warn(*number, format_args!("#@ trust: {text}")))
+        });
+        of_all.chain(of_users)
     }
 
     fn of_start_pins(&self, today: Date) -> impl Iterator<Item = (u64, Finding)> {

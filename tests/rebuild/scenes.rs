@@ -157,8 +157,11 @@ impl Stage {
     }
 
     fn scope(&self) -> Scope {
-        let scope =
-            Scope::new("area").set(Setting::MaxLinger, 0).set(Setting::MaxOffset, MAX_OFFSET);
+        let scope = Scope::new("area")
+            .set(Setting::MaxLinger, 0)
+            .set(Setting::MaxOffset, MAX_OFFSET)
+            .set(Setting::Throttle, "Off")
+            .set(Setting::TrustedNetworks, "127.0.0.0/8");
         scope.users_file(self.users())
     }
 
@@ -215,6 +218,15 @@ impl Stage {
                 place.login(&who.name, who.token.with(WRONG_CODE)).is(401, "denied-code");
             }
         }
+    }
+
+    /// Too many wrong PINs where the PIN is enough: a line comes, and goes with the next login.
+    fn guess(&self, place: &Place<'_>, person: usize) {
+        let who = &self.people[person];
+        for number in 0..10 {
+            place.login(&who.name, format!("wrong{number}")).is(401, "denied-pin");
+        }
+        place.login(&who.name, &who.pins[0]).is_denied();
     }
 
     /// All these people at the same time, at any of the places.
@@ -388,7 +400,13 @@ fn of_one_server(kind: &'static str, start: fn(&Stage) -> Server, random: &mut R
     // The first one makes journal and slots.
     stage.walk(&place[0], 0, 1, random);
     stage.walk(&place[0], 4, 2, random);
-    stage.walk_all(&place, 0..4, 10, random);
+    server.expect_log("too many wrong PINs where the PIN is enough");
+    stage.guess(&place[0], 1);
+    stage.walk_all(&place, 0..4, 5, random);
+    std::thread::scope(|threads| {
+        threads.spawn(|| stage.guess(&place[0], 4));
+        stage.walk_all(&place, 0..4, 5, random);
+    });
     stage.walk(&place[0], 4, 2, random);
     server.finish();
     stage.told(kind)
@@ -441,13 +459,20 @@ fn command(kind: &'static str, is_writable: bool, random: &mut Random) -> Story 
                 stage.run(&["disable", "idle"], "", "false");
                 stage.run(&["enable", "idle"], "", "false");
             }
+            5 => {
+                stage.run(&["trust", "clerk", "192.0.2.0/24", "2001:db8::/32"], "", "false");
+                stage.run(&["always", "clerk", "apps"], "", "false");
+                stage.login(&places[random.below(2)], CLERK, first);
+                stage.run(&["untrust", "clerk"], "", "false");
+                stage.run(&["always", "clerk", "--off"], "", "false");
+            }
             _ => stage.run(
                 &["edit"],
                 "",
                 "sed -i 's/^# edits 00./# edits 001 and a longer comment/'",
             ),
         };
-        for number in shuffled(6, random) {
+        for number in shuffled(7, random) {
             step(number, random);
         }
     });

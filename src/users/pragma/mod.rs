@@ -22,7 +22,9 @@ use std::ops::Range;
 
 use jiff::civil::Date;
 
-pub use self::ways::{app_line, until_code_line, used_hour, written_hour};
+pub use self::ways::{
+    always_lines, app_line, trust_line, until_code_line, used_hour, written_hour,
+};
 use super::line;
 use super::record::USER_MAX;
 use crate::files::lines;

@@ -156,6 +156,24 @@ pub fn app_line(user: &[u8], app: &AppPassword) -> Vec<u8> {
     line.into_bytes()
 }
 
+/// A line about the networks from which the user's own PIN is enough.
+pub fn trust_line(user: &[u8], networks: &[Network]) -> String {
+    let networks: Vec<String> = networks.iter().map(Network::to_string).collect();
+    format!("#@ trust {} {}", encode(user), networks.join(","))
+}
+
+/// The lines about what is closed for the user, by an admin and by a server.
+pub fn always_lines(user: &[u8], always: Always) -> Vec<String> {
+    let user = encode(user);
+    let admins = match always {
+        Always { apps: true, .. } => Some(format!("#@ always {user} apps")),
+        Always { pin: true, .. } => Some(format!("#@ always {user}")),
+        _ => None,
+    };
+    let servers = always.until_code.then(|| format!("#@ always {user} pin"));
+    admins.into_iter().chain(servers).collect()
+}
+
 /// The networks behind the user.
 pub(super) fn parse_trust<'a>(
     words: &mut impl Iterator<Item = &'a [u8]>,
@@ -309,6 +327,20 @@ mod tests {
         }
         let networks =
             vec![Network::parse(b"192.0.2.0/24").unwrap(), Network::parse(b"::/0").unwrap()];
+        assert_eq!(trust_line(b"al ice", &networks), "#@ trust al%20ice 192.0.2.0/24,::/0");
+        for (pin, until_code, apps) in
+            [(true, false, false), (true, true, false), (false, true, false), (true, true, true)]
+        {
+            let always = always(pin, until_code, apps);
+            let read = always_lines(b"alice", always).into_iter().map(|line| {
+                let Some(Ok(Pragma::Always(_, read))) = parse(line.as_bytes()) else {
+                    panic!("{line}")
+                };
+                read
+            });
+            assert_eq!(read.fold(Always::default(), Always::with), always);
+        }
+        assert!(always_lines(b"alice", Always::default()).is_empty());
         assert_eq!(
             parse(b"#@ trust alice 192.0.2.0/24,::/0").unwrap(),
             Ok(Pragma::Trust(b"alice".to_vec(), networks))

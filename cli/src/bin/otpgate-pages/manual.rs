@@ -19,7 +19,7 @@ struct About {
     see_also: &'static [&'static str],
 }
 
-const ABOUT: [About; 30] = [
+const ABOUT: [About; 33] = [
     About {
         page: "otpgate",
         examples: &[
@@ -246,6 +246,28 @@ const ABOUT: [About; 30] = [
         page: "otpgate-app-revoke",
         examples: &[("otpgate app revoke alice phone", "The phone is out with its next request.")],
         see_also: &["otpgate-app-add", "otpgate-app-list"],
+    },
+    About {
+        page: "otpgate-trust",
+        examples: &[(
+            "otpgate trust alice 192.0.2.0/24 2001:db8::/32",
+            "In the office, her PIN is enough.",
+        )],
+        see_also: &["otpgate-untrust", "otpgate-always", "otpgate-show"],
+    },
+    About {
+        page: "otpgate-untrust",
+        examples: &[("otpgate untrust alice", "She needs a code there, too.")],
+        see_also: &["otpgate-trust", "otpgate-always"],
+    },
+    About {
+        page: "otpgate-always",
+        examples: &[
+            ("otpgate always alice", "She needs a code, wherever the PIN is enough for others."),
+            ("otpgate always alice apps", "Her programs don't get in, either."),
+            ("otpgate always alice --off", "As everybody else again."),
+        ],
+        see_also: &["otpgate-trust", "otpgate-app"],
     },
     About {
         page: "otpgate-advance",
