@@ -169,14 +169,14 @@ impl PinSource for Counting {
 fn a_pin_that_is_checked_elsewhere_is_asked_about_once_for_all_tokens_of_a_request() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("users");
-    // The third token's codes are longer, so its PIN is another.
+    // The third token's codes are longer, so its PIN is another: `ad755224` may be a code, too.
     let lines =
         format!("HOTP alice + 00\nHOTP/T30 alice + 01\nHOTP/E/8 alice + 02\nHOTP alice + {KEY}\n");
     fs::write(&path, lines).unwrap();
     let gate = Gate::new(UsersFile::new(&path), || BEGIN).unwrap();
     let policy = Settings::default().policy(Server::Apache);
     let source = Counting::default();
-    let login = Login { user: b"alice", password: b"secret755224", address: Address::Unknown };
+    let login = Login { user: b"alice", password: b"secrad755224", address: Address::Unknown };
     assert_eq!(gate.basic(&policy, &login, &source, None, &Quiet).word, LoginResult::GrantedFresh);
     assert_eq!(source.0.get(), 2);
 }

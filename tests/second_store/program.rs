@@ -20,7 +20,9 @@ use otpgate::policy::{self, Policy, Required, Settings};
 use otpgate::store::Reach;
 use otpgate::token::Address;
 
-use super::common::server::{ACCESS_LOG, ERROR_LOG, PAGE, PAGE_TEXT, RESULT_HEADER};
+use super::common::server::{
+    ACCESS_LOG, ERROR_LOG, PAGE, PAGE_TEXT, PAPER_NEXT_HEADER, RESULT_HEADER,
+};
 use super::memory::Compares;
 use super::mirror::{Mirror, now};
 
@@ -170,7 +172,8 @@ impl Site {
             return Reply { challenge: Some(place.challenge()), ..Reply::of(401) };
         };
         let address = Address::of_client(Some(request.forwarded_for.unwrap_or(peer)));
-        let answer = place.decide(&Login { user: &user, password: &password, address }, &log);
+        let (answer, paper_next) =
+            place.decide(&Login { user: &user, password: &password, address }, &log);
         let is_let_in_by_second =
             answer.verdict == Verdict::Unknown && place.is_let_in_by_second(&user, &password);
         let status = match answer.verdict {
@@ -187,6 +190,7 @@ impl Site {
             user: Some(String::from_utf8_lossy(&user).into_owned()),
             challenge: (status == 401).then(|| place.challenge()),
             retry_after: answer.retry_after,
+            paper_next,
             ..Reply::of(if is_missing { 404 } else { status })
         }
     }
@@ -197,7 +201,8 @@ impl Place {
         basic::challenge(&http::quoted(self.name.as_bytes()).expect("a plain name"))
     }
 
-    fn decide(&self, login: &Login<'_>, log: &dyn Log) -> Answer {
+    /// With the number of the next code on paper, if the client may know it.
+    fn decide(&self, login: &Login<'_>, log: &dyn Log) -> (Answer, Option<u32>) {
         match &self.pins {
             Some(pins) => self.decide_with(login, &PinFile::new(pins.clone(), log), log),
             None => self.decide_with(login, &NoPins, log),
@@ -205,7 +210,12 @@ impl Place {
     }
 
     /// As on an event loop first, then by a thread that may wait.
-    fn decide_with(&self, login: &Login<'_>, pins: &dyn PinSource, log: &dyn Log) -> Answer {
+    fn decide_with(
+        &self,
+        login: &Login<'_>,
+        pins: &dyn PinSource,
+        log: &dyn Log,
+    ) -> (Answer, Option<u32>) {
         let (gate, path) =
             (&self.gate, |path: &[u8]| Path::new(OsStr::from_bytes(path)).to_owned());
         let admission = self.groups.admit(&self.required, path, login.user);
@@ -216,7 +226,9 @@ impl Place {
         }
         let mut judged = RequestMemory::default();
         let at_once = gate.basic_now(policy, login, pins, None, Some(&mut judged), log);
-        at_once.unwrap_or_else(|| gate.basic(policy, login, pins, Some(&mut judged), log))
+        let answer =
+            at_once.unwrap_or_else(|| gate.basic(policy, login, pins, Some(&mut judged), log));
+        (answer, judged.paper_next())
     }
 
     fn is_let_in_by_second(&self, user: &[u8], password: &[u8]) -> bool {
@@ -286,18 +298,28 @@ struct Reply {
     user: Option<String>,
     challenge: Option<String>,
     retry_after: Option<u32>,
+    paper_next: Option<u32>,
 }
 
 impl Reply {
     fn of(status: u16) -> Reply {
-        Reply { status, result: None, user: None, challenge: None, retry_after: None }
+        Reply {
+            status,
+            result: None,
+            user: None,
+            challenge: None,
+            retry_after: None,
+            paper_next: None,
+        }
     }
 
     fn bytes(&self, is_last: bool) -> Vec<u8> {
         let body = if self.status == 200 { PAGE_TEXT } else { "nothing to see" };
         let retry_after = self.retry_after.map(|seconds| seconds.to_string());
+        let paper_next = self.paper_next.map(|number| number.to_string());
         let headers = [
             (RESULT_HEADER, self.result),
+            (PAPER_NEXT_HEADER, paper_next.as_deref()),
             ("WWW-Authenticate", self.challenge.as_deref()),
             ("Retry-After", retry_after.as_deref()),
             ("Connection", is_last.then_some("close")),
