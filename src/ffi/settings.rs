@@ -1,7 +1,6 @@
 //! Settings through C: kept in the server's own memory.
 
 use std::ffi::{CStr, c_char, c_int};
-use std::mem::MaybeUninit;
 use std::num::NonZeroU32;
 use std::sync::LazyLock;
 
@@ -35,9 +34,6 @@ const _: () = {
 static NOTHING: LazyLock<Section<'static>> = LazyLock::new(Section::default);
 
 impl otpgate_settings {
-    const ZERO: otpgate_settings =
-        otpgate_settings { opaque: [MaybeUninit::zeroed(); OTPGATE_SETTINGS_WORDS] };
-
     fn first_word(&self) -> u64 {
         // SAFETY: servers begin with zeroed memory, and `store` writes the first word, the mark.
         unsafe { self.opaque[0].assume_init() }
@@ -57,9 +53,14 @@ impl otpgate_settings {
         for (place, name) in pin_providers.iter_mut().zip(section.settings.pin_provider_names()) {
             *place = otpgate_str::of(name);
         }
-        let stored = Stored { mark: STORED, section, pin_providers };
+        let stored = std::ptr::from_mut(self).cast::<Stored>();
+        // Part by part, since httpd has requests merge settings: a whole would be copied once more.
         // SAFETY: size and alignment are checked above, and the words are borrowed for it.
-        unsafe { std::ptr::from_mut(self).cast::<Stored>().write(stored) };
+        unsafe {
+            (&raw mut (*stored).section).write(section);
+            (&raw mut (*stored).pin_providers).write(pin_providers);
+            (&raw mut (*stored).mark).write(STORED);
+        }
     }
 }
 
@@ -189,29 +190,34 @@ pub unsafe extern "C" fn otpgate_settings_merge(
             let Some(server) = server_of(server) else { return };
             // SAFETY: null, or settings in pools of the server, which has one thread merge them;
             // both are done with before `out` is written to.
-            let merged = unsafe { merged(base.as_ref(), child.as_ref(), server) };
+            let (base, child) = unsafe { (base.as_ref(), child.as_ref()) };
+            if let Some(only) = the_only_one(base, child, server) {
+                let only = std::ptr::from_ref(only);
+                if !out.is_null() {
+                    // SAFETY: the caller's to write; it may be the same.
+                    unsafe { std::ptr::copy(only, out, 1) };
+                }
+                return;
+            }
+            let section = section_of(base).merged_with(section_of(child), server);
             // SAFETY: null, or the caller's to write.
             if let Some(out) = unsafe { out.as_mut() } {
-                *out = merged;
+                out.store(section);
             }
         },
     );
 }
 
 /// httpd merges for each request, and most sections say nothing of ours.
-fn merged(
-    base: Option<&otpgate_settings>,
-    child: Option<&otpgate_settings>,
+fn the_only_one<'s>(
+    base: Option<&'s otpgate_settings>,
+    child: Option<&'s otpgate_settings>,
     server: Server,
-) -> otpgate_settings {
+) -> Option<&'s otpgate_settings> {
     let is_stored = |settings: &&otpgate_settings| settings.stored().is_some();
     match (base.filter(is_stored), child.filter(is_stored)) {
-        (Some(only), None) | (None, Some(only)) if server == Server::Apache => *only,
-        (base, child) => {
-            let mut out = otpgate_settings::ZERO;
-            out.store(section_of(base).merged_with(section_of(child), server));
-            out
-        }
+        (Some(only), None) | (None, Some(only)) if server == Server::Apache => Some(only),
+        _ => None,
     }
 }
 
