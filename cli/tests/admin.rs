@@ -467,7 +467,13 @@ fn json_of_list_and_show_is_as_documented() {
         "error": "field 1 (type) is not HOTP, HOTP-SHA256, HOTP-SHA512 or MOTP with /E or /T<seconds> and /<1-10>, or PAPER/<6-10>/<1-1000>",
     });
     let shown = json_of(&site.run(&["show", "alice", "--json"], ""));
-    assert_eq!(shown, json!({ "users_file": file, "tokens": [first, second], "apps": [] }));
+    assert_eq!(
+        shown,
+        json!({
+            "users_file": file, "tokens": [first, second], "apps": [],
+            "trusted_networks": [], "allowed_networks": [], "always": null,
+        })
+    );
     let listed = json_of(&site.run(&["list", "--json"], ""));
     assert_eq!(listed, json!({ "users_file": file, "tokens": [first, second, third] }));
     let limited = json_of(&site.run(&["show", "alice", "--json", "--max-failures", "2"], ""));
