@@ -11,7 +11,7 @@ const PIN: &str = "sesame9";
 const HOME: &str = "192.0.2.7";
 const CAFE: &str = "198.51.100.23";
 const INNER: &str = "what only the inner place shows";
-const CLOSED: &str = "too many wrong PINs where the PIN is enough: it isn't any more";
+const CLOSED: &str = "too many wrong PINs in trusted networks: a code is needed everywhere";
 
 fn alice() -> Token {
     Token::hotp("alice").pin(PIN)
@@ -119,7 +119,7 @@ fn where_wrong_pins_cannot_be_counted_no_pin_is_enough() {
             _ => Server::start(Nginx::one(), vec![scope]),
         };
         server.tolerate_log("each process counts wrong tries for itself");
-        server.expect_log("no PIN is enough without a code, wrong ones can't be counted");
+        server.expect_log("a code is needed everywhere, because wrong PINs can't be counted");
         let at = server.at("area");
         for password in [PIN, "sesame8", PIN] {
             at.login_from(HOME, "alice", password).is_denied();

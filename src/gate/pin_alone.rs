@@ -71,7 +71,7 @@ impl<S: Store> Gate<S> {
             (Err(TriesError::Unusable(fault)), _) => {
                 self.warn_of_pins(
                     format_args!(
-                        "no PIN is enough without a code, wrong ones can't be counted: {fault}"
+                        "a code is needed everywhere, because wrong PINs can't be counted: {fault}"
                     ),
                     log,
                 );
@@ -105,13 +105,13 @@ impl<S: Store> Gate<S> {
             Ok(()) if is_news => log.log(
                 Level::Warning,
                 format_args!(
-                    "too many wrong PINs where the PIN is enough: it isn't any more, anywhere, before the next new code, user {user}"
+                    "too many wrong PINs in trusted networks: a code is needed everywhere until the next new one, user {user}"
                 ),
             ),
             Ok(()) => {}
             Err(fault) => log.log(
                 Level::Error,
-                format_args!("that the PIN isn't enough any more wasn't saved: {fault}, user {user}"),
+                format_args!("couldn't save that a code is needed everywhere now: {fault}, user {user}"),
             ),
         }
     }

@@ -1152,7 +1152,7 @@ fn locked_user_stays_out_with_fall_through() -> Case {
 }
 
 const TRUSTED: &str = "192.0.2.0/24 2001:db8::/32";
-const CLOSED: &str = "too many wrong PINs where the PIN is enough: it isn't any more";
+const CLOSED: &str = "too many wrong PINs in trusted networks: a code is needed everywhere";
 
 fn trusting(tokens: &[&Token]) -> Scope {
     scope(tokens).set(Setting::TrustedNetworks, TRUSTED).set(Setting::Throttle, "90 600")
