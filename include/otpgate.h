@@ -30,7 +30,7 @@ extern "C" {
 #endif
 
 /* Raised whenever a struct or a meaning below changes. otpgate_gate_new() refuses any other number. */
-#define OTPGATE_API_VERSION 4
+#define OTPGATE_API_VERSION 5
 
 /* Bytes with a length; same layout as nginx's ngx_str_t. Not terminated by NUL. */
 typedef struct otpgate_str {
@@ -62,6 +62,7 @@ typedef struct otpgate_str {
 /* How credentials authenticate. */
 #define OTPGATE_BASIC 1  /* RFC 7617 */
 #define OTPGATE_DIGEST 2 /* RFC 7616 */
+#define OTPGATE_COOKIE 3 /* by a cookie of ours alone */
 
 /* Log levels, numbered as in syslog(3). */
 #define OTPGATE_LOG_ERROR 3
@@ -116,7 +117,7 @@ typedef struct otpgate_gate otpgate_gate;
  * places passed to otpgate_settings_set(), so those must live as long as the settings.
  * The content is private to the library. Any number of threads may read it at a time.
  */
-#define OTPGATE_SETTINGS_WORDS 240
+#define OTPGATE_SETTINGS_WORDS 280
 typedef struct otpgate_settings {
     uint64_t opaque[OTPGATE_SETTINGS_WORDS];
 } otpgate_settings;
@@ -170,6 +171,16 @@ typedef struct otpgate_login {
     otpgate_str host;         /* the Host header, or what stands for it */
     otpgate_str destination;  /* the Destination header; several are joined by ", ". Empty: none */
     otpgate_str path;         /* decoded, as the server serves it: of the sub-request or redirect, or after rewrites */
+    /* What a browser says. Needed, with `realm`, `host`, `method` and `target`, only where otpgate_settings_wants_cookie() says so, and
+     * by otpgate_page(). Headers that aren't there are empty. */
+    otpgate_str cookie;          /* Cookie; several are joined by "; " */
+    otpgate_str accept;          /* Accept */
+    otpgate_str accept_language; /* Accept-Language */
+    otpgate_str content_type;    /* Content-Type */
+    otpgate_str origin;          /* Origin */
+    otpgate_str fetch_site;      /* Sec-Fetch-Site */
+    otpgate_str fetch_mode;      /* Sec-Fetch-Mode */
+    otpgate_str body;            /* only for otpgate_page(): the request's body, of at most OTPGATE_BODY_MAX bytes */
     const otpgate_zone *zone; /* for otpgate_decide() with Digest: initialised by otpgate_zone_init() */
     otpgate_memory *memory;   /* NULL: decide afresh */
     /* For otpgate_admit() and otpgate_decide(): a number that the server keeps per connection, initially 0. It lets
@@ -184,6 +195,12 @@ typedef struct otpgate_login {
 
 /* Hexadecimal characters of MD5(user:realm:password), without a NUL. */
 #define OTPGATE_HA1_LEN 32
+
+/* What is to be sent to a browser: made by the library, released by otpgate_response_free(). */
+typedef struct otpgate_response otpgate_response;
+
+/* Bytes of the longest body that otpgate_page() takes; a longer one is refused with 413. */
+#define OTPGATE_BODY_MAX 4096
 
 /* Bytes of the longest name that a users file can hold. */
 #define OTPGATE_USER_MAX 255
@@ -207,10 +224,15 @@ typedef struct otpgate_answer {
     /* With OTPGATE_THROTTLED and OTPGATE_BUSY: seconds until the next try, at least 1. Else 0. */
     uint32_t retry_after;
 
+    /* NULL, or what is to be sent to the browser; it is the caller's, who releases it. If its status is 0, its headers are added to
+     * whatever is answered, whatever the status of that. Else it is the answer, in place of challenges; that never happens with
+     * OTPGATE_GRANTED, except from otpgate_page(). */
+    otpgate_response *response;
+
     /* The result word. Logs may always show it; set it in the request's environment on grants only. Static,
      * NUL-terminated, never NULL; one of
-     * granted-fresh granted-reuse granted-app granted-trusted denied-pin denied-user denied-code denied-expired denied-ip denied-locked
-     * denied-app denied-throttled denied-busy forgotten unknown error; or empty: nothing was decided, the client needs another
+     * granted-fresh granted-reuse granted-app granted-trusted granted-session denied-pin denied-user denied-code denied-expired denied-ip
+     * denied-locked denied-app denied-session denied-throttled denied-busy forgotten unknown error; or empty: nothing was decided, the client needs another
      * Digest nonce, or it is OTPGATE_MATCHED. */
     const char *result;
 
@@ -259,7 +281,7 @@ otpgate_gate *otpgate_gate_new(const otpgate_host *host);
 void otpgate_gate_free(otpgate_gate *gate);
 
 /* The most settings a server has. */
-#define OTPGATE_SETTINGS_MAX 32
+#define OTPGATE_SETTINGS_MAX 40
 
 /* Name and usage text of each setting of a server, for index 0, 1, …; static, NUL-terminated. NULL past the last. */
 const char *otpgate_setting_name(int server, size_t index);
@@ -368,6 +390,38 @@ int otpgate_decide_now(const otpgate_gate *gate, const otpgate_login *login, otp
 /* Whether `request_line`, `host`, `destination` and `path` of this login with Basic matter: 1 if they may, else 0. Of the
  * login, reads `password`. */
 int otpgate_wants_target(const otpgate_login *login);
+
+/* 1 if a cookie may let somebody in here, or the answer to a login may set one: what a browser says is needed, and a request without
+ * credentials is decided by OTPGATE_COOKIE. Else 0. */
+int otpgate_settings_wants_cookie(int server, const otpgate_settings *settings);
+
+/* 1 if what stands behind the server is not to see our cookies (otpgate_strip()) nor an Authorization header that was ours. Else 0. */
+int otpgate_settings_strips(int server, const otpgate_settings *settings);
+
+/* The path of the page to log in that is set for this place; empty: none. Points into the settings. */
+otpgate_str otpgate_settings_login_page(const otpgate_settings *settings);
+
+/*
+ * The page to log in, for a request to it (GET, HEAD or POST): decides what was sent to it, and fills in `answer` with what is to be
+ * sent: its response is never NULL, and has a status. `scheme` isn't read. May block like otpgate_decide().
+ */
+int otpgate_page(const otpgate_gate *gate, const otpgate_login *login, otpgate_answer *answer);
+
+/* The status of a response; 0: none of its own. NULL is a response without anything, in these functions. */
+int otpgate_response_status(const otpgate_response *response);
+
+/* Name and value of header `index`, from 0; they live as long as the response. 1: there is one. 0: there are no more. */
+int otpgate_response_header(const otpgate_response *response, size_t index, otpgate_str *name, otpgate_str *value);
+
+/* The body; it lives as long as the response. */
+otpgate_str otpgate_response_body(const otpgate_response *response);
+
+/* Releases a response. NULL is allowed. */
+void otpgate_response_free(otpgate_response *response);
+
+/* Copies a Cookie header without our cookies to `buffer`, of at least `cookie.len` bytes, and returns its length; 0: nothing is left, and the
+ * header is to go. */
+size_t otpgate_strip(otpgate_str cookie, char *buffer);
 
 /*
  * For handing a login to another thread: copies all its strings into `memory`, one block of otpgate_login_size()

@@ -16,7 +16,7 @@ use otpgate::pin::file::PinFile;
 use otpgate::policy::Policy;
 use otpgate::store::{Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError};
 use otpgate::throttle::Bytes;
-use otpgate::token::State;
+use otpgate::token::{Session, State};
 use otpgate::users::file::UsersFile;
 use serde_json::json;
 
@@ -218,4 +218,8 @@ impl Transaction for Forgetful<'_> {
     fn note_use(&mut self, _: &[u8], _: usize, _: UnixTime) {}
 
     fn close_pin(&mut self, _: &[u8], _: bool) {}
+
+    fn save_session(&mut self, _: &[u8], _: Session, _: u8) {}
+
+    fn end_sessions(&mut self, _: &[u8], _: &dyn Fn(&Session) -> bool) {}
 }

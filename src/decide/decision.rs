@@ -33,6 +33,7 @@ pub enum LoginResult {
     GrantedReuse,
     GrantedApp,
     GrantedTrusted,
+    GrantedSession,
     DeniedPin,
     DeniedUser,
     DeniedCode,
@@ -40,6 +41,7 @@ pub enum LoginResult {
     DeniedIp,
     DeniedLocked,
     DeniedApp,
+    DeniedSession,
     DeniedThrottled,
     DeniedBusy,
     Forgotten,
@@ -49,11 +51,12 @@ pub enum LoginResult {
 
 impl LoginResult {
     /// All of them.
-    pub const ALL: [LoginResult; 16] = [
+    pub const ALL: [LoginResult; 18] = [
         LoginResult::GrantedFresh,
         LoginResult::GrantedReuse,
         LoginResult::GrantedApp,
         LoginResult::GrantedTrusted,
+        LoginResult::GrantedSession,
         LoginResult::DeniedPin,
         LoginResult::DeniedUser,
         LoginResult::DeniedCode,
@@ -61,6 +64,7 @@ impl LoginResult {
         LoginResult::DeniedIp,
         LoginResult::DeniedLocked,
         LoginResult::DeniedApp,
+        LoginResult::DeniedSession,
         LoginResult::DeniedThrottled,
         LoginResult::DeniedBusy,
         LoginResult::Forgotten,
@@ -75,6 +79,7 @@ impl LoginResult {
             LoginResult::GrantedReuse => "granted-reuse",
             LoginResult::GrantedApp => "granted-app",
             LoginResult::GrantedTrusted => "granted-trusted",
+            LoginResult::GrantedSession => "granted-session",
             LoginResult::DeniedPin => "denied-pin",
             LoginResult::DeniedUser => "denied-user",
             LoginResult::DeniedCode => "denied-code",
@@ -82,6 +87,7 @@ impl LoginResult {
             LoginResult::DeniedIp => "denied-ip",
             LoginResult::DeniedLocked => "denied-locked",
             LoginResult::DeniedApp => "denied-app",
+            LoginResult::DeniedSession => "denied-session",
             LoginResult::DeniedThrottled => "denied-throttled",
             LoginResult::DeniedBusy => "denied-busy",
             LoginResult::Forgotten => "forgotten",

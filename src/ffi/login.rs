@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 
 use super::asking::HostZone;
 use super::guard::guarded;
+use super::response::otpgate_response;
 use super::settings::section_of;
 use super::types::*;
 use super::{HostLog, otpgate_gate};
@@ -14,7 +15,9 @@ use crate::gate::{Answer, DigestAnswer, Match, RequestMemory};
 use crate::http::target::Target;
 use crate::http::{AuthScheme, basic};
 use crate::log::{Level, Log};
-use crate::site::{self, BasicCredentials, DigestCredentials, Providers, Request};
+use crate::site::{
+    self, BasicCredentials, Browser, DigestCredentials, Providers, Request, Responded, Response,
+};
 use crate::token::is_app_password;
 
 struct HostPins {
@@ -48,6 +51,8 @@ enum Reply {
     },
     /// A Digest response is of an acceptable password.
     Matched,
+    /// About a browser.
+    Responded(Responded),
 }
 
 /// A login as the site takes it.
@@ -80,6 +85,39 @@ impl Call<'_> {
                 destination: destination.as_bytes(),
                 path: path.as_bytes(),
             },
+        }
+    }
+
+    fn browser(&self) -> Browser<'_> {
+        let otpgate_login {
+            method,
+            target,
+            host,
+            realm,
+            cookie,
+            accept,
+            accept_language,
+            content_type,
+            origin,
+            fetch_site,
+            fetch_mode,
+            body,
+            ..
+        } = self.login;
+        Browser {
+            method: method.as_bytes(),
+            target: target.as_bytes(),
+            host: host.as_bytes(),
+            realm: realm.as_bytes(),
+            cookie: cookie.as_bytes(),
+            accept: accept.as_bytes(),
+            accept_language: accept_language.as_bytes(),
+            content_type: content_type.as_bytes(),
+            origin: origin.as_bytes(),
+            fetch_site: fetch_site.as_bytes(),
+            fetch_mode: fetch_mode.as_bytes(),
+            authorization: self.login.authorization.as_bytes(),
+            body: body.as_bytes(),
         }
     }
 
@@ -152,6 +190,10 @@ fn enter(
         Some(Reply::Decided(decided)) => out.set(&decided, login.user.as_bytes()),
         Some(Reply::DecidedAbout(user, decided)) => out.set(&decided, &user),
         Some(Reply::Challenge { stale }) => out.undecided(OTPGATE_DENIED, stale),
+        Some(Reply::Responded(Responded { answer, user, response })) => {
+            out.set(&answer, &user);
+            out.response = otpgate_response::lend(response);
+        }
         Some(Reply::Matched) => out.undecided(OTPGATE_MATCHED, false),
         None => {
             out.set(&Answer::error(), b"");
@@ -185,6 +227,9 @@ pub unsafe extern "C" fn otpgate_decide(
                 Some(Reply::Decided(answer))
             }
             OTPGATE_DIGEST => Some(gate.site.digest(&call.request, &call.digest(), judged).into()),
+            OTPGATE_COOKIE => {
+                Some(Reply::Responded(gate.site.by_cookie(&call.request, &call.browser())))
+            }
             _ => Some(Reply::Decided(Answer::error())),
         }
     })
@@ -209,6 +254,9 @@ pub unsafe extern "C" fn otpgate_decide_now(
             OTPGATE_DIGEST => {
                 gate.site.digest_now(&call.request, &call.digest(), judged).map(Reply::from)
             }
+            OTPGATE_COOKIE => {
+                gate.site.by_cookie_now(&call.request, &call.browser()).map(Reply::Responded)
+            }
             _ => Some(Reply::Decided(Answer::error())),
         }
     })
@@ -221,6 +269,41 @@ impl From<DigestAnswer> for Reply {
             DigestAnswer::Challenge { stale } => Reply::Challenge { stale },
         }
     }
+}
+
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otpgate_page(
+    gate: Option<&otpgate_gate>,
+    login: Option<&otpgate_login>,
+    answer: Option<&mut otpgate_answer>,
+) -> c_int {
+    let Some(answer) = answer else { return OTPGATE_ERROR };
+    let verdict = enter(gate, login, Some(&mut *answer), |gate, call| {
+        Some(Reply::Responded(gate.site.page(&call.request, &call.browser())))
+    });
+    if answer.response.is_null() {
+        answer.response = otpgate_response::lend(Some(Response::failed()));
+    }
+    verdict
+}
+
+/// See the header.
+///
+/// # Safety
+/// As the header says: `buffer` has room for `cookie.len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otpgate_strip(cookie: otpgate_str, buffer: *mut c_char) -> usize {
+    let stripped = || site::without_our_cookies(cookie.as_bytes());
+    let Some(left) = guarded(|| None, stripped).filter(|_| !buffer.is_null()) else { return 0 };
+    let len = left.len().min(cookie.len);
+    // SAFETY: the caller's buffer has room for as many bytes as the header has, which is at least
+    // as many as are left of it.
+    unsafe { buffer.cast::<u8>().copy_from_nonoverlapping(left.as_ptr(), len) };
+    len
 }
 
 /// See the header.
@@ -344,7 +427,7 @@ pub unsafe extern "C" fn otpgate_address_of(text: otpgate_str) -> otpgate_addres
 }
 
 /// The strings of a login, each of them.
-fn strings(login: &mut otpgate_login) -> [&mut otpgate_str; 10] {
+fn strings(login: &mut otpgate_login) -> [&mut otpgate_str; 18] {
     // Without `..`: a field that is added doesn't compile before it is thought of.
     let otpgate_login {
         authorization,
@@ -357,6 +440,14 @@ fn strings(login: &mut otpgate_login) -> [&mut otpgate_str; 10] {
         host,
         destination,
         path,
+        cookie,
+        accept,
+        accept_language,
+        content_type,
+        origin,
+        fetch_site,
+        fetch_mode,
+        body,
         settings: _,
         scheme: _,
         log_level: _,
@@ -370,7 +461,26 @@ fn strings(login: &mut otpgate_login) -> [&mut otpgate_str; 10] {
         turn: _,
         request: _,
     } = login;
-    [authorization, user, password, realm, method, target, request_line, host, destination, path]
+    [
+        authorization,
+        user,
+        password,
+        realm,
+        method,
+        target,
+        request_line,
+        host,
+        destination,
+        path,
+        cookie,
+        accept,
+        accept_language,
+        content_type,
+        origin,
+        fetch_site,
+        fetch_mode,
+        body,
+    ]
 }
 
 /// See the header.
@@ -417,6 +527,7 @@ impl otpgate_answer {
         self.stale = 0;
         self.is_for_path = (answer.word == LoginResult::GrantedApp).into();
         self.retry_after = answer.retry_after.unwrap_or(0);
+        self.response = std::ptr::null_mut();
         self.result = site::result_word(answer.word).as_ptr();
         self.upstream_len = 0;
         self.user_len = 0;
@@ -433,6 +544,7 @@ impl otpgate_answer {
         self.verdict = verdict;
         self.stale = stale.into();
         (self.is_for_path, self.retry_after) = (0, 0);
+        self.response = std::ptr::null_mut();
         self.result = c"".as_ptr();
         (self.upstream_len, self.user_len) = (0, 0);
     }

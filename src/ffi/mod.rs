@@ -12,6 +12,7 @@ mod check;
 mod guard;
 mod login;
 mod refusals;
+mod response;
 mod settings;
 mod types;
 
@@ -23,6 +24,7 @@ pub use asking::*;
 pub use check::*;
 pub use login::*;
 pub use refusals::*;
+pub use response::*;
 pub use settings::*;
 pub use types::*;
 

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use super::guard::guarded;
 use super::types::*;
 use super::{otpgate_gate, server_of};
-use crate::policy::{PIN_PROVIDERS_MAX, SETTINGS, Server, Setting, Settings};
+use crate::policy::{LingerCookie, PIN_PROVIDERS_MAX, SETTINGS, Server, Setting, Settings};
 use crate::site::{self, Realm, Section};
 
 /// What stands in the words of [`otpgate_settings`]. The lifetime is the server's: its pool holds
@@ -228,6 +228,51 @@ fn the_only_one<'s>(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn otpgate_settings_has_basic(settings: Option<&otpgate_settings>) -> c_int {
     guarded(|| 0, || settings_of(settings).scheme().has_basic().into())
+}
+
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otpgate_settings_wants_cookie(
+    server: c_int,
+    settings: Option<&otpgate_settings>,
+) -> c_int {
+    let wants = |server| settings_of(settings).linger_cookie(server) != LingerCookie::Off;
+    guarded(|| 0, || server_of(server).is_some_and(wants).into())
+}
+
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otpgate_settings_strips(
+    server: c_int,
+    settings: Option<&otpgate_settings>,
+) -> c_int {
+    guarded(
+        || 1,
+        || server_of(server).is_some_and(|server| settings_of(settings).strips(server)).into(),
+    )
+}
+
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otpgate_settings_login_page(
+    settings: Option<&otpgate_settings>,
+) -> otpgate_str {
+    guarded(
+        || otpgate_str::EMPTY,
+        || {
+            let page = settings_of(settings).login_page;
+            page.map_or(otpgate_str::EMPTY, |given| otpgate_str::of(given.value))
+        },
+    )
 }
 
 /// See the header.

@@ -11,11 +11,12 @@ use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
 
+use super::response::otpgate_response;
 use crate::gate::RequestMemory;
 use crate::site::{self, Event};
 
 /// Version of the structs and meanings.
-pub const OTPGATE_API_VERSION: u32 = 4;
+pub const OTPGATE_API_VERSION: u32 = 5;
 
 /// Names and defaults of Apache httpd.
 pub const OTPGATE_APACHE: c_int = 1;
@@ -45,6 +46,8 @@ pub const OTPGATE_MATCHED: c_int = 8;
 pub const OTPGATE_BASIC: c_int = 1;
 /// RFC 7616.
 pub const OTPGATE_DIGEST: c_int = 2;
+/// A cookie of ours alone.
+pub const OTPGATE_COOKIE: c_int = 3;
 
 /// Nothing is asked for.
 pub const OTPGATE_REALM_OFF: c_int = 0;
@@ -221,11 +224,13 @@ impl otpgate_address {
 }
 
 /// Settings that a server has, at most.
-pub const OTPGATE_SETTINGS_MAX: usize = 32;
+pub const OTPGATE_SETTINGS_MAX: usize = 40;
 /// Words in [`otpgate_settings`].
-pub const OTPGATE_SETTINGS_WORDS: usize = 240;
+pub const OTPGATE_SETTINGS_WORDS: usize = 280;
 /// Words in [`otpgate_memory`].
 pub const OTPGATE_MEMORY_WORDS: usize = 96;
+/// Bytes in [`otpgate_login::body`] at most.
+pub const OTPGATE_BODY_MAX: usize = 4096;
 /// Bytes in [`otpgate_answer::user`].
 pub const OTPGATE_USER_MAX: usize = 255;
 /// Bytes in [`otpgate_answer::upstream`].
@@ -293,6 +298,14 @@ pub struct otpgate_login {
     pub host: otpgate_str,
     pub destination: otpgate_str,
     pub path: otpgate_str,
+    pub cookie: otpgate_str,
+    pub accept: otpgate_str,
+    pub accept_language: otpgate_str,
+    pub content_type: otpgate_str,
+    pub origin: otpgate_str,
+    pub fetch_site: otpgate_str,
+    pub fetch_mode: otpgate_str,
+    pub body: otpgate_str,
     pub zone: *const otpgate_zone,
     pub memory: *mut otpgate_memory,
     pub connection: *mut u64,
@@ -317,6 +330,7 @@ pub struct otpgate_answer {
     pub stale: i32,
     pub is_for_path: i32,
     pub retry_after: u32,
+    pub response: *mut otpgate_response,
     pub result: *const c_char,
     pub user_len: usize,
     pub user: [c_char; OTPGATE_USER_MAX],

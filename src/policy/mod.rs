@@ -88,6 +88,8 @@ pub struct Policy {
     pub throttle: Option<Throttle>,
     /// A name that isn't listed is for another provider to decide, so it is none of our refusals.
     pub passes_unknown_on: bool,
+    /// What is kept of logins for browsers. `None`: nothing, so codes linger.
+    pub cookie: Option<CookiePolicy>,
     /// Whether the place lets in the user in question. Settings alone know it where nobody is named.
     pub admission: Admission,
     /// Which of these are defaults.
@@ -103,6 +105,26 @@ impl Policy {
         }
         Policy { lockout_time: DIGEST_LOCKOUT, lockout_max: DIGEST_LOCKOUT, ..*self }
     }
+}
+
+/// How a place lets browsers come in by a cookie instead of a lingering code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CookiePolicy {
+    /// So many sessions a user may have; the one that began first makes way for one more.
+    pub sessions: u8,
+    /// Seconds for which the last fresh code is good here. `None`: as long as the session.
+    pub max_age: Option<NonZeroU32>,
+}
+
+/// Whether a cookie is used at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LingerCookie {
+    /// It isn't: codes linger.
+    Off,
+    /// Over TLS.
+    On,
+    /// Over plain HTTP, too: for demonstrations on one machine.
+    Insecure,
 }
 
 /// Whether a place lets a user in whose PIN and code are right.
@@ -164,6 +186,7 @@ impl Policy {
             pin_cache_hashed: 0,
             pin_cache_external: 0,
             throttle: None,
+            cookie: policy.cookie.map(|_| CookiePolicy { sessions: 0, max_age: None }),
             ..*policy
         };
         deciding(self) == deciding(other)
@@ -179,17 +202,26 @@ pub enum Scheme {
     Digest,
     /// Both; the client chooses.
     Both,
+    /// By a page of our own.
+    Form,
+    /// By a page for people, and Basic for programs.
+    FormAndBasic,
 }
 
 impl Scheme {
     /// Whether Basic credentials are looked at.
     pub fn has_basic(self) -> bool {
-        self != Scheme::Digest
+        matches!(self, Scheme::Basic | Scheme::Both | Scheme::FormAndBasic)
     }
 
     /// Whether Digest credentials are looked at.
     pub fn has_digest(self) -> bool {
-        self != Scheme::Basic
+        matches!(self, Scheme::Digest | Scheme::Both)
+    }
+
+    /// Whether there is a page to log in.
+    pub fn has_form(self) -> bool {
+        matches!(self, Scheme::Form | Scheme::FormAndBasic)
     }
 }
 
@@ -217,6 +249,7 @@ const DEFAULT_PIN_CACHE: u32 = 60;
 const DEFAULT_THROTTLE: Throttle =
     Throttle { tries: NonZeroU32::new(20).unwrap(), seconds: NonZeroU32::new(600).unwrap() };
 const DEFAULT_REFUSAL_TIME: u32 = 200;
+const DEFAULT_SESSIONS: u8 = 4;
 const DIGEST_LOCKOUT: u32 = 900;
 /// So many external PIN providers fit one section.
 pub const PIN_PROVIDERS_MAX: usize = 8;
@@ -368,6 +401,13 @@ pub struct Settings<'a> {
     pub scheme: Option<Given<'a, Scheme>>,
     pub digest_algorithms: Option<Given<'a, Algorithms>>,
     pub nonce_lifetime: Option<Given<'a, u32>>,
+    pub linger_cookie: Option<Given<'a, LingerCookie>>,
+    pub sessions: Option<Given<'a, u32>>,
+    /// 0: as long as the session.
+    pub max_age: Option<Given<'a, u32>>,
+    pub login_page: Option<Given<'a, &'a [u8]>>,
+    pub login_template: Option<Given<'a, &'a [u8]>>,
+    pub strip: Option<Given<'a, bool>>,
     /// Both settings of it together: a section that says whom it lets in says it in full.
     pub required: Option<Required<'a>>,
     /// What Apache's own directives say.
@@ -434,6 +474,12 @@ impl<'a> Settings<'a> {
             scheme: child.scheme.or(self.scheme),
             digest_algorithms: child.digest_algorithms.or(self.digest_algorithms),
             nonce_lifetime: child.nonce_lifetime.or(self.nonce_lifetime),
+            linger_cookie: child.linger_cookie.or(self.linger_cookie),
+            sessions: child.sessions.or(self.sessions),
+            max_age: child.max_age.or(self.max_age),
+            login_page: child.login_page.or(self.login_page),
+            login_template: child.login_template.or(self.login_template),
+            strip: child.strip.or(self.strip),
             required: child.required.or(self.required),
             asked: self.asked.merged_with(&child.asked),
         }
@@ -480,6 +526,7 @@ impl<'a> Settings<'a> {
             },
             throttle: value(&self.throttle).unwrap_or(default_throttle(server, max_failures)),
             passes_unknown_on: server == Server::Apache,
+            cookie: self.cookie_policy(server),
             admission: match self.required {
                 Some(required) if required.names_anybody() => Admission::Unknown,
                 _ => Admission::Admitted,
@@ -494,10 +541,33 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// The same for Digest, where nothing about the PIN can be told apart: nothing falls through, and
-    /// no PIN is enough.
+    fn cookie_policy(&self, server: Server) -> Option<CookiePolicy> {
+        (self.linger_cookie(server) != LingerCookie::Off).then(|| CookiePolicy {
+            sessions: self.sessions.map_or(DEFAULT_SESSIONS, |given| given.value as u8),
+            max_age: self.max_age.and_then(|given| NonZeroU32::new(given.value)),
+        })
+    }
+
+    /// Whether a cookie is used here: a page of our own can do nothing without one.
+    pub fn linger_cookie(&self, server: Server) -> LingerCookie {
+        match self.linger_cookie.map(|given| given.value) {
+            None | Some(LingerCookie::Off) if self.asked_scheme(server).has_form() => {
+                LingerCookie::On
+            }
+            given => given.unwrap_or(LingerCookie::Off),
+        }
+    }
+
+    /// Whether what stands behind us sees neither our cookies nor credentials.
+    pub fn strips(&self, server: Server) -> bool {
+        self.strip.map_or(self.asked_scheme(server).has_form(), |given| given.value)
+    }
+
+    /// The same for Digest, where nothing about the PIN can be told apart: nothing falls through, no
+    /// PIN is enough, and no cookie is used.
     pub fn digest_policy(&self, server: Server) -> Policy {
-        Policy { fall_through: false, pin_alone: PinAlone::Never, ..self.policy(server) }
+        let policy = self.policy(server);
+        Policy { fall_through: false, pin_alone: PinAlone::Never, cookie: None, ..policy }
     }
 
     /// Whether the PIN alone is enough from this address.
@@ -514,6 +584,8 @@ impl<'a> Settings<'a> {
     pub fn asked_scheme(&self, server: Server) -> Scheme {
         match server {
             Server::Apache if self.asked.is_of_type("Digest") => Scheme::Digest,
+            Server::Apache if self.asked.is_of_type("OTP") => Scheme::Form,
+            Server::Apache if self.login_page.is_some() => Scheme::FormAndBasic,
             Server::Apache => Scheme::Basic,
             Server::Nginx => self.scheme(),
         }
@@ -589,6 +661,7 @@ mod tests {
             pin_cache_external: 0,
             throttle: None,
             passes_unknown_on: true,
+            cookie: None,
             admission: Admission::Admitted,
             unset: Unset {
                 max_offset: true,
@@ -671,7 +744,7 @@ mod tests {
         }
         assert_eq!(
             nginx("auth_otp_scheme", &["Digest"]).map(|_| ()),
-            Err("auth_otp_scheme takes basic, digest or both, not \"Digest\"".to_owned())
+            Err("auth_otp_scheme takes basic, digest, both, form, or form and basic, not \"Digest\"".to_owned())
         );
         assert_eq!(
             nginx("auth_otp_nonce_lifetime", &["0"]).map(|_| ()),

@@ -4,6 +4,7 @@ use std::ffi::CStr;
 
 use super::words::{MAX_NONCE_LIFETIME, MAX_OFFSET, MAX_SECONDS, MIN_IDLE, SettingProblem, Words};
 use super::{Server, Settings};
+use crate::token::SESSIONS_MAX;
 
 /// One row of the table.
 pub struct Setting {
@@ -206,6 +207,54 @@ pub const SETTINGS: &[Setting] = &[
         },
     },
     Setting {
+        apache: Some(c"OTPAuthLingerCookie"),
+        nginx: Some(c"auth_otp_linger_cookie"),
+        limit: None,
+        is_for_authors: true,
+        usage: c"On or Off: instead of a lingering code, a cookie lets a browser in again; Insecure: without TLS, too",
+        take: |settings, words| words.put(&mut settings.linger_cookie, words.linger_cookie()),
+    },
+    Setting {
+        apache: Some(c"OTPAuthSessions"),
+        nginx: Some(c"auth_otp_sessions"),
+        limit: None,
+        is_for_authors: true,
+        usage: c"how many browsers a user may be logged in with at a time, 1 to 16; the first makes way for one more",
+        take: |settings, words| words.put(&mut settings.sessions, words.number(1, SESSIONS_MAX.into())),
+    },
+    Setting {
+        apache: Some(c"OTPAuthMaxAge"),
+        nginx: Some(c"auth_otp_max_age"),
+        limit: None,
+        is_for_authors: true,
+        usage: c"seconds after a browser's last new code in which this place lets it in; 0: as long as elsewhere",
+        take: |settings, words| words.put(&mut settings.max_age, words.seconds(0, MAX_SECONDS)),
+    },
+    Setting {
+        apache: Some(c"OTPAuthLoginPage"),
+        nginx: Some(c"auth_otp_login_page"),
+        limit: None,
+        is_for_authors: true,
+        usage: c"path on this server of the page to log in, to which browsers are sent",
+        take: |settings, words| words.put(&mut settings.login_page, words.url_path()),
+    },
+    Setting {
+        apache: Some(c"OTPAuthLoginTemplate"),
+        nginx: Some(c"auth_otp_login_template"),
+        limit: None,
+        is_for_authors: false,
+        usage: c"path of an HTML template for the page to log in, relative to the server's root",
+        take: |settings, words| words.put(&mut settings.login_template, words.path()),
+    },
+    Setting {
+        apache: Some(c"OTPAuthStrip"),
+        nginx: Some(c"auth_otp_strip"),
+        limit: None,
+        is_for_authors: true,
+        usage: c"On or Off: what is behind the server sees neither our cookies nor the credentials",
+        take: |settings, words| words.put(&mut settings.strip, words.flag()),
+    },
+    Setting {
         apache: Some(c"OTPAuthRequireTLS"),
         nginx: Some(c"auth_otp_require_tls"),
         limit: None,
@@ -218,7 +267,7 @@ pub const SETTINGS: &[Setting] = &[
         nginx: Some(c"auth_otp_scheme"),
         limit: None,
         is_for_authors: true,
-        usage: c"basic, digest or both: how credentials are asked for",
+        usage: c"basic, digest or both, form, or form and basic: how credentials are asked for",
         take: |settings, words| words.put(&mut settings.scheme, words.scheme()),
     },
     Setting {

@@ -6,8 +6,8 @@ use std::num::NonZeroU32;
 use super::table::SETTINGS;
 use super::time;
 use super::{
-    Algorithms, DEFAULT_LOCKOUT_MAX, FailureLimit, Forget, Given, Groups, Lockout, Names,
-    PIN_PROVIDERS_MAX, REQUIRED_GROUPS_MAX, REQUIRED_USERS_MAX, Required, Scheme, Server,
+    Algorithms, DEFAULT_LOCKOUT_MAX, FailureLimit, Forget, Given, Groups, LingerCookie, Lockout,
+    Names, PIN_PROVIDERS_MAX, REQUIRED_GROUPS_MAX, REQUIRED_USERS_MAX, Required, Scheme, Server,
     TRUSTED_NETWORKS_MAX, Throttle, TrustedNetworks,
 };
 use crate::http::digest::DigestAlgorithm;
@@ -88,6 +88,8 @@ pub enum ValueKind {
     Seconds { min: u32, max: u32 },
     Milliseconds,
     Flag,
+    LingerCookie,
+    UrlPath,
     Forget,
     FailureLimit,
     Lockout,
@@ -198,6 +200,11 @@ impl fmt::Display for Wanted {
                 )
             }
             ValueKind::Flag => write!(f, "{on} or {off}"),
+            ValueKind::LingerCookie => match self.server {
+                Some(Server::Nginx) => f.write_str("on, off or insecure"),
+                Some(Server::Apache) | None => f.write_str("On, Off or Insecure"),
+            },
+            ValueKind::UrlPath => f.write_str("a path on this server like /otp/login"),
             ValueKind::Forget => write!(f, "{on}, {word} or {off}"),
             ValueKind::FailureLimit => write!(f, "a number from 0 to {MAX_SECONDS} or {none}"),
             ValueKind::Lockout => match like {
@@ -215,7 +222,7 @@ impl fmt::Display for Wanted {
                     None => write!(f, "number of seconds up to {MAX_THROTTLE}, or {off}"),
                 }
             }
-            ValueKind::Scheme => f.write_str("basic, digest or both"),
+            ValueKind::Scheme => f.write_str("basic, digest, both, form, or form and basic"),
             ValueKind::Algorithms => f.write_str(ALGORITHMS),
             ValueKind::Users => write!(
                 f,
@@ -362,12 +369,39 @@ impl<'a> Words<'_, 'a> {
 
     pub(super) fn scheme(self) -> Result<Scheme, SettingProblem> {
         let wanted = self.wanting(ValueKind::Scheme);
+        match self.words {
+            [b"form", b"basic"] | [b"basic", b"form"] => return Ok(Scheme::FormAndBasic),
+            _ => {}
+        }
         match self.one(wanted)? {
             b"basic" => Ok(Scheme::Basic),
             b"digest" => Ok(Scheme::Digest),
             b"both" => Ok(Scheme::Both),
+            b"form" => Ok(Scheme::Form),
             word => Err(wanted.is_not(word)),
         }
+    }
+
+    pub(super) fn linger_cookie(self) -> Result<LingerCookie, SettingProblem> {
+        let wanted = self.wanting(ValueKind::LingerCookie);
+        let word = self.one(wanted)?;
+        let choices = [
+            (&b"on"[..], LingerCookie::On),
+            (b"off", LingerCookie::Off),
+            (b"insecure", LingerCookie::Insecure),
+        ];
+        let chosen = choices.into_iter().find(|(name, _)| word.eq_ignore_ascii_case(name));
+        chosen.map(|(_, cookie)| cookie).ok_or_else(|| wanted.is_not(word))
+    }
+
+    /// A path of the server's own, as browsers ask for it.
+    pub(super) fn url_path(self) -> Result<&'a [u8], SettingProblem> {
+        let wanted = self.wanting(ValueKind::UrlPath);
+        let word = self.one(wanted)?;
+        let is_plain = |b: &u8| b.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(b);
+        let is_path =
+            word.starts_with(b"/") && !word.starts_with(b"//") && word.iter().all(is_plain);
+        if is_path { Ok(word) } else { Err(wanted.is_not(word)) }
     }
 
     pub(super) fn algorithms(self) -> Result<Algorithms, SettingProblem> {

@@ -9,10 +9,12 @@
 //! - `gates`: which gate serves which users file.
 //! - `admission`: whom a section lets in.
 //! - `login`: the ways to log in. `challenge`: how credentials are asked for.
+//! - `browser`: what browsers send, and are sent.
 //! - `event`: messages about what servers notice.
 //! - `sections`: contradictions between sections; `check`: the files they name.
 
 mod admission;
+mod browser;
 mod challenge;
 mod check;
 mod event;
@@ -28,6 +30,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+pub use self::browser::{Browser, Responded, Response, without_our_cookies};
 pub use self::challenge::{
     CHALLENGES_MAX, Realm, asked_scheme, realm_of_directive, zone_of_directive,
 };

@@ -14,6 +14,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
+use zeroize::Zeroizing;
 
 pub use self::accounts::{
     Account, Accounts, Amend, Amendment, Further, Held, Location, Look, NewToken, OtherUser,
@@ -22,7 +23,7 @@ pub use self::accounts::{
 use crate::UnixTime;
 use crate::policy::{Allow, Limits};
 use crate::throttle::Bytes;
-use crate::token::{Entry, State};
+use crate::token::{Entry, Session, State};
 
 /// What a store finds under a name.
 #[derive(Debug, Default)]
@@ -120,6 +121,18 @@ pub trait Store: Send + Sync {
         work: &mut dyn FnMut(&mut dyn Bytes) -> io::Result<()>,
     ) -> Result<(), TriesError>;
 
+    /// The secret that cookies of the store's users are made with; made if there is none yet. Who has
+    /// copied the tokens alone doesn't have it.
+    fn secret(&self) -> Result<Arc<CookieSecret>, StoreError> {
+        let (why, remedy) = ("this kind of storage has no secret", "use a users file");
+        Err(StoreError::new("make cookies with", self.name(), why, remedy))
+    }
+
+    /// The same if it is at hand.
+    fn secret_now(&self) -> Option<Arc<CookieSecret>> {
+        None
+    }
+
     /// New messages about the store for an admin, in whole sentences. Called after decisions
     /// that took more than memory.
     fn notices(&self) -> Vec<String> {
@@ -143,6 +156,22 @@ pub trait Transaction {
     /// Says that a PIN alone isn't enough for the user before the next fresh code
     /// ([`crate::token::Always::until_code`]), or takes it back.
     fn close_pin(&mut self, user: &[u8], is_closed: bool);
+
+    /// Keeps a session of the user: in the place of the one with its id, or as another one; then
+    /// those that began first go until no more than `max` are left.
+    fn save_session(&mut self, user: &[u8], session: Session, max: u8);
+
+    /// Ends sessions of the user: those of which `is_to_end` says so.
+    fn end_sessions(&mut self, user: &[u8], is_to_end: &dyn Fn(&Session) -> bool);
+}
+
+/// Random bytes that only servers and admins of a store have.
+pub struct CookieSecret(pub Zeroizing<[u8; 32]>);
+
+impl fmt::Debug for CookieSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CookieSecret")
+    }
 }
 
 /// Why a store failed, in words that an admin can act on.

@@ -4,6 +4,7 @@
 
 mod codes;
 pub mod position;
+mod session;
 mod state;
 mod ways;
 
@@ -11,6 +12,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 pub use self::codes::Codes;
 pub use self::position::{ClockOffset, Counter, CounterField, Reading, ReplayFloor, TimeStep};
+pub use self::session::{SESSIONS_MAX, Session, SessionId, SessionKind, TokenTag};
 pub use self::state::{Address, State, Used};
 pub use self::ways::{
     APP_RANDOM, Always, AppDigest, AppPassword, SALT_LEN, WAYS_MAX, Ways, app_password,

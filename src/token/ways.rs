@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use super::Session;
 use crate::UnixTime;
 use crate::network::Network;
 
@@ -20,6 +21,8 @@ pub struct Ways {
     pub apps: Vec<AppPassword>,
     /// From where the user's PIN alone is enough.
     pub trusted: Vec<Network>,
+    /// Logins that browsers keep, in the store's order.
+    pub sessions: Vec<Session>,
     /// What closes some of it.
     pub always: Always,
 }

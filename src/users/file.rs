@@ -44,7 +44,7 @@ use crate::store::{
     Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError, Unreadable,
 };
 use crate::throttle::Bytes;
-use crate::token::{Entry, LINES_MAX, State, StoredToken};
+use crate::token::{Entry, LINES_MAX, Session, State, StoredToken};
 
 /// A writer updates the file and then the header; in between they don't match.
 const HEADER_TRIES: u32 = 20;
@@ -904,6 +904,10 @@ impl Transaction for Update<'_> {
     fn close_pin(&mut self, user: &[u8], is_closed: bool) {
         self.closed.insert(user.to_vec(), is_closed);
     }
+
+    fn save_session(&mut self, _: &[u8], _: Session, _: u8) {}
+
+    fn end_sessions(&mut self, _: &[u8], _: &dyn Fn(&Session) -> bool) {}
 }
 
 /// Writes states durably: over the old ones if all of these lines have slots and no line comes or

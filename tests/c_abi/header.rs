@@ -45,14 +45,14 @@ fn every_constant_of_the_header_has_its_value_in_rust() {
         OTPGATE_APACHE OTPGATE_NGINX
         OTPGATE_GRANTED OTPGATE_DENIED OTPGATE_UNKNOWN OTPGATE_ERROR OTPGATE_WOULD_BLOCK OTPGATE_THROTTLED OTPGATE_BUSY
         OTPGATE_MATCHED
-        OTPGATE_BASIC OTPGATE_DIGEST
+        OTPGATE_BASIC OTPGATE_DIGEST OTPGATE_COOKIE
         OTPGATE_REALM_OFF OTPGATE_REALM_ON OTPGATE_REALM_BAD
         OTPGATE_EVENT_WITHOUT_TLS OTPGATE_EVENT_OVERDUE OTPGATE_EVENT_QUEUE_FULL OTPGATE_EVENT_PART_REFUSED
         OTPGATE_EVENT_PROVIDER_GONE OTPGATE_EVENT_NO_REFUSAL_MEMORY
         OTPGATE_LOGIN_OVERDUE OTPGATE_SETTINGS_MAX
         OTPGATE_PIN_RIGHT OTPGATE_PIN_WRONG OTPGATE_PIN_UNKNOWN OTPGATE_PIN_ERROR
         OTPGATE_LOG_ERROR OTPGATE_LOG_WARNING OTPGATE_LOG_NOTICE OTPGATE_LOG_INFO OTPGATE_LOG_DEBUG
-        OTPGATE_SETTINGS_WORDS OTPGATE_MEMORY_WORDS OTPGATE_UPSTREAM_MAX OTPGATE_USER_MAX OTPGATE_HA1_LEN
+        OTPGATE_SETTINGS_WORDS OTPGATE_MEMORY_WORDS OTPGATE_UPSTREAM_MAX OTPGATE_USER_MAX OTPGATE_BODY_MAX OTPGATE_HA1_LEN
         OTPGATE_CHALLENGES_MAX OTPGATE_CHALLENGES_SIZE
     };
     let rust: BTreeMap<String, i128> = rust.map(|(name, value)| (name.to_owned(), value)).into();
@@ -113,7 +113,7 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
         }
         otpgate_zone { memory: *mut c_void, size: usize, mutex: *mut c_void }
         // What C sees of it are numbers.
-        otpgate_settings { opaque: [MaybeUninit<u64>; 240usize] }
+        otpgate_settings { opaque: [MaybeUninit<u64>; 280usize] }
         otpgate_memory { opaque: [u64; 96usize] }
         otpgate_address { len: u8, bytes: [u8; 16usize] }
         otpgate_login {
@@ -134,6 +134,14 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
             host: otpgate_str,
             destination: otpgate_str,
             path: otpgate_str,
+            cookie: otpgate_str,
+            accept: otpgate_str,
+            accept_language: otpgate_str,
+            content_type: otpgate_str,
+            origin: otpgate_str,
+            fetch_site: otpgate_str,
+            fetch_mode: otpgate_str,
+            body: otpgate_str,
             zone: *const otpgate_zone,
             memory: *mut otpgate_memory,
             connection: *mut u64,
@@ -145,6 +153,7 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
             stale: i32,
             is_for_path: i32,
             retry_after: u32,
+            response: *mut otpgate_response,
             result: *const c_char,
             user_len: usize,
             user: [c_char; 255usize],
@@ -184,9 +193,9 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
         assert_eq!(normal(declared), normal(&fields), "{name}");
     }
     let of_header: BTreeSet<String> = items("struct", '{').into_keys().collect();
-    let opaque = "otpgate_gate".to_owned();
+    let opaque = ["otpgate_gate", "otpgate_response"].map(str::to_owned);
     let of_rust: BTreeSet<String> =
-        rust.iter().map(|layout| layout.name.to_owned()).chain([opaque]).collect();
+        rust.iter().map(|layout| layout.name.to_owned()).chain(opaque).collect();
     assert_eq!(of_header, of_rust);
 }
 
@@ -250,6 +259,15 @@ fn every_function_of_the_header_has_its_signature_in_rust() {
         fn otpgate_login_size(Option<&otpgate_login>) -> usize;
         fn otpgate_login_copy(Option<&mut otpgate_login>, *mut c_char);
         fn otpgate_address_of(otpgate_str) -> otpgate_address;
+        fn otpgate_settings_wants_cookie(c_int, Option<&otpgate_settings>) -> c_int;
+        fn otpgate_settings_strips(c_int, Option<&otpgate_settings>) -> c_int;
+        fn otpgate_settings_login_page(Option<&otpgate_settings>) -> otpgate_str;
+        fn otpgate_page(Option<&otpgate_gate>, Option<&otpgate_login>, Option<&mut otpgate_answer>) -> c_int;
+        fn otpgate_response_status(Option<&otpgate_response>) -> c_int;
+        fn otpgate_response_header(Option<&otpgate_response>, usize, Option<&mut otpgate_str>, Option<&mut otpgate_str>) -> c_int;
+        fn otpgate_response_body(Option<&otpgate_response>) -> otpgate_str;
+        fn otpgate_response_free(*mut otpgate_response);
+        fn otpgate_strip(otpgate_str, *mut c_char) -> usize;
         fn otpgate_admit(Option<&otpgate_gate>, Option<&otpgate_login>, Option<&mut otpgate_answer>) -> c_int;
         fn otpgate_unfit(Option<&otpgate_gate>, Option<&otpgate_settings>, otpgate_str, *mut c_void);
         fn otpgate_log_event(Option<&otpgate_gate>, c_int, otpgate_str, *mut c_void);

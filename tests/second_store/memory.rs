@@ -20,7 +20,7 @@ use otpgate::store::{
     Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError, Unreadable,
 };
 use otpgate::throttle::Bytes;
-use otpgate::token::{Entry, LINES_MAX, State, StoredToken};
+use otpgate::token::{Entry, LINES_MAX, Session, State, StoredToken};
 use otpgate::users::name;
 use parking_lot::Mutex;
 
@@ -348,4 +348,8 @@ impl Transaction for Run<'_> {
     fn close_pin(&mut self, user: &[u8], is_closed: bool) {
         self.stage(user, Change::ClosedPin(is_closed));
     }
+
+    fn save_session(&mut self, _: &[u8], _: Session, _: u8) {}
+
+    fn end_sessions(&mut self, _: &[u8], _: &dyn Fn(&Session) -> bool) {}
 }

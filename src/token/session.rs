@@ -1,0 +1,49 @@
+//! A login that one browser keeps by a cookie.
+
+use super::Fingerprint;
+use crate::UnixTime;
+
+/// So many sessions of one user can be kept at a time.
+pub const SESSIONS_MAX: u8 = 16;
+
+/// A login that one browser keeps by a cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Which one it is.
+    pub id: SessionId,
+    /// The token whose code was accepted, or whose PIN was enough.
+    pub token: TokenTag,
+    /// How it began.
+    pub kind: SessionKind,
+    /// When it began: the first use of its code.
+    pub first: UnixTime,
+    /// Its last use, as far as it was noted.
+    pub last: UnixTime,
+}
+
+/// What a session is known by: a hash of what its cookie holds, so that no cookie can be made of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionId(pub [u8; 16]);
+
+/// Tells tokens of one user apart: a session ends when fields 1 to 4 of its token change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenTag(pub [u8; 6]);
+
+impl TokenTag {
+    /// Of a token.
+    pub fn of(fingerprint: &Fingerprint) -> TokenTag {
+        let [a, b, c, d, e, f, ..] = fingerprint.0;
+        TokenTag([a, b, c, d, e, f])
+    }
+}
+
+/// How a session began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionKind {
+    /// By a fresh code.
+    Code,
+    /// By the PIN alone, where that is enough.
+    PinAlone,
+    /// By the PIN alone, on a computer that is trusted for a while.
+    Computer,
+}
