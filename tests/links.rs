@@ -1,5 +1,5 @@
 //! Every link in our pages leads somewhere: to a file that is there, and to a heading that it has. The book's table of
-//! contents has every page.
+//! contents has every page, and a long page's list of sections every section. Tables are whole.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -181,6 +181,63 @@ fn the_table_of_contents_has_every_page_and_no_other() {
         let is_listed = listed.contains(&page);
         assert!(is_listed || page == summary, "{} isn't in docs/SUMMARY.md", page.display());
     }
+}
+
+/// Where rows stand that no Markdown reader takes for a part of a table: without a head, as behind a blank line in the
+/// middle of one, or with more cells than the head.
+fn rows_outside_tables(text: &str) -> Vec<usize> {
+    let cells = |row: &str| row.replace("\\|", "").matches('|').count();
+    let is_ruler = |row: &str| row.contains("--") && row.bytes().all(|b| b"|-: ".contains(&b));
+    let lines: Vec<&str> = text.lines().collect();
+    let (mut found, mut fenced, mut head) = (Vec::new(), false, None);
+    for (number, line) in lines.iter().enumerate() {
+        fenced ^= line.trim_start().starts_with("```");
+        if fenced || !line.starts_with('|') {
+            head = None;
+            continue;
+        }
+        let begins = lines.get(number + 1).is_some_and(|next| is_ruler(next));
+        let head = *head.get_or_insert(if begins { cells(line) } else { 0 });
+        if cells(line) != head {
+            found.push(number + 1);
+        }
+    }
+    found
+}
+
+#[test]
+fn every_row_of_a_table_is_part_of_it() {
+    let head = "| a | b |\n|---|:--|\n";
+    for (rows, found) in [
+        ("| 1 | 2 |\n| 3 | x \\| y |\n", &[][..]),
+        ("| 1 | 2 |\n\n| 3 | 4 |\n| 5 | 6 |\n", &[5, 6]),
+        ("| 1 | 2 | 3 |\n| 1 |\n", &[3, 4]),
+        ("\n```\n| 1 |\n```\n", &[]),
+    ] {
+        assert_eq!(rows_outside_tables(&format!("{head}{rows}")), found, "{rows}");
+    }
+    let mut tables = 0;
+    for page in all_pages() {
+        let text = text_of(&page);
+        tables += text.matches("\n|---").count();
+        let found = rows_outside_tables(&text);
+        assert!(found.is_empty(), "{}: a table doesn't have its lines {found:?}", page.display());
+    }
+    assert!(tables > 50, "only {tables} tables found: the test looks for them in vain");
+}
+
+/// The list at the top of a page whose sections have numbers.
+#[test]
+fn the_specification_lists_all_its_sections() {
+    let text = text_of(Path::new("docs/specification.md"));
+    let sections: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    let listed: Vec<String> = text
+        .lines()
+        .take_while(|line| !line.starts_with("## "))
+        .filter(|line| line.starts_with(|c: char| c.is_ascii_digit()) && line.contains(". ["))
+        .map(|line| line.split("](").next().expect("a part").replacen('[', "", 1))
+        .collect();
+    assert_eq!(listed, sections);
 }
 
 /// `make install-docs` lays the pages out as here; what they link to must be there as well.
