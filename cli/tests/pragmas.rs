@@ -6,6 +6,10 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use common::{PROGRAM, Site, own_name};
+use otpgate::store::Store;
+use otpgate::token::Ways;
+use otpgate::users::file::UsersFile;
+use otpgate::users::pragma;
 
 const KEY: &str = "3132333435363738393031323334353637383930";
 
@@ -290,4 +294,114 @@ fn a_name_of_which_lines_are_left_is_not_given_to_somebody_new() {
     site.run(&["add", "jose", "--no-pin", "--purge"], "").complains_of("has a token already");
     site.is_left_as("HOTP jose - KEY\n#@ apart jose\n");
     site.run(&["add", "jose", "--no-pin", "--another-token"], "").is(0);
+}
+
+/// Lines about alice, whatever they let in or close; faulty ones and odd spellings of them as well.
+const ABOUT_ALICE: [&str; 15] = [
+    "#@ app alice phone sha256:00112233445566778899aabbccddeeff:SUM used=0000-00-00T00Z path=/dav/",
+    "#@ app alice phone sha256:00112233445566778899aabbccddeeff:SUM used=2026-12-01T08Z methods=GET until=2099-12-31",
+    "#@ trust alice 192.0.2.0/24,2001:db8::/32",
+    "#@ always alice",
+    "#@ always alice apps",
+    "#@ always alice pin",
+    "#@ start-pin alice 2026-12-01",
+    "#@ apart alice",
+    "#@\ttrust   al%69ce 192.0.2.0/24 \r",
+    "#@ app alice phone",
+    "#@ trust alice everywhere",
+    "#@ always alice nonsense",
+    "#@ start-pin alice soon",
+    "#@ Trust alice 192.0.2.0/24",
+    "#@always alice",
+];
+
+/// What a line says of all users stays, whoever comes and goes.
+const ABOUT_EVERYBODY: &str = "#@ allow apps trusted-networks=198.51.100.0/24\n";
+
+#[test]
+fn nobody_inherits_what_a_line_says_of_somebody_of_the_same_name() {
+    let sum = "0123456789abcdef".repeat(4);
+    for line in ABOUT_ALICE {
+        let line = &format!("{}\n", line.replace("SUM", &sum))[..];
+        let (alice, bob) = (format!("HOTP alice 1234 {KEY}\n"), format!("HOTP bob - {KEY}\n"));
+        let site = || self::site(&format!("{alice}{line}{bob}{ABOUT_EVERYBODY}"));
+        let add = |site: &Site, name: &str| site.run(&["add", name, "--no-pin", "-q"], "");
+        // No line about this name is left, and those about others and about all are.
+        let has_none = |site: &Site, name: &str| {
+            let content = site.content();
+            let about = |line: &str| {
+                pragma::user_of(line.as_bytes()).is_some_and(|it| it == *name.as_bytes())
+            };
+            assert!(!content.lines().any(about), "{line}: {content}");
+            assert!(content.contains(ABOUT_EVERYBODY), "{line}: {content}");
+            let found = UsersFile::new(&site.users()).find(name.as_bytes()).unwrap();
+            assert_eq!(found.entry.ways, Ways::default(), "{line}");
+            let shown = site.run(&["show", name], "").out;
+            assert!(!shown.contains("start PIN"), "{line}: {shown}");
+        };
+
+        let gone = site();
+        gone.run(&["remove", "alice"], "").is(0);
+        has_none(&gone, "alice");
+        add(&gone, "alice").is(0);
+        has_none(&gone, "alice");
+
+        let renamed = site();
+        renamed.run(&["rename", "alice", "carol"], "").is(0);
+        has_none(&renamed, "alice");
+        add(&renamed, "alice").is(0);
+        has_none(&renamed, "alice");
+        assert!(pragma_lines(&renamed).iter().any(|line| line.contains(" carol")), "{line}");
+        renamed.run(&["rename", "alice", "dora"], "").is(0);
+        renamed.run(&["rename", "carol", "alice"], "").is(0);
+        has_none(&renamed, "dora");
+
+        // Whoever is switched off and on again has what they had.
+        let off = site();
+        let before = pragma_lines(&off);
+        off.run(&["disable", "alice"], "").is(0);
+        assert_eq!(pragma_lines(&off), before);
+        off.run(&["enable", "alice"], "").is(0);
+        assert_eq!(pragma_lines(&off), before);
+
+        // A token that an editor took away leaves such a line behind: its name goes to nobody.
+        let left = || self::site(&format!("{line}{bob}{ABOUT_EVERYBODY}"));
+        let refused = left();
+        let before = refused.content();
+        let csv = format!("alice,{KEY},hotp,6\n");
+        let users = refused.path("list.csv");
+        fs::write(&users, "user\nalice\n").unwrap();
+        let out = refused.path("out");
+        let [users, out] = [&users, &out].map(|path| path.to_str().unwrap());
+        for (status, args, input) in [
+            (1, &["add", "alice", "--no-pin", "-q"][..], ""),
+            (1, &["add", "alice", "--no-pin", "-q", "--another-token"], ""),
+            (1, &["rename", "bob", "alice"], ""),
+            (1, &["import", "csv", "-", "--no-pin"], &csv),
+            (1, &["import", "csv", "-", "--no-pin", "--another-token"], &csv),
+            // It leaves the user out, as it is told to.
+            (0, &["import", "csv", "-", "--no-pin", "--skip-existing"], &csv),
+            (1, &["enrol", "--from", users, "--qr-dir", out, "--no-pin"], ""),
+            (1, &["enrol", "--from", users, "--qr-dir", out, "--no-pin", "--skip-existing"], ""),
+            (1, &["paper", "alice"], ""),
+            (1, &["app", "add", "alice", "laptop", "--path=/dav/"], ""),
+            (1, &["trust", "alice", "192.0.2.0/24"], ""),
+            (1, &["enable", "alice"], ""),
+        ] {
+            let ran = refused.run(args, input);
+            let (is, was) = ((ran.status, refused.content()), (status, before.clone()));
+            assert_eq!(is, was, "{line}: {args:?}: {} {}", ran.out, ran.err);
+        }
+        let report = refused.run(&["check", "--as", &own_name()], "");
+        // A name is set apart whether or not anybody has it.
+        let is_told = report.out.contains("\"alice\" is not listed: it has no effect");
+        assert_eq!(is_told, !line.contains("apart"), "{line}: {}", report.out);
+        let purged = left();
+        purged.run(&["add", "alice", "--no-pin", "-q", "--purge"], "").is(0);
+        has_none(&purged, "alice");
+    }
+}
+
+fn pragma_lines(site: &Site) -> Vec<String> {
+    site.content().lines().filter(|line| line.starts_with("#@")).map(str::to_owned).collect()
 }

@@ -17,7 +17,7 @@ use super::journal::{self, Safety};
 use super::lock::{self, Paths};
 use super::mistakes::{self, BYTE_ORDER_MARK, NameError};
 use super::pass::{Repeated, Seen, SeenApart};
-use super::pragma::{self, Pragma};
+use super::pragma::{self, Pragma, PragmaKind};
 use super::record::{self, RecordError};
 use super::shared_index::{self, SHARED_FROM};
 use super::{leftovers, line, name};
@@ -655,6 +655,7 @@ pub fn repetitions(configured: &Path, today: Date) -> Result<Vec<Finding>, Fault
     findings.extend(seen.too_many_lines());
     findings.extend(seen.of_names());
     findings.extend(seen.of_aparts());
+    findings.extend(seen.of_left_over());
     findings.extend(seen.of_start_pins(today));
     findings.extend(seen.of_apps(today));
     findings.extend(seen.of_trusted_networks());
@@ -675,6 +676,8 @@ struct Suspects {
     /// Names that are set apart, and where; and what their twins have in common.
     aparts: Vec<(Vec<u8>, u64)>,
     keys_of_aparts: HashSet<Vec<u8>>,
+    /// Lines that are for listed users alone, whom they name, and where they are.
+    owned: Vec<(PragmaKind, Vec<u8>, u64)>,
     /// Who has a start PIN, since when, and where that is said.
     start_pins: Vec<(Vec<u8>, Date, u64)>,
     /// Passwords of programs, and where they are.
@@ -691,9 +694,15 @@ impl Suspects {
         let mut spellings = SeenApart::default();
         let (mut aparts, mut start_pins, mut apps) = (Vec::new(), Vec::new(), Vec::new());
         let (mut trusts, mut allows) = (Vec::new(), Vec::new());
+        let mut owned = Vec::new();
         let mut number = 0;
         lines::for_each_line(file, |_, line| {
             number += 1;
+            if let Some(kind) = PragmaKind::of(line).filter(|kind| kind.is_for_the_listed())
+                && let Some(user) = pragma::user_of(line)
+            {
+                owned.push((kind, user, number));
+            }
             match pragma::parse(line) {
                 Some(Ok(Pragma::Apart(user))) => aparts.push((user, number)),
                 Some(Ok(Pragma::StartPin(user, since))) => start_pins.push((user, since, number)),
@@ -717,6 +726,7 @@ impl Suspects {
             lengths: several,
             keys_of_aparts: aparts.iter().map(|(user, _)| name::key(user).into_owned()).collect(),
             aparts,
+            owned,
             start_pins,
             apps,
             trusts,
@@ -730,9 +740,7 @@ impl Suspects {
             && self.tokens.is_empty()
             && self.lengths.is_empty()
             && self.aparts.is_empty()
-            && self.start_pins.is_empty()
-            && self.apps.is_empty()
-            && self.trusts.is_empty()
+            && self.owned.is_empty()
             && self.allows.is_empty()
     }
 }
@@ -745,9 +753,10 @@ struct Repetitions<'a> {
     /// By what the names have in common: each with the number of its first line.
     spellings: HashMap<Vec<u8>, Vec<(Vec<u8>, u64)>>,
     aparts: Vec<(Vec<u8>, u64)>,
-    start_pins: Vec<(Vec<u8>, Date, u64)>,
-    /// Whether those who have one of these, or of the following, are listed.
+    owned: Vec<(PragmaKind, Vec<u8>, u64)>,
+    /// Whether those who have one of these are listed.
     are_listed: HashMap<Vec<u8>, bool>,
+    start_pins: Vec<(Vec<u8>, Date, u64)>,
     apps: Vec<(Vec<u8>, AppPassword, u64)>,
     trusts: Vec<(Vec<u8>, Vec<Network>, u64)>,
     allows: Vec<(Vec<Network>, u64)>,
@@ -766,15 +775,9 @@ impl<'a> Repetitions<'a> {
             crowds: HashMap::new(),
             spellings: HashMap::new(),
             aparts: suspects.aparts.clone(),
+            owned: suspects.owned.clone(),
+            are_listed: suspects.owned.iter().map(|(_, user, _)| (user.clone(), false)).collect(),
             start_pins: suspects.start_pins.clone(),
-            are_listed: suspects
-                .start_pins
-                .iter()
-                .map(|(user, ..)| user)
-                .chain(suspects.apps.iter().map(|(user, ..)| user))
-                .chain(suspects.trusts.iter().map(|(user, ..)| user))
-                .map(|user| (user.clone(), false))
-                .collect(),
             apps: suspects.apps.clone(),
             trusts: suspects.trusts.clone(),
             allows: suspects.allows.clone(),
@@ -919,13 +922,25 @@ impl<'a> Repetitions<'a> {
         })
     }
 
+    /// What somebody else of that name would inherit, were it not for the command.
+    fn of_left_over(&self) -> impl Iterator<Item = (u64, Finding)> {
+        let left_over = self.owned.iter().filter(|(_, user, _)| !self.are_listed[user]);
+        left_over.map(|(kind, user, number)| {
+            let text = format!(
+                "#@ {}: {} is not listed: it has no effect; remove it with `otpgate edit`",
+                kind.name(),
+                Quoted(user)
+            );
+            self.warn(*number, text)
+        })
+    }
+
     fn of_apps(&self, today: Date) -> impl Iterator<Item = (u64, Finding)> {
         let mut names: HashMap<(&[u8], &[u8]), u64> = HashMap::new();
         self.apps.iter().filter_map(move |(user, app, number)| {
             let (shown, name) = (Quoted(user), Quoted(&app.name));
             if !self.are_listed[user] {
-                let text = format!("#@ app: {shown} is not listed: it has no effect; remove it with `otpgate edit`");
-                return Some(self.warn(*number, text));
+                return None;
             }
             let first = *names.entry((user, &app.name)).or_insert(*number);
             let odd = app.paths.iter().find(|path| !target::is_prefix(path));
@@ -957,7 +972,7 @@ impl<'a> Repetitions<'a> {
         let of_users = self.trusts.iter().filter_map(move |(user, networks, number)| {
             let shown = Quoted(user);
             let text = match everything(networks) {
-                _ if !self.are_listed[user] => format!("{shown} is not listed: it has no effect; remove it with `otpgate edit`"),
+                _ if !self.are_listed[user] => return None,
                 _ if !self.have_pin[user] => format!("{shown} has no PIN that could be enough: it has no effect; `otpgate set-pin`, or `otpgate untrust`"),
                 Some(everything) => format!("{everything} is everywhere: {shown} needs no code"),
                 None => return None,
@@ -969,18 +984,12 @@ impl<'a> Repetitions<'a> {
 
     fn of_start_pins(&self, today: Date) -> impl Iterator<Item = (u64, Finding)> {
         self.start_pins.iter().filter_map(move |(user, since, number)| {
-            let user_shown = Quoted(user);
-            if !self.are_listed[user] {
-                let text = format!(
-                    "#@ start-pin: {user_shown} is not listed: it has no effect; remove it with `otpgate edit`"
-                );
-                return Some(self.warn(*number, text));
-            }
             let days = (today - *since).get_days();
-            (days > START_PIN_DAYS).then(|| {
+            (self.are_listed[user] && days > START_PIN_DAYS).then(|| {
                 let text = format!(
-                    "{user_shown} has had a start PIN for {days} days, which whoever made or carried the letter may know: \
-                     change it with `otpgate set-pin`"
+                    "{} has had a start PIN for {days} days, which whoever made or carried the letter may know: \
+                     change it with `otpgate set-pin`",
+                    Quoted(user)
                 );
                 self.warn(*number, text)
             })

@@ -6,7 +6,7 @@
 //! #@ allow apps trusted-networks=192.0.2.0/24,2001:db8::/32 trusted-computer=30                        (any of them)
 //! #@ apart USER
 //! #@ start-pin USER 2026-12-01
-//! #@ app USER NAME sha256:SALT:SUM used=- path=/dav/,/cal/ methods=GET,PUT until=2027-01-31             (the last four may be missing)
+//! #@ app USER NAME sha256:SALT:SUM used=2026-12-01T08Z path=/dav/,/cal/ methods=GET,PUT until=2027-01-31 (the last four may be missing)
 //! #@ trust USER 192.0.2.0/24,2001:db8::/32
 //! #@ always USER apps pin                                                                               (any of them)
 //! #@ free
@@ -111,13 +111,18 @@ impl PragmaKind {
         matches!(self, PragmaKind::Limits | PragmaKind::Allow)
     }
 
-    /// Whether it is about the ways in of one user, whom the file lists.
+    /// Whether it is about the ways in of one user.
     pub fn is_about_ways(self) -> bool {
         matches!(self, PragmaKind::App | PragmaKind::Trust | PragmaKind::Always)
     }
 
+    /// Whether it is about one user, and nothing to anybody whom the file doesn't list.
+    pub fn is_for_the_listed(self) -> bool {
+        self == PragmaKind::StartPin || self.is_about_ways()
+    }
+
     fn is_about_a_user(self) -> bool {
-        matches!(self, PragmaKind::Apart | PragmaKind::StartPin) || self.is_about_ways()
+        self == PragmaKind::Apart || self.is_for_the_listed()
     }
 
     /// What comes of a line of this kind that is at fault.
