@@ -3,34 +3,15 @@
 
 mod common;
 
+use common::programs::{line, password};
 use common::server::{PAGE, PAGE_TEXT, RESULT_HEADER};
 use common::{Httpd, Nginx, Place, Reply, Request, Scope, Server, Setting, Token};
-use otpgate::token::{APP_RANDOM, AppDigest, AppPassword, SALT_LEN, app_password};
-use otpgate::users::pragma;
 
 const PIN: &str = "sesame9";
 const OTHER_TEXT: &str = "none of the program's";
 
 fn alice() -> Token {
     Token::hotp("alice").pin(PIN)
-}
-
-/// The n-th program's password.
-fn password(number: u8) -> String {
-    app_password(&[number; APP_RANDOM]).to_string()
-}
-
-fn line(user: &str, number: u8, paths: &[&str], methods: &[&str]) -> String {
-    let all = |words: &[&str]| words.iter().map(|word| word.as_bytes().to_vec()).collect();
-    let app = AppPassword {
-        name: vec![b'a' + number],
-        digest: AppDigest::of([number; SALT_LEN], password(number).as_bytes()),
-        paths: all(paths),
-        methods: all(methods),
-        until: None,
-        used: None,
-    };
-    String::from_utf8(pragma::app_line(user.as_bytes(), &app)).unwrap() + "\n"
 }
 
 /// With one program, number 1, for a directory of the scope.

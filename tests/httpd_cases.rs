@@ -13,11 +13,8 @@ use common::{Httpd, Server};
 use trials::Run;
 
 fn main() -> ExitCode {
-    let (situations, others) = cases::on_a_server_with(&[
-        Capability::NextProvider,
-        Capability::InterfaceInAddress,
-        Capability::TrustedNetworks,
-    ]);
+    let (situations, others) =
+        cases::on_a_server_with(&[Capability::NextProvider, Capability::InterfaceInAddress]);
     assert!(others.is_empty(), "httpd offers everything: {others:?}");
     trials::run(vec![Run {
         prefix: "",

@@ -8,7 +8,6 @@ mod trials;
 
 use std::process::ExitCode;
 
-use cases::Capability;
 use common::{Nginx, Server};
 use trials::{Run, Situation};
 
@@ -24,7 +23,7 @@ const NOT_ON_NGINX: [&str; 6] = [
 ];
 
 fn situations() -> Vec<Situation> {
-    let (situations, others) = cases::on_a_server_with(&[Capability::TrustedNetworks]);
+    let (situations, others) = cases::on_a_server_with(&[]);
     assert_eq!(others, NOT_ON_NGINX);
     situations
 }

@@ -17,7 +17,7 @@
 //! - [`index`]: where a user's lines are.
 //! - [`shared_index`]: how processes share that.
 //! - `rules`: what the file says of all logins.
-//! - `ways`: a user's further ways in.
+//! - [`ways`]: a user's further ways in.
 //! - [`tries`]: where wrong PINs and codes are counted.
 //! - [`mod@file`]: all of these together: the store behind [`crate::gate`].
 //! - [`pass`]: going through a whole file without holding it.
@@ -50,4 +50,4 @@ pub mod shared_index;
 pub mod slot;
 pub mod tries;
 pub mod watch;
-mod ways;
+pub mod ways;

@@ -54,7 +54,7 @@ pub(super) fn read(
 }
 
 /// The same of lines of one user that are at hand, however many there are.
-pub(super) fn of_lines<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Ways {
+pub fn of_lines<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Ways {
     let mut ways = Ways::default();
     lines.for_each(|line| add(&mut ways, pragma::parse(line)));
     ways

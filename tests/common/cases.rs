@@ -3,6 +3,7 @@
 
 use otpgate::otp::Hash;
 
+use super::common::programs;
 use super::common::scope::htpasswd_line;
 use super::common::server::PAPER_NEXT_HEADER;
 use super::common::{Place, Reply, Request, Scope, Setting, Token, wait_until};
@@ -24,8 +25,6 @@ pub enum Capability {
     NextProvider,
     /// A client's address may come with the name of the interface, behind a proxy as well.
     InterfaceInAddress,
-    /// The PIN alone may be enough: networks, and lines of the users file about it, are read.
-    TrustedNetworks,
 }
 
 /// A situation, and what has to happen in it.
@@ -54,10 +53,6 @@ impl Case {
 
 fn case(scope: Scope, run: impl Fn(&Place<'_>) + Send + Sync + 'static) -> Case {
     Case { name: "", scope, run: Box::new(run), needs: Vec::new() }
-}
-
-fn trusting_case(scope: Scope, run: impl Fn(&Place<'_>) + Send + Sync + 'static) -> Case {
-    case(scope, run).needs(Capability::TrustedNetworks)
 }
 
 macro_rules! table {
@@ -154,6 +149,12 @@ fn all() -> Vec<Case> {
         wrong_pins_without_a_limit_close_it_after_ten,
         a_fresh_code_ends_the_count_of_wrong_pins,
         wrong_pins_that_are_passed_on_close_it_too,
+        // Passwords of programs.
+        program_is_let_in_by_its_password_for_its_path_and_methods,
+        program_is_let_in_where_the_file_says_so_and_the_user_does_not_close_it,
+        programs_login_notes_its_hour_and_changes_nothing_else,
+        program_that_is_not_allowed_is_refused_like_a_wrong_pin,
+        wrong_passwords_of_programs_are_tries_and_lock_nobody,
         // Limits of the file.
         limits_of_the_file_stand_for_what_a_section_leaves_unset,
         limits_of_the_file_bind_a_laxer_section,
@@ -1166,7 +1167,7 @@ fn pin_alone_is_enough_from_a_trusted_network_and_from_nowhere_else() -> Case {
     let external = Token::hotp("external").external_pin(PIN);
     let motp = Token::motp("motp").pin(PIN);
     let scope = trusting(&[&plain, &short, &hashed, &external, &motp]).pin_file("external", PIN);
-    trusting_case(scope.set(Setting::LogoutOnIpChange, "Off"), move |at| {
+    case(scope.set(Setting::LogoutOnIpChange, "Off"), move |at| {
         for (user, token, pin) in [
             ("plain", &plain, PIN),
             ("short", &short, "4711"),
@@ -1205,7 +1206,7 @@ fn pin_alone_is_enough_where_the_file_or_the_users_line_says_so() -> Case {
     let scope = scope(&[&alice, &bob]).text(
         "#@ trust alice 198.51.100.0/24,203.0.113.7/32\n#@ allow trusted-networks=192.0.2.0/24\n",
     );
-    trusting_case(scope, move |at| {
+    case(scope, move |at| {
         for (from, user, is_enough) in [
             (CAFE, "alice", true),
             ("203.0.113.7", "alice", true),
@@ -1228,7 +1229,7 @@ fn pin_alone_is_enough_where_the_file_or_the_users_line_says_so() -> Case {
 
 fn pin_alone_is_never_enough_for_a_user_without_a_pin() -> Case {
     let (bob, motp) = (Token::hotp("bob"), Token::motp("motp"));
-    trusting_case(trusting(&[&bob, &motp]).set(Setting::Forget, "Off"), move |at| {
+    case(trusting(&[&bob, &motp]).set(Setting::Forget, "Off"), move |at| {
         for user in ["bob", "motp"] {
             for password in ["", "-", "+", "1", "s"] {
                 at.login_from(HOME, user, password).is(401, "denied-code");
@@ -1245,7 +1246,7 @@ fn pin_alone_is_not_enough_for_a_user_who_always_needs_a_code() -> Case {
     let carol = Token::hotp("carol").pin(PIN);
     let scope = trusting(&[&alice, &bob, &carol])
         .text("#@ always alice\n#@ trust alice 192.0.2.0/24\n#@ always bob nonsense\n");
-    trusting_case(scope, move |at| {
+    case(scope, move |at| {
         for user in ["alice", "bob"] {
             at.login_from(HOME, user, PIN).is_denied();
         }
@@ -1265,7 +1266,7 @@ fn pin_alone_opens_no_token_that_is_locked_or_switched_off() -> Case {
     let scope = trusting(&[&locked, &off, &other, &others_off])
         .set(Setting::MaxFailures, 3)
         .set(Setting::LockoutTime, 0);
-    trusting_case(scope, move |at| {
+    case(scope, move |at| {
         at.login_from(HOME, "locked", PIN).is(401, "denied-locked");
         at.login_from(HOME, "off", PIN).is(401, "denied-locked");
         at.login_from(HOME, "other", PIN).is(401, "denied-pin");
@@ -1275,7 +1276,7 @@ fn pin_alone_opens_no_token_that_is_locked_or_switched_off() -> Case {
 
 fn pin_alone_lets_in_nobody_whom_the_place_does_not() -> Case {
     let (alice, bob) = (alice(), Token::hotp("bob").pin(PIN));
-    trusting_case(trusting(&[&alice, &bob]).set(Setting::RequireUser, "bob"), move |at| {
+    case(trusting(&[&alice, &bob]).set(Setting::RequireUser, "bob"), move |at| {
         at.login_from(HOME, "alice", PIN).is(401, "denied-user");
         at.login_from(HOME, "bob", PIN).is(200, "granted-trusted");
     })
@@ -1284,44 +1285,41 @@ fn pin_alone_lets_in_nobody_whom_the_place_does_not() -> Case {
 fn wrong_pins_in_a_trusted_network_close_it_until_the_next_fresh_code() -> Case {
     let (alice, bob) = (alice(), Token::hotp("bob").pin(PIN));
     let scope = trusting(&[&alice, &bob]).set(Setting::MaxFailures, 3);
-    trusting_case(
-        scope.set(Setting::MaxLinger, 600).set(Setting::LogoutOnIpChange, "Off"),
-        move |at| {
-            at.expect_log(CLOSED);
-            let text = || String::from_utf8(at.users().bytes()).expect("text");
-            at.login_from(HOME, "alice", PIN).is(200, "granted-trusted");
-            // The same one again is one. Too short for a code counts as well.
-            for wrong in [WRONG_PIN, WRONG_PIN, "s", "s"] {
-                at.login_from(HOME, "alice", wrong).is(401, "denied-pin");
-            }
-            // Those from elsewhere don't.
-            for wrong in ["sesame1", "sesame2", "sesame3", "x"] {
-                at.login_from(CAFE, "alice", wrong).is_denied();
-            }
-            at.login_from(HOME, "alice", PIN).is(200, "granted-trusted");
-            assert!(!text().contains("#@"));
-            at.login_from(HOME, "alice", "sesame4").is(401, "denied-pin");
-            assert!(text().contains("#@ always alice pin\n"), "{}", text());
-            // Nobody is locked, and a code that isn't fresh opens nothing.
-            for _ in 0..2 {
-                at.login_from(HOME, "alice", PIN).is_denied();
-            }
-            at.login_from("192.0.2.8", "alice", PIN).is_denied();
-            assert_eq!(at.users().failures("alice"), 0);
-            at.login_from(HOME, "bob", PIN).is(200, "granted-trusted");
-            at.login_from(CAFE, "alice", alice.password(0)).is(200, "granted-fresh");
-            assert!(!text().contains("#@"), "{}", text());
-            at.login_from(HOME, "alice", PIN).is(200, "granted-trusted");
-            // All of them again.
-            for wrong in ["sesame5", "sesame6"] {
-                at.login_from(HOME, "alice", wrong).is(401, "denied-pin");
-            }
-            at.login_from(HOME, "alice", PIN).is(200, "granted-trusted");
-            at.login_from(HOME, "alice", "sesame7").is(401, "denied-pin");
-            at.login_from(CAFE, "alice", alice.password(0)).is(200, "granted-reuse");
+    case(scope.set(Setting::MaxLinger, 600).set(Setting::LogoutOnIpChange, "Off"), move |at| {
+        at.expect_log(CLOSED);
+        let text = || String::from_utf8(at.users().bytes()).expect("text");
+        at.login_from(HOME, "alice", PIN).is(200, "granted-trusted");
+        // The same one again is one. Too short for a code counts as well.
+        for wrong in [WRONG_PIN, WRONG_PIN, "s", "s"] {
+            at.login_from(HOME, "alice", wrong).is(401, "denied-pin");
+        }
+        // Those from elsewhere don't.
+        for wrong in ["sesame1", "sesame2", "sesame3", "x"] {
+            at.login_from(CAFE, "alice", wrong).is_denied();
+        }
+        at.login_from(HOME, "alice", PIN).is(200, "granted-trusted");
+        assert!(!text().contains("#@"));
+        at.login_from(HOME, "alice", "sesame4").is(401, "denied-pin");
+        assert!(text().contains("#@ always alice pin\n"), "{}", text());
+        // Nobody is locked, and a code that isn't fresh opens nothing.
+        for _ in 0..2 {
             at.login_from(HOME, "alice", PIN).is_denied();
-        },
-    )
+        }
+        at.login_from("192.0.2.8", "alice", PIN).is_denied();
+        assert_eq!(at.users().failures("alice"), 0);
+        at.login_from(HOME, "bob", PIN).is(200, "granted-trusted");
+        at.login_from(CAFE, "alice", alice.password(0)).is(200, "granted-fresh");
+        assert!(!text().contains("#@"), "{}", text());
+        at.login_from(HOME, "alice", PIN).is(200, "granted-trusted");
+        // All of them again.
+        for wrong in ["sesame5", "sesame6"] {
+            at.login_from(HOME, "alice", wrong).is(401, "denied-pin");
+        }
+        at.login_from(HOME, "alice", PIN).is(200, "granted-trusted");
+        at.login_from(HOME, "alice", "sesame7").is(401, "denied-pin");
+        at.login_from(CAFE, "alice", alice.password(0)).is(200, "granted-reuse");
+        at.login_from(HOME, "alice", PIN).is_denied();
+    })
 }
 
 fn wrong_pins_without_a_limit_close_it_after_ten() -> Case {
@@ -1330,7 +1328,7 @@ fn wrong_pins_without_a_limit_close_it_after_ten() -> Case {
         .set(Setting::TrustedNetworks, TRUSTED)
         .set(Setting::MaxFailures, "None")
         .set(Setting::Throttle, "Off");
-    trusting_case(scope, move |at| {
+    case(scope, move |at| {
         at.expect_log(CLOSED);
         for number in 0..9 {
             at.login_from(HOME, "alice", format!("wrong{number}")).is(401, "denied-pin");
@@ -1345,7 +1343,7 @@ fn wrong_pins_without_a_limit_close_it_after_ten() -> Case {
 
 fn a_fresh_code_ends_the_count_of_wrong_pins() -> Case {
     let alice = alice();
-    trusting_case(trusting(&[&alice]).set(Setting::MaxFailures, 3), move |at| {
+    case(trusting(&[&alice]).set(Setting::MaxFailures, 3), move |at| {
         for (counter, wrong) in [["w1", "w2"], ["w3", "w4"], ["w5", "w6"]].iter().enumerate() {
             for wrong in wrong {
                 at.login_from(HOME, "alice", wrong).is(401, "denied-pin");
@@ -1362,7 +1360,7 @@ fn wrong_pins_that_are_passed_on_close_it_too() -> Case {
         .set(Setting::MaxFailures, 3)
         .set(Setting::FallThrough, "On")
         .second_provider("alice", "opendoor");
-    let case = trusting_case(scope, move |at| {
+    let case = case(scope, move |at| {
         at.expect_log(CLOSED);
         for wrong in ["sesame1", "sesame2", "sesame3"] {
             at.login_from(HOME, "alice", wrong).is_status(401);
@@ -1370,6 +1368,90 @@ fn wrong_pins_that_are_passed_on_close_it_too() -> Case {
         at.login_from(HOME, "alice", PIN).is_status(401);
     });
     case.needs(Capability::NextProvider)
+}
+
+/// A scope whose name is the case's, with a program of alice's for its page alone.
+fn with_program(name: &str) -> Scope {
+    let page = format!("/{name}/page.txt");
+    scope(&[&alice()])
+        .text(programs::line("alice", 1, &[&page], &["GET", "MOVE"]))
+        .secret(&programs::password(1))
+}
+
+fn program_is_let_in_by_its_password_for_its_path_and_methods() -> Case {
+    const NAME: &str = "program_is_let_in_by_its_password_for_its_path_and_methods";
+    case(with_program(NAME).set(Setting::AppPasswords, "On"), |at| {
+        let ask = |file: &str| at.request_for(file, "alice", programs::password(1));
+        at.send(ask("page.txt")).is(200, "granted-app");
+        at.send(ask("page.txt").from(HOME)).is(200, "granted-app");
+        for outside in ["other.txt", "page.txtx", "./page.txt", "page.txt;x", ""] {
+            at.send(ask(outside)).is_denied();
+        }
+        at.send(ask("page.txt").method("PUT")).is(401, "denied-app");
+        let to = |path: &str| {
+            at.send(ask("page.txt").method("MOVE").header("Destination", path)).result().to_owned()
+        };
+        assert_eq!(to(&format!("/{NAME}/page.txt")), "granted-app");
+        assert_ne!(to(&format!("/{NAME}/other.txt")), "granted-app");
+        // A lock-out doesn't stop it, and it ends none.
+        at.login("alice", alice().password(0)).is(200, "granted-fresh");
+    })
+}
+
+fn program_is_let_in_where_the_file_says_so_and_the_user_does_not_close_it() -> Case {
+    const NAME: &str = "program_is_let_in_where_the_file_says_so_and_the_user_does_not_close_it";
+    case(with_program(NAME).text("#@ allow apps\n"), |at| {
+        at.login("alice", programs::password(1)).is(200, "granted-app");
+        at.users().append("#@ always alice apps\n");
+        at.login("alice", programs::password(1)).is(401, "denied-app");
+        let text = String::from_utf8(at.users().bytes()).expect("text");
+        at.users().replace(text.replace("#@ always alice apps\n", "#@ always alice\n"));
+        at.login("alice", programs::password(1)).is(200, "granted-app");
+        let text = String::from_utf8(at.users().bytes()).expect("text");
+        at.users().replace(text.replace("#@ allow apps\n", "#@ allow apps now\n"));
+        at.login("alice", programs::password(1)).is(401, "denied-pin");
+    })
+}
+
+fn programs_login_notes_its_hour_and_changes_nothing_else() -> Case {
+    const NAME: &str = "programs_login_notes_its_hour_and_changes_nothing_else";
+    case(with_program(NAME).set(Setting::AppPasswords, "On"), |at| {
+        let text = || String::from_utf8(at.users().bytes()).expect("text");
+        let before = text();
+        at.login("alice", programs::password(1)).is(200, "granted-app");
+        wait_until("the hour is noted", || !text().contains("used=0000-00-00T00Z"));
+        let used = text().split("used=").nth(1).expect("it was there")[..14].to_owned();
+        assert_eq!(text().replace(&used, "0000-00-00T00Z"), before);
+        at.users().stays_the_same(|| {
+            for _ in 0..3 {
+                at.login("alice", programs::password(1)).is(200, "granted-app");
+            }
+        });
+        assert_eq!(at.users().failures("alice"), 0);
+    })
+}
+
+fn program_that_is_not_allowed_is_refused_like_a_wrong_pin() -> Case {
+    case(with_program("program_that_is_not_allowed_is_refused_like_a_wrong_pin"), |at| {
+        at.login("alice", programs::password(1)).is(401, "denied-pin");
+        at.login("alice", alice().password(0)).is(200, "granted-fresh");
+    })
+}
+
+fn wrong_passwords_of_programs_are_tries_and_lock_nobody() -> Case {
+    let scope = with_program("wrong_passwords_of_programs_are_tries_and_lock_nobody")
+        .set(Setting::AppPasswords, "On")
+        .set(Setting::MaxFailures, 2)
+        .set(Setting::Throttle, "3 600");
+    case(scope, |at| {
+        for number in [2, 3, 4] {
+            at.login_from(CAFE, "alice", programs::password(number)).is(401, "denied-app");
+        }
+        at.login_from(CAFE, "alice", programs::password(5)).is(429, "denied-throttled");
+        at.login_from(CAFE, "alice", programs::password(1)).is(200, "granted-app");
+        at.login_from(HOME, "alice", alice().password(0)).is(200, "granted-fresh");
+        assert_eq!(at.users().failures("alice"), 0);
+    })
 }
 
 /// The limit of wrong codes that holds at a place, for a user who has made none.

@@ -21,6 +21,7 @@ pub mod daemon;
 pub mod httpd;
 pub mod log;
 pub mod nginx;
+pub mod programs;
 pub mod root;
 pub mod scope;
 pub mod server;

@@ -15,12 +15,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use otpgate::UnixTime;
-use otpgate::policy::Limits;
+use otpgate::policy::{Allow, Limits};
 use otpgate::store::{
     Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError, Unreadable,
 };
 use otpgate::throttle::Bytes;
-use otpgate::token::{Entry, LINES_MAX, Session, State, StoredToken};
+use otpgate::token::{Entry, LINES_MAX, Session, State, StoredToken, Ways};
 use otpgate::users::name;
 use parking_lot::Mutex;
 
@@ -59,6 +59,8 @@ pub struct Content {
     users: HashMap<Vec<u8>, Kept>,
     /// What it demands of every policy.
     pub limits: Limits,
+    /// What it lets everybody in by besides codes.
+    pub allow: Allow,
     /// Names that only look like listed ones.
     pub apart: HashSet<Vec<u8>>,
 }
@@ -67,6 +69,7 @@ pub struct Content {
 struct Kept {
     lines: Vec<StoredToken>,
     unreadable: Vec<Unreadable>,
+    ways: Ways,
 }
 
 impl Content {
@@ -79,6 +82,13 @@ impl Content {
     /// One more that can't be read.
     pub fn add_unreadable(&mut self, user: &[u8], what: Unreadable) {
         self.users.entry(user.to_vec()).or_default().unreadable.push(what);
+    }
+
+    /// A listed user's further ways in.
+    pub fn set_ways(&mut self, user: &[u8], ways: Ways) {
+        if let Some(kept) = self.users.get_mut(user) {
+            kept.ways = ways;
+        }
     }
 }
 
@@ -101,6 +111,7 @@ struct Held {
     keys: HashSet<Vec<u8>>,
     apart: HashSet<Vec<u8>>,
     limits: Limits,
+    allow: Arc<Allow>,
     /// The version of those who aren't listed, and the last one given to anybody.
     unlisted: u64,
     last: u64,
@@ -166,22 +177,22 @@ impl MemoryStore {
 
 impl Held {
     fn of(content: Content, version: u64) -> Held {
-        let Content { users, limits, apart } = content;
+        let Content { users, limits, allow, apart } = content;
+        let allow = Arc::new(allow);
         let keys = users.keys().map(|user| name::key(user).into_owned()).collect();
-        let versioned = |Kept { lines, unreadable }: Kept| {
+        let versioned = |Kept { lines, unreadable, ways }: Kept| {
             let entry = match lines.len() + unreadable.len() {
                 0..=LINES_MAX => {
-                    Entry { lines, unreadable: !unreadable.is_empty(), ..Entry::default() }
+                    Entry { lines, unreadable: !unreadable.is_empty(), ways, ..Entry::default() }
                 }
                 _ => Entry { too_many_lines: true, ..Entry::default() },
             };
-            Versioned {
-                version,
-                found: Arc::new(Found { entry, unreadable, limits, ..Found::default() }),
-            }
+            let allow = Arc::clone(&allow);
+            let found = Found { entry, unreadable, limits, allow, ..Found::default() };
+            Versioned { version, found: Arc::new(found) }
         };
         let users = users.into_iter().map(|(user, kept)| (user, versioned(kept))).collect();
-        Held { users, keys, apart, limits, unlisted: version, last: version }
+        Held { users, keys, apart, limits, allow, unlisted: version, last: version }
     }
 
     fn version(&self, user: &[u8]) -> u64 {
@@ -194,7 +205,8 @@ impl Held {
         }
         let is_twin = self.keys.contains(&*name::key(user)) && !self.apart.contains(user);
         let entry = Entry { is_twin, ..Entry::default() };
-        Arc::new(Found { entry, limits: self.limits, ..Found::default() })
+        let (limits, allow) = (self.limits, Arc::clone(&self.allow));
+        Arc::new(Found { entry, limits, allow, ..Found::default() })
     }
 
     /// Gives a user a new version, which nothing is remembered of.

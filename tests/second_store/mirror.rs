@@ -4,6 +4,7 @@
 //! The store is the truth. The file is read when somebody else has changed it, and shows each
 //! change before the login that made it is answered. It is neither locked nor synced.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -20,9 +21,9 @@ use otpgate::store::{
     Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError, Unreadable,
 };
 use otpgate::throttle::Bytes;
-use otpgate::token::{State, StoredToken};
-use otpgate::users::pragma::{self, Pragma};
-use otpgate::users::{line, record, rewrite};
+use otpgate::token::{Always, State, StoredToken, Ways};
+use otpgate::users::pragma::{self, Pragma, PragmaKind};
+use otpgate::users::{line, record, rewrite, ways};
 use parking_lot::Mutex;
 
 use super::memory::{Compares, Content, MemoryStore};
@@ -46,9 +47,11 @@ pub struct Mirror {
 #[derive(Default)]
 struct Image {
     stamp: Option<Stamp>,
-    /// With their ends.
+    /// With their ends. One that has gone is empty: the others keep their numbers.
     lines: Vec<Vec<u8>>,
     tokens: Vec<Shown>,
+    /// Of each listed user.
+    ways: HashMap<Vec<u8>, ShownWays>,
 }
 
 /// Where a token is shown.
@@ -58,6 +61,14 @@ struct Shown {
     /// Its place in the user's entry.
     place: usize,
     state: State,
+}
+
+/// Where a user's further ways in are shown.
+#[derive(Default)]
+struct ShownWays {
+    /// Numbers of all lines about them.
+    numbers: Vec<usize>,
+    ways: Ways,
 }
 
 impl Mirror {
@@ -95,13 +106,23 @@ impl Mirror {
 
     fn content(&self, image: &mut Image) -> Result<Content, StoreError> {
         let mut content = Content::default();
-        let mut counts = std::collections::HashMap::<Vec<u8>, usize>::new();
+        let mut counts = HashMap::<Vec<u8>, usize>::new();
+        let mut about = HashMap::<Vec<u8>, Vec<usize>>::new();
         for (number, line) in image.lines.iter().enumerate() {
             let text = without_end(line);
             let place = || format!("{} line {}", self.path.display(), number + 1);
             content.limits = self.limits(content.limits, text, number + 1)?;
-            if let Some(Ok(Pragma::Apart(name))) = pragma::parse(text) {
-                content.apart.insert(name);
+            match pragma::parse(text) {
+                Some(Ok(Pragma::Apart(name))) => {
+                    content.apart.insert(name);
+                }
+                Some(Ok(Pragma::Allow(more))) => content.allow = content.allow.with(more),
+                _ => {}
+            }
+            if PragmaKind::of(text).is_some_and(PragmaKind::is_about_ways)
+                && let Some(user) = pragma::user_of(text)
+            {
+                about.entry(user).or_default().push(number);
             }
             let Some(user) = line::user_of(text).filter(|_| !is_ignored(text)) else { continue };
             match record::parse(text, &self.zone) {
@@ -120,6 +141,12 @@ impl Mirror {
                 }
             }
         }
+        for (user, numbers) in about {
+            let lines = numbers.iter().map(|&number| without_end(&image.lines[number]));
+            let ways = ways::of_lines(lines);
+            content.set_ways(&user, ways.clone());
+            image.ways.insert(user, ShownWays { numbers, ways });
+        }
         Ok(content)
     }
 
@@ -135,8 +162,13 @@ impl Mirror {
         let mut image = self.image.lock();
         // Whoever has edited the file meanwhile has the last word.
         self.look(&mut image)?;
-        let Image { lines, tokens, stamp } = &mut *image;
+        let Image { lines, tokens, ways, stamp } = &mut *image;
         let mut is_changed = false;
+        for Shown { user, .. } in &*tokens {
+            let found = self.store.find(user)?;
+            is_changed |=
+                ways.entry(user.clone()).or_default().show(lines, user, &found.entry.ways);
+        }
         for Shown { number, user, place, state } in tokens {
             let found = self.store.find(user)?;
             let Some(new) = found.entry.lines.get(*place).map(|line| &line.state) else { continue };
@@ -166,6 +198,40 @@ impl Mirror {
         file.write_all(bytes)?;
         fs::rename(&new, &self.path)?;
         Ok(Stamp::of(&file.metadata()?))
+    }
+}
+
+impl ShownWays {
+    /// Writes what servers write of them. Whether something has changed.
+    fn show(&mut self, lines: &mut Vec<Vec<u8>>, user: &[u8], new: &Ways) -> bool {
+        if self.ways == *new {
+            return false;
+        }
+        let mut apps = new.apps.iter();
+        for &number in &self.numbers {
+            let line = &mut lines[number];
+            match pragma::parse(without_end(line)) {
+                Some(Ok(Pragma::App(..))) => {
+                    let used = apps.next().and_then(|app| app.used);
+                    if let Some(place) = pragma::used_hour(without_end(line)) {
+                        line[place].copy_from_slice(&pragma::written_hour(used));
+                    }
+                }
+                Some(Ok(Pragma::Always(_, Always::UNTIL_CODE))) if !new.always.until_code => {
+                    line.clear();
+                }
+                _ => {}
+            }
+        }
+        if new.always.until_code && !self.ways.always.until_code {
+            if let Some(last) = lines.last_mut().filter(|last| !last.ends_with(b"\n")) {
+                last.push(b'\n');
+            }
+            self.numbers.push(lines.len());
+            lines.push([&pragma::until_code_line(user)[..], b"\n"].concat());
+        }
+        self.ways = new.clone();
+        true
     }
 }
 

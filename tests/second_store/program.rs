@@ -13,12 +13,13 @@ use std::sync::Arc;
 use otpgate::decide::Verdict;
 use otpgate::gate::{Answer, Gate, Login, PinAnswer, PinSource, RequestMemory};
 use otpgate::groups::GroupFiles;
+use otpgate::http::target::Target;
 use otpgate::http::{self, basic};
 use otpgate::log::{self, Level, Log};
 use otpgate::pin::file::{PinFile, entry_of};
-use otpgate::policy::{self, Policy, Required, Settings};
+use otpgate::policy::{self, PinAlone, Policy, Required, Settings};
 use otpgate::store::Reach;
-use otpgate::token::Address;
+use otpgate::token::{Address, is_app_password};
 
 use super::common::server::{
     ACCESS_LOG, ERROR_LOG, PAGE, PAGE_TEXT, PAPER_NEXT_HEADER, RESULT_HEADER,
@@ -84,7 +85,8 @@ struct Site {
 struct Place {
     name: String,
     gate: Gate<Mirror>,
-    policy: Policy,
+    server: policy::Server,
+    settings: Settings<'static>,
     required: Required<'static>,
     groups: GroupFiles,
     pins: Option<PathBuf>,
@@ -128,10 +130,19 @@ impl Site {
                         compares,
                     );
                     let gate = Gate::new(store, now).expect("random bytes");
-                    let (name, policy) = (value.to_owned(), settings.policy(server));
-                    let (required, groups) =
-                        (settings.required.unwrap_or_default(), GroupFiles::default());
-                    places.push(Place { name, gate, policy, required, groups, pins, second });
+                    let name = value.to_owned();
+                    let required = settings.required.take().unwrap_or_default();
+                    let groups = GroupFiles::default();
+                    places.push(Place {
+                        name,
+                        gate,
+                        server,
+                        settings,
+                        required,
+                        groups,
+                        pins,
+                        second,
+                    });
                 }
                 other => panic!("{other} stands in no place"),
             }
@@ -171,9 +182,10 @@ impl Site {
         let Some((user, password)) = basic::credentials(&request.authorization) else {
             return Reply { challenge: Some(place.challenge()), ..Reply::of(401) };
         };
-        let address = Address::of_client(Some(request.forwarded_for.unwrap_or(peer)));
-        let (answer, paper_next) =
-            place.decide(&Login { user: &user, password: &password, address }, &log);
+        let client = request.forwarded_for.unwrap_or(peer);
+        let address = Address::of_client(Some(client));
+        let login = Login { user: &user, password: &password, address };
+        let (answer, paper_next) = place.decide(&login, client, &request.target(), &log);
         let is_let_in_by_second =
             answer.verdict == Verdict::Unknown && place.is_let_in_by_second(&user, &password);
         let status = match answer.verdict {
@@ -202,29 +214,51 @@ impl Place {
     }
 
     /// With the number of the next code on paper, if the client may know it.
-    fn decide(&self, login: &Login<'_>, log: &dyn Log) -> (Answer, Option<u32>) {
+    fn decide(
+        &self,
+        login: &Login<'_>,
+        client: IpAddr,
+        target: &Target<'_>,
+        log: &dyn Log,
+    ) -> (Answer, Option<u32>) {
+        let path = |path: &[u8]| Path::new(OsStr::from_bytes(path)).to_owned();
+        let admission = self.groups.admit(&self.required, path, login.user);
+        let fault = admission.as_ref().err().map(ToString::to_string);
+        let mut policy = self.settings.policy(self.server);
+        policy.admission = admission.unwrap_or_default();
+        if self.settings.trusts(client) {
+            policy.pin_alone = PinAlone::Here;
+        }
+        if let Some(fault) = fault {
+            log.log(Level::Error, format_args!("{fault}"));
+        }
         match &self.pins {
-            Some(pins) => self.decide_with(login, &PinFile::new(pins.clone(), log), log),
-            None => self.decide_with(login, &NoPins, log),
+            Some(pins) => {
+                self.decide_with(&policy, login, target, &PinFile::new(pins.clone(), log), log)
+            }
+            None => self.decide_with(&policy, login, target, &NoPins, log),
         }
     }
 
     /// As on an event loop first, then by a thread that may wait.
     fn decide_with(
         &self,
+        policy: &Policy,
         login: &Login<'_>,
+        target: &Target<'_>,
         pins: &dyn PinSource,
         log: &dyn Log,
     ) -> (Answer, Option<u32>) {
-        let (gate, path) =
-            (&self.gate, |path: &[u8]| Path::new(OsStr::from_bytes(path)).to_owned());
-        let admission = self.groups.admit(&self.required, path, login.user);
-        let fault = admission.as_ref().err().map(ToString::to_string);
-        let policy = &Policy { admission: admission.unwrap_or_default(), ..self.policy };
-        if let Some(fault) = fault {
-            log.log(Level::Error, format_args!("{fault}"));
-        }
+        let gate = &self.gate;
         let mut judged = RequestMemory::default();
+        if is_app_password(login.password) {
+            let at_once = gate.app_now(policy, login, target, None, Some(&mut judged), log);
+            let of_app =
+                at_once.unwrap_or_else(|| gate.app(policy, login, target, Some(&mut judged), log));
+            if let Some(answer) = of_app {
+                return (answer, None);
+            }
+        }
         let at_once = gate.basic_now(policy, login, pins, None, Some(&mut judged), log);
         let answer =
             at_once.unwrap_or_else(|| gate.basic(policy, login, pins, Some(&mut judged), log));
@@ -252,7 +286,10 @@ impl PinSource for NoPins {
 
 /// What is needed of a request.
 struct Request {
+    line: String,
     path: String,
+    host: String,
+    destination: String,
     authorization: Vec<u8>,
     forwarded_for: Option<IpAddr>,
     is_last: bool,
@@ -266,9 +303,17 @@ impl Request {
         if reader.read_line(&mut first)? == 0 {
             return Ok(None);
         }
-        let path = first.split(' ').nth(1).ok_or_else(malformed)?.to_owned();
-        let mut request =
-            Request { path, authorization: Vec::new(), forwarded_for: None, is_last: false };
+        let line = first.trim_end_matches(['\r', '\n']).to_owned();
+        let path = line.split(' ').nth(1).ok_or_else(malformed)?.to_owned();
+        let mut request = Request {
+            line,
+            path,
+            host: String::new(),
+            destination: String::new(),
+            authorization: Vec::new(),
+            forwarded_for: None,
+            is_last: false,
+        };
         let mut length = 0;
         loop {
             let mut line = String::new();
@@ -281,6 +326,8 @@ impl Request {
             let value = value.trim();
             match name.to_ascii_lowercase().as_str() {
                 "authorization" => request.authorization = value.as_bytes().to_vec(),
+                "host" => request.host = value.to_owned(),
+                "destination" => request.destination = value.to_owned(),
                 "x-forwarded-for" => request.forwarded_for = value.parse().ok(),
                 "connection" => request.is_last = value.eq_ignore_ascii_case("close"),
                 "content-length" => length = value.parse().map_err(|_| malformed())?,
@@ -289,6 +336,16 @@ impl Request {
         }
         io::copy(&mut reader.take(length), &mut io::sink())?;
         Ok(Some(request))
+    }
+
+    /// It serves what is asked for as it stands.
+    fn target(&self) -> Target<'_> {
+        Target {
+            request_line: self.line.as_bytes(),
+            host: self.host.as_bytes(),
+            destination: self.destination.as_bytes(),
+            path: self.path.as_bytes(),
+        }
     }
 }
 
