@@ -10,15 +10,16 @@
 //! between any two operations, other processes read without the lock, by the same rules as a server
 //! does: what they take for whole must be so, and nobody who is listed may be unknown to them.
 //!
-//! Slots are written, the file is overwritten in place or replaced by a new one under its name;
-//! somebody edits it without knowing of any of this, in place or by a new file, and without a sync;
+//! Slots are written, the file is overwritten in place or replaced by a new one under its name, with
+//! lines that come and go along with a slot; the hour of an app is noted, which a crash may take back
+//! or leave half written, and which touches nothing else; somebody edits it without knowing of any of this, in place or by a new file, and without a sync;
 //! somebody edits it under the lock.
 
 mod machine;
 mod onlooker;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -28,12 +29,22 @@ use self::machine::{Machine, SimDisk, crashed, draw};
 use self::onlooker::Onlooker;
 use super::*;
 use crate::token::{Address, CounterField, ReplayFloor, State, Used};
-use crate::users::record;
 use crate::users::slot::{self, Slot};
+use crate::users::{pragma, record};
 
 const INODE: u64 = 7;
 const USERS: usize = 7;
 const COMMENT_MAX: usize = 700;
+const APP: &str = "#@ app user0 phone sha256:00112233445566778899aabbccddeeff:";
+const USED: &str = " used=";
+/// As never used.
+const NEVER: Hour = *b"0000-00-00T00Z";
+/// The hour of an app's last use.
+type Hour = [u8; 14];
+
+fn hour_of(number: i64) -> Hour {
+    pragma::written_hour(Some(1_700_000_000 + number.wrapping_mul(0x9e37_79b9) % 900_000_000))
+}
 
 fn head(user: usize) -> String {
     // Lines of different lengths, so that slots lie across sectors in all ways.
@@ -81,17 +92,24 @@ fn slot_of(user: usize, number: i64) -> Slot {
 #[derive(Clone, PartialEq)]
 struct Content {
     comment: String,
+    hour: Hour,
     slots: Vec<Slot>,
+    /// Users for whom it is said that a PIN alone isn't enough.
+    closed: BTreeSet<usize>,
 }
 
 impl Content {
     fn new(comment: String, number: i64) -> Content {
-        Content { comment, slots: (0..USERS).map(|user| slot_of(user, number)).collect() }
+        let slots = (0..USERS).map(|user| slot_of(user, number)).collect();
+        Content { comment, hour: NEVER, slots, closed: BTreeSet::new() }
     }
 
     fn bytes(&self) -> Vec<u8> {
         let mut content =
             format!("#@ limits max_failures=5\n# {}\n#@ free    \n", self.comment).into_bytes();
+        content.extend_from_slice(format!("{APP}{}{USED}", "0f".repeat(32)).as_bytes());
+        content.extend_from_slice(&self.hour);
+        content.extend_from_slice(b" path=/dav/\n");
         for (user, slot) in self.slots.iter().enumerate() {
             content.extend_from_slice(head(user).as_bytes());
             content.push(b' ');
@@ -101,8 +119,19 @@ impl Content {
         content.extend_from_slice(
             format!("#{}\n", "-".repeat(COMMENT_MAX - self.comment.len())).as_bytes(),
         );
+        for user in &self.closed {
+            content.extend_from_slice(&pragma::until_code_line(format!("user{user}").as_bytes()));
+            content.push(b'\n');
+        }
         content
     }
+}
+
+/// Where the hour stands.
+fn hour_in(content: &[u8]) -> Option<std::ops::Range<usize>> {
+    let line = memchr::memmem::find(content, APP.as_bytes())?;
+    let at = line + memchr::memmem::find(&content[line..], USED.as_bytes())? + USED.len();
+    (content.len() >= at + NEVER.len()).then_some(at..at + NEVER.len())
 }
 
 fn slot_in(content: &[u8], user: usize) -> Option<(usize, usize)> {
@@ -128,6 +157,8 @@ fn write_for(content: &[u8], user: usize, after: Slot) -> SlotWrite {
 struct Expected {
     content: Content,
     in_flight: InFlight,
+    /// Hours that were ever noted: a crash may leave any of them, or parts of several.
+    hours: BTreeSet<Hour>,
     /// Slots in flight that readers have met.
     relied_on: BTreeMap<usize, Slot>,
     /// Somebody who knows nothing of the journal writes or has just written: what readers see is
@@ -146,6 +177,7 @@ enum InFlight {
 impl Expected {
     fn new(content: Content) -> Expected {
         Expected {
+            hours: [content.hour].into(),
             content,
             in_flight: InFlight::Nothing,
             relied_on: BTreeMap::new(),
@@ -155,13 +187,19 @@ impl Expected {
 
     /// The content that the file has, if that is one it may have.
     fn met(&self, bytes: &[u8]) -> Option<Content> {
-        // A rewrite is there as a whole or not at all.
-        if let InFlight::Whole(whole) = &self.in_flight
-            && bytes == whole.bytes()
-        {
-            return Some(whole.clone());
+        let hour: Hour = bytes[hour_in(bytes)?].try_into().expect("an hour");
+        let is_of_noted = |(place, byte)| self.hours.iter().any(|noted| noted[place] == byte);
+        if !hour.into_iter().enumerate().all(is_of_noted) {
+            return None;
         }
-        let mut met = self.content.clone();
+        // A rewrite is there as a whole or not at all.
+        if let InFlight::Whole(whole) = &self.in_flight {
+            let whole = Content { hour, ..whole.clone() };
+            if bytes == whole.bytes() {
+                return Some(whole);
+            }
+        }
+        let mut met = Content { hour, ..self.content.clone() };
         for user in 0..USERS {
             let (_, at) = slot_in(bytes, user)?;
             let slot: Slot = bytes[at..at + slot::LEN].try_into().expect("a slot");
@@ -321,7 +359,7 @@ impl History {
     fn step(&mut self) -> Result<(), Fault> {
         self.users = self.users.named();
         let at_random = self.draw(self.journals.len());
-        match self.draw(28) {
+        match self.draw(36) {
             // By the other journal, the image of one that was cut short would undo what came later.
             2..=6 if self.crash == Crash::TwoJournals => self.log_in(at_random),
             0 => self.edit_without_the_lock(),
@@ -329,12 +367,20 @@ impl History {
             2..=3 => self.write_image(at_random),
             4..=5 => self.replace(at_random),
             6 => self.make_the_journal_anew(at_random),
+            28..=31 => self.note_the_hour(at_random),
+            // By the other journal, as above.
+            32..=35 if self.crash == Crash::TwoJournals => self.note_the_hour(at_random),
+            32..=33 => self.close_a_pin(at_random, History::write_whole),
+            34..=35 => self.close_a_pin(at_random, History::replace_whole),
             _ => self.log_in(at_random),
         }
     }
 
     fn settle(&mut self, content: Content) {
-        *self.expected.borrow_mut() = Expected::new(content);
+        let mut expected = self.expected.borrow_mut();
+        let mut hours = std::mem::take(&mut expected.hours);
+        hours.insert(content.hour);
+        *expected = Expected { hours, ..Expected::new(content) };
     }
 
     fn log_in(&mut self, at: usize) -> Result<(), Fault> {
@@ -362,11 +408,58 @@ impl History {
     }
 
     fn write_image(&mut self, at: usize) -> Result<(), Fault> {
+        let whole = self.other_content();
+        self.write_whole(at, whole)
+    }
+
+    fn replace(&mut self, at: usize) -> Result<(), Fault> {
+        let whole = self.other_content();
+        self.replace_whole(at, whole)
+    }
+
+    /// Everybody else's lines stay; a user's slot and the line about their PIN change together.
+    fn close_a_pin(
+        &mut self,
+        at: usize,
+        write: fn(&mut History, usize, Content) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let mut whole = self.expected.borrow().content.clone();
+        let user = self.draw(USERS);
+        if !whole.closed.remove(&user) {
+            whole.closed.insert(user);
+        }
+        let number = self.fresh_number();
+        whole.slots[user] = slot_of(user, number);
+        write(self, at, whole)
+    }
+
+    fn other_content(&mut self) -> Content {
+        let number = self.fresh_number();
+        let comment = "x".repeat(self.draw(COMMENT_MAX));
+        let content = &self.expected.borrow().content;
+        let (hour, closed) = (content.hour, content.closed.clone());
+        Content { hour, closed, ..Content::new(comment, number) }
+    }
+
+    /// Nothing rests on it: it isn't journalled, nor synced.
+    fn note_the_hour(&mut self, at: usize) -> Result<(), Fault> {
         let users = self.users.clone();
         let mut open = open(&self.journals[at], &users, self.is_recovered[at], self.safety)?;
         self.is_recovered[at] = true;
-        self.next += 1;
-        let whole = Content::new("x".repeat(draw(&self.machine, COMMENT_MAX)), self.next);
+        let hour = hour_of(self.next);
+        self.expected.borrow_mut().hours.insert(hour);
+        let place = hour_in(&users.content()).expect("the line");
+        open.write_notes(&[(place.start as u64, hour.to_vec())])?;
+        drop(open);
+        let content = Content { hour, ..self.expected.borrow().content.clone() };
+        self.settle(content);
+        Ok(())
+    }
+
+    fn write_whole(&mut self, at: usize, whole: Content) -> Result<(), Fault> {
+        let users = self.users.clone();
+        let mut open = open(&self.journals[at], &users, self.is_recovered[at], self.safety)?;
+        self.is_recovered[at] = true;
         self.expected.borrow_mut().in_flight = InFlight::Whole(whole.clone());
         open.write_image(whole.bytes().into())?;
         drop(open);
@@ -375,12 +468,10 @@ impl History {
         Ok(())
     }
 
-    fn replace(&mut self, at: usize) -> Result<(), Fault> {
+    fn replace_whole(&mut self, at: usize, whole: Content) -> Result<(), Fault> {
         let users = self.users.clone();
         let mut open = open(&self.journals[at], &users, self.is_recovered[at], self.safety)?;
         self.is_recovered[at] = true;
-        self.next += 1;
-        let whole = Content::new("x".repeat(draw(&self.machine, COMMENT_MAX)), self.next);
         self.expected.borrow_mut().in_flight = InFlight::Whole(whole.clone());
         let new = users.another(other_inode(&users));
         let bytes = whole.bytes();
@@ -400,7 +491,10 @@ impl History {
     /// In place or by a new file, and without a sync.
     fn edit_without_the_lock(&mut self) -> Result<(), Fault> {
         let number = self.fresh_number();
-        let content = Content::new("e".repeat(self.draw(300)), number);
+        let before = self.expected.borrow().content.clone();
+        let comment = "e".repeat(self.draw(300));
+        let (hour, closed) = (before.hour, before.closed);
+        let content = Content { hour, closed, ..Content::new(comment, number) };
         self.expected.borrow_mut().is_edited = true;
         // By an editor that takes its time: two changes in one tick of the clock are told to be
         // one.
@@ -499,8 +593,9 @@ impl History {
             // it is done again.
             self.machine.borrow_mut().is_full = false;
             let number = self.fresh_number();
-            let comment = self.expected.borrow().content.comment.clone();
-            let content = Content::new(comment, number);
+            let before = self.expected.borrow().content.clone();
+            let slots = Content::new(String::new(), number).slots;
+            let content = Content { slots, ..before };
             self.machine.borrow_mut().wait(std::time::Duration::from_millis(1100));
             overwrite(&self.users, &content.bytes()).expect("the lights are on");
             self.machine.borrow_mut().wait(std::time::Duration::from_millis(1100));
