@@ -10,8 +10,8 @@ use at_once::{
     PIN, limit_of_five_lets_five_codes_be_tried, one_of_many_gets_a_fresh_code, rounds,
     users_who_log_in_at_once_are_all_granted,
 };
-use common::server::Reply;
-use common::{Connection, Httpd, Mpm, Nginx, Scope, Setting, Start, Token};
+use common::server::{Reply, all_at_once};
+use common::{Connection, Httpd, Mpm, Nginx, Scope, Server, Setting, Start, Token};
 
 common::on_each_server! {
     mpm_event: Httpd::event() =>
@@ -78,6 +78,28 @@ fn reloads_under_load_lose_no_login(start: Start) {
     common::wait_until("children of the last generation", || !server.children().is_empty());
     place.login("nobody", "whatever").is(401, "unknown");
     server.finish_gracefully();
+}
+
+/// Sixteen at each of two servers that share a users file.
+#[test]
+fn one_of_many_on_both_servers_gets_a_code_from_paper() {
+    let paper = Token::paper("paula", 30).pin(PIN);
+    let scope = Scope::new("area").token(&paper).set(Setting::MaxLinger, 0);
+    let httpd = Server::start(Httpd::event(), vec![scope.clone()]);
+    let here = httpd.at("area");
+    let nginx = Server::start(Nginx::four(), vec![scope.users_file(here.users().path())]);
+    let there = nginx.at("area");
+    for counter in 0..rounds().min(30) as u64 {
+        let request = here.request("paula", paper.password(counter));
+        let requests: Vec<_> =
+            (0..32).map(|number| ([&here, &there][number % 2], &request)).collect();
+        let replies = all_at_once(&requests);
+        let count = |word| replies.iter().filter(|reply| reply.result() == word).count();
+        let counts = [count("granted-fresh"), count("denied-expired")];
+        assert_eq!(counts, [1, 31], "code {counter}: {replies:?}");
+        assert_eq!(here.users().counter("paula"), counter as i64 + 1);
+    }
+    assert_eq!(here.users().failures("paula"), 0);
 }
 
 /// A login that was answered with a grant is never acceptable again, though the process that
