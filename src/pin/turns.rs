@@ -16,8 +16,6 @@ static TURNS: LazyLock<Turns> = LazyLock::new(|| {
     Turns::new(processors.saturating_sub(1).max(1))
 });
 
-/// Names share so many queues.
-const QUEUES: u64 = 64;
 /// So many strangers wait in one process, and so many of them for one name. nginx's own pool has 32
 /// threads.
 const STRANGERS_MAX: usize = 24;
@@ -30,14 +28,14 @@ const WAITING_MAX: usize = 64;
 /// Who wants a hash computed.
 #[derive(Clone, Copy, Debug)]
 pub struct Asker {
-    queue: u64,
+    name: u64,
     is_familiar: bool,
 }
 
 impl Asker {
-    /// `name`: a hash of the user's name. `is_familiar`: the user is known to log in from there.
+    /// `name`: a hash of the user's name, of which no two names have the same. `is_familiar`: the user is known to log in from there.
     pub fn new(name: u64, is_familiar: bool) -> Asker {
-        Asker { queue: name % QUEUES, is_familiar }
+        Asker { name, is_familiar }
     }
 }
 
@@ -69,7 +67,7 @@ struct Turns {
 struct TurnsState {
     free: usize,
     waiting: Vec<WaitingCheck>,
-    /// The queue of the stranger who had the last turn.
+    /// The name of the stranger who had the last turn.
     last: u64,
     next: u64,
 }
@@ -111,7 +109,7 @@ impl TurnsState {
         let of_name = |waiting: &&WaitingCheck| {
             waiting.fate == Fate::Follows
                 && !waiting.asker.is_familiar
-                && waiting.asker.queue == asker.queue
+                && waiting.asker.name == asker.name
         };
         asker.is_familiar
             || self.strangers() < STRANGERS_MAX
@@ -128,15 +126,15 @@ impl TurnsState {
         }
         self.strangers() >= STRANGERS_MAX
             || self.waiting().count() >= WAITING_MAX
-            || strangers().filter(|(_, other)| other.queue == asker.queue).count()
+            || strangers().filter(|(_, other)| other.name == asker.name).count()
                 >= STRANGERS_OF_A_NAME
     }
 
-    /// Whose turn it is: somebody familiar, the first of them; else the first of the next queue
-    /// that has any.
+    /// Whose turn it is: somebody familiar, the first of them; else the first of the next name, in
+    /// the order of their hashes.
     fn next_at(&self) -> Option<usize> {
         let familiar = self.waiting().find(|(_, asker)| asker.is_familiar);
-        let after = |asker: &Asker| (asker.queue + QUEUES - self.last - 1) % QUEUES;
+        let after = |asker: &Asker| asker.name.wrapping_sub(self.last).wrapping_sub(1);
         familiar.or_else(|| self.waiting().min_by_key(|(_, asker)| after(asker))).map(|(at, _)| at)
     }
 }
@@ -218,7 +216,7 @@ impl Drop for HashTurn<'_> {
         match state.next_at() {
             Some(at) => {
                 if !state.waiting[at].asker.is_familiar {
-                    state.last = state.waiting[at].asker.queue;
+                    state.last = state.waiting[at].asker.name;
                 }
                 state.waiting[at].fate = Fate::HasTurn;
                 self.0.changed.notify_all();
@@ -297,11 +295,9 @@ mod tests {
                     wait_for(turns, waiting);
                 }
                 assert_eq!(turns.take(Asker::new(7, STRANGER), || ()), Err(Busy));
-                assert_eq!(
-                    turns.take(Asker::new(7 + QUEUES, STRANGER), || ()),
-                    Err(Busy),
-                    "it shares the queue"
-                );
+                for other in [6, 8, 7 + 64, u64::MAX] {
+                    assert!(!turns.state.lock().is_full_for(Asker::new(other, STRANGER)));
+                }
                 for waiting in 5..=24 {
                     threads.spawn(move || {
                         turns.take(Asker::new(waiting + 5, STRANGER), || ()).unwrap()
