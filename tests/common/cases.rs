@@ -899,7 +899,8 @@ fn time_code_beyond_the_window_is_refused() -> Case {
     let bob = bob();
     case(scope(&[&bob]).set(Setting::MaxOffset, 4), move |at| {
         // Not the very next step: time goes on while the test runs.
-        at.login("bob", bob.password(bob.step() + 7)).is(401, "denied-code");
+        let beyond = bob.step_of_a_new_code(bob.step() + 7..);
+        at.login("bob", bob.password(beyond)).is(401, "denied-code");
         assert_eq!(at.users().failures("bob"), 1);
     })
 }
@@ -910,7 +911,8 @@ fn clock_that_is_off_has_a_window_of_its_own() -> Case {
         let step = bob.step();
         // Between the window around the stored offset and the one around the right time there is a
         // gap.
-        at.login("bob", bob.password(step - 5)).is(401, "denied-code");
+        let between = bob.step_of_a_new_code([step - 5, step - 4, step - 6].into_iter());
+        at.login("bob", bob.password(between)).is(401, "denied-code");
         at.login("bob", bob.password(step - 10)).is(200, "granted-fresh");
         let offset = at.users().counter("bob");
         assert!((-11..=-10).contains(&offset), "{offset}");

@@ -1,5 +1,6 @@
 //! Tokens as people carry them: they show codes, and have a line in a users file.
 
+use std::collections::HashSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use data_encoding::HEXLOWER;
@@ -190,13 +191,14 @@ impl Token {
         self.wrong_codes(1).remove(0)
     }
 
-    /// Different codes of the right length, none of them near the first hundred counters.
+    /// Different codes of the right length, none of them near the first hundred counters, or of
+    /// the steps of the last day, which would be recognised.
     pub fn wrong_codes(&self, count: usize) -> Vec<String> {
         let near = match self.period {
             None => 0..200,
-            Some(_) => self.step() - 100..self.step() + 100,
+            Some(_) => self.day_before(self.step()).start..self.step() + 100,
         };
-        let mut shown: Vec<String> = near.clone().map(|counter| self.code(counter)).collect();
+        let mut shown: HashSet<String> = near.clone().map(|counter| self.code(counter)).collect();
         if let Algorithm::Hotp(_) = self.algorithm {
             shown.extend(near.map(|counter| self.hexadecimal_code(counter)));
         }
@@ -206,6 +208,22 @@ impl Token {
             .filter(|code| !shown.contains(code))
             .take(count)
             .collect()
+    }
+
+    /// The first of these steps whose code isn't that of an earlier step by chance: such a code
+    /// would be recognised as an old one.
+    pub fn step_of_a_new_code(&self, mut steps: impl Iterator<Item = u64>) -> u64 {
+        let is_new = |step: &u64| {
+            let code = self.code(*step);
+            !self.day_before(*step).any(|earlier| self.code(earlier) == code)
+        };
+        steps.find(is_new).expect("hardly any code is an old one")
+    }
+
+    /// The steps of the day before a step, and some more: time goes on while a test runs.
+    fn day_before(&self, step: u64) -> std::ops::Range<u64> {
+        let day = 24 * 60 * 60 / self.period.expect("a time token");
+        step - day - 100..step
     }
 
     pub fn user(&self) -> &[u8] {

@@ -285,27 +285,30 @@ impl Server {
         lock(&self.daemon)
     }
 
-    /// Bytes of the error log so far.
+    /// Whole lines of the error log so far.
     pub fn log_length(&self) -> usize {
-        error_log(&self.root).len()
+        whole_lines(&self.error_log()).lines().count()
     }
 
-    /// What is wrong with the error log behind so many bytes, as far as it is about that scope or
-    /// doesn't say what it is about, and with what was expected of that scope.
-    pub fn faults_since(&self, length: usize, scope: &str) -> Vec<String> {
+    /// What is wrong with the error log behind so many lines, as far as it is about that scope or
+    /// doesn't say what it is about, and with what was expected of that scope. Of a line that is
+    /// being written for another one, nobody can tell what it is about.
+    pub fn faults_since(&self, lines: usize, scope: &str) -> Vec<String> {
         let log = self.error_log();
+        let log = whole_lines(&log);
         let others: Vec<String> =
             self.scopes.iter().map(|scope| format!("/{}/", scope.name)).collect();
         let own = format!("/{scope}/");
         let is_ours = |line: &str| {
             line.contains(&own) || !others.iter().any(|other| line.contains(other.as_str()))
         };
-        let unexpected = self.unexpected(log.get(length..).unwrap_or_default(), usize::MAX);
+        let before: usize = log.split_inclusive('\n').take(lines).map(str::len).sum();
+        let unexpected = self.unexpected(&log[before..], usize::MAX);
         let unexpected =
             unexpected.into_iter().filter(|(line, _)| is_ours(line)).map(|(_, fault)| fault);
         let expected = lock(&self.expected);
         let of_scope = expected.iter().filter(|expected| expected.scope.as_deref() == Some(scope));
-        unexpected.chain(of_scope.filter_map(|expected| expected.missing_in(&log))).collect()
+        unexpected.chain(of_scope.filter_map(|expected| expected.missing_in(log))).collect()
     }
 
     /// Each line of the error log that may not be there, and why. From a line on the server was
@@ -405,6 +408,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 const OUTPUT: &str = "logs/output";
 pub const ERROR_LOG: &str = "logs/error.log";
 pub const ACCESS_LOG: &str = "logs/access.log";
+
+/// Without a line that somebody is writing.
+fn whole_lines(log: &str) -> &str {
+    log.rsplit_once('\n').map_or("", |(whole, _)| &log[..=whole.len()])
+}
 
 fn error_log(root: &Root) -> String {
     read(&root.join(OUTPUT)) + &read(&root.join(ERROR_LOG))
