@@ -1,7 +1,8 @@
 //! A rebuild from real system calls: servers, the command and editors are recorded at work on one
 //! users file, and directories are made that a power cut at any moment could have left of it. On
-//! each of them no code that was granted before is granted again, nobody listed is unknown, and
-//! every line is as before or as after.
+//! each of them no code that was granted before is granted again, nobody listed is unknown, every
+//! line is as before or as after, and no program or PIN alone lets in who wasn't given that, or was
+//! taken it.
 //!
 //! The seed decides what is done and where it is cut. What is recorded differs from run to run all
 //! the same, because the processes are real; so each finding names the calls at the cut, and the
@@ -92,7 +93,7 @@ fn no_power_cut_in_a_recording_of_real_processes_makes_a_granted_code_good_again
 
 fn print_table(seed: u64, counts: &BTreeMap<&str, Count>) {
     println!("seed {seed}");
-    let row = |kind: &str, cells: [String; 12]| {
+    let row = |kind: &str, cells: [String; 13]| {
         println!("{kind:<9}{}", cells.map(|cell| format!("{cell:>12}")).concat());
     };
     let heads = [
@@ -107,6 +108,7 @@ fn print_table(seed: u64, counts: &BTreeMap<&str, Count>) {
         "replays",
         "unknowns",
         "wrong lines",
+        "permissions",
         "torn edits",
     ];
     row("", heads.map(str::to_owned));
@@ -125,6 +127,7 @@ fn print_table(seed: u64, counts: &BTreeMap<&str, Count>) {
             faults(Fault::Replay),
             faults(Fault::Unknown),
             faults(Fault::WrongLine),
+            faults(Fault::Permission),
             faults(Fault::ReplayOfTornEdit),
         ];
         row(kind, numbers.map(|number| number.to_string()));

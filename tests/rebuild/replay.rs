@@ -8,16 +8,20 @@ use std::sync::Mutex;
 
 use otpgate::decide::{LoginResult, PinAnswer};
 use otpgate::gate::{Gate, Login, PinSource};
+use otpgate::http::target::Target;
 use otpgate::log::{Level, Log};
 use otpgate::policy::{Policy, Server, Settings};
 use otpgate::token::Address;
 use otpgate::users::file::UsersFile;
+use otpgate::users::pragma::{self, PragmaKind};
 use otpgate::users::{edit, slot};
 
 use super::common::codes::now;
 use super::disk::{Event, Image, Random};
 use super::recording::What;
-use super::scenes::{CANARY, JOURNAL, MAX_OFFSET, Mark, Story, USERS, WRONG_CODE, shuffled};
+use super::scenes::{
+    CANARY, JOURNAL, MAX_OFFSET, Mark, Program, Story, USERS, WRONG_CODE, shuffled,
+};
 
 /// What must never be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +35,9 @@ pub enum Fault {
     Unknown,
     /// A line is as it never was, a change is undone, a user is locked out.
     WrongLine,
+    /// Somebody is let in by a password of a program, or by a PIN alone, that they hadn't been
+    /// given or that was taken away.
+    Permission,
 }
 
 impl Fault {
@@ -40,18 +47,38 @@ impl Fault {
     }
 }
 
-/// Lines by the user whom they name, or by the first word of a comment.
+/// Lines by the user whom they name, or by the first word of a comment. Those about users besides
+/// by what they say of which program; when that one came last is left out, as a crash may take it
+/// back or leave half of it.
 type Lines = BTreeMap<Vec<u8>, Vec<u8>>;
 
 fn lines_of(content: &[u8]) -> Lines {
     let mut lines = Lines::new();
     for line in content.split(|byte| *byte == b'\n') {
+        if let Some(kind) = PragmaKind::of(line) {
+            let mut line = line.to_vec();
+            if let Some(hour) = pragma::used_hour(&line) {
+                line[hour].fill(b'-');
+            }
+            lines.entry(key_of(kind, &line)).or_insert(line);
+            continue;
+        }
         let key = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).nth(1);
         if let Some(key) = key.filter(|key| key.first() != Some(&b'-')) {
             lines.entry(key.to_vec()).or_insert_with(|| line.to_vec());
         }
     }
     lines
+}
+
+fn key_of(kind: PragmaKind, line: &[u8]) -> Vec<u8> {
+    let words = match kind {
+        PragmaKind::App => 4,
+        PragmaKind::Always => usize::MAX,
+        _ => 3,
+    };
+    let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').take(words).collect();
+    words.join(&b' ')
 }
 
 /// A change of the users file that nobody has said is done.
@@ -329,6 +356,7 @@ impl Door {
             max_linger: Some(0),
             max_offset: MAX_OFFSET,
             max_failures: 0,
+            app_passwords: true,
             ..Settings::default().policy(Server::Apache)
         };
         Door {
@@ -337,13 +365,30 @@ impl Door {
         }
     }
 
+    /// Whether a program is let in.
+    fn lets_in(&self, program: &Program) -> bool {
+        let login = login_of(&program.user, &program.password);
+        let target = Target {
+            request_line: b"GET /area/page.txt HTTP/1.1",
+            path: b"/area/page.txt",
+            ..Target::default()
+        };
+        let answer = self.gate.app(&self.policy, &login, &target, None, &Said::default());
+        answer.is_some_and(|answer| answer.word == LoginResult::GrantedApp)
+    }
+
     fn try_(&self, user: &str, password: &str) -> (LoginResult, String) {
-        let address = Address::of_client(Some("192.0.2.7".parse().expect("an address")));
-        let login = Login { user: user.as_bytes(), password: password.as_bytes(), address };
+        let login = login_of(user, password);
         let log = Said::default();
         let answer = self.gate.basic(&self.policy, &login, &NoPins, None, &log);
         (answer.word, log.0.into_inner().expect("no panic inside"))
     }
+}
+
+/// From a network that the clerk is trusted in for a while.
+fn login_of<'a>(user: &'a str, password: &'a str) -> Login<'a> {
+    let address = Address::of_client(Some("192.0.2.7".parse().expect("an address")));
+    Login { user: user.as_bytes(), password: password.as_bytes(), address }
 }
 
 fn is_grant(word: LoginResult) -> bool {
@@ -421,6 +466,10 @@ impl Case<'_> {
         let granted =
             self.logins(|mark| if let Mark::Answered(login) = mark { Some(login) } else { None });
 
+        let before_all = random.once_in(4);
+        if before_all {
+            faults.extend(self.wrong_permissions(&door, is_spoilt));
+        }
         // Often a recovery comes first, and what it leaves is looked at; else the first verdict
         // meets the file as it is.
         if !is_spoilt && random.once_in(6) {
@@ -484,9 +533,42 @@ impl Case<'_> {
                 }
             }
         }
+        if !before_all {
+            faults.extend(self.wrong_permissions(&door, is_spoilt));
+        }
         let rest = (0..story.people.len()).filter(|person| !lost.contains(person));
         if !is_spoilt {
             faults.extend(rest.filter_map(|person| self.lock_out(&door, &path, person, &asked)));
+        }
+        faults
+    }
+
+    /// Whom their programs or the PIN alone let in who may not, and whose programs are kept out.
+    fn wrong_permissions(&self, door: &Door, is_spoilt: bool) -> Vec<(Fault, String)> {
+        let Case { story, timeline, events, .. } = *self;
+        let mut faults = Vec::new();
+        for program in &story.programs {
+            let Program { user, name, .. } = program;
+            let allowed = timeline.allowed(events, format!("#@ app {user} {name}").as_bytes());
+            let is_let_in = door.lets_in(program);
+            if is_let_in && allowed.iter().all(Option::is_none) {
+                faults.push((Fault::Permission, format!("program {name} of {user} is let in")));
+            }
+            // Nothing closes the others'.
+            let is_certain = user != "clerk" && allowed.iter().all(Option::is_some);
+            if !is_let_in && is_certain && !is_spoilt {
+                faults.push((Fault::WrongLine, format!("program {name} of {user} is kept out")));
+            }
+        }
+        for who in &story.people {
+            let key = format!("#@ trust {}", who.name);
+            let allowed = timeline.allowed(events, key.as_bytes());
+            for pin in &who.pins {
+                let (word, said) = door.try_(&who.name, pin);
+                if word == LoginResult::GrantedTrusted && allowed.iter().all(Option::is_none) {
+                    faults.push((Fault::Permission, format!("{} by the PIN: {said}", who.name)));
+                }
+            }
         }
         faults
     }

@@ -5,8 +5,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use otpgate::gate::Store;
@@ -16,7 +16,7 @@ use otpgate::users::lock::Locked;
 use std::io::Write;
 
 use super::common::root::{self, Root};
-use super::common::{self, Httpd, Nginx, Place, Scope, Server, Setting, Token};
+use super::common::{self, Httpd, Nginx, Place, Scope, Server, Setting, Token, programs};
 use super::disk::{Image, Random, Tape};
 use super::recording::{self, Reel, Whose};
 
@@ -47,6 +47,16 @@ pub struct Person {
     next: AtomicU64,
 }
 
+/// A program of somebody's, and its password. Some are revoked.
+pub struct Program {
+    pub user: String,
+    pub name: String,
+    pub password: String,
+}
+
+/// So many of each person's are there from the start.
+const PROGRAMS: usize = 4;
+
 /// A code that was presented.
 #[derive(Clone, Debug)]
 pub struct Login {
@@ -76,6 +86,7 @@ pub struct Story {
     pub kind: &'static str,
     pub tape: Tape,
     pub people: Vec<Person>,
+    pub programs: Vec<Program>,
     pub logins: Vec<Login>,
     pub marks: Vec<Mark>,
 }
@@ -89,6 +100,7 @@ struct Stage {
     root: Root,
     before: Vec<Image>,
     people: Vec<Person>,
+    programs: Mutex<Vec<Program>>,
     reels: Mutex<Vec<Reel>>,
     logins: Mutex<Vec<Login>>,
     done: Mutex<Vec<(u64, u64)>>,
@@ -96,8 +108,17 @@ struct Stage {
 }
 
 fn event(name: &str) -> Person {
+    of_event_token(name, Token::hotp(name))
+}
+
+/// A list that no recording comes to the end of.
+fn on_paper(name: &str) -> Person {
+    of_event_token(name, Token::paper(name, 1000))
+}
+
+fn of_event_token(name: &str, token: Token) -> Person {
     let key: Vec<u8> = name.bytes().cycle().take(20).collect();
-    let token = Token::hotp(name).pin("sesame9").digits(8).key(&key);
+    let token = token.pin("sesame9").digits(8).key(&key);
     let codes: BTreeSet<String> = (0..400).map(|counter| token.code(counter)).collect();
     assert_eq!(codes.len(), 400, "a code that comes twice would look like a replay");
     let pins = vec!["sesame9".to_owned()];
@@ -117,10 +138,19 @@ impl Stage {
         let users = root.join("state/users");
         people.push(event(CANARY));
         let mut text = b"# edits 000\n".to_vec();
+        let mut apps = Vec::new();
         for person in &people {
             // Slots lie across sectors and pages in many ways.
             text.extend(format!("# {}\n", "-".repeat(random.below(1500))).into_bytes());
             text.extend(person.token.line());
+            for _ in 0..PROGRAMS {
+                let number = apps.len() as u8;
+                let line = programs::line(&person.name, number, &["/area/"], &[]);
+                let name = line.split(' ').nth(3).expect("a name").to_owned();
+                let (user, password) = (person.name.clone(), programs::password(number));
+                apps.push(Program { user, name, password });
+                text.extend(line.into_bytes());
+            }
         }
         text.extend_from_slice(extra.as_bytes());
         root::make_directory(&root.join("state"));
@@ -149,7 +179,8 @@ impl Stage {
         }
         let before = snapshot(&root.join("state"));
         let (reels, logins, done, edited) = Default::default();
-        Stage { root, before, people, reels, logins, done, edited }
+        let programs = Mutex::new(apps);
+        Stage { root, before, people, programs, reels, logins, done, edited }
     }
 
     fn users(&self) -> PathBuf {
@@ -161,6 +192,7 @@ impl Stage {
             .set(Setting::MaxLinger, 0)
             .set(Setting::MaxOffset, MAX_OFFSET)
             .set(Setting::Throttle, "Off")
+            .set(Setting::AppPasswords, "On")
             .set(Setting::TrustedNetworks, "127.0.0.0/8");
         scope.users_file(self.users())
     }
@@ -217,7 +249,16 @@ impl Stage {
             if random.once_in(6) {
                 place.login(&who.name, who.token.with(WRONG_CODE)).is(401, "denied-code");
             }
+            if random.once_in(3) {
+                let number = person * PROGRAMS + random.below(PROGRAMS);
+                let password = self.programs()[number].password.clone();
+                place.login(&who.name, password).is(200, "granted-app");
+            }
         }
+    }
+
+    fn programs(&self) -> MutexGuard<'_, Vec<Program>> {
+        self.programs.lock().expect("no panic inside")
     }
 
     /// Too many wrong PINs where the PIN is enough: a line comes, and goes with the next login.
@@ -249,16 +290,17 @@ impl Stage {
         });
     }
 
-    /// Runs the command and insists that it succeeds.
+    /// Runs the command and insists that it succeeds. What it says.
     #[track_caller]
-    fn run(&self, args: &[&str], input: &str, editor: &str) {
+    fn run(&self, args: &[&str], input: &str, editor: &str) -> String {
         let reel = self.reel(Whose::Ours);
         let began = nanoseconds_now();
         let users = self.users();
         let file = users.to_str().expect("a plain path");
         let args = [&["--file", file], args].concat();
-        run(&reel, &common::program(), &args, input, editor);
+        let said = run(&reel, &common::program(), &args, input, editor);
         self.done.lock().expect("no panic inside").push((began, nanoseconds_now()));
+        said
     }
 
     /// A shell script that has the users file as `$0` and doesn't know of the journal; under the
@@ -312,12 +354,13 @@ impl Stage {
             content == real,
             "{kind}: what was recorded doesn't make the journal that is there"
         );
-        Story { kind, tape, people: self.people, logins, marks }
+        let programs = self.programs.into_inner().expect("no panic inside");
+        Story { kind, tape, people: self.people, programs, logins, marks }
     }
 }
 
 #[track_caller]
-fn run(reel: &Reel, program: &Path, args: &[&str], input: &str, editor: &str) {
+fn run(reel: &Reel, program: &Path, args: &[&str], input: &str, editor: &str) -> String {
     let mut command = reel.command();
     command.push(program.to_str().expect("a plain path").to_owned());
     let mut child = Command::new(&command[0])
@@ -336,6 +379,7 @@ fn run(reel: &Reel, program: &Path, args: &[&str], input: &str, editor: &str) {
     let output = child.wait_with_output().expect("an end");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program:?} {args:?}: {} {said}", output.status);
+    String::from_utf8(output.stdout).expect("text")
 }
 
 /// Writes frames until so many bytes are left: the journal starts over at different times.
@@ -388,7 +432,8 @@ pub fn snapshot(directory: &Path) -> Vec<Image> {
 }
 
 fn some_people() -> Vec<Person> {
-    let mut people: Vec<Person> = ["ann", "bob", "cay", "dan"].map(event).into();
+    let mut people: Vec<Person> = ["ann", "bob", "cay"].map(event).into();
+    people.push(on_paper("dan"));
     people.push(timed("tom"));
     people
 }
@@ -466,13 +511,25 @@ fn command(kind: &'static str, is_writable: bool, random: &mut Random) -> Story 
                 stage.run(&["untrust", "clerk"], "", "false");
                 stage.run(&["always", "clerk", "--off"], "", "false");
             }
-            _ => stage.run(
-                &["edit"],
-                "",
-                "sed -i 's/^# edits 00./# edits 001 and a longer comment/'",
-            ),
+            6 => {
+                for name in ["tool", "other-tool"] {
+                    let said =
+                        stage.run(&["app", "add", "clerk", name, "--path=/area/"], "", "false");
+                    let password = said.trim_end().to_owned();
+                    places[random.below(2)].login("clerk", &password).is(200, "granted-app");
+                    let (user, name) = ("clerk".to_owned(), name.to_owned());
+                    stage.programs().push(Program { user, name, password });
+                }
+                stage.run(&["app", "revoke", "clerk", "tool"], "", "false");
+                let revoked = stage.programs().iter().rev().nth(1).expect("two").password.clone();
+                places[random.below(2)].login("clerk", revoked).is(401, "denied-app");
+            }
+            _ => {
+                let longer = "sed -i 's/^# edits 00./# edits 001 and a longer comment/'";
+                stage.run(&["edit"], "", longer);
+            }
         };
-        for number in shuffled(7, random) {
+        for number in shuffled(8, random) {
             step(number, random);
         }
     });
