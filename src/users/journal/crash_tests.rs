@@ -743,3 +743,49 @@ fn on_a_full_disk_a_record_is_as_before_or_after_and_nobody_is_unknown() {
 fn two_journals_on_one_file_undo_nothing_of_each_other() {
     crashes(Crash::TwoJournals);
 }
+
+/// An editor has changed the counter and left the checksum; the next login writes the counter there
+/// was before. Of both, a cut can make the record before the edit, with its checksum: the code that
+/// was granted since must stay spent.
+#[test]
+fn a_whole_record_of_before_an_edit_that_a_cut_puts_together_is_none() {
+    let record = |counter: i64, floor: u64| {
+        let state = State {
+            counter: CounterField::from_written(counter),
+            replay_floor: Some(ReplayFloor::from_written(floor as i64)),
+            ..State::fresh()
+        };
+        let head = head(0);
+        let words: Vec<&[u8]> = head.split(' ').map(str::as_bytes).collect();
+        slot::write([words[0], words[1], words[2], words[3]], &state, &TimeZone::UTC)
+    };
+    let (before, after) = (record(0, 100), record(0, 105));
+    let mut edited = before;
+    edited[..20].copy_from_slice(&record(3, 100)[..20]);
+    let later = record(0, 106);
+    for is_crash in [true, false] {
+        for more in [&[][..], &[later]] {
+            let machine = Machine::new(1);
+            let mut content = Content::new(String::new(), 0);
+            content.slots[0] = edited;
+            let users = SimDisk::new(&machine, content.bytes(), INODE);
+            let journal = SimDisk::new(&machine, Vec::new(), INODE + 10);
+            let (_, at) = slot_in(&users.content(), 0).expect("the line");
+            for &after in [after].iter().chain(more) {
+                let mut open =
+                    open(&journal, &users, false, Safety::Journalled).expect("a journal");
+                let write = write_for(&users.content(), 0, after);
+                open.write_slots(vec![write]).expect("the lights are on");
+            }
+            users.write_all_at(&before, at as u64).expect("the lights are on");
+            if is_crash {
+                machine.borrow_mut().boots += 1;
+            }
+            open(&journal, &users, !is_crash, Safety::Journalled).expect("a journal");
+            let met = &users.content()[at..at + slot::LEN];
+            // Without a cut, an editor has put it there.
+            let expected = if is_crash { more.last().unwrap_or(&after) } else { &before };
+            assert!(met == expected, "{is_crash} {}: {}", more.len(), met.escape_ascii());
+        }
+    }
+}

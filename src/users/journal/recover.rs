@@ -56,6 +56,14 @@ pub(super) fn is_torn(current: &[u8], images: &[Slot]) -> bool {
     current.iter().enumerate().all(|(i, byte)| images.iter().any(|image| image[i] == *byte))
 }
 
+/// The same of a slot that is whole. An editor may have changed a field and left the checksum: if
+/// the next image has that field as it was before, then what was before can be put together from
+/// both. Any number of images would fit too much of what others write.
+fn is_torn_though_whole(current: &[u8], images: &[Slot]) -> bool {
+    let Some((first, later)) = images.split_first() else { return false };
+    later.iter().any(|image| is_torn(current, &[*first, *image]))
+}
+
 impl<D: Disk> Journal<'_, D> {
     /// Finishes what was begun, and leaves an empty journal.
     pub(super) fn recover(&mut self, is_recovered: bool) -> Result<(), Fault> {
@@ -252,7 +260,10 @@ impl<D: Disk> Journal<'_, D> {
             Standing::Done
         } else if images.iter().any(|image| current == image) {
             Standing::Former
-        } else if !is_whole_slot(&line, head_len) && is_torn(current, images) {
+        } else if match is_whole_slot(&line, head_len) {
+            true => is_torn_though_whole(current, images),
+            false => is_torn(current, images),
+        } {
             Standing::Torn
         } else {
             Standing::Foreign
