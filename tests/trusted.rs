@@ -4,6 +4,7 @@ mod common;
 
 use std::fs;
 
+use common::scope::htpasswd_line;
 use common::server::PAGE_TEXT;
 use common::{Httpd, Nginx, Request, Scope, Server, Setting, Token, beside, root};
 
@@ -69,6 +70,63 @@ fn a_part_in_a_place_that_wants_a_code_is_refused_and_counts_nothing() {
         assert_eq!((other.status(), other.result()), (200, "granted-trusted"));
         at.send(at.request_for("other.txt", "alice", PIN).from(CAFE)).is_denied();
         assert_eq!(closed_lines(at.users()), 0);
+    }
+}
+
+/// Whoever writes the PINs of one place could otherwise make up those of another, or find them out.
+#[test]
+fn a_part_whose_pins_are_from_elsewhere_asks_there_and_its_wrong_ones_count() {
+    let external = || {
+        Scope::new("area")
+            .token(&Token::hotp("alice").external_pin(PIN))
+            .set(Setting::TrustedNetworks, "192.0.2.0/24")
+            .set(Setting::Throttle, "Off")
+            .set(Setting::MaxFailures, 3)
+            .set(Setting::PinCache, 0)
+    };
+    let servers = [
+        Server::start(
+            Httpd::event().module("include").module("authn_file"),
+            vec![external().directives(
+                "Options +Includes\n<Files \"*.shtml\">\nSetOutputFilter INCLUDES\n</Files>\n\
+                 OTPAuthPINAuthProvider file\nAuthUserFile \"{root}/outer.pins\"\n\
+                 <Files \"inner.txt\">\nAuthUserFile \"{root}/inner.pins\"\n</Files>\n",
+            )],
+        ),
+        Server::start(
+            Nginx::one(),
+            vec![external().directives(
+                "ssi on;\nssi_types text/plain;\ndefault_type text/plain;\n\
+                 auth_otp_pin_file \"{root}/outer.pins\";\n\
+                 location = /area/inner.txt { auth_otp_pin_file \"{root}/inner.pins\"; }\n",
+            )],
+        ),
+    ];
+    for server in &servers {
+        server.tolerate_log("inner.txt");
+        server.expect_log(CLOSED);
+        let at = server.at("area");
+        let write = |name: &str, pin: &str| {
+            let path = server.root().write(format!("{name}.pins"), htpasswd_line("alice", pin));
+            root::give_to_server(&path);
+        };
+        write("inner", "another1");
+        server.root().write("htdocs/area/inner.txt", INNER);
+        let include = format!("<!--#include virtual=\"/area/inner.txt\" -->{PAGE_TEXT}");
+        server.root().write("htdocs/area/outer.shtml", include);
+        let page = |pin: &str| {
+            write("outer", pin);
+            at.send(at.request_for("outer.shtml", "alice", pin).from(HOME))
+        };
+        let right = page("another1");
+        assert!(right.0.text().contains(INNER), "{right:?}");
+        for number in 0..3 {
+            let reply = page(&format!("guess{number}"));
+            assert!(reply.0.text().contains(PAGE_TEXT), "{reply:?}");
+            assert!(!reply.0.text().contains(INNER), "{reply:?}");
+        }
+        assert_eq!(closed_lines(at.users()), 1);
+        at.send(at.request_for("inner.txt", "alice", "another1").from(HOME)).is_denied();
     }
 }
 

@@ -58,7 +58,9 @@ pub(super) struct Job {
     pub(super) snapshot: Option<Snapshot>,
     /// The user is known to log in from there.
     pub(super) is_familiar: bool,
-    /// The same request was let in by the same credentials elsewhere, so they are no guess.
+    /// The same request was granted elsewhere, by the same credentials.
+    pub(super) is_granted_before: bool,
+    /// So that they are no guess here.
     pub(super) is_let_in: bool,
 }
 
@@ -71,6 +73,7 @@ impl Job {
             is_match_only: false,
             snapshot: None,
             is_familiar: false,
+            is_granted_before: false,
             is_let_in: false,
         }
     }

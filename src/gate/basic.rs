@@ -9,13 +9,13 @@ use super::answer::{Answer, Turn};
 use super::app::allows_apps;
 use super::attempt::{Job, OwnedAttempt, OwnedProof};
 use super::marks::Mark;
-use super::request_memory::{Again, JudgedAttempt, Recalled, RequestMemory};
+use super::request_memory::{Again, JudgedAttempt, PinChecked, Recalled, RequestMemory};
 use crate::decide::{Attempt, Decision, LoginResult, Proof, Verdict};
 use crate::log::Log;
 use crate::pin::PinSource;
 use crate::policy::Policy;
 use crate::store::{Found, LoopTurn, Store, StoreError};
-use crate::token::{Address, is_app_password};
+use crate::token::{Address, Pin, is_app_password};
 
 /// One Basic login as a server presents it. [`Attempt`] is what is decided about it.
 pub struct Login<'a> {
@@ -53,7 +53,7 @@ impl<S: Store> Gate<S> {
     ) -> Answer {
         let credentials = self.mark(&[b"basic", login.user, login.password]);
         let mut judged = judged;
-        let mut is_let_in = false;
+        let (mut is_let_in, mut is_granted_before) = (false, false);
         if let Some(judged) = judged.as_deref_mut()
             && let Some(recalled) = judged.recall(&credentials, &login.address)
         {
@@ -61,7 +61,10 @@ impl<S: Store> Gate<S> {
             {
                 return self.replaced(login, (judged, credentials), answer);
             }
-            is_let_in = recalled.is_by_pin_alone();
+            // Another source's answer is a guess here.
+            is_let_in =
+                recalled.is_by_pin_alone() && recalled.pin().holds_for(|| self.source_mark(source));
+            is_granted_before = recalled.is_by_pin_alone();
         }
 
         if let Ok(found) = self.store.find(login.user)
@@ -77,12 +80,12 @@ impl<S: Store> Gate<S> {
             self.log_outcome(&decision, &found, login.user, log);
             return self.basic_answer(policy, login, (judged, credentials), (&decision, None));
         }
-        let job = Job { is_let_in, ..Job::new(policy, login.owned()) };
+        let job = Job { is_let_in, is_granted_before, ..Job::new(policy, login.owned()) };
         let (decision, found, _, fault) = self.decide(job, source, log);
         let slot = self.basic_slot(policy, login, credentials, source, &decision, &found);
         self.note_repeat(policy, login, source, &decision, (&found, &slot));
         if let Some(judged) = &mut judged
-            && !is_let_in
+            && !is_granted_before
         {
             judged.remember(&slot);
         }
@@ -194,7 +197,7 @@ impl<S: Store> Gate<S> {
         if decision.verdict == Verdict::Unknown && decision.word != LoginResult::Unknown {
             return JudgedAttempt::default();
         }
-        let grant = self.grant(policy, source, decision, found);
+        let grant = self.grant(policy, decision, found);
         let slot = JudgedAttempt::new(
             decision.verdict,
             decision.word,
@@ -202,6 +205,18 @@ impl<S: Store> Gate<S> {
             policy,
             grant,
         );
+        let mut lines = found.entry.lines.iter();
+        let is_external = match decision.accepted {
+            Some(accepted) => {
+                lines.nth(accepted.line).is_some_and(|line| line.token.pin == Pin::External)
+            }
+            // It may have been any line's.
+            None => lines.any(|line| line.token.pin == Pin::External),
+        };
+        let slot = match decision.verdict == Verdict::Granted && is_external {
+            true => slot.with_pin(PinChecked::by(self.source_mark(source))),
+            false => slot,
+        };
         slot.with_retry_after(decision.retry_after).with_paper_next(decision.paper_next)
     }
 
@@ -244,7 +259,9 @@ impl<S: Store> Gate<S> {
         }
         if recalled.is_by_pin_alone() {
             // Elsewhere it is decided anew: there is no code that it rests on.
-            return recalled.was_decided_by(policy).then(|| Answer::plain(verdict, word));
+            let holds = recalled.was_decided_by(policy)
+                && recalled.pin().holds_for(|| self.source_mark(source));
+            return holds.then(|| Answer::plain(verdict, word));
         }
         let Some((grant, code)) = recalled.grant().and_then(|grant| Some((grant, grant.code()?)))
         else {
@@ -259,9 +276,7 @@ impl<S: Store> Gate<S> {
             }
         };
         let pin = password.get(..grant.accepted.pin_len).unwrap_or_default();
-        let is_checked = !grant.pin_is_external
-            || (source.is_known_by_identity()
-                && grant.pin_source == Some(self.mark(&[&source.identity()])));
+        let is_checked = recalled.pin().holds_for(|| self.source_mark(source));
         if !(is_checked && recalled.was_decided_by(policy)) {
             let checked = is_checked.then_some(pin);
             let refused = self.elsewhere(

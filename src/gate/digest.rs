@@ -418,7 +418,7 @@ impl<S: Store> Gate<S> {
         decision: &Decision,
         found: &Found,
     ) -> JudgedAttempt {
-        let grant = self.grant(policy, &NoPinSource, decision, found);
+        let grant = self.grant(policy, decision, found);
         let attempt = (self.digest_mark(login), &login.address);
         let slot = JudgedAttempt::new(decision.verdict, decision.word, attempt, policy, grant);
         slot.with_retry_after(decision.retry_after)

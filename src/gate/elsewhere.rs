@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 use super::Gate;
 use super::answer::Turn;
 use super::commit::is_exact;
+use super::marks::Mark;
 use super::questions::PinKnown;
 use super::request_memory::Grant;
 use super::rounds::known_of;
@@ -23,7 +24,6 @@ impl<S: Store> Gate<S> {
     pub(super) fn grant(
         &self,
         policy: &Policy,
-        source: &dyn PinSource,
         decision: &Decision,
         found: &Found,
     ) -> Option<Grant> {
@@ -36,11 +36,12 @@ impl<S: Store> Gate<S> {
         let is_fresh = decision.word == LoginResult::GrantedFresh;
         let mut grant = Grant::new(accepted, is_fresh, token, &before, after)?;
         grant.wrong_responses = decision.wrong_responses;
-        if !matches!(token.pin, Pin::External) {
-            return Some(grant);
-        }
-        let pin_source = source.is_known_by_identity().then(|| self.mark(&[&source.identity()]));
-        Some(grant.with_external_pin(pin_source))
+        Some(grant)
+    }
+
+    /// What tells a PIN source from others. `None`: nothing does, it must be asked each time.
+    pub(super) fn source_mark(&self, source: &dyn PinSource) -> Option<Mark> {
+        source.is_known_by_identity().then(|| self.mark(&[&source.identity()]))
     }
 
     /// Whether a grant is one by the rules of this place, too. If not, that is logged. `None`: not

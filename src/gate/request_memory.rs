@@ -37,19 +37,39 @@ pub(super) struct JudgedAttempt {
     address: Option<IpAddr>,
     /// What a grant rests on.
     grant: Option<Grant>,
+    /// Who has found the PIN of a grant right.
+    pin: PinChecked,
     /// Where it was decided.
     policy: Option<Policy>,
     /// The HA1 of the password that matched a Digest response.
     ha1: Ha1,
 }
 
+/// Who has found the PIN of a grant right.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PinChecked {
+    /// Others than the line itself, perhaps.
+    is_external: bool,
+    /// Which PIN source was asked. `None`: one that must be asked each time.
+    source: Option<Mark>,
+}
+
+impl PinChecked {
+    /// By a source, which has a mark if it is known by its identity.
+    pub(super) fn by(source: Option<Mark>) -> PinChecked {
+        PinChecked { is_external: true, source }
+    }
+
+    /// Whether it needn't be checked again where a source with that mark is asked.
+    pub(super) fn holds_for(self, source: impl FnOnce() -> Option<Mark>) -> bool {
+        !self.is_external || (self.source.is_some() && self.source == source())
+    }
+}
+
 /// What a grant was based on, in a form that owns no memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grant {
     pub(super) accepted: Accepted,
-    pub(super) pin_is_external: bool,
-    /// Which PIN source was asked. `None`: one that must be asked each time.
-    pub(super) pin_source: Option<Mark>,
     fingerprint: Fingerprint,
     code: PlainCode,
     /// Where a fresh code was found: its counter or time step.
@@ -194,6 +214,7 @@ impl JudgedAttempt {
             upstream: credentials,
             address: ip_of(address),
             grant: grant.filter(|_| verdict == Verdict::Granted),
+            pin: PinChecked::default(),
             policy: Some(*policy),
             ha1: Ha1::default(),
         }
@@ -210,6 +231,11 @@ impl JudgedAttempt {
     /// What a grant rests on.
     pub(super) fn accepted(&self) -> Option<Accepted> {
         self.grant.map(|grant| grant.accepted)
+    }
+
+    /// With who has found the PIN right.
+    pub(super) fn with_pin(self, pin: PinChecked) -> JudgedAttempt {
+        JudgedAttempt { pin, ..self }
     }
 
     pub(super) fn with_ha1(self, ha1: Ha1) -> JudgedAttempt {
@@ -258,6 +284,11 @@ impl<'a> Recalled<'a> {
         self.verdict == Verdict::Granted && self.word == LoginResult::GrantedTrusted
     }
 
+    /// Of a grant: see the field.
+    pub(super) fn pin(&self) -> PinChecked {
+        self.slot.pin
+    }
+
     /// What a grant rests on.
     pub(super) fn grant(&self) -> Option<&'a Grant> {
         self.slot.grant.as_ref()
@@ -287,19 +318,12 @@ impl Grant {
         let position = after.last_accepted(token.factor).filter(|_| is_fresh);
         Some(Grant {
             accepted,
-            pin_is_external: false,
-            pin_source: None,
             fingerprint: token.fingerprint,
             code: PlainCode::of(after.last_otp.as_ref()?),
             position,
             before: PlainState::of(before),
             wrong_responses: (0, 0),
         })
-    }
-
-    /// `source`: see the field.
-    pub(super) fn with_external_pin(self, source: Option<Mark>) -> Grant {
-        Grant { pin_is_external: true, pin_source: source, ..self }
     }
 
     pub(super) fn fingerprint(&self) -> Fingerprint {

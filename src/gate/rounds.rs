@@ -33,7 +33,7 @@ impl<S: Store> Gate<S> {
     ) -> (Decision, Arc<Found>, Option<Ha1>, Option<Arc<StoreError>>) {
         let user = job.attempt.user.clone();
         let (policy, address) = (job.policy, job.attempt.address.clone());
-        let (is_match_only, is_let_in) = (job.is_match_only, job.is_let_in);
+        let (is_match_only, is_granted_before) = (job.is_match_only, job.is_granted_before);
         let decided = self.decide_in_turn(job, source, log);
         for notice in self.store.notices() {
             log.log(Level::Warning, format_args!("{notice}"));
@@ -50,7 +50,7 @@ impl<S: Store> Gate<S> {
         }
         match decision.verdict {
             // The log has it already, as this request's.
-            Verdict::Granted if is_let_in => {}
+            Verdict::Granted if is_granted_before => {}
             // The log has it already, once for all like it.
             Verdict::Throttled => {}
             Verdict::Busy if !self.is_busy_line_due() => {}
