@@ -1,13 +1,14 @@
 //! How often something may be tried: the budgets, who has which, and what is given back.
 
+use std::io;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use otpgate::UnixTime;
 use otpgate::policy::Throttle;
 use otpgate::throttle::{
-    Client, Failures, Look, Over, PinCount, Reserved, TryOutcome, count_pin, digest, forget_pins,
-    forgive, look, reserve, settle,
+    Bytes, Client, Failures, Look, Over, PinCount, Reserved, TryOutcome, count_pin, digest,
+    forget_pins, forgive, look, reserve, settle,
 };
 
 const NOW: UnixTime = 1_700_000_000;
@@ -93,7 +94,7 @@ fn wrong_pins_are_counted_at_the_user_from_wherever_until_they_are_forgotten() {
     let limit = NonZeroU32::new(3).unwrap();
     let mut count = |user: &str, address: &str, password: &str, is_wrong: bool| {
         let client = client(user, address, NOW);
-        count_pin(&mut site.bytes, &client, password.as_bytes(), is_wrong, limit).unwrap()
+        count_pin(&mut site.bytes, &client, None, password.as_bytes(), is_wrong, limit).unwrap()
     };
     for (address, password, is_wrong, expected) in [
         (HOME, "a", true, PinCount::Below),
@@ -110,10 +111,72 @@ fn wrong_pins_are_counted_at_the_user_from_wherever_until_they_are_forgotten() {
     assert_eq!(count("?alice", HOME, "right", false), PinCount::Over);
     forget_pins(&mut site.bytes, &client("alice", HOME, NOW)).unwrap();
     let client = client("alice", HOME, NOW);
-    let counted = count_pin(&mut site.bytes, &client, b"right", false, limit).unwrap();
+    let counted = count_pin(&mut site.bytes, &client, None, b"right", false, limit).unwrap();
     assert_eq!(counted, PinCount::Below);
     // It costs no tries by itself.
     assert_eq!(site.wrong("alice", HOME, 30), 20);
+}
+
+#[test]
+fn a_wrong_pin_is_counted_once_of_a_client_whatever_it_was_refused_for_before() {
+    for is_refused_before in [false, true] {
+        let mut site = site();
+        if is_refused_before {
+            site.try_once("alice", HOME, "a", TryOutcome::Wrong);
+        }
+        let mut reached = |limit: u32, password: &str| {
+            let client = client("alice", HOME, NOW);
+            let limit = NonZeroU32::new(limit).unwrap();
+            let (throttle, password) = (Some(site.throttle), password.as_bytes());
+            count_pin(&mut site.bytes, &client, throttle, password, true, limit).unwrap()
+        };
+        assert_eq!(reached(1, "a"), PinCount::Reached, "{is_refused_before}");
+        assert_eq!(reached(2, "a"), PinCount::Below);
+        assert_eq!(reached(2, "b"), PinCount::Reached);
+        // Each was a try: two of twenty.
+        assert_eq!(site.wrong("alice", HOME, 30), 18);
+    }
+}
+
+/// What can be read and not written: a full disk under a file system that copies on write.
+struct ReadOnly(Vec<u8>);
+
+impl Bytes for ReadOnly {
+    fn size(&mut self) -> io::Result<u64> {
+        self.0.size()
+    }
+
+    fn read_at(&mut self, at: u64, into: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(at, into)
+    }
+
+    fn write_at(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+
+    fn grow_to(&mut self, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+
+    fn empty(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+}
+
+#[test]
+fn where_wrong_pins_cannot_be_written_right_ones_fail_as_well() {
+    let limit = NonZeroU32::new(3).unwrap();
+    let client = client("alice", HOME, NOW);
+    for throttle in [None, Some(site().throttle)] {
+        let count = |bytes: &mut dyn Bytes, is_wrong: bool| {
+            let password: &[u8] = if is_wrong { b"wrong" } else { b"right" };
+            count_pin(bytes, &client, throttle, password, is_wrong, limit).is_ok()
+        };
+        let mut bytes = Vec::new();
+        assert!(count(&mut bytes, true) && count(&mut bytes, false));
+        let mut full = ReadOnly(bytes);
+        assert!(!count(&mut full, true) && !count(&mut full, false), "{throttle:?}");
+    }
 }
 
 #[test]

@@ -52,14 +52,15 @@ impl<S: Store> Gate<S> {
         if !self.is_pin_alone_to_count(decision, (user, password, address)) {
             return Counted::Stands;
         }
-        let limit = policy.restricted_by(&found.limits).max_failures;
-        let limit = NonZeroU32::new(limit).unwrap_or(DEFAULT_LIMIT);
+        let policy = policy.restricted_by(&found.limits);
+        let limit = NonZeroU32::new(policy.max_failures).unwrap_or(DEFAULT_LIMIT);
         let who = ThrottledLogin::of(user, address, found, (self.clock)());
         let mut count = PinCount::Over;
         let lent = self.store.tries(&mut |bytes| {
             count = throttle::count_pin(
                 bytes,
                 &who.client(),
+                policy.throttle,
                 password,
                 decision.is_wrong_guess,
                 limit,

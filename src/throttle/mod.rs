@@ -190,29 +190,39 @@ pub enum PinCount {
 }
 
 /// Holds a PIN without a code, of a listed user, against the number of wrong ones before; one more
-/// if it is wrong and the client hasn't sent it before.
+/// if it is wrong and hasn't been counted of this client before. The user's row is written whatever
+/// comes of it: where wrong ones couldn't be counted, right ones have the same fault.
 pub fn count_pin(
     bytes: &mut dyn Bytes,
     client: &Client<'_>,
+    throttle: Option<Throttle>,
     credentials: &[u8],
     is_wrong: bool,
     limit: NonZeroU32,
 ) -> io::Result<PinCount> {
-    let mut rows = Rows::open(bytes, client, 0)?;
+    let seconds = throttle.map_or(0, |throttle| throttle.seconds.get());
+    let mut rows = Rows::open(bytes, client, seconds)?;
     let seen = rows.seen(credentials);
-    let is_again = rows.tries[0].1.seen(seen).is_some_and(Seen::is_refused);
+    let known = rows.tries[0].1.seen(seen);
     let Some((_, user)) = &mut rows.user else { return Ok(PinCount::Over) };
     if user.wrong_pins >= limit.get() {
         return Ok(PinCount::Over);
     }
-    if !is_wrong || is_again {
-        return Ok(PinCount::Below);
+    let mut count = PinCount::Below;
+    if is_wrong && !known.is_some_and(Seen::is_wrong_pin) {
+        user.wrong_pins += 1;
+        if user.wrong_pins >= limit.get() {
+            count = PinCount::Reached;
+        }
+        // It was no try so far if these credentials are right elsewhere.
+        if known.is_none() && throttle.is_some() {
+            rows.charge(seen);
+            rows.note_refused(seen);
+        }
+        rows.tries[0].1.note_wrong_pin(seen);
     }
-    user.wrong_pins += 1;
-    let is_reached = user.wrong_pins >= limit.get();
-    rows.is_changed = true;
-    rows.save()?;
-    Ok(if is_reached { PinCount::Reached } else { PinCount::Below })
+    rows.save_with_user()?;
+    Ok(count)
 }
 
 /// Forgets a listed user's wrong PINs.
@@ -436,10 +446,16 @@ impl<'b, 'c> Rows<'b, 'c> {
         }
     }
 
-    fn save(mut self) -> io::Result<()> {
-        if !self.is_changed {
-            return Ok(());
-        }
+    fn save(self) -> io::Result<()> {
+        if self.is_changed { self.write(false) } else { Ok(()) }
+    }
+
+    /// The same, and the user's row even if it is as it was.
+    fn save_with_user(self) -> io::Result<()> {
+        self.write(true)
+    }
+
+    fn write(mut self, always_user: bool) -> io::Result<()> {
         for (place, tries, _) in &mut self.tries {
             let before = place.row;
             tries.write(&mut place.row);
@@ -450,7 +466,7 @@ impl<'b, 'c> Rows<'b, 'c> {
         if let Some((place, user)) = &mut self.user {
             let before = place.row;
             user.write(&mut place.row);
-            if place.row != before {
+            if always_user || place.row != before {
                 self.table.save(place)?;
             }
         }

@@ -75,26 +75,34 @@ impl Count {
     }
 }
 
-/// Credentials that are being checked or were refused, told apart by thirty bits of a keyed hash.
+/// Credentials that are being checked or were refused, told apart by 29 bits of a keyed hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen(u32);
 
 impl Seen {
     const REFUSED: u32 = 1 << 31;
     const STRANGER: u32 = 1 << 30;
+    const WRONG_PIN: u32 = 1 << 29;
+    const HASH: u32 = Seen::WRONG_PIN - 1;
 
     /// Being checked, for a client that the user is not known to use.
     pub fn new(hash: u32, is_stranger: bool) -> Seen {
-        let hash = (hash & (Seen::STRANGER - 1)).max(1);
+        let hash = (hash & Seen::HASH).max(1);
         Seen(if is_stranger { hash | Seen::STRANGER } else { hash })
     }
 
     fn is_of(self, other: Seen) -> bool {
-        (self.0 ^ other.0) & (Seen::STRANGER - 1) == 0
+        (self.0 ^ other.0) & Seen::HASH == 0
     }
 
     pub fn is_refused(self) -> bool {
         self.0 & Seen::REFUSED != 0
+    }
+
+    /// Counted as a wrong PIN without a code. Only then: whoever was refused for another reason
+    /// hasn't been told whether it is the PIN.
+    pub fn is_wrong_pin(self) -> bool {
+        self.0 & Seen::WRONG_PIN != 0
     }
 
     pub fn is_strangers(self) -> bool {
@@ -154,8 +162,16 @@ impl Tries {
     }
 
     pub fn note_refused(&mut self, wanted: Seen) {
+        self.mark(wanted, Seen::REFUSED);
+    }
+
+    pub fn note_wrong_pin(&mut self, wanted: Seen) {
+        self.mark(wanted, Seen::WRONG_PIN);
+    }
+
+    fn mark(&mut self, wanted: Seen, mark: u32) {
         for seen in self.seen.iter_mut().filter(|seen| seen.is_of(wanted)) {
-            seen.0 |= Seen::REFUSED;
+            seen.0 |= mark;
         }
     }
 
@@ -344,10 +360,14 @@ mod tests {
             tries.add(Seen::new(hash, hash % 2 == 0));
         }
         tries.note_refused(Seen::new(20, false));
+        tries.note_wrong_pin(Seen::new(21, false));
         tries.count.is_logged = true;
         tries.write(&mut row);
         assert_eq!(Tries::read(&row, NOW, 600), tries);
         assert!(tries.seen(Seen::new(20, true)).unwrap().is_refused());
+        let wrong_pin = tries.seen(Seen::new(21, true)).unwrap();
+        assert!(wrong_pin.is_wrong_pin() && !wrong_pin.is_refused());
+        assert!(!tries.seen(Seen::new(20, true)).unwrap().is_wrong_pin());
         assert_eq!(tries.seen(Seen::new(1, true)), None);
 
         let mut row = [0; ROW_LEN];
