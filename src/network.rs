@@ -24,6 +24,10 @@ impl Network {
         if prefix > network.width() {
             return Err(not_one());
         }
+        // Whoever has such an address has the IPv4 address in it.
+        if prefix >= 96 && address.to_canonical().is_ipv4() && address.is_ipv6() {
+            return Err(refuse("is a network of IPv4 addresses: write it as one"));
+        }
         if network.bits().checked_shl(prefix.into()).unwrap_or(0) != 0 {
             return Err(refuse(&format!(
                 "names an address in the network: bits after the first {prefix} must be 0"
@@ -109,6 +113,8 @@ mod tests {
             "192.0.2.1/24",
             "2001:db8::1/64",
             "192.0.2.0/24/8",
+            "::ffff:0:0/96",
+            "::ffff:192.0.2.0/120",
         ] {
             assert!(Network::parse(text.as_bytes()).is_err(), "{text}");
         }

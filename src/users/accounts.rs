@@ -47,7 +47,7 @@ impl Accounts for UsersFile {
                 if let Ok(so_far) = limits {
                     limits = pragma::limits_with(so_far, line.text).map_err(|error| Unfit {
                         place: location(line.number),
-                        reason: format!("{error}; {}", error.kind.outcome_of_fault()),
+                        reason: format!("{error}; {}", error.outcome()),
                     });
                 }
                 if limits.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

@@ -629,9 +629,7 @@ fn shared_keys(file: &File, repeated: &Repeated) -> io::Result<Vec<(u64, String)
 fn of_pragma(line: &[u8], place: &str) -> Option<Finding> {
     let title = pragma::title(line);
     match pragma::parse(line)? {
-        Err(fault) => {
-            Some(Finding::error(format!("{place}: {fault}; {}", fault.kind.outcome_of_fault())))
-        }
+        Err(fault) => Some(Finding::error(format!("{place}: {fault}; {}", fault.outcome()))),
         Ok(Pragma::Unknown) => Some(Finding::warning(format!(
             "{place}: {title}: unknown to this version, it has no effect"
         ))),

@@ -581,9 +581,10 @@ impl Listing {
             place: format!("{} line {}", path.display(), rewrite::line_number(file, offset)),
             reason: error.to_string(),
         });
-        let FileRules { limits, allow } = rules;
-        let unreadable = numbered.collect();
-        Found { unreadable, entry: self.entry, limits, allow, ..Found::default() }
+        let FileRules { limits, allow, always } = rules;
+        let (unreadable, mut entry) = (numbered.collect(), self.entry);
+        entry.ways.always = entry.ways.always.with(always);
+        Found { unreadable, entry, limits, allow, ..Found::default() }
     }
 }
 

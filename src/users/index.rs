@@ -111,7 +111,7 @@ impl Shape {
             return Places { all: Some(self.hash(user)), first: twins };
         }
         match PragmaKind::of(line) {
-            Some(kind) if kind.concerns_everybody() => {
+            Some(kind) if kind.concerns_everybody() || pragma::closes_for_everybody(line) => {
                 Places { all: Some(self.hash_of_everybodys()), first: None }
             }
             Some(PragmaKind::Apart) => match pragma::parse(line) {

@@ -143,9 +143,11 @@ fn all() -> Vec<Case> {
         pin_alone_is_enough_where_the_file_or_the_users_line_says_so,
         pin_alone_is_never_enough_for_a_user_without_a_pin,
         pin_alone_is_not_enough_for_a_user_who_always_needs_a_code,
+        a_line_that_closes_something_for_nobody_knows_whom_closes_it_for_everybody,
         pin_alone_opens_no_token_that_is_locked_or_switched_off,
         pin_alone_lets_in_nobody_whom_the_place_does_not,
         wrong_pins_in_a_trusted_network_close_it_until_the_next_fresh_code,
+        wrong_pins_that_were_tried_before_count_once_they_are_read_as_such,
         wrong_pins_without_a_limit_close_it_after_ten,
         a_fresh_code_ends_the_count_of_wrong_pins,
         wrong_pins_that_are_passed_on_close_it_too,
@@ -1260,6 +1262,34 @@ fn pin_alone_is_not_enough_for_a_user_who_always_needs_a_code() -> Case {
     })
 }
 
+/// A no-break space after the kind looks like a blank.
+fn a_line_that_closes_something_for_nobody_knows_whom_closes_it_for_everybody() -> Case {
+    let (alice, bob) = (alice(), Token::hotp("bob").pin(PIN));
+    trusting_case(trusting(&[&alice, &bob]), move |at| {
+        at.login_from(HOME, "bob", PIN).is(200, "granted-trusted");
+        for line in ["#@ always\u{a0}alice\n", "#@ always 50%off\n", "#@ always\n"] {
+            let before = at.users().bytes();
+            at.users().append(line);
+            for user in ["alice", "bob"] {
+                at.login_from(HOME, user, PIN).is_denied();
+            }
+            at.users().replace(before);
+            at.login_from(HOME, "bob", PIN).is(200, "granted-trusted");
+        }
+        // However long, and however many, they close something for her alone.
+        let long = format!("#@ always alice{}\n", " ".repeat(70_000));
+        for lines in [long, "#@ trust alice 192.0.2.0/24\n".repeat(101)] {
+            let before = at.users().bytes();
+            at.users().append(lines);
+            at.login_from(HOME, "alice", PIN).is_denied();
+            at.login_from(HOME, "bob", PIN).is(200, "granted-trusted");
+            at.users().replace(before);
+        }
+        at.users().append("#@ always\u{a0}alice\n");
+        at.login_from(HOME, "bob", bob.password(0)).is(200, "granted-fresh");
+    })
+}
+
 fn pin_alone_opens_no_token_that_is_locked_or_switched_off() -> Case {
     let locked = Token::hotp("locked").pin(PIN).failures(3);
     let off = Token::hotp("off").pin(PIN).off();
@@ -1321,6 +1351,25 @@ fn wrong_pins_in_a_trusted_network_close_it_until_the_next_fresh_code() -> Case 
         at.login_from(HOME, "alice", "sesame7").is(401, "denied-pin");
         at.login_from(CAFE, "alice", alice.password(0)).is(200, "granted-reuse");
         at.login_from(HOME, "alice", PIN).is_denied();
+    })
+}
+
+/// What was refused while a code was needed has told nobody whether it is the PIN.
+fn wrong_pins_that_were_tried_before_count_once_they_are_read_as_such() -> Case {
+    let alice = alice();
+    trusting_case(trusting(&[&alice]).set(Setting::MaxFailures, 3), move |at| {
+        at.expect_log(CLOSED);
+        at.users().append("#@ always alice pin\n");
+        let wrong = ["sesame1", "sesame2", "sesame3"];
+        for wrong in wrong {
+            at.login_from(HOME, "alice", wrong).is(401, "denied-pin");
+        }
+        at.login_from(CAFE, "alice", alice.password(0)).is(200, "granted-fresh");
+        at.login_from(HOME, "alice", PIN).is(200, "granted-trusted");
+        for wrong in wrong.iter().chain(&wrong[..2]) {
+            at.login_from(HOME, "alice", wrong).is(401, "denied-pin");
+        }
+        at.login_from("192.0.2.8", "alice", PIN).is_denied();
     })
 }
 

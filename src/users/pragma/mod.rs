@@ -125,8 +125,7 @@ impl PragmaKind {
         self == PragmaKind::Apart || self.is_for_the_listed()
     }
 
-    /// What comes of a line of this kind that is at fault.
-    pub fn outcome_of_fault(self) -> &'static str {
+    fn outcome_of_fault(self) -> &'static str {
         match self {
             PragmaKind::Limits => "nobody can log in until it is corrected",
             PragmaKind::Allow => "it allows nothing until it is corrected",
@@ -145,6 +144,17 @@ pub struct PragmaError {
     /// What it was meant to be.
     pub kind: PragmaKind,
     reason: String,
+    closes_for_everybody: bool,
+}
+
+impl PragmaError {
+    /// What comes of it.
+    pub fn outcome(&self) -> &'static str {
+        match self.closes_for_everybody {
+            true => "everybody needs a code for everything until it is corrected",
+            false => self.kind.outcome_of_fault(),
+        }
+    }
 }
 
 impl fmt::Display for PragmaError {
@@ -166,7 +176,11 @@ pub fn parse(line: &[u8]) -> Option<Result<Pragma, PragmaError>> {
         return None;
     }
     Some(match PragmaKind::of(line) {
-        Some(kind) => parse_as(kind, line).map_err(|reason| PragmaError { kind, reason }),
+        Some(kind) => parse_as(kind, line).map_err(|reason| PragmaError {
+            kind,
+            reason,
+            closes_for_everybody: closes_for_everybody(line),
+        }),
         None => Ok(Pragma::Unknown),
     })
 }
@@ -268,6 +282,24 @@ fn user_word(line: &[u8]) -> Option<Range<usize>> {
 /// Whom a line is about, even if the rest of it is at fault. `None`: nobody, or it can't be read.
 pub fn user_of(line: &[u8]) -> Option<Vec<u8>> {
     take_user(&mut [&line[user_word(line)?]].into_iter()).ok()
+}
+
+/// Whether a line is to close something for a user, and doesn't say for whom: it may be anybody.
+pub fn closes_for_everybody(line: &[u8]) -> bool {
+    PragmaKind::of(line) == Some(PragmaKind::Always) && !names_its_user(line)
+}
+
+/// Whether whoever sees the line sees the user whom we read in it.
+fn names_its_user(line: &[u8]) -> bool {
+    let (Some(kind), Some(user)) = (kind_word(line), user_word(line)) else { return false };
+    let (before, after) = (&line[MARK.len()..kind.start], &line[kind.end..user.start]);
+    let is_blank = |blanks: &[u8]| blanks.iter().all(|&b| lines::is_blank(b));
+    let is_seen = |c: char| c.is_ascii_graphic() || c.is_alphanumeric();
+    is_blank(before)
+        && is_blank(after)
+        && !after.is_empty()
+        && user_of(line).is_some()
+        && str::from_utf8(&line[user]).is_ok_and(|user| user.chars().all(is_seen))
 }
 
 /// A line that is about somebody, about another user instead; everything else stays byte for byte.
@@ -511,9 +543,38 @@ mod tests {
             ("#@ trust jose 192.0.2.0/24", Some(b"jose"), Some("#@ trust new%20%25 192.0.2.0/24")),
             ("# apart jose", None, None),
         ] {
+            assert!(!closes_for_everybody(line.as_bytes()), "{line}");
             assert_eq!(user_of(line.as_bytes()).as_deref(), user, "{line}");
             let new = with_user(line.as_bytes(), b"new %");
             assert_eq!(new.as_deref(), renamed.map(str::as_bytes), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_closes_something_and_does_not_say_for_whom_closes_it_for_everybody() {
+        for (line, does) in [
+            ("#@ always jose", false),
+            ("#@ always jose nonsense", false),
+            ("#@always jose", false),
+            ("#@ ALWAYS jose", false),
+            ("#@ always jos\u{e9}", false),
+            ("#@ always jos%C3%A9", false),
+            ("#@ always", true),
+            ("#@ always: jose", true),
+            ("#@ always:jose", true),
+            ("#@ always\u{a0}jose", true),
+            ("#@\u{a0}always jose", true),
+            ("#@ always \u{feff}jose", true),
+            ("#@ always jose\u{200b}", true),
+            ("#@ always jose\0", true),
+            ("#@ always 100%", true),
+            ("#@ alway jose", false),
+            ("# always", false),
+        ] {
+            assert_eq!(closes_for_everybody(line.as_bytes()), does, "{line}");
+            let outcome = parse(line.as_bytes()).and_then(Result::err).map(|error| error.outcome());
+            let is_said = outcome.is_some_and(|outcome| outcome.starts_with("everybody"));
+            assert_eq!(is_said, does, "{line}: {outcome:?}");
         }
     }
 }
