@@ -15,7 +15,8 @@
 //!   test.
 //! - [`files`]: how files are opened, and by whom.
 //! - [`policy`]: the one table of settings for all servers.
-//! - [`otp`], [`http`] and [`network`]: codes, credentials and networks, pure.
+//! - [`otp`], [`http`], [`network`] and [`characters`]: codes, credentials, networks and characters,
+//!   pure.
 //!
 //! A login, from a line of the users file to the verdict and the state to save:
 //!
@@ -52,6 +53,7 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod characters;
 pub mod decide;
 pub mod ffi;
 pub mod files;

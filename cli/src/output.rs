@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use otpgate::users::name;
+use otpgate::characters::is_invisible;
 use rustix::fs::{FileType, OFlags};
 use serde_json::Value;
 use signal_hook::consts::SIGPIPE;
@@ -132,7 +132,7 @@ pub fn can_overwrite() -> bool {
 /// Whether it shows, and only itself. Among those that don't are the marks that change the
 /// direction of writing.
 pub fn is_harmless(c: char) -> bool {
-    matches!(c, ' '..='~') || !(c.is_control() || c.is_whitespace() || name::is_invisible(c))
+    matches!(c, ' '..='~') || !(c.is_control() || c.is_whitespace() || is_invisible(c))
 }
 
 type Escape = fn(&mut dyn fmt::Write, char) -> fmt::Result;

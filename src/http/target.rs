@@ -4,6 +4,8 @@
 
 use unicode_normalization::UnicodeNormalization as _;
 
+use crate::characters::is_invisible;
+
 /// What a request is for, as the server has it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Target<'a> {
@@ -98,20 +100,21 @@ fn plain(path: Vec<u8>) -> Option<Vec<u8>> {
     let is_escape = |three: &[u8]| {
         three[0] == b'%' && three[1].is_ascii_hexdigit() && three[2].is_ascii_hexdigit()
     };
-    let odd = |b: u8| b.is_ascii_control() || matches!(b, b'\\' | b';');
-    if path.iter().any(|&b| odd(b)) || path.windows(3).any(is_escape) {
-        return None;
-    }
     let text = str::from_utf8(&path).ok()?;
-    if becomes_special(text) {
+    let odd = |c: char| c.is_control() || matches!(c, '\\' | ';');
+    if text.contains(odd) || path.windows(3).any(is_escape) || becomes_special(text) {
         return None;
     }
-    let names = path.strip_prefix(b"/")?;
+    let names = text.strip_prefix('/')?;
     // What ends in a slash has an empty segment behind it.
-    let names = names.strip_suffix(b"/").unwrap_or(names);
-    let is_name = |name: &[u8]| name.iter().any(|b| !matches!(b, b'.' | b' '));
-    let is_root = path == b"/";
-    (is_root || names.split(|&b| b == b'/').all(is_name)).then_some(path)
+    let names = names.strip_suffix('/').unwrap_or(names);
+    (text == "/" || names.split('/').all(is_name)).then_some(path)
+}
+
+/// Whether a segment is more than dots to whoever takes letters for plainer ones, leaves out those
+/// that nobody sees, or blanks at an end.
+fn is_name(segment: &str) -> bool {
+    segment.nfkd().any(|c| !(c == '.' || c.is_whitespace() || is_invisible(c)))
 }
 
 /// Whether what takes letters for plainer ones (fullwidth dots, a division slash) would find a
@@ -163,6 +166,8 @@ mod tests {
             ("/%64av/a", "/dav/a"),
             ("/dav/100%25.txt", "/dav/100%.txt"),
             ("/dav/%C3%A4", "/dav/\u{e4}"),
+            ("/dav/1%E2%80%AFPM", "/dav/1\u{202f}PM"),
+            ("/dav/%F0%9F%91%A9%E2%80%8D%F0%9F%92%BB", "/dav/\u{1f469}\u{200d}\u{1f4bb}"),
             ("/dav/.git/..a/a..", "/dav/.git/..a/a.."),
             ("/dav/what%3F%23", "/dav/what?#"),
             ("http://example.com/dav/a", "/dav/a"),
@@ -232,6 +237,13 @@ mod tests {
             "/dav/...",
             "/dav/..%20/admin",
             "/dav/%20",
+            "/dav/..%C2%A0/admin",
+            "/dav/..%E3%80%80/admin",
+            "/dav/..%E2%80%8B/admin",
+            "/dav/.%C2%AD./admin",
+            "/dav/..%EF%BB%BF",
+            "/dav/%E2%80%8B",
+            "/dav/a%C2%85b",
             "/dav/%c0%ae%c0%ae/admin",
             "/dav/%ff",
             "/dav/%EF%BC%8E%EF%BC%8E/admin",
