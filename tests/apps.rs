@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::client::Connection;
 use common::programs::{line, password};
 use common::server::{PAGE, PAGE_TEXT, RESULT_HEADER};
 use common::{Httpd, Nginx, Place, Reply, Request, Scope, Server, Setting, Token};
@@ -374,6 +375,74 @@ fn no_part_of_a_request_leads_outside() {
             assert!(!directory.0.text().contains(OTHER_TEXT), "{directory:?}");
         }
     }
+}
+
+/// The same of what modules make of a request, and of its backend's answer.
+#[test]
+fn what_modules_make_of_a_request_leads_no_further() {
+    let nginx_directives = "default_type text/plain;\n\
+        location /area/dav/mirrored/ { mirror /area/other.txt; try_files /area/dav/page.txt =404; }\n\
+        location /area/dav/accel/ { proxy_pass http://127.0.0.1:{other_port}/accel/; }\n\
+        location /area/dav/failing/ { proxy_pass http://127.0.0.1:{other_port}/failing/;\n\
+        proxy_intercept_errors on; error_page 503 /area/other.txt; }\n\
+        location /area/dav/named/ { error_page 404 = @named; }\n\
+        location /area/dav/added/ { add_after_body /area/other.txt; try_files /area/dav/page.txt =404; }\n\
+        location /area/dav/asking/ { auth_request /area/other.txt; try_files /area/dav/page.txt =404; }\n";
+    let backend = "server { listen 127.0.0.1:{other_port};\n\
+        location /accel/ { add_header X-Accel-Redirect /area/other.txt; return 200 x; }\n\
+        location /failing/ { return 503; } }\n";
+    let nginx = Nginx::one()
+        .directives(backend)
+        .server_directives("location @named { rewrite ^ /area/other.txt last; }\n");
+    let httpd =
+        ["negotiation", "actions", "dav", "dav_fs"].into_iter().fold(httpd(), Httpd::module);
+    let httpd = httpd.directives(
+        "DavLockDB \"{root}/davlock\"\n\
+         <Directory \"{root}/htdocs/area/dav/fallback\">\nFallbackResource /area/other.txt\n</Directory>\n\
+         <Directory \"{root}/htdocs/area/dav/shared\">\nDav On\n</Directory>\n",
+    );
+    let httpd_directives = "Options +MultiViews\nErrorDocument 404 /area/other.txt\n\
+        <Files \"*.act\">\nAction other /area/other.txt virtual\nSetHandler other\n</Files>\n";
+    let all = |directives: &str| vec![scope("area").directives(directives)];
+    let httpd = Server::start(httpd, all(httpd_directives));
+    let nginx = Server::start(nginx, all(nginx_directives));
+    for server in [&httpd, &nginx] {
+        server.tolerate_log("");
+        write(server, "area");
+    }
+    httpd.root().write("htdocs/area/dav/fallback/nothing", "");
+    httpd.root().write("htdocs/area/dav/x.act", "");
+    let shared = httpd.root().write("htdocs/area/dav/shared/page.txt", PAGE_TEXT);
+    common::root::give_to_server(shared.parent().expect("a directory"));
+    for (server, paths) in [
+        (&httpd, &["fallback/x", "x.act", "other", "nowhere"][..]),
+        (&nginx, &["mirrored/x", "accel/x", "failing/x", "named/x", "added/x", "asking/x"]),
+    ] {
+        let at = server.at("area");
+        for path in paths {
+            let reply = app(&at, &format!("/area/dav/{path}"), 1);
+            assert!(!reply.0.text().contains(OTHER_TEXT), "{path}: {reply:?}");
+        }
+        // What one request of a connection may, the next mayn't.
+        let mut connection = Connection::open(server.port()).expect("a connection");
+        for (path, status) in [("dav/page.txt", 200), ("other.txt", 401), ("dav/page.txt", 200)] {
+            let request = Request::get(format!("/area/{path}")).basic("alice", password(1));
+            let reply = connection.send(&request, true);
+            let reply = reply.or_else(|_| {
+                connection = Connection::open(server.port())?;
+                connection.send(&request, true)
+            });
+            assert_eq!(reply.expect("an answer").status, status, "{path}");
+        }
+    }
+    for method in ["COPY", "MOVE"] {
+        for to in ["http://localhost/area/taken.txt", "/area/davx/taken.txt"] {
+            let request = Request::get("/area/dav/shared/page.txt").method(method);
+            let request = request.header("Destination", to).basic("alice", password(1));
+            is_kept_out(&httpd.at("area").send(request), to);
+        }
+    }
+    assert!(!httpd.root().join("htdocs/area/taken.txt").exists());
 }
 
 /// A place with settings of its own decides by them, about the paths as well.
