@@ -207,20 +207,18 @@ static int check_pin(void *request, otpgate_str user, otpgate_str pin)
     const char *outer_name = apr_table_get(r->notes, AUTHN_PROVIDER_NAME_NOTE);
     char *secret = terminated(r->pool, pin);
     authn_status status = AUTH_USER_NOT_FOUND;
-    const otpgate_str *names;
-    size_t count, i;
-
-    names = otpgate_settings_pin_providers(&call->conf->settings, &count);
+    otpgate_str listed;
+    size_t i;
 
     /* Some providers read the name from the request instead of the argument. */
     r->user = terminated(r->pool, user);
     state->asking_pin = 1;
-    for (i = 0; i < count && status == AUTH_USER_NOT_FOUND; i++) {
-        const char *name = terminated(r->pool, names[i]);
+    for (i = 0; status == AUTH_USER_NOT_FOUND && otpgate_settings_pin_provider(&call->conf->settings, i, &listed); i++) {
+        const char *name = terminated(r->pool, listed);
         const authn_provider *provider = ap_lookup_provider(AUTHN_PROVIDER_GROUP, name, AUTHN_PROVIDER_VERSION);
 
         if (!provider || !provider->check_password) {
-            otpgate_log_event(gate, OTPGATE_EVENT_PROVIDER_GONE, names[i], request);
+            otpgate_log_event(gate, OTPGATE_EVENT_PROVIDER_GONE, listed, request);
             status = AUTH_GENERAL_ERROR;
             break;
         }
@@ -737,13 +735,27 @@ static void *create_dir_conf(apr_pool_t *p, char *dir)
     return apr_pcalloc(p, sizeof(otp_dir_conf));
 }
 
+/* What httpd merges into lives no longer than either, and nothing is set in it any more. */
 static void *merge_dir_conf(apr_pool_t *p, void *base, void *child)
 {
-    otp_dir_conf *out = apr_pcalloc(p, sizeof(*out));
+    const otp_dir_conf *outer = base, *inner = child;
+    otp_dir_conf *out;
 
-    otpgate_settings_merge(&out->settings, OTPGATE_APACHE, &((const otp_dir_conf *)base)->settings,
-                           &((const otp_dir_conf *)child)->settings);
+    if (!otpgate_settings_is_set(&inner->settings)) {
+        return base;
+    }
+    if (!otpgate_settings_is_set(&outer->settings)) {
+        return child;
+    }
+    out = apr_palloc(p, sizeof(*out));
+    otpgate_settings_merge(&out->settings, OTPGATE_APACHE, &outer->settings, &inner->settings);
+    out->listed = 0;
     return out;
+}
+
+static void *allocate_from(void *pool, size_t size)
+{
+    return apr_palloc(pool, size);
 }
 
 /* The blocks around a directive, for the configuration test. */
@@ -762,11 +774,11 @@ static otpgate_str blocks_of(cmd_parms *cmd)
 /* NULL if the PIN providers that a section names can check PINs. */
 static const char *fault_of_pin_providers(cmd_parms *cmd, const otpgate_settings *settings)
 {
-    size_t count, i;
-    const otpgate_str *names = otpgate_settings_pin_providers(settings, &count);
+    otpgate_str listed;
+    size_t i;
 
-    for (i = 0; i < count; i++) {
-        const char *name = terminated(cmd->pool, names[i]);
+    for (i = 0; otpgate_settings_pin_provider(settings, i, &listed); i++) {
+        const char *name = terminated(cmd->pool, listed);
         const authn_provider *provider = ap_lookup_provider(AUTHN_PROVIDER_GROUP, name, AUTHN_PROVIDER_VERSION);
 
         if (!provider) {
@@ -782,18 +794,19 @@ static const char *fault_of_pin_providers(cmd_parms *cmd, const otpgate_settings
 static const char *set_directive(cmd_parms *cmd, void *dconf, int argc, char *const argv[])
 {
     otp_dir_conf *conf = dconf;
-    otpgate_str *args = apr_palloc(cmd->pool, (argc + 1) * sizeof(*args));
-    const char *place = apr_psprintf(cmd->pool, "%s:%d", cmd->directive->filename, cmd->directive->line_num);
+    otpgate_str *args = apr_palloc(cmd->temp_pool, (argc + 1) * sizeof(*args));
+    const otpgate_pool pool = { allocate_from, cmd->pool };
+    const char *place = apr_psprintf(cmd->temp_pool, "%s:%d", cmd->directive->filename, cmd->directive->line_num);
     /* .htaccess files are read while requests are served, by several threads and into a request's memory. */
     int is_for_a_request = ap_check_cmd_context(cmd, NOT_IN_HTACCESS) != NULL;
     char error[512];
     int i;
 
     for (i = 0; i < argc; i++) {
-        args[i] = str(apr_pstrdup(cmd->pool, argv[i]));
+        args[i] = str(argv[i]);
     }
-    if (otpgate_settings_set(is_for_a_request ? NULL : gate, &conf->settings, OTPGATE_APACHE, str(cmd->cmd->name), args,
-                             argc, str(place), error, sizeof(error))) {
+    if (otpgate_settings_set(is_for_a_request ? NULL : gate, &conf->settings, &pool, OTPGATE_APACHE, str(cmd->cmd->name),
+                             args, argc, str(place), error, sizeof(error))) {
         return apr_pstrdup(cmd->pool, error);
     }
     if (!conf->listed && !is_for_a_request) {

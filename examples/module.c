@@ -39,13 +39,20 @@ static void log_line(void *request, int level, otpgate_str message)
     fprintf(stderr, "<%d> %.*s\n", level, (int)message.len, (const char *)message.data);
 }
 
-/* One directive of a configuration file. The settings keep the pointers that they are given, so all of it must live as
- * long as they do: a server takes them from the pool of its configuration. */
+/* The settings live as long as the program. A server would take this from the pool of its configuration. */
+static void *allocate(void *pool, size_t size)
+{
+    (void)pool;
+    return malloc(size);
+}
+
+/* One directive of a configuration file. */
 static void set(const char *name, const otpgate_str *words, size_t count)
 {
+    const otpgate_pool pool = {allocate, NULL};
     char error[256];
-    if (otpgate_settings_set(gate, &settings, OTPGATE_NGINX, str(name), words, count, str("command line"), error,
-                             sizeof error) != 0) {
+    if (otpgate_settings_set(gate, &settings, &pool, OTPGATE_NGINX, str(name), words, count, str("command line"),
+                             error, sizeof error) != 0) {
         fprintf(stderr, "%s\n", error);
         exit(2);
     }

@@ -30,7 +30,7 @@ extern "C" {
 #endif
 
 /* Raised whenever a struct or a meaning below changes. otpgate_gate_new() refuses any other number. */
-#define OTPGATE_API_VERSION 5
+#define OTPGATE_API_VERSION 6
 
 /* Bytes with a length; same layout as nginx's ngx_str_t. Not terminated by NUL. */
 typedef struct otpgate_str {
@@ -112,12 +112,23 @@ typedef struct otpgate_zone {
 typedef struct otpgate_gate otpgate_gate;
 
 /*
+ * Memory of the server's that lives as long as the settings, from which the library takes what doesn't fit into them.
+ * Read during the call only.
+ */
+typedef struct otpgate_pool {
+    /* Returns `size` bytes, more than 0, aligned for uint64_t; NULL: there are none, and the directive is refused. Called
+     * from the thread of the causing call. */
+    void *(*allocate)(void *pool, size_t size);
+    void *pool; /* passed to allocate */
+} otpgate_pool;
+
+/*
  * Settings of one section, filled by otpgate_settings_set(). Plain memory: all zero means "nothing set";
- * it may be copied by assignment and needs no release. It keeps the `data` pointers of the arguments and
- * places passed to otpgate_settings_set(), so those must live as long as the settings.
+ * it may be copied by assignment and needs no release. Settings, their copies, and what is merged of them refer to what
+ * the directives took from their pools, and to nothing else: those pools must live as long as any of them.
  * The content is private to the library. Any number of threads may read it at a time.
  */
-#define OTPGATE_SETTINGS_WORDS 280
+#define OTPGATE_SETTINGS_WORDS 144
 typedef struct otpgate_settings {
     uint64_t opaque[OTPGATE_SETTINGS_WORDS];
 } otpgate_settings;
@@ -293,14 +304,15 @@ int otpgate_setting_is_for_authors(int server, size_t index);
 /*
  * Takes one directive. On Apache also the server's own AuthType, AuthBasicProvider, AuthDigestProvider, AuthFormProvider and
  * AuthBasicUseDigestAlgorithm, which otpgate_places_check() and otpgate_admit() use. `name` as in the server's
- * configuration, `args` its words, `place` what messages call this spot ("file:line"). The settings keep the pointers
- * reachable from `args` and `place`, which must live as long.
+ * configuration, `args` its words, `place` what messages call this spot ("file:line"). `pool`: what is kept of them is
+ * copied there.
  * `gate`: the gate the settings belong to, so that logins find their users file without resolving its path. NULL for
  * settings of a single request (.htaccess), which may name any number of files.
  * Returns 0 on success. Else the value is refused and `error` holds the reason, NUL-terminated, truncated to error_size.
  */
-int otpgate_settings_set(const otpgate_gate *gate, otpgate_settings *settings, int server, otpgate_str name,
-                         const otpgate_str *args, size_t nargs, otpgate_str place, char *error, size_t error_size);
+int otpgate_settings_set(const otpgate_gate *gate, otpgate_settings *settings, const otpgate_pool *pool, int server,
+                         otpgate_str name, const otpgate_str *args, size_t nargs, otpgate_str place, char *error,
+                         size_t error_size);
 
 /* Parses nginx's auth_otp_zone, "name:size": the word begins with `name_len` bytes of name, and asks for `size` bytes. `page`:
  * bytes of a memory page. 0: done. Else `error` says why it is refused. */
@@ -315,9 +327,14 @@ int otpgate_realm_of_directive(otpgate_str word, char *error, size_t error_size)
 int otpgate_realm_of_request(const otpgate_gate *gate, otpgate_str realm, void *request);
 
 /* out = base overridden by child, setting by setting, by the rules of that server; who is required to log in (users and
- * groups) is one setting. out may be base or child. */
+ * groups) is one setting. out may be base or child; it is written whatever it held, and in it nothing is set after a fault
+ * inside the library. */
 void otpgate_settings_merge(otpgate_settings *out, int server, const otpgate_settings *base,
                             const otpgate_settings *child);
+
+/* 1 if anything is set, else 0. On Apache, which merges for each request, merging with settings in which nothing is set
+ * gives the other ones: those can be used as they are. */
+int otpgate_settings_is_set(const otpgate_settings *settings);
 
 /* 1 if requests without TLS must be answered 403 before credentials are looked at, else 0. */
 int otpgate_settings_require_tls(const otpgate_settings *settings);
@@ -353,8 +370,9 @@ uint64_t otpgate_refusal_wait(const otpgate_gate *gate, uint32_t refusal_time, u
 size_t otpgate_refusal_memory(size_t threads);
 void otpgate_lend_refusal_memory(const otpgate_gate *gate, void *memory, size_t threads);
 
-/* Names of the external PIN providers, in order; NULL and *count 0 if none. Points into the settings. */
-const otpgate_str *otpgate_settings_pin_providers(const otpgate_settings *settings, size_t *count);
+/* The external PIN providers in the order to ask them, for index 0, 1, …: 1 and its name, which lives as long as the
+ * settings; 0 past the last. */
+int otpgate_settings_pin_provider(const otpgate_settings *settings, size_t index, otpgate_str *name);
 
 /*
  * Checks places for a configuration test: settings against each other and against whatever else asks for passwords there, and

@@ -1532,12 +1532,19 @@ ngx_http_auth_otp_is_duplicate(ngx_http_auth_otp_loc_conf_t *conf, ngx_command_t
     return is_duplicate;
 }
 
+static void *
+ngx_http_auth_otp_allocate(void *pool, size_t size)
+{
+    return ngx_palloc(pool, size);
+}
+
 static char *
 ngx_http_auth_otp_set(ngx_conf_t *cf, ngx_command_t *cmd, void *data)
 {
     ngx_http_auth_otp_main_conf_t *mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_auth_otp_module);
     ngx_http_auth_otp_loc_conf_t *conf = data;
     ngx_str_t *words = cf->args->elts;
+    const otpgate_pool pool = { ngx_http_auth_otp_allocate, cf->pool };
     ngx_str_t place;
     char error[512];
 
@@ -1547,8 +1554,7 @@ ngx_http_auth_otp_set(ngx_conf_t *cf, ngx_command_t *cmd, void *data)
     if (ngx_http_auth_otp_place(cf, &place) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
-    /* Array and words are in the configuration's pool and live as long as the settings. */
-    if (otpgate_settings_set(mcf->gate, &conf->settings, OTPGATE_NGINX, ngx_http_auth_otp_str(&cmd->name),
+    if (otpgate_settings_set(mcf->gate, &conf->settings, &pool, OTPGATE_NGINX, ngx_http_auth_otp_str(&cmd->name),
                              (const otpgate_str *)&words[1], cf->args->nelts - 1, ngx_http_auth_otp_str(&place),
                              error, sizeof(error)))
     {

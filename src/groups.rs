@@ -115,7 +115,7 @@ fn groups_to_ask<'r, 'a>(
     required: &'r Required<'a>,
     user: &[u8],
 ) -> Result<&'r Groups<'a>, Admission> {
-    if required.users.as_slice().contains(&user) || !required.names_anybody() {
+    if required.users.contains(&user) || !required.names_anybody() {
         return Err(Admission::Admitted);
     }
     required.groups.as_ref().map(|given| &given.value).ok_or(Admission::NotAdmitted)
@@ -197,7 +197,7 @@ impl Members {
     }
 
     fn admit(&self, groups: &Groups<'_>, user: &[u8]) -> Admission {
-        match self.have(groups.names.as_slice(), user) {
+        match self.have(groups.names, user) {
             true => Admission::Admitted,
             false => Admission::NotAdmitted,
         }
@@ -351,11 +351,11 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::policy::{Server, Settings};
+    use crate::policy::{Leaked, Server, Settings};
 
     fn required<'a>(words: &[&'a [u8]]) -> Required<'a> {
         let mut settings = Settings::default();
-        settings.set(Server::Nginx, b"auth_otp_require_group", words, b"test:1").unwrap();
+        settings.set(Server::Nginx, &Leaked, b"auth_otp_require_group", words, b"test:1").unwrap();
         settings.required.unwrap()
     }
 

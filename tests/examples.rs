@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use otpgate::decide::LoginResult;
 use otpgate::files::lines;
 use otpgate::otp::Hash;
-use otpgate::policy::{Policy, SETTINGS, Server, Settings, Unset};
+use otpgate::policy::{Leaked, Policy, SETTINGS, Server, Settings, Unset};
 use otpgate::token::{Algorithm, MovingFactor, Pin};
 use otpgate::users::pragma::{self, Pragma};
 use otpgate::users::record::{self, Record};
@@ -182,7 +182,7 @@ fn effect(settings: &Settings<'_>, server: Server) -> String {
 fn effect_of(server: Server, name: &str, words: &str) -> String {
     let words: Vec<&[u8]> = words.split_whitespace().map(str::as_bytes).collect();
     let mut settings = Settings::default();
-    let taken = settings.set(server, name.as_bytes(), &words, b"here");
+    let taken = settings.set(server, &Leaked, name.as_bytes(), &words, b"here");
     taken.unwrap_or_else(|error| panic!("{name} {words:?}: {error}"));
     effect(&settings, server)
 }
@@ -225,10 +225,12 @@ fn conditional_defaults_are_as_documented() {
     assert!(text.contains("Default: off; 20 600 where a limit on wrong codes is set"));
     assert!(text.contains("for wrong Digest responses, 900."));
     let mut limited = Settings::default();
-    limited.set(Server::Apache, b"OTPAuthMaxOTPFailure", &[b"5"], b"here").expect("a good value");
+    limited
+        .set(Server::Apache, &Leaked, b"OTPAuthMaxOTPFailure", &[b"5"], b"here")
+        .expect("a good value");
     let mut throttled = limited;
     throttled
-        .set(Server::Apache, b"OTPAuthThrottle", &[b"20", b"600"], b"here")
+        .set(Server::Apache, &Leaked, b"OTPAuthThrottle", &[b"20", b"600"], b"here")
         .expect("a good value");
     assert_eq!(effect(&limited, Server::Apache), effect(&throttled, Server::Apache));
     assert_eq!(Settings::default().policy(Server::Apache).of_digest_failures().lockout_time, 900);
@@ -239,7 +241,7 @@ fn conditional_defaults_are_as_documented() {
         let default = format!("Default: {linger}, or no such limit if `{idle}` is set.");
         assert!(file(name).contains(&default), "{name}: {default}");
         let mut settings = Settings::default();
-        settings.set(server, idle.as_bytes(), &[b"300"], b"here").expect("a good value");
+        settings.set(server, &Leaked, idle.as_bytes(), &[b"300"], b"here").expect("a good value");
         assert_eq!(settings.policy(server).max_linger, None);
     }
 }

@@ -14,7 +14,7 @@ use otpgate::UnixTime;
 use otpgate::decide::{self, Attempt, LoginResult, Outcome, Proof, Verdict};
 use otpgate::gate::{Gate, Login, Store};
 use otpgate::otp::Code;
-use otpgate::policy::{Limits, Policy, Server, Settings};
+use otpgate::policy::{Leaked, Limits, Policy, Server, Settings};
 use otpgate::token::{Address, Entry, ReplayFloor, StoredToken, Used};
 use otpgate::users::file::UsersFile;
 use otpgate::users::record;
@@ -76,7 +76,7 @@ fn apache(change: impl FnOnce(&mut Settings<'static>)) -> Policy {
 
 fn with(name: &'static str, word: &'static str) -> Policy {
     apache(|settings| {
-        settings.set(Server::Apache, name.as_bytes(), &[word.as_bytes()], b"").unwrap()
+        settings.set(Server::Apache, &Leaked, name.as_bytes(), &[word.as_bytes()], b"").unwrap()
     })
 }
 

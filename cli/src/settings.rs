@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, ValueEnum};
-use otpgate::policy::{Policy, Server, Settings};
+use otpgate::policy::{Leaked, Policy, Server, Settings};
 use otpgate::token::Address;
 
 /// The server and the users file decide when a token is locked.
@@ -103,7 +103,7 @@ fn put<'a>(settings: &mut Settings<'a>, option: &str, words: &'a [String]) {
     }
     let directive = format!("auth_otp_{}", option.trim_start_matches('-').replace('-', "_"));
     let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
-    if let Err(error) = settings.set(Server::Nginx, directive.as_bytes(), &words, b"") {
+    if let Err(error) = settings.set(Server::Nginx, &Leaked, directive.as_bytes(), &words, b"") {
         let text = format!("{option} {}", error.problem);
         crate::Arguments::command().error(ErrorKind::ValueValidation, text).exit();
     }

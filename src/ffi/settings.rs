@@ -7,7 +7,9 @@ use std::sync::LazyLock;
 use super::guard::guarded;
 use super::types::*;
 use super::{otpgate_gate, server_of};
-use crate::policy::{LingerCookie, PIN_PROVIDERS_MAX, SETTINGS, Server, Setting, Settings};
+use crate::policy::{
+    BadSetting, LingerCookie, SETTINGS, Server, Setting, SettingProblem, Settings,
+};
 use crate::site::{self, Realm, Section};
 
 /// What stands in the words of [`otpgate_settings`]. The lifetime is the server's: its pool holds
@@ -18,8 +20,6 @@ struct Stored {
     /// [`STORED`], or 0: nothing set yet.
     mark: u64,
     section: Section<'static>,
-    /// The same names as in the section, in the form that C can be given.
-    pin_providers: [otpgate_str; PIN_PROVIDERS_MAX],
 }
 
 const STORED: u64 = u64::from_le_bytes(*b"settings");
@@ -49,18 +49,8 @@ impl otpgate_settings {
     }
 
     fn store(&mut self, section: Section<'static>) {
-        let mut pin_providers = [otpgate_str::EMPTY; PIN_PROVIDERS_MAX];
-        for (place, name) in pin_providers.iter_mut().zip(section.settings.pin_provider_names()) {
-            *place = otpgate_str::of(name);
-        }
-        let stored = std::ptr::from_mut(self).cast::<Stored>();
-        // Part by part, since httpd has requests merge settings: a whole would be copied once more.
         // SAFETY: size and alignment are checked above, and the words are borrowed for it.
-        unsafe {
-            (&raw mut (*stored).section).write(section);
-            (&raw mut (*stored).pin_providers).write(pin_providers);
-            (&raw mut (*stored).mark).write(STORED);
-        }
+        unsafe { std::ptr::from_mut(self).cast::<Stored>().write(Stored { mark: STORED, section }) }
     }
 }
 
@@ -132,6 +122,7 @@ impl Message {
 pub unsafe extern "C" fn otpgate_settings_set(
     gate: Option<&otpgate_gate>,
     settings: Option<&mut otpgate_settings>,
+    pool: Option<&otpgate_pool>,
     server: c_int,
     name: otpgate_str,
     args: *const otpgate_str,
@@ -148,20 +139,23 @@ pub unsafe extern "C" fn otpgate_settings_set(
         || refuse("an internal fault of otpgate; please report it"),
         || {
             let Some(server) = server_of(server) else { return refuse("unknown server") };
-            let Some(settings) = settings.filter(|_| !args.is_null() || nargs == 0) else {
+            let (Some(settings), Some(pool)) =
+                (settings.filter(|_| !args.is_null() || nargs == 0), pool)
+            else {
                 return refuse("a null pointer");
             };
-            // SAFETY: an array in the same pool as the settings, or a longer-lived one.
-            let words: Vec<&[u8]> =
-                unsafe { lent(args, nargs) }.iter().map(otpgate_str::kept).collect();
+            // SAFETY: an array of the caller's, for this call.
+            let args = unsafe { lent(args, nargs) };
+            let kept = |bytes: &otpgate_str| pool.keep(bytes.as_bytes());
+            let words: Option<Vec<&[u8]>> = args.iter().map(kept).collect();
+            let (Some(words), Some(place)) = (words, kept(&place)) else {
+                let setting = name.as_bytes().escape_ascii().to_string();
+                let problem = SettingProblem::NoMemory;
+                return refuse(&BadSetting { setting, problem }.to_string());
+            };
+            let site = gate.map(|gate| &gate.site);
             let mut section = *section_of(Some(settings));
-            match section.set(
-                gate.map(|gate| &gate.site),
-                server,
-                name.as_bytes(),
-                &words,
-                place.kept(),
-            ) {
+            match section.set(site, server, pool, name.as_bytes(), &words, place) {
                 Ok(()) => {
                     settings.store(section);
                     0
@@ -184,41 +178,41 @@ pub unsafe extern "C" fn otpgate_settings_merge(
     base: *const otpgate_settings,
     child: *const otpgate_settings,
 ) {
+    if out.is_null() {
+        return;
+    }
+    let stored = out.cast::<Stored>();
     guarded(
         || (),
         || {
+            let own;
+            // SAFETY: null, or settings in pools of the server, which has one thread merge them. A
+            // child is copied where it will be written to; a base isn't read any more then.
+            let (base, child) = unsafe {
+                let child = section_of(child.as_ref());
+                own = std::ptr::eq(child, &raw const (*stored).section).then(|| *child);
+                (std::ptr::from_ref(section_of(base.as_ref())), own.as_ref().unwrap_or(child))
+            };
+            // Where it is to be, and what is inherited at once: httpd has each request merge.
+            // SAFETY: the caller's to write, of that size and alignment; until it is merged,
+            // nothing is set in it. What is copied may be there already.
+            let section = unsafe {
+                (&raw mut (*stored).mark).write(0);
+                (&raw mut (*stored).section).copy_from(base, 1);
+                &mut (*stored).section
+            };
             let Some(server) = server_of(server) else { return };
-            // SAFETY: null, or settings in pools of the server, which has one thread merge them;
-            // both are done with before `out` is written to.
-            let (base, child) = unsafe { (base.as_ref(), child.as_ref()) };
-            if let Some(only) = the_only_one(base, child, server) {
-                let only = std::ptr::from_ref(only);
-                if !out.is_null() {
-                    // SAFETY: the caller's to write; it may be the same.
-                    unsafe { std::ptr::copy(only, out, 1) };
-                }
-                return;
-            }
-            let section = section_of(base).merged_with(section_of(child), server);
-            // SAFETY: null, or the caller's to write.
-            if let Some(out) = unsafe { out.as_mut() } {
-                out.store(section);
-            }
+            section.overlay(child, server);
+            // SAFETY: as above.
+            unsafe { (&raw mut (*stored).mark).write(STORED) };
         },
     );
 }
 
-/// httpd merges for each request, and most sections say nothing of ours.
-fn the_only_one<'s>(
-    base: Option<&'s otpgate_settings>,
-    child: Option<&'s otpgate_settings>,
-    server: Server,
-) -> Option<&'s otpgate_settings> {
-    let is_stored = |settings: &&otpgate_settings| settings.stored().is_some();
-    match (base.filter(is_stored), child.filter(is_stored)) {
-        (Some(only), None) | (None, Some(only)) if server == Server::Apache => Some(only),
-        _ => None,
-    }
+/// See the header.
+#[unsafe(no_mangle)]
+pub extern "C" fn otpgate_settings_is_set(settings: Option<&otpgate_settings>) -> c_int {
+    settings.and_then(otpgate_settings::stored).is_some().into()
 }
 
 /// See the header.
@@ -320,20 +314,21 @@ pub unsafe extern "C" fn otpgate_settings_refusal_time(settings: Option<&otpgate
 /// # Safety
 /// As the header says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn otpgate_settings_pin_providers(
+pub unsafe extern "C" fn otpgate_settings_pin_provider(
     settings: Option<&otpgate_settings>,
-    count: Option<&mut usize>,
-) -> *const otpgate_str {
-    guarded(std::ptr::null, || {
-        let stored = settings.and_then(otpgate_settings::stored);
-        let number = stored.map_or(0, |stored| stored.section.settings.pin_provider_names().len());
-        if let Some(count) = count {
-            *count = number;
-        }
-        stored
-            .filter(|_| number > 0)
-            .map_or(std::ptr::null(), |stored| stored.pin_providers.as_ptr())
-    })
+    index: usize,
+    name: Option<&mut otpgate_str>,
+) -> c_int {
+    guarded(
+        || 0,
+        || match (settings_of(settings).pin_provider_names().get(index), name) {
+            (Some(provider), Some(name)) => {
+                *name = otpgate_str::of(provider);
+                1
+            }
+            _ => 0,
+        },
+    )
 }
 
 /// See the header.

@@ -13,10 +13,12 @@ use std::sync::atomic::AtomicU64;
 
 use super::response::otpgate_response;
 use crate::gate::RequestMemory;
+use crate::network::Network;
+use crate::policy::Memory;
 use crate::site::{self, Event};
 
 /// Version of the structs and meanings.
-pub const OTPGATE_API_VERSION: u32 = 5;
+pub const OTPGATE_API_VERSION: u32 = 6;
 
 /// Names and defaults of Apache httpd.
 pub const OTPGATE_APACHE: c_int = 1;
@@ -122,14 +124,47 @@ impl otpgate_str {
         // argument itself or part of one.
         unsafe { std::slice::from_raw_parts(self.data, self.len) }
     }
+}
 
-    /// The bytes that C keeps for as long as the settings in which they will be.
-    pub(super) fn kept(&self) -> &'static [u8] {
-        let bytes: *const [u8] = self.as_bytes();
-        // SAFETY: they lie in the pool of the server that the settings lie in, or in one that
-        // outlives it, so nobody finds them through settings that are gone: settings are read
-        // through their own place alone.
-        unsafe { &*bytes }
+/// Memory of the server's that lives as long as settings.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(missing_docs)] // see the header
+pub struct otpgate_pool {
+    pub allocate: Option<unsafe extern "C" fn(pool: *mut c_void, size: usize) -> *mut c_void>,
+    pub pool: *mut c_void,
+}
+
+impl otpgate_pool {
+    /// A copy that is there as long as the settings that it is for. `None`: there is no memory.
+    pub(super) fn keep<T: Copy>(&self, values: &[T]) -> Option<&'static [T]> {
+        const { assert!(align_of::<T>() <= align_of::<u64>()) };
+        if values.is_empty() {
+            return Some(&[]);
+        }
+        // SAFETY: the server's own function with the pointer that came with it, during the call
+        // that both came with.
+        let place = unsafe { (self.allocate?)(self.pool, size_of_val(values)) }.cast::<T>();
+        if place.is_null() || !place.is_aligned() {
+            return None;
+        }
+        // SAFETY: new memory of that size, which the server uses for nothing else and frees no
+        // sooner than the settings. So nobody finds the copy through settings that are gone:
+        // settings are read through their own place alone.
+        unsafe {
+            place.copy_from_nonoverlapping(values.as_ptr(), values.len());
+            Some(std::slice::from_raw_parts(place, values.len()))
+        }
+    }
+}
+
+impl Memory<'static> for otpgate_pool {
+    fn names(&self, names: &[&'static [u8]]) -> Option<&'static [&'static [u8]]> {
+        self.keep(names)
+    }
+
+    fn networks(&self, networks: &[Network]) -> Option<&'static [Network]> {
+        self.keep(networks)
     }
 }
 
@@ -226,7 +261,7 @@ impl otpgate_address {
 /// Settings that a server has, at most.
 pub const OTPGATE_SETTINGS_MAX: usize = 40;
 /// Words in [`otpgate_settings`].
-pub const OTPGATE_SETTINGS_WORDS: usize = 280;
+pub const OTPGATE_SETTINGS_WORDS: usize = 144;
 /// Words in [`otpgate_memory`].
 pub const OTPGATE_MEMORY_WORDS: usize = 96;
 /// Bytes in [`otpgate_login::body`] at most.

@@ -47,15 +47,17 @@ impl<'a> Asked<'a> {
         true
     }
 
-    /// These overlaid by those of a section inside.
-    pub fn merged_with(&self, child: &Asked<'a>) -> Asked<'a> {
-        Asked {
-            auth_type: child.auth_type.or(self.auth_type),
-            basic: child.basic.or(self.basic),
-            digest: child.digest.or(self.digest),
-            form: child.form.or(self.form),
-            by_hash: child.by_hash.or(self.by_hash),
+    /// Overlays these by those of a section inside.
+    pub(super) fn overlay(&mut self, child: &Asked<'a>) {
+        macro_rules! overlay {
+            ($($directive:ident)*) => {
+                let Asked { $($directive),* } = child;
+                $(if $directive.is_some() {
+                    self.$directive = *$directive;
+                })*
+            };
         }
+        overlay!(auth_type basic digest form by_hash);
     }
 
     /// Whether `AuthType` has that value.

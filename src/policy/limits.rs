@@ -44,7 +44,9 @@ impl Limits {
             }
             seen.push(name);
             let values: Vec<&[u8]> = value[1..].split(|&b| b == b',').collect();
-            (setting.take)(&mut settings, Words { words: &values, place: b"", server: None })
+            // No list can be limited.
+            let words = Words { words: &values, place: b"", memory: None, server: None };
+            (setting.take)(&mut settings, words)
                 .map_err(|problem| bad(name.to_owned(), problem))?;
         }
         let max_failures = settings.max_failures.and_then(|given| match given.value {
@@ -156,7 +158,7 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Server;
+    use super::super::{Leaked, Server};
     use super::*;
 
     fn limits(line: &str) -> Result<Limits, String> {
@@ -172,7 +174,8 @@ mod tests {
             let mut words = directive.split(' ').map(str::as_bytes);
             let name = [b"auth_otp_", words.next().unwrap()].concat();
             // The names of one server serve for both: the values are the same.
-            settings.set(Server::Nginx, &name, &words.collect::<Vec<_>>(), b"test:1").unwrap();
+            let words: Vec<_> = words.collect();
+            settings.set(Server::Nginx, &Leaked, &name, &words, b"test:1").unwrap();
         }
         settings.policy(server)
     }

@@ -6,16 +6,16 @@
 //! file itself demands of every policy, [`Allow`] what it lets people in by besides codes.
 //!
 //! ```
-//! use otpgate::policy::{Server, Settings};
+//! use otpgate::policy::{Leaked, Server, Settings};
 //!
 //! let mut outer = Settings::default();
-//! outer.set(Server::Nginx, b"auth_otp_max_failures", &[b"5"], b"nginx.conf:10")?;
+//! outer.set(Server::Nginx, &Leaked, b"auth_otp_max_failures", &[b"5"], b"nginx.conf:10")?;
 //! let mut inner = Settings::default();
-//! inner.set(Server::Nginx, b"auth_otp_max_linger", &[b"0"], b"nginx.conf:12")?;
+//! inner.set(Server::Nginx, &Leaked, b"auth_otp_max_linger", &[b"0"], b"nginx.conf:12")?;
 //! let policy = outer.merged_with(&inner, Server::Nginx).policy(Server::Nginx);
 //! assert_eq!((policy.max_failures, policy.max_linger, policy.max_offset), (5, Some(0), 4));
 //!
-//! let refused = inner.set(Server::Nginx, b"auth_otp_max_idle", &[b"15"], b"nginx.conf:13");
+//! let refused = inner.set(Server::Nginx, &Leaked, b"auth_otp_max_idle", &[b"15"], b"nginx.conf:13");
 //! assert!(refused.unwrap_err().to_string().contains("16"));
 //! # Ok::<(), otpgate::policy::BadSetting>(())
 //! ```
@@ -26,6 +26,7 @@ use std::num::NonZeroU32;
 pub use self::allow::Allow;
 pub use self::asked::Asked;
 pub use self::limits::Limits;
+pub use self::memory::{Leaked, Memory};
 pub use self::realm::is_for_clients_to_switch_off;
 pub use self::table::{SETTINGS, Setting, pin_source_setting, users_file_setting};
 use self::words::Words;
@@ -36,6 +37,7 @@ use crate::network::Network;
 mod allow;
 mod asked;
 mod limits;
+mod memory;
 mod realm;
 mod table;
 mod time;
@@ -229,7 +231,7 @@ impl Scheme {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Algorithms {
     algorithms: [DigestAlgorithm; 2],
-    count: usize,
+    count: u8,
 }
 
 impl Algorithms {
@@ -239,7 +241,7 @@ impl Algorithms {
 
     /// The hashes.
     pub fn as_slice(&self) -> &[DigestAlgorithm] {
-        &self.algorithms[..self.count]
+        &self.algorithms[..usize::from(self.count)]
     }
 }
 
@@ -269,64 +271,12 @@ pub struct Given<'a, T> {
     pub place: &'a [u8],
 }
 
-/// A list of names, in order.
-#[derive(Clone, Copy, Debug)]
-pub struct Names<'a, const MAX: usize> {
-    names: [&'a [u8]; MAX],
-    count: usize,
-}
-
-impl<'a, const MAX: usize> Names<'a, MAX> {
-    /// The names.
-    pub fn as_slice(&self) -> &[&'a [u8]] {
-        &self.names[..self.count]
-    }
-
-    /// With more of them. `None`: they are too many.
-    fn and(mut self, more: &[&'a [u8]]) -> Option<Self> {
-        let count = self.count + more.len();
-        self.names.get_mut(self.count..count)?.copy_from_slice(more);
-        self.count = count;
-        Some(self)
-    }
-}
-
-/// From where a place has the PIN alone be enough.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TrustedNetworks {
-    networks: [Option<Network>; TRUSTED_NETWORKS_MAX],
-}
-
-impl TrustedNetworks {
-    /// The networks.
-    pub fn iter(&self) -> impl Iterator<Item = &Network> {
-        self.networks.iter().map_while(Option::as_ref)
-    }
-
-    /// Whether one of them has the address.
-    pub fn contain(&self, address: IpAddr) -> bool {
-        self.iter().any(|network| network.contains(address))
-    }
-
-    /// With one more. `None`: they are too many.
-    fn and(mut self, network: Network) -> Option<TrustedNetworks> {
-        *self.networks.iter_mut().find(|place| place.is_none())? = Some(network);
-        Some(self)
-    }
-}
-
-impl<const MAX: usize> Default for Names<'_, MAX> {
-    fn default() -> Self {
-        Names { names: [b""; MAX], count: 0 }
-    }
-}
-
 /// Whom a place lets in: any of these users, and the members of any of these groups. Where nobody
 /// is named, everybody.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Required<'a> {
     /// By their names.
-    pub users: Names<'a, REQUIRED_USERS_MAX>,
+    pub users: &'a [&'a [u8]],
     /// By their groups.
     pub groups: Option<Given<'a, Groups<'a>>>,
 }
@@ -337,13 +287,13 @@ pub struct Groups<'a> {
     /// The file's path.
     pub file: &'a [u8],
     /// The groups' names.
-    pub names: Names<'a, REQUIRED_GROUPS_MAX>,
+    pub names: &'a [&'a [u8]],
 }
 
 impl Required<'_> {
     /// Whether anybody is named, so that others aren't let in.
     pub fn names_anybody(&self) -> bool {
-        self.users.count > 0 || self.groups.is_some()
+        !self.users.is_empty() || self.groups.is_some()
     }
 }
 
@@ -373,6 +323,8 @@ pub enum FailureLimit {
 }
 
 /// What one section says. Nothing in it owns memory, so that servers can keep it in their pools.
+/// httpd merges and copies it for each request: a value is a number or two, and anything longer
+/// lies in a [`Memory`], referred to.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(missing_docs)] // named as in `SETTINGS`
 pub struct Settings<'a> {
@@ -388,7 +340,7 @@ pub struct Settings<'a> {
     pub refusal_time: Option<Given<'a, Option<NonZeroU32>>>,
     pub logout_on_ip_change: Option<Given<'a, bool>>,
     pub forget: Option<Given<'a, Forget>>,
-    pub pin_providers: Option<Given<'a, Names<'a, PIN_PROVIDERS_MAX>>>,
+    pub pin_providers: Option<Given<'a, &'a [&'a [u8]]>>,
     pub pin_file: Option<Given<'a, &'a [u8]>>,
     pub pin_cache: Option<Given<'a, u32>>,
     pub fall_through: Option<Given<'a, bool>>,
@@ -396,7 +348,7 @@ pub struct Settings<'a> {
     pub allow_hex: Option<Given<'a, bool>>,
     pub app_passwords: Option<Given<'a, bool>>,
     /// None: what is inherited ends.
-    pub trusted_networks: Option<Given<'a, TrustedNetworks>>,
+    pub trusted_networks: Option<Given<'a, &'a [Network]>>,
     pub require_tls: Option<Given<'a, bool>>,
     pub scheme: Option<Given<'a, Scheme>>,
     pub digest_algorithms: Option<Given<'a, Algorithms>>,
@@ -415,10 +367,11 @@ pub struct Settings<'a> {
 }
 
 impl<'a> Settings<'a> {
-    /// Takes one directive.
+    /// Takes one directive. `memory` lives as long as the settings.
     pub fn set(
         &mut self,
         server: Server,
+        memory: &dyn Memory<'a>,
         name: &[u8],
         words: &[&'a [u8]],
         place: &'a [u8],
@@ -437,7 +390,8 @@ impl<'a> Settings<'a> {
             let setting = name.escape_ascii().to_string();
             return Err(BadSetting { setting, problem: SettingProblem::NoSetting });
         };
-        (setting.take)(self, Words { words, place, server: Some(server) }).map_err(|problem| {
+        let words = Words { words, place, memory: Some(memory), server: Some(server) };
+        (setting.take)(self, words).map_err(|problem| {
             let name = setting.name(server).unwrap_or_default();
             BadSetting { setting: name.to_string_lossy().into_owned(), problem }
         })
@@ -445,44 +399,39 @@ impl<'a> Settings<'a> {
 
     /// This section overlaid by one inside it.
     pub fn merged_with(&self, child: &Settings<'a>, server: Server) -> Settings<'a> {
-        let max_failures = match child.max_failures {
-            Some(Given { value: FailureLimit::Number(0), .. }) if server == Server::Apache => {
-                self.max_failures.or(child.max_failures)
-            }
-            given => given.or(self.max_failures),
-        };
-        Settings {
-            users_file: child.users_file.or(self.users_file),
-            max_offset: child.max_offset.or(self.max_offset),
-            max_linger: child.max_linger.or(self.max_linger),
-            max_idle: child.max_idle.or(self.max_idle),
-            max_failures,
-            lockout_time: child.lockout_time.or(self.lockout_time),
-            throttle: child.throttle.or(self.throttle),
-            refusal_time: child.refusal_time.or(self.refusal_time),
-            logout_on_ip_change: child.logout_on_ip_change.or(self.logout_on_ip_change),
-            forget: child.forget.or(self.forget),
-            pin_providers: child.pin_providers.or(self.pin_providers),
-            pin_file: child.pin_file.or(self.pin_file),
-            pin_cache: child.pin_cache.or(self.pin_cache),
-            fall_through: child.fall_through.or(self.fall_through),
-            pin_fake_basic: child.pin_fake_basic.or(self.pin_fake_basic),
-            allow_hex: child.allow_hex.or(self.allow_hex),
-            app_passwords: child.app_passwords.or(self.app_passwords),
-            trusted_networks: child.trusted_networks.or(self.trusted_networks),
-            require_tls: child.require_tls.or(self.require_tls),
-            scheme: child.scheme.or(self.scheme),
-            digest_algorithms: child.digest_algorithms.or(self.digest_algorithms),
-            nonce_lifetime: child.nonce_lifetime.or(self.nonce_lifetime),
-            linger_cookie: child.linger_cookie.or(self.linger_cookie),
-            sessions: child.sessions.or(self.sessions),
-            max_age: child.max_age.or(self.max_age),
-            login_page: child.login_page.or(self.login_page),
-            login_template: child.login_template.or(self.login_template),
-            strip: child.strip.or(self.strip),
-            required: child.required.or(self.required),
-            asked: self.asked.merged_with(&child.asked),
+        let mut merged = *self;
+        merged.overlay(child, server);
+        merged
+    }
+
+    /// The same in place. Most of a section is unset: only what is set is written.
+    pub fn overlay(&mut self, child: &Settings<'a>, server: Server) {
+        macro_rules! overlay {
+            ($($setting:ident)*) => {
+                // Without `..`: a setting that is added doesn't compile before it is thought of.
+                let Settings { max_failures: _, asked: _, $($setting),* } = child;
+                $(if $setting.is_some() {
+                    self.$setting = *$setting;
+                })*
+            };
         }
+        overlay! {
+            users_file max_offset max_linger max_idle lockout_time throttle refusal_time
+            logout_on_ip_change forget pin_providers pin_file pin_cache fall_through
+            pin_fake_basic allow_hex app_passwords trusted_networks require_tls scheme
+            digest_algorithms nonce_lifetime linger_cookie sessions max_age login_page
+            login_template strip required
+        }
+        // On Apache, 0 says nothing where something is said.
+        let says_nothing = |given: &Given<'_, FailureLimit>| {
+            server == Server::Apache && given.value == FailureLimit::Number(0)
+        };
+        if let Some(given) = child.max_failures
+            && !(says_nothing(&given) && self.max_failures.is_some())
+        {
+            self.max_failures = Some(given);
+        }
+        self.asked.overlay(&child.asked);
     }
 
     /// With the server's defaults filled in.
@@ -572,7 +521,8 @@ impl<'a> Settings<'a> {
 
     /// Whether the PIN alone is enough from this address.
     pub fn trusts(&self, address: IpAddr) -> bool {
-        self.trusted_networks.as_ref().is_some_and(|given| given.value.contain(address))
+        let networks = self.trusted_networks.map_or(&[][..], |given| given.value);
+        networks.iter().any(|network| network.contains(address))
     }
 
     /// How credentials are asked for where that is ours to say.
@@ -612,8 +562,8 @@ impl<'a> Settings<'a> {
     }
 
     /// The names of the external PIN providers.
-    pub fn pin_provider_names(&self) -> &[&'a [u8]] {
-        self.pin_providers.as_ref().map_or(&[], |given| given.value.as_slice())
+    pub fn pin_provider_names(&self) -> &'a [&'a [u8]] {
+        self.pin_providers.map_or(&[], |given| given.value)
     }
 }
 
@@ -634,7 +584,7 @@ mod tests {
         for (name, words) in directives {
             let words: Vec<&'static [u8]> = words.iter().map(|word| word.as_bytes()).collect();
             settings
-                .set(Server::Apache, name.as_bytes(), &words, b"test:1")
+                .set(Server::Apache, &Leaked, name.as_bytes(), &words, b"test:1")
                 .map_err(|error| error.to_string())?;
         }
         Ok(settings)
@@ -690,7 +640,7 @@ mod tests {
         let nginx = |directives: &[(&str, &'static [u8])]| {
             let mut settings = Settings::default();
             for (name, word) in directives {
-                settings.set(Server::Nginx, name.as_bytes(), &[word], b"test:1").unwrap();
+                settings.set(Server::Nginx, &Leaked, name.as_bytes(), &[word], b"test:1").unwrap();
             }
             settings.policy(Server::Nginx).pin_cache_external
         };
@@ -713,7 +663,7 @@ mod tests {
         let nginx = |name: &str, words: &[&'static str]| {
             let mut settings = Settings::default();
             let words: Vec<&'static [u8]> = words.iter().map(|word| word.as_bytes()).collect();
-            let set = settings.set(Server::Nginx, name.as_bytes(), &words, b"test:1");
+            let set = settings.set(Server::Nginx, &Leaked, name.as_bytes(), &words, b"test:1");
             set.map(|()| settings).map_err(|error| error.to_string())
         };
         let unset = Settings::default();
@@ -770,9 +720,8 @@ mod tests {
         let names = |settings: &Settings<'static>| {
             let required = settings.required.unwrap_or_default();
             let groups = required.groups.map(|given| given.value);
-            let names =
-                groups.map(|groups| groups.names.as_slice().join(&b' ')).unwrap_or_default();
-            let users = required.users.as_slice().join(&b' ');
+            let names = groups.map(|groups| groups.names.join(&b' ')).unwrap_or_default();
+            let users = required.users.join(&b' ');
             let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
             (text(users), text(names), settings.policy(Server::Apache).admission)
         };

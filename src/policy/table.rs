@@ -121,7 +121,7 @@ pub const SETTINGS: &[Setting] = &[
         usage: c"names of the authn providers that check a PIN marked +",
         take: |settings, words| {
             // A second directive of the same section adds to the first, as with mod_authn_otp.
-            let before = settings.pin_providers.map(|given| given.value).unwrap_or_default();
+            let before = settings.pin_provider_names();
             words.put(&mut settings.pin_providers, words.providers(before))
         },
     },

@@ -7,8 +7,8 @@ use super::table::SETTINGS;
 use super::time;
 use super::{
     Algorithms, DEFAULT_LOCKOUT_MAX, FailureLimit, Forget, Given, Groups, LingerCookie, Lockout,
-    Names, PIN_PROVIDERS_MAX, REQUIRED_GROUPS_MAX, REQUIRED_USERS_MAX, Required, Scheme, Server,
-    TRUSTED_NETWORKS_MAX, Throttle, TrustedNetworks,
+    Memory, PIN_PROVIDERS_MAX, REQUIRED_GROUPS_MAX, REQUIRED_USERS_MAX, Required, Scheme, Server,
+    TRUSTED_NETWORKS_MAX, Throttle,
 };
 use crate::http::digest::DigestAlgorithm;
 use crate::network::Network;
@@ -77,6 +77,8 @@ pub enum SettingProblem {
     OffAmongNames(Wanted),
     /// A section has one group file.
     OtherGroupFile,
+    /// The server has no memory left to keep it in.
+    NoMemory,
 }
 
 /// What settings take.
@@ -175,6 +177,7 @@ impl fmt::Display for SettingProblem {
                     "takes {off} alone, not among names; a user of that name belongs in a group"
                 )
             }
+            SettingProblem::NoMemory => f.write_str("can't be kept: the server is out of memory"),
             SettingProblem::OtherGroupFile => {
                 f.write_str("takes the same group file as before in this section, not another one")
             }
@@ -246,11 +249,13 @@ const ALGORITHMS: &str = "SHA-256 and MD5, or one of them";
 pub(super) struct Words<'w, 'a> {
     pub(super) words: &'w [&'a [u8]],
     pub(super) place: &'a [u8],
+    /// Where lists are kept. `None`: nowhere, so there are none.
+    pub(super) memory: Option<&'w dyn Memory<'a>>,
     /// Whose directive it is. `None`: a limit of the users file.
     pub(super) server: Option<Server>,
 }
 
-impl<'a> Words<'_, 'a> {
+impl<'w, 'a> Words<'w, 'a> {
     pub(super) fn put<T>(
         self,
         setting: &mut Option<Given<'a, T>>,
@@ -416,34 +421,33 @@ impl<'a> Words<'_, 'a> {
         if self.words.len() == 2 && algorithms[0] == algorithms[1] {
             return Err(SettingProblem::AlgorithmTwice(algorithms[0]));
         }
-        Ok(Algorithms { algorithms, count: self.words.len() })
+        Ok(Algorithms { algorithms, count: self.words.len() as u8 })
     }
 
-    pub(super) fn providers(
-        self,
-        before: Names<'a, PIN_PROVIDERS_MAX>,
-    ) -> Result<Names<'a, PIN_PROVIDERS_MAX>, SettingProblem> {
+    pub(super) fn providers(self, before: &[&'a [u8]]) -> Result<&'a [&'a [u8]], SettingProblem> {
         if self.words.iter().any(|name| name.eq_ignore_ascii_case(b"otp")) {
             return Err(SettingProblem::ProviderIsOtp);
         }
-        let names = before.and(self.words).filter(|_| !self.words.is_empty());
-        names.ok_or(SettingProblem::ProviderCount)
+        self.more(before, PIN_PROVIDERS_MAX, self.words, SettingProblem::ProviderCount)
     }
 
     /// Further networks; or none, whatever was said before.
-    pub(super) fn networks(
-        self,
-        before: TrustedNetworks,
-    ) -> Result<TrustedNetworks, SettingProblem> {
+    pub(super) fn networks(self, before: &[Network]) -> Result<&'a [Network], SettingProblem> {
         let wanted = self.wanting(ValueKind::Networks);
         match self.words {
-            [] => Err(self.miscounted(wanted)),
-            [off] if off.eq_ignore_ascii_case(b"off") => Ok(TrustedNetworks::default()),
-            words => words.iter().try_fold(before, |networks, word| {
-                let network = Network::parse(word).map_err(SettingProblem::Network)?;
-                networks.and(network).ok_or_else(|| self.miscounted(wanted))
-            }),
+            [] => return Err(self.miscounted(wanted)),
+            [off] if off.eq_ignore_ascii_case(b"off") => return Ok(&[]),
+            _ => {}
         }
+        let mut networks = before.to_vec();
+        for word in self.words {
+            let network = Network::parse(word).map_err(SettingProblem::Network)?;
+            if networks.len() == TRUSTED_NETWORKS_MAX {
+                return Err(self.miscounted(wanted));
+            }
+            networks.push(network);
+        }
+        self.kept(|memory| memory.networks(&networks))
     }
 
     /// Further users whom a section lets in; or everybody, whatever was said before.
@@ -456,7 +460,7 @@ impl<'a> Words<'_, 'a> {
             }
             _ => {}
         }
-        let users = self.named(before.users, self.words, ValueKind::Users)?;
+        let users = self.named(before.users, REQUIRED_USERS_MAX, self.words, ValueKind::Users)?;
         Ok(Required { users, ..before })
     }
 
@@ -472,23 +476,44 @@ impl<'a> Words<'_, 'a> {
             Some(before) if before.file != *file => return Err(SettingProblem::OtherGroupFile),
             before => before.map(|before| before.names).unwrap_or_default(),
         };
-        let names = self.named(before_names, groups, ValueKind::Groups)?;
+        let names = self.named(before_names, REQUIRED_GROUPS_MAX, groups, ValueKind::Groups)?;
         let groups = Some(Given { value: Groups { file, names }, place: self.place });
         Ok(Required { groups, ..before })
     }
 
-    fn named<const MAX: usize>(
+    fn named(
         self,
-        before: Names<'a, MAX>,
+        before: &[&'a [u8]],
+        max: usize,
         names: &[&'a [u8]],
         kind: ValueKind,
-    ) -> Result<Names<'a, MAX>, SettingProblem> {
+    ) -> Result<&'a [&'a [u8]], SettingProblem> {
         let wanted = self.wanting(kind);
         if let Some(name) = names.iter().find(|name| name.is_empty()) {
             return Err(wanted.is_not(name));
         }
-        let all = before.and(names).filter(|_| !names.is_empty());
-        all.ok_or_else(|| self.miscounted(wanted))
+        self.more(before, max, names, self.miscounted(wanted))
+    }
+
+    /// What there was and at least one name more.
+    fn more(
+        self,
+        before: &[&'a [u8]],
+        max: usize,
+        names: &[&'a [u8]],
+        miscounted: SettingProblem,
+    ) -> Result<&'a [&'a [u8]], SettingProblem> {
+        if names.is_empty() || before.len() + names.len() > max {
+            return Err(miscounted);
+        }
+        self.kept(|memory| memory.names(&[before, names].concat()))
+    }
+
+    fn kept<T>(
+        self,
+        keep: impl FnOnce(&'w dyn Memory<'a>) -> Option<T>,
+    ) -> Result<T, SettingProblem> {
+        self.memory.and_then(keep).ok_or(SettingProblem::NoMemory)
     }
 }
 

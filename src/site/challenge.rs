@@ -143,7 +143,7 @@ pub(super) fn log_no_zone(log: &dyn Log) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::Server;
+    use crate::policy::{Leaked, Server};
 
     #[test]
     fn a_realm_is_a_short_text_or_off() {
@@ -201,7 +201,7 @@ mod tests {
     fn credentials_are_judged_by_a_scheme_that_is_asked_for() {
         let settings = |scheme: &'static [u8]| {
             let mut settings = Settings::default();
-            settings.set(Server::Nginx, b"auth_otp_scheme", &[scheme], b"").unwrap();
+            settings.set(Server::Nginx, &Leaked, b"auth_otp_scheme", &[scheme], b"").unwrap();
             settings
         };
         let (basic, digest) = (Some(AuthScheme::Basic), Some(AuthScheme::Digest));

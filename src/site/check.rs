@@ -163,11 +163,11 @@ impl Test<'_> {
         };
         let Groups { file, names } = &given.value;
         let path = self.site.gates.path(file);
-        let wanted = names.as_slice().iter().map(|name| name.to_vec()).collect();
+        let wanted = names.iter().map(|name| name.to_vec()).collect();
         if !seen.insert((path.clone(), wanted)) {
             return Vec::new();
         }
-        let (mut found, _) = self.as_server(&|| look_at_groups(&path, names.as_slice()));
+        let (mut found, _) = self.as_server(&|| look_at_groups(&path, names));
         found.extend(self.served(&path, &resolved(&path)));
         found.into_iter().map(|finding| (given.place, finding)).collect()
     }

@@ -45,7 +45,7 @@ pub use self::login::{
 pub use self::sections::Place;
 use crate::UnixTime;
 use crate::groups::GroupFiles;
-use crate::policy::{BadSetting, Policy, Server, Settings};
+use crate::policy::{BadSetting, Memory, Policy, Server, Settings};
 use crate::refusals::{self, Waiting};
 
 /// One configuration of a server, and what this process remembers about its users files.
@@ -106,18 +106,19 @@ pub struct Section<'a> {
 
 impl<'a> Section<'a> {
     /// Takes one directive. `site` is where the section belongs for as long as the site lives;
-    /// `None`: it is there for a request only.
+    /// `None`: it is there for a request only. `memory` lives as long as the section.
     pub fn set(
         &mut self,
         site: Option<&Site>,
         server: Server,
+        memory: &dyn Memory<'a>,
         name: &[u8],
         words: &[&'a [u8]],
         place: &'a [u8],
     ) -> Result<(), BadSetting> {
         let path = |settings: &Settings<'a>| settings.users_file.map(|given| given.value);
         let before = path(&self.settings);
-        self.settings.set(server, name, words, place)?;
+        self.settings.set(server, memory, name, words, place)?;
         self.policy = None;
         let users_file = path(&self.settings);
         if users_file != before {
@@ -126,12 +127,13 @@ impl<'a> Section<'a> {
         Ok(())
     }
 
-    /// This section overridden by a nested one.
-    pub fn merged_with(&self, child: &Section<'a>, server: Server) -> Section<'a> {
-        let of = if child.settings.users_file.is_some() { child } else { self };
-        let settings = self.settings.merged_with(&child.settings, server);
-        let policy = (server == Server::Nginx).then(|| settings.policy(server));
-        Section { settings, gate: of.gate, policy }
+    /// Makes this section what holds in a nested one.
+    pub fn overlay(&mut self, child: &Section<'a>, server: Server) {
+        if child.settings.users_file.is_some() {
+            self.gate = child.gate;
+        }
+        self.settings.overlay(&child.settings, server);
+        self.policy = (server == Server::Nginx).then(|| self.settings.policy(server));
     }
 
     /// What the settings come to for Basic logins.

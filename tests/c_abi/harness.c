@@ -118,20 +118,28 @@ otpgate_gate *new_gate(int server)
     return gate;
 }
 
+static void *allocate(void *pool, size_t size)
+{
+    void *memory = malloc(size);
+    EXPECT(pool == lines && size > 0 && memory != NULL);
+    return memory;
+}
+
+const otpgate_pool pool = {allocate, lines};
+
 void set(otpgate_settings *settings, int server, const char *name, ...)
 {
     char error[512] = "";
-    /* The settings keep it, as they would keep what is in a server's pool. */
-    otpgate_str *words = calloc(8, sizeof *words);
+    otpgate_str words[8];
     size_t count = 0;
     const char *word;
     va_list arguments;
-    EXPECT(words != NULL);
     va_start(arguments, name);
     while ((word = va_arg(arguments, const char *)) != NULL)
         words[count++] = str(word);
     va_end(arguments);
-    if (otpgate_settings_set(NULL, settings, server, str(name), words, count, str("case.conf:1"), error, sizeof error) != 0)
+    if (otpgate_settings_set(NULL, settings, &pool, server, str(name), words, count, str("case.conf:1"), error,
+                             sizeof error) != 0)
         fail(__FILE__, __LINE__, error);
 }
 

@@ -49,6 +49,8 @@ void log_line(void *request, int level, otpgate_str message);
 otpgate_host host(int server);
 otpgate_gate *new_gate(int server);
 
+/* Nothing in it is ever freed. */
+extern const otpgate_pool pool;
 /* One directive with up to eight words, the last one NULL; fails the case if it is refused. */
 void set(otpgate_settings *settings, int server, const char *name, ...);
 /* Settings that name the users file, and those under which a code is good for one login only. */

@@ -111,9 +111,13 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
             lock_zone: Option<unsafe extern "C" fn(mutex: *mut c_void)>,
             unlock_zone: Option<unsafe extern "C" fn(mutex: *mut c_void)>
         }
+        otpgate_pool {
+            allocate: Option<unsafe extern "C" fn(pool: *mut c_void, size: usize) -> *mut c_void>,
+            pool: *mut c_void
+        }
         otpgate_zone { memory: *mut c_void, size: usize, mutex: *mut c_void }
         // What C sees of it are numbers.
-        otpgate_settings { opaque: [MaybeUninit<u64>; 280usize] }
+        otpgate_settings { opaque: [MaybeUninit<u64>; 144usize] }
         otpgate_memory { opaque: [u64; 96usize] }
         otpgate_address { len: u8, bytes: [u8; 16usize] }
         otpgate_login {
@@ -236,14 +240,15 @@ fn every_function_of_the_header_has_its_signature_in_rust() {
         fn otpgate_setting_name(c_int, usize) -> *const c_char;
         fn otpgate_setting_usage(c_int, usize) -> *const c_char;
         fn otpgate_setting_is_for_authors(c_int, usize) -> c_int;
-        fn otpgate_settings_set(Option<&otpgate_gate>, Option<&mut otpgate_settings>, c_int, otpgate_str, *const otpgate_str, usize, otpgate_str, *mut c_char, usize) -> c_int;
+        fn otpgate_settings_set(Option<&otpgate_gate>, Option<&mut otpgate_settings>, Option<&otpgate_pool>, c_int, otpgate_str, *const otpgate_str, usize, otpgate_str, *mut c_char, usize) -> c_int;
         fn otpgate_settings_merge(*mut otpgate_settings, c_int, *const otpgate_settings, *const otpgate_settings);
         fn otpgate_settings_require_tls(Option<&otpgate_settings>) -> c_int;
         fn otpgate_settings_has_basic(Option<&otpgate_settings>) -> c_int;
         fn otpgate_settings_has_digest(Option<&otpgate_settings>) -> c_int;
         fn otpgate_settings_asked_by_basic(Option<&otpgate_settings>) -> c_int;
         fn otpgate_settings_refusal_time(Option<&otpgate_settings>) -> u32;
-        fn otpgate_settings_pin_providers(Option<&otpgate_settings>, Option<&mut usize>) -> *const otpgate_str;
+        fn otpgate_settings_is_set(Option<&otpgate_settings>) -> c_int;
+        fn otpgate_settings_pin_provider(Option<&otpgate_settings>, usize, Option<&mut otpgate_str>) -> c_int;
         fn otpgate_zone_of_directive(otpgate_str, usize, Option<&mut usize>, Option<&mut usize>, *mut c_char, usize) -> c_int;
         fn otpgate_realm_of_directive(otpgate_str, *mut c_char, usize) -> c_int;
         fn otpgate_realm_of_request(Option<&otpgate_gate>, otpgate_str, *mut c_void) -> c_int;

@@ -343,19 +343,19 @@ static void a_gate_is_found_by_its_settings_or_by_the_path(void)
     write_users("HOTP alice - 00\n");
     EXPECT(rename("users", "others") == 0);
     write_users("HOTP alice - " KEY "\n");
-    EXPECT(otpgate_settings_set(gate, &base, OTPGATE_APACHE, str("OTPAuthUsersFile"), &users, 1, str(""), NULL, 0) == 0);
-    EXPECT(otpgate_settings_set(gate, &child, OTPGATE_APACHE, str("OTPAuthMaxLinger"), &zero, 1, str(""), NULL, 0) == 0);
+    EXPECT(otpgate_settings_set(gate, &base, &pool, OTPGATE_APACHE, str("OTPAuthUsersFile"), &users, 1, str(""), NULL, 0) == 0);
+    EXPECT(otpgate_settings_set(gate, &child, &pool, OTPGATE_APACHE, str("OTPAuthMaxLinger"), &zero, 1, str(""), NULL, 0) == 0);
     otpgate_settings_merge(&merged, OTPGATE_APACHE, &base, &child);
     EXPECT_TEXT(log_in(gate, &login), "granted-fresh");
     /* Settings of another gate. */
     login.password = str(code[1]);
     EXPECT_TEXT(log_in(other, &login), "granted-fresh");
     /* A section inside that names another file, for as long as the configuration and for a request. */
-    EXPECT(otpgate_settings_set(gate, &child, OTPGATE_APACHE, str("OTPAuthUsersFile"), &others, 1, str(""), NULL, 0) == 0);
+    EXPECT(otpgate_settings_set(gate, &child, &pool, OTPGATE_APACHE, str("OTPAuthUsersFile"), &others, 1, str(""), NULL, 0) == 0);
     otpgate_settings_merge(&merged, OTPGATE_APACHE, &base, &child);
     login.password = str(code[2]);
     EXPECT_TEXT(log_in(gate, &login), "denied-code");
-    EXPECT(otpgate_settings_set(NULL, &child, OTPGATE_APACHE, str("OTPAuthUsersFile"), &users, 1, str(""), NULL, 0) == 0);
+    EXPECT(otpgate_settings_set(NULL, &child, &pool, OTPGATE_APACHE, str("OTPAuthUsersFile"), &users, 1, str(""), NULL, 0) == 0);
     otpgate_settings_merge(&merged, OTPGATE_APACHE, &base, &child);
     EXPECT_TEXT(log_in(gate, &login), "granted-fresh");
     otpgate_gate_free(gate);

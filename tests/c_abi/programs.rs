@@ -130,6 +130,8 @@ cases! {
     every_listed_name_is_a_setting
     all_zero_says_nothing
     values_are_kept_and_copied_by_assignment
+    what_was_passed_with_a_directive_may_change_once_it_is_set
+    without_memory_a_directive_is_refused_and_changes_nothing
     nginx_has_its_own_names_and_takes_them_exactly
     bad_values_are_refused_with_the_reason
     the_reason_is_cut_to_its_place

@@ -55,7 +55,7 @@ static void an_unknown_server_has_no_settings(void)
         otpgate_str word = str("users");
         EXPECT(otpgate_setting_name(servers[s], 0) == NULL);
         EXPECT(otpgate_setting_usage(servers[s], 0) == NULL);
-        EXPECT(otpgate_settings_set(NULL, &settings, servers[s], str("OTPAuthUsersFile"), &word, 1, str("a:1"), NULL, 0) != 0);
+        EXPECT(otpgate_settings_set(NULL, &settings, &pool, servers[s], str("OTPAuthUsersFile"), &word, 1, str("a:1"), NULL, 0) != 0);
         EXPECT_NUMBER(otpgate_settings_asked_by_basic(&settings), 0);
     }
 }
@@ -70,7 +70,7 @@ static void every_listed_name_is_a_setting(void)
             otpgate_settings settings = {{0}};
             char error[512] = "";
             /* Without words it is refused for that, by its name. */
-            EXPECT(otpgate_settings_set(NULL, &settings, servers[s], str(name), NULL, 0, str("a:1"), error, sizeof error) != 0);
+            EXPECT(otpgate_settings_set(NULL, &settings, &pool, servers[s], str(name), NULL, 0, str("a:1"), error, sizeof error) != 0);
             EXPECT(strncmp(error, name, strlen(name)) == 0);
             EXPECT(strstr(error, "not an otpgate setting") == NULL);
         }
@@ -80,18 +80,27 @@ static void every_listed_name_is_a_setting(void)
 static void all_zero_says_nothing(void)
 {
     otpgate_settings settings = {{0}};
-    size_t count = 7;
+    otpgate_str name = str("untouched");
+    EXPECT_NUMBER(otpgate_settings_is_set(&settings), 0);
+    EXPECT_NUMBER(otpgate_settings_is_set(NULL), 0);
     EXPECT_NUMBER(otpgate_settings_require_tls(&settings), 0);
     EXPECT_NUMBER(otpgate_settings_asked_by_basic(&settings), 0);
-    EXPECT(otpgate_settings_pin_providers(&settings, &count) == NULL);
-    EXPECT_NUMBER(count, 0);
+    EXPECT_NUMBER(otpgate_settings_pin_provider(&settings, 0, &name), 0);
+    EXPECT_NUMBER(name.len, strlen("untouched"));
+    set(&settings, OTPGATE_APACHE, "OTPAuthRequireTLS", "Off", NULL);
+    EXPECT_NUMBER(otpgate_settings_is_set(&settings), 1);
+}
+
+static void is_provider(const otpgate_settings *settings, size_t index, const char *name)
+{
+    otpgate_str found = {0, NULL};
+    EXPECT_NUMBER(otpgate_settings_pin_provider(settings, index, &found), name != NULL);
+    EXPECT(name == NULL || (found.len == strlen(name) && memcmp(found.data, name, found.len) == 0));
 }
 
 static void values_are_kept_and_copied_by_assignment(void)
 {
     otpgate_settings settings = {{0}}, copy;
-    const otpgate_str *providers;
-    size_t count = 0;
     set(&settings, OTPGATE_APACHE, "OTPAuthUsersFile", "users", NULL);
     set(&settings, OTPGATE_APACHE, "AuthBasicProvider", "OTP", NULL);
     set(&settings, OTPGATE_APACHE, "OTPAuthRequireTLS", "On", NULL);
@@ -100,16 +109,83 @@ static void values_are_kept_and_copied_by_assignment(void)
     memset(&settings, 0xff, sizeof settings);
     EXPECT_NUMBER(otpgate_settings_asked_by_basic(&copy), 1);
     EXPECT_NUMBER(otpgate_settings_require_tls(&copy), 1);
-    providers = otpgate_settings_pin_providers(&copy, &count);
-    EXPECT_NUMBER(count, 2);
-    EXPECT(providers[0].len == 4 && memcmp(providers[0].data, "file", 4) == 0);
-    EXPECT(providers[1].len == 4 && memcmp(providers[1].data, "ldap", 4) == 0);
-    /* "Points into the settings". */
-    EXPECT((const char *)providers >= (const char *)&copy && (const char *)(providers + 2) <= (const char *)(&copy + 1));
-    /* The number may be of no interest. */
-    EXPECT(otpgate_settings_pin_providers(&copy, NULL) == providers);
+    is_provider(&copy, 0, "file");
+    is_provider(&copy, 1, "ldap");
+    is_provider(&copy, 2, NULL);
+    is_provider(&copy, SIZE_MAX, NULL);
+    EXPECT_NUMBER(otpgate_settings_pin_provider(&copy, 0, NULL), 0);
     set(&copy, OTPGATE_APACHE, "OTPAuthRequireTLS", "off", NULL);
     EXPECT_NUMBER(otpgate_settings_require_tls(&copy), 0);
+}
+
+static void what_was_passed_with_a_directive_may_change_once_it_is_set(void)
+{
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    otpgate_settings settings = {{0}}, more = {{0}}, out;
+    char file[] = "users", first[] = "bob", second[] = "alice", provider[] = "ldap", place[] = "a:1";
+    otpgate_str args[2];
+    otpgate_login login = login_of(&out, "alice", code[0]);
+    write_users("HOTP alice - " KEY "\n");
+    args[0] = str(file);
+    EXPECT(otpgate_settings_set(gate, &settings, &pool, OTPGATE_APACHE, str("OTPAuthUsersFile"), args, 1, str(place), NULL, 0) == 0);
+    args[0] = str(provider);
+    EXPECT(otpgate_settings_set(gate, &settings, &pool, OTPGATE_APACHE, str("OTPAuthPINAuthProvider"), args, 1, str(place), NULL, 0) == 0);
+    args[0] = str(first);
+    args[1] = str(second);
+    EXPECT(otpgate_settings_set(gate, &more, &pool, OTPGATE_APACHE, str("OTPAuthRequireUser"), args, 2, str(place), NULL, 0) == 0);
+    otpgate_settings_merge(&out, OTPGATE_APACHE, &settings, &more);
+    memset(&settings, 0xff, sizeof settings);
+    memset(&more, 0xff, sizeof more);
+    memset(args, 0, sizeof args);
+    memset(file, '~', sizeof file);
+    memset(first, '~', sizeof first);
+    memset(second, '~', sizeof second);
+    memset(provider, '~', sizeof provider);
+    memset(place, '~', sizeof place);
+    is_provider(&out, 0, "ldap");
+    EXPECT_TEXT(log_in(gate, &login), "granted-fresh");
+    otpgate_gate_free(gate);
+}
+
+/* Gives so many times what it is asked for. */
+static int times;
+
+static void *allocate_seldom(void *pool, size_t size)
+{
+    (void)pool;
+    return times-- > 0 ? malloc(size) : NULL;
+}
+
+static void *allocate_crookedly(void *pool, size_t size)
+{
+    (void)pool;
+    return (char *)malloc(size + 1) + 1;
+}
+
+static void without_memory_a_directive_is_refused_and_changes_nothing(void)
+{
+    static const otpgate_pool seldom = {allocate_seldom, NULL}, crooked = {allocate_crookedly, NULL}, none = {NULL, NULL};
+    otpgate_settings settings = {{0}}, before;
+    otpgate_str word = str("alice");
+    char error[512];
+    int given;
+    set(&settings, OTPGATE_APACHE, "OTPAuthMaxLinger", "60", NULL);
+    before = settings;
+    /* The word, the place, the list. */
+    for (given = 0; given < 3; given++) {
+        times = given;
+        EXPECT(otpgate_settings_set(NULL, &settings, &seldom, OTPGATE_APACHE, str("OTPAuthRequireUser"), &word, 1, str("a:1"),
+                                    error, sizeof error) != 0);
+        EXPECT_TEXT(error, "OTPAuthRequireUser can't be kept: the server is out of memory");
+        EXPECT(memcmp(&before, &settings, sizeof settings) == 0);
+    }
+    EXPECT(otpgate_settings_set(NULL, &settings, &crooked, OTPGATE_APACHE, str("OTPAuthRequireUser"), &word, 1, str("a:1"),
+                                error, sizeof error) != 0);
+    EXPECT(otpgate_settings_set(NULL, &settings, &none, OTPGATE_APACHE, str("OTPAuthRequireUser"), &word, 1, str("a:1"),
+                                error, sizeof error) != 0);
+    times = 3;
+    EXPECT(otpgate_settings_set(NULL, &settings, &seldom, OTPGATE_APACHE, str("OTPAuthRequireUser"), &word, 1, str("a:1"),
+                                error, sizeof error) == 0);
 }
 
 static void nginx_has_its_own_names_and_takes_them_exactly(void)
@@ -118,10 +194,10 @@ static void nginx_has_its_own_names_and_takes_them_exactly(void)
     otpgate_str word = str("on");
     set(&settings, OTPGATE_NGINX, "auth_otp_require_tls", "on", NULL);
     EXPECT_NUMBER(otpgate_settings_require_tls(&settings), 1);
-    EXPECT(otpgate_settings_set(NULL, &settings, OTPGATE_NGINX, str("AUTH_OTP_REQUIRE_TLS"), &word, 1, str(""), NULL, 0) != 0);
-    EXPECT(otpgate_settings_set(NULL, &settings, OTPGATE_NGINX, str("OTPAuthRequireTLS"), &word, 1, str(""), NULL, 0) != 0);
-    EXPECT(otpgate_settings_set(NULL, &settings, OTPGATE_APACHE, str("auth_otp_require_tls"), &word, 1, str(""), NULL, 0) != 0);
-    EXPECT(otpgate_settings_set(NULL, &settings, OTPGATE_APACHE, str("otpauthrequiretls"), &word, 1, str(""), NULL, 0) == 0);
+    EXPECT(otpgate_settings_set(NULL, &settings, &pool, OTPGATE_NGINX, str("AUTH_OTP_REQUIRE_TLS"), &word, 1, str(""), NULL, 0) != 0);
+    EXPECT(otpgate_settings_set(NULL, &settings, &pool, OTPGATE_NGINX, str("OTPAuthRequireTLS"), &word, 1, str(""), NULL, 0) != 0);
+    EXPECT(otpgate_settings_set(NULL, &settings, &pool, OTPGATE_APACHE, str("auth_otp_require_tls"), &word, 1, str(""), NULL, 0) != 0);
+    EXPECT(otpgate_settings_set(NULL, &settings, &pool, OTPGATE_APACHE, str("otpauthrequiretls"), &word, 1, str(""), NULL, 0) == 0);
 }
 
 static void bad_values_are_refused_with_the_reason(void)
@@ -145,7 +221,7 @@ static void bad_values_are_refused_with_the_reason(void)
         char error[512];
         set(&settings, OTPGATE_APACHE, "OTPAuthMaxLinger", "60", NULL);
         before = settings;
-        EXPECT(otpgate_settings_set(NULL, &settings, OTPGATE_APACHE, str(table[i].name), &word, 1, str("a:1"), error,
+        EXPECT(otpgate_settings_set(NULL, &settings, &pool, OTPGATE_APACHE, str(table[i].name), &word, 1, str("a:1"), error,
                                     sizeof error) != 0);
         EXPECT_TEXT(error, table[i].message);
         EXPECT(memcmp(&before, &settings, sizeof settings) == 0);
@@ -164,26 +240,27 @@ static void the_reason_is_cut_to_its_place(void)
         memset(error, '~', sizeof error);
         if (len > sizeof message - 1)
             len = sizeof message - 1;
-        EXPECT(otpgate_settings_set(NULL, &settings, OTPGATE_APACHE, str("OTPAuthMaxIdle"), &word, 1, str("a:1"), error,
+        EXPECT(otpgate_settings_set(NULL, &settings, &pool, OTPGATE_APACHE, str("OTPAuthMaxIdle"), &word, 1, str("a:1"), error,
                                     size) != 0);
         EXPECT(memcmp(error, message, len) == 0);
         EXPECT(size == 0 || error[len] == '\0');
         EXPECT(error[size == 0 ? 0 : len + 1] == '~');
     }
-    EXPECT(otpgate_settings_set(NULL, &settings, OTPGATE_APACHE, str("OTPAuthMaxIdle"), &word, 1, str("a:1"), NULL, 0) != 0);
-    EXPECT(otpgate_settings_set(NULL, &settings, OTPGATE_APACHE, str("OTPAuthMaxIdle"), &word, 1, str("a:1"), NULL, 99) != 0);
+    EXPECT(otpgate_settings_set(NULL, &settings, &pool, OTPGATE_APACHE, str("OTPAuthMaxIdle"), &word, 1, str("a:1"), NULL, 0) != 0);
+    EXPECT(otpgate_settings_set(NULL, &settings, &pool, OTPGATE_APACHE, str("OTPAuthMaxIdle"), &word, 1, str("a:1"), NULL, 99) != 0);
 }
 
 static void null_pointers_are_refused(void)
 {
     otpgate_settings settings = {{0}};
     otpgate_str nothing = {0, NULL}, word = str("On");
-    EXPECT(otpgate_settings_set(NULL, NULL, OTPGATE_APACHE, str("OTPAuthForget"), &word, 1, nothing, NULL, 0) != 0);
-    EXPECT(otpgate_settings_set(NULL, &settings, OTPGATE_APACHE, str("OTPAuthForget"), NULL, 1, nothing, NULL, 0) != 0);
-    EXPECT(otpgate_settings_set(NULL, &settings, OTPGATE_APACHE, nothing, &word, 1, nothing, NULL, 0) != 0);
-    EXPECT(otpgate_settings_set(NULL, &settings, OTPGATE_APACHE, str("OTPAuthForget"), &nothing, 1, nothing, NULL, 0) != 0);
+    EXPECT(otpgate_settings_set(NULL, NULL, &pool, OTPGATE_APACHE, str("OTPAuthForget"), &word, 1, nothing, NULL, 0) != 0);
+    EXPECT(otpgate_settings_set(NULL, &settings, &pool, OTPGATE_APACHE, str("OTPAuthForget"), NULL, 1, nothing, NULL, 0) != 0);
+    EXPECT(otpgate_settings_set(NULL, &settings, NULL, OTPGATE_APACHE, str("OTPAuthForget"), &word, 1, nothing, NULL, 0) != 0);
+    EXPECT(otpgate_settings_set(NULL, &settings, &pool, OTPGATE_APACHE, nothing, &word, 1, nothing, NULL, 0) != 0);
+    EXPECT(otpgate_settings_set(NULL, &settings, &pool, OTPGATE_APACHE, str("OTPAuthForget"), &nothing, 1, nothing, NULL, 0) != 0);
     /* An empty place is no mistake. */
-    EXPECT(otpgate_settings_set(NULL, &settings, OTPGATE_APACHE, str("OTPAuthForget"), &word, 1, nothing, NULL, 0) == 0);
+    EXPECT(otpgate_settings_set(NULL, &settings, &pool, OTPGATE_APACHE, str("OTPAuthForget"), &word, 1, nothing, NULL, 0) == 0);
 }
 
 static void a_realm_is_a_text_or_off(void)
@@ -232,7 +309,6 @@ static void a_zone_is_a_name_and_a_size(void)
 static void a_child_overrides_what_it_sets_and_inherits_the_rest(void)
 {
     otpgate_settings base = {{0}}, child = {{0}}, out;
-    size_t count = 0;
     set(&base, OTPGATE_APACHE, "OTPAuthUsersFile", "users", NULL);
     set(&base, OTPGATE_APACHE, "AuthBasicProvider", "OTP", NULL);
     set(&base, OTPGATE_APACHE, "OTPAuthRequireTLS", "On", NULL);
@@ -243,8 +319,8 @@ static void a_child_overrides_what_it_sets_and_inherits_the_rest(void)
     otpgate_settings_merge(&out, OTPGATE_APACHE, &base, &child);
     EXPECT_NUMBER(otpgate_settings_require_tls(&out), 1);
     EXPECT_NUMBER(otpgate_settings_asked_by_basic(&out), 1);
-    EXPECT(memcmp(otpgate_settings_pin_providers(&out, &count)[1].data, "dbm", 3) == 0);
-    EXPECT_NUMBER(count, 2);
+    is_provider(&out, 1, "dbm");
+    is_provider(&out, 2, NULL);
 
     set(&child, OTPGATE_APACHE, "OTPAuthRequireTLS", "Off", NULL);
     otpgate_settings_merge(&out, OTPGATE_APACHE, &base, &child);
@@ -258,6 +334,11 @@ static void a_child_overrides_what_it_sets_and_inherits_the_rest(void)
     otpgate_settings_merge(&child, OTPGATE_APACHE, &base, &child);
     EXPECT_NUMBER(otpgate_settings_require_tls(&child), 0);
     EXPECT_NUMBER(otpgate_settings_asked_by_basic(&child), 1);
+    /* A server that isn't known has no rules. */
+    memset(&out, 0xff, sizeof out);
+    otpgate_settings_merge(&out, 3, &base, &child);
+    EXPECT_NUMBER(otpgate_settings_is_set(&out), 0);
+    otpgate_settings_merge(NULL, OTPGATE_APACHE, &base, &child);
 }
 
 static void zero_failures_in_a_child_inherit_the_limit_on_apache_alone(void)
@@ -305,9 +386,9 @@ static void the_configuration_test_counts_errors_and_logs_each_with_its_place(vo
     otpgate_str there = str("users"), gone = str("gone");
     write_users("HOTP alice " PIN " " KEY "\n");
     EXPECT(chmod("users", 0600) == 0);
-    EXPECT(otpgate_settings_set(NULL, &good, OTPGATE_APACHE, str("OTPAuthUsersFile"), &there, 1, str("good.conf:2"), NULL,
+    EXPECT(otpgate_settings_set(NULL, &good, &pool, OTPGATE_APACHE, str("OTPAuthUsersFile"), &there, 1, str("good.conf:2"), NULL,
                                 0) == 0);
-    EXPECT(otpgate_settings_set(NULL, &missing, OTPGATE_APACHE, str("OTPAuthUsersFile"), &gone, 1, str("bad.conf:3"), NULL,
+    EXPECT(otpgate_settings_set(NULL, &missing, &pool, OTPGATE_APACHE, str("OTPAuthUsersFile"), &gone, 1, str("bad.conf:3"), NULL,
                                 0) == 0);
     memset(places, 0, sizeof places);
     places[0].settings = &good;
@@ -360,6 +441,8 @@ const struct test_case settings_cases[] = {
     CASE(every_listed_name_is_a_setting),
     CASE(all_zero_says_nothing),
     CASE(values_are_kept_and_copied_by_assignment),
+    CASE(what_was_passed_with_a_directive_may_change_once_it_is_set),
+    CASE(without_memory_a_directive_is_refused_and_changes_nothing),
     CASE(nginx_has_its_own_names_and_takes_them_exactly),
     CASE(bad_values_are_refused_with_the_reason),
     CASE(the_reason_is_cut_to_its_place),

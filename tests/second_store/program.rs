@@ -17,7 +17,7 @@ use otpgate::http::target::Target;
 use otpgate::http::{self, basic};
 use otpgate::log::{self, Level, Log};
 use otpgate::pin::file::{PinFile, entry_of};
-use otpgate::policy::{self, PinAlone, Policy, Required, Settings};
+use otpgate::policy::{self, Leaked, PinAlone, Policy, Required, Settings};
 use otpgate::store::Reach;
 use otpgate::token::{Address, is_app_password};
 
@@ -119,7 +119,7 @@ impl Site {
                                 let words: Vec<&'static [u8]> =
                                     value.split(' ').map(str::as_bytes).collect();
                                 settings
-                                    .set(server, name.as_bytes(), &words, b"")
+                                    .set(server, &Leaked, name.as_bytes(), &words, b"")
                                     .expect("a setting");
                             }
                         }
