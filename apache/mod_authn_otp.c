@@ -292,7 +292,9 @@ static void record_result(request_rec *r, otp_request *state, const char *result
     /* How a part of a page was judged must not hide how the page was. */
     if (!r->main || !state->result) {
         state->result = result;
-        apr_table_setn(first->notes, RESULT_NAME, result);
+        if (first != r) {
+            apr_table_setn(first->notes, RESULT_NAME, result);
+        }
     }
 
     if (granted) {
@@ -591,7 +593,10 @@ static int refuse_beforehand(request_rec *r)
     otpgate_answer answer;
     int verdict;
 
-    if (!otpgate_settings_asked_by_basic(&call.conf->settings)) {
+    if (!otpgate_settings_asked_by_basic(&call.conf->settings)
+        || otpgate_was_granted(ap_get_module_config(r->connection->conn_config, &authn_otp_module),
+                               str(apr_table_get(r->headers_in, authorization_header(r)))))
+    {
         return DECLINED;
     }
     fill_basic(&login, &call);

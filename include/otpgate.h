@@ -194,9 +194,8 @@ typedef struct otpgate_login {
     otpgate_str body;            /* only for otpgate_page(): the request's body, of at most OTPGATE_BODY_MAX bytes */
     const otpgate_zone *zone; /* for otpgate_decide() with Digest: initialised by otpgate_zone_init() */
     otpgate_memory *memory;   /* NULL: decide afresh */
-    /* For otpgate_admit() and otpgate_decide(): a number that the server keeps per connection, initially 0. It lets
-     * otpgate_admit() skip credentials already granted on the same connection, and has no other meaning. NULL: not
-     * kept. */
+    /* For otpgate_decide() with Basic: a number that the server keeps per connection, initially 0, for
+     * otpgate_was_granted(). It has no other meaning. NULL: not kept. */
     uint64_t *connection;
     /* For otpgate_decide_now(): the turn of the event loop, a number above 0 that is unique in this process.
      * Requests of one turn share one check whether the users file has changed. 0: check each time. */
@@ -416,7 +415,7 @@ int otpgate_settings_wants_cookie(int server, const otpgate_settings *settings);
 /* 1 if what stands behind the server is not to see our cookies (otpgate_strip()) nor an Authorization header that was ours. Else 0. */
 int otpgate_settings_strips(int server, const otpgate_settings *settings);
 
-/* The path of the page to log in that is set for this place; empty: none. Points into the settings. */
+/* The path of the page to log in that is set for this place; empty: none. It lives as long as the settings. */
 otpgate_str otpgate_settings_login_page(const otpgate_settings *settings);
 
 /*
@@ -451,12 +450,17 @@ void otpgate_login_copy(otpgate_login *login, char *memory);
 
 /*
  * For a server that can't answer 429 or 503 once it has asked a provider: the answer to give before the PIN of a Basic login
- * is looked at. Of the login, reads `authorization`, and takes user and password from there.
+ * is looked at. Of the login, reads `authorization`, and takes user and password from there. Not needed if
+ * otpgate_was_granted() says so.
  * 0: go on; also if otpgate_settings_asked_by_basic() is 0. Else OTPGATE_THROTTLED or OTPGATE_BUSY, and `answer` is filled;
  * logs at most one line once in a while.
  * Whatever turns out only later is in the answer of otpgate_decide().
  */
 int otpgate_admit(const otpgate_gate *gate, const otpgate_login *login, otpgate_answer *answer);
+
+/* 1 if the credentials of that header have been granted on the connection whose number this is (otpgate_login.connection),
+ * as good as surely, else 0. */
+int otpgate_was_granted(const uint64_t *connection, otpgate_str authorization);
 
 /*
  * For a server that finds an Authorization header, but none it can use here: another scheme, or no user name.

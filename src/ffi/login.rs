@@ -15,6 +15,7 @@ use crate::gate::{Answer, DigestAnswer, Match, RequestMemory};
 use crate::http::target::Target;
 use crate::http::{AuthScheme, basic};
 use crate::log::{Level, Log};
+use crate::network;
 use crate::site::{
     self, BasicCredentials, Browser, DigestCredentials, Providers, Request, Responded, Response,
 };
@@ -316,15 +317,6 @@ pub unsafe extern "C" fn otpgate_admit(
     login: Option<&otpgate_login>,
     answer: Option<&mut otpgate_answer>,
 ) -> c_int {
-    let is_granted = |login: &otpgate_login| {
-        // SAFETY: as in `otpgate_decide`.
-        let number = unsafe { login.connection.as_ref() };
-        number
-            .is_some_and(|&number| site::is_granted_header(number, login.authorization.as_bytes()))
-    };
-    if login.is_some_and(is_granted) {
-        return 0;
-    }
     let verdict = enter(gate, login, answer, |gate, call| {
         gate.site.admit(&call.request, call.login.authorization.as_bytes()).map(Reply::Decided)
     });
@@ -332,6 +324,19 @@ pub unsafe extern "C" fn otpgate_admit(
         OTPGATE_THROTTLED | OTPGATE_BUSY => verdict,
         _ => 0,
     }
+}
+
+/// See the header.
+///
+/// # Safety
+/// As the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otpgate_was_granted(
+    connection: Option<&u64>,
+    authorization: otpgate_str,
+) -> c_int {
+    let is_granted = |&number: &u64| site::is_granted_header(number, authorization.as_bytes());
+    guarded(|| 0, || connection.is_some_and(is_granted).into())
 }
 
 /// See the header.
@@ -417,13 +422,7 @@ pub extern "C" fn otpgate_wants_target(login: Option<&otpgate_login>) -> c_int {
 /// As the header says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn otpgate_address_of(text: otpgate_str) -> otpgate_address {
-    guarded(
-        || otpgate_address::of(None),
-        || {
-            let text = str::from_utf8(text.as_bytes()).ok();
-            otpgate_address::of(text.and_then(|text| text.split('%').next()?.parse().ok()))
-        },
-    )
+    guarded(|| otpgate_address::of(None), || otpgate_address::of(network::address(text.as_bytes())))
 }
 
 /// The strings of a login, each of them.

@@ -1,8 +1,11 @@
 //! The ways to log in to a section.
 
 use std::ffi::CStr;
+use std::hash::Hasher as _;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+use rustc_hash::FxHasher;
 
 use super::admission::{ForUser, Reading};
 use super::challenge::log_no_zone;
@@ -455,7 +458,11 @@ impl BasicCredentials<'_> {
 /// Tells headers of one connection apart. Never 0, the number of a connection on which nothing was
 /// granted.
 pub fn granted_header(authorization: &[u8]) -> u64 {
-    u64::from(crc32fast::hash(authorization)) << 32 | authorization.len() as u64 | 1 << 31
+    let mut hasher = FxHasher::default();
+    hasher.write(authorization);
+    // No more of it: it stays in memory.
+    let hash = hasher.finish() >> 32;
+    hash << 32 | authorization.len() as u64 | 1 << 31
 }
 
 /// Whether the connection has that number from a grant on this very header, as good as surely.

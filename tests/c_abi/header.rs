@@ -274,6 +274,7 @@ fn every_function_of_the_header_has_its_signature_in_rust() {
         fn otpgate_response_free(*mut otpgate_response);
         fn otpgate_strip(otpgate_str, *mut c_char) -> usize;
         fn otpgate_admit(Option<&otpgate_gate>, Option<&otpgate_login>, Option<&mut otpgate_answer>) -> c_int;
+        fn otpgate_was_granted(Option<&u64>, otpgate_str) -> c_int;
         fn otpgate_unfit(Option<&otpgate_gate>, Option<&otpgate_settings>, otpgate_str, *mut c_void);
         fn otpgate_log_event(Option<&otpgate_gate>, c_int, otpgate_str, *mut c_void);
         fn otpgate_digest_match(Option<&otpgate_gate>, Option<&otpgate_login>, Option<&mut otpgate_answer>, Option<&mut [c_char; 32usize]>) -> c_int;

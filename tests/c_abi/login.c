@@ -334,6 +334,30 @@ static void who_is_over_a_budget_is_told_before_anybody_looks_at_the_pin(void)
     otpgate_gate_free(gate);
 }
 
+static void credentials_granted_on_a_connection_are_known_there(void)
+{
+    otpgate_gate *gate = new_gate(OTPGATE_APACHE);
+    otpgate_settings settings = apache_settings();
+    otpgate_login login = login_of(&settings, "alice", "000000");
+    uint64_t connection = 0, other = 0;
+    /* printf 'alice:755224' | base64 */
+    otpgate_str header = str("Basic YWxpY2U6NzU1MjI0");
+    write_users("HOTP alice - " KEY "\n");
+    login.authorization = header;
+    login.connection = &connection;
+    EXPECT_TEXT(log_in(gate, &login), "denied-code");
+    EXPECT_NUMBER(otpgate_was_granted(&connection, header), 0);
+    login.password = str(code[0]);
+    EXPECT_TEXT(log_in(gate, &login), "granted-fresh");
+    EXPECT_NUMBER(otpgate_was_granted(&connection, header), 1);
+    EXPECT_NUMBER(otpgate_was_granted(&connection, str("Basic YWxpY2U6NzU1MjI1")), 0);
+    EXPECT_NUMBER(otpgate_was_granted(&connection, str("")), 0);
+    EXPECT_NUMBER(otpgate_was_granted(&other, header), 0);
+    EXPECT_NUMBER(otpgate_was_granted(&other, str("")), 0);
+    EXPECT_NUMBER(otpgate_was_granted(NULL, header), 0);
+    otpgate_gate_free(gate);
+}
+
 static void a_gate_is_found_by_its_settings_or_by_the_path(void)
 {
     otpgate_gate *gate = new_gate(OTPGATE_APACHE), *other = new_gate(OTPGATE_APACHE);
@@ -687,6 +711,7 @@ const struct test_case login_cases[] = {
     CASE(without_tls_a_login_is_denied_where_the_settings_demand_it),
     CASE(a_login_of_no_known_scheme_is_an_error),
     CASE(a_login_is_copied_with_all_its_strings),
+    CASE(credentials_granted_on_a_connection_are_known_there),
     CASE(who_is_over_a_budget_is_told_before_anybody_looks_at_the_pin),
     CASE(a_gate_is_found_by_its_settings_or_by_the_path),
     CASE(what_servers_notice_is_logged_in_the_librarys_words),

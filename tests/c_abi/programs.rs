@@ -155,6 +155,7 @@ cases! {
     without_tls_a_login_is_denied_where_the_settings_demand_it
     a_login_of_no_known_scheme_is_an_error
     a_login_is_copied_with_all_its_strings
+    credentials_granted_on_a_connection_are_known_there
     who_is_over_a_budget_is_told_before_anybody_looks_at_the_pin
     a_gate_is_found_by_its_settings_or_by_the_path
     what_servers_notice_is_logged_in_the_librarys_words
