@@ -1,8 +1,14 @@
-//! Credentials as HTTP carries them: header bytes in, parsed types out, and back. Pure.
+//! Credentials as HTTP carries them, and what else a login needs of a request: header bytes in,
+//! parsed types out, and back. Pure.
 
+pub mod accept;
+pub mod back;
 pub mod basic;
+pub mod cookie;
 pub mod digest;
+pub mod form;
 pub mod nonce;
+pub mod sealed;
 pub mod target;
 
 /// How credentials authenticate: the auth-scheme of RFC 9110 section 11.1.
