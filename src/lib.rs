@@ -15,6 +15,7 @@
 //!   test.
 //! - [`files`]: how files are opened, and by whom.
 //! - [`policy`]: the one table of settings for all servers.
+//! - [`page`]: the login page, as HTML.
 //! - [`otp`], [`http`], [`network`] and [`characters`]: codes, credentials, networks and characters,
 //!   pure.
 //!
@@ -63,6 +64,7 @@ pub mod http;
 pub mod log;
 pub mod network;
 pub mod otp;
+pub mod page;
 pub mod pin;
 pub mod policy;
 pub mod refusals;
