@@ -16,6 +16,7 @@ use common::client::basic;
 use common::root::{self, Root};
 use common::server::PAGE_TEXT;
 use common::{Httpd, Nginx, Reply, Request, Scope, Server, Token};
+use otpgate::page::{STYLE, Template};
 
 // ---- Pages and their blocks --------------------------------------------------------------------------------
 
@@ -123,6 +124,7 @@ recipes! {
     groups
     pages
     form
+    login_page
     programs
     tls
     logging
@@ -618,6 +620,17 @@ mod run {
             "{:?}",
             out.0
         );
+    }
+
+    /// Frames for the login page: the first is the one that is built in.
+    pub fn login_page(page: &Page) {
+        let built_in = include_str!("../src/page/template.html");
+        assert_eq!(page.block("html", "frame"), built_in);
+        Template::parse(page.block("html", "own"), STYLE).expect("a frame with all it needs");
+        for placeholder in built_in.split("{{").skip(1) {
+            let (name, _) = placeholder.split_once("}}").expect("its end");
+            assert!(page.text.contains(&format!("| `{{{{{name}}}}}` |")), "{name} isn't explained");
+        }
     }
 
     pub fn programs(page: &Page) {
