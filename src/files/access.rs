@@ -101,6 +101,11 @@ impl Access {
         Ok(access)
     }
 
+    /// The same without what everybody has.
+    pub(crate) fn without_others(&self) -> Access {
+        Access { mode: self.mode & !0o007, ..self.clone() }
+    }
+
     /// The same rights, for a file that is made for those who have this one: without those to
     /// execute.
     pub(crate) fn of_companion(&self, uid: u32, gid: u32) -> Access {

@@ -54,7 +54,8 @@ pub(super) fn is_settled(snapshot: &Decision, found: &Found) -> bool {
 
 /// Whether no state may be half-written.
 pub(super) fn is_exact(found: &Found) -> bool {
-    found.entry.lines.iter().all(|line| line.state.intact)
+    let Entry { lines, ways, .. } = &found.entry;
+    lines.iter().all(|line| line.state.intact) && !ways.torn_sessions
 }
 
 impl<S: Store> Gate<S> {

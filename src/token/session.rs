@@ -21,6 +21,16 @@ pub struct Session {
     pub last: UnixTime,
 }
 
+/// The sessions that go when this one is kept: those that began first, until no more than `max` are
+/// left. Never the one itself, which is just being used.
+pub fn displaced(kept: &[Session], session: &Session, max: u8) -> Vec<SessionId> {
+    let mut others: Vec<&Session> = kept.iter().filter(|other| other.id != session.id).collect();
+    // Of those of one second, the one that was kept first.
+    others.sort_by_key(|other| other.first);
+    let over = (others.len() + 1).saturating_sub(usize::from(max.max(1)));
+    others.into_iter().take(over).map(|other| other.id).collect()
+}
+
 /// What a session is known by: a hash of what its cookie holds, so that no cookie can be made of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionId(pub [u8; 16]);

@@ -23,6 +23,8 @@ pub struct Ways {
     pub trusted: Vec<Network>,
     /// Logins that browsers keep, in the store's order.
     pub sessions: Vec<Session>,
+    /// Some of these may be half written: they aren't among them.
+    pub torn_sessions: bool,
     /// What closes some of it.
     pub always: Always,
 }

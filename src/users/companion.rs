@@ -10,16 +10,19 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, Uid, XattrFlags};
 use rustix::io::Errno;
+use zeroize::Zeroizing;
 
+use super::journal::Disk;
 use super::leftovers;
 use super::lock::with_suffix;
+use super::secret;
 use crate::files::access::{Access, LIST, Who};
 use crate::files::directory_of;
 use crate::files::fault::Fault;
@@ -34,6 +37,9 @@ const PAUSE: Duration = Duration::from_millis(2);
 const MAKE_REMEDY: &str =
     "create it once with `otpgate init` as root, or let the server's user write its directory";
 const FOREIGN_REMEDY: &str = "find out who created it; if it is yours, `chown` it to the users file's owner, else remove it; then `otpgate init` as root";
+const RECREATED: &str = "recreated, only for those who may use the users file";
+const SECRET_RECREATED: &str =
+    "a new one was made, only for those who may use the users file, and all cookies of it end";
 const WIDE_REMEDY: &str = "as root run `otpgate check --fix`";
 
 /// What is in a companion, and what it is worth. The beginning is that of any version, without its
@@ -46,6 +52,18 @@ pub enum CompanionContent {
     Kept(&'static [u8]),
     /// What is made again from the users file. It begins so.
     Rebuilt(&'static [u8]),
+    /// Random bytes that were drawn when it was made ([`super::secret`]).
+    Secret,
+}
+
+impl CompanionContent {
+    /// What one holds that is made.
+    fn fresh(self) -> io::Result<Zeroizing<Vec<u8>>> {
+        match self {
+            CompanionContent::Secret => secret::fresh(),
+            _ => Ok(Zeroizing::default()),
+        }
+    }
 }
 
 /// One that was opened, and found to be ours.
@@ -66,7 +84,7 @@ pub(super) fn open(path: &Path, users: &Access) -> Result<OpenedCompanion, Fault
         let file = match open_for_update(path) {
             Ok(file) => file,
             Err(refusal) if refusal.is_not_found() => {
-                create(path, users)?;
+                create(path, users, CompanionContent::Nothing)?;
                 continue;
             }
             // Another process may just be giving it another group, or list.
@@ -117,7 +135,7 @@ pub(super) fn was_left_by_one_of_us(file: &File, path: &Path, users: &Access) ->
 /// open. Where this user can't, it is emptied and narrowed.
 pub(super) fn renew(path: &Path, opened: OpenedCompanion, users: &Access) -> Result<File, Fault> {
     let old = Access::of(&opened.file).map_err(|error| Fault::new("inspect", path, error))?;
-    let replaced = put_new(path, users)
+    let replaced = put_new(path, users, CompanionContent::Nothing)
         .map_err(|error| Fault::new("replace", path, error))
         .and_then(|()| open_for_update(path).map_err(|refusal| refused(refusal, path)));
     let file = match replaced {
@@ -136,22 +154,57 @@ pub(super) fn renew(path: &Path, opened: OpenedCompanion, users: &Access) -> Res
     if judge(&file, path, users)?.is_none_or(|judged| judged.is_too_wide) {
         return Err(too_wide(path));
     }
-    notice(path, &old, "recreated, only for those who may use the users file");
+    notice(path, &old, RECREATED);
     Ok(file)
 }
 
-fn put_new(path: &Path, users: &Access) -> io::Result<()> {
-    let (temporary, _) = make(path, users)?;
+/// Opens the secret for reading under the lock, or makes it. One that others could read is put
+/// aside for a new one.
+pub(super) fn open_secret(path: &Path, users: &Access) -> Result<File, Fault> {
+    for _ in 0..TRIES {
+        let file = match open::open(path, To::Read, Link::Refuse) {
+            Ok(file) => file,
+            Err(refusal) if refusal.is_not_found() => {
+                create(path, users, CompanionContent::Secret)?;
+                continue;
+            }
+            Err(refusal) => return Err(refused(refusal, path)),
+        };
+        let Some(judged) = judge(&file, path, users)? else {
+            std::thread::sleep(PAUSE);
+            continue;
+        };
+        if !judged.is_too_wide {
+            return Ok(file);
+        }
+        put_new(path, users, CompanionContent::Secret).map_err(|_| too_wide(path))?;
+        notice(path, &judged.access, SECRET_RECREATED);
+    }
+    Err(several_names(path))
+}
+
+/// Puts a new one in the place of what is there.
+pub(super) fn put_new(path: &Path, users: &Access, content: CompanionContent) -> io::Result<()> {
+    let temporary = make(path, users, content)?;
     let renamed = rustix::fs::rename(&temporary, path);
     let _ = rustix::fs::unlink(&temporary);
-    Ok(renamed?)
+    renamed?;
+    sync_name(path, content)
+}
+
+/// What is found again isn't to be something else after a crash.
+fn sync_name(path: &Path, content: CompanionContent) -> io::Result<()> {
+    match content {
+        CompanionContent::Secret => Disk::sync_name(&File::open(path)?, path),
+        _ => Ok(()),
+    }
 }
 
 /// Puts a new one in the place of one that this user can't narrow.
 pub(super) fn replace(path: &Path, file: &File, users: &Access) -> Result<(), Fault> {
     let old = Access::of(file).map_err(|error| Fault::new("inspect", path, error))?;
-    put_new(path, users).map_err(|_| too_wide(path))?;
-    notice(path, &old, "recreated, only for those who may use the users file");
+    put_new(path, users, CompanionContent::Nothing).map_err(|_| too_wide(path))?;
+    notice(path, &old, RECREATED);
     Ok(())
 }
 
@@ -209,18 +262,20 @@ pub fn mend(
     as_maker: impl Fn(&mut dyn FnMut() -> Result<(), Fault>) -> Result<(), Fault>,
 ) -> Result<CompanionMended, Fault> {
     let inspect = |error| Fault::new("inspect", path, error);
+    let closed = users.without_others();
+    let users = if content == CompanionContent::Secret { &closed } else { users };
     let was_there = path.symlink_metadata().is_ok();
     let mut is_new = !was_there;
     if is_new {
-        as_maker(&mut || create(path, users))?;
+        as_maker(&mut || create(path, users, content))?;
     }
     for _ in 0..TRIES {
         let file = open_for_update(path).map_err(|refusal| refused(refusal, path))?;
-        let Some(CompanionState { access: old, is_suspect, .. }) = judge(&file, path, users)?
-        else {
+        let Some(judged) = judge(&file, path, users)? else {
             std::thread::sleep(PAUSE);
             continue;
         };
+        let CompanionState { access: old, is_suspect, is_too_wide, .. } = judged;
         let is_ours = holds(&file, content).map_err(inspect)?;
         if was_there && !is_ours && !is_right(&old, users) {
             let cause = "it is too open or another user's, and otpgate didn't write it";
@@ -232,11 +287,14 @@ pub fn mend(
             ));
         }
         let is_suspect = is_suspect && !is_new;
-        if is_suspect && matches!(content, CompanionContent::Rebuilt(_)) {
+        // Who could read a secret has it.
+        let is_told = content == CompanionContent::Secret && is_too_wide && !is_new;
+        if is_told || is_suspect && matches!(content, CompanionContent::Rebuilt(_)) {
             as_maker(&mut || {
-                put_new(path, users).map_err(|error| Fault::new("replace", path, error))
+                put_new(path, users, content).map_err(|error| Fault::new("replace", path, error))
             })?;
-            notice(path, &old, "recreated, only for those who may use the users file");
+            let done = if is_told { SECRET_RECREATED } else { RECREATED };
+            notice(path, &old, done);
             is_new = true;
             continue;
         }
@@ -270,6 +328,9 @@ pub struct CompanionMended {
 }
 
 fn holds(file: &File, content: CompanionContent) -> io::Result<bool> {
+    if content == CompanionContent::Secret {
+        return secret::is_whole(file);
+    }
     let (CompanionContent::Kept(start) | CompanionContent::Rebuilt(start)) = content else {
         return Ok(file.metadata()?.len() == 0);
     };
@@ -440,15 +501,20 @@ fn give(file: &File, owner: Option<Uid>, users: &Access) -> io::Result<()> {
     Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(wanted.mode))?)
 }
 
-/// A new one that has no more than a temporary name so far.
-fn make(path: &Path, users: &Access) -> io::Result<(PathBuf, File)> {
+/// A new one that has no more than a temporary name so far. What is to be in it is, for good.
+fn make(path: &Path, users: &Access, content: CompanionContent) -> io::Result<PathBuf> {
+    let content = content.fresh()?;
     let mut suffix = [0; 8];
     getrandom::fill(&mut suffix).map_err(|_| io::Error::other("the system has no random bytes"))?;
     let temporary = with_suffix(path, &format!(".{:016x}", u64::from_ne_bytes(suffix)));
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = File::from(rustix::fs::open(&temporary, flags, Mode::RUSR | Mode::WUSR)?);
-    match give(&file, Some(Uid::from_raw(users.uid)), users) {
-        Ok(()) => Ok((temporary, file)),
+    let fill = |mut file: &File| match content.is_empty() {
+        true => Ok(()),
+        false => file.write_all(&content).and_then(|()| file.sync_all()),
+    };
+    match give(&file, Some(Uid::from_raw(users.uid)), users).and_then(|()| fill(&file)) {
+        Ok(()) => Ok(temporary),
         Err(error) => {
             let _ = rustix::fs::unlink(&temporary);
             Err(error)
@@ -457,13 +523,14 @@ fn make(path: &Path, users: &Access) -> io::Result<(PathBuf, File)> {
 }
 
 /// Under a temporary name first, so that nobody meets it with the wrong rights.
-fn create(path: &Path, users: &Access) -> Result<(), Fault> {
+fn create(path: &Path, users: &Access, content: CompanionContent) -> Result<(), Fault> {
     let fault = |error: io::Error| Fault::new("create", path, error).or(MAKE_REMEDY);
-    let (temporary, _) = make(path, users).map_err(fault)?;
+    let temporary = make(path, users, content).map_err(fault)?;
     let named = name(&temporary, path);
     let _ = rustix::fs::unlink(&temporary);
     match named {
-        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Ok(()) => sync_name(path, content).map_err(fault),
+        Err(Errno::EXIST) => Ok(()),
         Err(error) => Err(fault(error.into())),
     }
 }

@@ -206,11 +206,20 @@ pub(super) fn step<E: From<Fault>>(
 ) -> Result<(), E> {
     let locked = Locked::acquire(configured)?;
     let mut journal = Journal::open(&locked, &mut None)?;
+    step_under(&locked, &mut journal, work).map(drop)
+}
+
+/// The same for somebody who holds the lock. Whether anything has changed.
+pub(super) fn step_under<E: From<Fault>>(
+    locked: &Locked,
+    journal: &mut Journal<'_>,
+    work: impl FnOnce(&Content) -> Result<Option<ToWrite>, E>,
+) -> Result<bool, E> {
     let before = rewrite::inspect(&locked.users, &locked.paths.resolved)?;
-    let old = read(&locked)?;
-    let Some(new) = work(&old)? else { return Ok(()) };
+    let old = read(locked)?;
+    let Some(new) = work(&old)? else { return Ok(false) };
     if matches!(&new, ToWrite::Content(new) if *new == old) {
-        return Ok(());
+        return Ok(false);
     }
     // Read and replaced under the same stamp: who writes without the lock isn't overwritten unseen.
     let now = rewrite::inspect(&locked.users, &locked.paths.resolved)?;
@@ -225,15 +234,15 @@ pub(super) fn step<E: From<Fault>>(
     }
     match new {
         ToWrite::Content(mut new) => {
-            rewrite::install(&locked, &mut journal, &before, std::mem::take(&mut *new.0))?;
+            rewrite::install(locked, journal, &before, std::mem::take(&mut *new.0))?;
         }
         ToWrite::States(states) => {
             drop(old);
             let lines = rewrite::LineChanges::default();
-            file::commit(&locked, &mut journal, states, lines, &TimeZone::system())?;
+            file::commit(locked, journal, (states, Vec::new()), lines, &TimeZone::system())?;
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 fn read(locked: &Locked) -> Result<Content, Fault> {

@@ -20,7 +20,7 @@ use rustc_hash::FxHashMap;
 use super::companion;
 use super::index::{Index, Near, Table};
 use super::journal::{self, Basis, Header, Journal, JournalId, Safety, SlotWrite, is_replacing};
-use super::lock::{Locked, Paths};
+use super::lock::{Locked, Paths, with_suffix};
 use super::open_files::OpenFiles;
 use super::pragma::Pragma;
 use super::progress::{ProgressSeen, TokenKey};
@@ -30,8 +30,8 @@ use super::rules::{self, FileRules};
 use super::shared_index::{self, SHARED_FROM, SharedIndex};
 use super::tries::TriesFile;
 use super::watch::{Sight, Watch};
-use super::ways::WaysSpots;
-use super::{line, lock, name, pragma, rewrite, slot, ways as user_ways};
+use super::ways::{StagedSessions, WaysSpots};
+use super::{line, lock, name, pragma, rewrite, secret, slot, ways as user_ways};
 use crate::UnixTime;
 use crate::files::access::Access;
 use crate::files::fault::Fault;
@@ -41,7 +41,7 @@ use crate::files::open::{Link, To, open};
 use crate::files::stamp::Stamp;
 
 use crate::store::{
-    Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError, Unreadable,
+    CookieSecret, Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError, Unreadable,
 };
 use crate::throttle::Bytes;
 use crate::token::{Entry, LINES_MAX, Session, State, StoredToken};
@@ -102,6 +102,8 @@ struct View {
     rules: Result<FileRules, Fault>,
     /// Users read since the file last changed, whose lines are whole.
     records: Mutex<FxHashMap<Vec<u8>, Arc<Found>>>,
+    /// What cookies are made with, once it was there.
+    secret: OnceCell<Arc<CookieSecret>>,
     seen: Arc<ProgressSeen>,
 }
 
@@ -455,6 +457,9 @@ impl View {
                 let is_journalled =
                     journal::safety_of(&file, &journal, path)? == Safety::Journalled;
                 let (records, seen) = (Mutex::default(), seen.clone());
+                // Whoever needs it and finds it missing is told why it can't be had.
+                let secret = secret::look(&paths.secret(), &access).ok().flatten();
+                let secret = secret.map_or_else(OnceCell::new, OnceCell::with_value);
                 return Ok(Some(View {
                     file,
                     journal,
@@ -463,6 +468,7 @@ impl View {
                     index,
                     rules,
                     records,
+                    secret,
                     seen,
                 }));
             }
@@ -517,6 +523,7 @@ impl View {
         }
         if !lines.is_empty()
             && !found.entry.unreadable
+            && !found.entry.ways.torn_sessions
             && lines.iter().all(|line| line.state.intact)
         {
             let mut records = self.records.lock();
@@ -787,13 +794,16 @@ impl Store for UsersFile {
             staged: Vec::new(),
             notes: Vec::new(),
             closed: HashMap::new(),
+            sessions: HashMap::new(),
             seen: HashMap::new(),
         };
         step(&mut update)?;
         let lines = update.line_changes();
+        let sessions = update.sessions.iter().flat_map(|(user, staged)| staged.writes(user));
+        let sessions = sessions.collect();
         let Update { staged, notes, zone, .. } = update;
         let progress: Vec<(Spot, State)> = staged.clone();
-        commit(&locked, &mut journal, staged, lines, &zone)
+        commit(&locked, &mut journal, (staged, sessions), lines, &zone)
             .and_then(|has_moved| match has_moved {
                 // They are found elsewhere by now, and can wait for the next use.
                 true => Ok(()),
@@ -819,6 +829,34 @@ impl Store for UsersFile {
         shared.tries.with(&shared.resolved, &paths.throttle(), work)
     }
 
+    fn secret(&self) -> Result<Arc<CookieSecret>, StoreError> {
+        let shared = self.shared()?;
+        let path = with_suffix(&shared.resolved, ".secret");
+        let known = |view: &View| {
+            if let Some(secret) = view.secret.get() {
+                return Ok(Some(secret.clone()));
+            }
+            let access = Access::of(&view.file);
+            let access = access.map_err(|error| Fault::new("inspect", &shared.resolved, error))?;
+            let found = secret::look(&path, &access)?;
+            Ok(found.map(|found| view.secret.get_or_init(|| found).clone()))
+        };
+        if let Some(secret) = self.with_view(None, known)? {
+            return Ok(secret);
+        }
+        let _changing = shared.changing.read();
+        let locked = self.lock(shared)?;
+        if locked.paths.resolved != shared.resolved {
+            drop(locked);
+            return self.elsewhere().secret();
+        }
+        Ok(secret::make(&locked)?)
+    }
+
+    fn secret_now(&self) -> Option<Arc<CookieSecret>> {
+        self.shared.get()?.view.try_read()?.as_ref()?.secret.get().cloned()
+    }
+
     fn notices(&self) -> Vec<String> {
         let mut notices = companion::take_notices();
         notices.extend(self.shared.get().and_then(|shared| self.older_state(shared)));
@@ -837,6 +875,8 @@ struct Update<'a> {
     /// For whom it is said that a PIN alone isn't enough, or taken back; in place of what the file
     /// says.
     closed: HashMap<Vec<u8>, bool>,
+    /// What becomes of sessions, by user.
+    sessions: HashMap<Vec<u8>, StagedSessions>,
     seen: HashMap<Vec<u8>, (Vec<Spot>, WaysSpots)>,
 }
 
@@ -852,7 +892,23 @@ impl Update<'_> {
                 false => lines.removed.extend(added),
             }
         }
+        for (user, staged) in &self.sessions {
+            if let Some((homeless, wanted)) = staged.homeless() {
+                lines.sessions.insert(user.clone(), homeless.to_vec());
+                lines.session_lines = lines.session_lines.max(wanted);
+            }
+        }
         lines
+    }
+
+    /// A user's sessions, as they are to stand. `None`: none can be kept.
+    fn sessions_of(&mut self, user: &[u8]) -> Option<&mut StagedSessions> {
+        let (_, ways) = self.seen.get(user).expect("only of users that were found");
+        if ways.are_too_many {
+            return None;
+        }
+        let spots = || StagedSessions::of(&ways.sessions);
+        Some(self.sessions.entry(user.to_vec()).or_insert_with(spots))
     }
 }
 
@@ -883,6 +939,15 @@ impl Transaction for Update<'_> {
             }
             let spots = (std::mem::take(&mut listing.spots), std::mem::take(&mut listing.ways));
             self.seen.insert(user.to_vec(), spots);
+            let ways = &mut listing.entry.ways;
+            // Nobody else is writing: what isn't whole was spoilt by others. It is written anew, so
+            // that it isn't met again.
+            if std::mem::take(&mut ways.torn_sessions) {
+                self.sessions_of(user);
+            }
+            if let Some(staged) = self.sessions.get(user) {
+                ways.sessions = staged.sessions();
+            }
             return Ok(listing.into_found(&self.locked.users, &self.store.configured, rules));
         }
         Err(self.store.keeps_moving().into())
@@ -906,21 +971,29 @@ impl Transaction for Update<'_> {
         self.closed.insert(user.to_vec(), is_closed);
     }
 
-    fn save_session(&mut self, _: &[u8], _: Session, _: u8) {}
+    fn save_session(&mut self, user: &[u8], session: Session, max: u8) {
+        if let Some(staged) = self.sessions_of(user) {
+            staged.save(session, max);
+        }
+    }
 
-    fn end_sessions(&mut self, _: &[u8], _: &dyn Fn(&Session) -> bool) {}
+    fn end_sessions(&mut self, user: &[u8], is_to_end: &dyn Fn(&Session) -> bool) {
+        if let Some(staged) = self.sessions_of(user) {
+            staged.end(is_to_end);
+        }
+    }
 }
 
-/// Writes states durably: over the old ones if all of these lines have slots and no line comes or
-/// goes, else with a slot for every line. Whether lines have moved.
+/// Writes states and sessions durably: over the old ones if all of these lines have slots and no
+/// line comes or goes, else with a slot for every line. Whether lines have moved.
 pub(super) fn commit(
     locked: &Locked,
     journal: &mut Journal<'_>,
-    staged: Vec<(Spot, State)>,
+    (staged, sessions): (Vec<(Spot, State)>, Vec<SlotWrite>),
     lines: LineChanges,
     zone: &TimeZone,
 ) -> Result<bool, Fault> {
-    if staged.is_empty() && lines.is_empty() {
+    if staged.is_empty() && sessions.is_empty() && lines.is_empty() {
         return Ok(false);
     }
     locked.has_held()?;
@@ -928,7 +1001,8 @@ pub(super) fn commit(
         let state_at = |offset| {
             staged.iter().rfind(|(spot, _)| spot.offset == offset).map(|(_, state)| state.clone())
         };
-        return rewrite::give_slots(locked, journal, zone, state_at, &lines).map(|()| true);
+        return rewrite::give_slots(locked, journal, zone, state_at, &sessions, &lines)
+            .map(|()| true);
     }
     let mut writes: Vec<SlotWrite> = Vec::new();
     for (spot, state) in staged {
@@ -950,6 +1024,7 @@ pub(super) fn commit(
             after,
         });
     }
+    writes.extend(sessions);
     journal.write_slots(writes)?;
     // What was written to a file that is gone is no ground for a grant.
     locked.has_held().map(|()| false)

@@ -33,10 +33,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use siphasher::sip::SipHasher13;
 
-use super::pragma::{Pragma, PragmaKind};
+use super::pragma::{Pragma, PragmaKind, SESSION_LINES_MAX};
 use super::{line, name, pragma};
 use crate::files::lines::{for_each_line, read_as_far_as_possible};
-use crate::token::LINES_MAX;
+use crate::token::{LINES_MAX, WAYS_MAX};
 
 /// Offsets up to 1 TiB, beside 24 bits of the hash.
 const OFFSET_BITS: u32 = 40;
@@ -48,6 +48,11 @@ const WAYS: u64 = 0x55_5555 << OFFSET_BITS;
 /// Bytes of a bucket: a sector, and an eighth of a page.
 pub(super) const BUCKET_LEN: usize = 512;
 const ENTRIES_MAX: usize = (BUCKET_LEN - 8) / 8;
+/// No user has use for more lines of a kind.
+const ALIKE_MAX: usize = {
+    let ways = WAYS_MAX + SESSION_LINES_MAX;
+    if ways > LINES_MAX { ways } else { LINES_MAX }
+};
 /// As many entries as a bucket has if names spread evenly.
 const ENTRIES_MEAN: u64 = 42;
 /// In a count: the next bucket has entries of this one.
@@ -204,7 +209,7 @@ impl Table {
             // A name with so many lines is an error; more of them would only make way to others'
             // lines longer.
             alike += entries(bucket).filter(|known| is_of(*known, hash)).count();
-            if alike > LINES_MAX
+            if alike > ALIKE_MAX
                 && hash >> OFFSET_BITS != self.shape.hash_of_everybodys() >> OFFSET_BITS
             {
                 return Ok(());

@@ -56,7 +56,7 @@ fn kind_of(entry: &[u8], name: &[u8]) -> Option<LeftoverKind> {
     }
     let at = rest.iter().position(|&b| b == b'.')?;
     let (companion, random) = (&rest[..at], &rest[at + 1..]);
-    let is_companion = [&b"lock"[..], b"journal", b"index"].contains(&companion);
+    let is_companion = [&b"lock"[..], b"journal", b"index", b"secret"].contains(&companion);
     (is_companion && random.len() == 16 && random.iter().all(u8::is_ascii_hexdigit))
         .then_some(LeftoverKind::Companion)
 }

@@ -68,8 +68,9 @@ impl Paths {
         let locks = self.lock_files().into_iter().map(|path| (path, CompanionContent::Nothing));
         let index = (self.index(), CompanionContent::Rebuilt(b"OTPINDX"));
         let throttle = (self.throttle(), CompanionContent::Rebuilt(throttle::KIND));
+        let secret = (self.secret(), CompanionContent::Secret);
         locks
-            .chain([(self.journal(), CompanionContent::Kept(b"OTPGATE")), index, throttle])
+            .chain([(self.journal(), CompanionContent::Kept(b"OTPGATE")), index, throttle, secret])
             .collect()
     }
 
@@ -81,6 +82,11 @@ impl Paths {
     /// Where tries are counted.
     pub fn throttle(&self) -> PathBuf {
         with_suffix(&self.resolved, ".throttle")
+    }
+
+    /// What cookies are made with.
+    pub fn secret(&self) -> PathBuf {
+        with_suffix(&self.resolved, ".secret")
     }
 
     /// The journal.

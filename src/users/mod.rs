@@ -18,6 +18,7 @@
 //! - [`shared_index`]: how processes share that.
 //! - `rules`: what the file says of all logins.
 //! - [`ways`]: a user's further ways in.
+//! - [`secret`]: what cookies are made with.
 //! - [`tries`]: where wrong PINs and codes are counted.
 //! - [`mod@file`]: all of these together: the store behind [`crate::gate`].
 //! - [`pass`]: going through a whole file without holding it.
@@ -46,6 +47,7 @@ mod progress;
 pub mod record;
 pub mod rewrite;
 mod rules;
+pub mod secret;
 pub mod shared_index;
 pub mod slot;
 pub mod tries;

@@ -214,6 +214,13 @@ impl Repeated {
         Repeated { random: self.random.clone(), hashes: hashes.collect() }
     }
 
+    /// How often a thing was met, if often enough.
+    pub(super) fn count_of(&self, thing: impl std::hash::Hash) -> u64 {
+        let Some(hash) = self.hash_of(thing) else { return 0 };
+        let place = self.hashes.binary_search_by_key(&hash, |&(hash, _)| hash);
+        place.map_or(0, |place| self.hashes[place].1)
+    }
+
     /// The hash of a thing, if it came again.
     pub(super) fn hash_of(&self, thing: impl std::hash::Hash) -> Option<u64> {
         if self.is_empty() {

@@ -295,10 +295,11 @@ pub fn fingerprint_of_line(line: &[u8]) -> Option<Fingerprint> {
     Some(fingerprint([words.next()?, words.next()?, words.next()?, words.next()?]))
 }
 
-fn fingerprint(head: [&[u8]; 4]) -> Fingerprint {
+/// The fingerprint of the words of a line that stand before what is overwritten.
+pub(super) fn fingerprint<const N: usize>(words: [&[u8]; N]) -> Fingerprint {
     let mut hash = Sha256::new();
-    for field in head {
-        // Fields hold no NUL, so no two heads run together to the same bytes.
+    for field in words {
+        // Words hold no NUL, so no two heads run together to the same bytes.
         hash.update(field);
         hash.update([0]);
     }

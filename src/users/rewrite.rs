@@ -1,5 +1,6 @@
 //! The changes that move bytes: giving every line a slot, adding a line.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
@@ -9,16 +10,18 @@ use std::path::Path;
 use jiff::tz::TimeZone;
 use rustix::fs::{Gid, Mode, OFlags, Uid, XattrFlags};
 
-use super::journal::Journal;
+use super::journal::{Journal, SlotWrite};
 use super::leftovers;
 use super::lock::Locked;
+use super::pass::{Repeated, Seen};
+use super::pragma::{self, Pragma};
 use super::record::{Layout, RecordError};
-use super::{record, slot};
+use super::{line, record, slot};
 use crate::files::access::LIST;
 use crate::files::fault::Fault;
 use crate::files::lines::{self, is_ignored};
 use crate::files::stamp::Stamp;
-use crate::token::State;
+use crate::token::{Session, State};
 
 /// Lines for us alone that go or come along with new states.
 #[derive(Default)]
@@ -27,28 +30,85 @@ pub struct LineChanges {
     pub removed: Vec<u64>,
     /// Without their ends.
     pub added: Vec<Vec<u8>>,
+    /// Users' sessions for which there is no place.
+    pub sessions: HashMap<Vec<u8>, Vec<Session>>,
+    /// So many lines for sessions does every user get, if there are any of these.
+    pub session_lines: usize,
 }
 
 impl LineChanges {
     /// Whether no line goes or comes.
     pub fn is_empty(&self) -> bool {
-        self.removed.is_empty() && self.added.is_empty()
+        self.removed.is_empty() && self.added.is_empty() && self.sessions.is_empty()
+    }
+}
+
+/// Who gets lines for sessions in a rewrite: everybody at once, so that there is no other one for
+/// the next user. Each behind the first line of theirs that can be read.
+struct SessionLines<'c> {
+    wanted: usize,
+    /// Those of whom there are several lines.
+    repeated: Repeated,
+    /// Those of them who have had their turn.
+    done: HashSet<u64>,
+    /// Who has lines already.
+    having: Repeated,
+    sessions: HashMap<&'c [u8], &'c [Session]>,
+}
+
+impl<'c> SessionLines<'c> {
+    /// Goes through the file once: eight bytes a line are all that is kept of it.
+    fn of(users: &File, changes: &'c LineChanges) -> io::Result<SessionLines<'c>> {
+        let (mut tokens, mut having) = (Seen::default(), Seen::default());
+        lines::for_each_line(users, |_, line| {
+            if let Some(user) = line::user_of(line) {
+                tokens.note(user);
+            } else if let Some(Ok(Pragma::Session(user, _))) = pragma::parse(line) {
+                having.note(&user[..]);
+            }
+        })?;
+        let sessions = changes.sessions.iter().map(|(user, kept)| (&user[..], &kept[..]));
+        Ok(SessionLines {
+            wanted: changes.session_lines,
+            repeated: tokens.repeated(2),
+            done: HashSet::new(),
+            having: having.repeated(1),
+            sessions: sessions.collect(),
+        })
+    }
+
+    /// Puts a user's behind a line of theirs, if it is the first.
+    fn push(&mut self, out: &mut Vec<u8>, user: &[u8]) {
+        let sessions = self.sessions.remove(user);
+        let is_new = self.repeated.hash_of(user).is_none_or(|hash| self.done.insert(hash));
+        // Names that only hash alike are no reason to lose one of these.
+        if !is_new && sessions.is_none() {
+            return;
+        }
+        let missing = self.wanted.saturating_sub(self.having.count_of(user) as usize);
+        let mut sessions = sessions.unwrap_or_default().iter().copied();
+        for _ in 0..missing {
+            let places = std::array::from_fn(|_| sessions.next());
+            out.extend_from_slice(&pragma::session_line(user, &places));
+            out.push(b'\n');
+        }
     }
 }
 
 /// Rewrites the file with every readable line's state in a slot. `new_state` gives the state of
-/// lines that change with it, by offset. When this returns, no crash can undo it.
+/// lines that change with it, by offset; `sessions` says what becomes of lines of sessions. When this returns, no crash can undo it.
 pub fn give_slots(
     locked: &Locked,
     journal: &mut Journal<'_>,
     zone: &TimeZone,
     new_state: impl Fn(u64) -> Option<State>,
+    sessions: &[SlotWrite],
     lines: &LineChanges,
 ) -> Result<(), Fault> {
     let path = &locked.paths.resolved;
     let before = inspect(&locked.users, path)?;
     let write = |out: &mut dyn Write| {
-        write_with_slots(&locked.users, &before, zone, (&new_state, lines), out)
+        write_with_slots(&locked.users, &before, zone, (&new_state, sessions, lines), out)
             .map_err(|error| Fault::new("rewrite", path, error))
     };
     if replace(locked, journal, &before, write)? {
@@ -66,9 +126,13 @@ fn write_with_slots(
     users: &File,
     before: &Metadata,
     zone: &TimeZone,
-    (new_state, lines): (&impl Fn(u64) -> Option<State>, &LineChanges),
+    (new_state, sessions, lines): (&impl Fn(u64) -> Option<State>, &[SlotWrite], &LineChanges),
     out: &mut dyn Write,
 ) -> io::Result<()> {
+    let mut session_lines = match lines.sessions.is_empty() {
+        true => None,
+        false => Some(SessionLines::of(users, lines)?),
+    };
     let mut reader = BufReader::with_capacity(PIECE, users);
     reader.seek(SeekFrom::Start(0))?;
     let mut offset = 0;
@@ -80,6 +144,7 @@ fn write_with_slots(
             Some((b'\n', text)) => (text, &line[text.len()..]),
             _ => (&line[..], &b""[..]),
         };
+        let mut user = None;
         match record::parse_one_of_many(text, zone) {
             _ if lines.removed.contains(&offset) => {
                 offset += line.len() as u64;
@@ -88,6 +153,7 @@ fn write_with_slots(
             }
             Ok(record) if !is_ignored(text) => {
                 let layout = &record.layout;
+                user = Some(&text[layout.head[1].clone()]);
                 let new = new_state(offset);
                 match layout.slot {
                     // Padding is part of a slot: whoever has one keeps every byte around it.
@@ -98,10 +164,24 @@ fn write_with_slots(
                     }
                 }
             }
-            _ => piece.extend_from_slice(text),
+            _ => {
+                let start = piece.len();
+                piece.extend_from_slice(text);
+                if let Some(write) = sessions.iter().find(|write| write.line == offset) {
+                    let at = start + (write.slot - write.line) as usize;
+                    piece[at..at + slot::LEN].copy_from_slice(&write.after);
+                }
+            }
         }
         piece.extend_from_slice(end);
         ends_open = end.is_empty();
+        if let Some((session_lines, user)) = session_lines.as_mut().zip(user) {
+            if ends_open {
+                piece.push(b'\n');
+                ends_open = false;
+            }
+            session_lines.push(&mut piece, user);
+        }
         if piece.len() >= PIECE {
             out.write_all(&piece)?;
             piece.clear();

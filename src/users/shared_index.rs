@@ -52,14 +52,15 @@ use crate::files::stamp::Stamp;
 /// to build.
 pub const SHARED_FROM: u64 = 1 << 20;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"OTPINDX4");
+const MAGIC: u64 = u64::from_le_bytes(*b"OTPINDX5");
 /// Of tables without entries for the lines that concern everybody, of those that know only of names
-/// that differ in case or blanks, and of those without entries for users' ways in. Never used, and
-/// made anew; those who still write them leave ours alone and go without.
-const MAGICS_BEFORE: [u64; 3] = [
+/// that differ in case or blanks, and of those without entries for users' ways in, or for their
+/// sessions. Never used, and made anew; those who still write them leave ours alone and go without.
+const MAGICS_BEFORE: [u64; 4] = [
     u64::from_le_bytes(*b"OTPINDX1"),
     u64::from_le_bytes(*b"OTPINDX2"),
     u64::from_le_bytes(*b"OTPINDX3"),
+    u64::from_le_bytes(*b"OTPINDX4"),
 ];
 /// A builder that takes longer than this isn't waited for.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -4,15 +4,19 @@
 //! counter(20) failures(10) last-otp(10) time(20) ip(45) @at,first,last,failed,sum(68)
 //! ```
 //!
+//! A line of a user's sessions has its places in as many bytes ([`super::pragma`]), so that both are
+//! overwritten, journalled and recovered in one way.
+//!
 //! Every field starts at its column, is padded with spaces to its width and followed by one space,
 //! the last by whatever the line goes on with.
 
 use jiff::tz::TimeZone;
 
-use super::{line, localtime};
+use super::pragma::{self, PragmaKind};
+use super::{line, localtime, record};
 use crate::UnixTime;
 use crate::files::lines;
-use crate::token::{Address, ReplayFloor, State, Used};
+use crate::token::{Address, Fingerprint, ReplayFloor, State, Used};
 
 /// Longest address field; the longest text form of an IPv6 address.
 pub const ADDRESS_MAX: usize = 45;
@@ -65,6 +69,15 @@ pub fn find(line: &[u8], head_end: usize) -> Option<usize> {
         }
     }
     (slot[COLUMNS[5]] == b'@').then_some(start)
+}
+
+/// The fingerprint of what stands in a line before its slot: fields 1 to 4, or the words of a line
+/// of sessions. `None`: it is no such line.
+pub fn fingerprint_of_head(head: &[u8]) -> Option<Fingerprint> {
+    match PragmaKind::of(head) {
+        Some(PragmaKind::Session) => pragma::session_fingerprint(head),
+        _ => record::fingerprint_of_line(head),
+    }
 }
 
 /// Writes state into a slot. `head` is fields 1 to 4 as they stand in the line: the checksum covers

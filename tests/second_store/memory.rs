@@ -17,10 +17,10 @@ use std::time::Duration;
 use otpgate::UnixTime;
 use otpgate::policy::{Allow, Limits};
 use otpgate::store::{
-    Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError, Unreadable,
+    CookieSecret, Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError, Unreadable,
 };
 use otpgate::throttle::Bytes;
-use otpgate::token::{Entry, LINES_MAX, Session, State, StoredToken, Ways};
+use otpgate::token::{Entry, LINES_MAX, Session, SessionId, State, StoredToken, Ways, displaced};
 use otpgate::users::name;
 use parking_lot::Mutex;
 
@@ -102,6 +102,7 @@ struct Inner {
     held: Mutex<Result<Held, StoreError>>,
     tries: Mutex<Vec<u8>>,
     compares: Arc<Compares>,
+    secret: Arc<CookieSecret>,
 }
 
 #[derive(Default)]
@@ -135,7 +136,11 @@ impl MemoryStore {
     /// The same, where several stores count their compares together.
     pub fn counting(reach: Reach, compares: &Arc<Compares>) -> MemoryStore {
         let (held, tries) = (Mutex::new(Ok(Held::default())), Mutex::default());
-        MemoryStore(Arc::new(Inner { reach, held, tries, compares: Arc::clone(compares) }))
+        // Another one for each store.
+        static MADE: AtomicUsize = AtomicUsize::new(1);
+        let number = MADE.fetch_add(1, Ordering::Relaxed) as u8;
+        let secret = Arc::new(CookieSecret([number; 32].into()));
+        MemoryStore(Arc::new(Inner { reach, held, tries, compares: Arc::clone(compares), secret }))
     }
 
     /// Puts this in the place of all that it keeps. `Err`: what there is can't be used.
@@ -278,6 +283,15 @@ impl Store for MemoryStore {
             ))
         })
     }
+
+    fn secret(&self) -> Result<Arc<CookieSecret>, StoreError> {
+        let held = self.0.held.lock();
+        held.as_ref().map(|_| Arc::clone(&self.0.secret)).map_err(|fault| fault.clone())
+    }
+
+    fn secret_now(&self) -> Option<Arc<CookieSecret>> {
+        self.0.held.try_lock()?.as_ref().ok().map(|_| Arc::clone(&self.0.secret))
+    }
 }
 
 /// While it lives, the thread runs a step.
@@ -310,6 +324,8 @@ enum Change {
     State(usize, Box<State>),
     Used(usize, UnixTime),
     ClosedPin(bool),
+    Session(Session, u8),
+    Ended(Vec<SessionId>),
 }
 
 impl Change {
@@ -318,6 +334,18 @@ impl Change {
             Change::State(line, state) => entry.lines[line].state = *state,
             Change::Used(app, at) => entry.ways.apps[app].used = Some(at),
             Change::ClosedPin(is_closed) => entry.ways.always.until_code = is_closed,
+            Change::Session(session, max) => {
+                let sessions = &mut entry.ways.sessions;
+                let gone = displaced(sessions, &session, max);
+                sessions.retain(|other| !gone.contains(&other.id));
+                match sessions.iter_mut().find(|other| other.id == session.id) {
+                    Some(known) => *known = session,
+                    None => sessions.push(session),
+                }
+            }
+            Change::Ended(ended) => {
+                entry.ways.sessions.retain(|session| !ended.contains(&session.id));
+            }
         }
     }
 }
@@ -361,7 +389,13 @@ impl Transaction for Run<'_> {
         self.stage(user, Change::ClosedPin(is_closed));
     }
 
-    fn save_session(&mut self, _: &[u8], _: Session, _: u8) {}
+    fn save_session(&mut self, user: &[u8], session: Session, max: u8) {
+        self.stage(user, Change::Session(session, max));
+    }
 
-    fn end_sessions(&mut self, _: &[u8], _: &dyn Fn(&Session) -> bool) {}
+    fn end_sessions(&mut self, user: &[u8], is_to_end: &dyn Fn(&Session) -> bool) {
+        let sessions = self.find(user).map(|found| found.entry.ways.sessions).unwrap_or_default();
+        let ended = sessions.iter().filter(|session| is_to_end(session));
+        self.stage(user, Change::Ended(ended.map(|session| session.id).collect()));
+    }
 }

@@ -10,6 +10,7 @@ use super::look::is_replacing;
 use super::{Disk, FRAMES_START, Header, Journal, JournalPlace, MARK_START, Safety, SlotWrite};
 use crate::files::fault::Fault;
 use crate::files::stamp::Stamp;
+use crate::users::pragma::{self, Pragma};
 use crate::users::slot::{self, Slot};
 use crate::users::{line, record};
 
@@ -46,6 +47,9 @@ pub(super) struct FramesFound {
 /// Whether the state in a slot is one that was written there as a whole. That the line has a word
 /// with a right checksum isn't enough: behind a short one, the end of a longer one may be left.
 pub(super) fn is_whole_slot(line: &[u8], head_len: usize) -> bool {
+    if let Some(Ok(Pragma::Session(_, places))) = pragma::parse(line) {
+        return places.is_some();
+    }
     record::parse(line, &jiff::tz::TimeZone::UTC)
         .is_ok_and(|record| record.state.intact && record.layout.slot == Some(head_len))
 }
@@ -253,7 +257,7 @@ impl<D: Disk> Journal<'_, D> {
         };
         let is_the_line = starts_line
             && !head.contains(&b'\n')
-            && record::fingerprint_of_line(head) == Some(write.fingerprint);
+            && slot::fingerprint_of_head(head) == Some(write.fingerprint);
         Ok(if !is_the_line {
             Standing::Foreign
         } else if current == write.after {

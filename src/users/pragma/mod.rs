@@ -9,12 +9,14 @@
 //! #@ app USER NAME sha256:SALT:SUM used=2026-12-01T08Z path=/dav/,/cal/ methods=GET,PUT until=2027-01-31 (the last four may be missing)
 //! #@ trust USER 192.0.2.0/24,2001:db8::/32
 //! #@ always USER apps pin                                                                               (any of them)
+//! #@ session USER PLACES                                                                              (of a fixed width)
 //! #@ free
 //! ```
 //!
 //! Parsed strictly: a line that only looks right would leave an admin with a limit that isn't
 //! there. Where a kind is about a user, that is the word after the kind, percent-encoded.
 
+mod session;
 mod ways;
 
 use std::fmt;
@@ -22,6 +24,10 @@ use std::ops::Range;
 
 use jiff::civil::Date;
 
+pub use self::session::{
+    SESSION_LINES_MAX, SESSION_PLACES, SessionPlaces, session_fingerprint, session_line,
+    session_place, session_word,
+};
 pub use self::ways::{
     always_lines, app_line, trust_line, until_code_line, used_hour, written_hour,
 };
@@ -55,6 +61,8 @@ pub enum Pragma {
     Trust(Vec<u8>, Vec<Network>),
     /// Where the user needs a code whatever is allowed.
     Always(Vec<u8>, Always),
+    /// Logins that browsers of a user's keep; `None`: it may be half written, and holds none.
+    Session(Vec<u8>, Option<SessionPlaces>),
     /// Of a version that we don't know; kept as it is.
     Unknown,
 }
@@ -71,10 +79,11 @@ pub enum PragmaKind {
     App,
     Trust,
     Always,
+    Session,
 }
 
 impl PragmaKind {
-    const ALL: [PragmaKind; 8] = [
+    const ALL: [PragmaKind; 9] = [
         PragmaKind::Limits,
         PragmaKind::Allow,
         PragmaKind::Free,
@@ -83,6 +92,7 @@ impl PragmaKind {
         PragmaKind::App,
         PragmaKind::Trust,
         PragmaKind::Always,
+        PragmaKind::Session,
     ];
 
     /// As written.
@@ -96,6 +106,7 @@ impl PragmaKind {
             PragmaKind::App => "app",
             PragmaKind::Trust => "trust",
             PragmaKind::Always => "always",
+            PragmaKind::Session => "session",
         }
     }
 
@@ -113,7 +124,10 @@ impl PragmaKind {
 
     /// Whether it is about the ways in of one user.
     pub fn is_about_ways(self) -> bool {
-        matches!(self, PragmaKind::App | PragmaKind::Trust | PragmaKind::Always)
+        matches!(
+            self,
+            PragmaKind::App | PragmaKind::Trust | PragmaKind::Always | PragmaKind::Session
+        )
     }
 
     /// Whether it is about one user, and nothing to anybody whom the file doesn't list.
@@ -131,6 +145,7 @@ impl PragmaKind {
             PragmaKind::Allow => "it allows nothing until it is corrected",
             PragmaKind::App | PragmaKind::Trust => "it lets nobody in until it is corrected",
             PragmaKind::Always => "the user needs a code for everything until it is corrected",
+            PragmaKind::Session => "it keeps no login until it is removed or corrected",
             PragmaKind::Free | PragmaKind::Apart | PragmaKind::StartPin => {
                 "it has no effect until it is corrected"
             }
@@ -223,6 +238,12 @@ fn parse_as(kind: PragmaKind, line: &[u8]) -> Result<Pragma, String> {
         PragmaKind::Always => {
             let user = take_user(&mut words)?;
             ways::parse_always(words).map(|always| Pragma::Always(user, always))
+        }
+        PragmaKind::Session => {
+            let user = take_user(&mut words)?;
+            let places = session::parse(&user, words.next().ok_or("the places are missing")?)?;
+            nothing_more(words)?;
+            Ok(Pragma::Session(user, places))
         }
         PragmaKind::StartPin => {
             let user = take_user(&mut words)?;
@@ -409,7 +430,7 @@ mod tests {
                 "#@ start-pin Jos%C3%a9 2024-02-29",
                 Pragma::StartPin("Jos\u{e9}".into(), jiff::civil::date(2024, 2, 29)),
             ),
-            ("#@ session alice 30", Pragma::Unknown),
+            ("#@ sessions alice 30", Pragma::Unknown),
             ("#@", Pragma::Unknown),
             ("#@ limitations max_failures=x", Pragma::Unknown),
         ] {

@@ -1,0 +1,116 @@
+//! What cookies are made with, `<users>.secret`: a magic word and 32 random bytes.
+//!
+//! It is made once and then only read. What has been read of it may be in use as long as the view of
+//! the users file that it was read with, so whoever replaces it changes that file, too.
+//!
+//! It has the users file's owner, group and mode, but nothing for others. One that more people could
+//! read is made anew: then it is nobody's secret, and all cookies end. One that can't be used isn't
+//! replaced by a process that only wants to read it: what is there may be somebody's.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW};
+use zeroize::Zeroizing;
+
+use super::companion::{self, CompanionContent};
+use super::edit::{self, LineChange, ToWrite};
+use super::journal::Journal;
+use super::lock::Locked;
+use super::pragma::{self, Pragma, SessionPlaces};
+use crate::files::access::Access;
+use crate::files::fault::Fault;
+use crate::files::lines::read_as_far_as_possible;
+use crate::store::CookieSecret;
+
+const MAGIC: &[u8; 8] = b"OTPSECR1";
+const SECRET_LEN: usize = 32;
+const LEN: usize = MAGIC.len() + SECRET_LEN;
+
+/// What a new one holds.
+pub(super) fn fresh() -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut content = Zeroizing::new(vec![0; LEN]);
+    let (magic, secret) = content.split_at_mut(MAGIC.len());
+    magic.copy_from_slice(MAGIC);
+    getrandom::fill(secret).map_err(|_| io::Error::other("the system has no random bytes"))?;
+    Ok(content)
+}
+
+/// What it holds. `None`: something else.
+fn parse(file: &File) -> io::Result<Option<Arc<CookieSecret>>> {
+    // One byte more than there is to be.
+    let mut content = Zeroizing::new([0; LEN + 1]);
+    let len = read_as_far_as_possible(file, &mut content[..], 0)?;
+    let secret = content[..len].strip_prefix(MAGIC);
+    let secret = secret.and_then(|secret| <[u8; SECRET_LEN]>::try_from(secret).ok());
+    Ok(secret.map(|secret| Arc::new(CookieSecret(Zeroizing::new(secret)))))
+}
+
+/// Whether a file is one of these, and whole.
+pub(super) fn is_whole(file: &File) -> io::Result<bool> {
+    parse(file).map(|secret| secret.is_some())
+}
+
+fn parse_at(file: &File, path: &Path) -> Result<Arc<CookieSecret>, Fault> {
+    let secret = parse(file).map_err(|error| Fault::new("read", path, error))?;
+    secret.ok_or_else(|| {
+        let remedy = "remove it; the next login makes a new one, and all cookies of the file end";
+        Fault::of("use", path, "it isn't a secret that otpgate has made", remedy)
+    })
+}
+
+/// Reads it without the lock. `None`: there is none, or there is something to do about it first.
+pub(super) fn look(path: &Path, users: &Access) -> Result<Option<Arc<CookieSecret>>, Fault> {
+    match companion::look(path, &users.without_others())? {
+        Some(file) => parse_at(&file, path).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Makes it if there is none, under the lock, and anew if others could read it.
+pub(super) fn make(locked: &Locked) -> Result<Arc<CookieSecret>, Fault> {
+    let (path, users) = (locked.paths.secret(), locked.access.without_others());
+    parse_at(&companion::open_secret(&path, &users)?, &path)
+}
+
+/// Ends all cookies of a users file: another secret, and no session left in the file. Running
+/// servers notice that this has changed, and read both. Returns how many sessions there were.
+pub fn renew(configured: &Path) -> Result<u64, Fault> {
+    let locked = Locked::acquire(configured)?;
+    let mut journal = Journal::open(&locked, &mut None)?;
+    // Nothing else is put out of the way.
+    make(&locked)?;
+    let (path, users) = (locked.paths.secret(), locked.access.without_others());
+    companion::put_new(&path, &users, CompanionContent::Secret)
+        .map_err(|error| Fault::new("replace", &path, error))?;
+    let mut ended = 0;
+    let has_changed = edit::step_under(&locked, &mut journal, |content| {
+        let content = content.with(|line| {
+            let Some(Ok(Pragma::Session(user, places))) = pragma::parse(line.text) else {
+                return None;
+            };
+            ended += places.map_or(0, |places| places.iter().flatten().count() as u64);
+            let place = pragma::session_place(line.text)?;
+            let mut text = Zeroizing::new(line.text.to_vec());
+            text[place].copy_from_slice(&pragma::session_word(&user, &SessionPlaces::default()));
+            Some(LineChange::Replace(text))
+        });
+        Ok::<_, Fault>(Some(ToWrite::Content(content)))
+    })?;
+    if !has_changed {
+        // What servers have read goes with what they see of the file.
+        let fault = |error: rustix::io::Errno| {
+            Fault::new("change the time of", &locked.paths.resolved, error)
+        };
+        rustix::fs::futimens(&locked.users, &NOW).map_err(fault)?;
+        journal.empty()?;
+    }
+    Ok(ended)
+}
+
+const NOW: Timestamps = {
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    Timestamps { last_access: now, last_modification: now }
+};

@@ -1,0 +1,351 @@
+//! `#@ session` lines: the logins that browsers keep, as a users file does.
+
+#[path = "common/scene.rs"]
+mod scene;
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use otpgate::store::{Store, Transaction};
+use otpgate::token::{Session, SessionId, SessionKind, TokenTag, WAYS_MAX};
+use otpgate::users::file::UsersFile;
+use otpgate::users::shared_index::SHARED_FROM;
+use scene::{KEY, Scene};
+
+const AT: i64 = 1_796_112_000;
+
+/// By an index of the process's own, and by one that processes share.
+fn scenes(lines: &str) -> [Scene; 2] {
+    let other = |i: usize| format!("HOTP other-user-{i:05} - {KEY}\n");
+    let many: String = (0..SHARED_FROM as usize / 50).map(other).collect();
+    [Scene::new(lines), Scene::new(&format!("{many}{lines}"))]
+}
+
+/// One that began `number` seconds after the first.
+fn session(number: u8) -> Session {
+    Session {
+        id: SessionId([number; 16]),
+        token: TokenTag([0xa0 | number & 15; 6]),
+        kind: SessionKind::Code,
+        first: AT + i64::from(number),
+        last: AT + 60 + i64::from(number),
+    }
+}
+
+fn step(path: &Path, user: &[u8], change: impl Fn(&mut dyn Transaction)) {
+    let change = |transaction: &mut dyn Transaction| {
+        transaction.find(user)?;
+        change(transaction);
+        Ok(())
+    };
+    UsersFile::new(path).update(&mut { change }).unwrap();
+}
+
+fn save(path: &Path, user: &[u8], session: Session, max: u8) {
+    step(path, user, |transaction| transaction.save_session(user, session, max));
+}
+
+fn kept(path: &Path, user: &[u8]) -> Vec<Session> {
+    UsersFile::new(path).find(user).unwrap().entry.ways.sessions.clone()
+}
+
+fn content(path: &Path) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+fn inode(path: &Path) -> u64 {
+    fs::metadata(path).unwrap().ino()
+}
+
+/// The lines of sessions by user, and whether each stands behind a token of theirs.
+fn lines_by_user(content: &str) -> HashMap<&str, usize> {
+    let mut lines = HashMap::new();
+    let mut before = "";
+    for line in content.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        if words[..2] == ["#@", "session"] {
+            assert!(before == words[2], "{line} is behind {before}");
+            *lines.entry(words[2]).or_default() += 1;
+        } else if let Some(user) = words.get(1) {
+            before = user;
+        }
+    }
+    lines
+}
+
+#[test]
+fn the_first_session_gives_everybody_their_lines_in_one_rewrite_and_then_nothing_moves() {
+    for scene in scenes(
+        "HOTP alice - KEY\nHOTP bob - KEY 5\n# c\nHOTP alice - KEYKEY\nbroken x\nHOTP/T30 carol - KEY",
+    ) {
+        let before = (inode(&scene.path), content(&scene.path));
+        let tokens = before.1.matches("HOTP").count();
+        save(&scene.path, b"alice", session(1), 4);
+        let first = (inode(&scene.path), content(&scene.path));
+        assert_ne!(before.0, first.0);
+        let lines = lines_by_user(&first.1);
+        // Alice has two tokens, and a line that can't be read is nobody's.
+        assert!(lines.len() == tokens - 1 && lines.values().all(|&lines| lines == 1));
+        assert_eq!(kept(&scene.path, b"alice"), [session(1)]);
+        assert!(kept(&scene.path, b"bob").is_empty() && kept(&scene.path, b"carol").is_empty());
+        // The next one of each is put where there is room for it.
+        save(&scene.path, b"carol", session(2), 4);
+        save(&scene.path, b"alice", session(3), 4);
+        let second = (inode(&scene.path), content(&scene.path));
+        assert_eq!((first.0, first.1.len()), (second.0, second.1.len()));
+        let changed: Vec<(&str, &str)> =
+            first.1.lines().zip(second.1.lines()).filter(|(a, b)| a != b).collect();
+        assert_eq!(changed.len(), 2, "{changed:?}");
+        assert!(changed.iter().all(|(line, _)| line.starts_with("#@ session ")));
+        assert_eq!(kept(&scene.path, b"alice"), [session(1), session(3)]);
+        assert_eq!(kept(&scene.path, b"carol"), [session(2)]);
+        assert_eq!(UsersFile::new(&scene.path).find(b"bob").unwrap().entry.lines.len(), 1);
+    }
+}
+
+#[test]
+fn a_session_is_written_over_itself_then_where_there_is_room_then_over_the_one_that_began_first() {
+    let scene = Scene::new("HOTP alice - KEY\n");
+    for number in [2, 1, 3, 4] {
+        save(&scene.path, b"alice", session(number), 4);
+    }
+    let used = Session { last: AT + 1000, ..session(1) };
+    save(&scene.path, b"alice", used, 4);
+    assert_eq!(kept(&scene.path, b"alice"), [session(2), used, session(3), session(4)]);
+    save(&scene.path, b"alice", session(5), 4);
+    assert_eq!(
+        kept(&scene.path, b"alice"),
+        [session(2), session(5), session(3), session(4)],
+        "the one that began first has made room"
+    );
+    step(&scene.path, b"alice", |transaction| {
+        transaction.end_sessions(b"alice", &|session| session.id == SessionId([3; 16]));
+    });
+    assert_eq!(kept(&scene.path, b"alice"), [session(2), session(5), session(4)]);
+    save(&scene.path, b"alice", session(6), 4);
+    assert_eq!(kept(&scene.path, b"alice"), [session(2), session(5), session(6), session(4)]);
+    // The setting was lowered: those that began first go, but not the one in use.
+    save(&scene.path, b"alice", Session { last: AT + 2000, ..session(2) }, 2);
+    assert_eq!(
+        kept(&scene.path, b"alice"),
+        [Session { last: AT + 2000, ..session(2) }, session(6)]
+    );
+    assert_eq!(content(&scene.path).matches("#@ session").count(), 1);
+}
+
+#[test]
+fn more_sessions_get_more_lines_for_everybody_at_once() {
+    for scene in scenes("HOTP alice - KEY\nHOTP bob - KEY\n#@ apart Bob\n") {
+        for number in 1..=4 {
+            save(&scene.path, b"alice", session(number), 4);
+        }
+        save(&scene.path, b"alice", session(5), 6);
+        assert!(lines_by_user(&content(&scene.path)).values().all(|&lines| lines == 2));
+        let rewritten = inode(&scene.path);
+        for number in 6..=10 {
+            save(&scene.path, b"alice", session(number), 6);
+            save(&scene.path, b"bob", session(number), 6);
+        }
+        assert_eq!(inode(&scene.path), rewritten);
+        let mut numbers: Vec<u8> =
+            kept(&scene.path, b"alice").iter().map(|session| session.id.0[0]).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, [5, 6, 7, 8, 9, 10]);
+        // As many as there can be, and no more whatever is asked for.
+        for number in 11..=40 {
+            save(&scene.path, b"alice", session(number), 255);
+        }
+        assert_eq!(kept(&scene.path, b"alice").len(), 16);
+        assert!(lines_by_user(&content(&scene.path)).values().all(|&lines| lines == 4));
+        assert_eq!(kept(&scene.path, b"bob").len(), 5);
+    }
+}
+
+#[test]
+fn sessions_of_several_users_in_one_step_are_saved_with_states_or_in_one_rewrite_with_them() {
+    for lines in ["HOTP alice - KEY\nHOTP bob - KEY\n", "HOTP alice - KEY 0\n#\nHOTP bob - KEY 7\n"]
+    {
+        let scene = Scene::new(lines);
+        let both = |number: u8| {
+            UsersFile::new(&scene.path)
+                .update(&mut |transaction| {
+                    for user in [&b"alice"[..], b"bob"] {
+                        let found = transaction.find(user)?;
+                        let mut state = found.entry.lines[0].state.clone();
+                        state.failures = u32::from(number);
+                        transaction.save(user, 0, state);
+                        transaction.save_session(user, session(number), 4);
+                        transaction.save_session(user, session(number + 1), 4);
+                        // The rest of the step sees it.
+                        let sessions = transaction.find(user)?.entry.ways.sessions;
+                        assert!(sessions.contains(&session(number)), "{sessions:?}");
+                    }
+                    Ok(())
+                })
+                .unwrap();
+        };
+        both(1);
+        let first = inode(&scene.path);
+        both(3);
+        assert_eq!(inode(&scene.path), first);
+        for user in [&b"alice"[..], b"bob"] {
+            let found = UsersFile::new(&scene.path).find(user).unwrap();
+            assert_eq!(found.entry.lines[0].state.failures, 3);
+            assert!(found.entry.lines[0].state.intact);
+            assert_eq!(kept(&scene.path, user), [1, 2, 3, 4].map(session));
+        }
+    }
+}
+
+/// Where a session stands in a line, by the words of docs/users-file.md alone.
+fn decode_by_hand(line: &str) -> Vec<(Vec<u8>, Vec<u8>, u64, u64, char)> {
+    const DIGITS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let digit = |c: char| DIGITS.find(c).unwrap() as u128;
+    let number = |text: &str| text.chars().fold(0, |so_far, c| so_far << 6 | digit(c));
+    let bytes = |text: &str, len: usize| {
+        let spare = text.len() * 6 - len * 8;
+        let all = number(text);
+        assert_eq!(all & ((1 << spare) - 1), 0);
+        (all >> spare).to_be_bytes()[16 - len..].to_vec()
+    };
+    let words: Vec<&str> = line.split(' ').collect();
+    let ["#@", "session", user, places] = words[..] else { panic!("{line}") };
+    assert_eq!(places.len(), 178);
+    let (places, sum) = places.split_at(172);
+    let mut polynomial = !0u32;
+    for byte in user.bytes().chain([0]).chain(places.bytes()) {
+        polynomial ^= u32::from(byte);
+        for _ in 0..8 {
+            polynomial = polynomial >> 1 ^ if polynomial & 1 == 1 { 0xedb8_8320 } else { 0 };
+        }
+    }
+    assert_eq!(number(sum), u128::from(!polynomial));
+    let places = (0..4).map(|i| &places[43 * i..43 * (i + 1)]);
+    let used = places.filter(|place| *place != ".".repeat(43));
+    used.map(|place| {
+        let (id, rest) = place.split_at(22);
+        // 132 bits: the upper half by itself.
+        let (upper, lower) = id.split_at(8);
+        let id = [bytes(upper, 6), bytes(lower, 10)].concat();
+        let (token, rest) = rest.split_at(8);
+        let (first, rest) = rest.split_at(6);
+        let (last, kind) = rest.split_at(6);
+        let time = |text| number(text) as u64;
+        (id, bytes(token, 6), time(first), time(last), kind.chars().next().unwrap())
+    })
+    .collect()
+}
+
+#[test]
+fn a_line_says_what_the_documentation_says() {
+    let scene = Scene::new("HOTP alice - KEY\n");
+    let id: [u8; 16] = std::array::from_fn(|i| (i * 17 + 3) as u8);
+    let sessions = [
+        Session { id: SessionId(id), token: TokenTag([1, 2, 3, 4, 5, 255]), ..session(1) },
+        Session { kind: SessionKind::PinAlone, first: 0, last: 1 << 35, ..session(2) },
+        Session { kind: SessionKind::Computer, ..session(3) },
+    ];
+    for session in sessions {
+        save(&scene.path, b"alice", session, 4);
+    }
+    let content = content(&scene.path);
+    let line = content.lines().find(|line| line.starts_with("#@ session alice ")).unwrap();
+    let read = decode_by_hand(line);
+    assert_eq!(read.len(), 3);
+    for (read, (session, kind)) in read.into_iter().zip(sessions.iter().zip(['c', 'p', 't'])) {
+        let Session { id, token, first, last, .. } = *session;
+        assert_eq!(read, (id.0.to_vec(), token.0.to_vec(), first as u64, last as u64, kind));
+    }
+}
+
+#[test]
+fn a_line_with_a_wrong_sum_holds_no_session_says_so_and_is_written_anew_under_the_lock() {
+    let scene = Scene::new("HOTP alice - KEY\n");
+    save(&scene.path, b"alice", session(1), 4);
+    save(&scene.path, b"alice", session(2), 4);
+    let spoilt = |content: &str| {
+        let at = content.find("#@ session alice ").unwrap() + 17 + 40;
+        let other = if content.as_bytes()[at] == b'A' { "B" } else { "A" };
+        format!("{}{other}{}", &content[..at], &content[at + 1..])
+    };
+    fs::write(&scene.path, spoilt(&content(&scene.path))).unwrap();
+    let users = UsersFile::new(&scene.path);
+    let found = users.find(b"alice").unwrap();
+    assert!(found.entry.ways.torn_sessions && found.entry.ways.sessions.is_empty());
+    step(&scene.path, b"alice", |transaction| {
+        let ways = transaction.find(b"alice").unwrap().entry.ways;
+        assert!(!ways.torn_sessions && ways.sessions.is_empty());
+    });
+    let found = users.find(b"alice").unwrap();
+    assert!(!found.entry.ways.torn_sessions && found.entry.ways.sessions.is_empty());
+    save(&scene.path, b"alice", session(3), 4);
+    assert_eq!(kept(&scene.path, b"alice"), [session(3)]);
+    assert_eq!(content(&scene.path).matches("#@ session").count(), 1);
+}
+
+#[test]
+fn a_line_at_fault_holds_no_session_and_neither_does_somebody_elses() {
+    let scene = Scene::new("HOTP alice - KEY\nHOTP bob - KEY\n");
+    save(&scene.path, b"alice", session(1), 4);
+    let good = content(&scene.path);
+    let line = good.lines().find(|line| line.starts_with("#@ session alice ")).unwrap();
+    for other in [
+        line[..line.len() - 1].to_owned(),
+        format!("{line}A"),
+        format!("{line} x"),
+        line.replace("#@ session", "#@ Session"),
+        line.replace("#@ session", "#@session"),
+        format!("{}*{}", &line[..30], &line[31..]),
+        line.replace(" alice ", " bob "),
+        line.replace(" alice ", " "),
+    ] {
+        fs::write(&scene.path, good.replace(line, &other)).unwrap();
+        assert!(kept(&scene.path, b"alice").is_empty(), "{other}");
+        assert!(kept(&scene.path, b"bob").is_empty(), "{other}");
+        // And is no hindrance to the next one.
+        save(&scene.path, b"alice", session(2), 4);
+        assert_eq!(kept(&scene.path, b"alice"), [session(2)], "{other}");
+    }
+}
+
+#[test]
+fn lines_of_sessions_close_nothing_however_many_other_lines_there_are() {
+    let apps: String = (0..WAYS_MAX)
+        .map(|i| format!("#@ app alice {i} sha256:{}:{}\n", "0".repeat(32), "0".repeat(64)))
+        .collect();
+    for scene in scenes(&format!("{apps}HOTP alice - KEY\n")) {
+        for number in 1..=16 {
+            save(&scene.path, b"alice", session(number), 16);
+        }
+        let ways = UsersFile::new(&scene.path).find(b"alice").unwrap().entry.ways.clone();
+        assert!(ways.apps.len() == WAYS_MAX && !ways.always.pin && ways.sessions.len() == 16);
+        // One more, and none is read: nothing is kept, and nothing is written.
+        let more = content(&scene.path)
+            + &format!("#@ app alice more sha256:{}:{}\n", "0".repeat(32), "0".repeat(64));
+        fs::write(&scene.path, &more).unwrap();
+        save(&scene.path, b"alice", session(17), 16);
+        assert!(kept(&scene.path, b"alice").is_empty());
+        assert!(content(&scene.path) == more);
+    }
+}
+
+#[test]
+fn a_server_that_has_read_a_user_notices_sessions_that_others_save_and_end() {
+    for scene in scenes("HOTP alice - KEY\n") {
+        let users = UsersFile::new(&scene.path);
+        assert!(users.find(b"alice").unwrap().entry.ways.sessions.is_empty());
+        for number in 1..=3 {
+            save(&scene.path, b"alice", session(number), 4);
+            assert_eq!(
+                users.find(b"alice").unwrap().entry.ways.sessions.len(),
+                usize::from(number)
+            );
+        }
+        step(&scene.path, b"alice", |transaction| {
+            transaction.end_sessions(b"alice", &|_| true);
+        });
+        assert!(users.find_now(b"alice", None).unwrap().entry.ways.sessions.is_empty());
+    }
+}
