@@ -97,7 +97,7 @@ impl Login {
     /// wrong codes never are.
     fn outcome(&self, entry: &Entry, attempt: &Attempt<'_>, pins: PinAnswers<'_>) -> Outcome {
         let outcome = decide::login(&self.policy, entry, attempt, pins, self.now);
-        match decide::without_search(&self.policy, entry, attempt, pins, self.now) {
+        match decide::without_search(&self.policy, entry, attempt, None, pins, self.now) {
             Some(early) => {
                 assert_eq!(early, outcome);
                 let searched = [Reason::Fresh, Reason::Spent, Reason::WrongCode];
@@ -750,7 +750,8 @@ fn rule_5_refuses_whom_the_place_does_not_let_in_after_the_pin_and_before_any_co
             address: Address::Unknown,
         };
         let entry = alice.entry();
-        let early = decide::without_search(&alice.policy, &entry, &attempt, &unanswered, alice.now);
+        let early =
+            decide::without_search(&alice.policy, &entry, &attempt, None, &unanswered, alice.now);
         assert!(matches!(early, Some(Outcome::Decided(_))), "{line} {password}");
     }
 }

@@ -3,7 +3,7 @@
 use super::devices::Devices;
 use super::pin::PinQuestion;
 use crate::UnixTime;
-use crate::token::{PaperCode, State};
+use crate::token::{PaperCode, SessionId, State};
 
 /// By then, most waiting logins have been answered.
 const BUSY_SECONDS: u32 = 2;
@@ -113,6 +113,7 @@ pub enum Reason {
     Forgotten,
     NothingToForget,
     TooShort,
+    NotACode,
     CodeMissing,
     WrongPin,
     NoPinExpected,
@@ -125,6 +126,7 @@ pub enum Reason {
     GroupFileFailed,
     Reused,
     Expired,
+    NoCookie,
     AddressChanged,
     NoAddress,
     Fresh,
@@ -142,6 +144,16 @@ pub enum Reason {
     ListUsedUp,
     WrongCode,
     TokenChanged,
+    Session,
+    SessionOver,
+    SessionExpired,
+    SessionTokenChanged,
+    SessionAddressChanged,
+    SessionNoAddress,
+    SessionNeedsCode,
+    OtherPlace,
+    FreshCodeNeeded,
+    LoggedOut,
     StoreFailed,
 }
 
@@ -158,6 +170,7 @@ impl Reason {
                 | Reason::DigestNeedsPlainPin
                 | Reason::GroupFileFailed
                 | Reason::NoAddress
+                | Reason::SessionNoAddress
                 | Reason::FloorInFuture
                 | Reason::CounterExhausted
                 | Reason::ListUsedUp
@@ -184,6 +197,7 @@ impl Reason {
             Reason::Forgotten => "the code was forgotten as requested",
             Reason::NothingToForget => "asked to forget, but no code lingers",
             Reason::TooShort => "the password is shorter than a code",
+            Reason::NotACode => "not as long as a code of the user's",
             Reason::CodeMissing => "the right PIN, but no code after it",
             Reason::WrongPin => "wrong PIN",
             Reason::NoPinExpected => "text before the code, but the token has no PIN",
@@ -202,6 +216,9 @@ impl Reason {
             Reason::GroupFileFailed => "the group file can't be used; see the next message",
             Reason::Reused => "the lingering code",
             Reason::Expired => "the last accepted code, which has expired",
+            Reason::NoCookie => {
+                "the last accepted code: a code is good for one browser here, which has its cookie"
+            }
             Reason::AddressChanged => "the last accepted code, but from another address",
             Reason::NoAddress => {
                 "the last accepted code, but the client has no address, as on a unix socket: tell the server the address (set_real_ip_from unix: with real_ip_header, or proxy_protocol), or set auth_otp_logout_on_ip_change off"
@@ -233,6 +250,20 @@ impl Reason {
             Reason::TokenChanged => {
                 "the token was changed or switched off since this request was let in elsewhere"
             }
+            Reason::Session => "a session",
+            Reason::SessionOver => "a session that has ended",
+            Reason::SessionExpired => "a session past its time",
+            Reason::SessionTokenChanged => {
+                "a session whose token was changed, switched off or removed"
+            }
+            Reason::SessionAddressChanged => "a session, but from another address",
+            Reason::SessionNoAddress => {
+                "a session, but the client has no address, as on a unix socket: tell the server the address (set_real_ip_from unix: with real_ip_header, or proxy_protocol), or set auth_otp_logout_on_ip_change off"
+            }
+            Reason::SessionNeedsCode => "a session without a code, which isn't enough here",
+            Reason::OtherPlace => "a session of another place, or of other settings",
+            Reason::FreshCodeNeeded => "a session whose code is too old here",
+            Reason::LoggedOut => "the session was ended as requested",
             Reason::StoreFailed => "the users file can't be used",
         }
     }
@@ -279,6 +310,10 @@ pub struct Decision {
     pub is_wrong_guess: bool,
     /// The whole password was held against PINs, because the PIN alone is enough here.
     pub read_pin_alone: bool,
+    /// On a grant by a PIN alone: of which of the entry's lines.
+    pub by_pin_of: Option<usize>,
+    /// Sessions of the user to be ended.
+    pub ended: Vec<SessionId>,
     /// Digest: how many wrong responses there were before, and the time of the last.
     pub wrong_responses: (u32, UnixTime),
 }
@@ -319,6 +354,8 @@ impl Decision {
             retry_after: None,
             is_wrong_guess: false,
             read_pin_alone: false,
+            by_pin_of: None,
+            ended: Vec::new(),
             wrong_responses: (0, 0),
         }
     }

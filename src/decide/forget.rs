@@ -7,7 +7,7 @@ use super::reuse::is_lingering;
 use super::{Decision, Inputs, LoginResult, PinAnswer, PinQuestion, Proof, Reason};
 use crate::UnixTime;
 use crate::policy::{FORGET_WORD, Forget, Policy};
-use crate::token::{Algorithm, Pin, Token};
+use crate::token::{Algorithm, Pin, SessionId, Token, TokenTag};
 
 /// Rule 3: the user asks that the last code isn't accepted any more. `None`: it is no such request,
 /// or there is nothing to forget, and the password is one like any other.
@@ -16,13 +16,34 @@ pub(super) fn rule_3_forget(
     devices: &mut Devices,
 ) -> Result<Option<Decision>, PinQuestion> {
     let forgotten = match inputs.policy.forget {
-        Forget::On if inputs.attempt.proof.is_empty_password() => {
-            by_empty_password(inputs, devices)
-        }
+        Forget::On if inputs.attempt.proof.is_empty_password() => match inputs.policy.cookie {
+            None => by_empty_password(inputs, devices).map(|reason| (reason, Vec::new())),
+            Some(_) => by_cookie(inputs, devices),
+        },
         Forget::Word => by_word(inputs, devices)?,
         Forget::On | Forget::Off => None,
     };
-    Ok(forgotten.map(|reason| Decision::denied(LoginResult::Forgotten, reason)))
+    let decision =
+        |(reason, ended)| Decision { ended, ..Decision::denied(LoginResult::Forgotten, reason) };
+    Ok(forgotten.map(decision))
+}
+
+/// Whether a password may be a forget request, which ends a session instead of using it.
+pub fn may_ask_to_forget(policy: &Policy, password: &[u8]) -> bool {
+    match policy.forget {
+        Forget::On => password.is_empty(),
+        Forget::Word => password.ends_with(FORGET_WORD),
+        Forget::Off => false,
+    }
+}
+
+/// An empty password from the browser of a session ends that session, and the code as ever.
+fn by_cookie(inputs: Inputs<'_>, devices: &mut Devices) -> Option<(Reason, Vec<SessionId>)> {
+    let presented = inputs.browser?.presented.filter(|presented| presented.is_of_place)?;
+    let mut sessions = inputs.entry.ways.sessions.iter();
+    let session = sessions.find(|session| session.id == presented.id)?;
+    by_empty_password(inputs, devices);
+    Some((Reason::Forgotten, vec![session.id]))
 }
 
 /// An empty password from where the code was last used ends its lingering for good.
@@ -37,28 +58,43 @@ fn by_empty_password(inputs: Inputs<'_>, devices: &mut Devices) -> Option<Reason
     forgotten
 }
 
-/// The same by PIN and word, for the tokens with that PIN. `None`: it is no such request, or not
-/// with a right PIN.
-fn by_word(inputs: Inputs<'_>, devices: &mut Devices) -> Result<Option<Reason>, PinQuestion> {
+/// The same by PIN and word, for the tokens with that PIN and all sessions of theirs. `None`: it is
+/// no such request, or not with a right PIN.
+fn by_word(
+    inputs: Inputs<'_>,
+    devices: &mut Devices,
+) -> Result<Option<(Reason, Vec<SessionId>)>, PinQuestion> {
     let mut asked_to_forget = Vec::new();
     for (index, line) in devices.open_lines(inputs.entry) {
         if is_asked_by_word(inputs, index, &line.token)? {
             asked_to_forget.push(index);
         }
     }
-    let mut reason = (!asked_to_forget.is_empty()).then_some(Reason::NothingToForget);
+    let tags: Vec<TokenTag> = asked_to_forget
+        .iter()
+        .map(|&line: &usize| TokenTag::of(&inputs.entry.lines[line].token.fingerprint))
+        .collect();
+    let sessions = inputs.entry.ways.sessions.iter();
+    let ended: Vec<SessionId> = sessions
+        .filter(|session| tags.contains(&session.token))
+        .map(|session| session.id)
+        .collect();
+    let mut reason = match ended.is_empty() {
+        true => (!asked_to_forget.is_empty()).then_some(Reason::NothingToForget),
+        false => Some(Reason::Forgotten),
+    };
     for line in asked_to_forget {
         if devices.of_line_mut(line).forget(inputs.policy, inputs.now) {
             reason = Some(Reason::Forgotten);
         }
     }
-    Ok(reason)
+    Ok(reason.map(|reason| (reason, ended)))
 }
 
 /// Whether the client shows the token's PIN and the word.
 fn is_asked_by_word(inputs: Inputs<'_>, index: usize, token: &Token) -> Result<bool, PinQuestion> {
     let password = match (inputs.attempt.proof, &token.pin) {
-        (_, Pin::None) => return Ok(false),
+        (_, Pin::None) | (Proof::Code(_), _) => return Ok(false),
         (Proof::Password(password), _) => password,
         (Proof::Response(response), Pin::Literal(pin)) => {
             return Ok(bool::from(response.is_of(&[pin.expose(), FORGET_WORD])));
@@ -81,6 +117,7 @@ impl Proof<'_> {
         match self {
             Proof::Password(password) => password.is_empty(),
             Proof::Response(response) => bool::from(response.is_of(&[])),
+            Proof::Code(_) => false,
         }
     }
 }

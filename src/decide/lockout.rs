@@ -35,7 +35,7 @@ pub fn is_locked_out(policy: &Policy, failures: u32, failed: UnixTime, now: Unix
     now < failed.saturating_add(duration as i64)
 }
 
-fn reaches_limit(policy: &Policy, failures: u32) -> bool {
+pub(super) fn reaches_limit(policy: &Policy, failures: u32) -> bool {
     policy.max_failures != 0 && failures >= policy.max_failures
 }
 

@@ -16,6 +16,8 @@
 //!
 //! Whatever none of them grants is denied.
 //!
+//! What a browser presents instead of credentials is decided by [`session()`].
+//!
 //! A password of a program is decided by [`app`] instead, which has rule 1 and the last points of
 //! rule 5 in common with these.
 
@@ -31,6 +33,7 @@ mod no_match;
 mod pin;
 mod pin_alone;
 mod reuse;
+mod session;
 mod split;
 mod window;
 
@@ -38,6 +41,7 @@ use self::access::rule_5_access;
 pub use self::app::{DecidedApp, app};
 pub use self::decision::{Accepted, Decision, LoginResult, Outcome, Reason, StateChange, Verdict};
 use self::devices::Devices;
+pub use self::forget::may_ask_to_forget;
 use self::forget::rule_3_forget;
 #[cfg(test)]
 pub(crate) use self::fresh::COMPUTED;
@@ -51,6 +55,8 @@ use self::pin::{CheckedPins, NoPin, PinPassed, rule_5_pin};
 pub use self::pin::{PinAnswers, PinQuestion};
 pub use self::pin_alone::{is_pin_alone_enough, pin_alone};
 use self::reuse::rule_6_reuse;
+use self::session::knows_pin;
+pub use self::session::{DecidedSession, LoginBrowser, PresentedSession, session};
 use crate::UnixTime;
 use crate::http::digest::{Ha1, Response};
 use crate::otp::Code;
@@ -77,13 +83,15 @@ pub enum Proof<'a> {
     /// Digest: PIN and code can't be separated, so it is compared with every password that would be
     /// accepted.
     Response(&'a Response<'a>),
+    /// The code alone: that the user knows the PIN is known by a session of theirs.
+    Code(&'a [u8]),
 }
 
 impl Proof<'_> {
     /// The HA1 of the password that matched a Digest response, if any did.
     pub fn matched(&self) -> Option<Ha1> {
         match self {
-            Proof::Password(_) => None,
+            Proof::Password(_) | Proof::Code(_) => None,
             Proof::Response(response) => response.matched(),
         }
     }
@@ -110,6 +118,8 @@ struct Inputs<'a> {
     policy: &'a Policy,
     entry: &'a Entry,
     attempt: &'a Attempt<'a>,
+    /// `None`: no code is bound to it, and it has no session.
+    browser: Option<&'a LoginBrowser<'a>>,
     pins: PinAnswers<'a>,
     now: UnixTime,
 }
@@ -122,7 +132,19 @@ pub fn login(
     pins: PinAnswers<'_>,
     now: UnixTime,
 ) -> Outcome {
-    decide(Inputs { policy, entry, attempt, pins, now }, Positions::All)
+    login_of_browser(policy, entry, attempt, None, pins, now)
+}
+
+/// The same for a place that keeps sessions.
+pub fn login_of_browser(
+    policy: &Policy,
+    entry: &Entry,
+    attempt: &Attempt<'_>,
+    browser: Option<&LoginBrowser<'_>>,
+    pins: PinAnswers<'_>,
+    now: UnixTime,
+) -> Outcome {
+    decide(Inputs { policy, entry, attempt, browser, pins, now }, Positions::All)
 }
 
 /// The same if no code has to be searched for: computing the candidates of rules 7 and 8 takes a
@@ -131,10 +153,11 @@ pub fn without_search(
     policy: &Policy,
     entry: &Entry,
     attempt: &Attempt<'_>,
+    browser: Option<&LoginBrowser<'_>>,
     pins: PinAnswers<'_>,
     now: UnixTime,
 ) -> Option<Outcome> {
-    rules_1_to_6(Inputs { policy, entry, attempt, pins, now }).err()
+    rules_1_to_6(Inputs { policy, entry, attempt, browser, pins, now }).err()
 }
 
 fn decide(inputs: Inputs<'_>, codes: Positions) -> Outcome {
@@ -162,6 +185,11 @@ fn rules_1_to_6(inputs: Inputs<'_>) -> Result<NotReused<'_>, Outcome> {
     if let Some(decision) = rule_2_lockout(inputs, &mut devices) {
         return Err(Outcome::Decided(decision.with_changes_of(devices)));
     }
+    if let Proof::Code(_) = inputs.attempt.proof
+        && let Some(decision) = knows_pin(inputs)
+    {
+        return Err(Outcome::Decided(decision));
+    }
     if let Some(decision) = rule_3_forget(inputs, &mut devices).map_err(Outcome::NeedPin)? {
         return Err(Outcome::Decided(decision.with_changes_of(devices)));
     }
@@ -172,9 +200,11 @@ fn rules_1_to_6(inputs: Inputs<'_>) -> Result<NotReused<'_>, Outcome> {
         Err(NoPin::Refused(decision)) => {
             return Err(Outcome::Decided(decision.whatever_the_state()));
         }
-        Err(NoPin::IsEnough) => {
-            let granted =
-                || Decision::new(Verdict::Granted, LoginResult::GrantedTrusted, Reason::Trusted);
+        Err(NoPin::IsEnough(line)) => {
+            let granted = || Decision {
+                by_pin_of: Some(line),
+                ..Decision::new(Verdict::Granted, LoginResult::GrantedTrusted, Reason::Trusted)
+            };
             let decision =
                 rule_5_access(inputs.policy).unwrap_or_else(|| granted().with_changes_of(devices));
             return Err(Outcome::Decided(Decision { read_pin_alone: true, ..decision }));
@@ -253,7 +283,7 @@ pub fn elsewhere(
     let line = StoredToken { token: entry.lines[index].token.clone(), state: basis.before.clone() };
     let then = Entry { lines: vec![line], unreadable: entry.unreadable, ..Entry::default() };
     match decide(
-        Inputs { policy, entry: &then, attempt, pins, now: basis.at },
+        Inputs { policy, entry: &then, attempt, browser: None, pins, now: basis.at },
         Positions::Of(basis.position),
     ) {
         Outcome::NeedPin(question) => Outcome::NeedPin(PinQuestion { line: index, ..question }),

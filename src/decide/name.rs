@@ -10,12 +10,19 @@ pub const PASSWORD_MAX: usize = 1024;
 pub(super) fn rule_1_name(entry: &Entry, attempt: &Attempt<'_>) -> Option<Decision> {
     let is_plain = |text: &[u8]| !text.iter().any(|&b| b < 0x20 || b == 0x7f);
     let is_plain_proof = match attempt.proof {
-        Proof::Password(password) => is_plain(password) && password.len() <= PASSWORD_MAX,
+        Proof::Password(password) | Proof::Code(password) => {
+            is_plain(password) && password.len() <= PASSWORD_MAX
+        }
         Proof::Response(_) => true,
     };
     if !is_plain(attempt.user) || !is_plain_proof {
         return Some(Decision::denied(LoginResult::DeniedCode, Reason::Malformed));
     }
+    rule_1_listed(entry)
+}
+
+/// The same whatever was presented.
+pub(super) fn rule_1_listed(entry: &Entry) -> Option<Decision> {
     if entry.too_many_lines {
         return Some(Decision::new(Verdict::Error, LoginResult::Error, Reason::TooManyLines));
     }

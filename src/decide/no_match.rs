@@ -48,7 +48,7 @@ pub(super) fn rule_8_no_match(
 
     // Strangers can send Digest responses without knowing the PIN: they are counted elsewhere.
     let counted = match attempt.proof {
-        Proof::Password(_) => candidates.as_slice(),
+        Proof::Password(_) | Proof::Code(_) => candidates.as_slice(),
         Proof::Response(_) => &[],
     };
     for &device in counted {
@@ -81,14 +81,14 @@ struct Old<'a> {
 /// Which old codes are recognised: of each of the user's tokens the nearest ones.
 fn old_codes<'a>(entry: &'a Entry, devices: &Devices, proof: Proof<'a>) -> Vec<Old<'a>> {
     let total = match proof {
-        Proof::Password(_) => RECOGNISED_MAX,
+        Proof::Password(_) | Proof::Code(_) => RECOGNISED_MAX,
         Proof::Response(_) => RECOGNISED_MAX_DIGEST,
     };
     // A line that shows the same codes as one before it needn't be searched.
     let is_repetition = |index: usize, token: &Token| {
         let before = devices.of_line(index).lines.iter().take_while(|&&line| line < index);
         before.map(|&line| &entry.lines[line].token).any(|other| {
-            let pin_is_apart = matches!(proof, Proof::Password(_))
+            let pin_is_apart = matches!(proof, Proof::Password(_) | Proof::Code(_))
                 && matches!(token.algorithm, Algorithm::Hotp(_));
             other.digits == token.digits && (pin_is_apart || other.pin == token.pin)
         })

@@ -50,8 +50,8 @@ pub(super) struct CheckedPins<'a> {
 pub(super) enum NoPin {
     Ask(PinQuestion),
     Refused(Decision),
-    /// The password is a PIN, which is enough.
-    IsEnough,
+    /// The password is the PIN of this line, which is enough.
+    IsEnough(usize),
 }
 
 /// Rule 5, and rule 4 before it, for each token that may grant. Nothing about codes is computed
@@ -72,6 +72,10 @@ pub(super) fn rule_5_pin<'a>(
                 Some((pin, shown)) => check(&line.token, pin, shown, inputs.pins),
                 None => PinCheck::Refused(Reason::TooShort),
             },
+            Proof::Code(code) => match rule_4_split(&line.token, code) {
+                Some((b"", shown)) => check_of_code(&line.token, shown),
+                _ => PinCheck::Refused(Reason::NotACode),
+            },
             Proof::Response(response) => check_of_digest(&line.token, response),
         };
         match check {
@@ -85,7 +89,7 @@ pub(super) fn rule_5_pin<'a>(
     if passed.is_empty() {
         return Err(match rule_5_pin_alone(inputs, devices) {
             PinAloneRead::Ask(question) => NoPin::Ask(question),
-            PinAloneRead::Right => NoPin::IsEnough,
+            PinAloneRead::Right(line) => NoPin::IsEnough(line),
             PinAloneRead::NotRead => NoPin::Refused(refuse_before_code(inputs, devices, &refused)),
             PinAloneRead::Refused(more) => {
                 refused.extend(more);
@@ -163,6 +167,16 @@ pub(super) fn is_right(
     }
 }
 
+/// Where a session stands for the PIN.
+fn check_of_code<'a>(token: &Token, shown: Shown<'a>) -> PinCheck<'a> {
+    match (token.algorithm, &token.pin) {
+        (Algorithm::Motp, Pin::External | Pin::Hashed(_)) => {
+            PinCheck::Refused(Reason::MotpWithExternalPin)
+        }
+        _ => PinCheck::Passed(0, shown),
+    }
+}
+
 fn check_of_digest<'a>(token: &'a Token, response: &'a Response<'a>) -> PinCheck<'a> {
     match plain_pin(token) {
         Some(pin) => PinCheck::Passed(0, Shown::Response { pin, response }),
@@ -183,7 +197,7 @@ pub(super) fn plain_pin(token: &Token) -> Option<&[u8]> {
 /// No token's PIN was right, so nothing about codes is known or told.
 fn refuse_before_code(inputs: Inputs<'_>, devices: &Devices, refused: &[Reason]) -> Decision {
     // In the order in which an admin wants to hear of them.
-    const ORDER: [Reason; 8] = [
+    const ORDER: [Reason; 9] = [
         Reason::PinSourceFailed,
         Reason::DigestNeedsPlainPin,
         Reason::NoPinSource,
@@ -192,6 +206,7 @@ fn refuse_before_code(inputs: Inputs<'_>, devices: &Devices, refused: &[Reason])
         Reason::NoPinExpected,
         Reason::PinUnknown,
         Reason::TooShort,
+        Reason::NotACode,
     ];
     const GUESSES: [Reason; 3] = [Reason::WrongPin, Reason::NoPinExpected, Reason::PinUnknown];
     let reason =
@@ -209,8 +224,10 @@ fn refuse_before_code(inputs: Inputs<'_>, devices: &Devices, refused: &[Reason])
             ..Decision::denied(LoginResult::Error, Reason::Unreadable)
         };
     }
-    let word =
-        if reason == Reason::TooShort { LoginResult::DeniedCode } else { LoginResult::DeniedPin };
+    let word = match reason {
+        Reason::TooShort | Reason::NotACode => LoginResult::DeniedCode,
+        _ => LoginResult::DeniedPin,
+    };
     let verdict = if rule_5_fall_through(inputs, devices, reason) {
         Verdict::Unknown
     } else {

@@ -11,7 +11,8 @@ pub(super) enum PinAloneRead {
     /// It isn't read so.
     NotRead,
     Ask(PinQuestion),
-    Right,
+    /// Of this line.
+    Right(usize),
     /// Of each token with a PIN, why.
     Refused(Vec<Reason>),
 }
@@ -19,7 +20,10 @@ pub(super) enum PinAloneRead {
 /// Rule 5 once no split has a right PIN.
 pub(super) fn rule_5_pin_alone(inputs: Inputs<'_>, devices: &Devices) -> PinAloneRead {
     let Proof::Password(password) = inputs.attempt.proof else { return PinAloneRead::NotRead };
-    let is_enough = is_pin_alone_enough(inputs.policy, inputs.entry, &inputs.attempt.address);
+    // Where a code must be new, one is needed.
+    let is_code_asked = inputs.policy.cookie.is_some_and(|cookie| cookie.max_age.is_some());
+    let is_enough =
+        !is_code_asked && is_pin_alone_enough(inputs.policy, inputs.entry, &inputs.attempt.address);
     if !is_enough || password.is_empty() {
         return PinAloneRead::NotRead;
     }
@@ -32,7 +36,7 @@ pub(super) fn rule_5_pin_alone(inputs: Inputs<'_>, devices: &Devices) -> PinAlon
             None => {
                 return PinAloneRead::Ask(PinQuestion { line, pin_len: password.len() });
             }
-            Some(Ok(())) => return PinAloneRead::Right,
+            Some(Ok(())) => return PinAloneRead::Right(line),
             Some(Err(reason)) => refused.push(reason),
         }
     }

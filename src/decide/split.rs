@@ -31,6 +31,9 @@ impl<'a> Shown<'a> {
     pub(super) fn of(token: &'a Token, proof: Proof<'a>) -> Option<Shown<'a>> {
         match proof {
             Proof::Password(password) => rule_4_split(token, password).map(|(_, shown)| shown),
+            Proof::Code(code) => {
+                rule_4_split(token, code).filter(|(pin, _)| pin.is_empty()).map(|(_, shown)| shown)
+            }
             Proof::Response(response) => {
                 plain_pin(token).map(|pin| Shown::Response { pin, response })
             }

@@ -17,7 +17,8 @@ use crate::http::{AuthScheme, basic};
 use crate::log::{Level, Log};
 use crate::network;
 use crate::site::{
-    self, BasicCredentials, Browser, DigestCredentials, Providers, Request, Responded, Response,
+    self, BasicCredentials, Browser, CookieReply, DigestCredentials, Providers, Replied, Request,
+    Responded, Response,
 };
 use crate::token::is_app_password;
 
@@ -52,6 +53,10 @@ enum Reply {
     },
     /// A Digest response is of an acceptable password.
     Matched,
+    /// The same with what is to be sent to a browser.
+    Replied(Replied),
+    /// Nothing is decided, but there is something to be sent to the browser.
+    Undecided(Option<Response>),
     /// About a browser.
     Responded(Responded),
 }
@@ -191,6 +196,14 @@ fn enter(
         Some(Reply::Decided(decided)) => out.set(&decided, login.user.as_bytes()),
         Some(Reply::DecidedAbout(user, decided)) => out.set(&decided, &user),
         Some(Reply::Challenge { stale }) => out.undecided(OTPGATE_DENIED, stale),
+        Some(Reply::Replied(Replied { answer, response })) => {
+            out.set(&answer, login.user.as_bytes());
+            out.response = otpgate_response::lend(response);
+        }
+        Some(Reply::Undecided(response)) => {
+            out.undecided(OTPGATE_DENIED, false);
+            out.response = otpgate_response::lend(response);
+        }
         Some(Reply::Responded(Responded { answer, user, response })) => {
             out.set(&answer, &user);
             out.response = otpgate_response::lend(response);
@@ -218,18 +231,19 @@ pub unsafe extern "C" fn otpgate_decide(
         let judged = call.judged.take();
         match call.login.scheme {
             OTPGATE_BASIC => {
-                let answer = gate.site.basic(&call.request, &call.basic(), judged);
+                let browser = || call.browser();
+                let replied = gate.site.basic(&call.request, &call.basic(), browser, judged);
                 // SAFETY: null, or a number of the connection, which one thread at a time serves.
                 if let Some(granted) = unsafe { call.login.connection.as_mut() }
-                    && answer.verdict == Verdict::Granted
+                    && replied.answer.verdict == Verdict::Granted
                 {
                     *granted = site::granted_header(call.login.authorization.as_bytes());
                 }
-                Some(Reply::Decided(answer))
+                Some(Reply::Replied(replied))
             }
             OTPGATE_DIGEST => Some(gate.site.digest(&call.request, &call.digest(), judged).into()),
             OTPGATE_COOKIE => {
-                Some(Reply::Responded(gate.site.by_cookie(&call.request, &call.browser())))
+                Some(gate.site.by_cookie(&call.request, &call.browser(), judged).into())
             }
             _ => Some(Reply::Decided(Answer::error())),
         }
@@ -250,17 +264,29 @@ pub unsafe extern "C" fn otpgate_decide_now(
         let judged = call.judged.take();
         match call.login.scheme {
             OTPGATE_BASIC => {
-                gate.site.basic_now(&call.request, &call.basic(), judged).map(Reply::Decided)
+                let browser = || call.browser();
+                gate.site
+                    .basic_now(&call.request, &call.basic(), browser, judged)
+                    .map(Reply::Replied)
             }
             OTPGATE_DIGEST => {
                 gate.site.digest_now(&call.request, &call.digest(), judged).map(Reply::from)
             }
             OTPGATE_COOKIE => {
-                gate.site.by_cookie_now(&call.request, &call.browser()).map(Reply::Responded)
+                gate.site.by_cookie_now(&call.request, &call.browser(), judged).map(Reply::from)
             }
             _ => Some(Reply::Decided(Answer::error())),
         }
     })
+}
+
+impl From<CookieReply> for Reply {
+    fn from(reply: CookieReply) -> Reply {
+        match reply {
+            CookieReply::Decided(responded) => Reply::Responded(responded),
+            CookieReply::Undecided(response) => Reply::Undecided(response),
+        }
+    }
 }
 
 impl From<DigestAnswer> for Reply {
@@ -318,7 +344,9 @@ pub unsafe extern "C" fn otpgate_admit(
     answer: Option<&mut otpgate_answer>,
 ) -> c_int {
     let verdict = enter(gate, login, answer, |gate, call| {
-        gate.site.admit(&call.request, call.login.authorization.as_bytes()).map(Reply::Decided)
+        let authorization = call.login.authorization.as_bytes();
+        let browser = || call.browser();
+        gate.site.admit(&call.request, authorization, browser).map(Reply::Decided)
     });
     match verdict {
         OTPGATE_THROTTLED | OTPGATE_BUSY => verdict,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::session::SetCookie;
 use crate::decide::{Decision, LoginResult, Reason, Verdict};
 use crate::store::{LoopTurn, StoreError};
 
@@ -21,6 +22,8 @@ pub struct Answer {
     pub retry_after: Option<u32>,
     /// On a grant with PINFakeBasicAuth: the PIN for the backend.
     pub upstream_pin: Option<Zeroizing<Vec<u8>>>,
+    /// What is to become of the browser's cookie. `None`: nothing.
+    pub cookie: Option<SetCookie>,
 }
 
 /// Why a login is answered as it is.
@@ -51,7 +54,7 @@ impl Answer {
 
     /// Without anything to go with it.
     pub fn plain(verdict: Verdict, word: LoginResult) -> Answer {
-        Answer { verdict, word, cause: None, retry_after: None, upstream_pin: None }
+        Answer { verdict, word, cause: None, retry_after: None, upstream_pin: None, cookie: None }
     }
 
     /// For a part of a request that wasn't granted.

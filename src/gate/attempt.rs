@@ -6,7 +6,8 @@ use zeroize::Zeroizing;
 
 use super::commit::Snapshot;
 use super::questions::PinKnown;
-use crate::decide::{Attempt, Proof};
+use super::session::JobBrowser;
+use crate::decide::{Attempt, Decision, Proof};
 use crate::http::digest::Exchange;
 use crate::policy::Policy;
 use crate::token::Address;
@@ -22,6 +23,8 @@ pub(super) struct OwnedAttempt {
 #[derive(Clone)]
 pub(super) enum OwnedProof {
     Password(Zeroizing<Vec<u8>>),
+    /// Of somebody whose session is there.
+    Code(Zeroizing<Vec<u8>>),
     Response(Arc<Exchange>),
 }
 
@@ -31,16 +34,17 @@ impl OwnedAttempt {
         let attempt = |proof| Attempt { user: &self.user, proof, address: self.address.clone() };
         match &self.proof {
             OwnedProof::Password(password) => work(&attempt(Proof::Password(password))),
+            OwnedProof::Code(code) => work(&attempt(Proof::Code(code))),
             OwnedProof::Response(exchange) => {
                 work(&attempt(Proof::Response(&exchange.response(&self.user))))
             }
         }
     }
 
-    /// Of Basic.
+    /// Of Basic; or the code alone. A try is of this.
     pub(super) fn password(&self) -> Option<&[u8]> {
         match &self.proof {
-            OwnedProof::Password(password) => Some(password),
+            OwnedProof::Password(password) | OwnedProof::Code(password) => Some(password),
             OwnedProof::Response(_) => None,
         }
     }
@@ -62,6 +66,10 @@ pub(super) struct Job {
     pub(super) is_granted_before: bool,
     /// So that they are no guess here.
     pub(super) is_let_in: bool,
+    /// Whose session the login makes; `None`: nobody's.
+    pub(super) browser: Option<Arc<JobBrowser>>,
+    /// A grant without a code has been counted, so that its session may be kept.
+    pub(super) is_counted: bool,
 }
 
 impl Job {
@@ -75,7 +83,14 @@ impl Job {
             is_familiar: false,
             is_granted_before: false,
             is_let_in: false,
+            browser: None,
+            is_counted: false,
         }
+    }
+
+    /// Whether a decision begins a session, though it writes nothing else.
+    pub(super) fn is_kept_alone(&self, decision: &Decision) -> bool {
+        self.is_counted && self.browser.as_ref().is_some_and(|browser| browser.keeps(decision))
     }
 
     pub(super) fn learn(&mut self, known: PinKnown) {

@@ -10,6 +10,7 @@ use super::app::allows_apps;
 use super::attempt::{Job, OwnedAttempt, OwnedProof};
 use super::marks::Mark;
 use super::request_memory::{Again, JudgedAttempt, PinChecked, Recalled, RequestMemory};
+use super::session::BrowserLogin;
 use crate::decide::{Attempt, Decision, LoginResult, Proof, Verdict};
 use crate::log::Log;
 use crate::pin::PinSource;
@@ -51,6 +52,20 @@ impl<S: Store> Gate<S> {
         judged: Option<&mut RequestMemory>,
         log: &dyn Log,
     ) -> Answer {
+        self.basic_of_browser(policy, login, None, source, judged, log)
+    }
+
+    /// The same for a login that a browser sends, which a session is kept for where the policy says
+    /// so. Where it does and there is no browser, a code is good once.
+    pub fn basic_of_browser(
+        &self,
+        policy: &Policy,
+        login: &Login<'_>,
+        browser: Option<&BrowserLogin<'_>>,
+        source: &dyn PinSource,
+        judged: Option<&mut RequestMemory>,
+        log: &dyn Log,
+    ) -> Answer {
         let credentials = self.mark(&[b"basic", login.user, login.password]);
         let mut judged = judged;
         let (mut is_let_in, mut is_granted_before) = (false, false);
@@ -80,7 +95,16 @@ impl<S: Store> Gate<S> {
             self.log_outcome(&decision, &found, login.user, log);
             return self.basic_answer(policy, login, (judged, credentials), (&decision, None));
         }
-        let job = Job { is_let_in, is_granted_before, ..Job::new(policy, login.owned()) };
+        let browser = match self.job_browser(policy, login.user, browser) {
+            Ok(browser) => browser,
+            Err(error) => return self.store_failed(error, login.user, log),
+        };
+        let job = Job {
+            is_let_in,
+            is_granted_before,
+            browser: browser.clone(),
+            ..Job::new(policy, login.owned())
+        };
         let (decision, found, _, fault) = self.decide(job, source, log);
         let slot = self.basic_slot(policy, login, credentials, source, &decision, &found);
         self.note_repeat(policy, login, source, &decision, (&found, &slot));
@@ -89,7 +113,10 @@ impl<S: Store> Gate<S> {
         {
             judged.remember(&slot);
         }
-        self.basic_answer(policy, login, (judged, credentials), (&decision, fault.as_ref()))
+        let who = (login.user, &login.address);
+        let cookie = self.cookie_of(browser.as_deref(), policy, who, &decision, &found);
+        let of = (&decision, fault.as_ref());
+        Answer { cookie, ..self.basic_answer(policy, login, (judged, credentials), of) }
     }
 
     /// [`Gate::basic`], if it can be decided at once: without a change, a slow PIN check, a search
@@ -99,6 +126,21 @@ impl<S: Store> Gate<S> {
         &self,
         policy: &Policy,
         login: &Login<'_>,
+        source: &dyn PinSource,
+        turn: LoopTurn,
+        judged: Option<&mut RequestMemory>,
+        log: &dyn Log,
+    ) -> Option<Answer> {
+        self.basic_of_browser_now(policy, login, None, source, turn, judged, log)
+    }
+
+    /// [`Gate::basic_of_browser`], likewise.
+    #[allow(clippy::too_many_arguments)]
+    pub fn basic_of_browser_now(
+        &self,
+        policy: &Policy,
+        login: &Login<'_>,
+        browser: Option<&BrowserLogin<'_>>,
         source: &dyn PinSource,
         turn: LoopTurn,
         judged: Option<&mut RequestMemory>,
@@ -122,14 +164,19 @@ impl<S: Store> Gate<S> {
             judged.as_deref_mut(),
             &found,
         );
+        let mut cookie = None;
         let decision = match repeated {
             Some(decision) => decision,
             None => {
+                let browser = self.job_browser_now(policy, login.user, browser)?;
                 if !self.is_free(policy, &found, (login.user, login.password, &login.address)) {
                     return None;
                 }
                 let attempt = login.attempt(login.password);
-                let decision = self.decide_now(policy, &attempt, source, &found)?;
+                let decision =
+                    self.decide_now(policy, &attempt, browser.as_deref(), source, &found)?;
+                let who = (login.user, &login.address);
+                cookie = self.cookie_of(browser.as_deref(), policy, who, &decision, &found);
                 let who = (login.user, login.password, &login.address);
                 if self.may_tell_paper_next(policy, &decision, &found)
                     || self.is_pin_alone_to_count(&decision, who)
@@ -145,7 +192,8 @@ impl<S: Store> Gate<S> {
             }
         };
         self.log_outcome(&decision, &found, login.user, log);
-        Some(self.basic_answer(policy, login, (judged, credentials), (&decision, None)))
+        let answer = self.basic_answer(policy, login, (judged, credentials), (&decision, None));
+        Some(Answer { cookie, ..answer })
     }
 
     /// The answer to a Basic login before its PIN is checked, for a server that asks for PINs

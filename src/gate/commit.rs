@@ -10,7 +10,7 @@ use crate::UnixTime;
 use crate::decide::{Decision, LoginResult, Outcome};
 use crate::http::digest::Ha1;
 use crate::store::{Found, Reach, Store, StoreError, Transaction};
-use crate::token::Entry;
+use crate::token::{Entry, Session};
 
 /// What was decided about a job, and on which data.
 #[derive(Clone)]
@@ -49,7 +49,9 @@ impl Snapshot {
 /// Whether a decision on a snapshot stands: there is nothing to write and the state it rests on is
 /// whole.
 pub(super) fn is_settled(snapshot: &Decision, found: &Found) -> bool {
-    snapshot.changes.is_empty() && (is_exact(found) || !snapshot.depends_on_state)
+    snapshot.changes.is_empty()
+        && snapshot.ended.is_empty()
+        && (is_exact(found) || !snapshot.depends_on_state)
 }
 
 /// Whether no state may be half-written.
@@ -127,7 +129,17 @@ impl<S: Store> Gate<S> {
             for change in &decision.changes {
                 transaction.save(&job.attempt.user, change.line, change.state.clone());
             }
+            if !decision.ended.is_empty() {
+                let is_to_end = |session: &Session| decision.ended.contains(&session.id);
+                transaction.end_sessions(&job.attempt.user, &is_to_end);
+            }
             let is_fresh = decision.word == LoginResult::GrantedFresh;
+            if let Some(browser) = &job.browser
+                && (is_fresh || job.is_counted)
+            {
+                let who = (&job.attempt.user[..], &job.policy);
+                browser.save(who, decision, &decided.found, now, transaction);
+            }
             if is_fresh && decided.found.entry.ways.always.until_code {
                 transaction.close_pin(&job.attempt.user, false);
             }

@@ -219,7 +219,8 @@ impl<S: Store> Gate<S> {
         let login = presented.login(request);
         let found = self.store.find_now(login.user, turn)?;
         let response = login.exchange.response(login.user);
-        let decision = self.decide_now(policy, &login.attempt(&response), &NoPinSource, &found)?;
+        let decision =
+            self.decide_now(policy, &login.attempt(&response), None, &NoPinSource, &found)?;
         let ha1 = response.matched();
         if !self.is_digest_free(
             policy,

@@ -119,7 +119,11 @@ impl<S: Store> Gate<S> {
     }
 
     /// A user whose state isn't half-written. `None`: not to be found out in this turn.
-    fn find_in(&self, turn: Turn, user: &[u8]) -> Option<Result<Arc<Found>, StoreError>> {
+    pub(super) fn find_in(
+        &self,
+        turn: Turn,
+        user: &[u8],
+    ) -> Option<Result<Arc<Found>, StoreError>> {
         match turn {
             Turn::AtOnce(turn) => {
                 Some(Ok(self.store.find_now(user, turn).filter(|found| is_exact(found))?))

@@ -59,7 +59,11 @@ impl<S: Store> Gate<S> {
             Verdict::Error => Level::Error,
             Verdict::Granted => Level::Info,
             // A browser's doing, and nobody's attack.
-            Verdict::Denied if word == LoginResult::DeniedExpired => Level::Info,
+            Verdict::Denied
+                if matches!(word, LoginResult::DeniedExpired | LoginResult::DeniedSession) =>
+            {
+                Level::Info
+            }
             Verdict::Unknown => Level::PassedOn,
             Verdict::Denied | Verdict::Throttled | Verdict::Busy => Level::Refusal,
         };

@@ -10,6 +10,9 @@
 //!
 //! Wrong tries are counted separately (`throttled`).
 //!
+//! Where browsers have cookies, a grant begins a session, saved in the same step as its code
+//! (`session`).
+//!
 //! Logins waiting in one process are decided together by the one that gets the lock, and share its
 //! sync (`queue`). Sub-requests are judged again only where the settings differ (`request_memory`).
 
@@ -31,6 +34,7 @@ mod queue;
 mod repeat;
 mod request_memory;
 mod rounds;
+mod session;
 mod throttled;
 
 use hmac::{Hmac, KeyInit, Mac as _};
@@ -46,6 +50,7 @@ pub use self::marks::{Mark, Marks};
 use self::pins::PinMemory;
 use self::queue::Queue;
 pub use self::request_memory::RequestMemory;
+pub use self::session::{BrowserLogin, CookiePlace, KnownSession, SetCookie};
 use crate::UnixTime;
 pub use crate::pin::{PinAnswer, PinSource};
 pub use crate::store::{Found, Store, Transaction};
@@ -60,6 +65,7 @@ pub struct Gate<S> {
     pins: PinMemory,
     memory: throttled::ThrottleMemory,
     noted_uses: app::NotedUses,
+    cookie_memory: session::CookieMemory,
     queue: Queue<Job, JobResult>,
 }
 
@@ -80,7 +86,8 @@ impl<S: Store> Gate<S> {
         mac.update(&[0]);
         let (pins, memory) = (PinMemory::default(), throttled::ThrottleMemory::default());
         let (noted_uses, queue) = (app::NotedUses::default(), Queue::new());
-        Some(Gate { store, clock, marks, mac, pins, memory, noted_uses, queue })
+        let cookie_memory = session::CookieMemory::default();
+        Some(Gate { store, clock, marks, mac, pins, memory, noted_uses, cookie_memory, queue })
     }
 
     /// The store.

@@ -8,8 +8,11 @@ use super::commit::{Decided, Snapshot, is_exact, is_settled};
 use super::digest::is_to_be_carried_out;
 use super::pin_alone::Counted;
 use super::questions::PinKnown;
+use super::session::JobBrowser;
 use crate::UnixTime;
-use crate::decide::{self, Attempt, Decision, LoginResult, Outcome, PinAnswer, Reason, Verdict};
+use crate::decide::{
+    self, Attempt, Decision, LoginBrowser, LoginResult, Outcome, PinAnswer, Reason, Verdict,
+};
 use crate::http::digest::Ha1;
 use crate::log::{Level, Log, Quoted};
 use crate::pin::PinSource;
@@ -105,9 +108,16 @@ impl<S: Store> Gate<S> {
                 Counted::Busy => decided = Ok((Decision::busy(), found.clone(), None)),
                 Counted::IsClosed => {
                     let policy = Policy { pin_alone: PinAlone::Never, ..policy };
-                    decided = self.try_decide(Job { policy, ..job }, source, log);
+                    decided = self.try_decide(Job { policy, ..job.clone() }, source, log);
                 }
             }
+        }
+        // Only now is it known that the PIN was enough.
+        let job = Job { is_counted: true, ..job };
+        if let Ok((decision, ..)) = &decided
+            && job.is_kept_alone(decision)
+        {
+            decided = self.try_decide(job, source, log);
         }
         if admitted.is_counted_at_a_familiar_address()
             && let Ok((decision, found, _)) = &mut decided
@@ -148,7 +158,7 @@ impl<S: Store> Gate<S> {
                 Outcome::Decided(decision) => decision,
             };
             let is_exact = is_exact(&found);
-            if is_settled(&snapshot, &found)
+            if (is_settled(&snapshot, &found) && !job.is_kept_alone(&snapshot))
                 || (job.is_match_only && is_to_be_carried_out(&snapshot))
             {
                 return Ok((snapshot, found, ha1));
@@ -189,6 +199,7 @@ impl<S: Store> Gate<S> {
         &self,
         policy: &Policy,
         attempt: &Attempt<'_>,
+        browser: Option<&JobBrowser>,
         source: &dyn PinSource,
         found: &Found,
     ) -> Option<Decision> {
@@ -197,15 +208,19 @@ impl<S: Store> Gate<S> {
         // Each round either ends or answers one more question about one of the lines.
         for _ in 0..=2 * found.entry.lines.len() {
             let known = |field: &Pin, pin: &[u8]| known_of(&pins, field, pin);
-            match decide::without_search(
-                &restricted,
-                &found.entry,
-                attempt,
-                &known,
-                (self.clock)(),
-            )? {
+            let now = (self.clock)();
+            let decide = |browser: Option<&LoginBrowser<'_>>| {
+                decide::without_search(&restricted, &found.entry, attempt, browser, &known, now)
+            };
+            let outcome = match browser {
+                None => decide(None),
+                Some(browser) => browser.lend(attempt.user, |browser| decide(Some(browser))),
+            };
+            match outcome? {
                 Outcome::Decided(decision) => {
-                    return is_settled(&decision, found).then_some(decision);
+                    // What a page keeps is saved.
+                    let is_kept = browser.is_some_and(|browser| browser.keeps(&decision));
+                    return (is_settled(&decision, found) && !is_kept).then_some(decision);
                 }
                 Outcome::NeedPin(question) => {
                     let asked = self.asked(policy, attempt, &found.entry, question, source)?;
@@ -220,7 +235,13 @@ impl<S: Store> Gate<S> {
         let policy = in_force(&job.policy, &found, &job.attempt.address);
         let known = |field: &Pin, pin: &[u8]| known_of(&job.pins, field, pin);
         let (outcome, ha1) = job.attempt.lend(|attempt| {
-            let outcome = decide::login(&policy, &found.entry, attempt, &known, now);
+            let decide = |browser: Option<&LoginBrowser<'_>>| {
+                decide::login_of_browser(&policy, &found.entry, attempt, browser, &known, now)
+            };
+            let outcome = match &job.browser {
+                None => decide(None),
+                Some(browser) => browser.lend(attempt.user, |browser| decide(Some(browser))),
+            };
             (outcome, attempt.proof.matched())
         });
         Decided { outcome, found, ha1 }

@@ -23,6 +23,8 @@
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
+use sha2::{Digest as _, Sha256};
+
 pub use self::allow::Allow;
 pub use self::asked::Asked;
 pub use self::limits::Limits;
@@ -188,10 +190,67 @@ impl Policy {
             pin_cache_hashed: 0,
             pin_cache_external: 0,
             throttle: None,
-            cookie: policy.cookie.map(|_| CookiePolicy { sessions: 0, max_age: None }),
+            cookie: policy.cookie.map(|cookie| CookiePolicy {
+                sessions: 0,
+                // A code of this request is new enough anywhere; a PIN alone is, where nothing is
+                // asked.
+                max_age: cookie.max_age.map(|_| NonZeroU32::MIN),
+            }),
             ..*policy
         };
         deciding(self) == deciding(other)
+    }
+
+    /// What decides a login, and so a session: places in which this is the same accept each other's
+    /// sessions. `pins` says who checks PINs marked `+`. What is looked at again whenever a session
+    /// is used isn't in it: whom the place lets in, from where a PIN is enough, how old a code may
+    /// be.
+    pub fn place_key(&self, pins: &[u8]) -> [u8; 32] {
+        // Without `..`: a field that is added doesn't compile before it is thought of.
+        let Policy {
+            max_offset,
+            max_linger,
+            max_idle,
+            max_failures,
+            lockout_time,
+            lockout_max,
+            logout_on_ip_change,
+            forget,
+            fall_through,
+            allow_hex,
+            app_passwords: _,
+            pin_alone: _,
+            pin_fake_basic: _,
+            pin_cache_hashed: _,
+            pin_cache_external: _,
+            throttle: _,
+            passes_unknown_on: _,
+            cookie: _,
+            admission: _,
+            unset: _,
+        } = *self;
+        let mut hash = Sha256::new();
+        let no_limit = u64::MAX;
+        for number in [
+            u64::from(max_offset),
+            max_linger.map_or(no_limit, u64::from),
+            max_idle.map_or(no_limit, u64::from),
+            max_failures.into(),
+            lockout_time.into(),
+            lockout_max.into(),
+            logout_on_ip_change.into(),
+            match forget {
+                Forget::On => 1,
+                Forget::Word => 2,
+                Forget::Off => 0,
+            },
+            fall_through.into(),
+            allow_hex.into(),
+        ] {
+            hash.update(number.to_le_bytes());
+        }
+        hash.update(pins);
+        hash.finalize().into()
     }
 }
 

@@ -1,9 +1,13 @@
 //! What a browser sends besides credentials, and what it is sent.
 
+use std::borrow::Cow;
+
 use zeroize::Zeroizing;
 
 use super::{Request, Site};
+use crate::decide::Reason;
 use crate::gate::Answer;
+use crate::http::cookie;
 
 /// What a request says that may come from a browser. What it doesn't say is empty.
 #[derive(Clone, Copy, Default)]
@@ -76,23 +80,19 @@ impl Response {
 }
 
 /// A Cookie header without our cookies. `None`: nothing is left.
-pub fn without_our_cookies(_header: &[u8]) -> Option<Vec<u8>> {
-    None
+pub fn without_our_cookies(header: &[u8]) -> Option<Vec<u8>> {
+    cookie::without_ours(header).map(Cow::into_owned)
 }
 
 impl Site {
-    /// Decides by a cookie alone, for a request that came with nothing else; with a response where
-    /// the browser is to go to the page to log in.
-    pub fn by_cookie(&self, _request: &Request<'_>, _browser: &Browser<'_>) -> Responded {
-        Responded { answer: Answer::error(), user: Vec::new(), response: None }
-    }
-
-    /// The same if it can be decided at once.
-    pub fn by_cookie_now(
+    /// What sends a browser to the page to log in, which nothing lets in: `reason` says why. `None`:
+    /// this is no place or request for that.
+    pub(super) fn send_to_page(
         &self,
         _request: &Request<'_>,
         _browser: &Browser<'_>,
-    ) -> Option<Responded> {
+        _reason: Option<Reason>,
+    ) -> Option<Response> {
         None
     }
 

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use rustc_hash::FxHasher;
 
 use super::admission::{ForUser, Reading};
+use super::browser::{Browser, Response};
 use super::challenge::log_no_zone;
+use super::cookie::Cookie;
 use super::event::tls_setting;
 use super::gates::GateRef;
 use super::unfit;
@@ -104,23 +106,46 @@ impl PinSource for Named<'_> {
     }
 }
 
+/// What is to be told about a login, and sent to the browser that it comes from.
+#[derive(Debug)]
+pub struct Replied {
+    /// What was decided.
+    pub answer: Answer,
+    /// What is to be sent, or to be added.
+    pub response: Option<Response>,
+}
+
+impl From<Answer> for Replied {
+    fn from(answer: Answer) -> Replied {
+        Replied { answer, response: None }
+    }
+}
+
 impl Request<'_> {
-    fn client(&self) -> Address {
+    pub(super) fn client(&self) -> Address {
         Address::of_client(self.address)
     }
 }
 
 impl Site {
-    /// Decides a Basic login and writes one log line.
-    pub fn basic(
+    /// Decides a Basic login and writes one log line. `browser`: what else the request says, which
+    /// matters where cookies are used.
+    pub fn basic<'b>(
         &self,
         request: &Request<'_>,
         credentials: &BasicCredentials<'_>,
+        browser: impl FnOnce() -> Browser<'b>,
         judged: Option<&mut RequestMemory>,
-    ) -> Answer {
+    ) -> Replied {
         let Some(place) = self.for_basic(request, credentials, Reading::Allowed) else {
-            return Answer::error();
+            return Answer::error().into();
         };
+        if place.policy.cookie.is_some() {
+            let reading = Reading::Allowed;
+            let replied =
+                self.basic_of_browser(request, credentials, &browser(), &place, judged, reading);
+            return replied.unwrap_or_else(|| Answer::error().into());
+        }
         let answer =
             self.of_basic(request, credentials, judged, |gate, login, pins, mut judged| {
                 let (policy, log) = (&place.policy, request.log);
@@ -131,27 +156,102 @@ impl Site {
             });
         let answer = answer.unwrap_or_else(Answer::error);
         place.log_fault(&answer, credentials.user, request);
-        answer
+        answer.into()
     }
 
     /// The same if it can be decided at once. `None`: it can't, and nothing was changed or logged.
-    pub fn basic_now(
+    pub fn basic_now<'b>(
         &self,
         request: &Request<'_>,
         credentials: &BasicCredentials<'_>,
+        browser: impl FnOnce() -> Browser<'b>,
         judged: Option<&mut RequestMemory>,
-    ) -> Option<Answer> {
-        let ForUser { policy, .. } = self.for_basic(request, credentials, Reading::No)?;
-        self.of_basic(request, credentials, judged, |gate, login, pins, mut judged| {
-            let (turn, log) = (request.turn, request.log);
-            if let Some(target) = self.target_of_app(request, credentials) {
-                let judged = judged.as_deref_mut();
-                if let Some(answer) = gate.app_now(&policy, login, target, turn, judged, log)? {
-                    return Some(answer);
+    ) -> Option<Replied> {
+        let place = self.for_basic(request, credentials, Reading::No)?;
+        if place.policy.cookie.is_some() {
+            let reading = Reading::No;
+            return self.basic_of_browser(
+                request,
+                credentials,
+                &browser(),
+                &place,
+                judged,
+                reading,
+            );
+        }
+        let policy = place.policy;
+        let answer =
+            self.of_basic(request, credentials, judged, |gate, login, pins, mut judged| {
+                let (turn, log) = (request.turn, request.log);
+                if let Some(target) = self.target_of_app(request, credentials) {
+                    let judged = judged.as_deref_mut();
+                    if let Some(answer) = gate.app_now(&policy, login, target, turn, judged, log)? {
+                        return Some(answer);
+                    }
+                }
+                gate.basic_now(&policy, login, pins, turn, judged, log)
+            });
+        answer.map(Replied::from)
+    }
+
+    /// A Basic login where cookies are used: the cookie decides if it is the same user's and holds,
+    /// else the credentials do. `None`: not to be decided on an event loop.
+    fn basic_of_browser(
+        &self,
+        request: &Request<'_>,
+        credentials: &BasicCredentials<'_>,
+        browser: &Browser<'_>,
+        place: &ForUser,
+        judged: Option<&mut RequestMemory>,
+        reading: Reading,
+    ) -> Option<Replied> {
+        let gate = match self.gate_for(request) {
+            Ok(gate) => gate,
+            Err(refused) => return Some(refused.into()),
+        };
+        let (policy, log, turn) = (&place.policy, request.log, request.turn);
+        let seat = self.seat(request, browser);
+        let mut judged = judged;
+        let of_place = (&*gate, policy, &seat);
+        let seen =
+            self.look(request, of_place, Some(credentials), judged.as_deref_mut(), reading)?;
+        let known = match seen {
+            Cookie::Answered(answer, _) | Cookie::Failed(answer) => return Some(answer.into()),
+            Cookie::Refused(_, known) => Some(known),
+            Cookie::Aside(known) => known,
+        };
+        let answer = self.of_basic(request, credentials, judged, |gate, login, pins, judged| {
+            let (of, login_of) =
+                (self.target_of_app(request, credentials), seat.login(known.as_ref()));
+            let (browser, mut judged) = (Some(&login_of), judged);
+            match reading {
+                Reading::Allowed => {
+                    let of_app = of.and_then(|target| {
+                        gate.app(policy, login, target, judged.as_deref_mut(), log)
+                    });
+                    of_app.or_else(|| {
+                        Some(gate.basic_of_browser(policy, login, browser, pins, judged, log))
+                    })
+                }
+                Reading::No => {
+                    if let Some(target) = of {
+                        let judged = judged.as_deref_mut();
+                        let decided = gate.app_now(policy, login, target, turn, judged, log)?;
+                        if let Some(answer) = decided {
+                            return Some(answer);
+                        }
+                    }
+                    gate.basic_of_browser_now(policy, login, browser, pins, turn, judged, log)
                 }
             }
-            gate.basic_now(&policy, login, pins, turn, judged, log)
-        })
+        });
+        let answer = match (answer, reading) {
+            (Some(answer), _) => answer,
+            (None, Reading::No) => return None,
+            (None, Reading::Allowed) => Answer::error(),
+        };
+        place.log_fault(&answer, credentials.user, request);
+        Some(self.replied(request, (&gate, &seat), browser, answer))
     }
 
     /// What the credentials are for, if they may be a program's: not those of a form, which makes a
@@ -178,12 +278,31 @@ impl Site {
         credentials: &BasicCredentials<'_>,
         reading: Reading,
     ) -> Option<ForUser> {
+        self.for_client(request, || credentials.user.to_vec(), reading)
+    }
+
+    /// The section's policy for a user and the client's address. `None`: not without reading.
+    pub(super) fn for_client(
+        &self,
+        request: &Request<'_>,
+        user: impl FnOnce() -> Vec<u8>,
+        reading: Reading,
+    ) -> Option<ForUser> {
         let section = request.section;
         let mut policy = section.policy(self.server());
         if request.address.is_some_and(|address| section.settings.trusts(address)) {
             policy.pin_alone = PinAlone::Here;
         }
-        self.for_user(policy, request, || credentials.user.to_vec(), reading)
+        self.for_user(policy, request, user, reading)
+    }
+
+    /// Which PIN source is asked here.
+    pub(super) fn pins_identity(&self, request: &Request<'_>) -> Vec<u8> {
+        let settings = &request.section.settings;
+        match settings.pin_file {
+            Some(file) => PinFile::new(self.gates.path(file.value), request.log).identity(),
+            None => Named { settings, providers: request.providers }.identity(),
+        }
     }
 
     fn for_digest(
@@ -237,7 +356,13 @@ impl Site {
     /// What is to be answered before a server that can't answer so afterwards asks for the PIN of a
     /// Basic login. `None`: nothing. Needn't be asked about a header of which [`is_granted_header`]
     /// says so.
-    pub fn admit(&self, request: &Request<'_>, authorization: &[u8]) -> Option<Answer> {
+    /// `browser` as for [`Site::basic`].
+    pub fn admit<'b>(
+        &self,
+        request: &Request<'_>,
+        authorization: &[u8],
+        browser: impl FnOnce() -> Browser<'b>,
+    ) -> Option<Answer> {
         let section = request.section;
         if !section.is_asked_by_basic() {
             return None;
@@ -246,6 +371,9 @@ impl Site {
         let policy = section.policy(self.server());
         let login = Login { user: &user, password: &password, address: request.client() };
         // What is wrong with the place is said by who decides.
+        if policy.cookie.is_some() && self.is_let_in_by_cookie(request, &browser(), &user) {
+            return None;
+        }
         let answer = self.gate(section)?.refuse_beforehand(&policy, &login, request.log)?;
         matches!(answer.verdict, Verdict::Throttled | Verdict::Busy).then_some(answer)
     }
@@ -414,7 +542,7 @@ impl Site {
     }
 
     /// The gate that decides a login. `Err`: nobody does; that is logged.
-    fn gate_for(&self, request: &Request<'_>) -> Result<GateRef<'_>, Answer> {
+    pub(super) fn gate_for(&self, request: &Request<'_>) -> Result<GateRef<'_>, Answer> {
         self.may_judge(request)?;
         if request.section.settings.users_file.is_none() {
             let name = policy::users_file_setting(self.server());
@@ -431,7 +559,7 @@ impl Site {
         })
     }
 
-    fn gate(&self, section: &Section<'_>) -> Option<GateRef<'_>> {
+    pub(super) fn gate(&self, section: &Section<'_>) -> Option<GateRef<'_>> {
         self.gates.of(section.settings.users_file?.value, section.gate)
     }
 }

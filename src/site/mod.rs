@@ -9,7 +9,7 @@
 //! - `gates`: which gate serves which users file.
 //! - `admission`: whom a section lets in.
 //! - `login`: the ways to log in. `challenge`: how credentials are asked for.
-//! - `browser`: what browsers send, and are sent.
+//! - `browser`: what browsers send, and are sent. `cookie`: how they are let in by a cookie.
 //! - `event`: messages about what servers notice.
 //! - `sections`: contradictions between sections; `check`: the files they name.
 
@@ -17,6 +17,7 @@ mod admission;
 mod browser;
 mod challenge;
 mod check;
+mod cookie;
 mod event;
 mod gates;
 mod login;
@@ -35,12 +36,13 @@ pub use self::challenge::{
     CHALLENGES_MAX, Realm, asked_scheme, realm_of_directive, zone_of_directive,
 };
 pub use self::check::Identity;
+pub use self::cookie::CookieReply;
 pub use self::event::Event;
 use self::gates::Gates;
 pub use self::gates::Number;
 pub use self::login::{
-    BasicCredentials, DigestCredentials, Providers, Request, granted_header, is_granted_header,
-    result_word,
+    BasicCredentials, DigestCredentials, Providers, Replied, Request, granted_header,
+    is_granted_header, result_word,
 };
 pub use self::sections::Place;
 use crate::UnixTime;

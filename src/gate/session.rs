@@ -1,0 +1,663 @@
+//! Sessions: logins that browsers keep by a cookie.
+//!
+//! A cookie holds a user, an id, where it is good, a mark of the address that it was given to, and
+//! a MAC of all that with a key that only this store's servers have. The store keeps a hash of the
+//! id, saved in the same step as the code that began the session. The id follows from the code's
+//! position, so that requests sent at once with one code get one cookie.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use hmac::{Hmac, KeyInit, Mac as _};
+use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use super::Gate;
+use super::answer::{Answer, Turn};
+use super::attempt::{Job, OwnedAttempt, OwnedProof};
+use super::request_memory::{JudgedAttempt, RequestMemory};
+use super::rounds::in_force;
+use crate::UnixTime;
+use crate::decide::{
+    self, DecidedSession, Decision, LoginBrowser, LoginResult, PresentedSession, Reason, Verdict,
+};
+use crate::http::cookie;
+use crate::log::{Level, Log, Quoted};
+use crate::pin::{PinAnswer, PinSource};
+use crate::policy::Policy;
+use crate::store::{CookieSecret, Found, LoopTurn, Store, StoreError, Transaction};
+use crate::token::{Address, Fingerprint, Session, SessionId, SessionKind, TokenTag};
+
+/// What a cookie's value begins with.
+const VERSION: &str = "1";
+/// Fields before the MAC.
+const FIELDS: usize = 5;
+const ID_LEN: usize = 16;
+const PLACE_LEN: usize = 16;
+const ADDRESS_LEN: usize = 6;
+const MAC_LEN: usize = 32;
+/// Bytes of the hash in a cookie's name.
+const NAME_LEN: usize = 4;
+
+/// Where a browser's request leads, as far as cookies are concerned.
+#[derive(Clone, Copy, Debug)]
+pub struct CookiePlace<'a> {
+    /// The Host header, or what stands for it.
+    pub host: &'a [u8],
+    /// The realm.
+    pub realm: &'a [u8],
+    /// Who checks PINs marked `+`: the identity of the PIN source.
+    pub pins: &'a [u8],
+    /// Its cookies go over plain HTTP, too.
+    pub is_insecure: bool,
+}
+
+/// A login that comes from a browser.
+#[derive(Clone, Copy)]
+pub struct BrowserLogin<'a> {
+    /// Where it leads.
+    pub place: CookiePlace<'a>,
+    /// The session that the browser has there.
+    pub known: Option<&'a KnownSession>,
+    /// It comes by a page of our own, which makes a session of every grant.
+    pub is_page: bool,
+}
+
+/// A session as a cookie names it that we have made: whether it holds is to be decided.
+#[derive(Clone, Debug)]
+pub struct KnownSession {
+    user: Vec<u8>,
+    presented: PresentedSession,
+}
+
+impl KnownSession {
+    /// Whose it is.
+    pub fn user(&self) -> &[u8] {
+        &self.user
+    }
+
+    /// Whether it was given by this place, or by one whose logins are decided alike.
+    pub fn is_of_place(&self) -> bool {
+        self.presented.is_of_place
+    }
+}
+
+/// What is to become of the browser's cookie.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SetCookie {
+    /// It is to be this one.
+    Session {
+        /// The cookie's value.
+        value: Zeroizing<String>,
+    },
+    /// It is to go.
+    End,
+}
+
+impl std::fmt::Debug for SetCookie {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            SetCookie::Session { .. } => "Session",
+            SetCookie::End => "End",
+        })
+    }
+}
+
+/// What cookies are made with.
+pub(super) struct CookieKeys {
+    value: Hmac<Sha256>,
+    session: Hmac<Sha256>,
+    place: Hmac<Sha256>,
+    address: Hmac<Sha256>,
+}
+
+impl CookieKeys {
+    fn of(secret: &CookieSecret) -> CookieKeys {
+        let keyed = |key: &[u8]| {
+            <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("HMAC takes keys of any length")
+        };
+        let key = |label: &str| {
+            let key: [u8; 32] =
+                keyed(&*secret.0).chain_update(label.as_bytes()).finalize().into_bytes().into();
+            keyed(&*Zeroizing::new(key))
+        };
+        CookieKeys {
+            value: key("otpgate cookie 1"),
+            session: key("otpgate session 1"),
+            place: key("otpgate place 1"),
+            address: key("otpgate address 1"),
+        }
+    }
+
+    fn id(&self, parts: &[&[u8]]) -> [u8; ID_LEN] {
+        start_of(mac_of(&self.session, parts))
+    }
+
+    fn place(&self, policy: &Policy, place: &CookiePlace<'_>) -> [u8; PLACE_LEN] {
+        let host = place.host.to_ascii_lowercase();
+        start_of(mac_of(&self.place, &[&policy.place_key(place.pins), &host, place.realm]))
+    }
+
+    /// A mark of an address. `None`: the client has none.
+    fn address(&self, address: &Address) -> Option<[u8; ADDRESS_LEN]> {
+        let mark = |octets: &[u8]| start_of(mac_of(&self.address, &[octets]));
+        match address {
+            Address::Ip(IpAddr::V4(address)) => Some(mark(&address.octets())),
+            Address::Ip(IpAddr::V6(address)) => Some(mark(&address.octets())),
+            Address::Unknown | Address::Other(_) => None,
+        }
+    }
+
+    fn value(
+        &self,
+        user: &[u8],
+        id: &[u8; ID_LEN],
+        place: &[u8; PLACE_LEN],
+        address: Option<[u8; ADDRESS_LEN]>,
+    ) -> Zeroizing<String> {
+        let address = address.as_ref().map_or(&b""[..], |address| address);
+        let fields = [user, id, place, address].map(|field| BASE64URL_NOPAD.encode(field));
+        let mut value = Zeroizing::new(String::with_capacity(
+            VERSION.len() + fields.iter().map(|field| field.len() + 1).sum::<usize>() + 2 * MAC_LEN,
+        ));
+        value.push_str(VERSION);
+        for field in &fields {
+            value.push('.');
+            value.push_str(field);
+        }
+        let mac: [u8; MAC_LEN] =
+            self.value.clone().chain_update(value.as_bytes()).finalize().into_bytes().into();
+        value.push('.');
+        BASE64URL_NOPAD.encode_append(&mac, &mut value);
+        value
+    }
+
+    /// What a cookie of ours says; whatever else it is: `None`. The MAC is looked at before anything
+    /// else is.
+    fn read(&self, value: &[u8]) -> Option<CookieContent> {
+        let dot = value.iter().rposition(|&b| b == b'.')?;
+        let (text, mac) = (&value[..dot], &value[dot + 1..]);
+        let mac = BASE64URL_NOPAD.decode(mac).ok()?;
+        // In constant time, and all of it.
+        self.value.clone().chain_update(text).verify_slice(&mac).ok()?;
+        let fields: Vec<&[u8]> = text.split(|&b| b == b'.').collect();
+        let [version, user, id, place, address] = <[&[u8]; FIELDS]>::try_from(fields).ok()?;
+        let decode = |field: &[u8]| BASE64URL_NOPAD.decode(field).ok();
+        if version != VERSION.as_bytes() {
+            return None;
+        }
+        let address = decode(address)?;
+        Some(CookieContent {
+            user: decode(user)?,
+            id: decode(id)?.try_into().ok()?,
+            place: decode(place)?.try_into().ok()?,
+            address: match address.len() {
+                0 => None,
+                _ => Some(address.try_into().ok()?),
+            },
+        })
+    }
+}
+
+struct CookieContent {
+    user: Vec<u8>,
+    id: [u8; ID_LEN],
+    place: [u8; PLACE_LEN],
+    address: Option<[u8; ADDRESS_LEN]>,
+}
+
+fn mac_of(keyed: &Hmac<Sha256>, parts: &[&[u8]]) -> [u8; 32] {
+    let mut mac = keyed.clone();
+    for part in parts {
+        // Lengths keep parts apart.
+        mac.update(&(part.len() as u64).to_le_bytes());
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}
+
+fn start_of<const LEN: usize>(bytes: [u8; 32]) -> [u8; LEN] {
+    let mut start = [0; LEN];
+    start.copy_from_slice(&bytes[..LEN]);
+    start
+}
+
+/// What the store knows a session by.
+fn kept_id(id: &[u8; ID_LEN]) -> SessionId {
+    SessionId(start_of(Sha256::digest(id).into()))
+}
+
+/// The keys of the secret that the store had last.
+#[derive(Default)]
+pub(super) struct CookieMemory(Mutex<Option<(Arc<CookieSecret>, Arc<CookieKeys>)>>);
+
+impl CookieMemory {
+    fn keys_of(&self, secret: Arc<CookieSecret>) -> Arc<CookieKeys> {
+        let mut known = self.0.lock();
+        if let Some((of, keys)) = &*known
+            && Arc::ptr_eq(of, &secret)
+        {
+            return Arc::clone(keys);
+        }
+        let keys = Arc::new(CookieKeys::of(&secret));
+        *known = Some((secret, Arc::clone(&keys)));
+        keys
+    }
+}
+
+/// The browser of a login on its way through the rounds.
+pub(super) struct JobBrowser {
+    keys: Arc<CookieKeys>,
+    place: [u8; PLACE_LEN],
+    /// Of the user whose login it is.
+    presented: Option<PresentedSession>,
+    /// By a page: in the place of the position of a code, where there is none.
+    random: Option<[u8; ID_LEN]>,
+}
+
+impl JobBrowser {
+    pub(super) fn id_of(&self, user: &[u8], token: &Fingerprint, position: u64) -> [u8; ID_LEN] {
+        self.keys.id(&[user, &token.0, &position.to_le_bytes(), &self.place])
+    }
+
+    /// What rules want to know of it.
+    pub(super) fn lend<R>(&self, user: &[u8], work: impl FnOnce(&LoginBrowser<'_>) -> R) -> R {
+        let session_of =
+            |token: &Fingerprint, position| kept_id(&self.id_of(user, token, position));
+        work(&LoginBrowser { presented: self.presented, session_of: &session_of })
+    }
+
+    /// A page keeps what was granted without a code; where a browser sends the PIN with each
+    /// request, nothing needs to be kept.
+    pub(super) fn keeps(&self, decision: &Decision) -> bool {
+        decision.word == LoginResult::GrantedTrusted && self.random.is_some()
+    }
+
+    /// The session that a grant begins, and the id for its cookie.
+    fn begun(
+        &self,
+        user: &[u8],
+        decision: &Decision,
+        found: &Found,
+        now: UnixTime,
+    ) -> Option<(Session, [u8; ID_LEN])> {
+        let token = |line: usize| Some(&found.entry.lines.get(line)?.token);
+        let (token, id, kind) = match decision.word {
+            LoginResult::GrantedFresh => {
+                let line = decision.accepted?.line;
+                let token = token(line)?;
+                let mut changes = decision.changes.iter();
+                let state = &changes.find(|change| change.line == line)?.state;
+                let position = state.last_accepted(token.factor)?;
+                (token, self.id_of(user, &token.fingerprint, position), SessionKind::Code)
+            }
+            LoginResult::GrantedTrusted => {
+                let token = token(decision.by_pin_of?)?;
+                let id = self.keys.id(&[user, &token.fingerprint.0, &self.random?, &self.place]);
+                (token, id, SessionKind::PinAlone)
+            }
+            _ => return None,
+        };
+        let token = TokenTag::of(&token.fingerprint);
+        Some((Session { id: kept_id(&id), token, kind, first: now, last: now }, id))
+    }
+
+    /// Saves what a decision makes of sessions, in the step that saves its code.
+    pub(super) fn save(
+        &self,
+        (user, policy): (&[u8], &Policy),
+        decision: &Decision,
+        found: &Found,
+        now: UnixTime,
+        transaction: &mut dyn Transaction,
+    ) {
+        let begun = self.begun(user, decision, found, now);
+        let (Some((session, _)), Some(cookie)) = (begun, policy.cookie) else { return };
+        // The browser has one cookie: what it had before would be nobody's.
+        let before = self.presented.map(|presented| presented.id);
+        if before.is_some_and(|before| found.entry.ways.sessions.iter().any(|it| it.id == before)) {
+            transaction.end_sessions(user, &|it| Some(it.id) == before && it.id != session.id);
+        }
+        transaction.save_session(user, session, cookie.sessions);
+    }
+}
+
+impl<S: Store> Gate<S> {
+    /// The name of this place's cookie.
+    pub fn cookie_name(&self, place: &CookiePlace<'_>) -> String {
+        let hash = Sha256::new()
+            .chain_update(self.store.name().as_bytes())
+            .chain_update([0])
+            .chain_update(place.realm)
+            .finalize();
+        let [over_tls, over_anything] = cookie::PREFIXES;
+        let prefix = if place.is_insecure { over_anything } else { over_tls };
+        format!("{prefix}{}", HEXLOWER.encode(&hash[..NAME_LEN]))
+    }
+
+    /// The session that a Cookie header names. `None`: it has no cookie that was made here.
+    pub fn known_session(
+        &self,
+        policy: &Policy,
+        place: &CookiePlace<'_>,
+        header: &[u8],
+        address: &Address,
+    ) -> Result<Option<KnownSession>, StoreError> {
+        let name = self.cookie_name(place);
+        if cookie::values(header, &name).next().is_none() {
+            return Ok(None);
+        }
+        let keys = self.cookie_keys()?;
+        Ok(known_session(&keys, policy, place, cookie::values(header, &name), address))
+    }
+
+    /// The same, if the store's secret is at hand. The outer `None`: it isn't.
+    pub fn known_session_now(
+        &self,
+        policy: &Policy,
+        place: &CookiePlace<'_>,
+        header: &[u8],
+        address: &Address,
+    ) -> Option<Option<KnownSession>> {
+        let name = self.cookie_name(place);
+        if cookie::values(header, &name).next().is_none() {
+            return Some(None);
+        }
+        let keys = self.cookie_keys_now()?;
+        Some(known_session(&keys, policy, place, cookie::values(header, &name), address))
+    }
+
+    /// Decides by a session alone, and writes one log line; none if the same request was let in by
+    /// it before. Another place of a request decides anew: nothing is spent by it.
+    pub fn by_session(
+        &self,
+        policy: &Policy,
+        known: &KnownSession,
+        address: &Address,
+        judged: Option<&mut RequestMemory>,
+        log: &dyn Log,
+    ) -> Answer {
+        let answer = self.by_session_in(policy, known, address, Turn::MayBlock, judged, log);
+        answer.unwrap_or_else(Answer::error)
+    }
+
+    /// The same if it can be decided at once. `None`: it can't, and nothing was changed or logged.
+    pub fn by_session_now(
+        &self,
+        policy: &Policy,
+        known: &KnownSession,
+        address: &Address,
+        turn: LoopTurn,
+        judged: Option<&mut RequestMemory>,
+        log: &dyn Log,
+    ) -> Option<Answer> {
+        self.by_session_in(policy, known, address, Turn::AtOnce(turn), judged, log)
+    }
+
+    /// Whether a session would let a request in now. Nothing is changed or logged. `None`: that
+    /// can't be told without waiting.
+    pub fn is_session_good(
+        &self,
+        policy: &Policy,
+        known: &KnownSession,
+        address: &Address,
+        turn: LoopTurn,
+    ) -> Option<bool> {
+        let found = self.store.find_now(&known.user, turn)?;
+        let decided = self.decide_session(policy, known, address, &found);
+        Some(decided.decision.verdict == Verdict::Granted)
+    }
+
+    fn by_session_in(
+        &self,
+        policy: &Policy,
+        known: &KnownSession,
+        address: &Address,
+        turn: Turn,
+        judged: Option<&mut RequestMemory>,
+        log: &dyn Log,
+    ) -> Option<Answer> {
+        let user = &known.user[..];
+        let credentials = self.mark(&[b"session", user, &known.presented.id.0]);
+        let recalled = judged.as_deref().and_then(|judged| judged.recall(&credentials, address));
+        let is_let_in = recalled.is_some_and(|recalled| recalled.verdict == Verdict::Granted);
+        let found = match self.find_in(turn, user)? {
+            Ok(found) => found,
+            Err(error) => return Some(self.store_failed(error, user, log)),
+        };
+        let DecidedSession { mut decision, refreshed } =
+            self.decide_session(policy, known, address, &found);
+        if refreshed.is_some() {
+            match turn {
+                Turn::AtOnce(_) => return None,
+                Turn::MayBlock => decision = self.refresh(policy, known, address, decision, log),
+            }
+        }
+        if !(is_let_in && decision.verdict == Verdict::Granted) {
+            self.log_outcome(&decision, &found, user, log);
+        }
+        if let Some(judged) = judged.filter(|_| decision.verdict == Verdict::Granted) {
+            let of = (credentials, address);
+            judged.remember(&JudgedAttempt::new(decision.verdict, decision.word, of, policy, None));
+        }
+        Some(Answer::of(&decision, None))
+    }
+
+    fn decide_session(
+        &self,
+        policy: &Policy,
+        known: &KnownSession,
+        address: &Address,
+        found: &Found,
+    ) -> DecidedSession {
+        let policy = in_force(policy, found, address);
+        decide::session(&policy, &found.entry, &known.presented, address, (self.clock)())
+    }
+
+    /// Saves a session's time of use, as it then stands. The answer.
+    fn refresh(
+        &self,
+        policy: &Policy,
+        known: &KnownSession,
+        address: &Address,
+        decision: Decision,
+        log: &dyn Log,
+    ) -> Decision {
+        let mut again = None;
+        let saved = self.store.update(&mut |transaction| {
+            let found = transaction.find(&known.user)?;
+            let DecidedSession { decision, refreshed } =
+                self.decide_session(policy, known, address, &found);
+            if let (Some(session), Some(cookie)) = (refreshed, policy.cookie) {
+                transaction.save_session(&known.user, session, cookie.sessions);
+            }
+            again = Some(decision);
+            Ok(())
+        });
+        match saved {
+            Ok(()) => again.unwrap_or(decision),
+            Err(fault) => {
+                log.log(
+                    Level::Error,
+                    format_args!(
+                        "the time of use wasn't saved: {fault}, user {}",
+                        Quoted(&known.user)
+                    ),
+                );
+                decision
+            }
+        }
+    }
+
+    /// Ends a session, durably, as its browser asks for.
+    pub fn end_session(&self, known: &KnownSession, log: &dyn Log) -> Answer {
+        let (user, id) = (&known.user[..], known.presented.id);
+        let saved = self.store.update(&mut |transaction| {
+            let found = transaction.find(user)?;
+            if found.entry.ways.sessions.iter().any(|session| session.id == id) {
+                transaction.end_sessions(user, &|session| session.id == id);
+            }
+            Ok(())
+        });
+        if let Err(error) = saved {
+            return self.store_failed(error, user, log);
+        }
+        let (verdict, word) = (Verdict::Denied, LoginResult::Forgotten);
+        self.log_decision(verdict, word, Reason::LoggedOut, user, log);
+        Answer { cookie: Some(SetCookie::End), ..Answer::plain(verdict, word) }
+    }
+
+    /// Decides a code alone of somebody whose session is there, which says that they know the PIN:
+    /// any of the user's tokens may accept it as fresh. Another session then takes the place of that
+    /// one. Without `browser.known`, it is refused.
+    pub fn step_up(
+        &self,
+        policy: &Policy,
+        browser: &BrowserLogin<'_>,
+        code: &[u8],
+        address: &Address,
+        log: &dyn Log,
+    ) -> Answer {
+        let user = browser.known.map_or_else(Vec::new, |known| known.user.clone());
+        let job_browser = match self.job_browser(policy, &user, Some(browser)) {
+            Ok(browser) => browser,
+            Err(error) => return self.store_failed(error, &user, log),
+        };
+        let proof = OwnedProof::Code(Zeroizing::new(code.to_vec()));
+        let attempt = OwnedAttempt { user: user.clone(), proof, address: address.clone() };
+        let job = Job { browser: job_browser.clone(), ..Job::new(policy, attempt) };
+        let (decision, found, _, fault) = self.decide(job, &NobodyAsked, log);
+        let cookie =
+            self.cookie_of(job_browser.as_deref(), policy, (&user, address), &decision, &found);
+        Answer { cookie, ..Answer::of(&decision, fault.as_ref()) }
+    }
+
+    /// What a login's job needs to know of the browser. `None`: nothing, because nothing is kept
+    /// here. `Err`: no cookie could be made, so no code may be spent.
+    pub(super) fn job_browser(
+        &self,
+        policy: &Policy,
+        user: &[u8],
+        browser: Option<&BrowserLogin<'_>>,
+    ) -> Result<Option<Arc<JobBrowser>>, StoreError> {
+        let Some(browser) = browser.filter(|_| policy.cookie.is_some()) else { return Ok(None) };
+        self.job_browser_with(self.cookie_keys()?, policy, user, browser).map(Some)
+    }
+
+    /// The same, if the store's secret is at hand. The outer `None`: it isn't.
+    pub(super) fn job_browser_now(
+        &self,
+        policy: &Policy,
+        user: &[u8],
+        browser: Option<&BrowserLogin<'_>>,
+    ) -> Option<Option<Arc<JobBrowser>>> {
+        let Some(browser) = browser.filter(|_| policy.cookie.is_some()) else { return Some(None) };
+        self.job_browser_with(self.cookie_keys_now()?, policy, user, browser).ok().map(Some)
+    }
+
+    fn job_browser_with(
+        &self,
+        keys: Arc<CookieKeys>,
+        policy: &Policy,
+        user: &[u8],
+        browser: &BrowserLogin<'_>,
+    ) -> Result<Arc<JobBrowser>, StoreError> {
+        let mut random = browser.is_page.then_some([0; ID_LEN]);
+        if let Some(random) = &mut random
+            && let Err(error) = getrandom::fill(random)
+        {
+            let (name, remedy) = (self.store.name(), "see the system's log");
+            return Err(StoreError::new("draw an id for", name, &error.to_string(), remedy));
+        }
+        let presented =
+            browser.known.filter(|known| known.user == user).map(|known| known.presented);
+        let place = keys.place(policy, &browser.place);
+        Ok(Arc::new(JobBrowser { keys, place, presented, random }))
+    }
+
+    /// What becomes of the browser's cookie by a decision that was carried out.
+    pub(super) fn cookie_of(
+        &self,
+        browser: Option<&JobBrowser>,
+        policy: &Policy,
+        (user, address): (&[u8], &Address),
+        decision: &Decision,
+        found: &Found,
+    ) -> Option<SetCookie> {
+        let browser = browser?;
+        let id = match decision.word {
+            LoginResult::Forgotten => {
+                let is_its = browser.presented.is_some_and(|it| decision.ended.contains(&it.id));
+                return is_its.then_some(SetCookie::End);
+            }
+            LoginResult::GrantedReuse => {
+                let accepted = decision.accepted?;
+                let token = &found.entry.lines.get(accepted.line)?.token;
+                let policy = policy.restricted_by(&found.limits);
+                let state =
+                    decide::state_decided_on(&policy, &found.entry, accepted.line, accepted.at);
+                browser.id_of(user, &token.fingerprint, state.last_accepted(token.factor)?)
+            }
+            _ => browser.begun(user, decision, found, (self.clock)())?.1,
+        };
+        let address = browser.keys.address(address);
+        let value = browser.keys.value(user, &id, &browser.place, address);
+        Some(SetCookie::Session { value })
+    }
+
+    /// The answer where the store fails, and its log line.
+    pub fn store_failed(&self, error: StoreError, user: &[u8], log: &dyn Log) -> Answer {
+        log.log(Level::Error, format_args!("error: {error}, user {}", Quoted(user)));
+        Answer::of(&Decision::error(), Some(&Arc::new(error)))
+    }
+
+    fn cookie_keys(&self) -> Result<Arc<CookieKeys>, StoreError> {
+        Ok(self.cookie_memory.keys_of(self.store.secret()?))
+    }
+
+    fn cookie_keys_now(&self) -> Option<Arc<CookieKeys>> {
+        Some(self.cookie_memory.keys_of(self.store.secret_now()?))
+    }
+}
+
+/// Of several cookies of that name, the first that was made for this place; else the first that was
+/// made here at all.
+fn known_session<'v>(
+    keys: &CookieKeys,
+    policy: &Policy,
+    place: &CookiePlace<'_>,
+    values: impl Iterator<Item = &'v [u8]>,
+    address: &Address,
+) -> Option<KnownSession> {
+    let (here, client) = (keys.place(policy, place), keys.address(address));
+    let mut of_elsewhere = None;
+    for content in values.filter_map(|value| keys.read(value)) {
+        let CookieContent { user, id, place, address } = content;
+        let presented = PresentedSession {
+            id: kept_id(&id),
+            is_of_place: place == here,
+            is_from_its_address: address.is_some() && address == client,
+        };
+        let known = KnownSession { user, presented };
+        if presented.is_of_place {
+            return Some(known);
+        }
+        of_elsewhere = of_elsewhere.or(Some(known));
+    }
+    of_elsewhere
+}
+
+/// For a code without a PIN.
+struct NobodyAsked;
+
+impl PinSource for NobodyAsked {
+    fn identity(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn check(&self, _: &[u8], _: &[u8]) -> PinAnswer {
+        PinAnswer::NoSource
+    }
+}

@@ -1,0 +1,237 @@
+//! Requests of browsers that have a cookie of ours, or are given one.
+
+use super::Site;
+use super::admission::{ForUser, Reading};
+use super::browser::{Browser, Responded, Response};
+use super::gates::FileGate;
+use super::login::{BasicCredentials, Replied, Request};
+use crate::decide::{Reason, Verdict, may_ask_to_forget};
+use crate::gate::{
+    Answer, BrowserLogin, Cause, CookiePlace, KnownSession, RequestMemory, SetCookie,
+};
+use crate::http::cookie;
+use crate::policy::{LingerCookie, Policy, Server};
+
+/// What came of a request by its cookie alone.
+pub enum CookieReply {
+    /// It is decided.
+    Decided(Responded),
+    /// It has no cookie of ours: it is asked for a login, as by this, or by challenges.
+    Undecided(Option<Response>),
+}
+
+/// A place as cookies see it, for one request.
+pub(super) struct Seat<'a> {
+    host: &'a [u8],
+    realm: &'a [u8],
+    pins: Vec<u8>,
+    is_insecure: bool,
+    header: &'a [u8],
+}
+
+impl<'a> Seat<'a> {
+    pub(super) fn place(&self) -> CookiePlace<'_> {
+        CookiePlace {
+            host: self.host,
+            realm: self.realm,
+            pins: &self.pins,
+            is_insecure: self.is_insecure,
+        }
+    }
+
+    /// A login from there.
+    pub(super) fn login<'b>(&'b self, known: Option<&'b KnownSession>) -> BrowserLogin<'b> {
+        BrowserLogin { place: self.place(), known, is_page: false }
+    }
+}
+
+/// What a cookie came to.
+pub(super) enum Cookie {
+    /// There is none of ours, or it is another user's, or a login comes first.
+    Aside(Option<KnownSession>),
+    /// The answer to the request.
+    Answered(Answer, KnownSession),
+    /// It doesn't let the request in.
+    Refused(Answer, KnownSession),
+    /// It can't be known whether it is one of ours.
+    Failed(Answer),
+}
+
+impl Site {
+    /// Decides by a cookie alone, for a request that came with nothing else that is asked for; with
+    /// a response where the browser is to go to the page to log in.
+    pub fn by_cookie(
+        &self,
+        request: &Request<'_>,
+        browser: &Browser<'_>,
+        judged: Option<&mut RequestMemory>,
+    ) -> CookieReply {
+        let decided = self.by_cookie_in(request, browser, judged, Reading::Allowed);
+        decided.unwrap_or_else(|| decided_about(Answer::error(), Vec::new(), None))
+    }
+
+    /// The same if it can be decided at once. `None`: it can't, and nothing was changed or logged.
+    pub fn by_cookie_now(
+        &self,
+        request: &Request<'_>,
+        browser: &Browser<'_>,
+        judged: Option<&mut RequestMemory>,
+    ) -> Option<CookieReply> {
+        self.by_cookie_in(request, browser, judged, Reading::No)
+    }
+
+    fn by_cookie_in(
+        &self,
+        request: &Request<'_>,
+        browser: &Browser<'_>,
+        judged: Option<&mut RequestMemory>,
+        reading: Reading,
+    ) -> Option<CookieReply> {
+        let policy = request.section.policy(self.server());
+        if policy.cookie.is_none() {
+            return Some(CookieReply::Undecided(None));
+        }
+        let gate = match self.gate_for(request) {
+            Ok(gate) => gate,
+            Err(refused) => return Some(decided_about(refused, Vec::new(), None)),
+        };
+        let seat = self.seat(request, browser);
+        let seen = self.look(request, (&gate, &policy, &seat), None, judged, reading)?;
+        Some(match seen {
+            Cookie::Answered(answer, known) => decided_about(answer, known.user().to_vec(), None),
+            Cookie::Failed(answer) => decided_about(answer, Vec::new(), None),
+            _ if request.is_part => decided_about(Answer::no_part(), Vec::new(), None),
+            Cookie::Refused(answer, known) => {
+                let response = self.send_to_page(request, browser, reason_of(&answer));
+                decided_about(answer, known.user().to_vec(), response)
+            }
+            Cookie::Aside(_) => CookieReply::Undecided(self.send_to_page(request, browser, None)),
+        })
+    }
+
+    /// What the browser's cookie comes to. With credentials: only if it is the same user's, and they
+    /// don't ask to forget. `None`: not to be found out on an event loop.
+    pub(super) fn look(
+        &self,
+        request: &Request<'_>,
+        (gate, policy, seat): (&FileGate, &Policy, &Seat<'_>),
+        credentials: Option<&BasicCredentials<'_>>,
+        judged: Option<&mut RequestMemory>,
+        reading: Reading,
+    ) -> Option<Cookie> {
+        let (place, address) = (seat.place(), request.client());
+        let user = credentials.map_or(&b""[..], |credentials| credentials.user);
+        let known = match reading {
+            Reading::No => gate.known_session_now(policy, &place, seat.header, &address)?,
+            Reading::Allowed => match gate.known_session(policy, &place, seat.header, &address) {
+                Ok(known) => known,
+                Err(error) => {
+                    return Some(Cookie::Failed(gate.store_failed(error, user, request.log)));
+                }
+            },
+        };
+        let is_for_cookie = |known: &KnownSession| {
+            credentials.is_none_or(|credentials| {
+                known.user() == credentials.user && !may_ask_to_forget(policy, credentials.password)
+            })
+        };
+        let Some(known) = known else { return Some(Cookie::Aside(None)) };
+        if !is_for_cookie(&known) {
+            return Some(Cookie::Aside(Some(known)));
+        }
+        let place = self.for_client(request, || known.user().to_vec(), reading)?;
+        let policy = &place.policy;
+        let answer = match reading {
+            Reading::Allowed => gate.by_session(policy, &known, &address, judged, request.log),
+            Reading::No => {
+                let (turn, log) = (request.turn, request.log);
+                // Refused, it is logged by whoever decides about the credentials.
+                if credentials.is_some() && !gate.is_session_good(policy, &known, &address, turn)? {
+                    return None;
+                }
+                gate.by_session_now(policy, &known, &address, turn, judged, log)?
+            }
+        };
+        place.log_fault(&answer, known.user(), request);
+        Some(match answer.verdict {
+            Verdict::Granted | Verdict::Error => Cookie::Answered(answer, known),
+            _ => Cookie::Refused(answer, known),
+        })
+    }
+
+    /// Where a browser's request leads.
+    pub(super) fn seat<'a>(&self, request: &Request<'_>, browser: &Browser<'a>) -> Seat<'a> {
+        let settings = &request.section.settings;
+        let is_insecure = settings.linger_cookie(self.server()) == LingerCookie::Insecure;
+        let pins = self.pins_identity(request);
+        let Browser { host, realm, cookie: header, .. } = *browser;
+        Seat { host, realm, pins, is_insecure, header }
+    }
+
+    /// An answer with what is to be sent to the browser.
+    pub(super) fn replied(
+        &self,
+        request: &Request<'_>,
+        (gate, seat): (&FileGate, &Seat<'_>),
+        browser: &Browser<'_>,
+        mut answer: Answer,
+    ) -> Replied {
+        let response = match answer.cookie.take() {
+            Some(set) => Response::with_cookie(&gate.cookie_name(&seat.place()), &set, seat),
+            // Where another provider may follow, its answer counts.
+            None if answer.verdict == Verdict::Denied
+                || (answer.verdict == Verdict::Unknown && self.server() == Server::Nginx) =>
+            {
+                self.send_to_page(request, browser, reason_of(&answer))
+            }
+            None => None,
+        };
+        Replied { answer, response }
+    }
+
+    /// Whether the cookie that came with Basic credentials lets their user in, so that they wait
+    /// for nothing.
+    pub(super) fn is_let_in_by_cookie(
+        &self,
+        request: &Request<'_>,
+        browser: &Browser<'_>,
+        user: &[u8],
+    ) -> bool {
+        let policy = request.section.policy(self.server());
+        let Some(gate) = self.gate(request.section).filter(|_| policy.cookie.is_some()) else {
+            return false;
+        };
+        let (seat, address) = (self.seat(request, browser), request.client());
+        let known = gate.known_session(&policy, &seat.place(), browser.cookie, &address);
+        let Ok(Some(known)) = known else { return false };
+        let place = self.for_client(request, || user.to_vec(), Reading::Allowed);
+        known.user() == user
+            && place.is_some_and(|ForUser { policy, .. }| {
+                gate.is_session_good(&policy, &known, &address, None) == Some(true)
+            })
+    }
+}
+
+impl Response {
+    /// With what is to become of the browser's cookie. `None`: no header can say it.
+    fn with_cookie(name: &str, set: &SetCookie, seat: &Seat<'_>) -> Option<Response> {
+        let header = match set {
+            SetCookie::Session { value } => cookie::set(name, value, !seat.is_insecure, None)?,
+            SetCookie::End => cookie::end(name, !seat.is_insecure)?.into(),
+        };
+        let mut response = Response::default();
+        response.headers.push(("Set-Cookie", header));
+        Some(response.with("Cache-Control", "no-store"))
+    }
+}
+
+fn reason_of(answer: &Answer) -> Option<Reason> {
+    match answer.cause {
+        Some(Cause::Rule(reason)) => Some(reason),
+        _ => None,
+    }
+}
+
+fn decided_about(answer: Answer, user: Vec<u8>, response: Option<Response>) -> CookieReply {
+    CookieReply::Decided(Responded { answer, user, response })
+}
