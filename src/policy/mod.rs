@@ -556,9 +556,11 @@ impl<'a> Settings<'a> {
         })
     }
 
-    /// Whether a cookie is used here: a page of our own can do nothing without one.
+    /// Whether a cookie is used here: a page of our own can do nothing without one, and with Digest
+    /// there is none.
     pub fn linger_cookie(&self, server: Server) -> LingerCookie {
         match self.linger_cookie.map(|given| given.value) {
+            _ if self.asked_scheme(server).has_digest() => LingerCookie::Off,
             None | Some(LingerCookie::Off) if self.asked_scheme(server).has_form() => {
                 LingerCookie::On
             }

@@ -2,7 +2,7 @@
 //! checked here.
 
 use crate::policy::{
-    Asked, Given, Server, Settings, is_for_clients_to_switch_off, users_file_setting,
+    Asked, Given, LingerCookie, Server, Settings, is_for_clients_to_switch_off, users_file_setting,
 };
 use crate::users::check::Finding;
 
@@ -148,9 +148,64 @@ pub fn contradictions<'a>(
             Server::Apache => found.extend(of_section(&place.settings, held)),
             Server::Nginx => found.extend(of_location(place)),
         }
+        found.extend(of_cookies(server, &place.settings, &held.settings));
         // nginx has it in every location below.
         let of_networks = trusts_everybody(server, &place.settings);
         found.extend(of_networks.filter(|warning| !found.contains(warning)));
+    }
+    found.extend(apart(server, places));
+    found
+}
+
+/// Where a cookie is asked for that can't be used; `own` is what the section says itself.
+fn of_cookies<'a>(server: Server, own: &Settings<'a>, held: &Settings<'a>) -> Option<Placed<'a>> {
+    let cookie = held.linger_cookie.filter(|given| given.value != LingerCookie::Off)?;
+    let [name, linger] = match server {
+        Server::Apache => ["OTPAuthLingerCookie", "OTPAuthMaxLinger"],
+        Server::Nginx => ["auth_otp_linger_cookie", "auth_otp_max_linger"],
+    };
+    // On Apache, what is inherited is said where it is set.
+    let types = own.asked.auth_type.map(|given| given.place);
+    let place = own.linger_cookie.map(|given| given.place).or(types)?;
+    if held.asked_scheme(server).has_digest() {
+        let text = format!(
+            "{name} has no effect with Digest, whose responses hold no code to begin a session with: use Basic here, or set it off"
+        );
+        return Some(error(place, text));
+    }
+    if held.policy(server).max_linger == Some(0) {
+        let text = format!("{name} with {linger} 0: each session is over as it begins");
+        return Some(error(cookie.place, text));
+    }
+    None
+}
+
+/// Places of one cookie that don't accept each other's sessions. What realm a section of Apache has
+/// isn't known.
+fn apart<'a>(server: Server, places: &[Place<'a>]) -> Vec<Placed<'a>> {
+    let with_cookies = places.iter().filter(|place| {
+        !place.realm.is_empty() && place.settings.linger_cookie(server) != LingerCookie::Off
+    });
+    let mut known: Vec<(&[u8], &[u8], [u8; 32])> = Vec::new();
+    let mut found = Vec::new();
+    for place in with_cookies {
+        let Some(users_file) = place.settings.users_file else { continue };
+        let pins = place.settings.pin_file.map_or(&b""[..], |given| given.value);
+        let key = place.settings.policy(server).place_key(pins);
+        let other = known
+            .iter()
+            .find(|(file, realm, _)| *file == users_file.value && *realm == place.realm);
+        match other {
+            None => known.push((users_file.value, place.realm, key)),
+            Some((_, _, other)) if *other == key => {}
+            Some(_) => found.push(warning(
+                place.place,
+                format!(
+                    "another place with the realm \"{}\" and the same users file has other settings: on one host, they don't accept each other's sessions, and the cookie of one takes the place of the other's; give them realms of their own, or the same settings",
+                    place.realm.escape_ascii()
+                ),
+            )),
+        }
     }
     found
 }
@@ -271,6 +326,98 @@ fn of_location<'a>(place: &Place<'a>) -> Vec<Placed<'a>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn settings(server: Server, directives: &[(&str, &'static str)]) -> Settings<'static> {
+        let mut settings = Settings::default();
+        for (name, word) in directives {
+            settings.set(server, name.as_bytes(), &[word.as_bytes()], b"a:1").unwrap();
+        }
+        settings
+    }
+
+    fn said(server: Server, places: &[Place<'_>]) -> Vec<String> {
+        let found = contradictions(server, places, &held(server, places));
+        found.into_iter().map(|(_, finding)| finding.text).collect()
+    }
+
+    #[test]
+    fn cookies_that_cannot_be_used_are_errors() {
+        let (off, over) = ("has no effect with Digest", "each session is over as it begins");
+        for (server, directives, expected) in [
+            (Server::Nginx, &[("auth_otp_linger_cookie", "on")][..], None),
+            (
+                Server::Nginx,
+                &[("auth_otp_linger_cookie", "on"), ("auth_otp_scheme", "digest")],
+                Some(off),
+            ),
+            (
+                Server::Nginx,
+                &[("auth_otp_linger_cookie", "insecure"), ("auth_otp_scheme", "both")],
+                Some(off),
+            ),
+            (
+                Server::Nginx,
+                &[("auth_otp_linger_cookie", "off"), ("auth_otp_scheme", "digest")],
+                None,
+            ),
+            (
+                Server::Nginx,
+                &[("auth_otp_linger_cookie", "on"), ("auth_otp_max_linger", "0")],
+                Some(over),
+            ),
+            (Server::Apache, &[("OTPAuthLingerCookie", "On"), ("AuthType", "Digest")], Some(off)),
+            (Server::Apache, &[("OTPAuthLingerCookie", "On"), ("AuthType", "Basic")], None),
+            (
+                Server::Apache,
+                &[("OTPAuthLingerCookie", "On"), ("OTPAuthMaxLinger", "0")],
+                Some(over),
+            ),
+        ] {
+            let file = match server {
+                Server::Apache => "OTPAuthUsersFile",
+                Server::Nginx => "auth_otp_users_file",
+            };
+            let settings = settings(server, &[&[(file, "users")], directives].concat());
+            let is_off = expected == Some(off) || directives[0].1 == "off";
+            assert_eq!(settings.policy(server).cookie.is_none(), is_off, "{directives:?}");
+            let said = said(server, &[Place { settings, ..Place::default() }]);
+            let about: Vec<&String> =
+                said.iter().filter(|text| text.contains(directives[0].0)).collect();
+            assert_eq!(about.len(), usize::from(expected.is_some()), "{said:?}");
+            assert!(expected.is_none_or(|expected| about[0].contains(expected)), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn places_of_one_cookie_that_decide_otherwise_are_warned_of() {
+        let place = |realm: &'static str, more: &[(&str, &'static str)]| {
+            let mut directives =
+                vec![("auth_otp_users_file", "users"), ("auth_otp_linger_cookie", "on")];
+            directives.extend(more);
+            let settings = settings(Server::Nginx, &directives);
+            Place { settings, place: b"a:2", realm: realm.as_bytes(), ..Place::default() }
+        };
+        let here = place("area", &[]);
+        for (other, is_warned_of) in [
+            (place("area", &[]), false),
+            (place("area", &[("auth_otp_max_age", "60")]), false),
+            (place("area", &[("auth_otp_max_linger", "60")]), true),
+            (place("area", &[("auth_otp_pin_file", "pins")]), true),
+            (place("other", &[("auth_otp_max_linger", "60")]), false),
+            (
+                place("area", &[("auth_otp_max_linger", "60"), ("auth_otp_users_file", "more")]),
+                false,
+            ),
+            (
+                place("area", &[("auth_otp_max_linger", "60"), ("auth_otp_linger_cookie", "off")]),
+                false,
+            ),
+        ] {
+            let said = said(Server::Nginx, &[here, other]);
+            let warned = said.iter().any(|text| text.contains("each other's sessions"));
+            assert_eq!(warned, is_warned_of, "{said:?}");
+        }
+    }
 
     #[test]
     fn sections_lie_in_each_other_by_host_kind_and_path() {
