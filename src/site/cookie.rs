@@ -10,6 +10,7 @@ use crate::gate::{
     Answer, BrowserLogin, Cause, CookiePlace, KnownSession, RequestMemory, SetCookie,
 };
 use crate::http::cookie;
+use crate::log::{Level, Log};
 use crate::policy::{LingerCookie, Policy, Server};
 
 /// What came of a request by its cookie alone.
@@ -142,6 +143,10 @@ impl Site {
         let place = self.for_client(request, || known.user().to_vec(), reading)?;
         let policy = &place.policy;
         let answer = match reading {
+            Reading::Allowed if credentials.is_some() => {
+                let log = ButRefusals(request.log);
+                gate.by_session(policy, &known, &address, judged, &log)
+            }
             Reading::Allowed => gate.by_session(policy, &known, &address, judged, request.log),
             Reading::No => {
                 let (turn, log) = (request.turn, request.log);
@@ -222,6 +227,22 @@ impl Response {
         let mut response = Response::default();
         response.headers.push(("Set-Cookie", header));
         Some(response.with("Cache-Control", "no-store"))
+    }
+}
+
+/// The log where credentials decide next: a request is refused once, and those who count refusals
+/// count one.
+struct ButRefusals<'a>(&'a dyn Log);
+
+impl Log for ButRefusals<'_> {
+    fn log(&self, level: Level, message: std::fmt::Arguments<'_>) {
+        if level != Level::Refusal {
+            self.0.log(level, message);
+        }
+    }
+
+    fn wants(&self, level: Level) -> bool {
+        level != Level::Refusal && self.0.wants(level)
     }
 }
 

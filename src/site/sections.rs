@@ -160,9 +160,11 @@ pub fn contradictions<'a>(
 /// Where a cookie is asked for that can't be used; `own` is what the section says itself.
 fn of_cookies<'a>(server: Server, own: &Settings<'a>, held: &Settings<'a>) -> Option<Placed<'a>> {
     let cookie = held.linger_cookie.filter(|given| given.value != LingerCookie::Off)?;
-    let [name, linger] = match server {
-        Server::Apache => ["OTPAuthLingerCookie", "OTPAuthMaxLinger"],
-        Server::Nginx => ["auth_otp_linger_cookie", "auth_otp_max_linger"],
+    let [name, linger, fake] = match server {
+        Server::Apache => ["OTPAuthLingerCookie", "OTPAuthMaxLinger", "PINFakeBasicAuth"],
+        Server::Nginx => {
+            ["auth_otp_linger_cookie", "auth_otp_max_linger", "auth_otp_pin_fake_basic"]
+        }
     };
     // On Apache, what is inherited is said where it is set.
     let types = own.asked.auth_type.map(|given| given.place);
@@ -176,6 +178,12 @@ fn of_cookies<'a>(server: Server, own: &Settings<'a>, held: &Settings<'a>) -> Op
     if held.policy(server).max_linger == Some(0) {
         let text = format!("{name} with {linger} 0: each session is over as it begins");
         return Some(error(cookie.place, text));
+    }
+    if held.policy(server).pin_fake_basic {
+        let text = format!(
+            "{name} with {fake}: a request that comes in by its cookie has no PIN to be passed on"
+        );
+        return Some(warning(cookie.place, text));
     }
     None
 }
@@ -341,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn cookies_that_cannot_be_used_are_errors() {
+    fn cookies_that_cannot_be_used_are_told_of() {
         let (off, over) = ("has no effect with Digest", "each session is over as it begins");
         for (server, directives, expected) in [
             (Server::Nginx, &[("auth_otp_linger_cookie", "on")][..], None),
@@ -371,6 +379,11 @@ mod tests {
                 Server::Apache,
                 &[("OTPAuthLingerCookie", "On"), ("OTPAuthMaxLinger", "0")],
                 Some(over),
+            ),
+            (
+                Server::Apache,
+                &[("OTPAuthLingerCookie", "On"), ("PINFakeBasicAuth", "On")],
+                Some("has no PIN to be passed on"),
             ),
         ] {
             let file = match server {
