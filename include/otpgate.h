@@ -182,8 +182,9 @@ typedef struct otpgate_login {
     otpgate_str host;         /* the Host header, or what stands for it */
     otpgate_str destination;  /* the Destination header; several are joined by ", ". Empty: none */
     otpgate_str path;         /* decoded, as the server serves it: of the sub-request or redirect, or after rewrites */
-    /* What a browser says. Needed, with `realm`, `host`, `method` and `target`, only where otpgate_settings_wants_cookie() says so, and
-     * by otpgate_page(). Headers that aren't there are empty. */
+    /* What a browser says. Needed, with `realm`, `host`, `method` and `target`, by otpgate_page(), and where otpgate_settings_wants_cookie()
+     * says so, by otpgate_decide(), otpgate_decide_now() and otpgate_admit() with Basic and OTPGATE_COOKIE. Headers that aren't there are
+     * empty. */
     otpgate_str cookie;          /* Cookie; several are joined by "; " */
     otpgate_str accept;          /* Accept */
     otpgate_str accept_language; /* Accept-Language */
@@ -390,7 +391,8 @@ int otpgate_scheme(const otpgate_settings *settings, otpgate_str authorization);
 /*
  * Decides one login, by Basic, or by Digest (RFC 7616, MD5 and SHA-256, qop=auth) with a nonce that the library manages and
  * this call uses up. Writes one log line. `answer` is always filled; the verdict is also returned. OTPGATE_DENIED with an
- * empty `result`: nothing was decided or counted; send challenges, with the answer's `stale`.
+ * empty `result`: nothing was decided or counted; send challenges, with the answer's `stale`. So it is with OTPGATE_COOKIE where there is no
+ * cookie of ours; the answer's response may then be what to send instead. With Basic and a cookie of the same user, the cookie decides first.
  * May block for some seconds on a lock, a disk or a slow PIN hash.
  */
 int otpgate_decide(const otpgate_gate *gate, const otpgate_login *login, otpgate_answer *answer);
