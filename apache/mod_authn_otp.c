@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * mod_authn_otp: one-time passwords as the authentication provider "OTP" of Apache httpd 2.4.
+ * mod_authn_otp: one-time passwords for Apache httpd 2.4: the authentication provider "OTP", `AuthType OTP` for browsers
+ * that are known by a cookie, and the content handler "otp-login", the page to log in.
  *
  * This file translates between httpd and otpgate.h and decides nothing itself: the meaning of directives, who
  * gets in and the log text are up to the library.
@@ -10,7 +11,10 @@
  *                   processed; twice at start, once per restart:             a new gate
  *   directives      then, and once more per request for .htaccess files:     otpgate_settings_set()
  *   check_config    after the directives, in a configuration test as well:   otpgate_places_check()
- *   access checks   per request, before anything looks at credentials:       OTPAuthRequireTLS, otpgate_admit()
+ *   access checks   per request, before anything looks at credentials:       OTPAuthRequireTLS, otpgate_admit(),
+ *                                                                            OTPAuthLoginPage needs no login
+ *   check_authn     before mod_auth_basic, where cookies are used, for
+ *                   requests without credentials for it:                     otpgate_decide() by the cookie alone
  *   the provider    per request and again for each sub-request or redirect
  *                   into a section with other settings:                      otpgate_decide(), or for Digest
  *                                                                            otpgate_digest_match()
@@ -19,14 +23,18 @@
  *   fixups          per sub-request and internal redirect that httpd doesn't ask
  *                   the provider about, after a grant for one path:          otpgate_decide()
  *   fixups          of the page that an ErrorDocument names:                 OTP_PAPER_NEXT for that page
+ *   insert_filter   before any content handler:                              OTPAuthStrip
+ *   handler         of the page to log in:                                   otpgate_page()
  *   log_transaction at the end of the request:                               OTP_RESULT for the access log
  *
  * Children are forked after all configuration is done and use the copy of the gate they inherit.
  */
 
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
+#include "apr_buckets.h"
 #include "apr_optional.h"
 #include "apr_shm.h"
 #include "apr_strings.h"
@@ -44,6 +52,7 @@
 #include "http_request.h"
 #include "ap_mpm.h"
 #include "mod_auth.h"
+#include "mod_core.h"
 #include "util_filter.h"
 #include "unixd.h"
 
@@ -60,6 +69,9 @@ extern module AP_MODULE_DECLARE_DATA authn_otp_module;
 APLOG_USE_MODULE(authn_otp); /* for `LogLevel authn_otp:debug` */
 
 #define PROVIDER_NAME "OTP"
+#define AUTH_TYPE "OTP"
+#define HANDLER_NAME "otp-login"
+#define PAGE_NOTE "otp-login-page"
 #define RESULT_NAME "OTP_RESULT"
 #define PAPER_NEXT_NAME "OTP_PAPER_NEXT"
 
@@ -80,14 +92,25 @@ typedef struct {
 typedef struct {
     otp_app app; /* the request's own; a sub-request or redirect has its own in its own place */
     otpgate_memory memory;
+    const char *method; /* the client's: an ErrorDocument changes that of the request */
     const char *result; /* of the last decision; NULL: none yet */
     int asking_pin;     /* a PIN provider is being asked */
+    int has_cookie;     /* one goes out with the answer */
 
     /* A refusal, if any, goes out at a multiple of this many milliseconds; 0: nothing was judged. */
     apr_uint32_t refusal_time;
     apr_time_t arrival; /* when we were first asked */
     int is_refused;     /* or passed on, and refused by a later provider */
+    int is_page;        /* by the page to log in, whatever status it has */
     int has_waited;
+
+    /* The Authorization header that was decided about here; NULL: none, or it is another provider's. */
+    const char *authorization;
+    /* What was taken away before the content handler, for parts that ask for a login. NULL: nothing. */
+    const char *stripped_authorization;
+    const char *stripped_cookie;
+
+    otpgate_response *instead; /* of a 401 that mod_auth_basic has sent; NULL: none */
 
     /* The Digest login that mod_auth_digest is checking, and for which request. */
     otpgate_login digest;
@@ -159,6 +182,15 @@ static request_rec *first_request(request_rec *r)
     return r;
 }
 
+/* The request because of which httpd lets this one in without asking for a login; NULL: it has asked. */
+static const request_rec *taken_over_from(const request_rec *r)
+{
+    if (r->prev && r->prev->per_dir_config == r->per_dir_config) {
+        return r->prev;
+    }
+    return r->main && r->main->per_dir_config == r->per_dir_config ? r->main : NULL;
+}
+
 /* No clean-up is registered: prefork destroys a dying child's pools in a signal handler. */
 static otp_request *request_state(request_rec *r)
 {
@@ -167,6 +199,7 @@ static otp_request *request_state(request_rec *r)
 
     if (!state) {
         state = apr_pcalloc(first->pool, sizeof(*state));
+        state->method = first->method;
         ap_set_module_config(first->request_config, &authn_otp_module, state);
     }
     return state;
@@ -175,6 +208,13 @@ static otp_request *request_state(request_rec *r)
 static const char *authorization_header(const request_rec *r)
 {
     return r->proxyreq == PROXYREQ_PROXY ? "Proxy-Authorization" : "Authorization";
+}
+
+static int is_of_type(request_rec *r, const char *name)
+{
+    const char *type = ap_auth_type(r);
+
+    return type && !strcasecmp(type, name);
 }
 
 /* ---- Callbacks of the library ------------------------------------------------------------------------- */
@@ -265,7 +305,7 @@ static void store_unless_pin(request_rec *r, const char *provider, const char *u
     }
 }
 
-/* ---- The provider ----------------------------------------------------------------------------------- */
+/* ---- Logins of all kinds ------------------------------------------------------------------------------ */
 
 static int has_tls(const request_rec *r)
 {
@@ -340,12 +380,23 @@ static void note_paper_next(request_rec *r, const otp_request *state)
     }
 }
 
+/* For OTPAuthStrip: the header that is ours. It outlives the part of the request that has it. */
+static void keep_authorization(request_rec *r, otp_request *state, int is_ours)
+{
+    /* A form's credentials aren't in the header. */
+    is_ours = is_ours && otpgate_settings_strips(OTPGATE_APACHE, &dir_conf(r)->settings) && !is_of_type(r, "form");
+    state->authorization = is_ours ? apr_pstrdup(first_request(r)->pool,
+                                                 apr_table_get(r->headers_in, authorization_header(r)))
+                                   : NULL;
+}
+
 /* Carries out the part of a decision common to Basic and Digest. */
 static authn_status carry_out(request_rec *r, otp_request *state, otpgate_answer *answer)
 {
     record_result(r, state, answer->result, answer->verdict == OTPGATE_GRANTED);
     note_retry_after(r, answer);
     state->is_refused = answer->verdict != OTPGATE_GRANTED;
+    keep_authorization(r, state, answer->verdict != OTPGATE_UNKNOWN);
     if (answer->verdict == OTPGATE_DENIED) {
         note_paper_next(r, state);
     }
@@ -367,7 +418,7 @@ static authn_status carry_out(request_rec *r, otp_request *state, otpgate_answer
     }
 }
 
-/* Where logins of either scheme begin. */
+/* Where logins of all kinds begin. */
 static void fill_login(otpgate_login *login, otp_call *call)
 {
     request_rec *r = call->r;
@@ -377,7 +428,7 @@ static void fill_login(otpgate_login *login, otp_call *call)
     login->request = call;
 }
 
-static void fill_basic(otpgate_login *login, otp_call *call)
+static void fill_request(otpgate_login *login, otp_call *call)
 {
     request_rec *r = call->r;
     uint64_t *granted = ap_get_module_config(r->connection->conn_config, &authn_otp_module);
@@ -388,20 +439,51 @@ static void fill_basic(otpgate_login *login, otp_call *call)
     }
     memset(login, 0, sizeof(*login));
     fill_login(login, call);
-    login->scheme = OTPGATE_BASIC;
     /* Its levels have syslog's numbers. */
     login->log_level = ap_get_request_module_loglevel(r, APLOG_MODULE_INDEX);
     login->connection = granted;
     login->authorization = str(apr_table_get(r->headers_in, authorization_header(r)));
 }
 
+static void fill_basic(otpgate_login *login, otp_call *call)
+{
+    fill_request(login, call);
+    login->scheme = OTPGATE_BASIC;
+}
+
+/* What a browser says. */
+static void fill_browser(otpgate_login *login, request_rec *r)
+{
+    const request_rec *first = first_request(r);
+    const otp_request *state = request_state(r);
+    const apr_table_t *in = first->headers_in;
+
+    login->realm = str(ap_auth_name(r));
+    login->method = str(state->method);
+    login->target = str(first->unparsed_uri);
+    login->host = str(apr_table_get(in, "Host"));
+    login->cookie = str(state->stripped_cookie ? state->stripped_cookie : apr_table_get(in, "Cookie"));
+    login->accept = str(apr_table_get(in, "Accept"));
+    login->accept_language = str(apr_table_get(in, "Accept-Language"));
+    login->content_type = str(apr_table_get(in, "Content-Type"));
+    login->origin = str(apr_table_get(in, "Origin"));
+    login->fetch_site = str(apr_table_get(in, "Sec-Fetch-Site"));
+    login->fetch_mode = str(apr_table_get(in, "Sec-Fetch-Mode"));
+}
+
 /* Before a login is judged. The settings of an <AuthnProviderAlias> are merged only now, after the access checks. */
-static void begin_login(otpgate_login *login, otp_call *call, otp_request *state)
+static void fill_state(otpgate_login *login, otp_call *call, otp_request *state)
 {
     /* httpd asks all modules for it, so only if it matters. */
     login->has_tls = !tls_is_missing(call->r);
     login->is_for_pin = state->asking_pin;
     login->memory = &state->memory;
+}
+
+/* The same for what may be a guess, whose refusal waits. */
+static void begin_login(otpgate_login *login, otp_call *call, otp_request *state)
+{
+    fill_state(login, call, state);
     if (state->asking_pin) {
         return;
     }
@@ -456,22 +538,462 @@ static void keep_app(request_rec *r, otp_request *state, const otpgate_login *lo
     state->has_app = 1;
 }
 
+/* ---- Browsers ---------------------------------------------------------------------------------------- */
+
+/* A forward proxy's client sends the cookies of other servers. */
+static int uses_cookies(const request_rec *r, const otp_dir_conf *conf)
+{
+    return otpgate_settings_wants_cookie(OTPGATE_APACHE, &conf->settings) && r->proxyreq != PROXYREQ_PROXY;
+}
+
+/* Adds the headers of a response to those of the request; type and length come with the body. */
+static void add_headers(request_rec *r, const otpgate_response *response)
+{
+    otpgate_str name, value;
+    size_t i;
+
+    for (i = 0; otpgate_response_header(response, i, &name, &value); i++) {
+        const char *key = terminated(r->pool, name);
+        const char *text = terminated(r->pool, value);
+
+        if (!strcasecmp(key, "Content-Type")) {
+            ap_set_content_type(r, text);
+        }
+        else if (!strcasecmp(key, "Location")) {
+            /* Where httpd itself looks for it, and keeps it if others send the answer. */
+            apr_table_setn(r->headers_out, "Location", text);
+        }
+        else if (strcasecmp(key, "Content-Length")) {
+            apr_table_addn(r->err_headers_out, key, text);
+        }
+    }
+}
+
+/* What goes out with the answer, whatever that is: once, though each part of the request may bring it. Releases it. */
+static void add_cookie(request_rec *r, otp_request *state, otpgate_response *response)
+{
+    if (response && !otpgate_response_status(response) && !state->has_cookie && !state->asking_pin) {
+        state->has_cookie = 1;
+        add_headers(first_request(r), response);
+    }
+    otpgate_response_free(response);
+}
+
+/* Makes status and headers of a response those of the request. */
+static void begin_response(request_rec *r, const otpgate_response *response)
+{
+    r->status = otpgate_response_status(response);
+    r->status_line = NULL;
+    add_headers(r, response);
+    ap_set_content_length(r, otpgate_response_body(response).len);
+}
+
+static void send_body(request_rec *r, const otpgate_response *response)
+{
+    otpgate_str body = otpgate_response_body(response);
+
+    if (!r->header_only) {
+        ap_rwrite(body.data, body.len, r);
+    }
+}
+
+/* Such a one is what the admin wants to be seen. A redirect has to arrive. */
+static int has_error_document(request_rec *r, int status)
+{
+    return ap_is_HTTP_ERROR(status) && ap_response_code_string(r, ap_index_of_response(status));
+}
+
+/* Answers in the place of what was asked for. Returns what a hook has to return. */
+static int refuse_with(request_rec *r, const otpgate_response *response)
+{
+    int status = otpgate_response_status(response);
+
+    if (!ap_is_HTTP_VALID_RESPONSE(status)) {
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    /* Who asked for a part has to know how it ended. */
+    if (r->main || r->status != HTTP_OK || has_error_document(r, status)) {
+        add_headers(r, response);
+        return status;
+    }
+    /* As before all answers that no content handler gives. */
+    ap_run_insert_error_filter(r);
+    begin_response(r, response);
+    send_body(r, response);
+    return DONE;
+}
+
+/*
+ * A refusal waits as it leaves, whoever made it: the timing must not reveal what was passed on and refused by another
+ * provider either. mod_auth_form refuses by redirecting to its form.
+ */
+static void wait_as_a_refusal(const request_rec *r, const request_rec *first, otp_request *state)
+{
+    otpgate_address client;
+    apr_uint64_t rest;
+
+    if (!state->refusal_time || state->has_waited
+        || !(state->is_page ? state->is_refused
+                            : r->status == HTTP_UNAUTHORIZED
+                                  || (r->status == HTTP_MOVED_TEMPORARILY && state->is_refused)))
+    {
+        return;
+    }
+    state->has_waited = 1;
+    client = client_address(first);
+    rest = otpgate_refusal_wait(gate, state->refusal_time, (apr_time_now() - state->arrival) / 1000, &client);
+    if (rest) {
+        apr_sleep(apr_time_from_msec(rest));
+    }
+}
+
+/* A provider can't say what is to be sent instead of a 401. So it is put in the place of that as it leaves. */
+static apr_status_t refuse(ap_filter_t *f, apr_bucket_brigade *brigade)
+{
+    request_rec *r = f->r;
+    request_rec *first = first_request(r);
+    otp_request *state = ap_get_module_config(first->request_config, &authn_otp_module);
+    otpgate_str body;
+
+    if (f->ctx) { /* the rest of what isn't sent */
+        apr_brigade_cleanup(brigade);
+        return APR_SUCCESS;
+    }
+    wait_as_a_refusal(r, first, state);
+    if (!state->instead || r->status != HTTP_UNAUTHORIZED) {
+        ap_remove_output_filter(f);
+        return ap_pass_brigade(f->next, brigade);
+    }
+    f->ctx = state;
+    apr_brigade_cleanup(brigade);
+    apr_table_clear(r->headers_out);
+    apr_table_unset(r->err_headers_out, "WWW-Authenticate");
+    r->content_encoding = NULL;
+    r->content_languages = NULL;
+    begin_response(r, state->instead);
+    body = otpgate_response_body(state->instead);
+    if (body.len) {
+        APR_BRIGADE_INSERT_TAIL(brigade, apr_bucket_heap_create((const char *)body.data, body.len, NULL,
+                                                                f->c->bucket_alloc));
+    }
+    APR_BRIGADE_INSERT_TAIL(brigade, apr_bucket_eos_create(f->c->bucket_alloc));
+    return ap_pass_brigade(f->next, brigade);
+}
+
+static void insert_refusal_filter(request_rec *r)
+{
+    const otp_request *state = ap_get_module_config(first_request(r)->request_config, &authn_otp_module);
+
+    if (!r->main && state && ((state->refusal_time && !state->has_waited) || state->instead)) {
+        ap_add_output_filter_handle(refusal_filter, NULL, r, r->connection);
+    }
+}
+
+/* Gives back what was stripped: a redirect has the headers of the request before it. */
+static void restore_stripped(request_rec *r)
+{
+    const otp_request *state = ap_get_module_config(first_request(r)->request_config, &authn_otp_module);
+
+    if (!state) {
+        return;
+    }
+    if (state->stripped_cookie) {
+        apr_table_setn(r->headers_in, "Cookie", state->stripped_cookie);
+    }
+    if (state->stripped_authorization && !apr_table_get(r->headers_in, authorization_header(r))) {
+        apr_table_setn(r->headers_in, authorization_header(r), state->stripped_authorization);
+    }
+}
+
+/* Comes before mod_auth_basic, which has the last word in its own places. */
+static int check_cookie(request_rec *r)
+{
+    otp_call call = { r, dir_conf(r), r->server };
+    otp_request *state;
+    otpgate_login login;
+    otpgate_answer answer;
+    int is_ours, status;
+
+    restore_stripped(r);
+    if (!uses_cookies(r, call.conf)) {
+        return DECLINED;
+    }
+    /* Only where httpd has us asked: a cookie must not replace another provider's answer. */
+    is_ours = is_of_type(r, AUTH_TYPE);
+    if (!is_ours && !(is_of_type(r, "Basic") && otpgate_settings_asked_by_basic(&call.conf->settings))) {
+        return DECLINED;
+    }
+    state = request_state(r);
+    fill_request(&login, &call);
+    if (!is_ours && otpgate_scheme(login.settings, login.authorization) == OTPGATE_BASIC) {
+        return DECLINED; /* to be decided together: check_password() */
+    }
+    login.scheme = OTPGATE_COOKIE;
+    fill_state(&login, &call, state);
+    fill_browser(&login, r);
+    otpgate_decide(gate, &login, &answer);
+    if (*answer.result) {
+        record_result(r, state, answer.result, answer.verdict == OTPGATE_GRANTED);
+    }
+
+    status = HTTP_INTERNAL_SERVER_ERROR;
+    switch (answer.verdict) {
+    case OTPGATE_GRANTED:
+        if (answer.user_len) {
+            r->user = apr_pstrmemdup(r->pool, answer.user, answer.user_len);
+            r->ap_auth_type = (char *)ap_auth_type(r);
+            state->is_refused = 0;
+            state->authorization = NULL;
+            add_cookie(r, state, answer.response);
+            return OK;
+        }
+        break;
+    case OTPGATE_THROTTLED:
+    case OTPGATE_BUSY:
+        note_retry_after(r, &answer);
+        status = answer.verdict == OTPGATE_BUSY ? HTTP_SERVICE_UNAVAILABLE : HTTP_TOO_MANY_REQUESTS;
+        break;
+    case OTPGATE_ERROR:
+        break;
+    default:
+        if (!otpgate_response_status(answer.response)) {
+            add_cookie(r, state, answer.response);
+            return is_ours ? HTTP_UNAUTHORIZED : DECLINED;
+        }
+        status = refuse_with(r, answer.response);
+    }
+    otpgate_response_free(answer.response);
+    return status;
+}
+
+/*
+ * A provider can't answer 429: a status that it sets is overwritten. So throttled clients are refused before
+ * providers are asked.
+ */
+static int refuse_beforehand(request_rec *r)
+{
+    otp_call call = { r, dir_conf(r), r->server };
+    otpgate_login login;
+    otpgate_answer answer;
+    int verdict;
+
+    if (!otpgate_settings_asked_by_basic(&call.conf->settings)
+        || otpgate_was_granted(ap_get_module_config(r->connection->conn_config, &authn_otp_module),
+                               str(apr_table_get(r->headers_in, authorization_header(r)))))
+    {
+        return DECLINED;
+    }
+    fill_basic(&login, &call);
+    if (uses_cookies(r, call.conf)) {
+        /* Who has a cookie isn't held up. */
+        fill_browser(&login, r);
+    }
+    verdict = otpgate_admit(gate, &login, &answer);
+    if (verdict != OTPGATE_THROTTLED && verdict != OTPGATE_BUSY) {
+        return DECLINED;
+    }
+    record_result(r, request_state(r), answer.result, 0);
+    note_retry_after(r, &answer);
+    return verdict == OTPGATE_BUSY ? HTTP_SERVICE_UNAVAILABLE : HTTP_TOO_MANY_REQUESTS;
+}
+
+/*
+ * Comes last of the access checks: what is allowed without a login never gets here, and what is forbidden to anybody
+ * stays so.
+ */
+static int check_before_login(request_rec *r)
+{
+    otpgate_str page = otpgate_settings_login_page(&dir_conf(r)->settings);
+
+    if (page.len && strlen(r->uri) == page.len && !memcmp(r->uri, page.data, page.len)) {
+        apr_table_setn(r->notes, PAGE_NOTE, "");
+        return OK;
+    }
+    return refuse_beforehand(r);
+}
+
+/* What has passed is our page and nothing else. Which handler it has turns out only after the access checks. */
+static int insist_on_page(request_rec *r)
+{
+    const request_rec *before = r;
+    otp_call call = { r, NULL, r->server };
+
+    /* httpd lets a part with the same settings pass because the request before it has. */
+    while (before && !apr_table_get(before->notes, PAGE_NOTE)) {
+        before = taken_over_from(before);
+    }
+    if (!before || (r->handler && !strcmp(r->handler, HANDLER_NAME))) {
+        return DECLINED;
+    }
+    otpgate_log_event(gate, OTPGATE_EVENT_NOT_THE_PAGE, str(r->uri), &call);
+    return HTTP_INTERNAL_SERVER_ERROR;
+}
+
+/* Reads a request's body to `body`, of OTPGATE_BODY_MAX bytes. */
+static int read_body(request_rec *r, char *body, apr_size_t *len)
+{
+    apr_bucket_brigade *brigade = apr_brigade_create(r->pool, r->connection->bucket_alloc);
+    apr_bucket *bucket;
+    const char *piece;
+    apr_size_t more;
+    apr_status_t failed;
+
+    for (*len = 0;; apr_brigade_cleanup(brigade)) {
+        failed = ap_get_brigade(r->input_filters, brigade, AP_MODE_READBYTES, APR_BLOCK_READ, OTPGATE_BODY_MAX + 1);
+        if (failed) {
+            return ap_map_http_request_error(failed, HTTP_BAD_REQUEST);
+        }
+        for (bucket = APR_BRIGADE_FIRST(brigade); bucket != APR_BRIGADE_SENTINEL(brigade);
+             bucket = APR_BUCKET_NEXT(bucket))
+        {
+            if (APR_BUCKET_IS_EOS(bucket)) {
+                return OK;
+            }
+            if (APR_BUCKET_IS_METADATA(bucket)) {
+                continue;
+            }
+            if (apr_bucket_read(bucket, &piece, &more, APR_BLOCK_READ)) {
+                return HTTP_BAD_REQUEST;
+            }
+            if (more > OTPGATE_BODY_MAX - *len) {
+                return HTTP_REQUEST_ENTITY_TOO_LARGE;
+            }
+            memcpy(body + *len, piece, more);
+            *len += more;
+        }
+    }
+}
+
+static int serve_page(request_rec *r)
+{
+    otp_call call = { r, dir_conf(r), r->server };
+    otp_request *state;
+    otpgate_login login;
+    otpgate_answer answer;
+    char body[OTPGATE_BODY_MAX];
+    apr_size_t len = 0;
+    int status;
+
+    if (strcmp(r->handler, HANDLER_NAME)) {
+        return DECLINED;
+    }
+    if (r->method_number != M_GET && r->method_number != M_POST) {
+        ap_allow_standard_methods(r, REPLACE_ALLOW, M_GET, M_POST, -1);
+        return HTTP_METHOD_NOT_ALLOWED;
+    }
+    status = r->method_number == M_POST ? read_body(r, body, &len) : OK;
+    if (status != OK) {
+        wipe(body, len);
+        return status;
+    }
+    state = request_state(r);
+    fill_request(&login, &call);
+    begin_login(&login, &call, state);
+    fill_browser(&login, r);
+    /* Those of the page: a redirect may lead to it. */
+    login.method = str(r->method);
+    login.target = str(r->unparsed_uri);
+    login.body.data = (const unsigned char *)body;
+    login.body.len = len;
+    otpgate_page(gate, &login, &answer);
+    wipe(body, len);
+    wipe(answer.upstream, answer.upstream_len);
+
+    if (*answer.result) {
+        record_result(r, state, answer.result, answer.verdict == OTPGATE_GRANTED);
+    }
+    if (answer.verdict == OTPGATE_GRANTED) {
+        r->user = apr_pstrmemdup(r->pool, answer.user, answer.user_len); /* for the access log */
+    }
+    /* Whoever only asks for it, isn't refused. */
+    state->is_page = 1;
+    state->is_refused = r->method_number == M_POST
+                        && (answer.verdict == OTPGATE_DENIED || answer.verdict == OTPGATE_UNKNOWN);
+    insert_refusal_filter(r);
+
+    if (ap_is_HTTP_VALID_RESPONSE(otpgate_response_status(answer.response))) {
+        status = r->status;
+        begin_response(r, answer.response);
+        if (status != HTTP_OK) {
+            r->status = status; /* the page is an ErrorDocument of this error */
+        }
+        send_body(r, answer.response);
+        status = OK;
+    }
+    else {
+        status = HTTP_INTERNAL_SERVER_ERROR;
+    }
+    otpgate_response_free(answer.response);
+    return status;
+}
+
+/*
+ * OTPAuthStrip. Nothing asks for a login after this but parts of the request, and for them check_cookie() gives it back.
+ * A header that another module has put in the place of ours stays.
+ */
+static void strip_credentials(request_rec *r)
+{
+    const char *cookie, *authorization;
+    otp_request *state;
+    apr_size_t len;
+    char *left;
+
+    if (!otpgate_settings_strips(OTPGATE_APACHE, &dir_conf(r)->settings) || r->proxyreq == PROXYREQ_PROXY) {
+        return;
+    }
+    cookie = apr_table_get(r->headers_in, "Cookie");
+    authorization = apr_table_get(r->headers_in, authorization_header(r));
+    if (!cookie && !authorization) {
+        return;
+    }
+    state = request_state(r);
+    if (cookie) {
+        left = apr_palloc(r->pool, strlen(cookie) + 1);
+        len = otpgate_strip(str(cookie), left);
+        left[len] = '\0';
+        if (strcmp(left, cookie)) {
+            state->stripped_cookie = apr_pstrdup(first_request(r)->pool, cookie);
+            apr_table_unset(r->headers_in, "Cookie");
+            if (len) {
+                apr_table_setn(r->headers_in, "Cookie", left);
+            }
+        }
+    }
+    if (authorization && state->authorization && !strcmp(authorization, state->authorization)) {
+        state->stripped_authorization = state->authorization;
+        apr_table_unset(r->headers_in, authorization_header(r));
+    }
+}
+
+/* ---- The provider ----------------------------------------------------------------------------------- */
+
 static authn_status check_password(request_rec *r, const char *user, const char *password)
 {
     otp_request *state = request_state(r);
     otp_call call = { r, dir_conf(r), r->server };
     otpgate_login login;
     otpgate_answer answer;
+    int instead;
 
     fill_basic(&login, &call);
     begin_login(&login, &call, state);
     login.user = str(user);
     login.password = str(password);
+    if (uses_cookies(r, call.conf)) {
+        fill_browser(&login, r);
+    }
     if (otpgate_wants_target(&login)) {
         fill_target(&login, r);
     }
 
     otpgate_decide(gate, &login, &answer);
+    instead = otpgate_response_status(answer.response);
+    if (instead && answer.verdict == OTPGATE_DENIED && !r->main && !state->instead && !has_error_document(r, instead)) {
+        state->instead = answer.response;
+    }
+    else {
+        add_cookie(r, state, answer.response);
+    }
     if (answer.is_for_path && answer.verdict == OTPGATE_GRANTED) {
         keep_app(r, state, &login, call.conf);
     }
@@ -503,7 +1025,7 @@ static authn_status get_realm_hash(request_rec *r, const char *user, const char 
     if (!login->authorization.data) {
         login->authorization = str(apr_pstrdup(first->pool, apr_table_get(first->headers_in,
                                                                           authorization_header(r))));
-        login->method = str(first->method);
+        login->method = str(state->method);
     }
     fill_login(login, &call);
     begin_login(login, &call, state);
@@ -582,33 +1104,6 @@ static int require_tls(request_rec *r)
     return HTTP_FORBIDDEN;
 }
 
-/*
- * A provider can't answer 429: a status that it sets is overwritten. So throttled clients are refused before
- * providers are asked; last of all, so that requests allowed without a user never get here.
- */
-static int refuse_beforehand(request_rec *r)
-{
-    otp_call call = { r, dir_conf(r), r->server };
-    otpgate_login login;
-    otpgate_answer answer;
-    int verdict;
-
-    if (!otpgate_settings_asked_by_basic(&call.conf->settings)
-        || otpgate_was_granted(ap_get_module_config(r->connection->conn_config, &authn_otp_module),
-                               str(apr_table_get(r->headers_in, authorization_header(r)))))
-    {
-        return DECLINED;
-    }
-    fill_basic(&login, &call);
-    verdict = otpgate_admit(gate, &login, &answer);
-    if (verdict != OTPGATE_THROTTLED && verdict != OTPGATE_BUSY) {
-        return DECLINED;
-    }
-    record_result(r, request_state(r), answer.result, 0);
-    note_retry_after(r, &answer);
-    return verdict == OTPGATE_BUSY ? HTTP_SERVICE_UNAVAILABLE : HTTP_TOO_MANY_REQUESTS;
-}
-
 /* The grant of an earlier request of the same section, from which httpd has taken over that this one is let in. */
 static otp_app *app_before(request_rec *r)
 {
@@ -627,12 +1122,6 @@ static otp_app *app_before(request_rec *r)
     return app;
 }
 
-static int is_taken_over(const request_rec *r)
-{
-    return (r->prev && r->prev->per_dir_config == r->per_dir_config)
-           || (r->main && r->main->per_dir_config == r->per_dir_config);
-}
-
 /*
  * httpd asks no provider about a sub-request or redirect with the settings of the one before. A grant for one path doesn't
  * go that far. This hook runs for each of them, after the access checks and before anything answers.
@@ -646,7 +1135,7 @@ static int check_path_of_part(request_rec *r)
     otpgate_login login;
     otpgate_answer answer;
 
-    if (r == first || !state || !state->has_app || app_of(r) || !is_taken_over(r)) {
+    if (r == first || !state || !state->has_app || app_of(r) || !taken_over_from(r)) {
         return DECLINED;
     }
     app = app_before(r);
@@ -669,41 +1158,6 @@ static int check_path_of_part(request_rec *r)
     return HTTP_FORBIDDEN;
 }
 
-/*
- * A refusal waits as it leaves, whoever made it: the timing must not reveal what was passed on and refused by another
- * provider either. mod_auth_form refuses by redirecting to its form.
- */
-static apr_status_t wait_as_a_refusal(ap_filter_t *f, apr_bucket_brigade *brigade)
-{
-    request_rec *r = f->r;
-    request_rec *first = first_request(r);
-    otp_request *state = ap_get_module_config(first->request_config, &authn_otp_module);
-    otpgate_address client;
-    apr_uint64_t rest;
-
-    ap_remove_output_filter(f);
-    if (!state->has_waited
-        && (r->status == HTTP_UNAUTHORIZED || (r->status == HTTP_MOVED_TEMPORARILY && state->is_refused)))
-    {
-        state->has_waited = 1;
-        client = client_address(first);
-        rest = otpgate_refusal_wait(gate, state->refusal_time, (apr_time_now() - state->arrival) / 1000, &client);
-        if (rest) {
-            apr_sleep(apr_time_from_msec(rest));
-        }
-    }
-    return ap_pass_brigade(f->next, brigade);
-}
-
-static void insert_refusal_filter(request_rec *r)
-{
-    const otp_request *state = ap_get_module_config(first_request(r)->request_config, &authn_otp_module);
-
-    if (!r->main && state && state->refusal_time && !state->has_waited) {
-        ap_add_output_filter_handle(refusal_filter, NULL, r, r->connection);
-    }
-}
-
 /* The page has an environment of its own. */
 static int tell_paper_next(request_rec *r)
 {
@@ -719,16 +1173,22 @@ static int tell_paper_next(request_rec *r)
 
 /* Access logs read notes from the last of a chain of redirects, which needn't have been judged itself (an
  * ErrorDocument), or may have had those of a DirectoryIndex sub-request laid over its own. */
-static int hand_on_result(request_rec *r)
+static int end_request(request_rec *r)
 {
-    const otp_request *state = ap_get_module_config(first_request(r)->request_config, &authn_otp_module);
+    otp_request *state = ap_get_module_config(first_request(r)->request_config, &authn_otp_module);
 
     while (r->next) {
         r = r->next;
     }
-    if (state && state->result) {
+    if (!state) {
+        return DECLINED;
+    }
+    if (state->result) {
         apr_table_setn(r->notes, RESULT_NAME, state->result);
     }
+    /* Not by the pool: prefork destroys a dying child's in a signal handler. */
+    otpgate_response_free(state->instead);
+    state->instead = NULL;
     return DECLINED;
 }
 
@@ -968,7 +1428,7 @@ static int lend_refusal_memory(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *
 
 static void register_hooks(apr_pool_t *p)
 {
-    refusal_filter = ap_register_output_filter("OTP_REFUSAL", wait_as_a_refusal, NULL, AP_FTYPE_CONTENT_SET);
+    refusal_filter = ap_register_output_filter("OTP_REFUSAL", refuse, NULL, AP_FTYPE_CONTENT_SET);
     ap_hook_insert_filter(insert_refusal_filter, NULL, NULL, APR_HOOK_LAST);
     ap_hook_insert_error_filter(insert_refusal_filter, NULL, NULL, APR_HOOK_LAST);
     ap_hook_post_config(lend_refusal_memory, NULL, NULL, APR_HOOK_MIDDLE);
@@ -978,12 +1438,16 @@ static void register_hooks(apr_pool_t *p)
     ap_hook_check_config(test_places, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_check_access(veto_satisfy_any, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
     ap_hook_check_access_ex(require_tls, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
-    ap_hook_check_access_ex(refuse_beforehand, NULL, NULL, APR_HOOK_REALLY_LAST, AP_AUTH_INTERNAL_PER_CONF);
+    ap_hook_check_access_ex(check_before_login, NULL, NULL, APR_HOOK_REALLY_LAST, AP_AUTH_INTERNAL_PER_CONF);
+    ap_hook_check_authn(check_cookie, NULL, NULL, APR_HOOK_FIRST, AP_AUTH_INTERNAL_PER_CONF);
     ap_hook_check_authz(spend_digest, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
     /* Not one of the access hooks: those may be skipped, which is what it is for. */
     ap_hook_fixups(check_path_of_part, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_fixups(insist_on_page, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_fixups(tell_paper_next, NULL, NULL, APR_HOOK_MIDDLE);
-    ap_hook_log_transaction(hand_on_result, NULL, NULL, APR_HOOK_FIRST);
+    ap_hook_insert_filter(strip_credentials, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_handler(serve_page, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_log_transaction(end_request, NULL, NULL, APR_HOOK_FIRST);
 }
 
 module AP_MODULE_DECLARE_DATA authn_otp_module = {

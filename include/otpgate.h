@@ -480,6 +480,7 @@ void otpgate_unfit(const otpgate_gate *gate, const otpgate_settings *settings, o
 #define OTPGATE_EVENT_PART_REFUSED 4      /* a sub-request gets 403; subject: its path */
 #define OTPGATE_EVENT_PROVIDER_GONE 5     /* a PIN provider is no longer registered; subject: its name */
 #define OTPGATE_EVENT_NO_REFUSAL_MEMORY 6 /* there is no memory for otpgate_lend_refusal_memory() */
+#define OTPGATE_EVENT_NOT_THE_PAGE 7      /* at the path of the page to log in, there is something else; subject: its path */
 void otpgate_log_event(const otpgate_gate *gate, int event, otpgate_str subject, void *request);
 
 /*

@@ -182,6 +182,7 @@ pub unsafe extern "C" fn otpgate_log_event(
                 OTPGATE_EVENT_PART_REFUSED => Event::PartRefused(subject.as_bytes()),
                 OTPGATE_EVENT_PROVIDER_GONE => Event::ProviderGone(subject.as_bytes()),
                 OTPGATE_EVENT_NO_REFUSAL_MEMORY => Event::NoRefusalMemory,
+                OTPGATE_EVENT_NOT_THE_PAGE => Event::NotThePage(subject.as_bytes()),
                 _ => return,
             };
             let Some(gate) = gate else { return };

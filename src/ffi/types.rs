@@ -70,6 +70,8 @@ pub const OTPGATE_EVENT_PART_REFUSED: c_int = 4;
 pub const OTPGATE_EVENT_PROVIDER_GONE: c_int = 5;
 /// No memory to count waiting refusals in.
 pub const OTPGATE_EVENT_NO_REFUSAL_MEMORY: c_int = 6;
+/// At the path of the page to log in, there is something else.
+pub const OTPGATE_EVENT_NOT_THE_PAGE: c_int = 7;
 
 /// Milliseconds after which a login is overdue.
 pub const OTPGATE_LOGIN_OVERDUE: c_int = Event::OVERDUE as c_int;

@@ -19,6 +19,8 @@ pub enum Event<'a> {
     ProviderGone(&'a [u8]),
     /// There is no memory for counting waiting refusals.
     NoRefusalMemory,
+    /// At this path, that of the page to log in, there is something else.
+    NotThePage(&'a [u8]),
 }
 
 impl Event<'_> {
@@ -55,6 +57,13 @@ impl Site {
             Event::NoRefusalMemory => log.log(
                 Level::Warning,
                 format_args!("OTPAuthRefusalTime: no shared memory, refusals go out at once"),
+            ),
+            Event::NotThePage(path) => log.log(
+                Level::Error,
+                format_args!(
+                    "OTPAuthLoginPage leads to {}, but the page to log in isn't there: add `SetHandler otp-login`",
+                    Quoted(path)
+                ),
             ),
         }
     }

@@ -398,6 +398,7 @@ static void what_servers_notice_is_logged_in_the_librarys_words(void)
         {OTPGATE_EVENT_PART_REFUSED, OTPGATE_LOG_ERROR, "/a\n", "sub-request for \"/a\\x0a\" refused"},
         {OTPGATE_EVENT_PROVIDER_GONE, OTPGATE_LOG_ERROR, "file", "PIN provider \"file\" is no longer registered"},
         {OTPGATE_EVENT_NO_REFUSAL_MEMORY, OTPGATE_LOG_WARNING, "", "no shared memory"},
+        {OTPGATE_EVENT_NOT_THE_PAGE, OTPGATE_LOG_ERROR, "/a", "the page to log in isn't there"},
     };
     otpgate_gate *gate = new_gate(OTPGATE_NGINX);
     int request;
@@ -410,7 +411,7 @@ static void what_servers_notice_is_logged_in_the_librarys_words(void)
         EXPECT(strstr(lines[i].text, table[i].text) != NULL);
     }
     otpgate_log_event(gate, 0, str(""), NULL);
-    otpgate_log_event(gate, 7, str(""), NULL);
+    otpgate_log_event(gate, 8, str(""), NULL);
     otpgate_log_event(NULL, OTPGATE_EVENT_OVERDUE, str(""), NULL);
     EXPECT_NUMBER(line_count, i);
     otpgate_gate_free(gate);

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Mutex;
 
 /// The words for how a login ended; `docs/results.md` explains them.
-pub const RESULTS: [&str; 16] = [
+pub const RESULTS: [&str; 18] = [
     "granted-fresh",
     "granted-reuse",
     "granted-app",
     "granted-trusted",
+    "granted-session",
     "denied-pin",
     "denied-user",
     "denied-code",
@@ -17,6 +18,7 @@ pub const RESULTS: [&str; 16] = [
     "denied-ip",
     "denied-locked",
     "denied-app",
+    "denied-session",
     "denied-throttled",
     "denied-busy",
     "forgotten",
