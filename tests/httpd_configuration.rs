@@ -338,7 +338,7 @@ const USERS: &str = "OTPAuthUsersFile {root}/users/area/users";
 /// is said.
 type Mistake = (&'static str, &'static str, &'static str, &'static str);
 
-const MISTAKES: [Mistake; 8] = [
+const MISTAKES: [Mistake; 13] = [
     (
         "AuthType Digest\nAuthBasicProvider OTP",
         "error",
@@ -368,6 +368,31 @@ const MISTAKES: [Mistake; 8] = [
         "error",
         "AuthFormProvider OTP",
         "the session of mod_auth_form re-sends the code",
+    ),
+    (
+        "AuthType form\nAuthFormProvider OTP\nOTPAuthLingerCookie On\nSession On",
+        "error",
+        "AuthFormProvider OTP",
+        "the session of mod_auth_form re-sends the code",
+    ),
+    ("AuthType OTP", "error", "AuthType OTP", "no OTPAuthLoginPage is set here or above"),
+    (
+        "AuthType Digest\nAuthDigestProvider OTP\nOTPAuthLoginPage /login",
+        "error",
+        "OTPAuthLoginPage /login",
+        "OTPAuthLoginPage has no effect with AuthType Digest",
+    ),
+    (
+        "AuthType Basic\nAuthBasicProvider OTP\nOTPAuthLingerCookie On\nPINFakeBasicAuth On",
+        "warning",
+        "PINFakeBasicAuth On",
+        "PINFakeBasicAuth has no effect on requests that come in by a cookie",
+    ),
+    (
+        "AuthType OTP\nOTPAuthLoginPage /login\nPINFakeBasicAuth On",
+        "warning",
+        "PINFakeBasicAuth On",
+        "PINFakeBasicAuth has no effect on requests that come in by a cookie",
     ),
     (
         "AuthType Digest\nAuthDigestProvider OTP",
@@ -463,12 +488,42 @@ fn otp_that_is_asked_without_a_users_file_is_told() {
 }
 
 #[test]
+fn page_to_log_in_within_an_alias_is_told_to_have_no_effect() {
+    let directive = "OTPAuthLoginPage /login";
+    let alias =
+        format!("<AuthnProviderAlias OTP main>\n{USERS}\n{directive}\n</AuthnProviderAlias>");
+    let second = section("AuthType Basic\nAuthBasicProvider main");
+    Httpd::event()
+        .directives(&alias)
+        .test(vec![area(), second], |_| {})
+        .is_accepted(true)
+        .names_the_line_of(directive)
+        .says("error: OTPAuthLoginPage has no effect within <AuthnProviderAlias>");
+}
+
+#[test]
+fn auth_type_otp_without_a_users_file_is_told() {
+    Httpd::event()
+        .test(vec![section("AuthType OTP\nOTPAuthLoginPage /login")], |_| {})
+        .is_accepted(true)
+        .names_the_line_of("AuthType OTP")
+        .says("error: OTP is used here, but no OTPAuthUsersFile is set here or above");
+}
+
+#[test]
 fn sections_that_are_right_together_raise_no_word() {
     for (outside, inside) in [
         ("AuthType Digest", "AuthDigestProvider OTP"),
         ("AuthType Basic\nAuthBasicProvider OTP\nAuthDigestProvider OTP", "AuthType Digest"),
         ("AuthDigestProvider OTP\nAuthBasicProvider file", "AuthType Basic"),
         ("OTPAuthMaxOTPFailure 5", "AuthType Basic\nAuthBasicProvider OTP\nOTPAuthLockoutTime 60"),
+        ("OTPAuthLoginPage /login", "AuthType OTP"),
+        ("OTPAuthLingerCookie Insecure", "AuthType Basic\nAuthBasicProvider file"),
+        (
+            "OTPAuthLingerCookie On",
+            "AuthType Digest\nOTPAuthLingerCookie Off\nAuthDigestProvider OTP",
+        ),
+        ("OTPAuthLoginPage /login", "AuthType Basic\nAuthBasicProvider OTP\nPINFakeBasicAuth Off"),
         ("AuthBasicUseDigestAlgorithm Off", "AuthType Basic\nAuthBasicProvider OTP"),
         ("AuthBasicUseDigestAlgorithm MD5", "AuthType Basic\nAuthBasicProvider file"),
         (

@@ -65,8 +65,11 @@ impl<'a> Asked<'a> {
         self.auth_type.is_some_and(|given| given.value.eq_ignore_ascii_case(name.as_bytes()))
     }
 
-    /// Whether we are one of those whom `AuthType` has asked.
+    /// Whether `AuthType` is ours, or we are one of those whom it has asked.
     pub fn is_asked(&self) -> bool {
+        if self.is_of_type("OTP") {
+            return true;
+        }
         let lists = [("Basic", self.basic), ("Digest", self.digest), ("form", self.form)];
         lists
             .into_iter()

@@ -2,7 +2,8 @@
 //! checked here.
 
 use crate::policy::{
-    Asked, Given, LingerCookie, Server, Settings, is_for_clients_to_switch_off, users_file_setting,
+    Asked, Given, LingerCookie, Policy, Server, Settings, is_for_clients_to_switch_off,
+    users_file_setting,
 };
 use crate::users::check::Finding;
 
@@ -145,7 +146,10 @@ pub fn contradictions<'a>(
     let mut found = Vec::new();
     for (place, held) in places.iter().zip(held) {
         match server {
-            Server::Apache => found.extend(of_section(&place.settings, held)),
+            Server::Apache => {
+                found.extend(of_section(&place.settings, held));
+                found.extend(of_login_page(place, held));
+            }
             Server::Nginx => found.extend(of_location(place)),
         }
         found.extend(of_cookies(server, &place.settings, &held.settings));
@@ -251,10 +255,52 @@ fn of_section<'a>(own: &Settings<'a>, held: &HeldSettings<'a>) -> Vec<Placed<'a>
         found.push(error(by_hash.place, text));
     }
     if let Some(form) = own.asked.form.filter(|given| given.value)
-        && held.settings.policy(Server::Apache).max_linger == Some(0)
+        && let Some(setting) = match held.settings.policy(Server::Apache) {
+            Policy { cookie: Some(_), .. } => {
+                Some("a cookie (OTPAuthLingerCookie, OTPAuthLoginPage)")
+            }
+            Policy { max_linger: Some(0), .. } => Some("OTPAuthMaxLinger 0"),
+            _ => None,
+        }
     {
-        let text = "the session of mod_auth_form re-sends the code with each request, but with OTPAuthMaxLinger 0 a code is good for only one";
+        let text = format!(
+            "the session of mod_auth_form re-sends the code with each request, but with {setting} a code is good for only one"
+        );
         found.push(error(form.place, text));
+    }
+    found
+}
+
+/// What httpd's section says about the page to log in.
+fn of_login_page<'a>(place: &Place<'a>, held: &HeldSettings<'a>) -> Vec<Placed<'a>> {
+    let (own, all, mut found) = (&place.settings, &held.settings, Vec::new());
+    if let Some(auth_type) = own.asked.auth_type
+        && own.asked.is_of_type("OTP")
+        && !held.may_have(|settings| settings.login_page.is_some())
+    {
+        let text = "AuthType OTP sends browsers to a page to log in, but no OTPAuthLoginPage is set here or above: nobody gets in without a cookie";
+        found.push(error(auth_type.place, text));
+    }
+    if let Some(page) = all.login_page
+        && (own.login_page.is_some() || own.asked.auth_type.is_some())
+        && all.asked.is_of_type("Digest")
+    {
+        let text = "OTPAuthLoginPage has no effect with AuthType Digest: use OTP or Basic here";
+        found.push(error(page.place, text));
+    }
+    if let Some(page) = own.login_page
+        && blocks(place.section).1.iter().any(|block| block.kind == b"<authnprovideralias")
+    {
+        let text = "OTPAuthLoginPage has no effect within <AuthnProviderAlias>: set it in the section that asks for a login, with OTP itself as the provider";
+        found.push(error(page.place, text));
+    }
+    if let Some(fake) = all.pin_fake_basic.filter(|given| given.value)
+        && all.linger_cookie(Server::Apache) != LingerCookie::Off
+        && [own.pin_fake_basic.is_some(), own.linger_cookie.is_some(), own.login_page.is_some()]
+            .contains(&true)
+    {
+        let text = "PINFakeBasicAuth has no effect on requests that come in by a cookie: nobody knows their PIN";
+        found.push(warning(fake.place, text));
     }
     found
 }
