@@ -188,7 +188,11 @@ fn effect_of(server: Server, name: &str, words: &str) -> String {
 }
 
 /// What is needed or asked of the admin, and has no default.
-const WITHOUT_DEFAULT: [&str; 8] = [
+const WITHOUT_DEFAULT: [&str; 12] = [
+    "OTPAuthLoginPage",
+    "OTPAuthLoginTemplate",
+    "auth_otp_login_page",
+    "auth_otp_login_template",
     "OTPAuthUsersFile",
     "OTPAuthMaxIdle",
     "OTPAuthPINAuthProvider",
