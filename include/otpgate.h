@@ -263,7 +263,7 @@ typedef struct otpgate_identity {
 } otpgate_identity;
 
 /*
- * One place for the configuration test. nginx: each place where logins are asked for; Apache: each section in which
+ * One place for the configuration test. nginx: each place where logins are asked for, and each page to log in; Apache: each section in which
  * otpgate_settings_set() was called, merged or not. Strings that don't apply are empty.
  */
 typedef struct otpgate_place {
@@ -276,6 +276,8 @@ typedef struct otpgate_place {
     otpgate_str section;
     int is_on_unix_socket;   /* nginx: 1 if its server listens on one, else 0 */
     int is_any_enough;       /* nginx: 1 if any one access check is enough (satisfy any), else 0 */
+    int is_login_page;       /* nginx: 1 if it is the page to log in itself, else 0; `place` is then that of auth_otp_login */
+    int has_login_page;      /* nginx: 1 if its server may have the page to log in at the path that is set, else 0 */
 } otpgate_place;
 
 /* The address that a text names, for servers that keep it so: IPv4, or IPv6, whose name of an interface ("fe80::1%eth0")

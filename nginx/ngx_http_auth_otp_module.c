@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * ngx_http_auth_otp_module: one-time passwords for nginx, asked for by Basic or Digest authentication.
+ * ngx_http_auth_otp_module: one-time passwords for nginx, asked for by Basic or Digest authentication, or by a page.
  *
  * This file translates between nginx and otpgate.h and decides nothing itself: the meaning of directives, who
  * gets in and the log text are up to the library.
@@ -15,7 +15,10 @@
  *                    deny have decided by then:                               otpgate_decide_now()
  *   a pool thread    if that would block:                                     otpgate_decide()
  *   ACCESS again     when the thread is done:                                 the answer is carried out
- *   PRECONTENT       per request: refuses sub-requests that ACCESS didn't see
+ *   PRECONTENT       per request: refuses sub-requests that ACCESS didn't see;
+ *                    takes what is ours out of what is passed on:             otpgate_strip()
+ *   CONTENT          the page to log in, on a pool thread:                    otpgate_page()
+ *   header filter    where cookies are used: adds what the library has for the browser to whatever is answered
  */
 
 #include <ngx_config.h>
@@ -44,14 +47,20 @@ typedef struct {
     ngx_array_t places;    /* of otpgate_place: with logins; only in a configuration test */
     ngx_array_t roots;     /* of otpgate_str: directories whose files are served; only in a configuration test */
     ngx_shm_zone_t *zone;  /* for nonces; its data is an otpgate_zone. NULL: Digest isn't used */
+    ngx_uint_t has_cookies;  /* somewhere a cookie may be set */
 } ngx_http_auth_otp_main_conf_t;
 
 typedef struct {
     otpgate_settings settings;
     ngx_flag_t is_on;
+    ngx_uint_t is_page;   /* `auth_otp_login`: the page to log in, which needs no login */
     ngx_uint_t has_basic; /* Basic credentials are looked at */
+    ngx_uint_t has_challenges;  /* credentials are asked for by challenges */
+    ngx_uint_t wants_cookie;    /* what a browser says matters */
+    ngx_uint_t strips;    /* what is passed on has nothing of ours */
     ngx_http_complex_value_t realm;
-    ngx_str_t place;  /* of `auth_otp` */
+    ngx_str_t place;       /* of `auth_otp` */
+    ngx_str_t page_place;  /* of `auth_otp_login` */
     ngx_thread_pool_t *pool;
     uint64_t seen;    /* the commands this section has, by number */
 } ngx_http_auth_otp_loc_conf_t;
@@ -73,6 +82,20 @@ typedef struct {
     ngx_http_auth_otp_line_t *lines;
     ngx_http_auth_otp_line_t **last;
 } ngx_http_auth_otp_call_t;
+
+/* What is to be sent to a browser; released with the request. */
+typedef struct ngx_http_auth_otp_response_s ngx_http_auth_otp_response_t;
+
+struct ngx_http_auth_otp_response_s {
+    otpgate_response *response;
+    ngx_http_auth_otp_response_t *next;
+};
+
+/* The body of a login by the page. PIN and code are in it: it is kept here alone, and never in a file. */
+typedef struct {
+    size_t len;
+    u_char text[OTPGATE_BODY_MAX];
+} ngx_http_auth_otp_body_t;
 
 /* A login decided on a pool thread. */
 typedef struct {
@@ -99,6 +122,12 @@ typedef struct {
     ngx_str_t replaced;      /* the Digest header that auth_otp_pin_fake_basic has replaced */
     ngx_table_elt_t *challenges[OTPGATE_CHALLENGES_MAX];  /* put into the answer so far */
     ngx_table_elt_t *retry_after;  /* the same */
+    ngx_http_auth_otp_response_t *response;  /* of the last decision, until it is carried out */
+    ngx_http_auth_otp_response_t *added;     /* those whose headers are added to whatever is answered */
+    ngx_http_auth_otp_body_t *body;          /* of a login by the page */
+    unsigned has_credentials:1;      /* the last attempt had an Authorization header for us */
+    ngx_str_t cookie;                /* as the client sent it, if something has been taken out since */
+    ngx_table_elt_t *authorization;  /* the header that has been taken out */
 } ngx_http_auth_otp_state_t;
 
 /* A sub-request that a thread has to decide. */
@@ -122,6 +151,8 @@ typedef struct {
 static ngx_int_t ngx_http_auth_otp_preaccess(ngx_http_request_t *r);
 static ngx_int_t ngx_http_auth_otp_access(ngx_http_request_t *r);
 static ngx_int_t ngx_http_auth_otp_precontent(ngx_http_request_t *r);
+static ngx_int_t ngx_http_auth_otp_page(ngx_http_request_t *r);
+static ngx_int_t ngx_http_auth_otp_header_filter(ngx_http_request_t *r);
 static ngx_int_t ngx_http_auth_otp_carry_out(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state,
     ngx_str_t *realm, otpgate_answer *answer);
 static void ngx_http_auth_otp_wipe(void *memory, size_t len);
@@ -129,6 +160,7 @@ static void ngx_http_auth_otp_wipe_state(void *data);
 static void ngx_http_auth_otp_wipe_part(void *data);
 static char *ngx_http_auth_otp_set(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *ngx_http_auth_otp_set_realm(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+static char *ngx_http_auth_otp_set_page(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *ngx_http_auth_otp_set_pool(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *ngx_http_auth_otp_set_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static ngx_int_t ngx_http_auth_otp_add_variables(ngx_conf_t *cf);
@@ -145,6 +177,9 @@ static ngx_int_t ngx_http_auth_otp_init_module(ngx_cycle_t *cycle);
 static const ngx_command_t ngx_http_auth_otp_own_commands[] = {
 
     { ngx_string("auth_otp"), NGX_HTTP_AUTH_OTP_PLACES | NGX_CONF_TAKE1, ngx_http_auth_otp_set_realm,
+      NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
+
+    { ngx_string("auth_otp_login"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, ngx_http_auth_otp_set_page,
       NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
 
     { ngx_string("auth_otp_thread_pool"), NGX_HTTP_AUTH_OTP_PLACES | NGX_CONF_TAKE1,
@@ -235,6 +270,121 @@ ngx_http_auth_otp_wipe(void *memory, size_t len)
     while (len--) {
         *byte++ = 0;
     }
+}
+
+/* ---- Headers ---------------------------------------------------------------------------------------- */
+
+/* A walk over a list of headers. */
+typedef struct {
+    ngx_list_part_t *part;
+    ngx_uint_t i;
+} ngx_http_auth_otp_walk_t;
+
+static ngx_http_auth_otp_walk_t
+ngx_http_auth_otp_walk(ngx_list_t *headers)
+{
+    ngx_http_auth_otp_walk_t walk = { &headers->part, 0 };
+
+    return walk;
+}
+
+/* NULL: there are no more. */
+static ngx_table_elt_t *
+ngx_http_auth_otp_next(ngx_http_auth_otp_walk_t *walk)
+{
+    while (walk->part && walk->i >= walk->part->nelts) {
+        walk->part = walk->part->next;
+        walk->i = 0;
+    }
+    return walk->part ? (ngx_table_elt_t *)walk->part->elts + walk->i++ : NULL;
+}
+
+static ngx_uint_t
+ngx_http_auth_otp_is_called(const ngx_str_t *name, const char *known)
+{
+    return name->len == ngx_strlen(known) && ngx_strncasecmp(name->data, (u_char *)known, name->len) == 0;
+}
+
+/* A header that a login may need. */
+typedef struct {
+    const char *name;
+    size_t field;           /* where it goes in otpgate_login */
+    const char *separator;  /* between several; NULL: the first counts */
+} ngx_http_auth_otp_header_t;
+
+static const ngx_http_auth_otp_header_t ngx_http_auth_otp_target_headers[] = {
+    { "Destination", offsetof(otpgate_login, destination), ", " },
+    { NULL, 0, NULL }
+};
+
+static const ngx_http_auth_otp_header_t ngx_http_auth_otp_browser_headers[] = {
+    { "Cookie", offsetof(otpgate_login, cookie), "; " },
+    { "Accept", offsetof(otpgate_login, accept), NULL },
+    { "Accept-Language", offsetof(otpgate_login, accept_language), NULL },
+    { "Content-Type", offsetof(otpgate_login, content_type), NULL },
+    { "Origin", offsetof(otpgate_login, origin), NULL },
+    { "Sec-Fetch-Site", offsetof(otpgate_login, fetch_site), NULL },
+    { "Sec-Fetch-Mode", offsetof(otpgate_login, fetch_mode), NULL },
+    { NULL, 0, NULL }
+};
+
+static ngx_int_t
+ngx_http_auth_otp_read_headers(ngx_http_request_t *r, const ngx_http_auth_otp_header_t *wanted, otpgate_login *login)
+{
+    ngx_http_auth_otp_walk_t walk = ngx_http_auth_otp_walk(&r->headers_in.headers);
+    const ngx_http_auth_otp_header_t *row;
+    ngx_table_elt_t *header;
+    otpgate_str *field;
+    u_char *joined, *end;
+
+    while ((header = ngx_http_auth_otp_next(&walk)) != NULL) {
+        for (row = wanted; row->name && !ngx_http_auth_otp_is_called(&header->key, row->name); row++) {
+            /* void */
+        }
+        field = row->name ? (otpgate_str *)((u_char *)login + row->field) : NULL;
+        if (field == NULL || (field->data && row->separator == NULL)) {
+            continue;
+        }
+        if (field->data == NULL) {
+            *field = ngx_http_auth_otp_str(&header->value);
+            continue;
+        }
+        joined = ngx_pnalloc(r->pool, field->len + ngx_strlen(row->separator) + header->value.len);
+        if (joined == NULL) {
+            return NGX_ERROR;
+        }
+        end = ngx_sprintf(joined, "%*s%s%V", field->len, field->data, row->separator, &header->value);
+        field->data = joined;
+        field->len = end - joined;
+    }
+    return NGX_OK;
+}
+
+/* Adds a header to the answer. `name` and `value` live as long as the request. NULL: no memory. */
+static ngx_table_elt_t *
+ngx_http_auth_otp_add(ngx_http_request_t *r, otpgate_str name, otpgate_str value)
+{
+    ngx_table_elt_t *header = ngx_list_push(&r->headers_out.headers);
+
+    if (header) {
+        header->hash = 1;
+        header->key.len = name.len;
+        header->key.data = (u_char *)name.data;
+        header->value.len = value.len;
+        header->value.data = (u_char *)value.data;
+#if (nginx_version >= 1023000)
+        header->next = NULL;
+#endif
+    }
+    return header;
+}
+
+static otpgate_str
+ngx_http_auth_otp_text(const char *text)
+{
+    otpgate_str out = { ngx_strlen(text), (const unsigned char *)text };
+
+    return out;
 }
 
 /* ---- Callbacks of the library ------------------------------------------------------------------------- */
@@ -437,6 +587,8 @@ ngx_http_auth_otp_wipe_errand(ngx_http_auth_otp_errand_t *errand)
     if (errand->task) {
         task = errand->task->ctx;
         ngx_http_auth_otp_wipe(task->answer.upstream, task->answer.upstream_len);
+        otpgate_response_free(task->answer.response);
+        task->answer.response = NULL;
     }
 }
 
@@ -459,20 +611,20 @@ ngx_http_auth_otp_wipe_state(void *data)
     if (state->is_digest) {
         ngx_http_auth_otp_wipe(&state->memory, sizeof(state->memory));
     }
+    if (state->body) {
+        ngx_http_auth_otp_wipe(state->body, sizeof(*state->body));
+    }
 }
 
 /* ---- Deciding --------------------------------------------------------------------------------------- */
 
-/* NGX_DECLINED: no login is asked for here. */
+/* The realm that is set here. NGX_DECLINED: its variables say that no login is asked for. */
 static ngx_int_t
-ngx_http_auth_otp_realm(ngx_http_request_t *r, ngx_http_auth_otp_loc_conf_t *conf, ngx_str_t *realm)
+ngx_http_auth_otp_given_realm(ngx_http_request_t *r, ngx_http_auth_otp_loc_conf_t *conf, ngx_str_t *realm)
 {
     ngx_http_auth_otp_main_conf_t *mcf;
     ngx_http_auth_otp_call_t call;
 
-    if (!conf->is_on) {
-        return NGX_DECLINED;
-    }
     if (conf->realm.lengths == NULL) {
         /* Without variables it was checked when it was set. */
         *realm = conf->realm.value;
@@ -491,6 +643,16 @@ ngx_http_auth_otp_realm(ngx_http_request_t *r, ngx_http_auth_otp_loc_conf_t *con
     default:
         return NGX_ERROR;
     }
+}
+
+/* NGX_DECLINED: no login is asked for here. */
+static ngx_int_t
+ngx_http_auth_otp_realm(ngx_http_request_t *r, ngx_http_auth_otp_loc_conf_t *conf, ngx_str_t *realm)
+{
+    if (!conf->is_on || conf->is_page) {
+        return NGX_DECLINED;
+    }
+    return ngx_http_auth_otp_given_realm(r, conf, realm);
 }
 
 static const otpgate_zone *
@@ -512,14 +674,34 @@ ngx_http_auth_otp_is_proxy(ngx_http_request_t *r)
 }
 
 static ngx_table_elt_t *
-ngx_http_auth_otp_credentials(ngx_http_request_t *r)
+ngx_http_auth_otp_credentials(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state)
 {
+    if (state->authorization) {
+        return state->authorization;
+    }
 #ifdef ngx_http_proxy_auth
     if (ngx_http_proxy_auth(r)) {
         return r->headers_in.proxy_authorization;
     }
 #endif
     return r->headers_in.authorization;
+}
+
+/* nginx reads Basic credentials from a header that may have been taken out. */
+static ngx_int_t
+ngx_http_auth_otp_basic_user(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state)
+{
+    ngx_table_elt_t *kept = r->headers_in.authorization;
+    ngx_int_t rc;
+
+    if (state->authorization == NULL) {
+        return ngx_http_auth_basic_user(r);
+    }
+    ngx_str_null(&r->headers_in.user);
+    r->headers_in.authorization = state->authorization;
+    rc = ngx_http_auth_basic_user(r);
+    r->headers_in.authorization = kept;
+    return rc;
 }
 
 /* What Digest signs. Of CONNECT nginx keeps a path that the client hasn't sent; the request line has what it has. */
@@ -541,31 +723,12 @@ ngx_http_auth_otp_target(ngx_http_request_t *r)
     return target;
 }
 
-static ngx_int_t
-ngx_http_auth_otp_challenge(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, ngx_str_t *realm,
-    ngx_uint_t stale)
+/* Takes back the challenges of the place that an internal redirect came from. */
+static void
+ngx_http_auth_otp_take_back(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state)
 {
-    ngx_http_auth_otp_main_conf_t *mcf = ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module);
-    ngx_http_auth_otp_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
-    char *buffer = ngx_pnalloc(r->pool, OTPGATE_CHALLENGES_SIZE);
-    otpgate_str challenges[OTPGATE_CHALLENGES_MAX];
-    ngx_http_auth_otp_call_t call;
-    ngx_table_elt_t *header;
-    size_t count, i;
-    int is_proxy = ngx_http_auth_otp_is_proxy(r);
+    size_t i;
 
-    if (buffer == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-    ngx_http_auth_otp_call_of(&call, r);
-    count = otpgate_challenges(mcf->gate, &conf->settings, ngx_http_auth_otp_str(realm),
-                               ngx_http_auth_otp_zone(mcf), stale, &challenges, buffer, OTPGATE_CHALLENGES_SIZE,
-                               &call);
-    if (count == 0) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    /* Those of the place that an internal redirect came from. */
     for (i = 0; i < OTPGATE_CHALLENGES_MAX; i++) {
         if (state->challenges[i]) {
             state->challenges[i]->hash = 0;
@@ -576,24 +739,45 @@ ngx_http_auth_otp_challenge(ngx_http_request_t *r, ngx_http_auth_otp_state_t *st
 #ifdef ngx_http_proxy_auth
     r->headers_out.proxy_authenticate = NULL;
 #endif
+}
+
+static ngx_int_t
+ngx_http_auth_otp_challenge(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, ngx_str_t *realm,
+    ngx_uint_t stale)
+{
+    ngx_http_auth_otp_main_conf_t *mcf = ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module);
+    ngx_http_auth_otp_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
+    otpgate_str challenges[OTPGATE_CHALLENGES_MAX];
+    otpgate_str name;
+    ngx_http_auth_otp_call_t call;
+    char *buffer;
+    size_t count, i;
+    int is_proxy = ngx_http_auth_otp_is_proxy(r);
+
+    ngx_http_auth_otp_take_back(r, state);
+    if (!conf->has_challenges) {
+        return NGX_HTTP_UNAUTHORIZED;
+    }
+    buffer = ngx_pnalloc(r->pool, OTPGATE_CHALLENGES_SIZE);
+    if (buffer == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    ngx_http_auth_otp_call_of(&call, r);
+    count = otpgate_challenges(mcf->gate, &conf->settings, ngx_http_auth_otp_str(realm),
+                               ngx_http_auth_otp_zone(mcf), stale, &challenges, buffer, OTPGATE_CHALLENGES_SIZE,
+                               &call);
+    if (count == 0) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    name = ngx_http_auth_otp_text(is_proxy ? "Proxy-Authenticate" : "WWW-Authenticate");
     for (i = 0; i < count; i++) {
-        header = ngx_list_push(&r->headers_out.headers);
-        if (header == NULL) {
+        state->challenges[i] = ngx_http_auth_otp_add(r, name, challenges[i]);
+        if (state->challenges[i] == NULL) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
-        header->hash = 1;
-        if (is_proxy) {
-            ngx_str_set(&header->key, "Proxy-Authenticate");
-        } else {
-            ngx_str_set(&header->key, "WWW-Authenticate");
-        }
-        header->value.len = challenges[i].len;
-        header->value.data = (u_char *)challenges[i].data;
-        state->challenges[i] = header;
 #if (nginx_version >= 1023000)
-        header->next = NULL;
         if (i > 0) {
-            state->challenges[i - 1]->next = header;
+            state->challenges[i - 1]->next = state->challenges[i];
         }
 #endif
     }
@@ -629,58 +813,59 @@ ngx_http_auth_otp_address(ngx_http_request_t *r)
     return address;
 }
 
-/* The Destination header, joined where there are several; NULL: no memory. */
-static ngx_str_t *
-ngx_http_auth_otp_destination(ngx_http_request_t *r, ngx_str_t *destination)
+static otpgate_str
+ngx_http_auth_otp_host(ngx_http_request_t *r)
 {
-    ngx_list_part_t *part = &r->headers_in.headers.part;
-    ngx_table_elt_t *header = part->elts;
-    u_char *joined, *end;
-    ngx_uint_t i;
-
-    ngx_str_null(destination);
-    for (i = 0;; i++) {
-        if (i >= part->nelts) {
-            part = part->next;
-            if (part == NULL) {
-                return destination;
-            }
-            header = part->elts;
-            i = 0;
-        }
-        if (header[i].key.len != sizeof("Destination") - 1
-            || ngx_strncasecmp(header[i].key.data, (u_char *)"Destination", header[i].key.len) != 0)
-        {
-            continue;
-        }
-        joined = ngx_pnalloc(r->pool, destination->len + 2 + header[i].value.len);
-        if (joined == NULL) {
-            return NULL;
-        }
-        end = destination->len ? ngx_sprintf(joined, "%V, %V", destination, &header[i].value)
-                               : ngx_sprintf(joined, "%V", &header[i].value);
-        destination->data = joined;
-        destination->len = end - joined;
-    }
+    return ngx_http_auth_otp_str(r->headers_in.host ? &r->headers_in.host->value : &r->headers_in.server);
 }
 
 /* What the credentials are for. */
 static ngx_int_t
 ngx_http_auth_otp_read_target(ngx_http_request_t *r, otpgate_login *login)
 {
-    ngx_table_elt_t *host = r->headers_in.host;
-    ngx_str_t destination;
-
-    if (ngx_http_auth_otp_destination(r, &destination) == NULL) {
-        return NGX_ERROR;
-    }
     if (!ngx_http_auth_otp_is_proxy(r)) {
         login->request_line = ngx_http_auth_otp_str(&r->main->request_line);
     }
-    login->host = ngx_http_auth_otp_str(host ? &host->value : &r->headers_in.server);
-    login->destination = ngx_http_auth_otp_str(&destination);
+    login->host = ngx_http_auth_otp_host(r);
     login->path = ngx_http_auth_otp_str(&r->uri);
+    return ngx_http_auth_otp_read_headers(r, ngx_http_auth_otp_target_headers, login);
+}
+
+/* What a browser says. */
+static ngx_int_t
+ngx_http_auth_otp_read_browser(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, ngx_str_t *realm,
+    otpgate_login *login)
+{
+    login->realm = ngx_http_auth_otp_str(realm);
+    login->host = ngx_http_auth_otp_host(r);
+    login->method = ngx_http_auth_otp_str(&r->method_name);
+    login->target = ngx_http_auth_otp_str(&r->unparsed_uri);
+    if (ngx_http_auth_otp_read_headers(r, ngx_http_auth_otp_browser_headers, login) != NGX_OK) {
+        return NGX_ERROR;
+    }
+    if (state->cookie.data) {
+        /* Our cookies have been taken out for another place of this request. */
+        login->cookie = ngx_http_auth_otp_str(&state->cookie);
+    }
     return NGX_OK;
+}
+
+/* What every login has. */
+static void
+ngx_http_auth_otp_begin(ngx_http_request_t *r, otpgate_memory *memory, ngx_http_auth_otp_call_t *call,
+    otpgate_login *login)
+{
+    ngx_http_auth_otp_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
+
+    ngx_memzero(login, sizeof(*login));
+    login->settings = &conf->settings;
+    login->log_level = ngx_http_auth_otp_log_level(r->connection->log);
+    login->has_tls = ngx_http_auth_otp_has_tls(r);
+    login->is_part = r != r->main;
+    login->address = ngx_http_auth_otp_address(r);
+    login->memory = memory;
+    login->turn = ngx_http_auth_otp_turn();
+    login->request = call;
 }
 
 /* NGX_DECLINED: the request has no credentials of a kind asked for here. */
@@ -689,7 +874,7 @@ ngx_http_auth_otp_read(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, 
     otpgate_memory *memory, ngx_http_auth_otp_call_t *call, otpgate_login *login)
 {
     ngx_http_auth_otp_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
-    ngx_table_elt_t *credentials = ngx_http_auth_otp_credentials(r);
+    ngx_table_elt_t *credentials = ngx_http_auth_otp_credentials(r, state);
     ngx_str_t header = ngx_null_string;
     ngx_str_t target;
     ngx_int_t rc = NGX_DECLINED;
@@ -700,9 +885,9 @@ ngx_http_auth_otp_read(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, 
     else if (credentials) {
         header = credentials->value;
     }
-    ngx_memzero(login, sizeof(*login));
+    ngx_http_auth_otp_begin(r, memory, call, login);
     if (conf->has_basic && state->replaced.len == 0) {
-        rc = ngx_http_auth_basic_user(r);
+        rc = ngx_http_auth_otp_basic_user(r, state);
     }
     /* Credentials that nginx recognised as Basic needn't be checked again. */
     login->scheme = rc == NGX_OK ? OTPGATE_BASIC : otpgate_scheme(&conf->settings, ngx_http_auth_otp_str(&header));
@@ -715,29 +900,27 @@ ngx_http_auth_otp_read(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, 
         target = ngx_http_auth_otp_target(r);
         login->target = ngx_http_auth_otp_str(&target);
         login->zone = ngx_http_auth_otp_zone(ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module));
-        break;
+        return NGX_OK;
     case OTPGATE_BASIC:
-        if (rc != NGX_OK) {
+        if (rc == NGX_OK) {
+            login->user = ngx_http_auth_otp_str(&r->headers_in.user);
+            login->password = ngx_http_auth_otp_str(&r->headers_in.passwd);
+            if (otpgate_wants_target(login) && ngx_http_auth_otp_read_target(r, login) != NGX_OK) {
+                return NGX_ERROR;
+            }
+            break;
+        }
+        if (rc != NGX_DECLINED) {
             return rc;
         }
-        login->user = ngx_http_auth_otp_str(&r->headers_in.user);
-        login->password = ngx_http_auth_otp_str(&r->headers_in.passwd);
-        if (otpgate_wants_target(login) && ngx_http_auth_otp_read_target(r, login) != NGX_OK) {
-            return NGX_ERROR;
-        }
-        break;
+        /* fall through */
     default:
-        return NGX_DECLINED;
+        if (!conf->wants_cookie) {
+            return NGX_DECLINED;
+        }
+        login->scheme = OTPGATE_COOKIE;
     }
-    login->settings = &conf->settings;
-    login->log_level = ngx_http_auth_otp_log_level(r->connection->log);
-    login->has_tls = ngx_http_auth_otp_has_tls(r);
-    login->is_part = r != r->main;
-    login->address = ngx_http_auth_otp_address(r);
-    login->memory = memory;
-    login->turn = ngx_http_auth_otp_turn();
-    login->request = call;
-    return NGX_OK;
+    return conf->wants_cookie ? ngx_http_auth_otp_read_browser(r, state, realm, login) : NGX_OK;
 }
 
 static void
@@ -747,6 +930,15 @@ ngx_http_auth_otp_decide(void *data, ngx_log_t *log)
 
     (void)log;
     otpgate_decide(task->gate, &task->login, &task->answer);
+}
+
+static void
+ngx_http_auth_otp_make_page(void *data, ngx_log_t *log)
+{
+    ngx_http_auth_otp_task_t *task = data;
+
+    (void)log;
+    otpgate_page(task->gate, &task->login, &task->answer);
 }
 
 static void
@@ -786,11 +978,12 @@ ngx_http_auth_otp_decided(ngx_event_t *event)
     ngx_http_run_posted_requests(c);
 }
 
-/* Has a pool thread decide. It gets nothing that the loop might change meanwhile. */
+/* Has a pool thread decide, by `handler`. It gets nothing that the loop might change meanwhile. */
 static ngx_int_t
-ngx_http_auth_otp_post(ngx_http_request_t *r, ngx_http_auth_otp_errand_t *errand,
-    const otpgate_login *login, otpgate_gate *gate)
+ngx_http_auth_otp_post(ngx_http_request_t *r, ngx_http_auth_otp_errand_t *errand, const otpgate_login *login,
+    void (*handler)(void *, ngx_log_t *))
 {
+    ngx_http_auth_otp_main_conf_t *mcf = ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module);
     ngx_http_auth_otp_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
     ngx_thread_task_t *task = ngx_thread_task_alloc(r->pool, sizeof(ngx_http_auth_otp_task_t));
     ngx_http_auth_otp_task_t *ctx;
@@ -801,7 +994,7 @@ ngx_http_auth_otp_post(ngx_http_request_t *r, ngx_http_auth_otp_errand_t *errand
     ctx = task->ctx;
     ctx->r = r;
     ctx->errand = errand;
-    ctx->gate = gate;
+    ctx->gate = mcf->gate;
     ctx->call.log = NULL;
     ctx->call.is_test = 0;
     ctx->call.lines = NULL;
@@ -814,7 +1007,7 @@ ngx_http_auth_otp_post(ngx_http_request_t *r, ngx_http_auth_otp_errand_t *errand
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
     otpgate_login_copy(&ctx->login, (char *)ctx->strings);
-    task->handler = ngx_http_auth_otp_decide;
+    task->handler = handler;
     task->event.data = ctx;
     task->event.handler = ngx_http_auth_otp_decided;
     task->event.log = r->connection->log;
@@ -891,6 +1084,22 @@ ngx_http_auth_otp_wait(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, 
     return NGX_AGAIN;
 }
 
+/* Credentials that can't be judged; once per client request. */
+static void
+ngx_http_auth_otp_log_unfit(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state)
+{
+    ngx_http_auth_otp_main_conf_t *mcf = ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module);
+    ngx_http_auth_otp_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
+    ngx_table_elt_t *credentials = ngx_http_auth_otp_credentials(r, state);
+    ngx_http_auth_otp_call_t call;
+
+    if (credentials && !state->is_unfit) {
+        state->is_unfit = 1;
+        ngx_http_auth_otp_call_of(&call, r);
+        otpgate_unfit(mcf->gate, &conf->settings, ngx_http_auth_otp_str(&credentials->value), &call);
+    }
+}
+
 static ngx_int_t
 ngx_http_auth_otp_access(ngx_http_request_t *r)
 {
@@ -899,7 +1108,6 @@ ngx_http_auth_otp_access(ngx_http_request_t *r)
     ngx_http_auth_otp_state_t *state;
     ngx_http_auth_otp_task_t *task;
     ngx_http_auth_otp_call_t call;
-    ngx_table_elt_t *credentials;
     otpgate_login login;
     otpgate_answer answer, *waited;
     ngx_str_t realm;
@@ -930,33 +1138,58 @@ ngx_http_auth_otp_access(ngx_http_request_t *r)
     }
 
     state->is_granted = 0;
+    state->response = NULL;
     ngx_http_auth_otp_call_of(&call, r);
     rc = ngx_http_auth_otp_read(r, state, &realm, &state->memory, &call, &login);
     mcf = ngx_http_get_module_main_conf(r, ngx_http_auth_otp_module);
     if (rc == NGX_DECLINED) {
-        credentials = ngx_http_auth_otp_credentials(r);
-        if (credentials && !state->is_unfit) {
-            state->is_unfit = 1;
-            otpgate_unfit(mcf->gate, &conf->settings, ngx_http_auth_otp_str(&credentials->value), &call);
-        }
+        ngx_http_auth_otp_log_unfit(r, state);
         return ngx_http_auth_otp_challenge(r, state, &realm, 0);
     }
     if (rc != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
     state->is_digest = login.scheme == OTPGATE_DIGEST;
+    state->has_credentials = login.scheme != OTPGATE_COOKIE;
     if (otpgate_decide_now(mcf->gate, &login, &answer) == OTPGATE_WOULD_BLOCK) {
-        return ngx_http_auth_otp_post(r, &state->errand, &login, mcf->gate);
+        return ngx_http_auth_otp_post(r, &state->errand, &login, ngx_http_auth_otp_decide);
     }
     return ngx_http_auth_otp_carry_out(r, state, &realm, &answer);
+}
+
+static ngx_uint_t
+ngx_http_auth_otp_begins(const ngx_str_t *name, const char *begin)
+{
+    return name->len >= ngx_strlen(begin) && ngx_strncmp(name->data, begin, ngx_strlen(begin)) == 0;
+}
+
+/* Variables that were read before may say something else now. */
+static void
+ngx_http_auth_otp_forget_variables(ngx_http_request_t *r)
+{
+    ngx_http_core_main_conf_t *cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
+    ngx_http_variable_t *known = cmcf->variables.elts;
+    ngx_uint_t i;
+
+    for (i = 0; i < cmcf->variables.nelts; i++) {
+        if (ngx_http_auth_otp_is_called(&known[i].name, "remote_user")
+            || ngx_http_auth_otp_is_called(&known[i].name, "http_authorization")
+            || ngx_http_auth_otp_is_called(&known[i].name, "http_cookie")
+            || ngx_http_auth_otp_begins(&known[i].name, "cookie_"))
+        {
+            r->variables[i].valid = 0;
+            r->variables[i].not_found = 0;
+        }
+    }
 }
 
 /* Carries out a grant. */
 static ngx_int_t
 ngx_http_auth_otp_let_in(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, otpgate_answer *answer)
 {
+    ngx_http_auth_otp_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
     u_char *text = ngx_pnalloc(r->pool, answer->user_len + answer->upstream_len + 1);
-    ngx_table_elt_t *credentials = ngx_http_auth_otp_credentials(r);
+    ngx_table_elt_t *credentials = ngx_http_auth_otp_credentials(r, state);
     ngx_str_t *header;
 
     if (text == NULL) {
@@ -977,8 +1210,13 @@ ngx_http_auth_otp_let_in(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state
         text[answer->upstream_len] = '\0';
         header->data = text;
         header->len = answer->upstream_len;
+        /* Whatever is behind us is meant to see this one. */
+        state->has_credentials = 0;
     }
     state->is_granted = 1;
+    if (conf->wants_cookie) {
+        ngx_http_auth_otp_forget_variables(r);
+    }
     return NGX_OK;
 }
 
@@ -987,29 +1225,175 @@ static ngx_int_t
 ngx_http_auth_otp_refuse_for_a_while(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state,
     otpgate_answer *answer, ngx_int_t status)
 {
-    ngx_table_elt_t *header;
+    otpgate_str seconds;
+    u_char *value;
 
     /* That of the place that an internal redirect came from. */
     if (state->retry_after) {
         state->retry_after->hash = 0;
     }
-    header = ngx_list_push(&r->headers_out.headers);
-    if (header == NULL) {
+    value = ngx_pnalloc(r->pool, NGX_INT32_LEN);
+    if (value == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
-    state->retry_after = header;
-    header->hash = 1;
-    ngx_str_set(&header->key, "Retry-After");
-    header->value.data = ngx_pnalloc(r->pool, NGX_INT32_LEN);
-    if (header->value.data == NULL) {
-        header->hash = 0;
+    seconds.data = value;
+    seconds.len = ngx_sprintf(value, "%uD", answer->retry_after) - value;
+    state->retry_after = ngx_http_auth_otp_add(r, ngx_http_auth_otp_text("Retry-After"), seconds);
+    return state->retry_after ? status : NGX_HTTP_INTERNAL_SERVER_ERROR;
+}
+
+/* ---- What is sent to a browser ----------------------------------------------------------------------- */
+
+static void
+ngx_http_auth_otp_release(void *data)
+{
+    ngx_http_auth_otp_response_t *own = data;
+
+    otpgate_response_free(own->response);
+}
+
+/* Makes the answer's response one of the request, which releases it. */
+static ngx_int_t
+ngx_http_auth_otp_adopt(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, otpgate_answer *answer)
+{
+    ngx_http_auth_otp_response_t *own;
+    ngx_pool_cleanup_t *cln;
+
+    if (answer->response == NULL) {
+        return NGX_OK;
+    }
+    cln = ngx_pool_cleanup_add(r->pool, sizeof(*own));
+    if (cln == NULL) {
+        otpgate_response_free(answer->response);
+        answer->response = NULL;
+        return NGX_ERROR;
+    }
+    own = cln->data;
+    own->response = answer->response;
+    own->next = NULL;
+    cln->handler = ngx_http_auth_otp_release;
+    state->response = own;
+    answer->response = NULL;
+    return NGX_OK;
+}
+
+/* Whether nginx sends such a header by itself, for a body it knows. */
+static ngx_uint_t
+ngx_http_auth_otp_is_of_body(const otpgate_str *name)
+{
+    ngx_str_t text = { name->len, (u_char *)name->data };
+
+    return ngx_http_auth_otp_is_called(&text, "Content-Type") || ngx_http_auth_otp_is_called(&text, "Content-Length");
+}
+
+static ngx_uint_t
+ngx_http_auth_otp_has(ngx_http_request_t *r, const otpgate_str *name, const otpgate_str *value)
+{
+    ngx_http_auth_otp_walk_t walk = ngx_http_auth_otp_walk(&r->headers_out.headers);
+    ngx_table_elt_t *header;
+
+    while ((header = ngx_http_auth_otp_next(&walk)) != NULL) {
+        if (header->hash && header->key.len == name->len && header->value.len == value->len
+            && ngx_strncmp(header->key.data, name->data, name->len) == 0
+            && ngx_memcmp(header->value.data, value->data, value->len) == 0)
+        {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Puts a response's headers into the answer, each once. */
+static ngx_int_t
+ngx_http_auth_otp_add_headers(ngx_http_request_t *r, const otpgate_response *response)
+{
+    otpgate_str name, value;
+    size_t i;
+
+    for (i = 0; otpgate_response_header(response, i, &name, &value); i++) {
+        if (!ngx_http_auth_otp_is_of_body(&name) && !ngx_http_auth_otp_has(r, &name, &value)
+            && ngx_http_auth_otp_add(r, name, value) == NULL)
+        {
+            return NGX_ERROR;
+        }
+    }
+    return NGX_OK;
+}
+
+static ngx_http_output_header_filter_pt ngx_http_auth_otp_next_header_filter;
+
+/*
+ * Only where cookies are used. Headers put into the answer any earlier would be lost when nginx starts it over (412, or
+ * after early hints of an upstream).
+ */
+static ngx_int_t
+ngx_http_auth_otp_header_filter(ngx_http_request_t *r)
+{
+    ngx_http_auth_otp_state_t *state = r == r->main ? ngx_http_auth_otp_known_state(r) : NULL;
+    ngx_http_auth_otp_response_t *own;
+
+    for (own = state ? state->added : NULL; own; own = own->next) {
+        if (ngx_http_auth_otp_add_headers(r, own->response) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+    return ngx_http_auth_otp_next_header_filter(r);
+}
+
+/* Sends exactly this, whatever nginx would make of the status. */
+static ngx_int_t
+ngx_http_auth_otp_send(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, const otpgate_response *response)
+{
+    otpgate_str body = otpgate_response_body(response);
+    otpgate_str name, value;
+    ngx_chain_t out;
+    ngx_buf_t *buf;
+    ngx_int_t rc;
+    size_t i;
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+    ngx_http_auth_otp_take_back(r, state);
+    ngx_http_clear_accept_ranges(r);
+    ngx_http_clear_last_modified(r);
+    ngx_http_clear_etag(r);
+    r->disable_not_modified = 1;
+    /* That of a page which an error has led to is ours as well. */
+    r->err_status = 0;
+    r->headers_out.status = otpgate_response_status(response);
+    r->headers_out.status_line.len = 0;
+    r->headers_out.content_length_n = body.len;
+    for (i = 0; otpgate_response_header(response, i, &name, &value); i++) {
+        if (ngx_http_auth_otp_is_of_body(&name) && name.len == sizeof("Content-Type") - 1) {
+            /* With its charset it is none that `charset`, `ssi` or `sub_filter` would work on. */
+            r->headers_out.content_type.len = value.len;
+            r->headers_out.content_type.data = (u_char *)value.data;
+            r->headers_out.content_type_len = value.len;
+            r->headers_out.content_type_lowcase = NULL;
+        }
+    }
+    /* nginx isn't told of Location: it would make an absolute one, by a scheme that a proxy in front may not have used. */
+    if (ngx_http_auth_otp_add_headers(r, response) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
-    header->value.len = ngx_sprintf(header->value.data, "%uD", answer->retry_after) - header->value.data;
-#if (nginx_version >= 1023000)
-    header->next = NULL;
-#endif
-    return status;
+    rc = ngx_http_send_header(r);
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return rc;
+    }
+    buf = ngx_calloc_buf(r->pool);
+    if (buf == NULL) {
+        return NGX_ERROR;
+    }
+    buf->pos = (u_char *)body.data;
+    buf->last = buf->pos + body.len;
+    buf->memory = body.len > 0;
+    buf->last_buf = 1;
+    buf->last_in_chain = 1;
+    out.buf = buf;
+    out.next = NULL;
+    return ngx_http_output_filter(r, &out);
 }
 
 /* Carries out the library's decision, or has it wait. */
@@ -1017,17 +1401,39 @@ static ngx_int_t
 ngx_http_auth_otp_carry_out(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, ngx_str_t *realm,
     otpgate_answer *answer)
 {
-    ngx_int_t rc = ngx_http_auth_otp_wait(r, state, answer);
+    ngx_http_auth_otp_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
+    ngx_http_auth_otp_response_t *own;
+    ngx_int_t rc;
+    int status;
 
+    if (ngx_http_auth_otp_adopt(r, state, answer) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    rc = ngx_http_auth_otp_wait(r, state, answer);
     if (rc != NGX_OK) {
         return rc == NGX_AGAIN ? rc : NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
     if (answer->result[0]) {
         state->result = answer->result;
     }
+    else if (!state->has_credentials && conf->has_challenges && answer->verdict != OTPGATE_GRANTED) {
+        ngx_http_auth_otp_log_unfit(r, state);
+    }
     ngx_str_null(&state->user);
 
-    switch (answer->verdict) {
+    own = state->response;
+    status = own ? otpgate_response_status(own->response) : 0;
+    if (status && (status < NGX_HTTP_BAD_REQUEST || otpgate_response_body(own->response).len)) {
+        ngx_http_auth_otp_wipe(answer->upstream, answer->upstream_len);
+        ngx_http_finalize_request(r, ngx_http_auth_otp_send(r, state, own->response));
+        return NGX_DONE;
+    }
+    if (own) {
+        own->next = state->added;
+        state->added = own;
+        state->response = NULL;
+    }
+    switch (status ? OTPGATE_DENIED : answer->verdict) {
     case OTPGATE_GRANTED:
         rc = ngx_http_auth_otp_let_in(r, state, answer);
         break;
@@ -1041,7 +1447,8 @@ ngx_http_auth_otp_carry_out(ngx_http_request_t *r, ngx_http_auth_otp_state_t *st
         rc = ngx_http_auth_otp_refuse_for_a_while(r, state, answer, NGX_HTTP_TOO_MANY_REQUESTS);
         break;
     default:
-        rc = ngx_http_auth_otp_challenge(r, state, realm, answer->stale);
+        /* A status without a body: nginx makes one, and error_page may. */
+        rc = status ? status : ngx_http_auth_otp_challenge(r, state, realm, answer->stale);
     }
     ngx_http_auth_otp_wipe(answer->upstream, answer->upstream_len);
     return rc;
@@ -1059,13 +1466,33 @@ ngx_http_auth_otp_preaccess(ngx_http_request_t *r)
     ngx_http_auth_otp_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
     ngx_str_t realm;
 
-    if (!conf->is_on || !otpgate_settings_require_tls(&conf->settings)
-        || ngx_http_auth_otp_realm(r, conf, &realm) == NGX_DECLINED || ngx_http_auth_otp_has_tls(r))
+    if (!(conf->is_on || conf->is_page) || !otpgate_settings_require_tls(&conf->settings)
+        || (!conf->is_page && ngx_http_auth_otp_realm(r, conf, &realm) == NGX_DECLINED)
+        || ngx_http_auth_otp_has_tls(r))
     {
         return NGX_DECLINED;
     }
     ngx_http_auth_otp_event(r, OTPGATE_EVENT_WITHOUT_TLS, NULL);
     return NGX_HTTP_FORBIDDEN;
+}
+
+/* What a part has for the browser goes out with the main request's answer, if that isn't out yet. */
+static ngx_int_t
+ngx_http_auth_otp_add_of_part(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, otpgate_answer *answer)
+{
+    ngx_http_auth_otp_response_t *own;
+
+    state->response = NULL;
+    if (ngx_http_auth_otp_adopt(r, state, answer) != NGX_OK) {
+        return NGX_ERROR;
+    }
+    own = state->response;
+    state->response = NULL;
+    if (own && otpgate_response_status(own->response) == 0) {
+        own->next = state->added;
+        state->added = own;
+    }
+    return NGX_OK;
 }
 
 /* Whether the main request's grant holds for a sub-request here. NGX_AGAIN: a thread is deciding. */
@@ -1088,6 +1515,9 @@ ngx_http_auth_otp_ask_part(ngx_http_request_t *r, ngx_http_auth_otp_state_t *sta
             return NGX_AGAIN;
         }
         task = part->errand.task->ctx;
+        if (ngx_http_auth_otp_add_of_part(r, state, &task->answer) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
         return task->answer.verdict == OTPGATE_GRANTED ? NGX_OK : NGX_HTTP_FORBIDDEN;
     }
     ngx_http_auth_otp_call_of(&call, r);
@@ -1097,6 +1527,9 @@ ngx_http_auth_otp_ask_part(ngx_http_request_t *r, ngx_http_auth_otp_state_t *sta
     }
     verdict = otpgate_decide_now(mcf->gate, &login, &answer);
     ngx_http_auth_otp_wipe(answer.upstream, answer.upstream_len);
+    if (ngx_http_auth_otp_add_of_part(r, state, &answer) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
     if (login.scheme == OTPGATE_DIGEST) {
         ngx_http_auth_otp_wipe(&memory, sizeof(memory));
     }
@@ -1113,11 +1546,133 @@ ngx_http_auth_otp_ask_part(ngx_http_request_t *r, ngx_http_auth_otp_state_t *sta
     part->memory = state->memory;
     cln->handler = ngx_http_auth_otp_wipe_part;
     login.memory = &part->memory;
-    rc = ngx_http_auth_otp_post(r, &part->errand, &login, mcf->gate);
+    rc = ngx_http_auth_otp_post(r, &part->errand, &login, ngx_http_auth_otp_decide);
     if (rc == NGX_AGAIN) {
         ngx_http_set_ctx(r, part, ngx_http_auth_otp_module);
     }
     return rc;
+}
+
+/* What a Cookie header becomes once ours are taken out; without text: nothing. NULL: no memory. */
+static ngx_str_t *
+ngx_http_auth_otp_others(ngx_http_request_t *r, const ngx_table_elt_t *header, ngx_str_t *others)
+{
+    others->data = ngx_pnalloc(r->pool, header->value.len + 1);
+    if (others->data == NULL) {
+        return NULL;
+    }
+    others->len = otpgate_strip(ngx_http_auth_otp_str(&header->value), (char *)others->data);
+    return others;
+}
+
+/* Has nginx find the cookies that are left. */
+static ngx_int_t
+ngx_http_auth_otp_link_cookies(ngx_http_request_t *r)
+{
+    ngx_http_auth_otp_walk_t walk = ngx_http_auth_otp_walk(&r->headers_in.headers);
+    ngx_table_elt_t *header, **link;
+
+#if (nginx_version >= 1023000)
+    link = &r->headers_in.cookie;
+#else
+    if (ngx_array_init(&r->headers_in.cookies, r->pool, 1, sizeof(ngx_table_elt_t *)) != NGX_OK) {
+        return NGX_ERROR;
+    }
+#endif
+    while ((header = ngx_http_auth_otp_next(&walk)) != NULL) {
+        if (!ngx_http_auth_otp_is_called(&header->key, "Cookie")) {
+            continue;
+        }
+#if (nginx_version >= 1023000)
+        *link = header;
+        link = &header->next;
+#else
+        link = ngx_array_push(&r->headers_in.cookies);
+        if (link == NULL) {
+            return NGX_ERROR;
+        }
+        *link = header;
+#endif
+    }
+#if (nginx_version >= 1023000)
+    *link = NULL;
+#endif
+    return NGX_OK;
+}
+
+/*
+ * Takes out of the request what is ours: cookies, and the credentials that a grant was for. What passes requests on
+ * walks over r->headers_in.headers, which get a new list, since others have pointers into the old one.
+ */
+static ngx_int_t
+ngx_http_auth_otp_strip(ngx_http_request_t *r)
+{
+    ngx_http_auth_otp_state_t *state = ngx_http_auth_otp_known_state(r);
+    ngx_uint_t has_credentials = state && state->is_granted && state->has_credentials;
+    ngx_uint_t is_changed = 0;
+    ngx_http_auth_otp_walk_t walk = ngx_http_auth_otp_walk(&r->headers_in.headers);
+    ngx_table_elt_t *header, *kept, *authorization = NULL;
+    ngx_str_t others;
+    ngx_list_t list;
+    otpgate_login before;
+
+    if (ngx_list_init(&list, r->pool, 20, sizeof(ngx_table_elt_t)) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    while ((header = ngx_http_auth_otp_next(&walk)) != NULL) {
+        others = header->value;
+        if (has_credentials && ngx_http_auth_otp_is_called(&header->key, "Authorization")) {
+            authorization = authorization ? authorization : header;
+            is_changed = 1;
+            continue;
+        }
+        if (ngx_http_auth_otp_is_called(&header->key, "Cookie")) {
+            if (ngx_http_auth_otp_others(r, header, &others) == NULL) {
+                return NGX_HTTP_INTERNAL_SERVER_ERROR;
+            }
+            is_changed |= others.len != header->value.len;
+            if (others.len == 0) {
+                continue;
+            }
+        }
+        kept = ngx_list_push(&list);
+        if (kept == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+        *kept = *header;
+        kept->value = others;
+    }
+    if (!is_changed) {
+        return NGX_DECLINED;
+    }
+
+    state = ngx_http_auth_otp_state(r);
+    if (state == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    /* Other places of this request are decided by what the client sent. */
+    if (state->cookie.data == NULL) {
+        ngx_memzero(&before, sizeof(before));
+        if (ngx_http_auth_otp_read_headers(r, ngx_http_auth_otp_browser_headers, &before) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+        state->cookie.len = before.cookie.len;
+        state->cookie.data = (u_char *)before.cookie.data;
+    }
+    if (authorization) {
+        state->authorization = authorization;
+        r->headers_in.authorization = NULL;
+        ngx_str_null(&r->headers_in.user);
+    }
+    r->headers_in.headers = list;
+    if (list.last == &list.part) {
+        r->headers_in.headers.last = &r->headers_in.headers.part;
+    }
+    if (ngx_http_auth_otp_link_cookies(r) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    ngx_http_auth_otp_forget_variables(r);
+    return NGX_DECLINED;
 }
 
 /*
@@ -1134,17 +1689,17 @@ ngx_http_auth_otp_precontent(ngx_http_request_t *r)
 
     conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
     if (r == r->main) {
-        return NGX_DECLINED;
+        return conf->strips ? ngx_http_auth_otp_strip(r) : NGX_DECLINED;
     }
     rc = ngx_http_auth_otp_realm(r, conf, &realm);
     if (rc == NGX_DECLINED) {
-        return NGX_DECLINED;
+        return conf->strips ? ngx_http_auth_otp_strip(r) : NGX_DECLINED;
     }
     state = ngx_http_auth_otp_known_state(r);
     if (rc == NGX_OK && state && state->is_granted) {
         rc = ngx_http_auth_otp_ask_part(r, state, &realm);
         if (rc == NGX_OK) {
-            return NGX_DECLINED;
+            return conf->strips ? ngx_http_auth_otp_strip(r) : NGX_DECLINED;
         }
         if (rc != NGX_HTTP_FORBIDDEN) {
             return rc;
@@ -1153,6 +1708,225 @@ ngx_http_auth_otp_precontent(ngx_http_request_t *r)
     ngx_http_auth_otp_event(r, OTPGATE_EVENT_PART_REFUSED, &r->uri);
     return NGX_HTTP_FORBIDDEN;
 }
+
+/* ---- The page to log in ------------------------------------------------------------------------------- */
+
+/* Goes on later; the request is kept meanwhile. */
+static ngx_int_t
+ngx_http_auth_otp_pause(ngx_http_request_t *r)
+{
+    r->main->count++;
+    return NGX_DONE;
+}
+
+/* The thread's end runs the phases again, and so this handler. */
+static ngx_int_t
+ngx_http_auth_otp_await_thread(ngx_http_request_t *r)
+{
+    r->write_event_handler = ngx_http_core_run_phases;
+    return ngx_http_auth_otp_pause(r);
+}
+
+/* Takes what has been read of the body. */
+static ngx_int_t
+ngx_http_auth_otp_take_body(ngx_http_request_t *r, ngx_http_auth_otp_body_t *body, ngx_uint_t is_ours)
+{
+    /* NULL: it was discarded before an internal redirect led here. */
+    ngx_chain_t *part = r->request_body ? r->request_body->bufs : NULL;
+    ngx_buf_t *buf;
+    size_t len;
+
+    for ( /* void */ ; part; part = part->next) {
+        buf = part->buf;
+        if (buf->in_file && !ngx_buf_in_memory(buf)) {
+            /* Another module has read it, as one of this length. */
+            return NGX_HTTP_REQUEST_ENTITY_TOO_LARGE;
+        }
+        len = ngx_buf_in_memory(buf) ? buf->last - buf->pos : 0;
+        if (len > OTPGATE_BODY_MAX - body->len) {
+            return NGX_HTTP_REQUEST_ENTITY_TOO_LARGE;
+        }
+        if (len == 0) {
+            continue;
+        }
+        ngx_memcpy(body->text + body->len, buf->pos, len);
+        body->len += len;
+        if (is_ours) {
+            ngx_http_auth_otp_wipe(buf->pos, len);
+            buf->pos = buf->last;
+        }
+    }
+    if (is_ours && r->request_body) {
+        r->request_body->bufs = NULL;
+    }
+    return NGX_OK;
+}
+
+/* Some more of the body is there, or all of it. */
+static void
+ngx_http_auth_otp_read_body(ngx_http_request_t *r)
+{
+    ngx_http_auth_otp_state_t *state = ngx_http_auth_otp_known_state(r);
+    ngx_int_t rc;
+
+    for ( ;; ) {
+        rc = ngx_http_auth_otp_take_body(r, state->body, 1);
+        if (rc != NGX_OK) {
+            /* As nginx does with one that exceeds client_max_body_size. */
+            r->lingering_close = 1;
+            ngx_http_finalize_request(r, rc);
+            return;
+        }
+        if (!r->reading_body) {
+            break;
+        }
+        rc = ngx_http_read_unbuffered_request_body(r);
+        if (rc == NGX_ERROR || rc >= NGX_HTTP_SPECIAL_RESPONSE) {
+            ngx_http_finalize_request(r, rc);
+            return;
+        }
+        if (rc == NGX_AGAIN && r->request_body->bufs == NULL) {
+            r->read_event_handler = ngx_http_auth_otp_read_body;
+            return;
+        }
+    }
+    r->read_event_handler = ngx_http_block_reading;
+    /* From now on, how long it takes is ours, and no longer the client's to say. */
+    state->arrival = *ngx_timeofday();
+    ngx_http_core_run_phases(r);
+}
+
+/* NGX_OK: the body is there. NGX_DONE: it is being read. */
+static ngx_int_t
+ngx_http_auth_otp_get_body(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state)
+{
+    ngx_int_t rc;
+
+    if (r->headers_in.content_length_n > OTPGATE_BODY_MAX) {
+        r->expect_tested = 1;
+        (void)ngx_http_discard_request_body(r);
+        return NGX_HTTP_REQUEST_ENTITY_TOO_LARGE;
+    }
+    state->body = ngx_pcalloc(r->pool, sizeof(*state->body));
+    if (state->body == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    if (r->request_body) {
+        /* Of another module, which may need it still. */
+        return ngx_http_auth_otp_take_body(r, state->body, 0);
+    }
+    /* Piece by piece: what nginx gathers it may write to a file. */
+    r->request_body_no_buffering = 1;
+    rc = ngx_http_read_client_request_body(r, ngx_http_auth_otp_read_body);
+    return rc >= NGX_HTTP_SPECIAL_RESPONSE ? rc : NGX_DONE;
+}
+
+/* Sends the page that the library has made, once it may go out. */
+static ngx_int_t
+ngx_http_auth_otp_show(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, otpgate_answer *answer)
+{
+    ngx_int_t rc;
+
+    if (ngx_http_auth_otp_adopt(r, state, answer) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    rc = ngx_http_auth_otp_wait(r, state, answer);
+    if (rc != NGX_OK) {
+        return rc == NGX_AGAIN ? ngx_http_auth_otp_pause(r) : NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    if (answer->result[0]) {
+        state->result = answer->result;
+    }
+    if (answer->verdict == OTPGATE_GRANTED && answer->user_len) {
+        state->user.data = ngx_pnalloc(r->pool, answer->user_len);
+        if (state->user.data == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+        ngx_memcpy(state->user.data, answer->user, answer->user_len);
+        state->user.len = answer->user_len;
+    }
+    ngx_http_auth_otp_wipe(answer->upstream, answer->upstream_len);
+    if (state->response == NULL || otpgate_response_status(state->response->response) == 0) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    return ngx_http_auth_otp_send(r, state, state->response->response);
+}
+
+/*
+ * The content of `auth_otp_login`. Runs again when the body is there, when a thread has made the page, when a refusal
+ * may go out, and whenever nginx runs the phases meanwhile.
+ */
+static ngx_int_t
+ngx_http_auth_otp_page(ngx_http_request_t *r)
+{
+    ngx_http_auth_otp_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_otp_module);
+    ngx_http_auth_otp_state_t *state;
+    ngx_http_auth_otp_task_t *task;
+    ngx_http_auth_otp_call_t call;
+    otpgate_answer *waited;
+    otpgate_login login;
+    ngx_str_t realm;
+    ngx_int_t rc;
+
+    if (r != r->main) {
+        ngx_http_auth_otp_event(r, OTPGATE_EVENT_PART_REFUSED, &r->uri);
+        return NGX_HTTP_FORBIDDEN;
+    }
+    if (!(r->method & (NGX_HTTP_GET | NGX_HTTP_HEAD | NGX_HTTP_POST))) {
+        return ngx_http_auth_otp_add(r, ngx_http_auth_otp_text("Allow"), ngx_http_auth_otp_text("GET, HEAD, POST"))
+               ? NGX_HTTP_NOT_ALLOWED : NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    state = ngx_http_auth_otp_state(r);
+    if (state == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    if (state->errand.is_out) {
+        return ngx_http_auth_otp_await_thread(r);
+    }
+    if (state->waiting) {
+        waited = state->waiting;
+        state->waiting = NULL;
+        return ngx_http_auth_otp_show(r, state, waited);
+    }
+    if (state->errand.is_answered) {
+        state->errand.is_answered = 0;
+        task = state->errand.task->ctx;
+        return ngx_http_auth_otp_show(r, state, &task->answer);
+    }
+
+    rc = ngx_http_auth_otp_given_realm(r, conf, &realm);
+    if (rc != NGX_OK) {
+        return rc == NGX_DECLINED ? NGX_HTTP_NOT_FOUND : NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    if (!(r->method & NGX_HTTP_POST)) {
+        rc = ngx_http_discard_request_body(r);
+    }
+    else if (state->body == NULL) {
+        rc = ngx_http_auth_otp_get_body(r, state);
+    }
+    if (rc != NGX_OK) {
+        return rc;
+    }
+    state->is_granted = 0;
+    state->response = NULL;
+    ngx_str_null(&state->user);
+    ngx_http_auth_otp_call_of(&call, r);
+    ngx_http_auth_otp_begin(r, &state->memory, &call, &login);
+    if (ngx_http_auth_otp_read_browser(r, state, &realm, &login) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    if (state->body) {
+        login.body.len = state->body->len;
+        login.body.data = state->body->text;
+    }
+    rc = ngx_http_auth_otp_post(r, &state->errand, &login, ngx_http_auth_otp_make_page);
+    if (state->body) {
+        ngx_http_auth_otp_wipe(state->body, sizeof(*state->body));
+    }
+    return rc == NGX_AGAIN ? ngx_http_auth_otp_await_thread(r) : rc;
+}
+
+/* ---- Variables ----------------------------------------------------------------------------------------- */
 
 static ngx_int_t
 ngx_http_auth_otp_result_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v, uintptr_t data)
@@ -1215,13 +1989,13 @@ ngx_http_auth_otp_user_variable(ngx_http_request_t *r, ngx_http_variable_value_t
 
 static ngx_http_get_variable_pt ngx_http_auth_otp_other_remote_user;
 
-/* nginx's own $remote_user knows only Basic. */
+/* nginx's own $remote_user knows only Basic, and only as long as its header is there. */
 static ngx_int_t
 ngx_http_auth_otp_remote_user_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v, uintptr_t data)
 {
     ngx_http_auth_otp_state_t *state = ngx_http_auth_otp_known_state(r);
 
-    if (state && state->is_granted && state->is_digest) {
+    if (state && state->is_granted) {
         return ngx_http_auth_otp_user_variable(r, v, data);
     }
     return ngx_http_auth_otp_other_remote_user(r, v, data);
@@ -1424,10 +2198,43 @@ ngx_http_auth_otp_basic_realm(ngx_conf_t *cf)
     return none;
 }
 
+/* Whether a location inside `outer` that has this path may be the page to log in. Those of regular expressions may. */
+static ngx_uint_t
+ngx_http_auth_otp_may_have_page(ngx_http_core_loc_conf_t *outer, otpgate_str path)
+{
+    ngx_http_core_loc_conf_t *inner;
+    ngx_http_location_queue_t *known;
+    ngx_queue_t *q, *end = outer->locations;
+
+    for (q = end ? ngx_queue_head(end) : NULL; q != end; q = ngx_queue_next(q)) {
+        known = (ngx_http_location_queue_t *)q;
+        inner = known->exact ? known->exact : known->inclusive;
+        if (inner->noname || inner->named) {
+            continue;
+        }
+#if (NGX_PCRE)
+        if (inner->regex == NULL)
+#endif
+        {
+            if (inner->name.len > path.len || ngx_strncmp(inner->name.data, path.data, inner->name.len) != 0
+                || (inner->exact_match && inner->name.len != path.len))
+            {
+                continue;
+            }
+        }
+        if (inner->handler == ngx_http_auth_otp_page || ngx_http_auth_otp_may_have_page(inner, path)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 static ngx_int_t
 ngx_http_auth_otp_note_place(ngx_conf_t *cf, ngx_http_auth_otp_main_conf_t *mcf, ngx_http_auth_otp_loc_conf_t *conf)
 {
     ngx_http_core_loc_conf_t *clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    ngx_http_core_srv_conf_t *cscf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_core_module);
+    ngx_http_core_loc_conf_t *server = cscf->ctx->loc_conf[ngx_http_core_module.ctx_index];
     otpgate_place *place;
 
     if (!ngx_test_config) {
@@ -1439,8 +2246,12 @@ ngx_http_auth_otp_note_place(ngx_conf_t *cf, ngx_http_auth_otp_main_conf_t *mcf,
     }
     ngx_memzero(place, sizeof(*place));
     place->settings = &conf->settings;
-    place->place = ngx_http_auth_otp_str(&conf->place);
-    place->realm = ngx_http_auth_otp_str(&conf->realm.value);
+    place->place = ngx_http_auth_otp_str(conf->is_page ? &conf->page_place : &conf->place);
+    if (conf->is_on) {
+        place->realm = ngx_http_auth_otp_str(&conf->realm.value);
+    }
+    place->is_login_page = conf->is_page;
+    place->has_login_page = ngx_http_auth_otp_may_have_page(server, otpgate_settings_login_page(&conf->settings));
     place->is_on_unix_socket = ngx_http_auth_otp_is_on_unix_socket(cf);
     place->is_any_enough = clcf->satisfy == NGX_HTTP_SATISFY_ANY;
     place->other_realm = ngx_http_auth_otp_basic_realm(cf);
@@ -1470,13 +2281,24 @@ ngx_http_auth_otp_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_auth_otp_loc_conf_t *prev = parent;
     ngx_http_auth_otp_loc_conf_t *conf = child;
     ngx_http_auth_otp_main_conf_t *mcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_auth_otp_module);
+    ngx_http_core_loc_conf_t *clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
     ngx_str_t zone_name = ngx_string(NGX_HTTP_AUTH_OTP_ZONE_NAME);
 
     if (ngx_http_auth_otp_note_root(cf, mcf) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
+    conf->is_page = clcf->handler == ngx_http_auth_otp_page;
+    if (prev->is_page && clcf->noname && clcf->handler == NULL) {
+        /* `if` or `limit_except`, which are part of the page's location. */
+        conf->is_page = 1;
+        conf->page_place = prev->page_place;
+        clcf->handler = ngx_http_auth_otp_page;
+    }
     otpgate_settings_merge(&conf->settings, OTPGATE_NGINX, &prev->settings, &conf->settings);
     conf->has_basic = otpgate_settings_has_basic(&conf->settings);
+    conf->has_challenges = conf->has_basic || otpgate_settings_has_digest(&conf->settings);
+    conf->wants_cookie = otpgate_settings_wants_cookie(OTPGATE_NGINX, &conf->settings);
+    conf->strips = otpgate_settings_strips(OTPGATE_NGINX, &conf->settings);
     if (conf->is_on == NGX_CONF_UNSET) {
         conf->is_on = prev->is_on;
         conf->realm = prev->realm;
@@ -1486,9 +2308,10 @@ ngx_http_auth_otp_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     if (conf->pool == NULL) {
         conf->pool = prev->pool;
     }
-    if (!conf->is_on) {
+    if (!conf->is_on && !conf->is_page) {
         return NGX_CONF_OK;
     }
+    mcf->has_cookies |= conf->wants_cookie;
     if (conf->pool == NULL) {
         conf->pool = ngx_thread_pool_add(cf, NULL);
         if (conf->pool == NULL) {
@@ -1597,6 +2420,22 @@ ngx_http_auth_otp_set_realm(ngx_conf_t *cf, ngx_command_t *cmd, void *data)
 }
 
 static char *
+ngx_http_auth_otp_set_page(ngx_conf_t *cf, ngx_command_t *cmd, void *data)
+{
+    ngx_http_auth_otp_loc_conf_t *conf = data;
+    ngx_http_core_loc_conf_t *clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (ngx_http_auth_otp_is_duplicate(conf, cmd)) {
+        return "is duplicate";
+    }
+    if (ngx_http_auth_otp_place(cf, &conf->page_place) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+    clcf->handler = ngx_http_auth_otp_page;
+    return NGX_CONF_OK;
+}
+
+static char *
 ngx_http_auth_otp_set_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *data)
 {
     ngx_http_auth_otp_main_conf_t *mcf = data;
@@ -1678,12 +2517,17 @@ ngx_http_auth_otp_init_module(ngx_cycle_t *cycle)
     ngx_http_auth_otp_call_t call;
     otpgate_identity identity;
 
-    if (!ngx_test_config) {
-        return NGX_OK;
-    }
     mcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_auth_otp_module);
     if (mcf == NULL) {
         return NGX_OK; /* no http block */
+    }
+    if (mcf->has_cookies) {
+        /* By now nginx's own filters are there, wherever in the list of modules this one is. */
+        ngx_http_auth_otp_next_header_filter = ngx_http_top_header_filter;
+        ngx_http_top_header_filter = ngx_http_auth_otp_header_filter;
+    }
+    if (!ngx_test_config) {
+        return NGX_OK;
     }
 
     /* A server not started by root keeps its user, whatever `user` says. */

@@ -52,6 +52,8 @@ impl otpgate_place {
             section: self.section.as_bytes(),
             is_on_unix_socket: is_set(self.is_on_unix_socket),
             is_any_enough: is_set(self.is_any_enough),
+            is_login_page: is_set(self.is_login_page),
+            has_login_page: is_set(self.has_login_page),
         }
     }
 }

@@ -387,6 +387,8 @@ pub struct otpgate_place {
     pub section: otpgate_str,
     pub is_on_unix_socket: c_int,
     pub is_any_enough: c_int,
+    pub is_login_page: c_int,
+    pub has_login_page: c_int,
 }
 
 /// The user whose access to files is tried out.

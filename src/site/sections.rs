@@ -24,6 +24,10 @@ pub struct Place<'a> {
     pub is_on_unix_socket: bool,
     /// nginx: `satisfy any`.
     pub is_any_enough: bool,
+    /// nginx: it is the page to log in itself, and `place` that of `auth_otp_login`.
+    pub is_login_page: bool,
+    /// nginx: its server may have the page to log in at the path that is set.
+    pub has_login_page: bool,
 }
 
 /// A finding and where it is.
@@ -335,8 +339,38 @@ fn trusts_everybody<'a>(server: Server, settings: &Settings<'a>) -> Option<Place
     Some(warning(given.place, text))
 }
 
-fn of_location<'a>(place: &Place<'a>) -> Vec<Placed<'a>> {
+fn of_login_page<'a>(place: &Place<'a>) -> Vec<Placed<'a>> {
+    let missing = |what: &str| {
+        let text = format!(
+            "auth_otp_login: no {what} is set here or above, so the page gets 500: it needs what holds in the places that it logs in to"
+        );
+        error(place.place, text)
+    };
     let mut found = Vec::new();
+    if place.realm.is_empty() {
+        found.push(missing("auth_otp"));
+    }
+    if place.settings.users_file.is_none() {
+        found.push(missing("auth_otp_users_file"));
+    }
+    found
+}
+
+fn of_location<'a>(place: &Place<'a>) -> Vec<Placed<'a>> {
+    if place.is_login_page {
+        return of_login_page(place);
+    }
+    let mut found = Vec::new();
+    if let Some(page) = place.settings.login_page
+        && place.settings.scheme().has_form()
+        && !place.has_login_page
+    {
+        let text = format!(
+            "auth_otp_login_page {}: this server has no location with auth_otp_login at that path, so no browser can log in",
+            page.value.escape_ascii()
+        );
+        found.push(error(page.place, text));
+    }
     if place.settings.users_file.is_none() {
         found.push(error(
             place.place,

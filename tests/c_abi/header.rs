@@ -172,7 +172,9 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
             other_realm: otpgate_str,
             section: otpgate_str,
             is_on_unix_socket: c_int,
-            is_any_enough: c_int
+            is_any_enough: c_int,
+            is_login_page: c_int,
+            has_login_page: c_int
         }
     };
     let text: String = HEADER.concat();
