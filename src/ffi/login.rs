@@ -205,7 +205,10 @@ fn enter(
             out.response = otpgate_response::lend(response);
         }
         Some(Reply::Responded(Responded { answer, user, response })) => {
-            out.set(&answer, &user);
+            match answer {
+                Some(answer) => out.set(&answer, &user),
+                None => out.undecided(OTPGATE_DENIED, false),
+            }
             out.response = otpgate_response::lend(response);
         }
         Some(Reply::Matched) => out.undecided(OTPGATE_MATCHED, false),

@@ -50,7 +50,7 @@ pub use self::marks::{Mark, Marks};
 use self::pins::PinMemory;
 use self::queue::Queue;
 pub use self::request_memory::RequestMemory;
-pub use self::session::{BrowserLogin, CookiePlace, KnownSession, SetCookie};
+pub use self::session::{BrowserLogin, CookiePlace, KnownSession, PageKeys, SetCookie};
 use crate::UnixTime;
 pub use crate::pin::{PinAnswer, PinSource};
 pub use crate::store::{Found, Store, Transaction};

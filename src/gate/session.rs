@@ -84,6 +84,14 @@ impl KnownSession {
     }
 }
 
+/// What a page to log in seals values with.
+pub struct PageKeys {
+    /// The key; the same for all processes and servers of the store.
+    pub key: Zeroizing<[u8; 32]>,
+    /// The page's own place: sessions made there are good in places that are the same.
+    pub place: [u8; PLACE_LEN],
+}
+
 /// What is to become of the browser's cookie.
 #[derive(Clone, PartialEq, Eq)]
 pub enum SetCookie {
@@ -111,6 +119,7 @@ pub(super) struct CookieKeys {
     session: Hmac<Sha256>,
     place: Hmac<Sha256>,
     address: Hmac<Sha256>,
+    page: Zeroizing<[u8; 32]>,
 }
 
 impl CookieKeys {
@@ -118,16 +127,17 @@ impl CookieKeys {
         let keyed = |key: &[u8]| {
             <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("HMAC takes keys of any length")
         };
-        let key = |label: &str| {
-            let key: [u8; 32] =
-                keyed(&*secret.0).chain_update(label.as_bytes()).finalize().into_bytes().into();
-            keyed(&*Zeroizing::new(key))
+        let bytes = |label: &str| {
+            let key = keyed(&*secret.0).chain_update(label.as_bytes()).finalize().into_bytes();
+            Zeroizing::new(<[u8; 32]>::from(key))
         };
+        let key = |label: &str| keyed(&*bytes(label));
         CookieKeys {
             value: key("otpgate cookie 1"),
             session: key("otpgate session 1"),
             place: key("otpgate place 1"),
             address: key("otpgate address 1"),
+            page: bytes("otpgate page 1"),
         }
     }
 
@@ -335,6 +345,16 @@ impl<S: Store> Gate<S> {
         let [over_tls, over_anything] = cookie::PREFIXES;
         let prefix = if place.is_insecure { over_anything } else { over_tls };
         format!("{prefix}{}", HEXLOWER.encode(&hash[..NAME_LEN]))
+    }
+
+    /// What the page to log in needs to know. `Err`: it can't make a cookie either.
+    pub fn page_keys(
+        &self,
+        policy: &Policy,
+        place: &CookiePlace<'_>,
+    ) -> Result<PageKeys, StoreError> {
+        let keys = self.cookie_keys()?;
+        Ok(PageKeys { key: keys.page.clone(), place: keys.place(policy, place) })
     }
 
     /// The session that a Cookie header names. `None`: it has no cookie that was made here.

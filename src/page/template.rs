@@ -8,7 +8,7 @@ use data_encoding::BASE64;
 use sha2::{Digest as _, Sha256};
 
 /// A frame that has everything the page needs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Template {
     pieces: Vec<Piece>,
     /// The sources of `style-src`: a hash of each style sheet in it.
@@ -16,7 +16,7 @@ pub struct Template {
 }
 
 /// A part of a frame.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Piece {
     /// As it stands there.
     Text(String),

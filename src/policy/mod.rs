@@ -182,6 +182,14 @@ pub enum Forget {
 pub const FORGET_WORD: &[u8] = b"logout";
 
 impl Policy {
+    /// The same however old a session's last new code is.
+    pub fn without_max_age(&self) -> Policy {
+        Policy {
+            cookie: self.cookie.map(|cookie| CookiePolicy { max_age: None, ..cookie }),
+            ..*self
+        }
+    }
+
     /// Whether the same attempt comes to the same by both. The rest says what is done once it is
     /// decided.
     pub fn decides_like(&self, other: &Policy) -> bool {

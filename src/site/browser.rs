@@ -4,8 +4,6 @@ use std::borrow::Cow;
 
 use zeroize::Zeroizing;
 
-use super::{Request, Site};
-use crate::decide::Reason;
 use crate::gate::Answer;
 use crate::http::cookie;
 
@@ -61,15 +59,34 @@ impl Response {
 
 /// What was decided about a browser's request, and what is to be sent.
 pub struct Responded {
-    /// What was decided.
-    pub answer: Answer,
+    /// What was decided. `None`: nothing.
+    pub answer: Option<Answer>,
     /// Whom it is about.
     pub user: Vec<u8>,
     /// What is to be sent, or to be added.
     pub response: Option<Response>,
 }
 
+impl Responded {
+    /// Nothing was decided about anybody.
+    pub(super) fn undecided(response: Response) -> Responded {
+        Responded { answer: None, user: Vec::new(), response: Some(response) }
+    }
+
+    /// Nobody can be named.
+    pub(super) fn about_nobody(answer: Answer, response: Response) -> Responded {
+        Responded { answer: Some(answer), user: Vec::new(), response: Some(response) }
+    }
+}
+
 impl Response {
+    /// A text for programs.
+    pub(super) fn text(status: u16, content_type: &str, body: String) -> Response {
+        Response { status, headers: Vec::new(), body: body.into_bytes() }
+            .with("Content-Type", content_type)
+            .with("Cache-Control", "no-store")
+    }
+
     /// Nothing can be said but that something failed.
     pub fn failed() -> Response {
         let body = b"Something failed. The server's log says what.\n".to_vec();
@@ -82,22 +99,4 @@ impl Response {
 /// A Cookie header without our cookies. `None`: nothing is left.
 pub fn without_our_cookies(header: &[u8]) -> Option<Vec<u8>> {
     cookie::without_ours(header).map(Cow::into_owned)
-}
-
-impl Site {
-    /// What sends a browser to the page to log in, which nothing lets in: `reason` says why. `None`:
-    /// this is no place or request for that.
-    pub(super) fn send_to_page(
-        &self,
-        _request: &Request<'_>,
-        _browser: &Browser<'_>,
-        _reason: Option<Reason>,
-    ) -> Option<Response> {
-        None
-    }
-
-    /// The page to log in.
-    pub fn page(&self, _request: &Request<'_>, _browser: &Browser<'_>) -> Responded {
-        Responded { answer: Answer::error(), user: Vec::new(), response: None }
-    }
 }

@@ -1,5 +1,7 @@
 //! Requests of browsers that have a cookie of ours, or are given one.
 
+use zeroize::Zeroizing;
+
 use super::Site;
 use super::admission::{ForUser, Reading};
 use super::browser::{Browser, Responded, Response};
@@ -43,6 +45,23 @@ impl<'a> Seat<'a> {
     /// A login from there.
     pub(super) fn login<'b>(&'b self, known: Option<&'b KnownSession>) -> BrowserLogin<'b> {
         BrowserLogin { place: self.place(), known, is_page: false }
+    }
+
+    /// The same by the page to log in.
+    pub(super) fn login_by_page<'b>(&'b self, known: Option<&'b KnownSession>) -> BrowserLogin<'b> {
+        BrowserLogin { is_page: true, ..self.login(known) }
+    }
+
+    pub(super) fn is_secure(&self) -> bool {
+        !self.is_insecure
+    }
+
+    /// The header that says what is to become of the browser's cookie. `None`: none can.
+    pub(super) fn header(&self, name: &str, set: &SetCookie) -> Option<Zeroizing<String>> {
+        match set {
+            SetCookie::Session { value } => cookie::set(name, value, self.is_secure(), None),
+            SetCookie::End => Some(cookie::end(name, self.is_secure())?.into()),
+        }
     }
 }
 
@@ -220,10 +239,7 @@ impl Site {
 impl Response {
     /// With what is to become of the browser's cookie. `None`: no header can say it.
     fn with_cookie(name: &str, set: &SetCookie, seat: &Seat<'_>) -> Option<Response> {
-        let header = match set {
-            SetCookie::Session { value } => cookie::set(name, value, !seat.is_insecure, None)?,
-            SetCookie::End => cookie::end(name, !seat.is_insecure)?.into(),
-        };
+        let header = seat.header(name, set)?;
         let mut response = Response::default();
         response.headers.push(("Set-Cookie", header));
         Some(response.with("Cache-Control", "no-store"))
@@ -254,5 +270,5 @@ fn reason_of(answer: &Answer) -> Option<Reason> {
 }
 
 fn decided_about(answer: Answer, user: Vec<u8>, response: Option<Response>) -> CookieReply {
-    CookieReply::Decided(Responded { answer, user, response })
+    CookieReply::Decided(Responded { answer: Some(answer), user, response })
 }

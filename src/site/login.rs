@@ -10,7 +10,7 @@ use rustc_hash::FxHasher;
 use super::admission::{ForUser, Reading};
 use super::browser::{Browser, Response};
 use super::challenge::log_no_zone;
-use super::cookie::Cookie;
+use super::cookie::{Cookie, Seat};
 use super::event::tls_setting;
 use super::gates::GateRef;
 use super::unfit;
@@ -18,7 +18,7 @@ use super::{Section, Site};
 use crate::decide::{LoginResult, PinAnswer, Reason, Verdict};
 use crate::gate::nonces::{Nonces, SharedMemory};
 use crate::gate::{
-    Answer, DigestAnswer, DigestLogin, DigestRequest, Gate, Login, Match, PinSource, RequestMemory,
+    Answer, DigestAnswer, DigestLogin, DigestRequest, Gate, KnownSession, Login, Match, PinSource, RequestMemory,
 };
 use crate::http::target::Target;
 use crate::http::{AuthScheme, auth_scheme, basic, digest};
@@ -252,6 +252,29 @@ impl Site {
         };
         place.log_fault(&answer, credentials.user, request);
         Some(self.replied(request, (&gate, &seat), browser, answer))
+    }
+
+    /// Decides what was sent to the page to log in: user, and PIN and code as one password.
+    pub(super) fn by_page(
+        &self,
+        request: &Request<'_>,
+        credentials: &BasicCredentials<'_>,
+        seat: &Seat<'_>,
+        known: Option<&KnownSession>,
+        judged: &mut RequestMemory,
+    ) -> Answer {
+        let Some(place) = self.for_basic(request, credentials, Reading::Allowed) else {
+            return Answer::error();
+        };
+        let browser = seat.login_by_page(known);
+        let answer =
+            self.of_basic(request, credentials, Some(judged), |gate, login, pins, judged| {
+                let (policy, log) = (&place.policy, request.log);
+                Some(gate.basic_of_browser(policy, login, Some(&browser), pins, judged, log))
+            });
+        let answer = answer.unwrap_or_else(Answer::error);
+        place.log_fault(&answer, credentials.user, request);
+        answer
     }
 
     /// What the credentials are for, if they may be a program's: not those of a form, which makes a

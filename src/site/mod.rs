@@ -10,6 +10,7 @@
 //! - `admission`: whom a section lets in.
 //! - `login`: the ways to log in. `challenge`: how credentials are asked for.
 //! - `browser`: what browsers send, and are sent. `cookie`: how they are let in by a cookie.
+//! - `page`: the page to log in; `templates`: its frames.
 //! - `event`: messages about what servers notice.
 //! - `sections`: contradictions between sections; `check`: the files they name.
 
@@ -21,7 +22,9 @@ mod cookie;
 mod event;
 mod gates;
 mod login;
+mod page;
 mod sections;
+mod templates;
 mod unfit;
 
 use std::net::IpAddr;
@@ -45,6 +48,7 @@ pub use self::login::{
     is_granted_header, result_word,
 };
 pub use self::sections::Place;
+use self::templates::Templates;
 use crate::UnixTime;
 use crate::groups::GroupFiles;
 use crate::policy::{BadSetting, Memory, Policy, Server, Settings};
@@ -55,6 +59,7 @@ pub struct Site {
     server: Server,
     gates: Gates,
     groups: GroupFiles,
+    templates: Templates,
     /// Waiting refusals, in memory lent by the server.
     waiting: OnceLock<&'static [AtomicU64]>,
 }
@@ -63,7 +68,7 @@ impl Site {
     /// A configuration whose relative paths start from `root`. Nothing is opened yet.
     pub fn new(server: Server, root: PathBuf) -> Site {
         let (gates, groups) = (Gates::new(root), GroupFiles::default());
-        Site { server, gates, groups, waiting: OnceLock::new() }
+        Site { server, gates, groups, templates: Templates::default(), waiting: OnceLock::new() }
     }
 
     /// The server whose names and defaults apply.
