@@ -142,7 +142,7 @@ typedef struct otpgate_settings {
  * request: all its sub-requests and redirects share it, or have copies. No two threads may pass the same one at the
  * same time. Its content is as sensitive as the code, and for Digest as the password.
  */
-#define OTPGATE_MEMORY_WORDS 96
+#define OTPGATE_MEMORY_WORDS 104
 typedef struct otpgate_memory {
     uint64_t opaque[OTPGATE_MEMORY_WORDS];
 } otpgate_memory;

@@ -7,9 +7,7 @@ use std::sync::LazyLock;
 use super::guard::guarded;
 use super::types::*;
 use super::{otpgate_gate, server_of};
-use crate::policy::{
-    BadSetting, LingerCookie, SETTINGS, Server, Setting, SettingProblem, Settings,
-};
+use crate::policy::{BadSetting, LingerCookie, SETTINGS, Setting, SettingProblem, Settings};
 use crate::site::{self, Realm, Section};
 
 /// What stands in the words of [`otpgate_settings`]. The lifetime is the server's: its pool holds

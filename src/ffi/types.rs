@@ -265,7 +265,7 @@ pub const OTPGATE_SETTINGS_MAX: usize = 40;
 /// Words in [`otpgate_settings`].
 pub const OTPGATE_SETTINGS_WORDS: usize = 144;
 /// Words in [`otpgate_memory`].
-pub const OTPGATE_MEMORY_WORDS: usize = 96;
+pub const OTPGATE_MEMORY_WORDS: usize = 104;
 /// Bytes in [`otpgate_login::body`] at most.
 pub const OTPGATE_BODY_MAX: usize = 4096;
 /// Bytes in [`otpgate_answer::user`].

@@ -319,6 +319,8 @@ const DEFAULT_THROTTLE: Throttle =
     Throttle { tries: NonZeroU32::new(20).unwrap(), seconds: NonZeroU32::new(600).unwrap() };
 const DEFAULT_REFUSAL_TIME: u32 = 200;
 const DEFAULT_SESSIONS: u8 = 4;
+/// So many sessions of one user can be kept at a time.
+pub const SESSIONS_MAX: u8 = 16;
 const DIGEST_LOCKOUT: u32 = 900;
 /// So many external PIN providers fit one section.
 pub const PIN_PROVIDERS_MAX: usize = 8;

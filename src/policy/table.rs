@@ -3,8 +3,7 @@
 use std::ffi::CStr;
 
 use super::words::{MAX_NONCE_LIFETIME, MAX_OFFSET, MAX_SECONDS, MIN_IDLE, SettingProblem, Words};
-use super::{Server, Settings};
-use crate::token::SESSIONS_MAX;
+use super::{SESSIONS_MAX, Server, Settings};
 
 /// One row of the table.
 pub struct Setting {

@@ -18,7 +18,8 @@ use super::{Section, Site};
 use crate::decide::{LoginResult, PinAnswer, Reason, Verdict};
 use crate::gate::nonces::{Nonces, SharedMemory};
 use crate::gate::{
-    Answer, DigestAnswer, DigestLogin, DigestRequest, Gate, KnownSession, Login, Match, PinSource, RequestMemory,
+    Answer, DigestAnswer, DigestLogin, DigestRequest, Gate, KnownSession, Login, Match, PinSource,
+    RequestMemory,
 };
 use crate::http::target::Target;
 use crate::http::{AuthScheme, auth_scheme, basic, digest};

@@ -339,7 +339,8 @@ fn trusts_everybody<'a>(server: Server, settings: &Settings<'a>) -> Option<Place
     Some(warning(given.place, text))
 }
 
-fn of_login_page<'a>(place: &Place<'a>) -> Vec<Placed<'a>> {
+/// What is missing for nginx's page to log in.
+fn of_login_location<'a>(place: &Place<'a>) -> Vec<Placed<'a>> {
     let missing = |what: &str| {
         let text = format!(
             "auth_otp_login: no {what} is set here or above, so the page gets 500: it needs what holds in the places that it logs in to"
@@ -358,7 +359,7 @@ fn of_login_page<'a>(place: &Place<'a>) -> Vec<Placed<'a>> {
 
 fn of_location<'a>(place: &Place<'a>) -> Vec<Placed<'a>> {
     if place.is_login_page {
-        return of_login_page(place);
+        return of_login_location(place);
     }
     let mut found = Vec::new();
     if let Some(page) = place.settings.login_page
@@ -414,11 +415,12 @@ fn of_location<'a>(place: &Place<'a>) -> Vec<Placed<'a>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Leaked;
 
     fn settings(server: Server, directives: &[(&str, &'static str)]) -> Settings<'static> {
         let mut settings = Settings::default();
         for (name, word) in directives {
-            settings.set(server, name.as_bytes(), &[word.as_bytes()], b"a:1").unwrap();
+            settings.set(server, &Leaked, name.as_bytes(), &[word.as_bytes()], b"a:1").unwrap();
         }
         settings
     }

@@ -12,7 +12,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 pub use self::codes::Codes;
 pub use self::position::{ClockOffset, Counter, CounterField, Reading, ReplayFloor, TimeStep};
-pub use self::session::{SESSIONS_MAX, Session, SessionId, SessionKind, TokenTag, displaced};
+pub use self::session::{Session, SessionId, SessionKind, TokenTag, displaced};
 pub use self::state::{Address, State, Used};
 pub use self::ways::{
     APP_RANDOM, Always, AppDigest, AppPassword, SALT_LEN, WAYS_MAX, Ways, app_password,

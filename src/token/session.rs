@@ -3,9 +3,6 @@
 use super::Fingerprint;
 use crate::UnixTime;
 
-/// So many sessions of one user can be kept at a time.
-pub const SESSIONS_MAX: u8 = 16;
-
 /// A login that one browser keeps by a cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Session {

@@ -10,7 +10,8 @@ use super::pragma::{
     self, Pragma, PragmaError, PragmaKind, SESSION_LINES_MAX, SESSION_PLACES, SessionPlaces,
 };
 use super::slot;
-use crate::token::{Always, SESSIONS_MAX, Session, WAYS_MAX, Ways, displaced};
+use crate::policy::SESSIONS_MAX;
+use crate::token::{Always, Session, WAYS_MAX, Ways, displaced};
 
 /// What servers may write of it, and where.
 #[derive(Default)]

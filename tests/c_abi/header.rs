@@ -118,7 +118,7 @@ fn every_struct_of_the_header_has_its_layout_in_rust() {
         otpgate_zone { memory: *mut c_void, size: usize, mutex: *mut c_void }
         // What C sees of it are numbers.
         otpgate_settings { opaque: [MaybeUninit<u64>; 144usize] }
-        otpgate_memory { opaque: [u64; 96usize] }
+        otpgate_memory { opaque: [u64; 104usize] }
         otpgate_address { len: u8, bytes: [u8; 16usize] }
         otpgate_login {
             settings: *const otpgate_settings,

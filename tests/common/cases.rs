@@ -1265,7 +1265,7 @@ fn pin_alone_is_not_enough_for_a_user_who_always_needs_a_code() -> Case {
 /// A no-break space after the kind looks like a blank.
 fn a_line_that_closes_something_for_nobody_knows_whom_closes_it_for_everybody() -> Case {
     let (alice, bob) = (alice(), Token::hotp("bob").pin(PIN));
-    trusting_case(trusting(&[&alice, &bob]), move |at| {
+    case(trusting(&[&alice, &bob]), move |at| {
         at.login_from(HOME, "bob", PIN).is(200, "granted-trusted");
         for line in ["#@ always\u{a0}alice\n", "#@ always 50%off\n", "#@ always\n"] {
             let before = at.users().bytes();
@@ -1357,7 +1357,7 @@ fn wrong_pins_in_a_trusted_network_close_it_until_the_next_fresh_code() -> Case 
 /// What was refused while a code was needed has told nobody whether it is the PIN.
 fn wrong_pins_that_were_tried_before_count_once_they_are_read_as_such() -> Case {
     let alice = alice();
-    trusting_case(trusting(&[&alice]).set(Setting::MaxFailures, 3), move |at| {
+    case(trusting(&[&alice]).set(Setting::MaxFailures, 3), move |at| {
         at.expect_log(CLOSED);
         at.users().append("#@ always alice pin\n");
         let wrong = ["sesame1", "sesame2", "sesame3"];

@@ -224,3 +224,13 @@ pub fn fetch(port: u16, request: &Request) -> Response {
         .and_then(|mut connection| connection.send(request, false))
         .unwrap_or_else(|error| panic!("{} {}: {error}", request.method, request.target))
 }
+
+/// The same to another host of the server.
+#[track_caller]
+pub fn fetch_of_host(port: u16, host: &str, request: &Request) -> Response {
+    let text = String::from_utf8(request.bytes(false)).expect("no body that isn't text");
+    let text = text.replacen("Host: localhost", &format!("Host: {host}"), 1);
+    let mut connection = Connection::open(port).expect("a connection");
+    connection.0.get_mut().write_all(text.as_bytes()).expect("sent");
+    connection.receive().expect("an answer")
+}

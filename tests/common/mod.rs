@@ -26,6 +26,7 @@ pub mod root;
 pub mod scope;
 pub mod server;
 pub mod users;
+pub mod visitor;
 pub mod web_pages;
 
 #[allow(unused_imports)]

@@ -139,7 +139,10 @@ impl Screen {
             let input = input.split('>').next()?;
             let is_fixed = input.contains("type=\"hidden\"") || input.contains("name=\"do\"");
             is_fixed.then(|| {
-                (attribute(input, "name").unwrap_or_default(), attribute(input, "value").unwrap_or_default())
+                (
+                    attribute(input, "name").unwrap_or_default(),
+                    attribute(input, "value").unwrap_or_default(),
+                )
             })
         });
         (action, fields.filter(|(name, _)| !name.is_empty()).collect())

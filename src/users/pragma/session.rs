@@ -14,7 +14,8 @@ use data_encoding::BASE64URL_NOPAD;
 
 use super::{PragmaKind, encode, user_word};
 use crate::UnixTime;
-use crate::token::{Fingerprint, SESSIONS_MAX, Session, SessionId, SessionKind, TokenTag};
+use crate::policy::SESSIONS_MAX;
+use crate::token::{Fingerprint, Session, SessionId, SessionKind, TokenTag};
 use crate::users::slot::{self, Slot};
 use crate::users::{line, record};
 
