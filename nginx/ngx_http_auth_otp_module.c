@@ -1252,9 +1252,9 @@ ngx_http_auth_otp_release(void *data)
     otpgate_response_free(own->response);
 }
 
-/* Makes the answer's response one of the request, which releases it. */
+/* Makes the answer's response, if it has one, one of the request, which releases it. */
 static ngx_int_t
-ngx_http_auth_otp_adopt(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, otpgate_answer *answer)
+ngx_http_auth_otp_adopt(ngx_http_request_t *r, otpgate_answer *answer, ngx_http_auth_otp_response_t **adopted)
 {
     ngx_http_auth_otp_response_t *own;
     ngx_pool_cleanup_t *cln;
@@ -1272,8 +1272,8 @@ ngx_http_auth_otp_adopt(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state,
     own->response = answer->response;
     own->next = NULL;
     cln->handler = ngx_http_auth_otp_release;
-    state->response = own;
     answer->response = NULL;
+    *adopted = own;
     return NGX_OK;
 }
 
@@ -1406,7 +1406,7 @@ ngx_http_auth_otp_carry_out(ngx_http_request_t *r, ngx_http_auth_otp_state_t *st
     ngx_int_t rc;
     int status;
 
-    if (ngx_http_auth_otp_adopt(r, state, answer) != NGX_OK) {
+    if (ngx_http_auth_otp_adopt(r, answer, &state->response) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
     rc = ngx_http_auth_otp_wait(r, state, answer);
@@ -1480,14 +1480,11 @@ ngx_http_auth_otp_preaccess(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_auth_otp_add_of_part(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, otpgate_answer *answer)
 {
-    ngx_http_auth_otp_response_t *own;
+    ngx_http_auth_otp_response_t *own = NULL;
 
-    state->response = NULL;
-    if (ngx_http_auth_otp_adopt(r, state, answer) != NGX_OK) {
+    if (ngx_http_auth_otp_adopt(r, answer, &own) != NGX_OK) {
         return NGX_ERROR;
     }
-    own = state->response;
-    state->response = NULL;
     if (own && otpgate_response_status(own->response) == 0) {
         own->next = state->added;
         state->added = own;
@@ -1601,14 +1598,14 @@ ngx_http_auth_otp_link_cookies(ngx_http_request_t *r)
 }
 
 /*
- * Takes out of the request what is ours: cookies, and the credentials that a grant was for. What passes requests on
+ * Takes out of the request what is ours: cookies, and credentials that were judged. What passes requests on
  * walks over r->headers_in.headers, which get a new list, since others have pointers into the old one.
  */
 static ngx_int_t
 ngx_http_auth_otp_strip(ngx_http_request_t *r)
 {
     ngx_http_auth_otp_state_t *state = ngx_http_auth_otp_known_state(r);
-    ngx_uint_t has_credentials = state && state->is_granted && state->has_credentials;
+    ngx_uint_t has_credentials = state && state->has_credentials;
     ngx_uint_t is_changed = 0;
     ngx_http_auth_otp_walk_t walk = ngx_http_auth_otp_walk(&r->headers_in.headers);
     ngx_table_elt_t *header, *kept, *authorization = NULL;
@@ -1769,6 +1766,10 @@ ngx_http_auth_otp_read_body(ngx_http_request_t *r)
     ngx_http_auth_otp_state_t *state = ngx_http_auth_otp_known_state(r);
     ngx_int_t rc;
 
+    if (state == NULL || state->body == NULL) {
+        ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
+        return;
+    }
     for ( ;; ) {
         rc = ngx_http_auth_otp_take_body(r, state->body, 1);
         if (rc != NGX_OK) {
@@ -1827,7 +1828,7 @@ ngx_http_auth_otp_show(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, 
 {
     ngx_int_t rc;
 
-    if (ngx_http_auth_otp_adopt(r, state, answer) != NGX_OK) {
+    if (ngx_http_auth_otp_adopt(r, answer, &state->response) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
     rc = ngx_http_auth_otp_wait(r, state, answer);

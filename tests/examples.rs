@@ -98,7 +98,8 @@ fn apache_directives() -> impl Iterator<Item = &'static str> {
 }
 
 /// What the module adds to the settings.
-const OF_THE_NGINX_MODULE: [&str; 3] = ["auth_otp", "auth_otp_thread_pool", "auth_otp_zone"];
+const OF_THE_NGINX_MODULE: [&str; 4] =
+    ["auth_otp", "auth_otp_login", "auth_otp_thread_pool", "auth_otp_zone"];
 
 fn nginx_directives() -> impl Iterator<Item = &'static str> {
     directives(Server::Nginx).chain(OF_THE_NGINX_MODULE)

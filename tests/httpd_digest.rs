@@ -142,7 +142,7 @@ fn an_alias_and_a_users_file_of_its_own() {
 
 #[test]
 fn lockout_without_a_time_ends_by_itself_in_a_digest_section() {
-    use otpgate::policy::{Server as Names, Settings};
+    use otpgate::policy::{Leaked, Server as Names, Settings};
     let unset = Settings::default();
     assert_eq!(unset.digest_policy(Names::Apache).of_digest_failures().lockout_time, 900);
     assert_eq!(
@@ -151,7 +151,7 @@ fn lockout_without_a_time_ends_by_itself_in_a_digest_section() {
         "a token is locked as with Basic"
     );
     let mut set = Settings::default();
-    set.set(Names::Apache, b"OTPAuthLockoutTime", &[b"0"], b"here").expect("a good value");
+    set.set(Names::Apache, &Leaked, b"OTPAuthLockoutTime", &[b"0"], b"here").expect("a good value");
     assert_eq!(
         set.digest_policy(Names::Apache).of_digest_failures().lockout_time,
         0,

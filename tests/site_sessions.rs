@@ -12,10 +12,8 @@ use otpgate::gate::RequestMemory;
 use otpgate::http::target::Target;
 use otpgate::log::Level;
 use otpgate::otp::{self, Digits};
-use otpgate::policy::Server;
-use otpgate::site::{
-    BasicCredentials, Browser, CookieReply, Request, Responded, Response, Section, Site,
-};
+use otpgate::policy::{Leaked, Server};
+use otpgate::site::{BasicCredentials, Browser, Request, Responded, Response, Section, Site};
 use scene::{Lines, Scene};
 
 use LoginResult::*;
@@ -88,7 +86,9 @@ impl Place {
             self.directives.iter().map(|(_, word)| [word.as_bytes()]).collect();
         let mut section = Section::default();
         for ((name, _), words) in self.directives.iter().zip(&words) {
-            section.set(None, Server::Nginx, name.as_bytes(), words, b"test:1").expect(name);
+            section
+                .set(None, Server::Nginx, &Leaked, name.as_bytes(), words, b"test:1")
+                .expect(name);
         }
         let log = Lines::default();
         let request = Request {
@@ -128,13 +128,16 @@ impl Place {
                 let answer = replied.answer;
                 (Some(answer.verdict), Some(answer.word), user.to_owned(), replied.response)
             }
-            None => match self.site.by_cookie(&request, &browser, Some(judged)) {
-                CookieReply::Undecided(response) => (None, None, String::new(), response),
-                CookieReply::Decided(Responded { answer, user, response }) => {
-                    let user = String::from_utf8(user).expect("a name");
-                    (Some(answer.verdict), Some(answer.word), user, response)
-                }
-            },
+            None => {
+                let Responded { answer, user, response } =
+                    self.site.by_cookie(&request, &browser, Some(judged));
+                let user = String::from_utf8(user).expect("a name");
+                let (verdict, word) = (
+                    answer.as_ref().map(|answer| answer.verdict),
+                    answer.as_ref().map(|answer| answer.word),
+                );
+                (verdict, word, user, response)
+            }
         };
         Got { verdict, word, user, headers: response_of(headers), lines: log.with_levels() }
     }

@@ -17,8 +17,8 @@ use crate::http::{AuthScheme, basic};
 use crate::log::{Level, Log};
 use crate::network;
 use crate::site::{
-    self, BasicCredentials, Browser, CookieReply, DigestCredentials, Providers, Replied, Request,
-    Responded, Response,
+    self, BasicCredentials, Browser, DigestCredentials, Providers, Replied, Request, Responded,
+    Response,
 };
 use crate::token::is_app_password;
 
@@ -55,8 +55,6 @@ enum Reply {
     Matched,
     /// The same with what is to be sent to a browser.
     Replied(Replied),
-    /// Nothing is decided, but there is something to be sent to the browser.
-    Undecided(Option<Response>),
     /// About a browser.
     Responded(Responded),
 }
@@ -200,10 +198,6 @@ fn enter(
             out.set(&answer, login.user.as_bytes());
             out.response = otpgate_response::lend(response);
         }
-        Some(Reply::Undecided(response)) => {
-            out.undecided(OTPGATE_DENIED, false);
-            out.response = otpgate_response::lend(response);
-        }
         Some(Reply::Responded(Responded { answer, user, response })) => {
             match answer {
                 Some(answer) => out.set(&answer, &user),
@@ -246,7 +240,7 @@ pub unsafe extern "C" fn otpgate_decide(
             }
             OTPGATE_DIGEST => Some(gate.site.digest(&call.request, &call.digest(), judged).into()),
             OTPGATE_COOKIE => {
-                Some(gate.site.by_cookie(&call.request, &call.browser(), judged).into())
+                Some(Reply::Responded(gate.site.by_cookie(&call.request, &call.browser(), judged)))
             }
             _ => Some(Reply::Decided(Answer::error())),
         }
@@ -275,21 +269,13 @@ pub unsafe extern "C" fn otpgate_decide_now(
             OTPGATE_DIGEST => {
                 gate.site.digest_now(&call.request, &call.digest(), judged).map(Reply::from)
             }
-            OTPGATE_COOKIE => {
-                gate.site.by_cookie_now(&call.request, &call.browser(), judged).map(Reply::from)
-            }
+            OTPGATE_COOKIE => gate
+                .site
+                .by_cookie_now(&call.request, &call.browser(), judged)
+                .map(Reply::Responded),
             _ => Some(Reply::Decided(Answer::error())),
         }
     })
-}
-
-impl From<CookieReply> for Reply {
-    fn from(reply: CookieReply) -> Reply {
-        match reply {
-            CookieReply::Decided(responded) => Reply::Responded(responded),
-            CookieReply::Undecided(response) => Reply::Undecided(response),
-        }
-    }
 }
 
 impl From<DigestAnswer> for Reply {

@@ -58,6 +58,7 @@ impl Response {
 }
 
 /// What was decided about a browser's request, and what is to be sent.
+#[derive(Default)]
 pub struct Responded {
     /// What was decided. `None`: nothing.
     pub answer: Option<Answer>,

@@ -15,14 +15,6 @@ use crate::http::cookie;
 use crate::log::{Level, Log};
 use crate::policy::{LingerCookie, Policy, Server};
 
-/// What came of a request by its cookie alone.
-pub enum CookieReply {
-    /// It is decided.
-    Decided(Responded),
-    /// It has no cookie of ours: it is asked for a login, as by this, or by challenges.
-    Undecided(Option<Response>),
-}
-
 /// A place as cookies see it, for one request.
 pub(super) struct Seat<'a> {
     host: &'a [u8],
@@ -85,7 +77,7 @@ impl Site {
         request: &Request<'_>,
         browser: &Browser<'_>,
         judged: Option<&mut RequestMemory>,
-    ) -> CookieReply {
+    ) -> Responded {
         let decided = self.by_cookie_in(request, browser, judged, Reading::Allowed);
         decided.unwrap_or_else(|| decided_about(Answer::error(), Vec::new(), None))
     }
@@ -96,7 +88,7 @@ impl Site {
         request: &Request<'_>,
         browser: &Browser<'_>,
         judged: Option<&mut RequestMemory>,
-    ) -> Option<CookieReply> {
+    ) -> Option<Responded> {
         self.by_cookie_in(request, browser, judged, Reading::No)
     }
 
@@ -106,10 +98,10 @@ impl Site {
         browser: &Browser<'_>,
         judged: Option<&mut RequestMemory>,
         reading: Reading,
-    ) -> Option<CookieReply> {
+    ) -> Option<Responded> {
         let policy = request.section.policy(self.server());
         if policy.cookie.is_none() {
-            return Some(CookieReply::Undecided(None));
+            return Some(Responded::default());
         }
         let gate = match self.gate_for(request) {
             Ok(gate) => gate,
@@ -125,7 +117,7 @@ impl Site {
                 let response = self.send_to_page(request, browser, reason_of(&answer));
                 decided_about(answer, known.user().to_vec(), response)
             }
-            Cookie::Aside(_) => CookieReply::Undecided(self.send_to_page(request, browser, None)),
+            Cookie::Aside(_) => undecided(self.send_to_page(request, browser, None)),
         })
     }
 
@@ -269,6 +261,10 @@ fn reason_of(answer: &Answer) -> Option<Reason> {
     }
 }
 
-fn decided_about(answer: Answer, user: Vec<u8>, response: Option<Response>) -> CookieReply {
-    CookieReply::Decided(Responded { answer: Some(answer), user, response })
+fn decided_about(answer: Answer, user: Vec<u8>, response: Option<Response>) -> Responded {
+    Responded { answer: Some(answer), user, response }
+}
+
+fn undecided(response: Option<Response>) -> Responded {
+    Responded { response, ..Responded::default() }
 }

@@ -39,7 +39,6 @@ pub use self::challenge::{
     CHALLENGES_MAX, Realm, asked_scheme, realm_of_directive, zone_of_directive,
 };
 pub use self::check::Identity;
-pub use self::cookie::CookieReply;
 pub use self::event::Event;
 use self::gates::Gates;
 pub use self::gates::Number;

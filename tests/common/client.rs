@@ -146,6 +146,11 @@ impl Connection {
         self.0.get_mut().write_all(&request.bytes(keep_alive))
     }
 
+    /// Sends bytes as they are.
+    pub fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.0.get_mut().write_all(bytes)
+    }
+
     /// Whether something of an answer is there, or the server has closed the connection.
     pub fn has_answer(&self) -> bool {
         let stream = self.0.get_ref();
