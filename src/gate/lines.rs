@@ -58,6 +58,8 @@ impl<S: Store> Gate<S> {
             _ if reason.is_fault() => Level::Error,
             Verdict::Error => Level::Error,
             Verdict::Granted => Level::Info,
+            // As somebody wanted it.
+            Verdict::Denied if reason == Reason::LoggedOut => Level::Info,
             // A browser's doing, and nobody's attack.
             Verdict::Denied
                 if matches!(word, LoginResult::DeniedExpired | LoginResult::DeniedSession) =>
