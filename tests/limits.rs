@@ -256,24 +256,24 @@ fn an_index_without_the_limits_is_never_used() {
     let builder = scene.gate();
     assert_eq!(word(&builder, &lax, CODES[0]), LoginResult::DeniedLocked);
     let built = fs::read(scene.index()).unwrap();
-    assert_eq!(&built[..8], b"OTPINDX4");
+    assert_eq!(&built[..8], b"OTPINDX5");
     assert_eq!(word(&scene.gate(), &lax, CODES[0]), LoginResult::DeniedLocked);
     assert!(fs::read(scene.index()).unwrap() == built, "it was built once");
     // As releases before left it: their mark, and a header that is right but for that.
     let marked = |mark: &[u8]| [mark, &built[8..]].concat();
-    let marks = [b"OTPINDX1", b"OTPINDX2", b"OTPINDX3", b"OTPINDX4"].map(|mark| mark.to_vec());
+    let marks = [b"OTPINDX1", b"OTPINDX2", b"OTPINDX3", b"OTPINDX5"].map(|mark| mark.to_vec());
     let befores = [b"OTPINDX1", b"OTPINDX2", b"OTPINDX3"].map(|mark| marked(mark));
     for content in befores.into_iter().chain(marks) {
         fs::write(scene.index(), content).unwrap();
         assert_eq!(word(&scene.gate(), &lax, CODES[0]), LoginResult::DeniedLocked);
         assert_eq!(word(&builder, &lax, CODES[0]), LoginResult::DeniedLocked);
-        assert_eq!(&fs::read(scene.index()).unwrap()[..8], b"OTPINDX4", "built anew");
+        assert_eq!(&fs::read(scene.index()).unwrap()[..8], b"OTPINDX5", "built anew");
         assert_eq!(fs::read(scene.index()).unwrap().len(), built.len());
     }
     // Of a later form, or somebody else's: left alone.
-    fs::write(scene.index(), b"OTPINDX5").unwrap();
+    fs::write(scene.index(), b"OTPINDX6").unwrap();
     assert_eq!(word(&scene.gate(), &lax, CODES[0]), LoginResult::DeniedLocked);
-    assert_eq!(fs::read(scene.index()).unwrap(), b"OTPINDX5");
+    assert_eq!(fs::read(scene.index()).unwrap(), b"OTPINDX6");
 }
 
 /// The limit is in the file at any moment, each time somewhere else. Readers that meet the file,

@@ -5,13 +5,18 @@ mod scene;
 
 use std::collections::HashMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use otpgate::store::{Store, Transaction};
-use otpgate::token::{Session, SessionId, SessionKind, TokenTag, WAYS_MAX};
+use otpgate::otp::{Digits, Hash};
+use otpgate::secret::Secret;
+use otpgate::store::{Accounts, Amendment, NewToken, Store, Transaction, Whom};
+use otpgate::token::{
+    Algorithm, MovingFactor, Session, SessionId, SessionKind, State, TokenTag, WAYS_MAX,
+};
 use otpgate::users::file::UsersFile;
 use otpgate::users::shared_index::SHARED_FROM;
+use otpgate::users::{check, edit, secret};
 use scene::{KEY, Scene};
 
 const AT: i64 = 1_796_112_000;
@@ -348,4 +353,254 @@ fn a_server_that_has_read_a_user_notices_sessions_that_others_save_and_end() {
         });
         assert!(users.find_now(b"alice", None).unwrap().entry.ways.sessions.is_empty());
     }
+}
+
+fn secret_at(path: &Path) -> std::path::PathBuf {
+    path.with_extension("secret")
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn the_secret_is_made_by_who_needs_it_first_and_is_the_same_for_everybody_and_at_hand_from_then_on()
+{
+    for mode_of_users in [0o600, 0o660, 0o664, 0o644] {
+        let scene = Scene::new("HOTP alice - KEY\n");
+        set_mode(&scene.path, mode_of_users);
+        let users = UsersFile::new(&scene.path);
+        users.find(b"alice").unwrap();
+        assert!(users.secret_now().is_none() && !secret_at(&scene.path).exists());
+        let made = users.secret().unwrap();
+        let stored = fs::read(secret_at(&scene.path)).unwrap();
+        assert_eq!(stored, [b"OTPSECR1", &made.0[..]].concat());
+        assert_eq!(mode(&secret_at(&scene.path)), mode_of_users & 0o660);
+        assert!(users.secret().unwrap().0 == made.0);
+        assert!(users.secret_now().unwrap().0 == made.0);
+        let other = UsersFile::new(&scene.path);
+        other.find(b"alice").unwrap();
+        assert!(other.secret_now().unwrap().0 == made.0);
+        assert_ne!(*made.0, [0; 32]);
+    }
+}
+
+#[test]
+fn a_file_that_isnt_a_whole_secret_of_ours_is_refused_and_logins_go_on() {
+    let whole = [&b"OTPSECR1"[..], &[7; 32]].concat();
+    let longer = [&whole[..], b"x"].concat();
+    let other = [&b"OTPSECR2"[..], &[7; 32]].concat();
+    for content in [&b""[..], &whole[..39], &longer, &other] {
+        let scene = Scene::new("HOTP alice - KEY\n");
+        fs::write(secret_at(&scene.path), content).unwrap();
+        set_mode(&secret_at(&scene.path), mode(&scene.path) & 0o660);
+        let users = UsersFile::new(&scene.path);
+        let refused = users.secret().unwrap_err().to_string();
+        assert!(
+            refused.contains("users.secret: it isn't a secret that otpgate has made; remove it"),
+            "{refused}"
+        );
+        assert!(users.secret_now().is_none());
+        assert_eq!(fs::read(secret_at(&scene.path)).unwrap(), content, "left alone");
+        assert!(secret::renew(&scene.path).is_err());
+        assert_eq!(users.find(b"alice").unwrap().entry.lines.len(), 1);
+    }
+    let scene = Scene::new("HOTP alice - KEY\n");
+    fs::write(scene.directory.path().join("elsewhere"), &whole).unwrap();
+    std::os::unix::fs::symlink("elsewhere", secret_at(&scene.path)).unwrap();
+    assert!(UsersFile::new(&scene.path).secret().is_err());
+    fs::remove_file(secret_at(&scene.path)).unwrap();
+    fs::create_dir(secret_at(&scene.path)).unwrap();
+    assert!(UsersFile::new(&scene.path).secret().is_err());
+}
+
+#[test]
+fn a_secret_that_others_could_read_is_nobodys_any_more() {
+    let scene = Scene::new("HOTP alice - KEY\n");
+    set_mode(&scene.path, 0o660);
+    let first = UsersFile::new(&scene.path).secret().unwrap();
+    for wider in [0o664, 0o662] {
+        set_mode(&secret_at(&scene.path), wider);
+        let users = UsersFile::new(&scene.path);
+        users.find(b"alice").unwrap();
+        assert!(users.secret_now().is_none());
+        let second = users.secret().unwrap();
+        assert!(second.0 != first.0 && mode(&secret_at(&scene.path)) == 0o660);
+        let notices = users.notices().join("");
+        assert!(notices.contains("a new one was made"), "{notices}");
+    }
+}
+
+/// By as much as it takes for a reader to go by the file's time alone.
+fn until_the_clock_has_moved_on(scene: &Scene) {
+    let now = scene.directory.path().join("now");
+    let time = |path: &Path| {
+        let metadata = fs::metadata(path).unwrap();
+        i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec())
+    };
+    while {
+        fs::write(&now, "").unwrap();
+        fs::set_permissions(&now, fs::Permissions::from_mode(0o600)).unwrap();
+        time(&now) < time(&scene.path) + 100_000_000
+    } {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn when_all_are_logged_out_running_servers_see_another_secret_and_no_session_at_once() {
+    for has_sessions in [false, true] {
+        let scene = Scene::new("HOTP alice - KEY\nHOTP bob - KEY\n");
+        if has_sessions {
+            save(&scene.path, b"alice", session(1), 4);
+            save(&scene.path, b"bob", session(2), 4);
+        }
+        let users = UsersFile::new(&scene.path);
+        let before = users.secret().unwrap();
+        users.find(b"alice").unwrap();
+        let lines = content(&scene.path);
+        until_the_clock_has_moved_on(&scene);
+        users.find_now(b"alice", None).unwrap();
+        let ended = secret::renew(&scene.path).unwrap();
+        assert_eq!(ended, if has_sessions { 2 } else { 0 });
+        assert!(users.find(b"alice").unwrap().entry.ways.sessions.is_empty());
+        let after = users.secret_now().unwrap();
+        assert!(after.0 != before.0);
+        assert!(UsersFile::new(&scene.path).secret().unwrap().0 == after.0);
+        assert_eq!(content(&scene.path).len(), lines.len());
+        assert!(kept(&scene.path, b"bob").is_empty());
+    }
+}
+
+/// Whom an admin changes, and how many of three sessions are left: of two tokens, one each, and one
+/// of a token that isn't there any more.
+#[test]
+fn what_an_admin_changes_of_a_token_ends_its_sessions_for_good() {
+    let pin = || Secret::new(b"1234".to_vec());
+    let token = |path: &Path, line: usize| {
+        let found = UsersFile::new(path).find(b"alice").unwrap();
+        TokenTag::of(&found.entry.lines[line].token.fingerprint)
+    };
+    for (what, amendments, user, left) in [
+        ("disable", vec![Amendment::Disable(0, true)], "alice", vec![2]),
+        (
+            "disable and enable",
+            vec![Amendment::Disable(0, true), Amendment::Disable(0, false)],
+            "alice",
+            vec![1, 2],
+        ),
+        ("another PIN", vec![Amendment::SetPin(1, pin())], "alice", vec![1]),
+        ("another key", vec![Amendment::SetKey(1, pin())], "alice", vec![1]),
+        ("remove one", vec![Amendment::Remove(1)], "alice", vec![1]),
+        ("rename", vec![Amendment::Rename(b"carol".to_vec())], "carol", vec![]),
+        ("remove all", vec![Amendment::Remove(0), Amendment::Remove(1)], "alice", vec![]),
+        ("nothing of it", vec![Amendment::StartPin(None)], "alice", vec![1, 2]),
+    ] {
+        let scene = Scene::new("HOTP alice - KEY\nHOTP/T30 alice - KEY\nHOTP bob - KEY\n");
+        for (number, line) in [(1, 0), (2, 1)] {
+            let session = Session { token: token(&scene.path, line), ..session(number) };
+            save(&scene.path, b"alice", session, 4);
+        }
+        save(&scene.path, b"alice", session(3), 4);
+        save(&scene.path, b"bob", session(4), 4);
+        let users = UsersFile::new(&scene.path);
+        users.amend(Whom::Users(&[b"alice"]), &mut |_| Some(amendments.clone())).unwrap();
+        let numbers: Vec<u8> =
+            kept(&scene.path, user.as_bytes()).iter().map(|session| session.id.0[0]).collect();
+        assert_eq!(numbers, left, "{what}");
+        assert_eq!(kept(&scene.path, b"bob"), [session(4)], "{what}");
+        let lines = content(&scene.path).matches(&format!("#@ session {user} ")).count();
+        assert_eq!(lines, usize::from(what != "remove all"), "{what}");
+        // And back: nothing is inherited.
+        if what == "disable" {
+            users
+                .amend(Whom::Users(&[b"alice"]), &mut |_| Some(vec![Amendment::Disable(0, false)]))
+                .unwrap();
+            assert_eq!(kept(&scene.path, b"alice").len(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_new_user_gets_lines_where_others_have_some_and_nothing_of_an_earlier_user_of_the_name() {
+    let token = NewToken {
+        algorithm: Algorithm::Hotp(Hash::Sha256),
+        factor: MovingFactor::Event,
+        digits: Digits::SIX,
+        pin: Secret::new(b"-".to_vec()),
+        key: Secret::new(vec![0x22]),
+        state: State::fresh(),
+    };
+    let scene = Scene::new("HOTP alice - KEY\nHOTP bob - KEY\n");
+    let add = |user: &[u8], amendments: Vec<Amendment>| {
+        let users = UsersFile::new(&scene.path);
+        users.amend(Whom::Users(&[user]), &mut |_| Some(amendments.clone())).unwrap();
+    };
+    add(b"carol", vec![Amendment::Add(token.clone())]);
+    assert!(!content(&scene.path).contains("#@"));
+    save(&scene.path, b"bob", session(1), 8);
+    let rewritten = lines_by_user(&content(&scene.path)).len();
+    assert_eq!(rewritten, 3);
+    add(b"dora", vec![Amendment::Add(token.clone()), Amendment::Add(token.clone())]);
+    add(b"bob", vec![Amendment::Remove(0)]);
+    add(b"bob", vec![Amendment::Add(token.clone())]);
+    add(b"alice", vec![Amendment::Add(token)]);
+    let written = content(&scene.path);
+    let count = |user: &str| written.matches(&format!("#@ session {user} ")).count();
+    assert_eq!(["alice", "bob", "carol", "dora"].map(count), [2, 2, 2, 2], "{written}");
+    let before = inode(&scene.path);
+    save(&scene.path, b"dora", session(2), 8);
+    assert!(kept(&scene.path, b"bob").is_empty());
+    assert_eq!((inode(&scene.path), kept(&scene.path, b"dora")), (before, vec![session(2)]));
+}
+
+#[test]
+fn check_tells_of_lines_that_are_of_no_use_and_mends_a_wrong_sum() {
+    let scene = Scene::new("HOTP alice - KEY\nHOTP bob - KEY\n");
+    save(&scene.path, b"alice", session(1), 4);
+    let findings = || {
+        let mut findings = Vec::new();
+        check::all_lines(&scene.path, &mut |finding| findings.push(finding.text)).unwrap();
+        let today = jiff::civil::date(2026, 12, 1);
+        findings
+            .extend(check::repetitions(&scene.path, today).unwrap().into_iter().map(|it| it.text));
+        findings.join("\n").replace(scene.path.to_str().unwrap(), "users")
+    };
+    let good = content(&scene.path);
+    assert_eq!(
+        findings(),
+        "users line 1: the key of \"alice\" is also the key of \"bob\" in line 3: whoever has one token has all of them; `otpgate rekey \"bob\"`"
+    );
+    let line = good.lines().find(|line| line.contains("session alice")).unwrap();
+    let other = line.replace(" alice ", " carol ");
+    for (lines, text) in [
+        (
+            good.replace(line, &other),
+            "users line 2: #@ session: its checksum is wrong: it keeps no login",
+        ),
+        (
+            good.replace(line, &other),
+            "users line 2: #@ session: \"carol\" is not listed: it has no effect",
+        ),
+        (
+            good.replace(line, &line[..line.len() - 2]),
+            "users line 2: #@ session: the places are 176 characters, not 178; it keeps no login until it is removed or corrected",
+        ),
+        (
+            good.replace(line, &[line; 5].join("\n")),
+            "users line 6: #@ session: \"alice\" has 4 such lines already, and no more are read",
+        ),
+    ] {
+        fs::write(&scene.path, lines).unwrap();
+        let findings = findings();
+        assert!(findings.contains(text), "{findings}");
+    }
+    fs::write(&scene.path, line.replace("alice", "bob") + "\n" + &good).unwrap();
+    assert_eq!(edit::mend(&scene.path, AT).unwrap().sums, 1);
+    assert!(!findings().contains("checksum") && kept(&scene.path, b"bob").is_empty());
+    assert_eq!(kept(&scene.path, b"alice"), [session(1)]);
 }

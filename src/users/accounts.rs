@@ -15,7 +15,7 @@ use super::edit::{self, Content, ContentLine, LineChange, ToWrite};
 use super::file::{Spot, UsersFile};
 use super::lock::Paths;
 use super::pass::{LineAt, OwnLine, Passes, Repeated, Seen};
-use super::pragma::{Pragma, PragmaKind};
+use super::pragma::{Pragma, PragmaKind, SessionPlaces};
 use super::record::{Record, RecordError};
 use super::rewrite::{self, NewLine};
 use super::{name, pragma, record, ways};
@@ -28,7 +28,7 @@ use crate::store::{
     Refused, Store, StoreError, Taken, Unfit, Whom,
 };
 use crate::throttle;
-use crate::token::{State, StoredToken, Token, Ways};
+use crate::token::{State, StoredToken, Token, TokenTag, Ways};
 
 const OFF: &[u8] = b"OFF:";
 /// With more, a frame of the journal would outgrow it: the file is written anew.
@@ -427,6 +427,7 @@ impl<'c> AccountStanding<'c> {
         let further = lines
             .pragmas
             .iter()
+            .filter(|line| !pragma::is_room(line.text))
             .map(|line| Further { title: pragma::title(line.text), place: location(line.number) })
             .collect();
         let since = |line: &ContentLine<'_>| match pragma::parse(line.text) {
@@ -495,8 +496,10 @@ fn taken(content: &Content, old: &[u8], new: &[u8]) -> Option<Taken> {
         _ => None,
     });
     by_name.or_else(|| {
-        let line =
-            content.lines().find(|line| line.pragma_user().is_some_and(|about| about == new))?;
+        let is_left_over = |line: &ContentLine<'_>| {
+            line.pragma_user().is_some_and(|about| about == new) && !pragma::is_room(line.text)
+        };
+        let line = content.lines().find(is_left_over)?;
         Some(Taken::LeftOver(location(line.number)))
     })
 }
@@ -564,6 +567,9 @@ impl<'c> Edits<'c> {
             && draft.changes.iter().all(is_gone)
         {
             draft.remove_pragmas(|_| true);
+        }
+        if self.states.is_none() {
+            draft.end_sessions_of_former_tokens();
         }
         self.changes.extend(draft.into_changes());
         Ok(())
@@ -742,6 +748,8 @@ impl<'c> Draft<'c> {
         for (line, change) in self.pragmas.iter().zip(&mut self.pragma_changes) {
             let text = pragma::with_user(line.text, new)
                 .expect("a line about somebody has a place for the name");
+            // Cookies are for the old name.
+            let text = pragma::with_places(&text, new, &SessionPlaces::default()).unwrap_or(text);
             *change = Some(LineChange::Replace(Zeroizing::new(text)));
         }
         Ok(())
@@ -751,6 +759,21 @@ impl<'c> Draft<'c> {
         for (line, change) in self.pragmas.iter().zip(&mut self.pragma_changes) {
             if is_meant(PragmaKind::of(line.text)) {
                 *change = Some(LineChange::Remove);
+            }
+        }
+    }
+
+    /// Ends sessions whose token goes, or gets other fields 1 to 4: they aren't to come back with
+    /// them.
+    fn end_sessions_of_former_tokens(&mut self) {
+        let is_there = |index: &usize| !matches!(self.changes[*index], Some(LineChange::Remove));
+        let tag = |index| record::fingerprint_of_line(self.text(index)).map(|it| TokenTag::of(&it));
+        let tags: Vec<TokenTag> = (0..self.tokens.len()).filter(is_there).filter_map(tag).collect();
+        for (line, change) in self.pragmas.iter().zip(&mut self.pragma_changes) {
+            if change.is_none() {
+                let ended =
+                    pragma::without_sessions(line.text, |session| !tags.contains(&session.token));
+                *change = ended.map(|text| LineChange::Replace(Zeroizing::new(text)));
             }
         }
     }

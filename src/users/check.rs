@@ -17,10 +17,10 @@ use super::journal::{self, Safety};
 use super::lock::{self, Paths};
 use super::mistakes::{self, BYTE_ORDER_MARK, NameError};
 use super::pass::{Repeated, Seen, SeenApart};
-use super::pragma::{self, Pragma, PragmaKind};
+use super::pragma::{self, Pragma, PragmaKind, SESSION_LINES_MAX};
 use super::record::{self, RecordError};
 use super::shared_index::{self, SHARED_FROM};
-use super::{leftovers, line, name};
+use super::{leftovers, line, name, secret};
 use crate::files::access::Access;
 use crate::files::fault::Fault;
 use crate::files::named;
@@ -151,6 +151,9 @@ fn beside(paths: &Paths, given_with_it: &[PathBuf], kept_from: Option<&Fault>) -
     }
     findings.extend(journal_content(&paths.journal()));
     findings.extend(tries_access(&paths.throttle(), &users));
+    if !given_with_it.contains(&paths.secret()) {
+        findings.extend(secret_access(&paths.secret(), &users, kept_from));
+    }
     for left in leftovers::find(paths).iter().filter(|left| !leftovers::may_be_in_use(paths, left))
     {
         let remedy = if leftovers::can_be_removed(left, &users) {
@@ -273,6 +276,24 @@ fn tries_access(path: &Path, users: &Access) -> Option<Finding> {
             path.display()
         ))
     })
+}
+
+/// Without the secret there are no cookies. Whoever needs it first makes it.
+fn secret_access(path: &Path, users: &Access, told: Option<&Fault>) -> Option<Finding> {
+    match companion::inspect(path, &users.without_others()) {
+        Ok(Inspected::Missing) => None,
+        Ok(Inspected::Right) => match secret::look(path, users) {
+            Ok(_) => None,
+            Err(fault) => Some(Finding::error(fault.to_string())),
+        },
+        Ok(Inspected::TooWide(mode)) => Some(Finding::error(format!(
+            "{} has mode {mode:04o}, and others may have read what cookies are made with; the next cookie or `otpgate check --fix` replaces it, and all \
+             sessions end",
+            path.display()
+        ))),
+        Err(fault) if told.is_some_and(|told| told.is_alike(&fault)) => None,
+        Err(fault) => Some(Finding::error(fault.to_string())),
+    }
 }
 
 /// `power`: what somebody could do who may write it.
@@ -633,6 +654,9 @@ fn of_pragma(line: &[u8], place: &str) -> Option<Finding> {
         Ok(Pragma::Unknown) => Some(Finding::warning(format!(
             "{place}: {title}: unknown to this version, it has no effect"
         ))),
+        Ok(Pragma::Session(_, None)) => Some(Finding::warning(format!(
+            "{place}: {title}: its checksum is wrong: it keeps no login; `otpgate check --fix` empties it"
+        ))),
         Ok(Pragma::Limits(limits)) if limits == Limits::default() => {
             Some(Finding::warning(format!("{place}: {title}: it limits nothing")))
         }
@@ -657,6 +681,7 @@ pub fn repetitions(configured: &Path, today: Date) -> Result<Vec<Finding>, Fault
     findings.extend(seen.of_start_pins(today));
     findings.extend(seen.of_apps(today));
     findings.extend(seen.of_trusted_networks());
+    findings.extend(seen.of_sessions());
     findings.sort_by_key(|(number, _)| *number);
     Ok(findings.into_iter().map(|(_, finding)| finding).collect())
 }
@@ -684,6 +709,17 @@ struct Suspects {
     trusts: Vec<(Vec<u8>, Vec<Network>, u64)>,
     /// The same of everybody's.
     allows: Vec<(Vec<Network>, u64)>,
+    /// Lines of sessions that don't stand behind a line of their user's, or are one too many.
+    sessions: Vec<(Vec<u8>, u64, StraySessions)>,
+}
+
+/// Why a line of sessions may be of no use.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum StraySessions {
+    /// Its user may not be listed.
+    Elsewhere,
+    /// As many stand before it as are read.
+    TooMany,
 }
 
 impl Suspects {
@@ -693,6 +729,9 @@ impl Suspects {
         let (mut aparts, mut start_pins, mut apps) = (Vec::new(), Vec::new(), Vec::new());
         let (mut trusts, mut allows) = (Vec::new(), Vec::new());
         let mut owned = Vec::new();
+        let mut sessions = Vec::new();
+        // The user of the last token, and whose lines of sessions stand here, and how many.
+        let (mut last, mut whose, mut in_turn) = (Vec::new(), Vec::new(), 0);
         let mut number = 0;
         lines::for_each_line(file, |_, line| {
             number += 1;
@@ -707,9 +746,21 @@ impl Suspects {
                 Some(Ok(Pragma::App(user, app))) => apps.push((user, app, number)),
                 Some(Ok(Pragma::Trust(user, networks))) => trusts.push((user, networks, number)),
                 Some(Ok(Pragma::Allow(allow))) => allows.push((allow.trusted_networks, number)),
+                Some(Ok(Pragma::Session(user, _))) => {
+                    in_turn = if user == whose { in_turn + 1 } else { 1 };
+                    whose.clone_from(&user);
+                    if in_turn > SESSION_LINES_MAX {
+                        sessions.push((user, number, StraySessions::TooMany));
+                    } else if user != last {
+                        sessions.push((user, number, StraySessions::Elsewhere));
+                    }
+                }
                 _ => {}
             }
             let Some(user) = line::user_of(line) else { return };
+            last.clear();
+            last.extend_from_slice(user);
+            in_turn = 0;
             users.note(user);
             spellings.note(name::key(user), user);
             if let Some((algorithm, factor, key)) = record::device_of_line(line) {
@@ -729,6 +780,7 @@ impl Suspects {
             apps,
             trusts,
             allows,
+            sessions,
         })
     }
 
@@ -740,6 +792,7 @@ impl Suspects {
             && self.aparts.is_empty()
             && self.owned.is_empty()
             && self.allows.is_empty()
+            && self.sessions.is_empty()
     }
 }
 
@@ -758,6 +811,7 @@ struct Repetitions<'a> {
     apps: Vec<(Vec<u8>, AppPassword, u64)>,
     trusts: Vec<(Vec<u8>, Vec<Network>, u64)>,
     allows: Vec<(Vec<Network>, u64)>,
+    sessions: Vec<(Vec<u8>, u64, StraySessions)>,
     /// Of those who have one of the latter: whether they have a PIN.
     have_pin: HashMap<Vec<u8>, bool>,
     tokens: HashMap<Vec<u8>, Vec<(u64, Token)>>,
@@ -774,11 +828,18 @@ impl<'a> Repetitions<'a> {
             spellings: HashMap::new(),
             aparts: suspects.aparts.clone(),
             owned: suspects.owned.clone(),
-            are_listed: suspects.owned.iter().map(|(_, user, _)| (user.clone(), false)).collect(),
+            are_listed: suspects
+                .owned
+                .iter()
+                .map(|(_, user, _)| user)
+                .chain(suspects.sessions.iter().map(|(user, ..)| user))
+                .map(|user| (user.clone(), false))
+                .collect(),
             start_pins: suspects.start_pins.clone(),
             apps: suspects.apps.clone(),
             trusts: suspects.trusts.clone(),
             allows: suspects.allows.clone(),
+            sessions: suspects.sessions.clone(),
             have_pin: suspects.trusts.iter().map(|(user, ..)| (user.clone(), false)).collect(),
             tokens: HashMap::new(),
             lengths: HashMap::new(),
@@ -978,6 +1039,18 @@ impl<'a> Repetitions<'a> {
             Some(self.warn(*number, format_args!("#@ trust: {text}")))
         });
         of_all.chain(of_users)
+    }
+
+    fn of_sessions(&self) -> impl Iterator<Item = (u64, Finding)> {
+        self.sessions.iter().filter_map(|(user, number, why)| {
+            let shown = Quoted(user);
+            let text = match why {
+                _ if !self.are_listed[user] => format!("{shown} is not listed: it has no effect; remove it with `otpgate edit`"),
+                StraySessions::TooMany => format!("{shown} has {SESSION_LINES_MAX} such lines already, and no more are read; remove it with `otpgate edit`"),
+                StraySessions::Elsewhere => return None,
+            };
+            Some(self.warn(*number, format_args!("#@ session: {text}")))
+        })
     }
 
     fn of_start_pins(&self, today: Date) -> impl Iterator<Item = (u64, Finding)> {

@@ -1,6 +1,7 @@
 //! What people change: fields 1 to 4, lines, the whole content. Logins change state alone, through
 //! [`super::file`].
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use super::journal::{self, Journal};
 use super::leftovers;
 use super::lock::{Locked, Paths};
 use super::mistakes::BYTE_ORDER_MARK;
-use super::pragma::{self, PragmaError};
+use super::pragma::{self, Pragma, PragmaError, SessionPlaces};
 use super::record::{self, Record, RecordError};
 use super::rewrite::{self, HeadError, NewLine};
 use super::slot::Extension;
@@ -23,7 +24,7 @@ use crate::files::named;
 use crate::files::open::{Link, To, open};
 use crate::files::stamp::Stamp;
 use crate::policy::{Limits, Server, Settings};
-use crate::token::{State, StoredToken};
+use crate::token::{State, StoredToken, TokenTag};
 use crate::{UnixTime, decide};
 
 /// So often is a file read that changes meanwhile, before its lock is taken for it.
@@ -91,6 +92,33 @@ impl Content {
     pub fn limits(&self) -> Result<Limits, (u64, PragmaError)> {
         self.lines().try_fold(Limits::default(), |limits, line| {
             pragma::limits_with(limits, line.text).map_err(|error| (line.number, error))
+        })
+    }
+
+    /// Without sessions of tokens that aren't there, or not with these fields 1 to 4: they aren't to
+    /// come back with them.
+    pub fn without_sessions_of_former_tokens(&self) -> Content {
+        let mut tags: HashMap<Vec<u8>, Vec<TokenTag>> = HashMap::new();
+        for line in self.lines() {
+            if let Some(Ok(Pragma::Session(user, _))) = pragma::parse(line.text)
+                && !pragma::is_room(line.text)
+            {
+                tags.entry(user).or_default();
+            }
+        }
+        if tags.is_empty() {
+            return self.clone();
+        }
+        for line in self.lines() {
+            let tags = line.user().and_then(|user| tags.get_mut(user));
+            if let Some((tags, print)) = tags.zip(record::fingerprint_of_line(line.text)) {
+                tags.push(TokenTag::of(&print));
+            }
+        }
+        self.with(|line| {
+            let tags = tags.get(&line.pragma_user()?)?;
+            let text = pragma::without_sessions(line.text, |it| !tags.contains(&it.token))?;
+            Some(LineChange::Replace(Zeroizing::new(text)))
         })
     }
 
@@ -306,6 +334,11 @@ pub fn mend(configured: &Path, now: UnixTime) -> Result<Mended, Fault> {
             let line = ContentLine { text: marked.unwrap_or(line.text), ..*line };
             let unchanged =
                 || marked.map(|text| LineChange::Replace(Zeroizing::new(text.to_vec())));
+            if let Some(Ok(Pragma::Session(user, None))) = pragma::parse(line.text) {
+                mended.sums += 1;
+                let empty = pragma::with_places(line.text, &user, &SessionPlaces::default())?;
+                return Some(LineChange::Replace(Zeroizing::new(empty)));
+            }
             let Some(Ok(Record { token, state, layout })) = line.record(&zone) else {
                 return unchanged();
             };

@@ -14,12 +14,13 @@ use super::journal::{Journal, SlotWrite};
 use super::leftovers;
 use super::lock::Locked;
 use super::pass::{Repeated, Seen};
-use super::pragma::{self, Pragma};
+use super::pragma::{self, Pragma, SESSION_LINES_MAX, SessionPlaces};
 use super::record::{Layout, RecordError};
 use super::{line, record, slot};
 use crate::files::access::LIST;
 use crate::files::fault::Fault;
 use crate::files::lines::{self, is_ignored};
+use crate::files::open::SIZE_MAX;
 use crate::files::stamp::Stamp;
 use crate::token::{Session, State};
 
@@ -78,7 +79,7 @@ impl<'c> SessionLines<'c> {
     }
 
     /// Puts a user's behind a line of theirs, if it is the first.
-    fn push(&mut self, out: &mut Vec<u8>, user: &[u8]) {
+    fn push(&mut self, out: &mut Vec<u8>, user: &[u8], ends_open: &mut bool) {
         let sessions = self.sessions.remove(user);
         let is_new = self.repeated.hash_of(user).is_none_or(|hash| self.done.insert(hash));
         // Names that only hash alike are no reason to lose one of these.
@@ -87,6 +88,9 @@ impl<'c> SessionLines<'c> {
         }
         let missing = self.wanted.saturating_sub(self.having.count_of(user) as usize);
         let mut sessions = sessions.unwrap_or_default().iter().copied();
+        if missing > 0 && std::mem::take(ends_open) {
+            out.push(b'\n');
+        }
         for _ in 0..missing {
             let places = std::array::from_fn(|_| sessions.next());
             out.extend_from_slice(&pragma::session_line(user, &places));
@@ -138,7 +142,7 @@ fn write_with_slots(
     let mut offset = 0;
     let mut line = Vec::new();
     let mut piece = Vec::with_capacity(2 * PIECE);
-    let mut ends_open = false;
+    let (mut ends_open, mut written) = (false, 0);
     while reader.read_until(b'\n', &mut line)? > 0 {
         let (text, end) = match line.split_last() {
             Some((b'\n', text)) => (text, &line[text.len()..]),
@@ -176,13 +180,11 @@ fn write_with_slots(
         piece.extend_from_slice(end);
         ends_open = end.is_empty();
         if let Some((session_lines, user)) = session_lines.as_mut().zip(user) {
-            if ends_open {
-                piece.push(b'\n');
-                ends_open = false;
-            }
-            session_lines.push(&mut piece, user);
+            session_lines.push(&mut piece, user, &mut ends_open);
         }
         if piece.len() >= PIECE {
+            written += piece.len() as u64;
+            can_be_read(written)?;
             out.write_all(&piece)?;
             piece.clear();
         }
@@ -198,8 +200,17 @@ fn write_with_slots(
         piece.extend_from_slice(added);
         piece.push(b'\n');
     }
+    can_be_read(written + piece.len() as u64)?;
     out.write_all(&piece)?;
     is_as_before(users, before, offset)
+}
+
+/// Whether a users file of that size would be one for its readers.
+fn can_be_read(size: u64) -> io::Result<()> {
+    if size > SIZE_MAX {
+        return Err(io::Error::other("it would become larger than 4 GiB, which nobody could read"));
+    }
+    Ok(())
 }
 
 /// A line with another state, in a slot. Fields 1 to 4 and whatever follows the state stay byte for
@@ -296,6 +307,7 @@ pub(super) fn push_lines(
     if image.last().is_some_and(|&last| last != b'\n') {
         image.push(b'\n');
     }
+    let mut room = SessionRoom::in_content(image, lines);
     for NewLine { head, state } in lines {
         let start = image.len();
         for field in head {
@@ -307,8 +319,42 @@ pub(super) fn push_lines(
         })?;
         image.extend_from_slice(&slot::write(*head, state, zone));
         image.push(b'\n');
+        let [_, user, ..] = *head;
+        if room.having.insert(user) {
+            for _ in 0..room.lines {
+                image.extend_from_slice(&pragma::session_line(user, &SessionPlaces::default()));
+                image.push(b'\n');
+            }
+        }
     }
     Ok(())
+}
+
+/// Where users have lines for sessions, new ones get theirs at once: else their first session would
+/// have the file rewritten.
+struct SessionRoom<'a> {
+    /// How many somebody has.
+    lines: usize,
+    /// Those of the new ones who have theirs.
+    having: HashSet<&'a [u8]>,
+}
+
+impl<'a> SessionRoom<'a> {
+    fn in_content(content: &[u8], new: &[NewLine<'a>]) -> SessionRoom<'a> {
+        let new: HashSet<&[u8]> = new.iter().map(|line| line.head[1]).collect();
+        let (mut room, mut last, mut in_turn) =
+            (SessionRoom { lines: 0, having: HashSet::new() }, Vec::new(), 0);
+        for line in content.split(|&b| b == b'\n') {
+            let Some(Ok(Pragma::Session(user, _))) = pragma::parse(line) else { continue };
+            in_turn = if user == last { in_turn + 1 } else { 1 };
+            room.lines = room.lines.max(in_turn).min(SESSION_LINES_MAX);
+            if let Some(&user) = new.get(&user[..]) {
+                room.having.insert(user);
+            }
+            last = user;
+        }
+        room
+    }
 }
 
 /// Makes `image` the whole content, durably, in a new file where one can take the old one's place.
@@ -322,6 +368,7 @@ pub(super) fn install(
     let write = |out: &mut dyn Write| {
         out.write_all(&image).map_err(|error| Fault::new("write the new image of", path, error))
     };
+    can_be_read(image.len() as u64).map_err(|error| Fault::new("rewrite", path, error))?;
     if replace(locked, journal, before, write)? {
         return Ok(());
     }

@@ -92,10 +92,8 @@ pub fn renew(configured: &Path) -> Result<u64, Fault> {
                 return None;
             };
             ended += places.map_or(0, |places| places.iter().flatten().count() as u64);
-            let place = pragma::session_place(line.text)?;
-            let mut text = Zeroizing::new(line.text.to_vec());
-            text[place].copy_from_slice(&pragma::session_word(&user, &SessionPlaces::default()));
-            Some(LineChange::Replace(text))
+            let empty = pragma::with_places(line.text, &user, &SessionPlaces::default())?;
+            Some(LineChange::Replace(Zeroizing::new(empty)))
         });
         Ok::<_, Fault>(Some(ToWrite::Content(content)))
     })?;

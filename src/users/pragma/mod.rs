@@ -25,8 +25,8 @@ use std::ops::Range;
 use jiff::civil::Date;
 
 pub use self::session::{
-    SESSION_LINES_MAX, SESSION_PLACES, SessionPlaces, session_fingerprint, session_line,
-    session_place, session_word,
+    SESSION_LINES_MAX, SESSION_PLACES, SessionPlaces, is_room, session_fingerprint, session_line,
+    session_place, session_word, with_places, without_sessions,
 };
 pub use self::ways::{
     always_lines, app_line, trust_line, until_code_line, used_hour, written_hour,

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use data_encoding::BASE64URL_NOPAD;
 
-use super::{PragmaKind, encode, user_word};
+use super::{Pragma, PragmaKind, encode, user_word};
 use crate::UnixTime;
 use crate::policy::SESSIONS_MAX;
 use crate::token::{Fingerprint, Session, SessionId, SessionKind, TokenTag};
@@ -105,6 +105,35 @@ pub fn session_line(user: &[u8], places: &SessionPlaces) -> Vec<u8> {
     let mut line = format!("#@ {} {} ", PragmaKind::Session.name(), encode(user)).into_bytes();
     line.extend_from_slice(&session_word(user, places));
     line
+}
+
+/// Whether a line has room for sessions and holds none.
+pub fn is_room(line: &[u8]) -> bool {
+    let holds_none = |places: &SessionPlaces| places.iter().all(Option::is_none);
+    matches!(super::parse(line), Some(Ok(Pragma::Session(_, Some(places)))) if holds_none(&places))
+}
+
+/// A line of sessions without some of them. `None`: it has none of these.
+pub fn without_sessions(line: &[u8], is_to_end: impl Fn(&Session) -> bool) -> Option<Vec<u8>> {
+    let Some(Ok(Pragma::Session(user, Some(mut places)))) = super::parse(line) else {
+        return None;
+    };
+    let mut has_changed = false;
+    for place in &mut places {
+        if place.as_ref().is_some_and(&is_to_end) {
+            *place = None;
+            has_changed = true;
+        }
+    }
+    has_changed.then(|| with_places(line, &user, &places))?
+}
+
+/// The same with other places, whatever is in it. `None`: it has no place for them.
+pub fn with_places(line: &[u8], user: &[u8], places: &SessionPlaces) -> Option<Vec<u8>> {
+    let place = session_place(line)?;
+    let mut text = line.to_vec();
+    text[place].copy_from_slice(&session_word(user, places));
+    Some(text)
 }
 
 /// Where in a line the places stand, if there are as many bytes as there should be.
