@@ -6,7 +6,8 @@
 //! full.
 //!
 //! After each crash the next process takes over (and may crash in turn), and must find every record
-//! as before or as after the write it was in, and as after if the write was answered. Meanwhile,
+//! as before or as after the write it was in, all of them the same, and as after if the write was
+//! answered. Lines of sessions are written along with those of tokens. Meanwhile,
 //! between any two operations, other processes read without the lock, by the same rules as a server
 //! does: what they take for whole must be so, and nobody who is listed may be unknown to them.
 //!
@@ -28,12 +29,16 @@ use jiff::tz::TimeZone;
 use self::machine::{Machine, SimDisk, crashed, draw};
 use self::onlooker::Onlooker;
 use super::*;
-use crate::token::{Address, CounterField, ReplayFloor, State, Used};
+use crate::token::{
+    Address, CounterField, ReplayFloor, Session, SessionId, SessionKind, State, TokenTag, Used,
+};
 use crate::users::slot::{self, Slot};
 use crate::users::{pragma, record};
 
 const INODE: u64 = 7;
-const USERS: usize = 7;
+/// Lines: those of tokens first, then one of sessions for some of their users.
+const USERS: usize = 9;
+const TOKENS: usize = 7;
 const COMMENT_MAX: usize = 700;
 const APP: &str = "#@ app user0 phone sha256:00112233445566778899aabbccddeeff:";
 const USED: &str = " used=";
@@ -47,13 +52,37 @@ fn hour_of(number: i64) -> Hour {
 }
 
 fn head(user: usize) -> String {
+    if user >= TOKENS {
+        return format!("#@ session {}", user_of_sessions(user));
+    }
     // Lines of different lengths, so that slots lie across sectors in all ways.
     format!("HOTP user{user} {} 31323334353637383930", "pin".repeat(user * 9 + 1))
+}
+
+fn user_of_sessions(user: usize) -> String {
+    format!("user{}{}", user - TOKENS, "-".repeat(user * 7))
+}
+
+/// None to four of them.
+fn sessions_of(user: usize, number: i64) -> Slot {
+    let session = |place: usize| Session {
+        id: SessionId([(number as u8).wrapping_mul(31).wrapping_add(place as u8); 16]),
+        token: TokenTag([place as u8; 6]),
+        kind: SessionKind::Code,
+        first: 1_700_000_000 + number,
+        last: 1_700_000_000 + number,
+    };
+    let is_there = |place: usize| place == 0 || number >> place & 1 == 1;
+    let places = std::array::from_fn(|place| is_there(place).then(|| session(place)));
+    pragma::session_word(user_of_sessions(user).as_bytes(), &places)
 }
 
 /// Slots of many shapes: what is short in one is long in the next, so that a torn one can end in a
 /// whole one's rest.
 fn slot_of(user: usize, number: i64) -> Slot {
+    if user >= TOKENS {
+        return sessions_of(user, number);
+    }
     let head = head(user);
     let words: Vec<&[u8]> = head.split(' ').map(str::as_bytes).collect();
     let shape = number.wrapping_mul(0x9e37_79b9).unsigned_abs() >> 7;
@@ -146,7 +175,7 @@ fn write_for(content: &[u8], user: usize, after: Slot) -> SlotWrite {
     SlotWrite {
         line: line as u64,
         slot: at as u64,
-        fingerprint: record::fingerprint_of_line(head(user).as_bytes()).expect("four fields"),
+        fingerprint: slot::fingerprint_of_head(head(user).as_bytes()).expect("a head"),
         before: content[at..at + slot::LEN].try_into().expect("a slot"),
         after,
     }
@@ -523,6 +552,7 @@ impl History {
         let mut content = self.expected.borrow().content.clone();
         let earlier = slot_of(user, self.next - draw(&self.machine, 3) as i64);
         match draw(&self.machine, 3) {
+            _ if user >= TOKENS => content.slots[user] = earlier,
             0 => content.slots[user][21..31].copy_from_slice(b"0         "),
             1 => content.slots[user][..20].copy_from_slice(&earlier[..20]),
             _ => content.slots[user] = earlier,
@@ -560,6 +590,15 @@ impl History {
         let journal = self.journals[at].content();
         let is_there = journal.windows(5).any(|window| window == b"pinpi" || window == b"HOTP ");
         assert!(!is_there, "seed {} {:?}: a PIN is left in the journal", self.seed, self.crash);
+    }
+
+    /// What one step has written, of tokens and of sessions, is there as a whole or not at all.
+    fn assert_of_one_step(&self, met: &Content) {
+        if let InFlight::Slots(slots) = &self.expected.borrow().in_flight {
+            let there = slots.iter().filter(|(user, slot)| met.slots[**user] == **slot).count();
+            let is_whole = there == 0 || there == slots.len();
+            assert!(is_whole, "seed {} {:?}: {there} of {}", self.seed, self.crash, slots.len());
+        }
     }
 
     /// What comes of the lights going out, or of a fault.
@@ -662,6 +701,7 @@ impl History {
                 slots.join("\n")
             );
         };
+        self.assert_of_one_step(&met);
         self.settle(met);
         (0..self.journals.len()).for_each(|at| self.assert_wiped(at));
         self.onlookers.borrow_mut().iter_mut().for_each(|onlooker| onlooker.is_recovered = true);
