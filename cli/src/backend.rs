@@ -9,8 +9,9 @@ use otpgate::log::Quoted;
 use otpgate::policy::{Allow, Limits};
 use otpgate::secret::Secret;
 use otpgate::store::{Account, Accounts, Amendment, OtherUser, Refused, Store, Unfit, Whom};
-use otpgate::token::Ways;
+use otpgate::token::{Session, SessionId, Ways};
 use otpgate::users::file::UsersFile;
+use otpgate::users::secret;
 
 use crate::tokens::{self, Numbered};
 use crate::{Failure, Result, owner};
@@ -82,6 +83,31 @@ impl Backend {
             let found = Store::find(&self.store, user)?;
             Ok((found.entry.ways.clone(), Allow::clone(&found.allow)))
         })
+    }
+
+    /// Ends those of a user's sessions that `choose` says. How many there were.
+    pub fn end_sessions(
+        &self,
+        user: &[u8],
+        choose: impl Fn(&[Session]) -> Result<Vec<SessionId>>,
+    ) -> Result<u64> {
+        owner::acting(&self.file, || {
+            let mut chosen = Ok(Vec::new());
+            Store::update(&self.store, &mut |transaction| {
+                let found = transaction.find(user)?;
+                chosen = choose(&found.entry.ways.sessions);
+                if let Ok(chosen) = &chosen {
+                    transaction.end_sessions(user, &|session| chosen.contains(&session.id));
+                }
+                Ok(())
+            })?;
+            chosen.map(|chosen| chosen.len() as u64)
+        })
+    }
+
+    /// Ends everybody's, and makes a new secret for cookies. How many there were.
+    pub fn end_all_sessions(&self) -> Result<u64> {
+        owner::acting(&self.file, || Ok(secret::renew(&self.file)?))
     }
 
     /// Looks at one account, listed or not.

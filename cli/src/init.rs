@@ -20,10 +20,10 @@ use rustix::fs::{Gid, Mode, OFlags, Uid};
 use crate::owner::{Opened, OwnedPlace};
 use crate::{Failure, Result, account, check, owner, print};
 
-/// Create the users file with its lock, journal and index, or check existing ones
+/// Create the users file with its lock, journal, index and secret, or check existing ones
 ///
 /// The users file belongs to the server's user, mode 0660, because the server writes its state into
-/// it; lock, journal and index have the owner, group and mode of the users file. A missing
+/// it; lock, journal and the like have the owner, group and mode of the users file. A missing
 /// directory is created with mode 0770. An existing users file is left alone and checked; its lock,
 /// journal and index get its rights. Status 1 if a server run by that user would refuse logins.
 #[derive(clap::Args)]

@@ -41,6 +41,7 @@ mod remove;
 mod rename;
 mod resync;
 mod secret_file;
+mod sessions;
 mod set_pin;
 mod settings;
 mod sheet;
@@ -117,6 +118,8 @@ enum Verb {
     Trust(trust::Trust),
     Untrust(trust::Untrust),
     Always(trust::Always),
+    Sessions(sessions::Sessions),
+    Logout(sessions::Logout),
     Advance(advance::Arguments),
     Import(import::Arguments),
     Export(export::Arguments),
@@ -211,6 +214,8 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Verb::Trust(arguments) => trust::trust(&backend, &arguments),
         Verb::Untrust(arguments) => trust::untrust(&backend, &arguments),
         Verb::Always(arguments) => trust::always(&backend, &arguments),
+        Verb::Sessions(arguments) => sessions::sessions(&backend, &arguments),
+        Verb::Logout(arguments) => sessions::logout(&backend, &arguments),
         Verb::Advance(arguments) => advance::run(&backend, &arguments),
         Verb::Import(arguments) => import::run(&file, &arguments),
         Verb::Export(arguments) => export::run(&file, &arguments),

@@ -24,7 +24,7 @@ use crate::settings::FailureFlags;
 use crate::since;
 use crate::streamed::Streamed;
 use crate::tokens::{self, LastLogin, Numbered, PinKind};
-use crate::{Failure, Result, app, output, print, trust};
+use crate::{Failure, Result, app, output, print, sessions, trust};
 
 /// List tokens: user, type, PIN, last login, failures
 ///
@@ -301,14 +301,17 @@ pub fn show(backend: &Backend, arguments: &Show) -> Result<ExitCode> {
         Ok(tokens.iter().map(|token| Row::of(account, token, policy.as_ref(), now)).collect())
     };
     if arguments.json {
-        let (rows, apps) =
-            backend.look(user, |account| Ok((token_rows(account)?, account.ways.apps.to_vec())))?;
+        let (rows, apps, sessions) = backend.look(user, |account| {
+            let sessions = sessions::rows(backend, account)?;
+            Ok((token_rows(account)?, account.ways.apps.to_vec(), sessions))
+        })?;
         let (ways, allow) = backend.ways(user)?;
         let mut document = Document::begin(Streamed::stdout()?, "tokens")?;
         rows.iter().try_for_each(|row| document.add(|object| row.write_json(object)))?;
         document.end(|object| {
             object.text("users_file", Some(&backend.name()));
             object.objects("apps", &apps, |app, object| app::write_json(user, app, object));
+            object.objects("sessions", &sessions, sessions::Row::write_json);
             trust::write_json(&ways, &allow, object);
         })?;
         return Ok(ExitCode::SUCCESS);
@@ -319,8 +322,9 @@ pub fn show(backend: &Backend, arguments: &Show) -> Result<ExitCode> {
         let paragraphs: String =
             tokens.iter().map(|token| paragraph(account, token, policy.as_ref(), now)).collect();
         let apps = app::paragraphs(account);
+        let sessions = sessions::paragraphs(backend, account)?;
         let pin_alone = trust::paragraph(&ways, &allow);
-        Ok(format!("{}\n{paragraphs}{apps}{pin_alone}", tokens::shown_name(user)))
+        Ok(format!("{}\n{paragraphs}{apps}{sessions}{pin_alone}", tokens::shown_name(user)))
     })?)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -2,11 +2,10 @@
 //! Pure.
 //!
 //! Three versions: the *base* that was copied, the *edited* copy, the *live* file. Between base and
-//! live only what logins write may differ (fields 5 to 10, the hour of an app's last use): anything
-//! else is somebody else's work and refuses
-//! the edit.
+//! live only what logins write may differ (fields 5 to 10, the hour of an app's last use, lines of
+//! sessions): anything else is somebody else's work and refuses the edit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
@@ -72,6 +71,12 @@ impl<'a> MergeRow<'a> {
     fn is_told_pragma(&self) -> bool {
         pragma::is_pragma(self.line.text)
             && PragmaKind::of(self.line.text) != Some(PragmaKind::Free)
+            && !self.is_of_sessions()
+    }
+
+    /// Whether it is a line that servers keep sessions in, and may have added meanwhile.
+    fn is_of_sessions(&self) -> bool {
+        pragma::session_place(self.line.text).is_some()
     }
 
     /// What stands before and behind the hour of an app's last use.
@@ -118,6 +123,17 @@ fn trimmed(text: &[u8]) -> &[u8] {
     let start = text.iter().position(|&b| !lines::is_blank(b)).unwrap_or(text.len());
     let end = text.iter().rposition(|&b| !lines::is_blank(b)).map_or(start, |last| last + 1);
     &text[start..end]
+}
+
+/// Lines of sessions, in the order of the file.
+fn sessions_by_user<'r, 'a>(
+    rows: &'r [MergeRow<'a>],
+) -> HashMap<Vec<u8>, VecDeque<&'r MergeRow<'a>>> {
+    let mut by_user: HashMap<Vec<u8>, VecDeque<&MergeRow<'_>>> = HashMap::new();
+    for row in rows.iter().filter(|row| row.is_of_sessions()) {
+        by_user.entry(row.line.pragma_user().unwrap_or_default()).or_default().push_back(row);
+    }
+    by_user
 }
 
 fn rows(content: &Content) -> Vec<MergeRow<'_>> {
@@ -208,39 +224,98 @@ impl<'a> Edited<'a> {
     /// Brings it together with the live file. Reads only the lines that differ: the file is locked.
     pub fn merged_with(&self, live: &Content, now: UnixTime) -> Result<Merged, Conflict> {
         let live_rows = rows(live);
-        let mut pairs = self.base_rows.iter().zip(&live_rows);
-        if let Some(index) =
-            pairs.position(|(base, live)| !base.is_same_but_for_state(live, &self.zone))
-        {
-            return Err(Conflict { line: index as u64 + 1 });
-        }
-        if self.base_rows.len() != live_rows.len() {
-            return Err(Conflict { line: self.base_rows.len().min(live_rows.len()) as u64 + 1 });
-        }
+        let live_of = self.live_of(&live_rows)?;
+        let mut added = self.sessions_added(&live_rows);
         let (mut kept, mut notes) = (0, Vec::new());
         let content = self.edited.with(|line| {
             let index = line.number as usize - 1;
-            let origin = self.origins[index].filter(|origin| origin.is_same_token)?;
-            let (row, base, live) =
-                (&self.rows[index], &self.base_rows[origin.base], &live_rows[origin.base]);
-            if base.line.text == live.line.text && base.line.text == row.line.text {
-                return None;
+            let row = &self.rows[index];
+            let text =
+                self.origins[index].filter(|origin| origin.is_same_token).and_then(|origin| {
+                    let (base, live) = (&self.base_rows[origin.base], live_of[origin.base]?);
+                    self.merged_line(row, base, live, now, &mut kept, &mut notes)
+                });
+            match line.user().and_then(|user| added.remove(user)) {
+                None => text.map(LineChange::Replace),
+                Some(added) => {
+                    let mut text = text.unwrap_or_else(|| Zeroizing::new(row.line.text.to_vec()));
+                    for line in added {
+                        text.push(b'\n');
+                        text.extend_from_slice(line);
+                    }
+                    Some(LineChange::Replace(text))
+                }
             }
-            if row.but_for_hour().is_some() {
-                return Some(LineChange::Replace(Zeroizing::new(live.line.text.to_vec())));
-            }
-            let (edited, base, live) =
-                (row.read(&self.zone)?, base.read(&self.zone)?, live.read(&self.zone)?);
-            let mut note = |text: String| {
-                notes.push(format!("line {} ({}): {text}", line.number, Quoted(row.user())));
-            };
-            let state = self.state(&edited, &base, &live, now, &mut note);
-            // A slot that was given to the line is no use of the token.
-            kept += usize::from(is_used(&base.record.state, &live.record.state, now));
-            let text = rewrite::with_state(edited.text, &edited.record.layout, &state?, &self.zone);
-            Some(LineChange::Replace(Zeroizing::new(text)))
         });
+        let content = content.without_sessions_of_former_tokens();
         Ok(Merged { content, kept, notes })
+    }
+
+    /// What has become of a line that the editor hasn't made another one; `None`: it stays as it is.
+    fn merged_line(
+        &self,
+        row: &MergeRow<'_>,
+        base: &MergeRow<'_>,
+        live: &MergeRow<'_>,
+        now: UnixTime,
+        kept: &mut usize,
+        notes: &mut Vec<String>,
+    ) -> Option<Zeroizing<Vec<u8>>> {
+        if base.line.text == live.line.text && base.line.text == row.line.text {
+            return None;
+        }
+        if row.but_for_hour().is_some() || row.is_of_sessions() {
+            return Some(Zeroizing::new(live.line.text.to_vec()));
+        }
+        let (edited, base, live) =
+            (row.read(&self.zone)?, base.read(&self.zone)?, live.read(&self.zone)?);
+        let mut note = |text: String| {
+            notes.push(format!("line {} ({}): {text}", row.line.number, Quoted(row.user())));
+        };
+        let state = self.state(&edited, &base, &live, now, &mut note);
+        // A slot that was given to the line is no use of the token.
+        *kept += usize::from(is_used(&base.record.state, &live.record.state, now));
+        let text = rewrite::with_state(edited.text, &edited.record.layout, &state?, &self.zone);
+        Some(Zeroizing::new(text))
+    }
+
+    /// The live line for each line of the base. They stand in the same order, but for lines that
+    /// servers have added for sessions: a user's lines of these go by their number.
+    fn live_of<'l>(
+        &self,
+        live_rows: &'l [MergeRow<'l>],
+    ) -> Result<Vec<Option<&'l MergeRow<'l>>>, Conflict> {
+        let mut of_sessions = sessions_by_user(live_rows);
+        let mut others = live_rows.iter().filter(|row| !row.is_of_sessions());
+        let mut live_of = Vec::with_capacity(self.base_rows.len());
+        for base in &self.base_rows {
+            live_of.push(match base.is_of_sessions() {
+                true => {
+                    let user = base.line.pragma_user().unwrap_or_default();
+                    of_sessions.get_mut(&user).and_then(VecDeque::pop_front)
+                }
+                false => match others.next() {
+                    Some(live) if base.is_same_but_for_state(live, &self.zone) => Some(live),
+                    Some(live) => return Err(Conflict { line: live.line.number }),
+                    None => return Err(Conflict { line: live_rows.len() as u64 + 1 }),
+                },
+            });
+        }
+        match others.next() {
+            Some(live) => Err(Conflict { line: live.line.number }),
+            None => Ok(live_of),
+        }
+    }
+
+    /// Lines of sessions that servers have added meanwhile, by user.
+    fn sessions_added<'l>(&self, live_rows: &'l [MergeRow<'l>]) -> HashMap<Vec<u8>, Vec<&'l [u8]>> {
+        let known = sessions_by_user(&self.base_rows);
+        let added = sessions_by_user(live_rows).into_iter().filter_map(|(user, rows)| {
+            let before = known.get(&user).map_or(0, VecDeque::len);
+            let added: Vec<&[u8]> = rows.iter().skip(before).map(|row| row.line.text).collect();
+            (!added.is_empty()).then_some((user, added))
+        });
+        added.collect()
     }
 
     /// The state that an edited line gets; `None`: what stands in it.

@@ -25,8 +25,10 @@ fn init_makes_all_files_and_can_be_run_again() {
     let args = ["init", "-f", users, "--user", &own_name()];
     let first = site.run(&args, "");
     first.is(0);
-    assert_eq!(first.out.matches("made:").count(), 6, "{}", first.out);
-    for name in ["users", "users.lock", "users.journal", "users.index", "users.throttle"] {
+    assert_eq!(first.out.matches("made:").count(), 7, "{}", first.out);
+    let names =
+        ["users", "users.lock", "users.journal", "users.index", "users.throttle", "users.secret"];
+    for name in names {
         assert_eq!(mode(&site.path("new/directory").join(name)), 0o660, "{name}");
     }
     assert_eq!(mode(&site.path("new/directory")), 0o770);
@@ -36,7 +38,7 @@ fn init_makes_all_files_and_can_be_run_again() {
     fs::write(users, "# mine\n").unwrap();
     let again = site.run(&args, "");
     again.is(0);
-    assert_eq!(again.out.matches("there already:").count(), 5, "{}", again.out);
+    assert_eq!(again.out.matches("there already:").count(), 6, "{}", again.out);
     assert_eq!(fs::read_to_string(users).unwrap(), "# mine\n");
 }
 

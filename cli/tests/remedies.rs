@@ -144,20 +144,20 @@ const CASES: &[Case] = &[
         situation: "everything is root's",
         site: plain,
         spoil: |site| {
-            for ending in ["", ".lock", ".journal", ".index", ".throttle"] {
+            for ending in ["", ".lock", ".journal", ".index", ".throttle", ".secret"] {
                 give_to_root(&site.beside(ending));
             }
             give_to_root(&site.place());
             set_mode(&site.place(), 0o755);
         },
         says: ["error", "user www-data may not read and write it (root:root, 0660)"],
-        remedy: "chown www-data PLACE/users PLACE/users.lock PLACE/users.journal PLACE/users.index PLACE/users.throttle",
+        remedy: "chown www-data PLACE/users PLACE/users.lock PLACE/users.journal PLACE/users.index PLACE/users.throttle PLACE/users.secret",
     },
     Case {
         situation: "the group may only read",
         site: plain,
         spoil: |site| {
-            for ending in ["", ".lock", ".journal", ".index", ".throttle"] {
+            for ending in ["", ".lock", ".journal", ".index", ".throttle", ".secret"] {
                 chown(site.beside(ending), Some(0), None).unwrap();
                 set_mode(&site.beside(ending), 0o640);
             }
@@ -165,7 +165,7 @@ const CASES: &[Case] = &[
             set_mode(&site.place(), 0o755);
         },
         says: ["error", "user www-data may not read and write it (root:www-data, 0640)"],
-        remedy: "chmod g+rw PLACE/users PLACE/users.lock PLACE/users.journal PLACE/users.index PLACE/users.throttle",
+        remedy: "chmod g+rw PLACE/users PLACE/users.lock PLACE/users.journal PLACE/users.index PLACE/users.throttle PLACE/users.secret",
     },
     Case {
         situation: "the owner may only read",

@@ -19,7 +19,7 @@ struct About {
     see_also: &'static [&'static str],
 }
 
-const ABOUT: [About; 33] = [
+const ABOUT: [About; 35] = [
     About {
         page: "otpgate",
         examples: &[
@@ -268,6 +268,20 @@ const ABOUT: [About; 33] = [
             ("otpgate always alice --off", "As everybody else again."),
         ],
         see_also: &["otpgate-trust", "otpgate-app"],
+    },
+    About {
+        page: "otpgate-sessions",
+        examples: &[("otpgate sessions alice", "Where she has logged in and not out.")],
+        see_also: &["otpgate-logout", "otpgate-show"],
+    },
+    About {
+        page: "otpgate-logout",
+        examples: &[
+            ("otpgate logout alice", "All her browsers have to log in again."),
+            ("otpgate logout alice 2", "The second one of `otpgate sessions alice` has to."),
+            ("otpgate logout --all", "After somebody else may have read the users file's secret."),
+        ],
+        see_also: &["otpgate-sessions", "otpgate-disable"],
     },
     About {
         page: "otpgate-advance",

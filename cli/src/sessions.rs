@@ -1,0 +1,177 @@
+//! `otpgate sessions` and `logout`: logins that browsers keep by a cookie.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
+use std::process::ExitCode;
+
+use otpgate::log::Quoted;
+use otpgate::store::Account;
+use otpgate::token::{Session, SessionId, SessionKind, TokenTag};
+
+use crate::backend::Backend;
+use crate::json::{Document, Object};
+use crate::list::{Table, user_text};
+use crate::streamed::Streamed;
+use crate::tokens;
+use crate::{Failure, Result, print};
+
+/// List the sessions of a user: logins that browsers keep by a cookie
+///
+/// How each began, when, and its last use. Whether it still lets the user in is for each place to say:
+/// by its linger and idle times, and its largest age. One without a token is of a token that is gone,
+/// off, or changed; it lets nobody in.
+#[derive(clap::Args)]
+pub struct Sessions {
+    /// The user
+    user: OsString,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// End sessions: of a user, or of everybody
+///
+/// The browser has to log in again with its next request. Without numbers, all sessions of the user
+/// end. --all also makes a new secret for cookies, so that none made so far is good for anything,
+/// whoever has it; running servers notice at once.
+#[derive(clap::Args)]
+pub struct Logout {
+    /// The user
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    user: Option<OsString>,
+    /// Only these, by their numbers in `otpgate sessions`
+    #[arg(value_name = "N")]
+    numbers: Vec<usize>,
+    /// Everybody's
+    #[arg(long)]
+    all: bool,
+}
+
+/// A session as an admin meets it.
+pub struct Row {
+    number: usize,
+    /// The number of its token, if that still is what it was.
+    token: Option<usize>,
+    session: Session,
+}
+
+/// The sessions of an account, in the order of the store.
+pub fn rows(backend: &Backend, account: &Account<'_>) -> Result<Vec<Row>> {
+    let tokens = backend.tokens_of(account)?;
+    let token_of = |session: &Session| {
+        let is_it = |token: &&tokens::Numbered<'_>| match &token.held.token {
+            Ok(line) => {
+                !line.token.disabled && TokenTag::of(&line.token.fingerprint) == session.token
+            }
+            Err(_) => false,
+        };
+        Some(tokens.iter().find(is_it)?.number)
+    };
+    let sessions = account.ways.sessions.iter().zip(1..);
+    Ok(sessions
+        .map(|(session, number)| Row { number, token: token_of(session), session: *session })
+        .collect())
+}
+
+impl Row {
+    fn began_by(&self) -> &'static str {
+        match self.session.kind {
+            SessionKind::Code => "code",
+            SessionKind::PinAlone => "PIN",
+            SessionKind::Computer => "trusted computer",
+        }
+    }
+
+    fn columns(&self) -> [String; 5] {
+        [
+            self.number.to_string(),
+            self.token.map_or_else(|| "-".to_owned(), |token| token.to_string()),
+            self.began_by().to_owned(),
+            tokens::local_time(self.session.first),
+            tokens::local_time(self.session.last),
+        ]
+    }
+
+    /// What there is to say of it in JSON.
+    pub fn write_json(&self, object: &mut Object<'_>) {
+        object.number("session", Some(self.number));
+        object.number("token", self.token);
+        object.text("began_by", Some(self.began_by()));
+        object.text("begun", Some(&tokens::stamp(self.session.first)));
+        object.text("last_use", Some(&tokens::stamp(self.session.last)));
+    }
+}
+
+pub fn sessions(backend: &Backend, arguments: &Sessions) -> Result<ExitCode> {
+    let user = arguments.user.as_bytes();
+    let rows = backend.look(user, |account| rows(backend, account))?;
+    if arguments.json {
+        let mut document = Document::begin(Streamed::stdout()?, "sessions")?;
+        rows.iter().try_for_each(|row| document.add(|object| row.write_json(object)))?;
+        document.end(|object| {
+            object.text("user", Some(&user_text(user)));
+            object.text("users_file", Some(&backend.name()));
+        })?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if rows.is_empty() {
+        print(format_args!("{} has no session\n", Quoted(user)))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let head = ["SESSION", "TOKEN", "BEGAN BY", "BEGUN", "LAST USE"];
+    let mut table = Table::begin(Streamed::stdout()?, head);
+    rows.iter().try_for_each(|row| table.add(row.columns()))?;
+    table.end()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn logout(backend: &Backend, arguments: &Logout) -> Result<ExitCode> {
+    let Some(user) = &arguments.user else {
+        let ended = backend.end_all_sessions()?;
+        print(format_args!(
+            "{} ended, and no cookie made so far is good for anything\n",
+            counted(ended)
+        ))?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let user = user.as_bytes();
+    backend.look(user, |account| backend.tokens_of(account).map(drop))?;
+    let ended = backend.end_sessions(user, |sessions| {
+        chosen(user, sessions, &arguments.numbers.iter().copied().collect())
+    })?;
+    print(format_args!("{} of {} ended\n", counted(ended), Quoted(user)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn chosen(user: &[u8], sessions: &[Session], numbers: &BTreeSet<usize>) -> Result<Vec<SessionId>> {
+    let count = sessions.len();
+    if let Some(number) = numbers.iter().find(|&&number| number == 0 || number > count) {
+        let text = format!(
+            "{} has no session {number}, only {count}; see `otpgate sessions`",
+            Quoted(user)
+        );
+        return Err(Failure::new(text));
+    }
+    let is_meant = |number: usize| numbers.is_empty() || numbers.contains(&number);
+    let meant = sessions.iter().zip(1..).filter(|(_, number)| is_meant(*number));
+    Ok(meant.map(|(session, _)| session.id).collect())
+}
+
+fn counted(sessions: u64) -> String {
+    format!("{sessions} session{}", if sessions == 1 { "" } else { "s" })
+}
+
+/// What `otpgate show` says of the sessions of a user.
+pub fn paragraphs(backend: &Backend, account: &Account<'_>) -> Result<String> {
+    let mut text = String::new();
+    for row in rows(backend, account)? {
+        let [number, token, began_by, begun, last_use] = row.columns();
+        let _ = write!(
+            text,
+            "\nsession {number}\n  token       {token}\n  began by    {began_by}\n  begun       {begun}\n  last use    {last_use}\n"
+        );
+    }
+    Ok(text)
+}
