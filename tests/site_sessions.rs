@@ -4,8 +4,9 @@
 #[path = "common/scene.rs"]
 mod scene;
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
 
 use otpgate::decide::{LoginResult, Verdict};
 use otpgate::gate::RequestMemory;
@@ -279,13 +280,15 @@ fn another_secret_makes_all_cookies_worthless() {
 #[test]
 fn a_secret_that_cannot_be_used_refuses_everybody_and_spends_nothing() {
     let place = place(&[COOKIE]);
-    fs::write(place.file.directory.path().join("users.secret"), "none of ours").unwrap();
+    let secret = place.file.directory.path().join("users.secret");
+    fs::write(&secret, "none of ours").unwrap();
+    fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
     let password = format!("4711{}", code(0));
     let got = place.log_in("alice", &password);
     assert_eq!((got.verdict, got.headers.len()), (Some(Verdict::Error), 0));
     assert_eq!(got.lines.len(), 1, "{got:?}");
     assert!(got.lines[0].1.starts_with("error: cannot use "), "{got:?}");
-    fs::remove_file(place.file.directory.path().join("users.secret")).unwrap();
+    fs::remove_file(&secret).unwrap();
     assert_eq!(place.log_in("alice", &password).word, Some(GrantedFresh));
 }
 

@@ -3,7 +3,8 @@
 use super::devices::Devices;
 use super::pin::PinQuestion;
 use crate::UnixTime;
-use crate::token::{PaperCode, SessionId, State};
+use crate::policy::SESSIONS_MAX;
+use crate::token::{Entry, PaperCode, Session, SessionId, State};
 
 /// By then, most waiting logins have been answered.
 const BUSY_SECONDS: u32 = 2;
@@ -311,11 +312,37 @@ pub struct Decision {
     /// The whole password was held against PINs, because the PIN alone is enough here.
     pub read_pin_alone: bool,
     /// On a grant by a PIN alone: of which of the entry's lines.
-    pub by_pin_of: Option<usize>,
+    pub by_pin_of: Option<u8>,
     /// Sessions of the user to be ended.
-    pub ended: Vec<SessionId>,
+    pub ended: SomeSessions,
     /// Digest: how many wrong responses there were before, and the time of the last.
     pub wrong_responses: (u32, UnixTime),
+}
+
+/// Some of the entry's sessions, by their numbers: small, because every decision has a place for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SomeSessions(u16);
+
+const _: () = assert!(SESSIONS_MAX as u32 <= u16::BITS);
+
+impl SomeSessions {
+    /// Those that are meant.
+    pub(super) fn of(entry: &Entry, is_meant: impl Fn(&Session) -> bool) -> SomeSessions {
+        let sessions = entry.ways.sessions.iter().take(SESSIONS_MAX.into()).enumerate();
+        let meant = sessions.filter(|(_, session)| is_meant(session));
+        SomeSessions(meant.fold(0, |all, (number, _)| all | 1 << number))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether a session is one of them; `entry` is the one that was decided on.
+    pub fn contain(self, entry: &Entry, id: SessionId) -> bool {
+        let sessions = entry.ways.sessions.iter().take(SESSIONS_MAX.into()).enumerate();
+        sessions.into_iter().any(|(number, it)| it.id == id && self.0 & 1 << number != 0)
+    }
 }
 
 /// What a grant rests on.
@@ -355,7 +382,7 @@ impl Decision {
             is_wrong_guess: false,
             read_pin_alone: false,
             by_pin_of: None,
-            ended: Vec::new(),
+            ended: SomeSessions::default(),
             wrong_responses: (0, 0),
         }
     }

@@ -4,10 +4,10 @@ use subtle::ConstantTimeEq;
 
 use super::devices::{Device, Devices};
 use super::reuse::is_lingering;
-use super::{Decision, Inputs, LoginResult, PinAnswer, PinQuestion, Proof, Reason};
+use super::{Decision, Inputs, LoginResult, PinAnswer, PinQuestion, Proof, Reason, SomeSessions};
 use crate::UnixTime;
 use crate::policy::{FORGET_WORD, Forget, Policy};
-use crate::token::{Algorithm, Pin, SessionId, Token, TokenTag};
+use crate::token::{Algorithm, Pin, Token, TokenTag};
 
 /// Rule 3: the user asks that the last code isn't accepted any more. `None`: it is no such request,
 /// or there is nothing to forget, and the password is one like any other.
@@ -17,7 +17,9 @@ pub(super) fn rule_3_forget(
 ) -> Result<Option<Decision>, PinQuestion> {
     let forgotten = match inputs.policy.forget {
         Forget::On if inputs.attempt.proof.is_empty_password() => match inputs.policy.cookie {
-            None => by_empty_password(inputs, devices).map(|reason| (reason, Vec::new())),
+            None => {
+                by_empty_password(inputs, devices).map(|reason| (reason, SomeSessions::default()))
+            }
             Some(_) => by_cookie(inputs, devices),
         },
         Forget::Word => by_word(inputs, devices)?,
@@ -38,12 +40,14 @@ pub fn may_ask_to_forget(policy: &Policy, password: &[u8]) -> bool {
 }
 
 /// An empty password from the browser of a session ends that session, and the code as ever.
-fn by_cookie(inputs: Inputs<'_>, devices: &mut Devices) -> Option<(Reason, Vec<SessionId>)> {
+fn by_cookie(inputs: Inputs<'_>, devices: &mut Devices) -> Option<(Reason, SomeSessions)> {
     let presented = inputs.browser?.presented.filter(|presented| presented.is_of_place)?;
-    let mut sessions = inputs.entry.ways.sessions.iter();
-    let session = sessions.find(|session| session.id == presented.id)?;
+    let its = SomeSessions::of(inputs.entry, |session| session.id == presented.id);
+    if its.is_empty() {
+        return None;
+    }
     by_empty_password(inputs, devices);
-    Some((Reason::Forgotten, vec![session.id]))
+    Some((Reason::Forgotten, its))
 }
 
 /// An empty password from where the code was last used ends its lingering for good.
@@ -63,7 +67,7 @@ fn by_empty_password(inputs: Inputs<'_>, devices: &mut Devices) -> Option<Reason
 fn by_word(
     inputs: Inputs<'_>,
     devices: &mut Devices,
-) -> Result<Option<(Reason, Vec<SessionId>)>, PinQuestion> {
+) -> Result<Option<(Reason, SomeSessions)>, PinQuestion> {
     let mut asked_to_forget = Vec::new();
     for (index, line) in devices.open_lines(inputs.entry) {
         if is_asked_by_word(inputs, index, &line.token)? {
@@ -74,11 +78,7 @@ fn by_word(
         .iter()
         .map(|&line: &usize| TokenTag::of(&inputs.entry.lines[line].token.fingerprint))
         .collect();
-    let sessions = inputs.entry.ways.sessions.iter();
-    let ended: Vec<SessionId> = sessions
-        .filter(|session| tags.contains(&session.token))
-        .map(|session| session.id)
-        .collect();
+    let ended = SomeSessions::of(inputs.entry, |session| tags.contains(&session.token));
     let mut reason = match ended.is_empty() {
         true => (!asked_to_forget.is_empty()).then_some(Reason::NothingToForget),
         false => Some(Reason::Forgotten),

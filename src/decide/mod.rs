@@ -39,7 +39,9 @@ mod window;
 
 use self::access::rule_5_access;
 pub use self::app::{DecidedApp, app};
-pub use self::decision::{Accepted, Decision, LoginResult, Outcome, Reason, StateChange, Verdict};
+pub use self::decision::{
+    Accepted, Decision, LoginResult, Outcome, Reason, SomeSessions, StateChange, Verdict,
+};
 use self::devices::Devices;
 pub use self::forget::may_ask_to_forget;
 use self::forget::rule_3_forget;
@@ -202,7 +204,7 @@ fn rules_1_to_6(inputs: Inputs<'_>) -> Result<NotReused<'_>, Outcome> {
         }
         Err(NoPin::IsEnough(line)) => {
             let granted = || Decision {
-                by_pin_of: Some(line),
+                by_pin_of: u8::try_from(line).ok(),
                 ..Decision::new(Verdict::Granted, LoginResult::GrantedTrusted, Reason::Trusted)
             };
             let decision =

@@ -130,7 +130,8 @@ impl<S: Store> Gate<S> {
                 transaction.save(&job.attempt.user, change.line, change.state.clone());
             }
             if !decision.ended.is_empty() {
-                let is_to_end = |session: &Session| decision.ended.contains(&session.id);
+                let entry = &decided.found.entry;
+                let is_to_end = |session: &Session| decision.ended.contain(entry, session.id);
                 transaction.end_sessions(&job.attempt.user, &is_to_end);
             }
             let is_fresh = decision.word == LoginResult::GrantedFresh;

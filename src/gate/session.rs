@@ -304,7 +304,7 @@ impl JobBrowser {
                 (token, self.id_of(user, &token.fingerprint, position), SessionKind::Code)
             }
             LoginResult::GrantedTrusted => {
-                let token = token(decision.by_pin_of?)?;
+                let token = token(decision.by_pin_of?.into())?;
                 let id = self.keys.id(&[user, &token.fingerprint.0, &self.random?, &self.place]);
                 (token, id, SessionKind::PinAlone)
             }
@@ -609,7 +609,8 @@ impl<S: Store> Gate<S> {
         let browser = browser?;
         let id = match decision.word {
             LoginResult::Forgotten => {
-                let is_its = browser.presented.is_some_and(|it| decision.ended.contains(&it.id));
+                let is_its =
+                    browser.presented.is_some_and(|it| decision.ended.contain(&found.entry, it.id));
                 return is_its.then_some(SetCookie::End);
             }
             LoginResult::GrantedReuse => {

@@ -735,7 +735,8 @@ impl Suspects {
         let mut number = 0;
         lines::for_each_line(file, |_, line| {
             number += 1;
-            if let Some(kind) = PragmaKind::of(line).filter(|kind| kind.is_for_the_listed() && *kind != PragmaKind::Session)
+            if let Some(kind) = PragmaKind::of(line)
+                .filter(|kind| kind.is_for_the_listed() && *kind != PragmaKind::Session)
                 && let Some(user) = pragma::user_of(line)
             {
                 owned.push((kind, user, number));

@@ -262,7 +262,7 @@ static void a_login_of_no_known_scheme_is_an_error(void)
     write_users("HOTP alice - " KEY "\n");
     login.scheme = 0;
     EXPECT_TEXT(log_in(gate, &login), "error");
-    login.scheme = 3;
+    login.scheme = 4;
     EXPECT_TEXT(log_in(gate, &login), "error");
     EXPECT_TEXT(field("alice", 5), "");
     otpgate_gate_free(gate);

@@ -32,8 +32,8 @@ use super::*;
 use crate::token::{
     Address, CounterField, ReplayFloor, Session, SessionId, SessionKind, State, TokenTag, Used,
 };
+use crate::users::pragma;
 use crate::users::slot::{self, Slot};
-use crate::users::{pragma, record};
 
 const INODE: u64 = 7;
 /// Lines: those of tokens first, then one of sessions for some of their users.
