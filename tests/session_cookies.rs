@@ -318,7 +318,8 @@ fn a_cookie_is_good_in_its_place_and_for_its_users_file() {
     let gate_here = gate(store.clone());
     let cookie = client().fresh(&gate_here, 0);
     let elsewhere = Some((DeniedSession, Reason::OtherPlace));
-    let rows: [(&str, Client<'_>, Option<(LoginResult, Reason)>); 9] = [
+    type Row<'a> = (&'a str, Client<'a>, Option<(LoginResult, Reason)>);
+    let rows: [Row<'_>; 9] = [
         ("here", client(), GOOD),
         (
             "the host in capitals",

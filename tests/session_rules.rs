@@ -491,7 +491,8 @@ fn a_code_alone_is_enough_for_whose_session_is_there() {
     };
     let nothing: Change = |_| {};
     let with_pin = format!("4711{}", code(0));
-    let rows: &[(&str, Change, &str, Option<PresentedSession>, (LoginResult, Reason))] = &[
+    type Row<'a> = (&'a str, Change, &'a str, Option<PresentedSession>, (LoginResult, Reason));
+    let rows: &[Row<'_>] = &[
         ("fresh", nothing, &code(0), Some(its), (GrantedFresh, Reason::Fresh)),
         ("in two groups", nothing, &grouped, Some(its), (GrantedFresh, Reason::Fresh)),
         ("another token's", nothing, &of_other, Some(its), (GrantedFresh, Reason::Fresh)),

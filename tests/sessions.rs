@@ -204,8 +204,11 @@ fn sessions_of_several_users_in_one_step_are_saved_with_states_or_in_one_rewrite
     }
 }
 
+/// Id, token, first and last use, kind.
+type ByHand = (Vec<u8>, Vec<u8>, u64, u64, char);
+
 /// Where a session stands in a line, by the words of docs/users-file.md alone.
-fn decode_by_hand(line: &str) -> Vec<(Vec<u8>, Vec<u8>, u64, u64, char)> {
+fn decode_by_hand(line: &str) -> Vec<ByHand> {
     const DIGITS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let digit = |c: char| DIGITS.find(c).unwrap() as u128;
     let number = |text: &str| text.chars().fold(0, |so_far, c| so_far << 6 | digit(c));

@@ -188,7 +188,7 @@ pub unsafe extern "C" fn otpgate_settings_merge(
             // child is copied where it will be written to; a base isn't read any more then.
             let (base, child) = unsafe {
                 let child = section_of(child.as_ref());
-                own = std::ptr::eq(child, &raw const (*stored).section).then(|| *child);
+                own = std::ptr::eq(child, &raw const (*stored).section).then_some(*child);
                 (std::ptr::from_ref(section_of(base.as_ref())), own.as_ref().unwrap_or(child))
             };
             // Where it is to be, and what is inherited at once: httpd has each request merge.
