@@ -47,22 +47,29 @@ pub(super) struct JudgedAttempt {
 
 /// Who has found the PIN of a grant right.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct PinChecked {
-    /// Others than the line itself, perhaps.
-    is_external: bool,
-    /// Which PIN source was asked. `None`: one that must be asked each time.
-    source: Option<Mark>,
+pub(super) enum PinChecked {
+    /// The line itself says what it is.
+    #[default]
+    ByLine,
+    /// A source that must be asked each time.
+    BySomebody,
+    /// A source known by its mark.
+    BySource(Mark),
 }
 
 impl PinChecked {
     /// By a source, which has a mark if it is known by its identity.
     pub(super) fn by(source: Option<Mark>) -> PinChecked {
-        PinChecked { is_external: true, source }
+        source.map_or(PinChecked::BySomebody, PinChecked::BySource)
     }
 
     /// Whether it needn't be checked again where a source with that mark is asked.
     pub(super) fn holds_for(self, source: impl FnOnce() -> Option<Mark>) -> bool {
-        !self.is_external || (self.source.is_some() && self.source == source())
+        match self {
+            PinChecked::ByLine => true,
+            PinChecked::BySomebody => false,
+            PinChecked::BySource(known) => source() == Some(known),
+        }
     }
 }
 

@@ -560,7 +560,8 @@ mod tests {
             ("#@ apart %", None, Some("#@ apart new%20%25")),
             ("#@ apart", None, None),
             ("#@ limits jose", None, None),
-            ("#@ session jose", None, None),
+            ("#@ session jose x", Some(b"jose"), Some("#@ session new%20%25 x")),
+            ("#@ sessions jose", None, None),
             ("#@ trust jose 192.0.2.0/24", Some(b"jose"), Some("#@ trust new%20%25 192.0.2.0/24")),
             ("# apart jose", None, None),
         ] {
