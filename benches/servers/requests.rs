@@ -20,12 +20,16 @@ use sha1::{Digest, Sha1};
 use crate::common::daemon::Daemon;
 use crate::common::root::{self, Root, SERVER_ACCOUNT};
 use crate::common::server::{self, Kind, Ports};
-use crate::common::{Connection, Httpd, Mpm, Nginx, Request, Scope, is_root, require, wait_until};
+use crate::common::{
+    Connection, Httpd, Mpm, Nginx, Request, Scope, Setting, is_root, require, wait_until,
+};
 use crate::report::{Report, Row, Wanted};
 use crate::{LINGERING, STRACE, VALGRIND, code_of_first_login, scope};
 
 const FEW: usize = 200;
 const MANY: usize = 600;
+const FURNISHED: &str =
+    "a lingering code, with passwords of programs, trusted networks and required users set";
 /// How much more than recorded is taken for noise.
 const TOLERANCE: f64 = 1.02;
 
@@ -95,6 +99,8 @@ const WATCHING: [&str; 9] = [
 enum Page {
     Open,
     Lingering,
+    /// The same where settings look at each request's user and address.
+    Furnished,
     Own,
 }
 
@@ -140,6 +146,10 @@ fn count(single: &Single, counter: Counter, page: Page, requests: usize) -> f64 
     let root = Root::new();
     let scopes = [
         scope("lingering", 10),
+        scope("furnished", 10)
+            .set(Setting::AppPasswords, "on")
+            .set(Setting::TrustedNetworks, "192.0.2.0/24 2001:db8::/32")
+            .set(Setting::RequireUser, format!("alice user{LINGERING}")),
         Scope::bare("open").directives(if single.name == "httpd" {
             "Require all granted"
         } else {
@@ -185,6 +195,7 @@ fn count(single: &Single, counter: Counter, page: Page, requests: usize) -> f64 
     let path = match page {
         Page::Open => "/open/page.txt",
         Page::Lingering => "/lingering/page.txt",
+        Page::Furnished => "/furnished/page.txt",
         Page::Own => "/own/page.txt",
     };
     // To the open page, too: reading the header is no cost of ours.
@@ -256,10 +267,15 @@ pub fn rows(report: &mut Report, only: &str) -> (BTreeMap<String, f64>, BTreeMap
             [(Counter::Instructions, "instructions"), (Counter::SystemCalls, "system calls")]
         {
             let open = each(single, counter, Page::Open);
-            for (page, who) in [
+            let pages = [
                 (Page::Lingering, "a lingering code"),
                 (Page::Own, "the server's own password check"),
-            ] {
+                (Page::Furnished, FURNISHED),
+            ];
+            // Settings make no system calls.
+            let has_row =
+                |page| !matches!((page, counter), (Page::Furnished, Counter::SystemCalls));
+            for (page, who) in pages.into_iter().filter(|(page, _)| has_row(*page)) {
                 let value = each(single, counter, page) - open;
                 let name = format!("{what} that a request adds, {who}");
                 figures.insert(format!("{}, {name}", single.name), value);
