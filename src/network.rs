@@ -1,7 +1,7 @@
 //! Networks: addresses that begin alike (RFC 4632).
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The address that a text names. The name of an interface behind it doesn't count.
 pub fn address(text: &[u8]) -> Option<IpAddr> {
@@ -35,10 +35,11 @@ fn dotted(text: &[u8]) -> Option<Ipv4Addr> {
     Some(octets.into())
 }
 
-/// Addresses that begin alike. Its own address has no bits set behind the prefix.
+/// Addresses that begin alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
-    address: IpAddr,
+    /// The first of them, without bits behind the prefix.
+    first: Bits,
     prefix: u8,
 }
 
@@ -52,51 +53,75 @@ impl Network {
         let address: IpAddr = address.parse().map_err(|_| not_one())?;
         let is_number = prefix.bytes().all(|byte| byte.is_ascii_digit());
         let prefix: u8 = prefix.parse().ok().filter(|_| is_number).ok_or_else(not_one)?;
-        let network = Network { address, prefix };
-        if prefix > network.width() {
+        if prefix > if address.is_ipv4() { 32 } else { 128 } {
             return Err(not_one());
         }
         // Whoever has such an address has the IPv4 address in it.
         if prefix >= 96 && address.to_canonical().is_ipv4() && address.is_ipv6() {
             return Err(refuse("is a network of IPv4 addresses: write it as one"));
         }
-        if network.bits().checked_shl(prefix.into()).unwrap_or(0) != 0 {
+        let first = Bits::of(address);
+        if first.leftmost().checked_shl(prefix.into()).unwrap_or(0) != 0 {
             return Err(refuse(&format!(
                 "names an address in the network: bits after the first {prefix} must be 0"
             )));
         }
-        Ok(network)
+        Ok(Network { first, prefix })
     }
 
-    /// Whether an address belongs to it. IPv4-mapped IPv6 addresses are IPv4 addresses.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let host = Network { address: address.to_canonical(), prefix: self.prefix };
-        let differing = self.bits() ^ host.bits();
-        self.address.is_ipv4() == host.address.is_ipv4()
-            && differing.checked_shr(128 - u32::from(self.prefix)).unwrap_or(0) == 0
+    /// Whether an address belongs to any of them. IPv4-mapped IPv6 addresses are IPv4 addresses.
+    /// Where networks are set, each request asks.
+    pub fn any_contains(networks: &[Network], address: IpAddr) -> bool {
+        let host = Bits::of(address.to_canonical());
+        networks.iter().any(|Network { first, prefix }| {
+            let alike = (first.leftmost() ^ host.leftmost()).leading_zeros();
+            first.is_ipv4 == host.is_ipv4 && alike >= u32::from(*prefix)
+        })
     }
 
     /// Whether everybody is in it.
     pub fn is_everything(&self) -> bool {
         self.prefix == 0
     }
+}
 
-    /// The address, leftmost.
-    fn bits(&self) -> u128 {
-        match self.address {
-            IpAddr::V4(address) => u128::from(address.to_bits()) << 96,
-            IpAddr::V6(address) => address.to_bits(),
+/// An address for comparing beginnings: its bits, leftmost. In two parts, so that it is aligned as
+/// what servers' pools give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Bits {
+    high: u64,
+    low: u64,
+    is_ipv4: bool,
+}
+
+impl Bits {
+    fn of(address: IpAddr) -> Bits {
+        match address {
+            IpAddr::V4(address) => {
+                Bits { high: u64::from(address.to_bits()) << 32, low: 0, is_ipv4: true }
+            }
+            IpAddr::V6(address) => {
+                let bits = address.to_bits();
+                Bits { high: (bits >> 64) as u64, low: bits as u64, is_ipv4: false }
+            }
         }
     }
 
-    fn width(&self) -> u8 {
-        if self.address.is_ipv4() { 32 } else { 128 }
+    fn leftmost(self) -> u128 {
+        u128::from(self.high) << 64 | u128::from(self.low)
+    }
+
+    fn address(self) -> IpAddr {
+        match self.is_ipv4 {
+            true => Ipv4Addr::from_bits((self.high >> 32) as u32).into(),
+            false => Ipv6Addr::from_bits(self.leftmost()).into(),
+        }
     }
 }
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix)
+        write!(f, "{}/{}", self.first.address(), self.prefix)
     }
 }
 
@@ -169,7 +194,8 @@ mod tests {
         ] {
             let parsed = Network::parse(network.as_bytes()).unwrap();
             assert_eq!(parsed.to_string(), network);
-            assert_eq!(parsed.contains(address.parse().unwrap()), is_inside, "{network} {address}");
+            let found = Network::any_contains(&[parsed], address.parse().unwrap());
+            assert_eq!(found, is_inside, "{network} {address}");
         }
     }
 

@@ -3,6 +3,7 @@
 use super::devices::Devices;
 use super::pin::{PinAnswers, PinQuestion, is_right};
 use super::{Inputs, Proof, Reason};
+use crate::network::Network;
 use crate::policy::{PinAlone, Policy};
 use crate::token::{Address, Entry, Token};
 
@@ -50,7 +51,7 @@ pub fn is_pin_alone_enough(policy: &Policy, entry: &Entry, address: &Address) ->
     let always = entry.ways.always;
     let is_trusted = || match policy.pin_alone {
         PinAlone::Never => false,
-        PinAlone::IfStored => entry.ways.trusted.iter().any(|network| network.contains(address)),
+        PinAlone::IfStored => Network::any_contains(&entry.ways.trusted, address),
         PinAlone::Here => true,
     };
     !always.pin && !always.until_code && is_trusted()

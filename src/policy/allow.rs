@@ -57,7 +57,7 @@ impl Allow {
 
     /// Whether the PIN alone is enough from this address.
     pub fn trusts(&self, address: IpAddr) -> bool {
-        self.trusted_networks.iter().any(|network| network.contains(address))
+        Network::any_contains(&self.trusted_networks, address)
     }
 
     /// What either allows.

@@ -592,8 +592,7 @@ impl<'a> Settings<'a> {
 
     /// Whether the PIN alone is enough from this address.
     pub fn trusts(&self, address: IpAddr) -> bool {
-        let networks = self.trusted_networks.map_or(&[][..], |given| given.value);
-        networks.iter().any(|network| network.contains(address))
+        self.trusted_networks.is_some_and(|given| Network::any_contains(given.value, address))
     }
 
     /// How credentials are asked for where that is ours to say.

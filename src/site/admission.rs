@@ -1,5 +1,7 @@
 //! Whom a section lets in: what its settings and its group file say about the user of a login.
 
+use std::borrow::Cow;
+
 use super::Site;
 use super::login::Request;
 use crate::decide::{LoginResult, Reason};
@@ -25,11 +27,11 @@ pub(super) enum Reading {
 
 impl Site {
     /// Completes a section's policy by what it says about a user. `None`: not without reading.
-    pub(super) fn for_user(
+    pub(super) fn for_user<'u>(
         &self,
-        policy: Policy,
+        mut policy: Policy,
         request: &Request<'_>,
-        user: impl FnOnce() -> Vec<u8>,
+        user: impl FnOnce() -> Cow<'u, [u8]>,
         reading: Reading,
     ) -> Option<ForUser> {
         if policy.admission == Admission::Admitted {
@@ -47,7 +49,8 @@ impl Site {
             Ok(admission) => (admission, None),
             Err(fault) => (Admission::Unknown, Some(fault)),
         };
-        Some(ForUser { policy: Policy { admission, ..policy }, fault })
+        policy.admission = admission;
+        Some(ForUser { policy, fault })
     }
 }
 

@@ -151,7 +151,7 @@ impl Site {
         if !is_for_cookie(&known) {
             return Some(Cookie::Aside(Some(known)));
         }
-        let place = self.for_client(request, || known.user().to_vec(), reading)?;
+        let place = self.for_client(request, || known.user().into(), reading)?;
         let policy = &place.policy;
         let answer = match reading {
             Reading::Allowed if credentials.is_some() => {
@@ -220,7 +220,7 @@ impl Site {
         let (seat, address) = (self.seat(request, browser), request.client());
         let known = gate.known_session(&policy, &seat.place(), browser.cookie, &address);
         let Ok(Some(known)) = known else { return false };
-        let place = self.for_client(request, || user.to_vec(), Reading::Allowed);
+        let place = self.for_client(request, || user.into(), Reading::Allowed);
         known.user() == user
             && place.is_some_and(|ForUser { policy, .. }| {
                 gate.is_session_good(&policy, &known, &address, None) == Some(true)

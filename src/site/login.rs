@@ -1,5 +1,6 @@
 //! The ways to log in to a section.
 
+use std::borrow::Cow;
 use std::ffi::CStr;
 use std::hash::Hasher as _;
 use std::net::IpAddr;
@@ -302,14 +303,14 @@ impl Site {
         credentials: &BasicCredentials<'_>,
         reading: Reading,
     ) -> Option<ForUser> {
-        self.for_client(request, || credentials.user.to_vec(), reading)
+        self.for_client(request, || credentials.user.into(), reading)
     }
 
     /// The section's policy for a user and the client's address. `None`: not without reading.
-    pub(super) fn for_client(
+    pub(super) fn for_client<'u>(
         &self,
         request: &Request<'_>,
-        user: impl FnOnce() -> Vec<u8>,
+        user: impl FnOnce() -> Cow<'u, [u8]>,
         reading: Reading,
     ) -> Option<ForUser> {
         let section = request.section;
@@ -329,10 +330,10 @@ impl Site {
         }
     }
 
-    fn for_digest(
+    fn for_digest<'u>(
         &self,
         request: &Request<'_>,
-        user: impl FnOnce() -> Vec<u8>,
+        user: impl FnOnce() -> Cow<'u, [u8]>,
         reading: Reading,
     ) -> Option<ForUser> {
         let policy = request.section.settings.digest_policy(self.server());
@@ -410,7 +411,7 @@ impl Site {
         credentials: &DigestCredentials<'_>,
         judged: Option<&mut RequestMemory>,
     ) -> Match {
-        let Some(place) = self.for_digest(request, || user.to_vec(), Reading::Allowed) else {
+        let Some(place) = self.for_digest(request, || user.into(), Reading::Allowed) else {
             return Match::Refused(Answer::error());
         };
         let found = self.half(request, user, credentials, |gate, login| {
@@ -431,7 +432,7 @@ impl Site {
         credentials: &DigestCredentials<'_>,
         judged: Option<&mut RequestMemory>,
     ) -> Answer {
-        let Some(place) = self.for_digest(request, || user.to_vec(), Reading::Allowed) else {
+        let Some(place) = self.for_digest(request, || user.into(), Reading::Allowed) else {
             return Answer::error();
         };
         let spent = self.half(request, user, credentials, |gate, login| {
@@ -480,7 +481,8 @@ impl Site {
         credentials: &DigestCredentials<'_>,
         judged: Option<&mut RequestMemory>,
     ) -> DigestAnswer {
-        let Some(place) = self.for_digest(request, || credentials.user(), Reading::Allowed) else {
+        let Some(place) = self.for_digest(request, || credentials.user().into(), Reading::Allowed)
+        else {
             return undecided(Answer::error());
         };
         let decided = self.whole(request, credentials, judged, |gate, asked, judged| {
@@ -501,7 +503,7 @@ impl Site {
         judged: Option<&mut RequestMemory>,
     ) -> Option<DigestAnswer> {
         let ForUser { policy, .. } =
-            self.for_digest(request, || credentials.user(), Reading::No)?;
+            self.for_digest(request, || credentials.user().into(), Reading::No)?;
         self.whole(request, credentials, judged, |gate, asked, judged| {
             gate.digest_now(&policy, asked, request.turn, judged, request.log)
         })

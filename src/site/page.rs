@@ -254,7 +254,7 @@ impl Site {
         let known = gate.known_session(&policy, &seat.place(), browser.cookie, &address);
         let known = known.map_err(|error| gate.store_failed(error, b"", request.log))?;
         let Some(known) = known else { return Ok(None) };
-        let user = || known.user().to_vec();
+        let user = || known.user().into();
         let Some(place) = self.for_client(request, user, Reading::Allowed) else { return Ok(None) };
         let policy = place.policy.without_max_age();
         let is_good = gate.is_session_good(&policy, &known, &address, None) == Some(true);
@@ -275,7 +275,7 @@ impl Site {
 
     fn confirm(&self, stay: &Stay<'_>, known: &KnownSession, code: &[u8]) -> Answer {
         let Stay { request, seat, gate, .. } = stay;
-        let user = || known.user().to_vec();
+        let user = || known.user().into();
         let Some(ForUser { policy, .. }) = self.for_client(request, user, Reading::Allowed) else {
             return Answer::error();
         };
