@@ -205,7 +205,7 @@ memcheck:
 	@.ci/deps $(TEST_DEPS) 'memory is watched: valgrind'
 	+$(MAKE) --no-print-directory build
 	rm -rf $(MEMCHECK) && mkdir -p $(MEMCHECK) && chmod 777 $(MEMCHECK)
-	$(CARGO) test --release --workspace --test nginx_requests --test nginx_digest --test nginx_http2 $(CARGO_FLAGS) -- \
+	$(CARGO) test --release --workspace --test nginx_requests --test nginx_digest --test nginx_http2 --test nginx_sessions $(CARGO_FLAGS) -- \
 		--test-threads=2 --skip cases:: --skip full_zone
 	@! find $(MEMCHECK) -type f -size +0 -print -exec cat {} + | grep . || { echo 'memcheck: see above' >&2; exit 1; }
 	@echo "memcheck: $$(find $(MEMCHECK) -type f | wc -l) processes without a fault"
@@ -232,7 +232,7 @@ sanitize:
 	ASAN_OPTIONS=detect_leaks=0 OTPGATE_C_ABI_CFLAGS='$(SANITIZERS)' $(CARGO) test --release --workspace --test c_abi $(CARGO_FLAGS)
 	OTPGATE_MODULE=$(SANITIZE)/mod_authn_otp.so OTPGATE_HTTPD_UNDER='$(SANITIZED_SERVER)' \
 	OTPGATE_NGINX_MODULE=$(SANITIZE)/ngx_http_auth_otp_module.so OTPGATE_NGINX_UNDER='$(SANITIZED_SERVER)' \
-		$(CARGO) test --release --workspace --test httpd_requests --test nginx_requests $(CARGO_FLAGS) -- --test-threads=2
+		$(CARGO) test --release --workspace --test httpd_requests --test nginx_requests --test nginx_sessions $(CARGO_FLAGS) -- --test-threads=2
 	@! find $(SANITIZE)/log -type f -size +0 -print -exec cat {} + | grep . || { echo 'sanitize: see above' >&2; exit 1; }
 	@echo 'sanitize: nothing found'
 

@@ -618,14 +618,14 @@ ngx_http_auth_otp_wipe_state(void *data)
 
 /* ---- Deciding --------------------------------------------------------------------------------------- */
 
-/* The realm that is set here. NGX_DECLINED: its variables say that no login is asked for. */
+/* The realm that is set here; none is an error. NGX_DECLINED: its variables say that no login is asked for. */
 static ngx_int_t
 ngx_http_auth_otp_given_realm(ngx_http_request_t *r, ngx_http_auth_otp_loc_conf_t *conf, ngx_str_t *realm)
 {
     ngx_http_auth_otp_main_conf_t *mcf;
     ngx_http_auth_otp_call_t call;
 
-    if (conf->realm.lengths == NULL) {
+    if (conf->realm.lengths == NULL && conf->realm.value.len) {
         /* Without variables it was checked when it was set. */
         *realm = conf->realm.value;
         return NGX_OK;
@@ -1340,6 +1340,25 @@ ngx_http_auth_otp_header_filter(ngx_http_request_t *r)
     return ngx_http_auth_otp_next_header_filter(r);
 }
 
+/*
+ * The response to send, if there is one. Of any other, the headers are added to what is answered: to whatever that is if
+ * `status` is 0, else to what nginx or error_page has for that status.
+ */
+static ngx_http_auth_otp_response_t *
+ngx_http_auth_otp_to_send(ngx_http_auth_otp_state_t *state, int *status)
+{
+    ngx_http_auth_otp_response_t *own = state->response;
+
+    state->response = NULL;
+    *status = own ? otpgate_response_status(own->response) : 0;
+    if (own == NULL || (*status && (*status < NGX_HTTP_BAD_REQUEST || otpgate_response_body(own->response).len))) {
+        return own;
+    }
+    own->next = state->added;
+    state->added = own;
+    return NULL;
+}
+
 /* Sends exactly this, whatever nginx would make of the status. */
 static ngx_int_t
 ngx_http_auth_otp_send(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, const otpgate_response *response)
@@ -1421,17 +1440,11 @@ ngx_http_auth_otp_carry_out(ngx_http_request_t *r, ngx_http_auth_otp_state_t *st
     }
     ngx_str_null(&state->user);
 
-    own = state->response;
-    status = own ? otpgate_response_status(own->response) : 0;
-    if (status && (status < NGX_HTTP_BAD_REQUEST || otpgate_response_body(own->response).len)) {
+    own = ngx_http_auth_otp_to_send(state, &status);
+    if (own) {
         ngx_http_auth_otp_wipe(answer->upstream, answer->upstream_len);
         ngx_http_finalize_request(r, ngx_http_auth_otp_send(r, state, own->response));
         return NGX_DONE;
-    }
-    if (own) {
-        own->next = state->added;
-        state->added = own;
-        state->response = NULL;
     }
     switch (status ? OTPGATE_DENIED : answer->verdict) {
     case OTPGATE_GRANTED:
@@ -1826,7 +1839,9 @@ ngx_http_auth_otp_get_body(ngx_http_request_t *r, ngx_http_auth_otp_state_t *sta
 static ngx_int_t
 ngx_http_auth_otp_show(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, otpgate_answer *answer)
 {
+    ngx_http_auth_otp_response_t *own;
     ngx_int_t rc;
+    int status;
 
     if (ngx_http_auth_otp_adopt(r, answer, &state->response) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -1847,10 +1862,11 @@ ngx_http_auth_otp_show(ngx_http_request_t *r, ngx_http_auth_otp_state_t *state, 
         state->user.len = answer->user_len;
     }
     ngx_http_auth_otp_wipe(answer->upstream, answer->upstream_len);
-    if (state->response == NULL || otpgate_response_status(state->response->response) == 0) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    own = ngx_http_auth_otp_to_send(state, &status);
+    if (own) {
+        return ngx_http_auth_otp_send(r, state, own->response);
     }
-    return ngx_http_auth_otp_send(r, state, state->response->response);
+    return status ? status : NGX_HTTP_INTERNAL_SERVER_ERROR;
 }
 
 /*
@@ -1872,10 +1888,6 @@ ngx_http_auth_otp_page(ngx_http_request_t *r)
     if (r != r->main) {
         ngx_http_auth_otp_event(r, OTPGATE_EVENT_PART_REFUSED, &r->uri);
         return NGX_HTTP_FORBIDDEN;
-    }
-    if (!(r->method & (NGX_HTTP_GET | NGX_HTTP_HEAD | NGX_HTTP_POST))) {
-        return ngx_http_auth_otp_add(r, ngx_http_auth_otp_text("Allow"), ngx_http_auth_otp_text("GET, HEAD, POST"))
-               ? NGX_HTTP_NOT_ALLOWED : NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
     state = ngx_http_auth_otp_state(r);
     if (state == NULL) {

@@ -109,7 +109,9 @@ fn nginx_directives() -> impl Iterator<Item = &'static str> {
 fn first_words(text: &str) -> Vec<&str> {
     let uncommented =
         text.lines().map(str::trim_start).map(|line| line.strip_prefix('#').unwrap_or(line));
-    uncommented.filter_map(|line| line.split(char::is_whitespace).next()).collect()
+    // nginx's end in a semicolon, and there may be nothing before it.
+    let is_end = |c: char| c.is_whitespace() || c == ';';
+    uncommented.filter_map(|line| line.split(is_end).next()).collect()
 }
 
 #[test]

@@ -87,6 +87,68 @@ fn bad_directives_are_refused_where_they_stand() {
 }
 
 #[test]
+fn a_form_whose_page_is_not_there_is_an_error() {
+    let says = "auth_otp_login_page /area/login: this server has no location with auth_otp_login at that path";
+    let page = "auth_otp_login;";
+    for (location, is_there) in [
+        (String::new(), false),
+        (format!("location = /area/login {{ {page} }}"), true),
+        (format!("location /area/log {{ {page} }}"), true),
+        (format!("location ~ ^/area/.*n$ {{ {page} }}"), true),
+        (format!("location /area/l {{ location = /area/login {{ {page} }} }}"), true),
+        (format!("location = /area/log {{ {page} }}"), false),
+        (format!("location /area/login/ {{ {page} }}"), false),
+        ("location = /area/login { return 404; }".to_owned(), false),
+        (format!("location = /area/login {{ {page} proxy_pass http://127.0.0.1:1; }}"), false),
+    ] {
+        let scope = area().directives(&format!(
+            "auth_otp_scheme form;\nauth_otp_login_page /area/login;\n{location}"
+        ));
+        let tested = Nginx::one().test(vec![scope], |_| {});
+        tested.is_accepted(true);
+        match is_there {
+            true => assert!(!tested.output.contains("error"), "{location}: {}", tested.output),
+            false => {
+                tested.names_the_line_of("auth_otp_login_page").says(says);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_page_to_which_nothing_applies_is_an_error() {
+    let scope = Scope::bare("area").directives("location = /area/login {\nauth_otp_login;\n}");
+    let tested = Nginx::one().test(vec![scope], |_| {});
+    tested.is_accepted(true).names_the_line_of("auth_otp_login;");
+    for missing in ["auth_otp", "auth_otp_users_file"] {
+        tested.says(&format!("auth_otp_login: no {missing} is set here or above"));
+    }
+}
+
+#[test]
+fn the_page_is_one_of_a_location_and_takes_nothing() {
+    for (nginx, directive, message) in [
+        (
+            Nginx::one().server_directives("auth_otp_login;"),
+            "auth_otp_login;",
+            "is not allowed here",
+        ),
+        (
+            Nginx::one().server_directives("location /x { auth_otp_login on; }"),
+            "auth_otp_login on",
+            "number of arguments",
+        ),
+        (
+            Nginx::one().server_directives("location /x { auth_otp_login; auth_otp_login; }"),
+            "auth_otp_login; auth_otp_login;",
+            "is duplicate",
+        ),
+    ] {
+        nginx.test(vec![], |_| {}).is_accepted(false).names_the_line_of(directive).says(message);
+    }
+}
+
+#[test]
 fn every_setting_is_a_directive_and_says_what_it_takes() {
     for name in SETTINGS.iter().filter_map(|setting| setting.name(policy::Server::Nginx)) {
         let name = name.to_str().expect("names are ASCII");

@@ -52,14 +52,14 @@ impl Http2 {
     }
 
     fn ask(&mut self, stream: u32, path: &str, authorization: &str) {
+        self.ask_with(stream, path, &[("authorization", authorization)]);
+    }
+
+    fn ask_with(&mut self, stream: u32, path: &str, headers: &[(&str, &str)]) {
         let mut block = Vec::new();
-        for (name, value) in [
-            (":method", "GET"),
-            (":scheme", "http"),
-            (":path", path),
-            (":authority", "localhost"),
-            ("authorization", authorization),
-        ] {
+        let begin =
+            [(":method", "GET"), (":scheme", "http"), (":path", path), (":authority", "localhost")];
+        for (name, value) in begin.iter().chain(headers) {
             block.push(0);
             for text in [name, value] {
                 block.extend(length(text.len()));
@@ -269,4 +269,25 @@ fn both_schemes_log_in() {
         http2.ask(stream, &place.path("page.txt"), &answer.nc(nc).header());
         assert_eq!(http2.status(stream), status, "stream {stream}");
     }
+}
+
+/// A browser sends each cookie as a field of its own.
+#[test]
+fn a_cookie_among_others_lets_in() {
+    let alice = Token::hotp("alice").pin(PIN);
+    let scope = Scope::new("area").token(&alice).directives("auth_otp_linger_cookie insecure;");
+    let server = start_http2(Nginx::one(), vec![scope]);
+    let place = server.at("area");
+    let granted = place.login("alice", alice.password(0));
+    granted.is(200, "granted-fresh");
+    let set = granted.0.header("Set-Cookie").expect("a cookie");
+    let cookie = set.split(';').next().expect("its value");
+    server.keep_secret(cookie.split_once('=').expect("a value").1);
+    let mut http2 = Http2::open(server.other_port());
+    let path = place.path("page.txt");
+    let fields = [("cookie", "a=1"), ("cookie", cookie), ("cookie", "b=2")];
+    http2.ask_with(1, &path, &fields);
+    assert_eq!(http2.status(1), 200);
+    http2.ask_with(3, &path, &fields[..1]);
+    assert_eq!(http2.status(3), 401);
 }

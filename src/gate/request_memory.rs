@@ -50,25 +50,25 @@ pub(super) struct JudgedAttempt {
 pub(super) enum PinChecked {
     /// The line itself says what it is.
     #[default]
-    ByLine,
+    Itself,
     /// A source that must be asked each time.
-    BySomebody,
+    Somebody,
     /// A source known by its mark.
-    BySource(Mark),
+    Source(Mark),
 }
 
 impl PinChecked {
     /// By a source, which has a mark if it is known by its identity.
     pub(super) fn by(source: Option<Mark>) -> PinChecked {
-        source.map_or(PinChecked::BySomebody, PinChecked::BySource)
+        source.map_or(PinChecked::Somebody, PinChecked::Source)
     }
 
     /// Whether it needn't be checked again where a source with that mark is asked.
     pub(super) fn holds_for(self, source: impl FnOnce() -> Option<Mark>) -> bool {
         match self {
-            PinChecked::ByLine => true,
-            PinChecked::BySomebody => false,
-            PinChecked::BySource(known) => source() == Some(known),
+            PinChecked::Itself => true,
+            PinChecked::Somebody => false,
+            PinChecked::Source(known) => source() == Some(known),
         }
     }
 }

@@ -199,7 +199,7 @@ impl Connection {
             let length = length.parse().map_err(|_| malformed(&length))?;
             response.body.resize(length, 0);
             self.0.read_exact(&mut response.body)?;
-        } else if response.status != 204 && response.status != 304 {
+        } else if response.status >= 200 && response.status != 204 && response.status != 304 {
             self.0.read_to_end(&mut response.body)?;
         }
         Ok(response)

@@ -328,7 +328,7 @@ impl Kind for Nginx {
                 // A fault is never harmless: a test has to expect it.
                 "error" => false,
                 "granted-fresh" | "granted-reuse" | "granted-app" | "granted-trusted"
-                | "denied-expired" => level == "info",
+                | "granted-session" | "denied-session" | "denied-expired" => level == "info",
                 _ => level == "error",
             });
         }
