@@ -365,7 +365,10 @@ fn zones_and_schemes_that_make_no_sense_are_named_by_the_configuration_test() {
         ("auth_otp_zone 1m;", "takes a name, a colon and a size, as in auth_otp:1m"),
         ("auth_otp_zone one:much;", "takes a name, a colon and a size, as in auth_otp:1m"),
         ("auth_otp_zone one:8k;", "takes a size of at least 8 memory pages, which is 32k"),
-        ("auth_otp_scheme digests;", "takes basic, digest or both, not \"digests\""),
+        (
+            "auth_otp_scheme digests;",
+            "takes basic, digest, both, form, or form and basic, not \"digests\"",
+        ),
         (
             "auth_otp_digest_algorithms SHA-512;",
             "takes SHA-256 and MD5, or one of them, not \"SHA-512\"",
