@@ -72,8 +72,10 @@ fn nginx() -> Server {
 }
 
 fn a_person_logs_in_by_the_page(browser: &str, server: Server) {
-    // Asked for by browsers of their own accord.
-    server.tolerate_log("favicon.ico");
+    // Asked for by browsers of their own accord; lines about what follows a page end otherwise.
+    for text in ["favicon.ico", "referer: "] {
+        server.tolerate_log(text);
+    }
     let place = server.at("area");
     let at = |path: &str| format!("http://127.0.0.1:{}{path}", server.port());
     let (code, wanted) = (alice().code(1), at(&place.path("page.txt")));
@@ -83,7 +85,7 @@ fn a_person_logs_in_by_the_page(browser: &str, server: Server) {
         &[
             &["open", &wanted],
             &["see", "User name"],
-            // The field for the name has the focus.
+            &["focus", "user"],
             &["type", "alice"],
             &["press", "Tab"],
             &["type", PIN],
@@ -91,7 +93,8 @@ fn a_person_logs_in_by_the_page(browser: &str, server: Server) {
             &["type", "000000"],
             &["press", "Enter"],
             &["see", "That didn"],
-            // The name is there still, so the PIN's has it now.
+            // The name is there still.
+            &["focus", "pin"],
             &["type", PIN],
             &["press", "Tab"],
             &["type", &code],

@@ -360,6 +360,7 @@ can bind all servers and sections ([how](users-file.md#lines-for-otpgate-alone))
     }
     for name in OF_THE_NGINX_MODULE {
         let Entry { usage, default, sentence } = entry(&nginx, name);
+        let sentence = sentence.replace("](#", "](nginx.md#");
         page += &format!("| {sentence} | – | {usage}<br>Default: {default} |\n");
     }
     page

@@ -105,11 +105,11 @@ fn the_page_needs_no_login_and_whatever_else_its_place_requires() {
     };
     let tls = otp("tls", &alice).directives("OTPAuthRequireTLS On");
     let httpd = httpd().module("authz_host").directives(PAGE).directives(
-        "<LocationMatch \"/(network|tls|denied)/login\">\nSetHandler otp-login\n</LocationMatch>\n\
-                     <Location \"/denied/login\">\nRequire all denied\n</Location>",
+        "<LocationMatch \"/(network|tls|denied)/login\">\nSetHandler otp-login\n</LocationMatch>",
     );
-    let server =
-        Server::start(httpd, vec![otp("area", &alice), network, tls, otp("denied", &alice)]);
+    let denied = Scope::bare("denied/login").of_urls().directives("Require all denied");
+    let scopes = vec![otp("area", &alice), network, tls, otp("denied", &alice), denied];
+    let server = Server::start(httpd, scopes);
     server.expect_log("AH01630"); // client denied by server configuration
     server.expect_log("OTPAuthRequireTLS");
     let status = |target: &str| server.send(&Request::get(target)).status();
@@ -464,14 +464,16 @@ fn whoever_has_a_cookie_is_not_held_up_by_the_throttle() {
     let area = of_one_cookie("area", &alice, "OTPAuthThrottle 2 600");
     let server = Server::start(Httpd::event(), vec![area]);
     let place = server.at("area");
-    let request = place.request("alice", alice.password(0));
-    let cookie = cookie_of(&server, &place.send(request.clone()));
+    let cookie = cookie_of(&server, &place.login("alice", alice.password(0)));
     for wrong in ["wrong1755224", "wrong2755224"] {
         place.login("alice", wrong).is(401, "denied-pin");
     }
     place.login("alice", "wrong3755224").is(429, "denied-throttled");
     by_cookie(&place, "page.txt", &cookie).is(200, "granted-session");
-    place.send(request.header("Cookie", cookie)).is(200, "granted-session");
+    // Nor by what the browser sends beside it.
+    let held_up = place.request("alice", "wrong3755224");
+    place.send(held_up.clone().header("Cookie", cookie)).is(200, "granted-session");
+    place.send(held_up).is(429, "denied-throttled");
 }
 
 #[test]

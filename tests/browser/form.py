@@ -4,7 +4,8 @@
     form.py chromium|firefox SCREENSHOTS <STEPS
 
 One step a line on standard input, as JSON: ["open", URL], ["type", TEXT], ["press", KEY], ["back"], ["shot", NAME],
-["see", TEXT]: waits until the page shows that text, and prints what it shows then, as JSON. SCREENSHOTS is a directory.
+["see", TEXT]: waits until the page shows that text, and prints what it shows then, as JSON; ["focus", NAME]: waits until
+the field of that name has the focus. SCREENSHOTS is a directory.
 Scripts are off in Chromium; Firefox shows what it shows by way of one, so there only the page's policy forbids them.
 """
 import asyncio
@@ -22,6 +23,7 @@ from login import Chromium, Firefox
 WAIT = 90
 PATIENCE = 30
 TEXT = "document.body ? document.body.innerText : ''"
+FOCUS = "document.activeElement ? document.activeElement.name || '' : ''"
 # Of the DevTools protocol; of WebDriver.
 KEYS = {"Tab": (9, "\ue004"), "Enter": (13, "\ue007"), "Space": (32, " ")}
 
@@ -36,8 +38,8 @@ def in_chromium(browser, steps, screenshots):
     do("Page.enable")
     do("Emulation.setScriptExecutionDisabled", value=True)
 
-    def text():
-        return do("Runtime.evaluate", expression=TEXT)["result"].get("value", "")
+    def text(expression=TEXT):
+        return do("Runtime.evaluate", expression=expression)["result"].get("value", "")
 
     for step in steps:
         if step[0] == "open":
@@ -59,6 +61,8 @@ def in_chromium(browser, steps, screenshots):
             picture = do("Page.captureScreenshot", captureBeyondViewport=True)["data"]
             with open(os.path.join(screenshots, step[1]), "wb") as file:
                 file.write(base64.b64decode(picture))
+        elif step[0] == "focus":
+            await_text(lambda: text(FOCUS), step[1])
         elif step[0] == "see":
             yield await_text(text, step[1])
 
@@ -112,14 +116,15 @@ async def in_firefox(browser, steps, screenshots):
                 picture = await call("browsingContext.captureScreenshot", context=context)
                 with open(os.path.join(screenshots, step[1]), "wb") as file:
                     file.write(base64.b64decode(picture["data"]))
-            elif step[0] == "see":
+            elif step[0] in ("see", "focus"):
                 end = time.monotonic() + PATIENCE
                 while True:
-                    found = await call("script.evaluate", expression=TEXT, target={"context": context},
+                    expression = TEXT if step[0] == "see" else FOCUS
+                    found = await call("script.evaluate", expression=expression, target={"context": context},
                                        awaitPromise=False)
                     shown = found.get("result", {}).get("value", "")
                     if step[1] in shown:
-                        outcomes.append(shown)
+                        outcomes.extend([shown] if step[0] == "see" else [])
                         break
                     if time.monotonic() > end:
                         raise SystemExit(f"{step[1]!r} isn't shown, but {shown!r}")

@@ -20,7 +20,9 @@ use otpgate::store::{
     CookieSecret, Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError, Unreadable,
 };
 use otpgate::throttle::Bytes;
-use otpgate::token::{Entry, LINES_MAX, Session, SessionId, State, StoredToken, Ways, displaced};
+use otpgate::token::{
+    Always, Entry, LINES_MAX, Session, SessionId, State, StoredToken, Ways, displaced,
+};
 use otpgate::users::name;
 use parking_lot::Mutex;
 
@@ -88,6 +90,13 @@ impl Content {
     pub fn set_ways(&mut self, user: &[u8], ways: Ways) {
         if let Some(kept) = self.users.get_mut(user) {
             kept.ways = ways;
+        }
+    }
+
+    /// What is said of nobody whom one can make out closes everything for everybody.
+    pub fn close_for_everybody(&mut self) {
+        for kept in self.users.values_mut() {
+            kept.ways.always = Always::ALL;
         }
     }
 }

@@ -147,6 +147,9 @@ impl Mirror {
             content.set_ways(&user, ways.clone());
             image.ways.insert(user, ShownWays { numbers, ways });
         }
+        if image.lines.iter().any(|line| pragma::closes_for_everybody(without_end(line))) {
+            content.close_for_everybody();
+        }
         Ok(content)
     }
 
