@@ -494,7 +494,9 @@ fn listed<'l>(locked: &Locked, lines: &'l [TokenLine]) -> Result<(Vec<Listed>, L
     let mut lengths = Lengths::new();
     let path = &locked.paths.resolved;
     lines::for_each_line(&locked.users, |_, text| {
-        if let Some(new) = pragma::user_of(text).and_then(|user| by_user.get(&user[..])) {
+        if let Some(new) = pragma::user_of(text).and_then(|user| by_user.get(&user[..]))
+            && !pragma::is_room(text)
+        {
             for &i in new {
                 if listed[i] == Listed::No {
                     listed[i] = Listed::LeftOver;

@@ -176,7 +176,10 @@ fn what_an_older_program_does_not_know_lets_nobody_in_there() {
     }
     kinds.sort_unstable();
     kinds.dedup();
-    assert_eq!(kinds, ["allow", "always", "apart", "app", "free", "limits", "start-pin", "trust"]);
+    assert_eq!(
+        kinds,
+        ["allow", "always", "apart", "app", "free", "limits", "session", "start-pin", "trust"]
+    );
 
     let own_paper = site.first_words().into_iter().find(|words| {
         matches!(&words[..], [kind, user, ..] if kind.starts_with("PAPER") && user == "alice")

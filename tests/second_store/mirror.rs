@@ -21,7 +21,7 @@ use otpgate::store::{
     Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError, Unreadable,
 };
 use otpgate::throttle::Bytes;
-use otpgate::token::{Always, State, StoredToken, Ways};
+use otpgate::token::{Always, State, StoredToken, WAYS_MAX, Ways};
 use otpgate::users::pragma::{self, Pragma, PragmaKind};
 use otpgate::users::{line, record, rewrite, ways};
 use parking_lot::Mutex;
@@ -143,7 +143,10 @@ impl Mirror {
         }
         for (user, numbers) in about {
             let lines = numbers.iter().map(|&number| without_end(&image.lines[number]));
-            let ways = ways::of_lines(lines);
+            let mut ways = ways::of_lines(lines);
+            if numbers.len() > WAYS_MAX {
+                ways.always = Always::ALL;
+            }
             content.set_ways(&user, ways.clone());
             image.ways.insert(user, ShownWays { numbers, ways });
         }

@@ -278,7 +278,7 @@ const ABOUT: [About; 35] = [
         page: "otpgate-logout",
         examples: &[
             ("otpgate logout alice", "All her browsers have to log in again."),
-            ("otpgate logout alice 2", "The second one of `otpgate sessions alice` has to."),
+            ("otpgate logout alice 2", "Only the second one listed has to."),
             ("otpgate logout --all", "After somebody else may have read the users file's secret."),
         ],
         see_also: &["otpgate-sessions", "otpgate-disable"],
