@@ -47,7 +47,9 @@ impl Default for GroupFiles {
 
 impl GroupFiles {
     /// Whether those who are required have the user among them. `path`: where a configured path
-    /// leads to. A group file is read if it has changed.
+    /// leads to. A group file is read if it has changed. Each request asks, so who is named is
+    /// found at once.
+    #[inline]
     pub fn admit(
         &self,
         required: &Required<'_>,
@@ -57,18 +59,29 @@ impl GroupFiles {
         match groups_to_ask(required, user) {
             Ok(groups) => {
                 let file = self.file(path, groups);
-                let (members, is_new) = file.members()?;
-                if is_new {
-                    self.make_room_beside(&file);
-                }
-                Ok(members.admit(groups, user))
+                self.admit_members(&file, groups, user)
             }
             Err(known) => Ok(known),
         }
     }
 
+    #[inline(never)]
+    fn admit_members(
+        &self,
+        file: &Arc<GroupFile>,
+        groups: &Groups<'_>,
+        user: &[u8],
+    ) -> Result<Admission, Fault> {
+        let (members, is_new) = file.members()?;
+        if is_new {
+            self.make_room_beside(file);
+        }
+        Ok(members.admit(groups, user))
+    }
+
     /// The same without reading the file or waiting for anybody who does. `None`: it may have
     /// changed.
+    #[inline]
     pub fn admit_now(
         &self,
         required: &Required<'_>,
@@ -93,6 +106,7 @@ impl GroupFiles {
         }
     }
 
+    #[inline(never)]
     fn file(
         &self,
         path: impl FnOnce(&[u8]) -> PathBuf,
@@ -111,11 +125,12 @@ impl GroupFiles {
 }
 
 /// The groups that decide about a user. `Err`: that is known without them.
+#[inline]
 fn groups_to_ask<'r, 'a>(
     required: &'r Required<'a>,
     user: &[u8],
 ) -> Result<&'r Groups<'a>, Admission> {
-    if required.users.contains(&user) || !required.names_anybody() {
+    if required.has_user(user) || !required.names_anybody() {
         return Err(Admission::Admitted);
     }
     required.groups.as_ref().map(|given| &given.value).ok_or(Admission::NotAdmitted)

@@ -40,6 +40,8 @@ fn dotted(text: &[u8]) -> Option<Ipv4Addr> {
 pub struct Network {
     /// The first of them, without bits behind the prefix.
     first: Bits,
+    /// The bits that its addresses have in common.
+    mask: Bits,
     prefix: u8,
 }
 
@@ -61,21 +63,24 @@ impl Network {
             return Err(refuse("is a network of IPv4 addresses: write it as one"));
         }
         let first = Bits::of(address);
-        if first.leftmost().checked_shl(prefix.into()).unwrap_or(0) != 0 {
+        let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
+        if first.leftmost() & !mask != 0 {
             return Err(refuse(&format!(
                 "names an address in the network: bits after the first {prefix} must be 0"
             )));
         }
-        Ok(Network { first, prefix })
+        let mask = Bits::from_leftmost(mask, address.is_ipv4());
+        Ok(Network { first, mask, prefix })
     }
 
     /// Whether an address belongs to any of them. IPv4-mapped IPv6 addresses are IPv4 addresses.
     /// Where networks are set, each request asks.
     pub fn any_contains(networks: &[Network], address: IpAddr) -> bool {
         let host = Bits::of(address.to_canonical());
-        networks.iter().any(|Network { first, prefix }| {
-            let alike = (first.leftmost() ^ host.leftmost()).leading_zeros();
-            first.is_ipv4 == host.is_ipv4 && alike >= u32::from(*prefix)
+        networks.iter().any(|Network { first, mask, .. }| {
+            let differing =
+                (first.high ^ host.high) & mask.high | (first.low ^ host.low) & mask.low;
+            differing == 0 && first.is_ipv4 == host.is_ipv4
         })
     }
 
@@ -97,14 +102,13 @@ struct Bits {
 impl Bits {
     fn of(address: IpAddr) -> Bits {
         match address {
-            IpAddr::V4(address) => {
-                Bits { high: u64::from(address.to_bits()) << 32, low: 0, is_ipv4: true }
-            }
-            IpAddr::V6(address) => {
-                let bits = address.to_bits();
-                Bits { high: (bits >> 64) as u64, low: bits as u64, is_ipv4: false }
-            }
+            IpAddr::V4(address) => Bits::from_leftmost(u128::from(address.to_bits()) << 96, true),
+            IpAddr::V6(address) => Bits::from_leftmost(address.to_bits(), false),
         }
+    }
+
+    fn from_leftmost(leftmost: u128, is_ipv4: bool) -> Bits {
+        Bits { high: (leftmost >> 64) as u64, low: leftmost as u64, is_ipv4 }
     }
 
     fn leftmost(self) -> u128 {

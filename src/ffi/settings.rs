@@ -186,10 +186,15 @@ pub unsafe extern "C" fn otpgate_settings_merge(
             let own;
             // SAFETY: null, or settings in pools of the server, which has one thread merge them. A
             // child is copied where it will be written to; a base isn't read any more then.
-            let (base, child) = unsafe {
-                let child = section_of(child.as_ref());
-                own = std::ptr::eq(child, &raw const (*stored).section).then_some(*child);
-                (std::ptr::from_ref(section_of(base.as_ref())), own.as_ref().unwrap_or(child))
+            let (base, child, place) = unsafe {
+                let (base, child) = (section_of(base.as_ref()), section_of(child.as_ref()));
+                (std::ptr::from_ref(base), child, &raw const (*stored).section)
+            };
+            let child = if std::ptr::eq(child, place) {
+                own = *child;
+                &own
+            } else {
+                child
             };
             // Where it is to be, and what is inherited at once: httpd has each request merge.
             // SAFETY: the caller's to write, of that size and alignment; until it is merged,

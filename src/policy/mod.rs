@@ -360,6 +360,12 @@ pub struct Groups<'a> {
 }
 
 impl Required<'_> {
+    /// Whether the user is named. Each request asks; most names differ in their last character.
+    #[inline]
+    pub fn has_user(&self, user: &[u8]) -> bool {
+        self.users.iter().any(|name| name.last() == user.last() && *name == user)
+    }
+
     /// Whether anybody is named, so that others aren't let in.
     pub fn names_anybody(&self) -> bool {
         !self.users.is_empty() || self.groups.is_some()
