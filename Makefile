@@ -29,6 +29,9 @@ cc_has = $(shell $(CC) -Werror $(1) -x c -c -o /dev/null /dev/null 2>/dev/null &
 HARDENING ?= $(foreach flag,-fstack-protector-strong -fstack-clash-protection -fcf-protection \
 	-mbranch-protection=standard,$(call cc_has,$(flag))) -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 
+# The modules zero some hundred bytes for each request. gcc would do so word by word, which takes longer than the C library.
+ZEROING ?= $(call cc_has,-mmemset-strategy=libcall:-1:noalign)
+
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
@@ -97,7 +100,7 @@ LIBEXECDIR ?= $(call apxs_q,LIBEXECDIR)
 MODS_AVAILABLE ?= $(wildcard $(call apxs_q,SYSCONFDIR)/mods-available)
 
 SHIM_CFLAGS = $(call apxs_q,CFLAGS) $(CFLAGS) -fPIC -Wall -Wextra $(WERROR) -ffunction-sections -fdata-sections \
-	$(PREFIX_MAP) $(CPPFLAGS) $(HARDENING) -Iinclude -isystem $(call apxs_q,INCLUDEDIR) \
+	$(PREFIX_MAP) $(CPPFLAGS) $(HARDENING) $(ZEROING) -Iinclude -isystem $(call apxs_q,INCLUDEDIR) \
 	$(shell $(apr_config) --includes --cppflags) $(shell $(apr_config) --cflags)
 
 # No -z defs: the server's own symbols are resolved at load time.
@@ -135,7 +138,7 @@ $(NGINX_OBJS)/ngx_auto_config.h: $(NGINX_SRC)/conf_flags $(NGINX_SRC)/configure
 		> $(abspath $(BUILD))/nginx-configure.log || { tail $(abspath $(BUILD))/nginx-configure.log >&2; exit 1; }
 
 NGINX_CFLAGS = -O2 -g $(CFLAGS) -fPIC -Wall -Wextra $(WERROR) -ffunction-sections -fdata-sections $(PREFIX_MAP) \
-	$(CPPFLAGS) $(HARDENING) -Iinclude \
+	$(CPPFLAGS) $(HARDENING) $(ZEROING) -Iinclude \
 	$(addprefix -isystem ,$(NGINX_OBJS) $(addprefix $(NGINX_SRC)/src/,core event event/modules event/quic os/unix \
 	http http/modules http/v2 http/v3))
 

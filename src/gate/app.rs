@@ -80,7 +80,7 @@ impl<S: Store> Gate<S> {
         turn: Turn,
         log: &dyn Log,
     ) -> Option<Option<Answer>> {
-        let credentials = self.mark(&[b"basic", login.user, login.password]);
+        let credentials = self.mark_of_password(login.user, login.password);
         let recalled = judged.as_deref().and_then(|it| it.recall(&credentials, &login.address));
         let is_known = match recalled.map(|recalled| (recalled, recalled.verdict)) {
             None => false,

@@ -66,7 +66,7 @@ impl<S: Store> Gate<S> {
         judged: Option<&mut RequestMemory>,
         log: &dyn Log,
     ) -> Answer {
-        let credentials = self.mark(&[b"basic", login.user, login.password]);
+        let credentials = self.mark_of_password(login.user, login.password);
         let mut judged = judged;
         let (mut is_let_in, mut is_granted_before) = (false, false);
         if let Some(judged) = judged.as_deref_mut()
@@ -146,7 +146,7 @@ impl<S: Store> Gate<S> {
         judged: Option<&mut RequestMemory>,
         log: &dyn Log,
     ) -> Option<Answer> {
-        let credentials = self.mark(&[b"basic", login.user, login.password]);
+        let credentials = self.mark_of_password(login.user, login.password);
         let mut judged = judged;
         if let Some(judged) = judged.as_deref_mut()
             && let Some(recalled) = judged.recall(&credentials, &login.address)
@@ -226,7 +226,7 @@ impl<S: Store> Gate<S> {
     /// Whether a request with the same credentials was granted, though perhaps not by every place's
     /// rules.
     pub fn has_granted(&self, login: &Login<'_>, judged: Option<&RequestMemory>) -> bool {
-        let credentials = self.mark(&[b"basic", login.user, login.password]);
+        let credentials = self.mark_of_password(login.user, login.password);
         let recalled = judged.and_then(|judged| judged.recall(&credentials, &login.address));
         recalled.is_some_and(|recalled| recalled.verdict == Verdict::Granted)
     }
@@ -351,7 +351,7 @@ impl<S: Store> Gate<S> {
         answer: Answer,
     ) -> Answer {
         if let Some(pin) = &answer.upstream_pin {
-            judged.replaced(&credentials, self.mark(&[b"basic", login.user, pin]));
+            judged.replaced(&credentials, self.mark_of_password(login.user, pin));
         }
         answer
     }

@@ -60,6 +60,8 @@ pub struct Gate<S> {
     store: S,
     clock: fn() -> UnixTime,
     marks: Marks,
+    /// Marks of users and passwords.
+    passwords: Marks,
     /// Keyed with random bytes, and told the store's name: ready for what is to be told apart.
     mac: Hmac<Sha256>,
     pins: PinMemory,
@@ -87,7 +89,19 @@ impl<S: Store> Gate<S> {
         let (pins, memory) = (PinMemory::default(), throttled::ThrottleMemory::default());
         let (noted_uses, queue) = (app::NotedUses::default(), Queue::new());
         let cookie_memory = session::CookieMemory::default();
-        Some(Gate { store, clock, marks, mac, pins, memory, noted_uses, cookie_memory, queue })
+        let passwords = marks.that_begin_with(b"basic");
+        Some(Gate {
+            store,
+            clock,
+            marks,
+            passwords,
+            mac,
+            pins,
+            memory,
+            noted_uses,
+            cookie_memory,
+            queue,
+        })
     }
 
     /// The store.
@@ -196,7 +210,7 @@ mod tests {
             LoginResult::GrantedReuse
         );
         let found = gate.store.find(b"alice").unwrap();
-        let mark = gate.mark(&[b"basic", login.user, login.password]);
+        let mark = gate.mark_of_password(login.user, login.password);
         assert!(gate.repeated(&policy, &login, mark, (&Quiet, None), None, &found).is_some());
         assert_eq!(crate::pin::CHECKED.get() - before, 1);
     }
