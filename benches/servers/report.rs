@@ -40,6 +40,11 @@ pub struct Report {
 }
 
 impl Report {
+    /// Whether every row is as wanted.
+    pub fn holds(&self) -> bool {
+        self.rows.iter().all(|row| row.wanted.holds(row.value))
+    }
+
     pub fn add(&mut self, row: Row) {
         let mut line =
             format!("{:<6} {:<66} {:>9.3} {}", row.server, row.name, row.value, row.unit);

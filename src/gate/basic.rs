@@ -164,33 +164,34 @@ impl<S: Store> Gate<S> {
             judged.as_deref_mut(),
             &found,
         );
-        let mut cookie = None;
-        let decision = match repeated {
-            Some(decision) => decision,
-            None => {
-                let browser = self.job_browser_now(policy, login.user, browser)?;
-                if !self.is_free(policy, &found, (login.user, login.password, &login.address)) {
-                    return None;
-                }
-                let attempt = login.attempt(login.password);
-                let decision =
-                    self.decide_now(policy, &attempt, browser.as_deref(), source, &found)?;
-                let who = (login.user, &login.address);
-                cookie = self.cookie_of(browser.as_deref(), policy, who, &decision, &found);
-                let who = (login.user, login.password, &login.address);
-                if self.may_tell_paper_next(policy, &decision, &found)
-                    || self.is_pin_alone_to_count(&decision, who)
-                {
-                    return None;
-                }
-                let slot = self.basic_slot(policy, login, credentials, source, &decision, &found);
-                self.note_repeat(policy, login, source, &decision, (&found, &slot));
-                if let Some(judged) = &mut judged {
-                    judged.remember(&slot);
-                }
-                decision
-            }
-        };
+        if let Some(decision) = repeated {
+            self.log_outcome(&decision, &found, login.user, log);
+            return Some(self.basic_answer(
+                policy,
+                login,
+                (judged, credentials),
+                (&decision, None),
+            ));
+        }
+        let browser = self.job_browser_now(policy, login.user, browser)?;
+        let who = (login.user, login.password, &login.address);
+        if !self.is_free(policy, &found, who) {
+            return None;
+        }
+        let attempt = login.attempt(login.password);
+        let decision = self.decide_now(policy, &attempt, browser.as_deref(), source, &found)?;
+        if self.may_tell_paper_next(policy, &decision, &found)
+            || self.is_pin_alone_to_count(&decision, who)
+        {
+            return None;
+        }
+        let from = (login.user, &login.address);
+        let cookie = self.cookie_of(browser.as_deref(), policy, from, &decision, &found);
+        let slot = self.basic_slot(policy, login, credentials, source, &decision, &found);
+        self.note_repeat(policy, login, source, &decision, (&found, &slot));
+        if let Some(judged) = &mut judged {
+            judged.remember(&slot);
+        }
         self.log_outcome(&decision, &found, login.user, log);
         let answer = self.basic_answer(policy, login, (judged, credentials), (&decision, None));
         Some(Answer { cookie, ..answer })

@@ -604,8 +604,8 @@ impl DigestCredentials<'_> {
 impl BasicCredentials<'_> {
     /// Whether the server has the password only up to a NUL: then it is none to judge.
     fn hides_a_nul(&self) -> bool {
-        let read = self.user.len() + 1 + self.password.len();
-        !basic::is_of_length(self.authorization, read) && basic::hides_a_nul(self.authorization)
+        let (header, read) = (self.authorization, self.user.len() + 1 + self.password.len());
+        !header.is_empty() && !basic::is_of_length(header, read) && basic::hides_a_nul(header)
     }
 }
 
