@@ -16,6 +16,10 @@ fn text_of(page: &Path) -> String {
 
 /// Markdown below a folder, relative to the top.
 fn pages_below(folder: &str) -> Vec<PathBuf> {
+    files_below(folder, "md")
+}
+
+fn files_below(folder: &str, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![PathBuf::from(folder)];
     while let Some(folder) = folders.pop() {
@@ -23,7 +27,7 @@ fn pages_below(folder: &str) -> Vec<PathBuf> {
             let path = folder.join(entry.file_name());
             if entry.path().is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "md") {
+            } else if path.extension().is_some_and(|extension| extension == ending) {
                 found.push(path);
             }
         }
@@ -238,6 +242,28 @@ fn the_specification_lists_all_its_sections() {
         .map(|line| line.split("](").next().expect("a part").replacen('[', "", 1))
         .collect();
     assert_eq!(listed, sections);
+}
+
+/// In the tables of docs/security.md, whatever looks like the name of a test is one.
+#[test]
+fn the_security_page_names_only_tests_that_are_there() {
+    let text = text_of(Path::new("docs/security.md"));
+    let is_name = |word: &&str| {
+        let is_of_words = word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        is_of_words && word.matches('_').count() > 2 && !word.starts_with("auth_otp_")
+    };
+    let rows = text.lines().filter(|line| line.starts_with('|'));
+    let named: BTreeSet<&str> = rows.flat_map(|row| row.split('`')).filter(is_name).collect();
+    let mut sources = String::new();
+    for folder in ["tests", "src", "cli/tests"] {
+        for path in files_below(folder, "rs") {
+            sources.push_str(&text_of(&path));
+        }
+    }
+    assert!(named.len() > 20, "{named:?}");
+    for name in named {
+        assert!(sources.contains(name), "docs/security.md: no test is called {name}");
+    }
 }
 
 /// `make install-docs` lays the pages out as here; what they link to must be there as well.
