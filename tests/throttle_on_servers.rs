@@ -20,6 +20,7 @@ common::on_both_servers! {
     the_same_wrong_pin_again_and_again_is_one_try
     of_many_at_once_so_many_are_looked_at_as_there_are_tries
     all_processes_and_both_schemes_count_together
+    the_tries_that_are_left_do_not_tell_whether_a_pin_was_right
     a_page_of_forty_parts_is_let_in_with_the_last_try
     strangers_keep_nobody_out_at_a_familiar_address
     who_was_let_in_by_this_process_stays_in_by_the_same_credentials
@@ -111,6 +112,29 @@ fn after_twenty_wrong_pins_nothing_is_looked_at_until_the_window_is_over(start: 
     common::wait_until("the window is over", || {
         at.login_from(HOME, "alice", alice.password(0)).status() == 200
     });
+}
+
+/// Somebody who knows the PIN, or doesn't, and has neither a code nor the time to wait.
+fn the_tries_that_are_left_do_not_tell_whether_a_pin_was_right(start: Start) {
+    let alice = alice();
+    let limits = [(Setting::Throttle, "20 600"), (Setting::MaxFailures, "5")];
+    let limits = limits.map(|(setting, value)| (setting, value.to_owned())).to_vec();
+    let limited = Scope { settings: limits, ..scope(&[&alice]) }.set(Setting::LockoutTime, 3600);
+    let word = Scope { name: "word".to_owned(), ..scope(&[&alice]) }.set(Setting::Forget, "Word");
+    let server = start(vec![limited, word]);
+
+    // The right one leads to a lock-out, after which nothing is looked at.
+    let at = server.at("area");
+    for (number, code) in alice.wrong_codes(20).iter().enumerate() {
+        let expected = if number < 5 { "denied-code" } else { "denied-locked" };
+        at.login_from(HOME, "alice", alice.with(code)).is(401, expected);
+    }
+    assert!(is_throttled(&at.login_from(HOME, "alice", wrong_pin(0))));
+
+    // Logging out needs no code.
+    let at = server.at("word");
+    at.login_from(HOME, "alice", alice.with("logout")).is(401, "forgotten");
+    assert_eq!(wrong_pins(&at, HOME, "alice", 30), 19);
 }
 
 fn the_same_wrong_pin_again_and_again_is_one_try(start: Start) {

@@ -14,7 +14,7 @@ use crate::UnixTime;
 use crate::decide::{self, Decision, LoginResult, Reason, Verdict};
 use crate::http::digest::Ha1;
 use crate::log::{Level, Log, Quoted};
-use crate::policy::{Policy, Throttle};
+use crate::policy::{Forget, Policy, Throttle};
 use crate::store::{Found, Store, TriesError};
 use crate::throttle::{self, Bytes, Client, Failures, Look, Over, Reserved, TryOutcome};
 use crate::token::{Address, Entry, Pin};
@@ -161,12 +161,12 @@ impl<S: Store> Gate<S> {
             // has it.
             Some(_) if decision.verdict == Verdict::Busy => {}
             Some(throttle) => {
-                let outcome = outcome_of(decision);
+                let outcome = outcome_of(decision, !password.is_empty());
                 self.count(log, |bytes| {
                     throttle::settle(bytes, &who.client(), throttle, password, outcome)
                 });
             }
-            None if admitted.is_noted && outcome_of(decision) == TryOutcome::Accepted => {
+            None if admitted.is_noted && is_accepted(decision) => {
                 self.count(log, |bytes| throttle::accept(bytes, &who.client()));
             }
             None => {}
@@ -192,7 +192,9 @@ impl<S: Store> Gate<S> {
         if is_granted && mark.is_some_and(|mark| self.was_granted(&mark)) {
             return decision;
         }
-        let outcome = outcome_of(&decision);
+        let outcome = outcome_of(&decision, policy.forget == Forget::Word);
+        let is_wrong_response =
+            !matches!(decision.word, LoginResult::DeniedLocked | LoginResult::Forgotten);
         let told = (is_final || outcome == TryOutcome::Wrong).then_some(outcome);
         let mut is_locked = false;
         let mut before = Failures::default();
@@ -208,7 +210,7 @@ impl<S: Store> Gate<S> {
                 return false;
             }
             match told {
-                Some(TryOutcome::Wrong) => {
+                Some(TryOutcome::Wrong) if is_wrong_response => {
                     *failures =
                         Failures { number: failures.number.saturating_add(1), last: who.now };
                 }
@@ -403,13 +405,23 @@ fn is_hashed(found: &Found) -> bool {
     found.entry.lines.iter().any(|line| matches!(line.token.pin, Pin::Hashed(_)))
 }
 
-fn outcome_of(decision: &Decision) -> TryOutcome {
+/// From there the user logs in. A program says nothing of where the user is.
+fn is_accepted(decision: &Decision) -> bool {
+    decision.verdict == Verdict::Granted && decision.word != LoginResult::GrantedApp
+}
+
+/// What a lock-out and a right PIN with the word for forgetting lead to keeps its try as what is
+/// wrong does: else the tries that are left would tell that the PIN was right.
+fn outcome_of(decision: &Decision, forgets_by_word: bool) -> TryOutcome {
+    let is_counted = match decision.word {
+        LoginResult::DeniedLocked => true,
+        LoginResult::Forgotten => forgets_by_word,
+        _ => decision.is_wrong_guess,
+    };
     match decision.verdict {
-        // It says nothing of where the user is: no address becomes familiar by it.
-        Verdict::Granted if decision.word == LoginResult::GrantedApp => TryOutcome::NotCounted,
-        Verdict::Granted => TryOutcome::Accepted,
+        Verdict::Granted if is_accepted(decision) => TryOutcome::Accepted,
         // What is passed on isn't ours to count, and who is told to come again brings the same.
-        Verdict::Denied | Verdict::Error if decision.is_wrong_guess => TryOutcome::Wrong,
+        Verdict::Denied | Verdict::Error if is_counted => TryOutcome::Wrong,
         // Where it counts at all, nobody else is asked.
         Verdict::Unknown if decision.reason == Reason::NotListed => TryOutcome::Wrong,
         _ => TryOutcome::NotCounted,

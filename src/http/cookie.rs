@@ -15,29 +15,31 @@ pub const MAX_HEADER: usize = 64 * 1024;
 /// So many values of one name are looked at: each may cost a MAC.
 pub const MAX_VALUES: usize = 4;
 
-/// Where one cookie ends: servers join several Cookie headers by `; ` or by `, `.
-fn is_separator(byte: &u8) -> bool {
+/// Where one cookie may end: servers join several Cookie headers by `; ` or by `, `.
+fn may_separate(byte: &u8) -> bool {
     matches!(byte, b';' | b',')
 }
 
-/// The values of the cookies of this name, as they stand there.
+/// The values of the cookies of this name, as they stand there. Browsers take commas into values,
+/// so after one there is no cookie of a name that other hosts can't give: another host of the domain
+/// could have put it there. Browsers send one header.
 pub fn values<'a>(header: &'a [u8], name: &str) -> impl Iterator<Item = &'a [u8]> {
     let header = if header.len() <= MAX_HEADER { header } else { b"" };
     let value = move |cookie: &'a [u8]| {
         let (found, value) = cookie.split_at(cookie.iter().position(|&b| b == b'=')?);
         (found.trim_ascii() == name.as_bytes()).then(|| value[1..].trim_ascii())
     };
-    header.split(is_separator).filter_map(value).take(MAX_VALUES)
+    header.split(|&byte| byte == b';').filter_map(value).take(MAX_VALUES)
 }
 
 /// The Cookie header without our cookies, byte for byte otherwise. `None`: nothing is left.
 pub fn without_ours(header: &[u8]) -> Option<Cow<'_, [u8]>> {
-    if !header.split(is_separator).any(is_ours) {
+    if !header.split(may_separate).any(is_ours) {
         return (!header.is_empty()).then_some(Cow::Borrowed(header));
     }
     let mut left = Vec::with_capacity(header.len());
     let mut at = 0;
-    for cookie in header.split(is_separator) {
+    for cookie in header.split(may_separate) {
         if !is_ours(cookie) {
             if left.is_empty() {
                 left.extend_from_slice(cookie.trim_ascii_start());
@@ -48,7 +50,7 @@ pub fn without_ours(header: &[u8]) -> Option<Cow<'_, [u8]>> {
         }
         at += cookie.len() + 1;
     }
-    let is_blank = left.iter().all(|byte| is_separator(byte) || byte.is_ascii_whitespace());
+    let is_blank = left.iter().all(|byte| may_separate(byte) || byte.is_ascii_whitespace());
     (!is_blank).then_some(Cow::Owned(left))
 }
 
@@ -110,9 +112,10 @@ mod tests {
             ("a=1; b=2", &["1"]),
             ("b=2; a=1", &["1"]),
             ("b=2;a=1", &["1"]),
-            // Two headers, joined.
-            ("b=2, a=1", &["1"]),
-            ("a=1, a=2; a=3", &["1", "2", "3"]),
+            // A comma is part of a value.
+            ("b=2, a=1", &[]),
+            ("b=2,a=1; a=3", &["3"]),
+            ("a=1, a=2; a=3", &["1, a=2", "3"]),
             (" \ta = 1 ;", &["1"]),
             ("a=", &[""]),
             ("a=1=2", &["1=2"]),
@@ -126,9 +129,18 @@ mod tests {
             ("b=a=1", &[]),
             ("b=\"a\"", &[]),
             (";,;=;a;,", &[]),
+            (",a=1", &[]),
         ] {
             assert_eq!(read(header, "a"), expected, "{header}");
         }
+    }
+
+    #[test]
+    fn no_value_of_another_cookie_becomes_one_of_ours() {
+        let theirs = "z=1,__Host-otpgate-00ff00ff=1.theirs";
+        let header = format!("{theirs}; __Host-otpgate-00ff00ff=1.ours");
+        assert_eq!(read(&header, "__Host-otpgate-00ff00ff"), ["1.ours"]);
+        assert_eq!(without_ours(header.as_bytes()).as_deref(), Some(&b"z=1"[..]));
     }
 
     #[test]
@@ -173,7 +185,7 @@ mod tests {
     fn what_is_hidden_from_applications_includes_all_that_is_read() {
         for prefix in PREFIXES {
             let name = format!("{prefix}00ff00ff");
-            for header in [format!("a=1;{name}=v"), format!("{name}=v , a"), format!("x,{name} =v")]
+            for header in [format!("a=1;{name}=v"), format!("{name}=v ; a"), format!("x;{name} =v")]
             {
                 assert_eq!(read(&header, &name), ["v"], "{header}");
                 let left = without_ours(header.as_bytes()).unwrap();
