@@ -25,7 +25,9 @@ use otpgate::store::{
 };
 use otpgate::throttle::Bytes;
 use otpgate::token::{Address, Session, SessionKind, StoredToken};
+use otpgate::users::file::UsersFile;
 use otpgate::users::record;
+use otpgate::users::secret;
 
 use memory::{Content, MemoryStore};
 use scene::{KEY, Lines, NoPins};
@@ -729,4 +731,33 @@ fn without_the_secret_no_code_is_spent_and_no_session_accepted() {
         let answer = gate.end_session(&known, &Lines::default());
         assert_eq!((answer.word, answer.cookie), (Error, None), "what isn't saved isn't said");
     }
+}
+
+#[test]
+fn a_cookie_that_was_just_recognised_ends_with_the_secret_it_was_made_with() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("users");
+    std::fs::write(&path, format!("HOTP alice 4711 {KEY}\n")).expect("a file");
+    let gate = gate(UsersFile::new(&path));
+    let cookie = client().fresh(&gate, 0);
+    assert_eq!(client().visit(&gate, &cookie), GOOD);
+    assert_eq!(client().visit(&gate, &cookie), GOOD);
+    let header = format!("{}={cookie}", gate.cookie_name(&PLACE));
+    let at_once =
+        || gate.known_session_now(&policy(), &PLACE, header.as_bytes(), &address(HOME)).flatten();
+    assert!(at_once().is_some());
+    // Another secret, and the session is in the file as before.
+    let users = std::fs::read(&path).expect("the file");
+    secret::renew(&path).expect("a new secret");
+    std::fs::write(&path, users).expect("the file");
+    // Nobody has looked at the file since.
+    let known = at_once().expect("by the secret of before");
+    let log = Lines::default();
+    let answer = gate.by_session(&policy(), &known, &address(HOME), None, &log);
+    assert_eq!((answer.word, reason(&answer)), (DeniedSession, Some(Reason::SessionOver)));
+    // From now on it is none of ours, and says so only after a look at the file.
+    assert!(at_once().is_none());
+    assert_eq!(client().visit(&gate, &cookie), None);
+    let next = client().fresh(&gate, 1);
+    assert_eq!(client().visit(&gate, &next), GOOD);
 }

@@ -40,6 +40,13 @@ pub struct DecidedSession {
     pub refreshed: Option<Session>,
 }
 
+impl DecidedSession {
+    /// On one whose cookie can't be told from a made up one any more.
+    pub fn over() -> DecidedSession {
+        DecidedSession { decision: denied(Reason::SessionOver), refreshed: None }
+    }
+}
+
 /// Decides about a presented session of a user.
 pub fn session(
     policy: &Policy,

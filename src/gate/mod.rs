@@ -23,6 +23,7 @@ mod basic;
 mod commit;
 mod digest;
 mod elsewhere;
+mod known_cookies;
 mod lines;
 mod marks;
 pub mod nonces;

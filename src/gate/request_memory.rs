@@ -353,7 +353,7 @@ impl Grant {
     }
 }
 
-fn ip_of(address: &Address) -> Option<IpAddr> {
+pub(super) fn ip_of(address: &Address) -> Option<IpAddr> {
     match address {
         Address::Ip(ip) => Some(*ip),
         Address::Unknown | Address::Other(_) => None,

@@ -17,6 +17,8 @@ use zeroize::Zeroizing;
 use super::Gate;
 use super::answer::{Answer, Turn};
 use super::attempt::{Job, OwnedAttempt, OwnedProof};
+use super::known_cookies::KnownCookies;
+use super::marks::Mark;
 use super::request_memory::{JudgedAttempt, RequestMemory};
 use super::rounds::in_force;
 use crate::UnixTime;
@@ -68,8 +70,12 @@ pub struct BrowserLogin<'a> {
 /// A session as a cookie names it that we have made: whether it holds is to be decided.
 #[derive(Clone, Debug)]
 pub struct KnownSession {
-    user: Vec<u8>,
+    user: Arc<[u8]>,
     presented: PresentedSession,
+    /// What the cookie was made with.
+    secret: Arc<CookieSecret>,
+    /// Of the cookie, and of the place that it was sent to.
+    mark: Mark,
 }
 
 impl KnownSession {
@@ -81,6 +87,14 @@ impl KnownSession {
     /// Whether it was given by this place, or by one whose logins are decided alike.
     pub fn is_of_place(&self) -> bool {
         self.presented.is_of_place
+    }
+
+    pub(super) fn mark(&self) -> &Mark {
+        &self.mark
+    }
+
+    pub(super) fn is_made_with(&self, secret: &CookieSecret) -> bool {
+        *self.secret.0 == *secret.0
     }
 }
 
@@ -241,11 +255,14 @@ fn kept_id(id: &[u8; ID_LEN]) -> SessionId {
 
 /// The keys of the secret that the store had last.
 #[derive(Default)]
-pub(super) struct CookieMemory(Mutex<Option<(Arc<CookieSecret>, Arc<CookieKeys>)>>);
+pub(super) struct CookieMemory {
+    keys: Mutex<Option<(Arc<CookieSecret>, Arc<CookieKeys>)>>,
+    known: KnownCookies,
+}
 
 impl CookieMemory {
     fn keys_of(&self, secret: Arc<CookieSecret>) -> Arc<CookieKeys> {
-        let mut known = self.0.lock();
+        let mut known = self.keys.lock();
         if let Some((of, keys)) = &*known
             && Arc::ptr_eq(of, &secret)
         {
@@ -365,15 +382,17 @@ impl<S: Store> Gate<S> {
         header: &[u8],
         address: &Address,
     ) -> Result<Option<KnownSession>, StoreError> {
-        let name = self.cookie_name(place);
-        if cookie::values(header, &name).next().is_none() {
-            return Ok(None);
-        }
-        let keys = self.cookie_keys()?;
-        Ok(known_session(&keys, policy, place, cookie::values(header, &name), address))
+        let Some(header) = cookie::ours(header) else { return Ok(None) };
+        let client = ClientPlace { policy, place, address };
+        Ok(match self.recognised(self.store.secret()?, client, header) {
+            Recognised::Known(known) => Some(known),
+            Recognised::NotThere | Recognised::Unknown => None,
+        })
     }
 
-    /// The same, if the store's secret is at hand. The outer `None`: it isn't.
+    /// The same, by the secret that the store was found to have last: whether it still is that is
+    /// seen when the session is decided about. The outer `None`: that secret isn't at hand, or
+    /// didn't make the cookie.
     pub fn known_session_now(
         &self,
         policy: &Policy,
@@ -381,12 +400,38 @@ impl<S: Store> Gate<S> {
         header: &[u8],
         address: &Address,
     ) -> Option<Option<KnownSession>> {
-        let name = self.cookie_name(place);
-        if cookie::values(header, &name).next().is_none() {
-            return Some(None);
+        let Some(header) = cookie::ours(header) else { return Some(None) };
+        let client = ClientPlace { policy, place, address };
+        match self.recognised(self.store.secret_now()?, client, header) {
+            Recognised::Known(known) => Some(Some(known)),
+            Recognised::NotThere => Some(None),
+            Recognised::Unknown => None,
         }
-        let keys = self.cookie_keys_now()?;
-        Some(known_session(&keys, policy, place, cookie::values(header, &name), address))
+    }
+
+    fn recognised(
+        &self,
+        secret: Arc<CookieSecret>,
+        client: ClientPlace<'_>,
+        header: &[u8],
+    ) -> Recognised {
+        let CookiePlace { host, realm, pins, is_insecure } = *client.place;
+        let mark = self.mark(&[b"cookie", header, host, realm, pins, &[u8::from(is_insecure)]]);
+        let cookies = &self.cookie_memory.known;
+        if let Some(known) = cookies.recall(&mark, client.policy, client.address, &secret) {
+            return Recognised::Known(known);
+        }
+        let name = self.cookie_name(client.place);
+        if cookie::values(header, &name).next().is_none() {
+            return Recognised::NotThere;
+        }
+        let keys = self.cookie_memory.keys_of(Arc::clone(&secret));
+        let values = cookie::values(header, &name);
+        let Some(known) = known_session((&keys, &secret), client, mark, values) else {
+            return Recognised::Unknown;
+        };
+        cookies.remember(client.policy, client.address, known.clone());
+        Recognised::Known(known)
     }
 
     /// Decides by a session alone, and writes one log line; none if the same request was let in by
@@ -427,7 +472,7 @@ impl<S: Store> Gate<S> {
     ) -> Option<bool> {
         let found = self.store.find_now(&known.user, turn)?;
         let decided = self.decide_session(policy, known, address, &found);
-        Some(decided.decision.verdict == Verdict::Granted)
+        Some(decided.decision.verdict == Verdict::Granted && self.is_by_last_secret(known))
     }
 
     fn by_session_in(
@@ -440,15 +485,25 @@ impl<S: Store> Gate<S> {
         log: &dyn Log,
     ) -> Option<Answer> {
         let user = &known.user[..];
-        let credentials = self.mark(&[b"session", user, &known.presented.id.0]);
+        let credentials = known.mark;
         let recalled = judged.as_deref().and_then(|judged| judged.recall(&credentials, address));
         let is_let_in = recalled.is_some_and(|recalled| recalled.verdict == Verdict::Granted);
         let found = match self.find_in(turn, user)? {
             Ok(found) => found,
             Err(error) => return Some(self.store_failed(error, user, log)),
         };
-        let DecidedSession { mut decision, refreshed } =
-            self.decide_session(policy, known, address, &found);
+        let is_ours = match (self.is_by_last_secret(known), turn) {
+            (true, _) => true,
+            (false, Turn::AtOnce(_)) => return None,
+            (false, Turn::MayBlock) => match self.store.secret() {
+                Ok(secret) => known.is_made_with(&secret),
+                Err(error) => return Some(self.store_failed(error, user, log)),
+            },
+        };
+        let DecidedSession { mut decision, refreshed } = match is_ours {
+            true => self.decide_session(policy, known, address, &found),
+            false => DecidedSession::over(),
+        };
         if refreshed.is_some() {
             match turn {
                 Turn::AtOnce(_) => return None,
@@ -463,6 +518,11 @@ impl<S: Store> Gate<S> {
             judged.remember(&JudgedAttempt::new(decision.verdict, decision.word, of, policy, None));
         }
         Some(Answer::of(&decision, None))
+    }
+
+    /// Whether the store, as it was found to be last, has the secret that a cookie was made with.
+    fn is_by_last_secret(&self, known: &KnownSession) -> bool {
+        self.store.secret_now().is_some_and(|secret| known.is_made_with(&secret))
     }
 
     fn decide_session(
@@ -540,7 +600,7 @@ impl<S: Store> Gate<S> {
         address: &Address,
         log: &dyn Log,
     ) -> Answer {
-        let user = browser.known.map_or_else(Vec::new, |known| known.user.clone());
+        let user = browser.known.map_or_else(Vec::new, |known| known.user.to_vec());
         let job_browser = match self.job_browser(policy, &user, Some(browser)) {
             Ok(browser) => browser,
             Err(error) => return self.store_failed(error, &user, log),
@@ -592,7 +652,7 @@ impl<S: Store> Gate<S> {
             return Err(StoreError::new("draw an id for", name, &error.to_string(), remedy));
         }
         let presented =
-            browser.known.filter(|known| known.user == user).map(|known| known.presented);
+            browser.known.filter(|known| *known.user == *user).map(|known| known.presented);
         let place = keys.place(policy, &browser.place);
         Ok(Arc::new(JobBrowser { keys, place, presented, random }))
     }
@@ -643,25 +703,42 @@ impl<S: Store> Gate<S> {
     }
 }
 
+/// What cookies come to, by one secret.
+enum Recognised {
+    /// There is none of that name.
+    NotThere,
+    /// They were made with another secret, or by others.
+    Unknown,
+    Known(KnownSession),
+}
+
+/// Where a cookie is sent to, and from where.
+#[derive(Clone, Copy)]
+struct ClientPlace<'a> {
+    policy: &'a Policy,
+    place: &'a CookiePlace<'a>,
+    address: &'a Address,
+}
+
 /// Of several cookies of that name, the first that was made for this place; else the first that was
 /// made here at all.
 fn known_session<'v>(
-    keys: &CookieKeys,
-    policy: &Policy,
-    place: &CookiePlace<'_>,
+    (keys, secret): (&CookieKeys, &Arc<CookieSecret>),
+    client: ClientPlace<'_>,
+    mark: Mark,
     values: impl Iterator<Item = &'v [u8]>,
-    address: &Address,
 ) -> Option<KnownSession> {
-    let (here, client) = (keys.place(policy, place), keys.address(address));
+    let here = keys.place(client.policy, client.place);
+    let from = keys.address(client.address);
     let mut of_elsewhere = None;
     for content in values.filter_map(|value| keys.read(value)) {
         let CookieContent { user, id, place, address } = content;
         let presented = PresentedSession {
             id: kept_id(&id),
             is_of_place: place == here,
-            is_from_its_address: address.is_some() && address == client,
+            is_from_its_address: address.is_some() && address == from,
         };
-        let known = KnownSession { user, presented };
+        let known = KnownSession { user: user.into(), presented, secret: Arc::clone(secret), mark };
         if presented.is_of_place {
             return Some(known);
         }

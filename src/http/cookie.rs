@@ -32,6 +32,21 @@ pub fn values<'a>(header: &'a [u8], name: &str) -> impl Iterator<Item = &'a [u8]
     header.split(|&byte| byte == b';').filter_map(value).take(MAX_VALUES)
 }
 
+/// From the first cookie that may be ours to the last: the rest of the header says nothing to us.
+/// `None`: there is none.
+pub fn ours(header: &[u8]) -> Option<&[u8]> {
+    let (mut at, mut span) = (0, None);
+    // Each request with a cookie asks.
+    for end in memchr::memchr2_iter(b';', b',', header).chain([header.len()]) {
+        if is_ours(&header[at..end]) {
+            span = Some((span.map_or(at, |(begin, _)| begin), end));
+        }
+        at = end + 1;
+    }
+    let (begin, end) = span.filter(|_| header.len() <= MAX_HEADER)?;
+    Some(&header[begin..end])
+}
+
 /// The Cookie header without our cookies, byte for byte otherwise. `None`: nothing is left.
 pub fn without_ours(header: &[u8]) -> Option<Cow<'_, [u8]>> {
     if !header.split(may_separate).any(is_ours) {
@@ -179,6 +194,25 @@ mod tests {
             let left = left.as_deref().map(|left| str::from_utf8(left).unwrap());
             assert_eq!(left, expected, "{header}");
         }
+    }
+
+    #[test]
+    fn what_is_between_the_first_and_the_last_of_ours_has_all_of_them() {
+        for (header, expected) in [
+            ("", None),
+            ("a=1; b=otpgate-x", None),
+            ("otpgate-x=1", Some("otpgate-x=1")),
+            ("a=1; otpgate-x=1; b=2", Some(" otpgate-x=1")),
+            (
+                "a=1;otpgate-x=1; b=2,__Host-otpgate-y=3;c",
+                Some("otpgate-x=1; b=2,__Host-otpgate-y=3"),
+            ),
+        ] {
+            let span = ours(header.as_bytes()).map(|span| str::from_utf8(span).unwrap());
+            assert_eq!(span, expected, "{header}");
+        }
+        let long = format!("otpgate-x=1; a={}", "b".repeat(MAX_HEADER));
+        assert_eq!(ours(long.as_bytes()), None);
     }
 
     #[test]
