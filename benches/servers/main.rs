@@ -10,8 +10,8 @@
 //!
 //! - OTPGATE_BENCH_ROUNDS (default 5), OTPGATE_BENCH_SECONDS (default 2): how often, and for how
 //!   long each time;
-//! - OTPGATE_BENCH_ONLY: `httpd`, `nginx`, `library` or `command`, to run a part of it; `requests`
-//!   for what `make bench-check` compares, see `requests.rs`;
+//! - OTPGATE_BENCH_ONLY: `httpd`, `nginx`, `library`, `command` or `sessions`, to run a part of it;
+//!   `requests` for what `make bench-check` compares, see `requests.rs`;
 //! - OTPGATE_BENCH_USERS (default 1000000): the size of the largest file;
 //! - OTPGATE_BENCH_PEER: another `mod_authn_otp.so`, to go through the same cases of httpd.
 
@@ -31,7 +31,8 @@ use std::time::{Duration, Instant};
 
 use common::server::Kind;
 use common::{
-    Connection, Httpd, Nginx, Request, Scope, Server, Setting, Token, from_environment, require,
+    Connection, Httpd, Nginx, Request, Response, Scope, Server, Setting, Token, from_environment,
+    require,
 };
 use data_encoding::HEXLOWER;
 use md5::{Digest, Md5};
@@ -79,6 +80,9 @@ fn main() -> ExitCode {
     }
     if is_wanted("command") {
         listing::rows(&mut report);
+    }
+    if only == "sessions" {
+        sessions(&mut report);
     }
     if is_wanted("httpd") {
         httpd(&mut report, &mut lines);
@@ -136,6 +140,20 @@ fn scope(name: &str, count: usize) -> Scope {
 
 // ---- Servers -------------------------------------------------------------------------------------------
 
+/// The same, where a login gives its browser a cookie.
+fn session_scope(server: &str) -> Scope {
+    scope("session", 10).directives(match server {
+        "nginx" => "auth_otp_linger_cookie insecure;",
+        _ => "OTPAuthLingerCookie Insecure",
+    })
+}
+
+/// What a browser sends from then on.
+fn cookie_of(answer: &Response) -> String {
+    let header = answer.header("Set-Cookie").expect("a cookie");
+    header.split(';').next().unwrap_or_default().to_owned()
+}
+
 /// As distributions configure it, not as tests watch it.
 fn quiet_httpd() -> Httpd {
     Httpd::event().directives(
@@ -157,6 +175,20 @@ fn quiet_nginx(workers: usize) -> Nginx {
         .server_directives("access_log off;\nerror_log \"{root}/logs/error.log\" warn;")
 }
 
+/// That row alone, for both servers.
+fn sessions(report: &mut Report) {
+    let scopes = |server, open| {
+        vec![Scope::bare("open").directives(open), scope("ten", 10), session_scope(server)]
+    };
+    let httpd = Bench::start("httpd", quiet_httpd(), scopes("httpd", "Require all granted"));
+    let nginx = Bench::start("nginx", quiet_nginx(1), scopes("nginx", ""));
+    for bench in [httpd, nginx] {
+        let (open, ten) = (bench.open(), bench.lingering("ten"));
+        bench.session(report, &open, &ten);
+        bench.stop();
+    }
+}
+
 fn httpd(report: &mut Report, lines: &mut Vec<plot::Series>) {
     let bcrypt = bcrypt::hash(PIN, 10).expect("a hash");
     let digest_hash =
@@ -173,6 +205,7 @@ fn httpd(report: &mut Report, lines: &mut Vec<plot::Series>) {
     let mut scopes: Vec<Scope> = sizes().iter().map(|(name, count)| scope(name, *count)).collect();
     scopes.extend([
         Scope::bare("open").directives("Require all granted"),
+        session_scope("httpd"),
         with_pin("bcrypt", &bcrypt),
         with_pin("pin-file", "+").directives(
             "OTPAuthPINAuthProvider file\nAuthUserFile \"{root}/pins\"\nOTPAuthPINCache 60",
@@ -213,6 +246,7 @@ fn nginx(report: &mut Report, lines: &mut Vec<plot::Series>) {
     let mut scopes: Vec<Scope> = sizes().iter().map(|(name, count)| scope(name, *count)).collect();
     scopes.extend([
         Scope::bare("open"),
+        session_scope("nginx"),
         with_pin("bcrypt", &bcrypt),
         with_pin("pin-file", "+").directives("auth_otp_pin_file \"{root}/pins\";"),
         Scope::bare("auth-basic")
@@ -266,11 +300,12 @@ fn peer(report: &mut Report, lines: &mut Vec<plot::Series>, module: &std::path::
 
 // ---- Cases ---------------------------------------------------------------------------------------------
 
-/// A path of the server under test and the header to ask for it with.
+/// A path of the server under test.
 #[derive(Clone)]
 struct Target {
     path: String,
-    authorization: Option<String>,
+    /// What to ask for it with.
+    header: Option<String>,
     status: u16,
 }
 
@@ -303,20 +338,20 @@ impl Bench {
         let authorization = common::client::basic(format!("user{user}"), password);
         Target {
             path: format!("/{scope}/page.txt"),
-            authorization: Some(authorization),
+            header: Some(format!("Authorization: {authorization}")),
             status: 200,
         }
     }
 
     fn open(&self) -> Target {
-        Target { path: "/open/page.txt".into(), authorization: None, status: 200 }
+        Target { path: "/open/page.txt".into(), header: None, status: 200 }
     }
 
     fn unknown(&self, scope: &str) -> Target {
         Target { status: 401, ..self.basic(scope, usize::MAX, "1234123456") }
     }
 
-    /// Logs in, so that the code lingers.
+    /// Logs in, so that the code lingers, or the cookie that it gives.
     fn lingering(&self, scope: &str) -> Target {
         let key = (scope.to_owned(), self.own_user(scope));
         let counter = {
@@ -325,11 +360,15 @@ impl Bench {
             *next += 1;
             *next - 1
         };
-        let target = self.basic(scope, key.1, &token(key.1).password(counter));
-        let authorization = target.authorization.as_deref().expect("there is one");
-        let request = Request::get(&target.path).header("Authorization", authorization);
-        assert_eq!(self.server.send(&request).status(), 200, "{scope}");
-        target
+        let password = token(key.1).password(counter);
+        let target = self.basic(scope, key.1, &password);
+        let request = Request::get(&target.path).basic(format!("user{}", key.1), password);
+        let answer = self.server.send(&request).0;
+        assert_eq!(answer.status, 200, "{scope}");
+        match answer.header("Set-Cookie") {
+            Some(_) => Target { header: Some(format!("Cookie: {}", cookie_of(&answer))), ..target },
+            None => target,
+        }
     }
 
     /// The user of a scope whose code lingers: one whom [`Bench::log_in`] leaves alone, if there
@@ -362,7 +401,8 @@ impl Bench {
             server.send(&Request::get(&path).header("Authorization", &header)).status(),
             200
         );
-        Target { path, authorization: Some(header), status: 200 }
+        let header = Some(format!("Authorization: {header}"));
+        Target { path, header, status: 200 }
     }
 
     /// What both servers have to show.
@@ -381,6 +421,7 @@ impl Bench {
         let (open, ten) = (self.open(), self.lingering("ten"));
         let least = Wanted::AtLeast(0.95);
         self.compare(report, "lingering code, 10 users / no authentication", least, &ten, &open);
+        self.session(report, &open, &ten);
         let name = format!("lingering code, {} users / 10 users", most_users());
         self.compare(report, &name, least, &most, &ten);
         let bcrypt = self.lingering("bcrypt");
@@ -407,6 +448,49 @@ impl Bench {
         );
         let name = "unknown user, 100,000 users, while another process logs users in / idle";
         report.add_ratio(self.name, name, Wanted::AtLeast(0.8), &rounds);
+    }
+
+    /// What a cookie costs above a code that lingers, in requests to an open page. The difference is
+    /// small, so many short runs take turns, over one connection.
+    fn session(&self, report: &mut Report, open: &Target, lingering: &Target) {
+        const RUNS: usize = 100;
+        const REQUESTS: usize = 200;
+        let session = self.lingering("session");
+        assert!(session.header.as_deref().is_some_and(|it| it.starts_with("Cookie")));
+        let mut connection = Connection::open(self.server.port()).expect("a connection");
+        let mut run = |target: &Target| {
+            let (name, value) = target
+                .header
+                .as_deref()
+                .and_then(|it| it.split_once(": "))
+                .unwrap_or(("X-None", "-"));
+            let request = Request::get(&target.path).header(name, value);
+            let before = self.cpu_nanoseconds();
+            for _ in 0..REQUESTS {
+                let answer = connection.send(&request, true).expect("an answer");
+                assert_eq!(answer.status, 200, "{}", target.path);
+                if answer.header("Connection").is_some_and(|it| it.eq_ignore_ascii_case("close")) {
+                    connection = Connection::open(self.server.port()).expect("a connection");
+                }
+            }
+            self.cpu_nanoseconds() - before
+        };
+        let round = |_| {
+            let [open, lingering, session] = [open, lingering, &session].map(&mut run);
+            (session - lingering) / open
+        };
+        let mut values: Vec<f64> = (0..RUNS).map(round).collect();
+        let value = median(&mut values);
+        report.add(Row {
+            server: self.name,
+            name: "a session above a lingering code, CPU time".to_owned(),
+            unit: "requests without authentication",
+            value,
+            // The middle half.
+            spread: Some((values[RUNS / 4], values[RUNS * 3 / 4])),
+            wanted: Wanted::AtMost(0.03),
+            cpu: None,
+        });
     }
 
     /// Interleaved: the baseline first, each time.
@@ -464,8 +548,10 @@ impl Bench {
         let seconds = from_environment("OTPGATE_BENCH_SECONDS", 2);
         let mut command = Command::new(WRK);
         command.args(["-t1", "-c8", &format!("-d{seconds}s")]);
-        if let Some(authorization) = &target.authorization {
-            command.arg("-H").arg(format!("Authorization: {authorization}"));
+        // As whoever has got the cookie, which is good for one host.
+        command.args(["-H", "Host: localhost"]);
+        if let Some(header) = &target.header {
+            command.arg("-H").arg(header);
         }
         let before = self.cpu_microseconds();
         let url = format!("http://127.0.0.1:{}{}", self.server.port(), target.path);
@@ -572,6 +658,15 @@ impl Bench {
         self.server.children().iter().map(ticks).sum::<f64>() * 10_000.0
     }
 
+    /// The same of all their threads, as the scheduler counts it.
+    fn cpu_nanoseconds(&self) -> f64 {
+        let of_thread = |task: String| -> f64 {
+            let text = std::fs::read_to_string(task + "/schedstat").unwrap_or_default();
+            text.split(' ').next().and_then(|time| time.parse().ok()).unwrap_or_default()
+        };
+        self.server.children().into_iter().flat_map(threads_of).map(of_thread).sum()
+    }
+
     /// `httpd -t` or `nginx -t` on the very configuration that runs.
     fn configuration_test(&self, report: &mut Report, kind: &impl Kind) {
         let mut command = kind.command(self.server.root());
@@ -624,10 +719,9 @@ fn memory<K: Kind + 'static>(report: &mut Report, name: &'static str, kind: impl
         let mut processes = 0;
         for target in targets.iter().cycle().take(6) {
             let url = format!("http://127.0.0.1:{}{}", bench.server.port(), target.path);
-            let authorization = target.authorization.as_deref().expect("there is one");
-            let header = format!("Authorization: {authorization}");
+            let header = target.header.as_deref().expect("there is one");
             let wrk = Command::new(WRK)
-                .args(["-t1", "-c200", "-d1s", "-H", &header, &url])
+                .args(["-t1", "-c200", "-d1s", "-H", header, &url])
                 .stdout(Stdio::null())
                 .status();
             assert!(wrk.expect("wrk runs").success());

@@ -24,7 +24,7 @@ use crate::common::{
     Connection, Httpd, Mpm, Nginx, Request, Scope, Setting, is_root, require, wait_until,
 };
 use crate::report::{Report, Row, Wanted};
-use crate::{LINGERING, STRACE, VALGRIND, code_of_first_login, scope};
+use crate::{LINGERING, STRACE, VALGRIND, code_of_first_login, cookie_of, scope, session_scope};
 
 const FEW: usize = 200;
 const MANY: usize = 1400;
@@ -102,6 +102,8 @@ enum Page {
     Lingering,
     /// The same where settings look at each request's user and address.
     Furnished,
+    /// By the cookie that a login has set, and nothing else.
+    Session,
     Own,
 }
 
@@ -151,6 +153,7 @@ fn count(single: &Single, counter: Counter, page: Page, requests: usize) -> f64 
             .set(Setting::AppPasswords, "on")
             .set(Setting::TrustedNetworks, "192.0.2.0/24 2001:db8::/32")
             .set(Setting::RequireUser, format!("alice user{LINGERING}")),
+        session_scope(single.name),
         Scope::bare("open").directives(if single.name == "httpd" {
             "Require all granted"
         } else {
@@ -197,10 +200,11 @@ fn count(single: &Single, counter: Counter, page: Page, requests: usize) -> f64 
         Page::Open => "/open/page.txt",
         Page::Lingering => "/lingering/page.txt",
         Page::Furnished => "/furnished/page.txt",
+        Page::Session => "/session/page.txt",
         Page::Own => "/own/page.txt",
     };
     // To the open page, too: reading the header is no cost of ours.
-    let request = Request::get(path).basic(format!("user{LINGERING}"), code_of_first_login());
+    let mut request = Request::get(path).basic(format!("user{LINGERING}"), code_of_first_login());
     // Some take connections before they write their number.
     let mut pid = None;
     wait_until("the server's number is known", || {
@@ -211,16 +215,20 @@ fn count(single: &Single, counter: Counter, page: Page, requests: usize) -> f64 
     });
     let pid = pid.expect("just awaited");
     let mut connection = Connection::open(port).expect("a connection");
-    let mut ask = || {
+    let mut ask = |request: &Request| {
         wait_until_asleep(pid);
-        let answer = connection.send(&request, true).expect("an answer");
+        let answer = connection.send(request, true).expect("an answer");
         assert_eq!(answer.status, 200, "{}: {}", single.name, said());
+        answer
     };
-    ask();
+    let first = ask(&request);
+    if let Page::Session = page {
+        request = Request::get(path).header("Cookie", cookie_of(&first));
+    }
     // What has just been written is looked at more closely for a while.
     std::thread::sleep(Duration::from_millis(1500));
     for _ in 0..requests {
-        ask();
+        ask(&request);
     }
     drop(connection);
     wait_until_asleep(pid);
@@ -272,6 +280,7 @@ pub fn rows(report: &mut Report, only: &str) -> (BTreeMap<String, f64>, BTreeMap
                 (Page::Lingering, "a lingering code"),
                 (Page::Own, "the server's own password check"),
                 (Page::Furnished, FURNISHED),
+                (Page::Session, "a session"),
             ];
             // Settings make no system calls.
             let has_row =
@@ -282,7 +291,7 @@ pub fn rows(report: &mut Report, only: &str) -> (BTreeMap<String, f64>, BTreeMap
                 match page {
                     Page::Lingering => lingering = Some(whole),
                     Page::Furnished => furnished = Some(whole),
-                    Page::Open | Page::Own => (),
+                    Page::Open | Page::Own | Page::Session => (),
                 }
                 let value = whole - open;
                 let name = format!("{what} that a request adds, {who}");
@@ -369,7 +378,8 @@ pub fn check(report: &mut Report) -> ExitCode {
         // The server's own check is there to be held against. nginx makes one system call more or
         // less for each request, the open page included, from one start to the next: those are told
         // and no more.
-        let is_compared = name.contains("instructions") && name.contains("lingering");
+        let is_ours = name.contains("lingering") || name.ends_with("a session");
+        let is_compared = name.contains("instructions") && is_ours;
         let is_too_much = is_compared && value > then * TOLERANCE;
         println!(
             "bench-check: {name}: {value:.1}, recorded {then:.1}{}",
