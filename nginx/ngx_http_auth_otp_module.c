@@ -307,25 +307,25 @@ ngx_http_auth_otp_is_called(const ngx_str_t *name, const char *known)
 
 /* A header that a login may need. */
 typedef struct {
-    const char *name;
+    ngx_str_t name;
     size_t field;           /* where it goes in otpgate_login */
     const char *separator;  /* between several; NULL: the first counts */
 } ngx_http_auth_otp_header_t;
 
 static const ngx_http_auth_otp_header_t ngx_http_auth_otp_target_headers[] = {
-    { "Destination", offsetof(otpgate_login, destination), ", " },
-    { NULL, 0, NULL }
+    { ngx_string("Destination"), offsetof(otpgate_login, destination), ", " },
+    { ngx_null_string, 0, NULL }
 };
 
 static const ngx_http_auth_otp_header_t ngx_http_auth_otp_browser_headers[] = {
-    { "Cookie", offsetof(otpgate_login, cookie), "; " },
-    { "Accept", offsetof(otpgate_login, accept), NULL },
-    { "Accept-Language", offsetof(otpgate_login, accept_language), NULL },
-    { "Content-Type", offsetof(otpgate_login, content_type), NULL },
-    { "Origin", offsetof(otpgate_login, origin), NULL },
-    { "Sec-Fetch-Site", offsetof(otpgate_login, fetch_site), NULL },
-    { "Sec-Fetch-Mode", offsetof(otpgate_login, fetch_mode), NULL },
-    { NULL, 0, NULL }
+    { ngx_string("Cookie"), offsetof(otpgate_login, cookie), "; " },
+    { ngx_string("Accept"), offsetof(otpgate_login, accept), NULL },
+    { ngx_string("Accept-Language"), offsetof(otpgate_login, accept_language), NULL },
+    { ngx_string("Content-Type"), offsetof(otpgate_login, content_type), NULL },
+    { ngx_string("Origin"), offsetof(otpgate_login, origin), NULL },
+    { ngx_string("Sec-Fetch-Site"), offsetof(otpgate_login, fetch_site), NULL },
+    { ngx_string("Sec-Fetch-Mode"), offsetof(otpgate_login, fetch_mode), NULL },
+    { ngx_null_string, 0, NULL }
 };
 
 static ngx_int_t
@@ -338,10 +338,15 @@ ngx_http_auth_otp_read_headers(ngx_http_request_t *r, const ngx_http_auth_otp_he
     u_char *joined, *end;
 
     while ((header = ngx_http_auth_otp_next(&walk)) != NULL) {
-        for (row = wanted; row->name && !ngx_http_auth_otp_is_called(&header->key, row->name); row++) {
-            /* void */
+        for (row = wanted; row->name.len; row++) {
+            /* Most differ in their length. */
+            if (header->key.len == row->name.len
+                && ngx_strncasecmp(header->key.data, row->name.data, row->name.len) == 0)
+            {
+                break;
+            }
         }
-        field = row->name ? (otpgate_str *)((u_char *)login + row->field) : NULL;
+        field = row->name.len ? (otpgate_str *)((u_char *)login + row->field) : NULL;
         if (field == NULL || (field->data && row->separator == NULL)) {
             continue;
         }
@@ -1428,7 +1433,8 @@ ngx_http_auth_otp_carry_out(ngx_http_request_t *r, ngx_http_auth_otp_state_t *st
     if (ngx_http_auth_otp_adopt(r, answer, &state->response) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
-    rc = ngx_http_auth_otp_wait(r, state, answer);
+    /* A cookie is no guess. */
+    rc = state->has_credentials ? ngx_http_auth_otp_wait(r, state, answer) : NGX_OK;
     if (rc != NGX_OK) {
         return rc == NGX_AGAIN ? rc : NGX_HTTP_INTERNAL_SERVER_ERROR;
     }

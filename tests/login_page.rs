@@ -40,6 +40,7 @@ fn each_view() -> Vec<(String, View<'static>)> {
         ("paper", Notice::NextPaperCode(7)),
         ("no-cookie", Notice::CookieMissing),
         ("expired", Notice::Expired),
+        ("not-sent", Notice::NotSent),
         ("signed-out", Notice::SignedOut),
     ];
     let states = [

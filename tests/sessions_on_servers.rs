@@ -3,15 +3,13 @@
 mod common;
 
 use std::sync::Barrier;
+use std::time::{Duration, Instant};
 
 use common::client;
+use common::login_place::{AREA, PAGE, PIN, alice, httpd, nginx};
 use common::server::{PAGE_TEXT, RESULT_HEADER};
 use common::visitor::{Screen, Visitor};
-use common::{Httpd, Nginx, Request, Scope, Server, Token};
-
-const PIN: &str = "sesame9";
-const AREA: &str = "/area/page.txt";
-const PAGE: &str = "/otp/login";
+use common::{Request, Server};
 
 type Started = fn(&str, &str) -> Server;
 
@@ -35,62 +33,9 @@ on_both! {
     an_older_code_is_asked_for_anew_where_the_place_wants_that
     the_oldest_session_makes_way_for_one_too_many
     what_is_no_request_for_the_page_is_refused
-}
-
-fn alice() -> Token {
-    Token::hotp("alice").pin(PIN)
-}
-
-/// With further directives for both places, and for the area alone.
-fn httpd(both: &str, area: &str) -> Server {
-    let common = "AuthName \"area\"\nOTPAuthUsersFile \"{root}/users/area/users\"\n\
-         OTPAuthLoginPage /otp/login\nOTPAuthLingerCookie Insecure\n";
-    let both = translated(both, true);
-    let scopes = vec![
-        Scope::bare("area").token(&alice()).directives(&format!(
-            "{common}{both}{}AuthType OTP\nRequire valid-user",
-            translated(area, true)
-        )),
-        Scope::bare("otp").of_urls().directives(&format!(
-            "{common}{both}AuthType OTP\nSetHandler otp-login\nRequire all granted"
-        )),
-    ];
-    Server::start(Httpd::event(), scopes)
-}
-
-fn nginx(both: &str, area: &str) -> Server {
-    let common = "auth_otp \"area\";\nauth_otp_users_file \"{root}/users/area/users\";\n\
-         auth_otp_login_page /otp/login;\nauth_otp_linger_cookie insecure;\n\
-         auth_otp_scheme form;\n";
-    let both = translated(both, false);
-    let scopes = vec![
-        Scope::bare("area")
-            .token(&alice())
-            .directives(&format!("{common}{both}{}", translated(area, false))),
-        Scope::bare("otp").directives(&format!("{common}{both}auth_otp_login;")),
-    ];
-    Server::start(Nginx::four(), scopes)
-}
-
-/// Settings by nginx's names, one a line, as a server spells them.
-fn translated(settings: &str, is_apache: bool) -> String {
-    let mut text = String::new();
-    for line in settings.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let (name, value) = line.split_once(' ').expect("a name and a value");
-        let apache = match name {
-            "auth_otp_max_age" => "OTPAuthMaxAge",
-            "auth_otp_sessions" => "OTPAuthSessions",
-            "auth_otp_max_offset" => "OTPAuthMaxOffset",
-            "auth_otp_throttle" => "OTPAuthThrottle",
-            "auth_otp_logout_on_ip_change" => "OTPAuthLogoutOnIPChange",
-            other => panic!("{other} has no name here"),
-        };
-        text += &match is_apache {
-            true => format!("{apache} {value}\n"),
-            false => format!("{name} {value};\n"),
-        };
-    }
-    text
+    a_form_sent_after_the_session_has_ended_gets_the_page_and_is_not_passed_on
+    a_form_of_the_page_that_has_lost_its_visit_gets_a_new_one_and_is_not_looked_at
+    who_comes_with_a_cookie_alone_waits_for_nothing
 }
 
 /// Fills in the form of the page.
@@ -484,4 +429,104 @@ fn what_is_no_request_for_the_page_is_refused(start: Started) {
     }
     let head = client::fetch(server.port(), &visitor.request(Request::head(PAGE)));
     assert_eq!((head.status, head.body.len()), (200, 0));
+}
+
+/// A form of the application's, as a browser sends it.
+fn sent_by_a_browser(visitor: &mut Visitor<'_>, path: &str) -> Screen {
+    visitor.post(path, &[("text".to_owned(), "a long letter".to_owned())])
+}
+
+fn a_form_sent_after_the_session_has_ended_gets_the_page_and_is_not_passed_on(start: Started) {
+    let server = start("", "auth_otp_max_age 2");
+    let mut visitor = logged_in(&server, "198.51.100.7", 0);
+    let passed_on = sent_by_a_browser(&mut visitor, AREA);
+    assert!(![401, 303].contains(&passed_on.answer.status), "{passed_on:?}");
+    // The code is too old for this place by now: it alone is asked for.
+    let mut screen = sent_by_a_browser(&mut visitor, AREA);
+    common::wait_until("the code is too old here", || {
+        screen = sent_by_a_browser(&mut visitor, AREA);
+        screen.answer.status == 401
+    });
+    let says = "What you sent was not passed on";
+    assert!(screen.text().contains(says) && !screen.text().contains("name=\"pin\""), "{screen:?}");
+    let done = visitor.submit(&screen, &[("code", &alice().code(1))]);
+    assert_eq!(done.way().as_deref(), Some(AREA), "{}", done.text());
+    is_let_in(&mut visitor);
+    // Nobody is logged in any more.
+    let page = visitor.get(PAGE);
+    visitor.submit(&page, &[]);
+    let screen = sent_by_a_browser(&mut visitor, AREA);
+    assert_eq!(screen.answer.status, 401, "{screen:?}");
+    assert!(screen.text().contains(says) && !screen.text().contains(PAGE_TEXT), "{screen:?}");
+    assert_eq!(screen.answer.header("Content-Type"), Some("text/html; charset=utf-8"));
+    assert_eq!(screen.answer.headers_of("Cache-Control"), ["no-store"]);
+    assert!(screen.answer.headers_of("WWW-Authenticate").is_empty());
+    assert!(!screen.text().contains("a long letter"), "nothing of it comes back");
+    assert_eq!(screen.form().0, PAGE);
+    // The page says it in the language of the browser, and leads on as any other.
+    let mut german = Visitor::of(&server).speaking("de");
+    let screen = sent_by_a_browser(&mut german, AREA);
+    assert!(screen.text().contains("wurde nicht weitergegeben"), "{}", screen.text());
+    let done = log_in(&mut german, &screen, "alice", &alice().code(2));
+    assert_eq!(done.way().as_deref(), Some(AREA), "{}", done.text());
+    is_let_in(&mut german);
+    // Whoever isn't a browser that sends a form.
+    for (request, content_type) in [
+        (Request::post(AREA, "a=b").header("Accept", "application/json"), "application/json"),
+        (Request::post(AREA, "a=b"), "text/plain"),
+        (
+            Request::post(AREA, "a=b")
+                .header("Accept", "text/html")
+                .header("Sec-Fetch-Mode", "cors"),
+            "text/plain",
+        ),
+        (Request::post(AREA, "a=b").method("PUT").header("Accept", "text/html"), "text/plain"),
+    ] {
+        let answer = server.send(&request).0;
+        assert_eq!(answer.status, 401, "{request:?}");
+        let found = answer.header("Content-Type").unwrap_or_default();
+        assert!(found.starts_with(content_type), "{request:?}: {found}");
+    }
+}
+
+fn a_form_of_the_page_that_has_lost_its_visit_gets_a_new_one_and_is_not_looked_at(start: Started) {
+    let server = start("", "");
+    let mut visitor = Visitor::of(&server);
+    let page = visitor.open(AREA);
+    let code = alice().code(0);
+    // Whether the browser has lost the cookie, or has that of another visit by now.
+    let others = {
+        let mut other = Visitor::of(&server);
+        other.open(AREA);
+        other.cookies
+    };
+    for (cookies, says) in [(Vec::new(), "sent no cookie"), (others, "The form was too old")] {
+        visitor.cookies = cookies;
+        let again = log_in(&mut visitor, &page, "alice", &code);
+        assert_eq!(again.answer.status, 403, "{again:?}");
+        assert!(again.text().contains(says), "{}", again.text());
+        assert_eq!(server.at("area").users().counter("alice"), 0, "nothing was spent");
+        // What it shows is a form that can be used.
+        assert!(again.text().contains("name=\"pin\""));
+        assert!(!visitor.cookies.is_empty());
+    }
+    let again = log_in(&mut visitor, &page, "alice", &code);
+    let done = log_in(&mut visitor, &again, "alice", &code);
+    assert_eq!(done.way().as_deref(), Some("/"), "{}", done.text());
+    is_let_in(&mut visitor);
+}
+
+fn who_comes_with_a_cookie_alone_waits_for_nothing(start: Started) {
+    let server = start("auth_otp_refusal_time 10000", "");
+    let mut visitor = logged_in(&server, "198.51.100.7", 0);
+    is_let_in(&mut visitor);
+    // The session is gone; the cookie is as it was.
+    let users = String::from_utf8(server.at("area").users().bytes()).expect("text");
+    let left = users.lines().filter(|line| !line.starts_with("#@ session alice"));
+    server.at("area").users().replace(left.map(|line| format!("{line}\n")).collect::<String>());
+    let begun = Instant::now();
+    let refused = visitor.get(AREA);
+    assert_eq!(refused.answer.status, 303, "{refused:?}");
+    assert_eq!(server.decisions("denied-session", "alice"), 1);
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
 }

@@ -14,13 +14,13 @@ pub enum Wants {
 
 /// What this request wants. Of headers that aren't there, the text is empty.
 ///
-/// A page is only for who opens one: GET or HEAD, HTML named as such, and no request of a script
-/// (`Sec-Fetch-Mode`, which all browsers of today send over HTTPS).
+/// A page is only for who opens one, or sends a form: GET, HEAD or POST, HTML named as such, and no
+/// request of a script (`Sec-Fetch-Mode`, which all browsers of today send over HTTPS).
 pub fn wants(method: &[u8], accept: &[u8], fetch_mode: &[u8]) -> Wants {
     let of = |is_it: fn(&[u8]) -> bool| {
         items(accept).filter(|(name, _)| is_it(name)).map(|(_, q)| q).max().unwrap_or(0)
     };
-    let is_opened = matches!(method, b"GET" | b"HEAD")
+    let is_opened = matches!(method, b"GET" | b"HEAD" | b"POST")
         && matches!(fetch_mode.trim_ascii(), b"" | b"navigate" | b"nested-navigate");
     if is_opened && of(|name| name.eq_ignore_ascii_case(b"text/html")) > 0 {
         return Wants::Html;
@@ -127,7 +127,8 @@ mod tests {
             ("GET", CHROMIUM, "", Wants::Html),
             ("GET", "text/html", "", Wants::Html),
             ("GET", "a/b, Text/HTML ; level=1 ; Q=0.001", "", Wants::Html),
-            ("POST", CHROMIUM, "navigate", Wants::Text),
+            ("POST", CHROMIUM, "navigate", Wants::Html),
+            ("PUT", CHROMIUM, "navigate", Wants::Text),
             ("get", CHROMIUM, "navigate", Wants::Text),
             ("GET", CHROMIUM, "cors", Wants::Text),
             ("GET", CHROMIUM, "no-cors", Wants::Text),

@@ -115,6 +115,8 @@ pub enum Notice {
     CookieMissing,
     /// The form was made too long ago.
     Expired,
+    /// A form of the application's came without a login, and wasn't passed on.
+    NotSent,
     /// Logged out, as asked for.
     SignedOut,
 }
@@ -286,6 +288,7 @@ fn said(notice: Notice) -> Said {
         Notice::NextPaperCode(number) => (texts::PAPER, Some(texts::PAPER_TEXT), number),
         Notice::CookieMissing => (texts::NO_COOKIE, Some(texts::NO_COOKIE_TEXT), 0),
         Notice::Expired => (texts::EXPIRED, Some(texts::EXPIRED_TEXT), 0),
+        Notice::NotSent => (texts::NOT_SENT, Some(texts::NOT_SENT_TEXT), 0),
         Notice::SignedOut => (texts::LOGGED_OUT, None, 0),
     };
     Said { short, long, number, is_alert: notice != Notice::SignedOut }

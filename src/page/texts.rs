@@ -224,6 +224,16 @@ texts! {
         "Es war lange geöffnet. Deshalb wurde nichts geprüft, was Sie eingegeben haben, und kein Code ist verbraucht. Melden Sie sich noch einmal an.",
         "Il était ouvert depuis longtemps : rien de ce que vous avez saisi n’a été vérifié et aucun code n’est consommé. Connectez-vous à nouveau.",
         "Llevaba mucho tiempo abierto, así que no se ha comprobado nada de lo que ha escrito ni se ha gastado ningún código. Inicie sesión de nuevo.";
+    NOT_SENT:
+        "What you sent was not passed on",
+        "Was Sie gesendet haben, wurde nicht weitergegeben",
+        "Votre envoi n’a pas été transmis",
+        "Lo que ha enviado no se ha transmitido";
+    NOT_SENT_TEXT:
+        "You were not logged in any more, or a new code was needed, so nothing of your form was saved. Log in here. Then go back to your form with the browser’s back button, check that everything is still there, and send it again.",
+        "Sie waren nicht mehr angemeldet, oder es war ein neuer Code nötig. Deshalb wurde von Ihrem Formular nichts gespeichert. Melden Sie sich hier an. Gehen Sie dann mit der Zurück-Taste des Browsers zu Ihrem Formular, prüfen Sie, ob alles noch da ist, und senden Sie es noch einmal.",
+        "Vous n’étiez plus connecté, ou il fallait un nouveau code : rien de votre formulaire n’a été enregistré. Connectez-vous ici. Revenez ensuite à votre formulaire avec le bouton Retour du navigateur, vérifiez que tout y est encore et envoyez-le à nouveau.",
+        "Ya no tenía la sesión iniciada o hacía falta un código nuevo, así que no se ha guardado nada de su formulario. Inicie sesión aquí. Después vuelva a su formulario con el botón Atrás del navegador, compruebe que todo sigue ahí y envíelo de nuevo.";
 
     // What helps.
     HELP:

@@ -193,11 +193,24 @@ impl Site {
             return Some(Response::text(401, content_type, body));
         }
         let Ok(stay) = self.stay(request, browser) else { return Some(Response::failed()) };
-        let query = match back::target(browser.target, page.as_bytes()) {
-            Some(target) => {
-                let way = Way { errand, place: stay.keys.place, target: target.to_owned() };
-                format!("?{TO}={}", way.seal(&stay.keys.key, &stay.visit))
-            }
+        let way = back::target(browser.target, page.as_bytes()).map(|target| Way {
+            errand,
+            place: stay.keys.place,
+            target: target.to_owned(),
+        });
+        // What it brings would be lost on the way to the page, and nobody would know.
+        if browser.method == b"POST" {
+            let state = match errand {
+                Errand::LogIn => State::Login,
+                Errand::Confirm => State::CodeOnly,
+            };
+            let notice = Some(Notice::NotSent);
+            let stay = Stay { path: page, ..stay };
+            let way = way.as_ref();
+            return Some(stay.show(&Shown { status: 401, state, notice, way, user: None }));
+        }
+        let query = match way {
+            Some(way) => format!("?{TO}={}", way.seal(&stay.keys.key, &stay.visit)),
             None => String::new(),
         };
         let response = Response { status: 303, ..Response::default() };
@@ -327,20 +340,26 @@ impl Site {
 
     /// Somebody has sent a form.
     fn posted(&self, stay: &Stay<'_>) -> Responded {
-        let unusable = |status, notice| {
-            let shown = Shown { status, state: State::Unusable, notice, way: None, user: None };
+        let unusable = |status, state, notice| {
+            let shown = Shown { status, state, notice, way: None, user: None };
             Responded::undecided(stay.show(&shown))
         };
         if !is_form(stay.browser.content_type) {
-            return unusable(415, None);
+            return unusable(415, State::Unusable, None);
         }
-        let Ok(form) = Form::parse(stay.browser.body) else { return unusable(400, None) };
+        let Ok(form) = Form::parse(stay.browser.body) else {
+            return unusable(400, State::Unusable, None);
+        };
+        if !stay.is_from_here() {
+            return unusable(403, State::Unusable, None);
+        }
+        // A new form at once, and why.
         if stay.visit.is_new {
-            return unusable(403, Some(Notice::CookieMissing));
+            return unusable(403, State::Login, Some(Notice::CookieMissing));
         }
         let csrf = form.get(field::CSRF).unwrap_or_default();
-        if !stay.is_from_here() || !stay.visit.has_form(&stay.keys.key, csrf) {
-            return unusable(403, Some(Notice::Expired));
+        if !stay.visit.has_form(&stay.keys.key, csrf) {
+            return unusable(403, State::Login, Some(Notice::Expired));
         }
         let way = stay.way(form.get(field::TO));
         if let Some(way) = way.as_ref().filter(|way| way.place != stay.keys.place) {
@@ -373,7 +392,7 @@ impl Site {
                 let answer = self.log_in(stay, (user, &password), known.as_ref(), &mut memory);
                 stay.answered(answer, user, (way, State::Login), memory.paper_next())
             }
-            _ => unusable(400, None),
+            _ => unusable(400, State::Unusable, None),
         }
     }
 
@@ -388,7 +407,10 @@ impl Site {
         let answer = stay.gate.end_session(known, stay.request.log);
         let response = match answer.verdict {
             Verdict::Error => stay.broken(),
-            _ => stay.with_headers(stay.with_session(response, &answer)),
+            // The way back must not show again what was protected.
+            _ => stay
+                .with_headers(stay.with_session(response, &answer))
+                .with("Clear-Site-Data", "\"cache\""),
         };
         Responded { answer: Some(answer), user: known.user().to_vec(), response: Some(response) }
     }
@@ -439,7 +461,7 @@ impl Stay<'_> {
             offers_computer: None,
             sources: &[],
         });
-        let response = Response { status, headers: Vec::new(), body: page.html.into_bytes() }
+        let response = Response { status, body: page.html.into_bytes(), ..Response::default() }
             .with("Content-Type", "text/html; charset=utf-8")
             .with("Content-Language", language.tag())
             .with("Content-Security-Policy", page.csp);

@@ -20,6 +20,7 @@ pub mod codes;
 pub mod daemon;
 pub mod httpd;
 pub mod log;
+pub mod login_place;
 pub mod nginx;
 pub mod programs;
 pub mod root;
