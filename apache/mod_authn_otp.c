@@ -95,7 +95,7 @@ typedef struct {
     const char *method; /* the client's: an ErrorDocument changes that of the request */
     const char *result; /* of the last decision; NULL: none yet */
     int asking_pin;     /* a PIN provider is being asked */
-    int has_cookie;     /* one goes out with the answer */
+    apr_table_t *added; /* names of headers that go out with whatever the answer is; NULL: none */
 
     /* A refusal, if any, goes out at a multiple of this many milliseconds; 0: nothing was judged. */
     apr_uint32_t refusal_time;
@@ -546,8 +546,11 @@ static int uses_cookies(const request_rec *r, const otp_dir_conf *conf)
     return otpgate_settings_wants_cookie(OTPGATE_APACHE, &conf->settings) && r->proxyreq != PROXYREQ_PROXY;
 }
 
-/* Adds the headers of a response to those of the request; type and length come with the body. */
-static void add_headers(request_rec *r, const otpgate_response *response)
+/*
+ * Adds the headers of a response to those of the request; without its body, but for those about that. `once`: of each
+ * name one; NULL: all.
+ */
+static void add_headers(request_rec *r, const otpgate_response *response, int has_body, apr_table_t *once)
 {
     otpgate_str name, value;
     size_t i;
@@ -556,6 +559,12 @@ static void add_headers(request_rec *r, const otpgate_response *response)
         const char *key = terminated(r->pool, name);
         const char *text = terminated(r->pool, value);
 
+        if ((!has_body && !strncasecmp(key, "Content-", sizeof("Content-") - 1)) || (once && apr_table_get(once, key))) {
+            continue;
+        }
+        if (once) {
+            apr_table_setn(once, key, "");
+        }
         if (!strcasecmp(key, "Content-Type")) {
             ap_set_content_type(r, text);
         }
@@ -570,11 +579,15 @@ static void add_headers(request_rec *r, const otpgate_response *response)
 }
 
 /* What goes out with the answer, whatever that is: once, though each part of the request may bring it. Releases it. */
-static void add_cookie(request_rec *r, otp_request *state, otpgate_response *response)
+static void add_to_answer(request_rec *r, otp_request *state, otpgate_response *response)
 {
-    if (response && !otpgate_response_status(response) && !state->has_cookie && !state->asking_pin) {
-        state->has_cookie = 1;
-        add_headers(first_request(r), response);
+    request_rec *first = first_request(r);
+
+    if (response && !otpgate_response_status(response) && !state->asking_pin) {
+        if (!state->added) {
+            state->added = apr_table_make(first->pool, 2);
+        }
+        add_headers(first, response, 0, state->added);
     }
     otpgate_response_free(response);
 }
@@ -584,7 +597,7 @@ static void begin_response(request_rec *r, const otpgate_response *response)
 {
     r->status = otpgate_response_status(response);
     r->status_line = NULL;
-    add_headers(r, response);
+    add_headers(r, response, 1, NULL);
     ap_set_content_length(r, otpgate_response_body(response).len);
 }
 
@@ -597,7 +610,10 @@ static void send_body(request_rec *r, const otpgate_response *response)
     }
 }
 
-/* Such a one is what the admin wants to be seen. A redirect has to arrive. */
+/*
+ * Such a one is what the admin wants to be seen. A redirect has to arrive. Whether there is one, by ErrorDocument or
+ * ap_custom_response(), nothing but this function of mod_core.h says, which httpd installs and exports.
+ */
 static int has_error_document(request_rec *r, int status)
 {
     return ap_is_HTTP_ERROR(status) && ap_response_code_string(r, ap_index_of_response(status));
@@ -613,7 +629,7 @@ static int refuse_with(request_rec *r, const otpgate_response *response)
     }
     /* Who asked for a part has to know how it ended. */
     if (r->main || r->status != HTTP_OK || has_error_document(r, status)) {
-        add_headers(r, response);
+        add_headers(r, response, 0, NULL);
         return status;
     }
     /* As before all answers that no content handler gives. */
@@ -744,7 +760,7 @@ static int check_cookie(request_rec *r)
             r->ap_auth_type = (char *)ap_auth_type(r);
             state->is_refused = 0;
             state->authorization = NULL;
-            add_cookie(r, state, answer.response);
+            add_to_answer(r, state, answer.response);
             return OK;
         }
         break;
@@ -757,7 +773,7 @@ static int check_cookie(request_rec *r)
         break;
     default:
         if (!otpgate_response_status(answer.response)) {
-            add_cookie(r, state, answer.response);
+            add_to_answer(r, state, answer.response);
             return is_ours ? HTTP_UNAUTHORIZED : DECLINED;
         }
         status = refuse_with(r, answer.response);
@@ -992,7 +1008,7 @@ static authn_status check_password(request_rec *r, const char *user, const char 
         state->instead = answer.response;
     }
     else {
-        add_cookie(r, state, answer.response);
+        add_to_answer(r, state, answer.response);
     }
     if (answer.is_for_path && answer.verdict == OTPGATE_GRANTED) {
         keep_app(r, state, &login, call.conf);

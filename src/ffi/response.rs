@@ -30,7 +30,7 @@ pub extern "C" fn otpgate_response_header(
     name: Option<&mut otpgate_str>,
     value: Option<&mut otpgate_str>,
 ) -> c_int {
-    let header = response.and_then(|response| response.0.headers.get(index));
+    let header = response.and_then(|response| response.0.header(index));
     let (Some((its_name, its_value)), Some(name), Some(value)) = (header, name, value) else {
         return 0;
     };

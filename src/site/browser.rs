@@ -47,9 +47,22 @@ pub struct Response {
     pub headers: Vec<(&'static str, Zeroizing<String>)>,
     /// The body; its length and type are among the headers where the status isn't 0.
     pub body: Vec<u8>,
+    /// One header more: the answer is for this browser alone.
+    pub is_private: bool,
 }
 
 impl Response {
+    /// A header by its number, from 0.
+    pub fn header(&self, index: usize) -> Option<(&str, &str)> {
+        match self.headers.get(index) {
+            Some((name, value)) => Some((name, value)),
+            None if index == self.headers.len() && self.is_private => {
+                Some(("Cache-Control", "private"))
+            }
+            None => None,
+        }
+    }
+
     /// With one header more.
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Response {
         self.headers.push((name, Zeroizing::new(value.into())));
@@ -83,7 +96,7 @@ impl Responded {
 impl Response {
     /// A text for programs.
     pub(super) fn text(status: u16, content_type: &str, body: String) -> Response {
-        Response { status, headers: Vec::new(), body: body.into_bytes() }
+        Response { status, body: body.into_bytes(), ..Response::default() }
             .with("Content-Type", content_type)
             .with("Cache-Control", "no-store")
     }
@@ -91,7 +104,7 @@ impl Response {
     /// Nothing can be said but that something failed.
     pub fn failed() -> Response {
         let body = b"Something failed. The server's log says what.\n".to_vec();
-        Response { status: 500, headers: Vec::new(), body }
+        Response { status: 500, body, ..Response::default() }
             .with("Content-Type", "text/plain; charset=utf-8")
             .with("Cache-Control", "no-store")
     }

@@ -110,7 +110,10 @@ impl Site {
         let seat = self.seat(request, browser);
         let seen = self.look(request, (&gate, &policy, &seat), None, judged, reading)?;
         Some(match seen {
-            Cookie::Answered(answer, known) => decided_about(answer, known.user().to_vec(), None),
+            Cookie::Answered(answer, known) => {
+                let response = Response::to_a_cookie(&answer);
+                decided_about(answer, known.user().to_vec(), response)
+            }
             Cookie::Failed(answer) => decided_about(answer, Vec::new(), None),
             _ if request.is_part => decided_about(Answer::no_part(), Vec::new(), None),
             Cookie::Refused(answer, known) => {
@@ -133,9 +136,11 @@ impl Site {
     ) -> Option<Cookie> {
         let (place, address) = (seat.place(), request.client());
         let user = credentials.map_or(&b""[..], |credentials| credentials.user);
+        let at_once = || gate.known_session_now(policy, &place, seat.header, &address);
+        let anew = || gate.known_session(policy, &place, seat.header, &address);
         let known = match reading {
-            Reading::No => gate.known_session_now(policy, &place, seat.header, &address)?,
-            Reading::Allowed => match gate.known_session(policy, &place, seat.header, &address) {
+            Reading::No => at_once()?,
+            Reading::Allowed => match at_once().map_or_else(anew, Ok) {
                 Ok(known) => known,
                 Err(error) => {
                     return Some(Cookie::Failed(gate.store_failed(error, user, request.log)));
@@ -229,6 +234,13 @@ impl Site {
 }
 
 impl Response {
+    /// What goes out with an answer that a cookie decides: to caches on the way, its request looks
+    /// like anybody's.
+    pub(super) fn to_a_cookie(answer: &Answer) -> Option<Response> {
+        let is_granted = answer.verdict == Verdict::Granted;
+        is_granted.then(|| Response { is_private: true, ..Response::default() })
+    }
+
     /// With what is to become of the browser's cookie. `None`: no header can say it.
     fn with_cookie(name: &str, set: &SetCookie, seat: &Seat<'_>) -> Option<Response> {
         let header = seat.header(name, set)?;

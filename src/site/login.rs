@@ -218,7 +218,11 @@ impl Site {
         let seen =
             self.look(request, of_place, Some(credentials), judged.as_deref_mut(), reading)?;
         let known = match seen {
-            Cookie::Answered(answer, _) | Cookie::Failed(answer) => return Some(answer.into()),
+            Cookie::Answered(answer, _) => {
+                let response = Response::to_a_cookie(&answer);
+                return Some(Replied { answer, response });
+            }
+            Cookie::Failed(answer) => return Some(answer.into()),
             Cookie::Refused(_, known) => Some(known),
             Cookie::Aside(known) => known,
         };
