@@ -534,3 +534,87 @@ fn http_2_is_the_same() {
     assert_eq!(ask(&cookie), format!("{PAGE_TEXT} 2 200"));
     assert!(ask("a=b").ends_with(" 2 401"));
 }
+
+/// A browser that opens a page or sends a form.
+fn of_a_browser(request: Request) -> Request {
+    request.header("Accept", "text/html").header("Sec-Fetch-Mode", "navigate")
+}
+
+#[test]
+fn what_is_sent_instead_takes_the_place_of_the_401_that_mod_auth_basic_has_made() {
+    let basic = Scope::bare("area").token(&alice()).directives(
+        "AuthType Basic\nAuthName area\nAuthBasicProvider OTP\nRequire valid-user\n\
+         OTPAuthUsersFile \"{users}\"\nOTPAuthLoginPage /area/login\nOTPAuthLingerCookie Insecure\n\
+         Header set X-Of-Content here",
+    );
+    let server = Server::start(httpd().directives(PAGE), vec![basic]);
+    let area = server.at("area");
+    let wrong = || area.request("alice", format!("{PIN}000000"));
+    // Programs have their challenge.
+    let reply = area.send(wrong());
+    assert_eq!((reply.status(), reply.0.headers_of("WWW-Authenticate").len()), (401, 1));
+    // People get the page, and no prompt.
+    let mut connection = Connection::open(server.port()).expect("a connection");
+    let mut ask = |request: Request| connection.send(&request, true).expect("an answer");
+    let answer = ask(of_a_browser(wrong()));
+    assert_eq!(answer.status, 303, "{answer:?}");
+    let locations = answer.headers_of("Location");
+    assert!(locations.len() == 1 && locations[0].contains("/area/login?to="), "{locations:?}");
+    assert!(answer.headers_of("WWW-Authenticate").is_empty() && answer.body.is_empty());
+    assert_eq!(answer.headers_of("Content-Length"), ["0"]);
+    assert_eq!(answer.headers_of("Set-Cookie").len(), 1);
+    assert_eq!(answer.headers_of("X-Of-Content").len(), 0, "{answer:?}");
+    let answer = ask(of_a_browser(wrong().method("POST").body("a=b")));
+    assert_eq!(answer.status, 401, "{answer:?}");
+    assert!(answer.headers_of("WWW-Authenticate").is_empty());
+    assert_eq!(answer.headers_of("Content-Type"), ["text/html; charset=utf-8"]);
+    assert!(answer.text().contains("What you sent was not passed on"), "{answer:?}");
+    let head = ask(of_a_browser(wrong().method("HEAD")));
+    assert_eq!((head.status, head.body.len()), (303, 0), "{head:?}");
+    // The connection is as good as before.
+    let answer = ask(area.request("alice", alice().password(0)));
+    assert_eq!((answer.status, answer.text().as_str()), (200, PAGE_TEXT));
+    assert!(server.decisions("denied-code", "alice") >= 4);
+}
+
+#[test]
+fn an_error_document_stands_for_a_401_of_ours_but_for_no_redirect() {
+    for document in ["\"the admin's words\"", "/words.txt"] {
+        let text = "the admin's words";
+        let with_document =
+            |scope: Scope| scope.directives(&format!("ErrorDocument 401 {document}"));
+        let basic = Scope::bare("basic").token(&alice()).directives(
+            "AuthType Basic\nAuthName basic\nAuthBasicProvider OTP\nRequire valid-user\n\
+             OTPAuthUsersFile \"{users}\"\nOTPAuthLoginPage /area/login\nOTPAuthLingerCookie Insecure",
+        );
+        let plain = otp("plain", &alice());
+        let scopes = vec![with_document(otp("area", &alice())), with_document(basic), plain];
+        let server = Server::start(httpd().directives(PAGE), scopes);
+        server.root().write("htdocs/words.txt", text);
+        let post = |path: &str| of_a_browser(Request::post(path, "a=b"));
+        for request in [
+            post("/area/page.txt"),
+            Request::get("/area/page.txt").header("Accept", "application/json"),
+            post("/basic/page.txt").basic("alice", format!("{PIN}000000")),
+        ] {
+            let answer = server.send(&request).0;
+            assert_eq!((answer.status, answer.text().as_str()), (401, text), "{request:?}");
+            // What is about our page doesn't go with that of others.
+            for name in ["Content-Security-Policy", "Content-Language"] {
+                assert!(answer.headers_of(name).is_empty(), "{name}: {answer:?}");
+            }
+            assert_ne!(answer.headers_of("Content-Type").len(), 2, "{answer:?}");
+        }
+        for request in [
+            Request::get("/area/page.txt"),
+            Request::get("/basic/page.txt").basic("alice", format!("{PIN}000000")),
+        ] {
+            let answer = server.send(&of_a_browser(request)).0;
+            assert_eq!(answer.status, 303, "{answer:?}");
+            assert!(answer.header("Location").is_some_and(|to| to.contains("/area/login?to=")));
+            assert!(!answer.text().contains(text));
+        }
+        let answer = server.send(&post("/plain/page.txt")).0;
+        assert!(answer.status == 401 && answer.text().contains("not passed on"), "{answer:?}");
+    }
+}
