@@ -565,6 +565,7 @@ fn a_new_user_gets_lines_where_others_have_some_and_nothing_of_an_earlier_user_o
 fn check_tells_of_lines_that_are_of_no_use_and_mends_a_wrong_sum() {
     let scene = Scene::new("HOTP alice - KEY\nHOTP bob - KEY\n");
     save(&scene.path, b"alice", session(1), 4);
+    UsersFile::new(&scene.path).secret().unwrap();
     let findings = || {
         let mut findings = Vec::new();
         check::all_lines(&scene.path, &mut |finding| findings.push(finding.text)).unwrap();
@@ -606,4 +607,36 @@ fn check_tells_of_lines_that_are_of_no_use_and_mends_a_wrong_sum() {
     assert_eq!(edit::mend(&scene.path, AT).unwrap().sums, 1);
     assert!(!findings().contains("checksum") && kept(&scene.path, b"bob").is_empty());
     assert_eq!(kept(&scene.path, b"alice"), [session(1)]);
+}
+
+#[test]
+fn check_tells_of_sessions_whose_secret_is_missing_or_was_open_to_others() {
+    let scene = Scene::new("HOTP alice - KEY\n");
+    let findings = || {
+        let of_lines = check::lines(&scene.path).unwrap().findings;
+        let mut all = Vec::new();
+        check::all_lines(&scene.path, &mut |finding| all.push(finding.text)).unwrap();
+        let found: Vec<String> = of_lines.into_iter().map(|finding| finding.text).collect();
+        assert_eq!(found, all);
+        let of_access = check::access(&scene.path).into_iter().map(|finding| finding.text);
+        found.into_iter().chain(of_access).filter(|text| text.contains("users.secret")).collect()
+    };
+    // Whoever keeps no sessions needs none.
+    let none: [String; 0] = [];
+    assert_eq!(findings(), none);
+    save(&scene.path, b"alice", session(1), 4);
+    let found: Vec<String> = findings();
+    assert!(
+        found.len() == 1 && found[0].contains("is missing, so the cookies of all"),
+        "{found:?}"
+    );
+    // The next login makes it.
+    UsersFile::new(&scene.path).secret().unwrap();
+    assert_eq!(findings(), none);
+    set_mode(&secret_at(&scene.path), 0o644);
+    let found: Vec<String> = findings();
+    assert!(found.len() == 1 && found[0].contains("others may have read"), "{found:?}");
+    fs::remove_file(secret_at(&scene.path)).unwrap();
+    step(&scene.path, b"alice", |transaction| transaction.end_sessions(b"alice", &|_| true));
+    assert_eq!(findings(), none, "there is a line for sessions, and no session in it");
 }

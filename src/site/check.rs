@@ -35,7 +35,8 @@ impl Site {
     ) -> usize {
         let roots = roots.iter().filter(|root| !root.is_empty());
         let roots = roots.map(|root| resolved(&self.gates.path(root))).collect();
-        Test { site: self, roots, identity, log, said: HashSet::new(), errors: 0 }.run(places)
+        let (said, with_sessions) = Default::default();
+        Test { site: self, roots, identity, log, said, with_sessions, errors: 0 }.run(places)
     }
 }
 
@@ -57,6 +58,8 @@ struct Test<'t> {
     identity: Identity,
     log: &'t dyn Log,
     said: HashSet<String>,
+    /// Users files of places that keep sessions.
+    with_sessions: HashSet<PathBuf>,
     errors: usize,
 }
 
@@ -74,6 +77,9 @@ impl Test<'_> {
         let mut seen_groups = HashSet::new();
         for (place, held) in places.iter().zip(&held) {
             for (place, finding) in self.of_files(place, held, &mut seen, &mut seen_pins) {
+                self.say(place, finding);
+            }
+            if let Some((place, finding)) = self.of_secret(held) {
                 self.say(place, finding);
             }
             for (place, finding) in self.of_groups(held, &mut seen_groups) {
@@ -150,6 +156,22 @@ impl Test<'_> {
             }
         }
         findings
+    }
+
+    /// What there is to say about the secret that a place needs for cookies. Where a file has lines
+    /// for sessions, that is told with its lines.
+    fn of_secret<'p>(&mut self, held: &HeldSettings<'p>) -> Option<(&'p [u8], Finding)> {
+        let settings = &held.settings;
+        let users_file = settings.users_file?;
+        settings.policy(self.site.server).cookie?;
+        let path = self.site.gates.path(users_file.value);
+        if !self.with_sessions.insert(resolved(&path)) {
+            return None;
+        }
+        let look =
+            || (check::missing_secret(&path, false).into_iter().collect(), Looked::default());
+        let (found, _) = self.as_server(&look);
+        Some((users_file.place, found.into_iter().next()?))
     }
 
     /// What there is to say about the group file of a place, and about the groups it asks for.

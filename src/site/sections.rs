@@ -162,6 +162,9 @@ pub fn contradictions<'a>(
         found.extend(of_networks.filter(|warning| !found.contains(warning)));
     }
     found.extend(apart(server, places));
+    if server == Server::Apache {
+        found.extend(apart_at_one_page(places, held));
+    }
     found
 }
 
@@ -222,6 +225,62 @@ fn apart<'a>(server: Server, places: &[Place<'a>]) -> Vec<Placed<'a>> {
                 ),
             )),
         }
+    }
+    found
+}
+
+/// What decides whether sessions of httpd's places are good in each other, but for their realms:
+/// for what surely holds in a section, and with each that may lie around it.
+fn session_keys<'a>(held: &HeldSettings<'a>) -> Vec<(&'a [u8], [u8; 32])> {
+    let key = |settings: &Settings<'a>| {
+        let pins = match settings.pin_file {
+            Some(file) => file.value.to_vec(),
+            None => settings.pin_provider_names().join(&0),
+        };
+        let policy = settings.policy(Server::Apache);
+        policy.cookie.is_some().then_some(())?;
+        Some((settings.users_file?.value, policy.place_key(&pins)))
+    };
+    let around = |outer: &Settings<'a>| outer.merged_with(&held.settings, Server::Apache);
+    held.perhaps.iter().map(around).chain([held.settings]).filter_map(|it| key(&it)).collect()
+}
+
+/// Sections of httpd whose users are sent to one page, which can't make sessions for both.
+fn apart_at_one_page<'a>(places: &[Place<'a>], held: &[HeldSettings<'a>]) -> Vec<Placed<'a>> {
+    struct Sending<'a> {
+        host: &'a [u8],
+        page: &'a [u8],
+        place: &'a [u8],
+        keys: Vec<(&'a [u8], [u8; 32])>,
+    }
+    let mut known: Vec<Sending<'a>> = Vec::new();
+    let mut found = Vec::new();
+    for (place, held) in places.iter().zip(held) {
+        let (own, all) = (&place.settings, &held.settings);
+        let (Some(page), Some(auth_type)) = (all.login_page, all.asked.auth_type) else { continue };
+        let keys = session_keys(held);
+        if keys.is_empty() || all.asked.is_of_type("Digest") {
+            continue;
+        }
+        let said = own.login_page.map(|it| it.place).or(own.asked.auth_type.map(|it| it.place));
+        let at = said.or(own.users_file.map(|it| it.place)).unwrap_or(auth_type.place);
+        let sending = Sending { host: blocks(place.section).0, page: page.value, place: at, keys };
+        let is_apart = |other: &&Sending<'_>| {
+            other.host == sending.host
+                && other.page == sending.page
+                && !other.keys.iter().any(|key| sending.keys.contains(key))
+        };
+        if let Some(other) = known.iter().find(is_apart) {
+            found.push(warning(
+                sending.place,
+                format!(
+                    "OTPAuthLoginPage {} is the page of {} as well, which has another users file or other settings that decide a login: the page can make sessions for one of them, and users of the other get 500; give them the same settings, or pages of their own",
+                    sending.page.escape_ascii(),
+                    String::from_utf8_lossy(other.place),
+                ),
+            ));
+        }
+        known.push(sending);
     }
     found
 }
@@ -512,6 +571,51 @@ mod tests {
             let warned = said.iter().any(|text| text.contains("each other's sessions"));
             assert_eq!(warned, is_warned_of, "{said:?}");
         }
+    }
+
+    #[test]
+    fn sections_of_httpd_that_one_page_cannot_serve_are_warned_of() {
+        const COMMON: [(&str, &str); 3] = [
+            ("OTPAuthUsersFile", "users"),
+            ("OTPAuthLoginPage", "/otp/login"),
+            ("AuthType", "OTP"),
+        ];
+        let place = |section: &'static str, more: &[(&str, &'static str)]| {
+            let directives = [&COMMON[..], more].concat();
+            let settings = settings(Server::Apache, &directives);
+            Place { settings, section: section.as_bytes(), ..Place::default() }
+        };
+        let (page, one, two) = (
+            "a:1 <Location \"/otp/login\">\n",
+            "a:9 <VirtualHost *:80>\na:2 <Location \"/area\">\n",
+            "a:8 <VirtualHost *:81>\na:3 <Location \"/area\">\n",
+        );
+        let at_host = "a:9 <VirtualHost *:80>\na:4 <Location \"/otp/login\">\n";
+        let area = "a:2 <Location \"/area\">\n";
+        for (number, (here, there, is_warned_of)) in [
+            (place(page, &[]), place(area, &[]), false),
+            (place(page, &[]), place(area, &[("OTPAuthMaxLinger", "60")]), true),
+            (place(page, &[]), place(area, &[("OTPAuthUsersFile", "others")]), true),
+            (place(page, &[]), place(area, &[("OTPAuthMaxAge", "60")]), false),
+            (place(page, &[]), place(area, &[("OTPAuthLoginPage", "/other")]), false),
+            // Hosts have pages of their own.
+            (place(one, &[]), place(two, &[("OTPAuthMaxLinger", "60")]), false),
+            (place(at_host, &[]), place(one, &[("OTPAuthMaxLinger", "60")]), true),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let said = said(Server::Apache, &[here, there]);
+            let warned = said.iter().any(|text| text.contains("is the page of"));
+            assert_eq!(warned, is_warned_of, "{number}: {said:?}");
+        }
+        // What may hold around one of them may make them the same.
+        let around = place("a:5 <Directory \"/srv\">\n", &[]);
+        let around =
+            Place { settings: settings(Server::Apache, &[("OTPAuthMaxLinger", "60")]), ..around };
+        let linger = place(area, &[("OTPAuthMaxLinger", "60")]);
+        let said = said(Server::Apache, &[place(page, &[]), linger, around]);
+        assert!(!said.iter().any(|text| text.contains("is the page of")), "{said:?}");
     }
 
     #[test]

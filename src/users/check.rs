@@ -296,6 +296,29 @@ fn secret_access(path: &Path, users: &Access, told: Option<&Fault>) -> Option<Fi
     }
 }
 
+/// What there is to say of a secret that is missing beside a users file where sessions are kept, or
+/// may be; `has_sessions`: there are some.
+pub fn missing_secret(configured: &Path, has_sessions: bool) -> Option<Finding> {
+    // What is wrong with the file itself is told elsewhere.
+    let paths = Paths::resolve(configured).ok()?;
+    let (path, users) = (paths.secret(), Access::at(&paths.resolved).ok()?);
+    let inspected = companion::inspect(&path, &users.without_others()).ok()?;
+    if !matches!(inspected, Inspected::Missing) {
+        return None;
+    }
+    let shown = path.display();
+    if let Err(Fault { cause, remedy, .. }) = companion::try_to_create_beside(&path) {
+        return Some(Finding::error(format!(
+            "{shown} is missing, and where logins begin sessions they are refused until it exists: the server's user can't create it: {cause}; {remedy}"
+        )));
+    }
+    has_sessions.then(|| {
+        Finding::warning(format!(
+            "{shown} is missing, so the cookies of all sessions in the file have ended; the next login makes another: restore the one that was there, or tell people to log in again"
+        ))
+    })
+}
+
 /// `power`: what somebody could do who may write it.
 fn mode(path: &Path, metadata: &Metadata, power: &str) -> Vec<Finding> {
     let mut findings: Vec<Finding> = world_writable(path, metadata, power).into_iter().collect();
@@ -349,7 +372,7 @@ pub fn lines(configured: &Path) -> Result<CheckedLines, Fault> {
     let mut told = Told::first(configured);
     let (mut external_pins, mut first_without_plain_pin) = (Vec::new(), None);
     let mut keys = Seen::default();
-    let limits = each_line(&file, &mut told, |number, user, token| {
+    let seen = each_line(&file, &mut told, |number, user, token| {
         keys.note(token.key.expose());
         let is_external = token.pin == Pin::External && token.algorithm != Algorithm::Motp;
         if is_external {
@@ -359,15 +382,13 @@ pub fn lines(configured: &Path) -> Result<CheckedLines, Fault> {
             first_without_plain_pin.get_or_insert(number);
         }
     });
-    let read = limits.and_then(|limits| Ok((limits, shared_keys(&file, &keys.repeated(2))?)));
-    let (limits, shared) = read.map_err(|cause| Fault::new("read", configured, cause))?;
+    let read = seen.and_then(|seen| Ok((seen, shared_keys(&file, &keys.repeated(2))?)));
+    let (SeenPragmas { limits, sessions }, shared) =
+        read.map_err(|cause| Fault::new("read", configured, cause))?;
     shared.iter().for_each(|(number, text)| told.warning(*number, text));
-    Ok(CheckedLines {
-        findings: told.into_findings(),
-        external_pins,
-        first_without_plain_pin,
-        limits,
-    })
+    let mut findings = told.into_findings();
+    findings.extend(sessions.and_then(|has_sessions| missing_secret(configured, has_sessions)));
+    Ok(CheckedLines { findings, external_pins, first_without_plain_pin, limits })
 }
 
 /// Reads every line and tells everything, in the order of the file, as it is found.
@@ -381,21 +402,33 @@ pub fn all_lines(configured: &Path, tell: &mut dyn FnMut(Finding)) -> Result<(),
     });
     let told = hashed.and_then(|()| {
         let mut told = Told::all(configured, tell, shared_keys(&file, &keys.repeated(2))?);
-        each_line(&file, &mut told, |_, _, _| ())?;
+        let seen = each_line(&file, &mut told, |_, _, _| ())?;
         told.catch_up_to(u64::MAX);
-        Ok(())
+        Ok(seen)
     });
-    told.map_err(|cause| Fault::new("read", configured, cause))
+    let seen = told.map_err(|cause| Fault::new("read", configured, cause))?;
+    let missing = seen.sessions.and_then(|has_sessions| missing_secret(configured, has_sessions));
+    missing.into_iter().for_each(tell);
+    Ok(())
+}
+
+/// What the `#@` lines of a file say that is about all of it.
+#[derive(Default)]
+struct SeenPragmas {
+    /// What the file demands of all logins, as far as it can be read.
+    limits: Limits,
+    /// There are lines for sessions, and whether there are sessions in one.
+    sessions: Option<bool>,
 }
 
 /// Reads every line, tells what is to be said of it by itself, and calls back for each token that
-/// can be read. Returns what the file demands of all logins, as far as it can be read.
+/// can be read.
 fn each_line(
     file: &File,
     told: &mut Told<'_>,
     mut each_token: impl FnMut(u64, &[u8], &Token),
-) -> io::Result<Limits> {
-    let mut limits = Limits::default();
+) -> io::Result<SeenPragmas> {
+    let mut seen = SeenPragmas::default();
     let mut number = 0;
     let zone = TimeZone::UTC;
     lines::for_each_line(file, |_, line| {
@@ -408,7 +441,11 @@ fn each_line(
             _ => line,
         };
         if pragma::is_pragma(line) {
-            limits = pragma::limits_with(limits, line).unwrap_or(limits);
+            seen.limits = pragma::limits_with(seen.limits, line).unwrap_or(seen.limits);
+            if let Some(Ok(Pragma::Session(_, places))) = pragma::parse(line) {
+                let has_some = places.is_some_and(|places| places.iter().any(Option::is_some));
+                seen.sessions = Some(seen.sessions.unwrap_or_default() || has_some);
+            }
             told.extend(of_pragma(line, &format!("{} line {number}", told.file.display())), number);
             return;
         }
@@ -431,7 +468,7 @@ fn each_line(
             told.doubts(number, user, token);
         }
     })?;
-    Ok(limits)
+    Ok(seen)
 }
 
 /// How a line that can't be read is to be written, if that can be guessed.
