@@ -1,11 +1,23 @@
 #!/usr/bin/env python3
 """Uses the page to log in as a person does with nothing but a keyboard.
 
-    form.py chromium|firefox SCREENSHOTS <STEPS
+    form.py chromium|firefox SCREENSHOTS
 
-One step a line on standard input, as JSON: ["open", URL], ["type", TEXT], ["press", KEY], ["back"], ["shot", NAME],
-["see", TEXT]: waits until the page shows that text, and prints what it shows then, as JSON; ["focus", NAME]: waits until
-the field of that name has the focus. SCREENSHOTS is a directory.
+One step a line on standard input, as JSON; each is answered by a line of JSON once it is done:
+
+    ["open", URL]      opens an address
+    ["type", TEXT]     types
+    ["press", KEY]     presses a key: Tab, Enter, Space
+    ["tab to", TEXT]   presses Tab until what has the focus is labelled so
+    ["back"]           goes back in the history
+    ["reload"]         loads the page again
+    ["see", TEXT]      waits until the page shows this text; the answer is all that it shows then
+    ["focus", NAME]    waits until the field of that name has the focus
+    ["value", NAME]    the answer is what stands in the field of that name
+    ["shot", FILE]     takes a picture, into the directory SCREENSHOTS
+    ["tab", NAME]      goes to the tab of that name, which is opened if need be
+    ["person", NAME]   the same, with cookies of its own
+
 Scripts are off in Chromium; Firefox shows what it shows by way of one, so there only the page's policy forbids them.
 """
 import asyncio
@@ -20,134 +32,217 @@ import time
 
 from login import Chromium, Firefox
 
-WAIT = 90
+WAIT = 60
 PATIENCE = 30
+TABS_MAX = 20
 TEXT = "document.body ? document.body.innerText : ''"
 FOCUS = "document.activeElement ? document.activeElement.name || '' : ''"
+LABEL = """(() => {
+    const it = document.activeElement;
+    return it === document.body ? '' : it.labels && it.labels.length ? it.labels[0].innerText : it.innerText;
+})() || ''"""
 # Of the DevTools protocol; of WebDriver.
 KEYS = {"Tab": (9, "\ue004"), "Enter": (13, "\ue007"), "Space": (32, " ")}
 
 
-def in_chromium(browser, steps, screenshots):
-    target = browser.result(browser.call("Target.createTarget", url="about:blank"))["targetId"]
-    session = browser.result(browser.call("Target.attachToTarget", targetId=target, flatten=True))["sessionId"]
-
-    def do(method, **parameters):
-        return browser.result(browser.call(method, session, **parameters))
-
-    do("Page.enable")
-    do("Emulation.setScriptExecutionDisabled", value=True)
-
-    def text(expression=TEXT):
-        return do("Runtime.evaluate", expression=expression)["result"].get("value", "")
-
-    for step in steps:
-        if step[0] == "open":
-            do("Page.navigate", url=step[1])
-        elif step[0] == "back":
-            history = do("Page.getNavigationHistory")
-            entry = history["entries"][history["currentIndex"] - 1]
-            do("Page.navigateToHistoryEntry", entryId=entry["id"])
-        elif step[0] == "type":
-            do("Input.insertText", text=step[1])
-        elif step[0] == "press":
-            code = KEYS[step[1]][0]
-            key = {"key": " " if step[1] == "Space" else step[1], "code": step[1], "windowsVirtualKeyCode": code}
-            if step[1] == "Enter":
-                key["text"] = "\r"
-            do("Input.dispatchKeyEvent", type="keyDown", **key)
-            do("Input.dispatchKeyEvent", type="keyUp", **key)
-        elif step[0] == "shot":
-            picture = do("Page.captureScreenshot", captureBeyondViewport=True)["data"]
-            with open(os.path.join(screenshots, step[1]), "wb") as file:
-                file.write(base64.b64decode(picture))
-        elif step[0] == "focus":
-            await_text(lambda: text(FOCUS), step[1])
-        elif step[0] == "see":
-            yield await_text(text, step[1])
+class Failed(Exception):
+    pass
 
 
-def await_text(text, wanted):
+class InChromium:
+    def __init__(self, profile):
+        self.browser = Chromium(profile)
+        self.process = self.browser.process
+
+    async def begin(self):
+        pass
+
+    async def end(self):
+        pass
+
+    def result(self, method, **parameters):
+        return self.browser.result(self.browser.call(method, **parameters))
+
+    async def new_tab(self, is_somebody_else):
+        # Windows of somebody else have cookies of their own.
+        jar = {"browserContextId": self.result("Target.createBrowserContext")["browserContextId"]} \
+            if is_somebody_else else {}
+        target = self.result("Target.createTarget", url="about:blank", **jar)["targetId"]
+        self.tab = self.result("Target.attachToTarget", targetId=target, flatten=True)["sessionId"], target
+        self.do("Page.enable")
+        self.do("Emulation.setScriptExecutionDisabled", value=True)
+        return self.tab
+
+    async def go_to(self, tab):
+        self.tab = tab
+        self.result("Target.activateTarget", targetId=tab[1])
+
+    def do(self, method, **parameters):
+        return self.browser.result(self.browser.call(method, self.tab[0], **parameters))
+
+    async def open(self, url):
+        self.do("Page.navigate", url=url)
+
+    async def back(self):
+        history = self.do("Page.getNavigationHistory")
+        entry = history["entries"][history["currentIndex"] - 1]
+        self.do("Page.navigateToHistoryEntry", entryId=entry["id"])
+
+    async def reload(self):
+        self.do("Page.reload")
+
+    async def type(self, text):
+        self.do("Input.insertText", text=text)
+
+    async def press(self, name):
+        code = KEYS[name][0]
+        key = {"key": " " if name == "Space" else name, "code": name, "windowsVirtualKeyCode": code}
+        if name == "Enter":
+            key["text"] = "\r"
+        self.do("Input.dispatchKeyEvent", type="keyDown", **key)
+        self.do("Input.dispatchKeyEvent", type="keyUp", **key)
+
+    async def picture(self):
+        return self.do("Page.captureScreenshot", captureBeyondViewport=True)["data"]
+
+    async def value_of(self, expression):
+        try:
+            return self.do("Runtime.evaluate", expression=expression)["result"].get("value", "")
+        except SystemExit:
+            return ""  # of a page that is just being left
+
+
+class InFirefox:
+    def __init__(self, profile):
+        self.browser = Firefox(profile)
+        self.process = self.browser.process
+        self.number = 0
+
+    async def begin(self):
+        import websockets
+        self.socket = await websockets.connect(self.browser.address, max_size=None, ping_interval=None)
+        await self.call("session.new", capabilities={})
+
+    async def end(self):
+        await self.socket.close()
+
+    async def call(self, method, **parameters):
+        self.number += 1
+        await self.socket.send(json.dumps({"id": self.number, "method": method, "params": parameters}))
+        while True:
+            message = json.loads(await self.socket.recv())
+            if message.get("id") == self.number:
+                if message.get("type") == "error":
+                    raise Failed(f"firefox: {message['error']}: {message['message']}")
+                return message["result"]
+
+    async def new_tab(self, is_somebody_else):
+        jar = {"userContext": (await self.call("browser.createUserContext"))["userContext"]} if is_somebody_else else {}
+        self.tab = (await self.call("browsingContext.create", type="tab", **jar))["context"]
+        return self.tab
+
+    async def go_to(self, tab):
+        self.tab = tab
+        await self.call("browsingContext.activate", context=tab)
+
+    async def open(self, url):
+        await self.call("browsingContext.navigate", context=self.tab, url=url, wait="complete")
+
+    async def back(self):
+        await self.call("browsingContext.traverseHistory", context=self.tab, delta=-1)
+
+    async def reload(self):
+        await self.call("browsingContext.reload", context=self.tab, wait="complete")
+
+    async def type(self, text):
+        actions = [{"type": kind, "value": one} for one in text for kind in ("keyDown", "keyUp")]
+        await self.call("input.performActions", context=self.tab,
+                        actions=[{"type": "key", "id": "keyboard", "actions": actions}])
+
+    async def press(self, name):
+        await self.type(KEYS[name][1])
+
+    async def picture(self):
+        return (await self.call("browsingContext.captureScreenshot", context=self.tab))["data"]
+
+    async def value_of(self, expression):
+        try:
+            found = await self.call("script.evaluate", expression=expression, target={"context": self.tab},
+                                    awaitPromise=False)
+        except Failed:
+            return ""  # of a page that is just being left
+        return found.get("result", {}).get("value", "")
+
+
+async def awaited(browser, expression, wanted):
     end = time.monotonic() + PATIENCE
     while True:
-        shown = text()
+        shown = await browser.value_of(expression)
         if wanted in shown:
             return shown
         if time.monotonic() > end:
-            raise SystemExit(f"{wanted!r} isn't shown, but {shown!r}")
-        time.sleep(0.05)
+            raise Failed(f"{wanted!r} isn't shown, but {shown!r}")
+        await asyncio.sleep(0.05)
 
 
-async def in_firefox(browser, steps, screenshots):
-    import websockets
-    outcomes = []
-    async with websockets.connect(browser.address, max_size=None, ping_interval=None) as socket:
-        number = 0
+async def tab_to(browser, wanted):
+    passed = []
+    for _ in range(TABS_MAX):
+        await browser.press("Tab")
+        label = await browser.value_of(LABEL)
+        if wanted in label:
+            return label
+        passed.append(label)
+    raise Failed(f"the focus doesn't come to {wanted!r}: {passed}")
 
-        async def call(method, **parameters):
-            nonlocal number
-            number += 1
-            await socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
-            while True:
-                message = json.loads(await socket.recv())
-                if message.get("id") == number:
-                    if message.get("type") == "error":
-                        raise SystemExit(f"firefox: {message['error']}: {message['message']}")
-                    return message["result"]
 
-        await call("session.new", capabilities={})
-        context = (await call("browsingContext.getTree"))["contexts"][0]["context"]
+async def go_through(browser, screenshots):
+    await browser.begin()
+    tabs = {"": await browser.new_tab(False)}
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        signal.alarm(WAIT)
+        step, *about = json.loads(line)
+        answer = None
+        if step in ("open", "type", "press", "back", "reload"):
+            await getattr(browser, step)(*about)
+        elif step == "tab to":
+            answer = await tab_to(browser, *about)
+        elif step == "see":
+            answer = await awaited(browser, TEXT, *about)
+        elif step == "focus":
+            await awaited(browser, FOCUS, *about)
+        elif step == "value":
+            answer = await browser.value_of(f"document.getElementsByName({json.dumps(about[0])})[0].value")
+        elif step == "shot":
+            with open(os.path.join(screenshots, about[0]), "wb") as file:
+                file.write(base64.b64decode(await browser.picture()))
+        elif step in ("tab", "person"):
+            name = about[0]
+            if name in tabs:
+                await browser.go_to(tabs[name])
+            else:
+                tabs[name] = await browser.new_tab(step == "person")
+        else:
+            raise Failed(f"{step!r} is no step")
+        print(json.dumps(answer), flush=True)
+    await browser.end()
 
-        async def press(characters):
-            actions = [{"type": kind, "value": one} for one in characters for kind in ("keyDown", "keyUp")]
-            await call("input.performActions", context=context,
-                       actions=[{"type": "key", "id": "keyboard", "actions": actions}])
 
-        for step in steps:
-            if step[0] == "open":
-                await call("browsingContext.navigate", context=context, url=step[1], wait="complete")
-            elif step[0] == "back":
-                await call("browsingContext.traverseHistory", context=context, delta=-1)
-            elif step[0] == "type":
-                await press(step[1])
-            elif step[0] == "press":
-                await press(KEYS[step[1]][1])
-            elif step[0] == "shot":
-                picture = await call("browsingContext.captureScreenshot", context=context)
-                with open(os.path.join(screenshots, step[1]), "wb") as file:
-                    file.write(base64.b64decode(picture["data"]))
-            elif step[0] in ("see", "focus"):
-                end = time.monotonic() + PATIENCE
-                while True:
-                    expression = TEXT if step[0] == "see" else FOCUS
-                    found = await call("script.evaluate", expression=expression, target={"context": context},
-                                       awaitPromise=False)
-                    shown = found.get("result", {}).get("value", "")
-                    if step[1] in shown:
-                        outcomes.extend([shown] if step[0] == "see" else [])
-                        break
-                    if time.monotonic() > end:
-                        raise SystemExit(f"{step[1]!r} isn't shown, but {shown!r}")
-                    await asyncio.sleep(0.05)
-    return outcomes
+def give_up(*_):
+    raise Failed(f"nothing has come of it for {WAIT} seconds")
 
 
 def main():
     kind, screenshots = sys.argv[1:]
-    steps = [json.loads(line) for line in sys.stdin.read().splitlines()]
     profile = tempfile.mkdtemp()
     browser = None
-    signal.signal(signal.SIGALRM, lambda *_: sys.exit(f"{kind} hasn't answered for {WAIT} seconds"))
+    signal.signal(signal.SIGALRM, give_up)
     signal.alarm(WAIT)
     try:
-        if kind == "chromium":
-            browser = Chromium(profile)
-            outcomes = in_chromium(browser, steps, screenshots)
-        else:
-            browser = Firefox(profile)
-            outcomes = asyncio.run(in_firefox(browser, steps, screenshots))
-        for outcome in outcomes:
-            print(json.dumps(outcome))
+        browser = {"chromium": InChromium, "firefox": InFirefox}[kind](profile)
+        asyncio.run(go_through(browser, screenshots))
+    except Failed as error:
+        sys.exit(str(error))
     finally:
         if browser:
             # Its helpers, too: they are in its session.
