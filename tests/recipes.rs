@@ -15,6 +15,7 @@ use common::backend::Backend;
 use common::client::basic;
 use common::root::{self, Root};
 use common::server::PAGE_TEXT;
+use common::visitor::Visitor;
 use common::{Httpd, Nginx, Reply, Request, Scope, Server, Token};
 use otpgate::page::{STYLE, Template};
 
@@ -631,6 +632,51 @@ mod run {
             let (name, _) = placeholder.split_once("}}").expect("its end");
             assert!(page.text.contains(&format!("| `{{{{{name}}}}}` |")), "{name} isn't explained");
         }
+        let scopes = || {
+            let open = "Require all granted";
+            vec![
+                area().directives(open),
+                Scope::bare("admin").directives(open),
+                Scope::bare("api").directives(open),
+            ]
+        };
+        let recipe =
+            page.filled("apache", "page", &[USERS, ("OTPAuthMaxAge 300", "OTPAuthMaxAge 1")]);
+        people_log_in_and_programs_are_asked(&Server::start(httpd(&recipe), scopes()));
+        let these = [USERS, ("auth_otp_max_age 300", "auth_otp_max_age 1")];
+        let recipe = page.filled("nginx", "page", &these);
+        let without_directives = |scope: Scope| Scope { directives: String::new(), ..scope };
+        let scopes = scopes().into_iter().map(without_directives).collect();
+        people_log_in_and_programs_are_asked(&Server::start(nginx_server(&recipe), scopes));
+    }
+
+    fn people_log_in_and_programs_are_asked(server: &Server) {
+        let mut visitor = Visitor::of(server);
+        let mut log_in = |visitor: &mut Visitor<'_>, wanted: &str, fields: &[(&str, &str)]| {
+            let page = visitor.open(wanted);
+            assert!(page.text().contains("Example Ltd"), "{page:?}");
+            let done = visitor.submit(&page, fields);
+            assert_eq!(done.way().as_deref(), Some(wanted), "{}", done.text());
+        };
+        let code = alice().code(0);
+        let fields = [("user", "alice"), ("pin", PIN), ("code", &*code)];
+        log_in(&mut visitor, "/area/page.txt", &fields);
+        let shown = visitor.get("/area/page.txt");
+        assert_eq!((shown.answer.status, shown.text().as_str()), (200, PAGE_TEXT));
+        // A newer code for admins.
+        common::wait_until("the code is too old there", || {
+            visitor.get("/admin/page.txt").answer.status == 303
+        });
+        log_in(&mut visitor, "/admin/page.txt", &[("code", &alice().code(1))]);
+        assert_eq!(visitor.get("/area/page.txt").answer.status, 200);
+        // A challenge for programs, and the page for people.
+        let reply = server.send(&Request::get("/api/page.txt"));
+        assert_eq!((reply.status(), reply.0.headers_of("WWW-Authenticate").len()), (401, 1));
+        assert_eq!(visitor.get("/api/page.txt").answer.status, 200);
+        assert_eq!(Visitor::of(server).get("/api/page.txt").answer.status, 303);
+        let page = visitor.get("/otp/login");
+        visitor.submit(&page, &[]);
+        assert_eq!(visitor.get("/area/page.txt").answer.status, 303);
     }
 
     pub fn programs(page: &Page) {
