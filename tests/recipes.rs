@@ -652,7 +652,7 @@ mod run {
 
     fn people_log_in_and_programs_are_asked(server: &Server) {
         let mut visitor = Visitor::of(server);
-        let mut log_in = |visitor: &mut Visitor<'_>, wanted: &str, fields: &[(&str, &str)]| {
+        let log_in = |visitor: &mut Visitor<'_>, wanted: &str, fields: &[(&str, &str)]| {
             let page = visitor.open(wanted);
             assert!(page.text().contains("Example Ltd"), "{page:?}");
             let done = visitor.submit(&page, fields);
