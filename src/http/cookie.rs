@@ -37,7 +37,7 @@ pub fn values<'a>(header: &'a [u8], name: &str) -> impl Iterator<Item = &'a [u8]
 pub fn ours(header: &[u8]) -> Option<&[u8]> {
     let (mut at, mut span) = (0, None);
     // Each request with a cookie asks.
-    for end in memchr::memchr2_iter(b';', b',', header).chain([header.len()]) {
+    for end in memchr::memchr_iter(b';', header).chain([header.len()]) {
         if is_ours(&header[at..end]) {
             span = Some((span.map_or(at, |(begin, _)| begin), end));
         }
@@ -155,6 +155,7 @@ mod tests {
         let theirs = "z=1,__Host-otpgate-00ff00ff=1.theirs";
         let header = format!("{theirs}; __Host-otpgate-00ff00ff=1.ours");
         assert_eq!(read(&header, "__Host-otpgate-00ff00ff"), ["1.ours"]);
+        assert_eq!(ours(header.as_bytes()), Some(&b" __Host-otpgate-00ff00ff=1.ours"[..]));
         assert_eq!(without_ours(header.as_bytes()).as_deref(), Some(&b"z=1"[..]));
     }
 
@@ -204,9 +205,10 @@ mod tests {
             ("otpgate-x=1", Some("otpgate-x=1")),
             ("a=1; otpgate-x=1; b=2", Some(" otpgate-x=1")),
             (
-                "a=1;otpgate-x=1; b=2,__Host-otpgate-y=3;c",
-                Some("otpgate-x=1; b=2,__Host-otpgate-y=3"),
+                "a=1;otpgate-x=1; b=2;__Host-otpgate-y=3;c",
+                Some("otpgate-x=1; b=2;__Host-otpgate-y=3"),
             ),
+            ("a=1,otpgate-x=1; b=2", None),
         ] {
             let span = ours(header.as_bytes()).map(|span| str::from_utf8(span).unwrap());
             assert_eq!(span, expected, "{header}");
