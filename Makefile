@@ -154,7 +154,7 @@ $(NGINX_MODULE): $(BUILD)/nginx-ngx_http_auth_otp_module.o $(BUILD)/nginx-module
 
 # ---- test, demo, bench, deps ---------------------------------------------------------------------------
 
-.PHONY: deps demo-deps test-deps test torture rebuild memcheck analyze sanitize demo bench bench-check soak
+.PHONY: deps demo-deps test-deps test torture rebuild fuzz schedules memcheck analyze sanitize demo bench bench-check soak
 
 # Debian's names. A server that is only built on needs the first line and no more; .ci/deps says which of the others are
 # missing, and what each group is for. apache2-bin is the server without the package that starts it on port 80.
@@ -189,6 +189,7 @@ test: test-deps
 	+$(MAKE) --no-print-directory build
 	$(CARGO) test --release --workspace --doc $(CARGO_FLAGS)
 	$(CARGO) test --release --workspace --lib --bins --tests $(CARGO_FLAGS)
+	OTPGATE_SCHEDULES=2000 $(MAKE) --no-print-directory schedules
 
 # The same tests, the races many times over.
 torture: export OTPGATE_TEST_ROUNDS = 100
@@ -199,6 +200,31 @@ rebuild: export OTPGATE_REBUILD_SECONDS ?= 3600
 rebuild: test-deps
 	+$(MAKE) --no-print-directory build
 	$(CARGO) test --release --workspace --test rebuild $(CARGO_FLAGS) -- --nocapture
+
+# libFuzzer on the bodies in fuzz/, each for FUZZ_SECONDS: FUZZ_TARGETS= names some of them. It begins with fuzz/corpus and
+# what it has found before, which is kept in build/fuzz; bytes at which something doesn't hold are put into
+# build/fuzz/found, and end it. Any Rust will do; with a nightly one, FUZZ_SANITIZER=address watches memory as well.
+FUZZ := $(abspath $(BUILD))/fuzz
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?=
+FUZZ_SANITIZER ?=
+# What cargo-fuzz gives to the compiler: branches and comparisons are seen.
+FUZZ_FLAGS = --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares -Cllvm-args=-simplifycfg-branch-fold-threshold=0 -Ccodegen-units=1 \
+	$(if $(FUZZ_SANITIZER),-Zsanitizer=$(FUZZ_SANITIZER))
+# A target of its own keeps these flags from build scripts.
+FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+fuzz: need-rust
+	@.ci/deps 'libFuzzer is compiled: g++'
+	RUSTFLAGS='$(FUZZ_FLAGS)' CARGO_TARGET_DIR=$(FUZZ)/target $(CARGO) build --release --target $(FUZZ_HOST) \
+		--manifest-path fuzz/Cargo.toml $(CARGO_FLAGS)
+	fuzz/run $(FUZZ)/target/$(FUZZ_HOST)/release/otpgate-fuzz $(FUZZ) $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+# The queue of logins under schedules of threads: so many for each test.
+schedules: export OTPGATE_SCHEDULES ?= 200000
+schedules:
+	$(CARGO) test --release --manifest-path schedules/Cargo.toml $(CARGO_FLAGS)
 
 # nginx under valgrind: clients that leave, streams that are reset, reloads and stops while logins wait. A fault ends its
 # process with 99, which its log tells, and leaves a file here.

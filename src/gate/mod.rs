@@ -36,6 +36,7 @@ mod repeat;
 mod request_memory;
 mod rounds;
 mod session;
+mod sync;
 mod throttled;
 
 use hmac::{Hmac, KeyInit, Mac as _};

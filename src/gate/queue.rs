@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use super::sync::{Condvar, Instant, Mutex, MutexGuard};
 
 /// Jobs of type `J`, each of which ends in an `R`.
 pub(super) struct Queue<J, R> {
@@ -139,80 +139,6 @@ impl<J, R: Clone> Queue<J, R> {
         match panic {
             Some(panic) => resume_unwind(panic),
             None => own.expect("a leader's own job is in its round"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Barrier};
-
-    use super::*;
-
-    #[test]
-    fn every_job_is_done_once_and_gets_its_own_result() {
-        let queue = Arc::new(Queue::<u32, u32>::new());
-        let threads: Vec<_> = (0..64)
-            .map(|i| {
-                let queue = queue.clone();
-                std::thread::spawn(move || {
-                    let double = |round: &mut Round<'_, u32, u32>| {
-                        std::thread::yield_now();
-                        Ok(round.take().into_iter().map(|job| job * 2).collect())
-                    };
-                    assert_eq!(queue.run(i, double, || unreachable!(), || unreachable!()), i * 2);
-                })
-            })
-            .collect();
-        for thread in threads {
-            thread.join().unwrap();
-        }
-    }
-
-    #[test]
-    fn those_who_come_while_the_leader_waits_share_its_round() {
-        let queue = Arc::new(Queue::<u32, usize>::new());
-        let barrier = Arc::new(Barrier::new(2));
-        let (other, release) = (queue.clone(), barrier.clone());
-        let leader = std::thread::spawn(move || {
-            let lead = |round: &mut Round<'_, u32, usize>| {
-                release.wait();
-                while other.state.lock().waiting.len() < 9 {
-                    std::thread::yield_now();
-                }
-                let jobs = round.take();
-                Ok(vec![jobs.len(); jobs.len()])
-            };
-            other.run(0, lead, || unreachable!(), || unreachable!())
-        });
-        barrier.wait();
-        let followers: Vec<_> = (1..9)
-            .map(|i| {
-                let queue = queue.clone();
-                std::thread::spawn(move || {
-                    queue.run(i, |_| unreachable!("there is a leader"), || 0, || 0)
-                })
-            })
-            .collect();
-        assert_eq!(leader.join().unwrap(), 9);
-        for follower in followers {
-            assert_eq!(follower.join().unwrap(), 9);
-        }
-    }
-
-    #[test]
-    fn nobody_waits_for_a_leader_that_panicked() {
-        let queue = Queue::<u32, u32>::new();
-        for taken in [false, true] {
-            let lead = |round: &mut Round<'_, u32, u32>| {
-                if taken {
-                    round.take();
-                }
-                panic!("on purpose")
-            };
-            assert!(catch_unwind(AssertUnwindSafe(|| queue.run(1, lead, || 0, || 0))).is_err());
-            assert!(queue.state.lock().waiting.is_empty());
-            assert_eq!(queue.run(2, |round| Ok(round.take()), || 0, || 0), 2);
         }
     }
 }
