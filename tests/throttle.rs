@@ -191,6 +191,17 @@ fn a_client_has_twenty_tries_at_a_user_and_waits_for_the_rest_of_the_window() {
     site.accept("alice", HOME);
 }
 
+/// As on a machine without a battery for its clock, before it has asked others for the time.
+#[test]
+fn tries_are_counted_by_a_clock_that_has_come_no_further_than_1970() {
+    for now in [0, -1, -1_000_000] {
+        for user in ["alice", "?nobody"] {
+            let mut site = Site { now, ..site() };
+            assert_eq!(site.wrong(user, HOME, 30), 20, "{user} at {now}");
+        }
+    }
+}
+
 #[test]
 fn one_line_is_due_for_a_client_and_a_window() {
     let mut site = site();
