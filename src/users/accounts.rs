@@ -746,8 +746,8 @@ impl<'c> Draft<'c> {
             self.set_field(index, USER, new)?;
         }
         for (line, change) in self.pragmas.iter().zip(&mut self.pragma_changes) {
-            let text = pragma::with_user(line.text, new)
-                .expect("a line about somebody has a place for the name");
+            // One at fault, which counts for nothing, stays as it is.
+            let Some(text) = pragma::with_user(line.text, new) else { continue };
             // Cookies are for the old name.
             let text = pragma::with_places(&text, new, &SessionPlaces::default()).unwrap_or(text);
             *change = Some(LineChange::Replace(Zeroizing::new(text)));

@@ -324,8 +324,13 @@ fn names_its_user(line: &[u8]) -> bool {
 }
 
 /// A line that is about somebody, about another user instead; everything else stays byte for byte.
+/// `None`: it is about nobody, or no blank is before the user: another name there could be a piece of
+/// the kind, and with a blank a line would count that nobody has corrected.
 pub fn with_user(line: &[u8], user: &[u8]) -> Option<Vec<u8>> {
     let word = user_word(line)?;
+    if word.start == kind_word(line)?.end {
+        return None;
+    }
     Some([&line[..word.start], encode(user).as_bytes(), &line[word.end..]].concat())
 }
 
@@ -551,6 +556,9 @@ mod tests {
             ("#@  apart\tjos%65  \r", Some(b"jose"), Some("#@  apart\tnew%20%25  \r")),
             ("#@ apart jose and more", Some(b"jose"), Some("#@ apart new%20%25 and more")),
             ("#@apart jose", Some(b"jose"), Some("#@apart new%20%25")),
+            // A name right behind it would make it another kind, and a blank what nobody has written.
+            ("#@ apart:jose", Some(b":jose"), None),
+            ("#@ trust:jose 192.0.2.0/24", Some(b":jose"), None),
             (
                 "#@ start-pin jose 2026-12-01",
                 Some(b"jose"),
