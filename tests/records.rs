@@ -1261,6 +1261,10 @@ fn fields_that_stand_elsewhere_than_in_their_columns_are_no_slot() {
         format!("{head}{}", tail.trim_end()),
         format!("{head}{tail}x"),
         format!("{head}{}", tail.replacen('@', "x", 1)),
+        // Two words where there should be one: what is behind the first is somebody's note.
+        format!("{head}{}", tail.replacen(',', "\t", 1)),
+        format!("{head}{}", tail.replacen(',', "\r", 1)),
+        format!("{head}{}", tail.replacen(':', "\x0b", 1)),
         head.to_owned(),
     ] {
         assert_eq!(slot::find(other.as_bytes(), head.len()), None, "{other}");

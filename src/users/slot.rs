@@ -63,7 +63,10 @@ pub fn find(line: &[u8], head_end: usize) -> Option<usize> {
         let text = memchr::memchr(b' ', field).unwrap_or(width);
         // Without an early end, so that it takes many bytes at a time.
         let is_padding = field[text..].iter().fold(true, |so_far, &b| so_far & (b == b' '));
-        let is_one_padded_word = text > 0 && is_padding && after.is_none_or(|&b| b == b' ');
+        // Else it would be two words to whoever reads the line, and what is behind them not ours.
+        let is_word = field[..text].iter().fold(true, |so_far, &b| so_far & !lines::is_blank(b));
+        let is_one_padded_word =
+            text > 0 && is_word && is_padding && after.is_none_or(|&b| b == b' ');
         if !is_one_padded_word {
             return None;
         }
