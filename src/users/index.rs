@@ -55,6 +55,8 @@ const ALIKE_MAX: usize = {
 };
 /// As many entries as a bucket has if names spread evenly.
 const ENTRIES_MEAN: u64 = 42;
+/// More can't be told apart by half of a hash; whoever says so isn't this program.
+pub(super) const BUCKETS_MAX: u64 = 1 << 32;
 /// In a count: the next bucket has entries of this one.
 const GOES_ON: u32 = 1 << 31;
 

@@ -40,7 +40,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::companion;
-use super::index::{BUCKET_LEN, Bucket, Index, Shape, Table};
+use super::index::{BUCKET_LEN, BUCKETS_MAX, Bucket, Index, Shape, Table};
 use super::journal::{Basis, boot};
 use super::lock::{LockedFile, kind_of_file_system};
 use super::name;
@@ -192,7 +192,8 @@ impl SharedIndex {
     fn shape_if(&self, holds: &impl Fn(&Basis) -> bool) -> Option<Shape> {
         let header = IndexHeader::read(&self.file)?;
         let is_ours = header.boot == self.boot && header.unicode == name::UNICODE_VERSION;
-        (is_ours && header.shape.buckets > 0 && holds(&header.basis)).then_some(header.shape)
+        let has_buckets = (1..=BUCKETS_MAX).contains(&header.shape.buckets);
+        (is_ours && has_buckets && holds(&header.basis)).then_some(header.shape)
     }
 
     /// Under the lock.
@@ -268,7 +269,8 @@ mod tests {
     use crate::users::name::UNICODE_VERSION;
 
     #[test]
-    fn an_index_of_another_version_of_unicode_is_built_anew_or_left_alone_and_never_used() {
+    fn an_index_of_another_version_of_unicode_or_of_no_size_is_built_anew_or_left_alone_and_never_used()
+     {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("users");
         let mut users =
@@ -316,5 +318,58 @@ mod tests {
 
         write(IndexHeader { unicode: UNICODE_VERSION + 1, boot: ours.boot ^ 1, ..ours });
         assert!(is_built() && !is_built(), "nobody uses it any more");
+
+        for buckets in [0, BUCKETS_MAX + 1, u64::MAX] {
+            write(IndexHeader { shape: Shape { buckets, ..ours.shape }, ..header() });
+            assert!(is_built(), "{buckets} buckets");
+        }
+    }
+
+    /// A builder writes from the front: at any moment there is what it has written, and behind it
+    /// what was there.
+    #[test]
+    fn who_looks_while_another_table_is_written_finds_what_was_built_or_notices() {
+        let file_of = |from: usize| {
+            let mut file = tempfile::tempfile().unwrap();
+            for number in from..300 {
+                writeln!(file, "HOTP user{number} - 00").unwrap();
+            }
+            file
+        };
+        let tables = [0, 1].map(|from| Table::build(&file_of(from)).unwrap());
+        let [old, new] = &tables;
+        assert_eq!(old.buckets.len(), new.buckets.len(), "one takes the place of the other");
+        let mut mixed = tempfile::tempfile().unwrap();
+        mixed.write_all(old.buckets.as_flattened()).unwrap();
+        let names: Vec<String> =
+            (0..300).step_by(13).map(|number| format!("user{number}")).collect();
+        let indexes = [old, new].map(|table| {
+            let whole =
+                Index::in_memory(Table { shape: table.shape, buckets: table.buckets.clone() });
+            let torn = Index::in_file(table.shape, mixed.try_clone().unwrap(), 0);
+            (
+                torn,
+                names
+                    .iter()
+                    .map(|name| whole.near(name.as_bytes()).unwrap().unwrap().own)
+                    .collect::<Vec<_>>(),
+            )
+        });
+        let (mut found, mut noticed) = (0, 0);
+        for (at, bytes) in new.buckets.as_flattened().chunks(8).enumerate() {
+            mixed.write_all_at(bytes, at as u64 * 8).unwrap();
+            for (torn, expected) in &indexes {
+                for (name, expected) in names.iter().zip(expected) {
+                    match torn.near(name.as_bytes()).unwrap() {
+                        None => noticed += 1,
+                        Some(near) => {
+                            assert_eq!(near.own, *expected, "{name} after {at} words");
+                            found += 1;
+                        }
+                    }
+                }
+            }
+        }
+        assert!(found > 0 && noticed > 0);
     }
 }
