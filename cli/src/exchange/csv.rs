@@ -216,7 +216,9 @@ pub fn records<'t>(
 /// Puts a field behind others as [`records`] reads it again.
 pub fn push_field(line: &mut Vec<u8>, field: &[u8], separator: u8) {
     let is_special = |&b: &u8| b == separator || matches!(b, b'"' | b'#' | b'\r' | b'\n');
-    if field.iter().any(is_special) || field.trim_ascii().len() < field.len() {
+    // A byte order mark at the start of a file is none of its first name.
+    let begins_oddly = field.starts_with(b"\xef\xbb\xbf");
+    if begins_oddly || field.iter().any(is_special) || field.trim_ascii().len() < field.len() {
         line.push(b'"');
         for &byte in field {
             line.extend(std::iter::repeat_n(byte, if byte == b'"' { 2 } else { 1 }));
@@ -392,6 +394,15 @@ mod tests {
                 "11: its key is not 1 to 256 bytes in hexadecimal or base32:",
             ]
         );
+    }
+
+    #[test]
+    fn a_name_that_begins_with_a_byte_order_mark_is_read_again_from_a_first_line() {
+        let read =
+            |text: &[u8]| read(text, Columns::Otpgate, None).expect("lines are read one by one");
+        let text = read("x,00\n\u{feff}al,00".as_bytes());
+        let written = line(&text.tokens[1], Columns::Otpgate).ok().expect("CSV has a place for it");
+        assert_eq!(read(&written).tokens[0].user, "\u{feff}al".as_bytes());
     }
 
     /// A key of as many bytes.
