@@ -21,7 +21,7 @@ pub fn read(text: &[u8]) -> ExchangeOutcome {
     let mut factor = None;
     let mut period = PERIOD;
     let mut state = State::fresh();
-    let mut used_steps = Vec::new();
+    let (mut skew, mut used_steps) = (CounterField::default(), Vec::new());
     let (mut scratch_codes, mut unknown) = (0, Vec::<String>::new());
     let mut flaws = Vec::new();
     for (place, line) in lines.filter(|(_, line)| !line.is_empty()) {
@@ -53,7 +53,7 @@ pub fn read(text: &[u8]) -> ExchangeOutcome {
                 None => wrong("STEP_SIZE is not a number from 1 to 4294967295"),
             },
             b"TIME_SKEW" => match words.next().and_then(signed) {
-                Some(offset) => state.counter = CounterField::from_written(offset),
+                Some(offset) => skew = CounterField::from_written(offset),
                 None => wrong("TIME_SKEW is not a number"),
             },
             b"DISALLOW_REUSE" => used_steps.extend(words.filter_map(number::<i64>)),
@@ -70,6 +70,9 @@ pub fn read(text: &[u8]) -> ExchangeOutcome {
     });
     if !flaws.is_empty() {
         return Ok(Read { tokens: Vec::new(), unusable: flaws, notes: Vec::new() });
+    }
+    if !by_counter {
+        state.counter = skew;
     }
     let factor = if by_counter { MovingFactor::Event } else { MovingFactor::Time(period) };
     if let (MovingFactor::Time(period), Some(step)) = (factor, used_steps.into_iter().max()) {
@@ -177,6 +180,14 @@ mod tests {
             read.notes[0]
         );
         assert_eq!(read.notes[1], "unknown options were left out, in lines 8");
+    }
+
+    #[test]
+    fn a_skew_of_the_clock_is_no_counter() {
+        for text in ["HOTP_COUNTER 5\n\" TIME_SKEW -3\n", "TIME_SKEW -3\n\" HOTP_COUNTER 5\n"] {
+            let read = read(format!("GE\n\" {text}").as_bytes()).ok().unwrap();
+            assert_eq!(read.tokens[0].state.counter.as_written(), 5, "{text}");
+        }
     }
 
     #[test]
