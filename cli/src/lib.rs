@@ -15,7 +15,9 @@ mod check;
 mod document;
 mod edit;
 mod enrol;
-mod exchange;
+// For `fuzz/`, which reads all forms with bytes of its own.
+#[doc(hidden)]
+pub mod exchange;
 mod explain;
 mod export;
 mod genotpurl;
@@ -236,7 +238,8 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
 
 /// Why a subcommand failed, for the person running it. Never contains a secret.
 #[derive(Debug)]
-struct Failure {
+#[doc(hidden)]
+pub struct Failure {
     text: String,
     /// Nothing is to be said: the command ends as this signal would end it.
     signal: Option<i32>,
