@@ -203,16 +203,14 @@ rebuild: test-deps
 
 # libFuzzer on the bodies in fuzz/, each for FUZZ_SECONDS: FUZZ_TARGETS= names some of them. It begins with fuzz/corpus and
 # what it has found before, which is kept in build/fuzz; bytes at which something doesn't hold are put into
-# build/fuzz/found, and end it. Any Rust will do; with a nightly one, FUZZ_SANITIZER=address watches memory as well.
+# build/fuzz/found, and end it. Any Rust will do.
 FUZZ := $(abspath $(BUILD))/fuzz
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?=
-FUZZ_SANITIZER ?=
 # What cargo-fuzz gives to the compiler: branches and comparisons are seen.
 FUZZ_FLAGS = --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
-	-Cllvm-args=-sanitizer-coverage-trace-compares -Cllvm-args=-simplifycfg-branch-fold-threshold=0 -Ccodegen-units=1 \
-	$(if $(FUZZ_SANITIZER),-Zsanitizer=$(FUZZ_SANITIZER))
+	-Cllvm-args=-sanitizer-coverage-trace-compares -Cllvm-args=-simplifycfg-branch-fold-threshold=0 -Ccodegen-units=1
 # A target of its own keeps these flags from build scripts.
 FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 fuzz: need-rust

@@ -44,8 +44,8 @@ impl Count {
         Count { start, seconds: longest, ..self }
     }
 
-    /// Nothing, if the window began before. `forgiven`: up to 0 it is never, for a clock that has come no
-    /// further than 1970.
+    /// Nothing, if the window began before. `forgiven`: up to 0 it is never, for a clock that has
+    /// come no further than 1970.
     pub fn since(self, forgiven: UnixTime, now: UnixTime) -> Count {
         if forgiven > 0 && self.start <= forgiven {
             Count { start: now, seconds: self.seconds, ..Count::default() }

@@ -214,7 +214,8 @@ pub fn cookie(data: &[u8]) {
     assert!(left.len() <= data.len());
     let again = http_cookie::without_ours(left);
     assert_eq!(again.as_deref().unwrap_or_default(), left, "all at once");
-    if data.len() <= http_cookie::MAX_HEADER {
+    // A comma is part of a value to us, and parts cookies to some who are behind us.
+    if data.len() <= http_cookie::MAX_HEADER && !data.contains(&b',') {
         for name in ["a", "b", "1"] {
             let all: Vec<_> = http_cookie::values(data, name).collect();
             let kept: Vec<_> = http_cookie::values(left, name).collect();
