@@ -237,6 +237,8 @@ pub fn directive(setting: Setting) -> &'static str {
         Setting::RequireUser => "OTPAuthRequireUser",
         Setting::RequireGroup => "OTPAuthRequireGroup",
         Setting::RequireTls => "OTPAuthRequireTLS",
+        Setting::LingerCookie => "OTPAuthLingerCookie",
+        Setting::MaxAge => "OTPAuthMaxAge",
         Setting::NonceLifetime => "AuthDigestNonceLifetime",
         Setting::NonceCountCheck => "AuthDigestNcCheck",
     }

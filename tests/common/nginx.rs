@@ -201,6 +201,8 @@ pub fn directive(setting: Setting) -> &'static str {
         Setting::RequireUser => "auth_otp_require_user",
         Setting::RequireGroup => "auth_otp_require_group",
         Setting::RequireTls => "auth_otp_require_tls",
+        Setting::LingerCookie => "auth_otp_linger_cookie",
+        Setting::MaxAge => "auth_otp_max_age",
         Setting::NonceLifetime => "auth_otp_nonce_lifetime",
         Setting::NonceCountCheck => panic!("nginx always checks nonce counts"),
     }

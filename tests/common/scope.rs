@@ -27,6 +27,8 @@ pub enum Setting {
     /// Groups of the scope's group file.
     RequireGroup,
     RequireTls,
+    LingerCookie,
+    MaxAge,
     /// Seconds for which a Digest nonce may be used.
     NonceLifetime,
     /// Each Digest nonce count is good for one request; on nginx always.
