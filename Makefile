@@ -154,7 +154,7 @@ $(NGINX_MODULE): $(BUILD)/nginx-ngx_http_auth_otp_module.o $(BUILD)/nginx-module
 
 # ---- test, demo, bench, deps ---------------------------------------------------------------------------
 
-.PHONY: deps demo-deps test-deps test torture rebuild fuzz schedules memcheck analyze sanitize demo bench bench-check soak
+.PHONY: deps demo-deps test-deps test matrix torture rebuild fuzz schedules memcheck analyze sanitize demo bench bench-check soak
 
 # Debian's names. A server that is only built on needs the first line and no more; .ci/deps says which of the others are
 # missing, and what each group is for. apache2-bin is the server without the package that starts it on port 80.
@@ -223,6 +223,13 @@ fuzz: need-rust
 schedules: export OTPGATE_SCHEDULES ?= 200000
 schedules:
 	$(CARGO) test --release --manifest-path schedules/Cargo.toml $(CARGO_FLAGS)
+
+# All cells of the matrices: from every place to every other, by every way; and every neighbour's deed. `make test` goes
+# through a sample.
+matrix: export OTPGATE_MATRIX ?= all
+matrix: test-deps
+	+$(MAKE) --no-print-directory build
+	$(CARGO) test --release --workspace --test permissions --test neighbours $(CARGO_FLAGS) -- --nocapture --test-threads=1
 
 # nginx under valgrind: clients that leave, streams that are reset, reloads and stops while logins wait. A fault ends its
 # process with 99, which its log tells, and leaves a file here.

@@ -18,11 +18,21 @@ pub struct Root(PathBuf);
 impl Root {
     /// A new empty one, which every account may enter.
     pub fn new() -> Root {
+        Root::below(&std::env::temp_dir())
+    }
+
+    /// The same where nothing waits for a disk, if the system has such a place.
+    pub fn in_memory() -> Root {
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() { Root::below(memory) } else { Root::new() }
+    }
+
+    fn below(directory: &Path) -> Root {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             let name = format!("otpgate-test-{}-{number}", std::process::id());
-            let path = std::env::temp_dir().join(name);
+            let path = directory.join(name);
             match fs::create_dir(&path) {
                 Ok(()) => {
                     set_mode(&path, 0o755);
