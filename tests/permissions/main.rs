@@ -13,8 +13,6 @@ mod common;
 #[path = "../common/digest.rs"]
 mod digest;
 mod places;
-#[path = "../common/programs.rs"]
-mod programs;
 mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +22,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::client::Response;
+use common::programs;
 use common::scope::htpasswd_line;
 use common::{Connection, Httpd, Nginx, Reply, Request, Scope, Server, Token};
 use digest::{Answer, Challenge};

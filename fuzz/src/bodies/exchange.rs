@@ -197,7 +197,9 @@ pub fn pskc(data: &[u8]) {
         };
     let Some(read) = sound(of_pskc::read(data, true, &mut ask)) else { return };
     for token in &read.tokens {
-        let mut writer = of_pskc::Writer::new(None, |_| Ok(())).ok().expect("in the clear");
+        let Ok(mut writer) = of_pskc::Writer::new(None, |_| Ok(())) else {
+            panic!("it is in the clear")
+        };
         if !is_name(&token.user) || !matches!(writer.add(token, "Corp"), Ok(Ok(()))) {
             continue;
         }

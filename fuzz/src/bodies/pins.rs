@@ -66,7 +66,7 @@ pub fn pin_file(data: &[u8]) {
         assert_eq!(found.1, PinEntry::parse(field));
         if let Some(Ok(hashed)) = HashedPin::parse(field) {
             assert_eq!(hashed.text(), field);
-            assert_eq!(PinEntry::parse(field).is_ok(), true);
+            assert!(PinEntry::parse(field).is_ok());
         }
         let is_cheap = [&b"{"[..], b"$apr1$"].iter().any(|form| field.starts_with(form));
         if let (true, Ok(entry)) = (is_cheap, &found.1) {
