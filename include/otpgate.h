@@ -242,7 +242,7 @@ typedef struct otpgate_answer {
 
     /* The result word. Logs may always show it; set it in the request's environment on grants only. Static,
      * NUL-terminated, never NULL; one of
-     * granted-fresh granted-reuse granted-app granted-trusted granted-session denied-pin denied-user denied-code denied-expired denied-ip
+     * granted-fresh granted-reuse granted-app granted-trusted granted-computer granted-session denied-pin denied-user denied-code denied-expired denied-ip
      * denied-locked denied-app denied-session denied-throttled denied-busy forgotten unknown error; or empty: nothing was decided, the client needs another
      * Digest nonce, or it is OTPGATE_MATCHED. */
     const char *result;

@@ -24,6 +24,7 @@ fn view<'a>(state: State<'a>, notice: Option<Notice>) -> View<'a> {
         to: Some("L2FyZWE.bWFj"),
         user: Some("alice"),
         offers_computer: None,
+        knows_computer: false,
         sources: &[],
     }
 }
@@ -365,6 +366,17 @@ fn numbers_are_those_that_were_given() {
     for (days, shown) in [(30, "for 30 days</label>"), (1, "for a day</label>")] {
         let page = render(&View { offers_computer: Some(days), ..view(State::Login, None) });
         assert!(page.html.contains(shown), "{shown}");
+    }
+}
+
+#[test]
+fn on_a_trusted_computer_the_code_is_said_not_to_be_needed() {
+    for (knows_computer, shown, not_shown) in [
+        (true, "you can leave this empty", "key fob shows now"),
+        (false, "key fob shows now", "you can leave this empty"),
+    ] {
+        let page = render(&View { knows_computer, ..view(State::Login, None) });
+        assert!(page.html.contains(shown) && !page.html.contains(not_shown), "{}", page.html);
     }
 }
 

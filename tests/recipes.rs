@@ -648,6 +648,7 @@ mod run {
         let without_directives = |scope: Scope| Scope { directives: String::new(), ..scope };
         let scopes = scopes().into_iter().map(without_directives).collect();
         people_log_in_and_programs_are_asked(&Server::start(nginx_server(&recipe), scopes));
+        computers(page);
     }
 
     fn people_log_in_and_programs_are_asked(server: &Server) {
@@ -677,6 +678,33 @@ mod run {
         let page = visitor.get("/otp/login");
         visitor.submit(&page, &[]);
         assert_eq!(visitor.get("/area/page.txt").answer.status, 303);
+    }
+
+    /// The box that the blocks of the page make the login page have.
+    fn computers(page: &Page) {
+        let has_box = |server: &Server| {
+            let form = server.send(&Request::get("/otp/login").header("Accept", "text/html"));
+            let text = form.0.text();
+            assert!(text.contains("Ask for no code on this computer for 30 days"), "{text}");
+        };
+        let users = "{root}/users/area/users";
+        let scopes = |directives: String| {
+            let area = Scope::bare("area").token(&alice()).directives("");
+            vec![area, Scope::bare("otp").of_urls().directives(&directives)]
+        };
+        let block = page.block("apache", "computers");
+        let apache = format!(
+            "AuthName area\nOTPAuthUsersFile \"{users}\"\nOTPAuthLoginPage /otp/login\n\
+             OTPAuthLingerCookie Insecure\n{block}AuthType OTP\nSetHandler otp-login\n\
+             Require all granted"
+        );
+        has_box(&Server::start(Httpd::event(), scopes(apache)));
+        let block = page.block("nginx", "computers");
+        let nginx = format!(
+            "auth_otp area;\nauth_otp_users_file \"{users}\";\nauth_otp_login_page /otp/login;\n\
+             auth_otp_linger_cookie insecure;\nauth_otp_scheme form;\n{block}auth_otp_login;"
+        );
+        has_box(&Server::start(Nginx::one(), scopes(nginx)));
     }
 
     pub fn programs(page: &Page) {

@@ -98,6 +98,11 @@ fn value(answer: &Answer) -> String {
     }
 }
 
+/// Of a browser without any cookie.
+fn of(place: CookiePlace<'_>) -> BrowserLogin<'_> {
+    BrowserLogin { place, known: None, is_page: false, computer: None, trusts: false }
+}
+
 fn reason(answer: &Answer) -> Option<Reason> {
     match answer.cause {
         Some(Cause::Rule(reason)) => Some(reason),
@@ -134,7 +139,7 @@ impl Client<'_> {
     ) -> (Answer, Vec<String>) {
         let known = cookie.and_then(|cookie| self.known(gate, cookie));
         let browser =
-            BrowserLogin { place: self.place, known: known.as_ref(), is_page: self.is_page };
+            BrowserLogin { known: known.as_ref(), is_page: self.is_page, ..of(self.place) };
         let login = Login {
             user: user.as_bytes(),
             password: password.as_bytes(),
@@ -493,7 +498,7 @@ fn a_code_alone_makes_a_new_session_in_the_place_of_the_old_one() {
         assert_eq!(strict.visit(&gate, &old), Some((DeniedSession, Reason::FreshCodeNeeded)));
         let step_up = |cookie: &str, code: &str| {
             let known = strict.known(&gate, cookie);
-            let browser = BrowserLogin { place: PLACE, known: known.as_ref(), is_page: true };
+            let browser = BrowserLogin { known: known.as_ref(), is_page: true, ..of(PLACE) };
             let log = Lines::default();
             let answer =
                 gate.step_up(&strict.policy, &browser, code.as_bytes(), &address(HOME), &log);
@@ -530,7 +535,7 @@ fn wrong_codes_alone_use_up_the_tries_of_section_6() {
     let client = Client { policy: Policy { throttle, max_failures: 0, ..policy() }, ..client() };
     let cookie = client.fresh(&gate, 0);
     let known = client.known(&gate, &cookie);
-    let browser = BrowserLogin { place: PLACE, known: known.as_ref(), is_page: true };
+    let browser = BrowserLogin { known: known.as_ref(), is_page: true, ..of(PLACE) };
     let words: Vec<LoginResult> = (0..4)
         .map(|number| {
             let code = format!("{number}{number}0000");

@@ -5,15 +5,15 @@ use std::net::IpAddr;
 use jiff::tz::TimeZone;
 use otpgate::UnixTime;
 use otpgate::decide::{
-    self, Attempt, Decision, LoginBrowser, LoginResult, Outcome, PresentedSession, Proof, Reason,
-    Verdict,
+    self, Attempt, Decision, LoginBrowser, LoginResult, NextCookie, Outcome, PresentedComputer,
+    PresentedSession, Proof, Reason, Verdict,
 };
 use otpgate::network::Network;
 use otpgate::otp::{self, Digits};
 use otpgate::policy::{Admission, CookiePolicy, Forget, PinAlone, Policy, Server, Settings};
 use otpgate::token::{
-    Address, Always, Entry, Fingerprint, Session, SessionId, SessionKind, State, StoredToken,
-    TokenTag,
+    Address, Always, Computer, ComputerId, Entry, Fingerprint, Session, SessionId, SessionKind,
+    State, StoredToken, TokenTag,
 };
 use otpgate::users::record;
 
@@ -61,6 +61,7 @@ struct Case {
 }
 
 const ITS: SessionId = SessionId([1; 16]);
+const LAPTOP: ComputerId = ComputerId([5; 12]);
 
 fn case() -> Case {
     let lines = vec![line("HOTP alice 4711 KEY"), line("HOTP alice 0815 OTHER")];
@@ -86,6 +87,22 @@ impl Case {
     fn trusted(&mut self) {
         self.session().kind = SessionKind::PinAlone;
         self.policy.pin_alone = PinAlone::Here;
+    }
+
+    /// The session began on a trusted computer.
+    fn on_a_computer(&mut self) {
+        self.session().kind = SessionKind::Computer;
+        self.policy.trusted_computer = std::num::NonZeroU32::new(30);
+        let token = self.session().token;
+        self.entry.ways.computers = vec![Computer {
+            id: LAPTOP,
+            token,
+            first: NOW - 86_400,
+            last: NOW - 3600,
+            days: 30,
+            generation: 7,
+            unseen: 1,
+        }];
     }
 
     fn max_age(&mut self, seconds: u32) {
@@ -278,13 +295,55 @@ fn a_session_is_decided_by_these_rules_in_this_order() {
             |it| it.entry.ways.always = Always::ALL,
             (GrantedSession, Reason::Session),
         ),
+        ("on a trusted computer", Case::on_a_computer, (GrantedSession, Reason::Session)),
         (
-            "by a computer, which nothing trusts",
+            "on a computer of another token",
             |it| {
-                it.trusted();
-                it.session().kind = SessionKind::Computer;
+                it.on_a_computer();
+                it.entry.ways.computers[0].token = TokenTag([0; 6]);
             },
             (DeniedSession, Reason::SessionNeedsCode),
+        ),
+        (
+            "on a computer that isn't trusted any more, in a trusted network",
+            |it| {
+                it.on_a_computer();
+                it.entry.ways.computers.clear();
+                it.policy.pin_alone = PinAlone::Here;
+            },
+            (DeniedSession, Reason::SessionNeedsCode),
+        ),
+        (
+            "on a computer whose days are over",
+            |it| {
+                it.on_a_computer();
+                it.entry.ways.computers[0].first = NOW - 30 * 86_400;
+            },
+            (DeniedSession, Reason::SessionNeedsCode),
+        ),
+        (
+            "on a computer, where none is trusted",
+            |it| {
+                it.on_a_computer();
+                it.policy.trusted_computer = None;
+            },
+            (DeniedSession, Reason::SessionNeedsCode),
+        ),
+        (
+            "on a computer, of a user who always needs a code",
+            |it| {
+                it.on_a_computer();
+                it.entry.ways.always = Always { pin: true, ..Always::default() };
+            },
+            (DeniedSession, Reason::SessionNeedsCode),
+        ),
+        (
+            "on a computer, where a code must be new",
+            |it| {
+                it.on_a_computer();
+                it.max_age(3600);
+            },
+            (DeniedSession, Reason::FreshCodeNeeded),
         ),
         // Whom the place lets in.
         (
@@ -350,7 +409,7 @@ fn session_of(_: &Fingerprint, position: u64) -> SessionId {
 }
 
 fn browser(presented: Option<PresentedSession>) -> LoginBrowser<'static> {
-    LoginBrowser { presented, session_of: &session_of }
+    LoginBrowser { presented, computer: None, session_of: &session_of }
 }
 
 impl Case {
@@ -365,7 +424,7 @@ impl Case {
 
     fn ended(&self, decision: &Decision) -> Vec<SessionId> {
         let ids = self.entry.ways.sessions.iter().map(|session| session.id);
-        ids.filter(|&id| decision.ended.contain(&self.entry, id)).collect()
+        ids.filter(|&id| decision.ended.has_session(&self.entry, id)).collect()
     }
 
     fn apply(&mut self, decision: &Decision) {
@@ -577,6 +636,7 @@ fn places_that_decide_alike_have_one_key_and_others_have_another() {
     let alike: &[fn(&mut Policy)] = &[
         |it| it.admission = Admission::NotAdmitted,
         |it| it.pin_alone = PinAlone::Here,
+        |it| it.trusted_computer = std::num::NonZeroU32::new(30),
         |it| it.throttle = None,
         |it| it.app_passwords = true,
         |it| it.passes_unknown_on = true,
@@ -610,5 +670,209 @@ fn places_that_decide_alike_have_one_key_and_others_have_another() {
     }
     for (number, key) in keys.iter().enumerate() {
         assert_eq!(keys.iter().position(|other| other == key), Some(number));
+    }
+}
+
+type ComputerChange = fn(&mut Case, &mut PresentedComputer);
+
+fn laptop() -> PresentedComputer {
+    PresentedComputer { id: LAPTOP, generation: 7, is_of_place: true }
+}
+
+#[test]
+fn rule_5_a_trusted_computer_is_one_more_reason_why_the_pin_is_enough() {
+    const REFUSED: (LoginResult, Option<NextCookie>) = (DeniedCode, None);
+    const DAY: UnixTime = 86_400;
+    let rows: &[(&str, &str, ComputerChange, (LoginResult, Option<NextCookie>))] = &[
+        ("as it is", "4711", |_, _| {}, (GrantedComputer, Some(NextCookie::Another))),
+        (
+            "the cookie before",
+            "4711",
+            |_, it| it.generation = 6,
+            (GrantedComputer, Some(NextCookie::Another)),
+        ),
+        ("without its cookie", "4711", |_, it| it.id = ComputerId([6; 12]), REFUSED),
+        ("of another place", "4711", |_, it| it.is_of_place = false, REFUSED),
+        ("an older cookie", "4711", |_, it| it.generation = 5, REFUSED),
+        ("a cookie of the future", "4711", |_, it| it.generation = 8, REFUSED),
+        ("wrong PIN", "4712", |_, _| {}, (DeniedPin, None)),
+        ("no PIN", "", |_, _| {}, REFUSED),
+        ("another token's PIN", "0815", |_, _| {}, (DeniedPin, None)),
+        (
+            "another token's PIN, in a trusted network",
+            "0815",
+            |case, _| case.policy.pin_alone = PinAlone::Here,
+            (GrantedTrusted, None),
+        ),
+        (
+            "its PIN, in a trusted network",
+            "4711",
+            |case, _| case.policy.pin_alone = PinAlone::Here,
+            (GrantedComputer, Some(NextCookie::Another)),
+        ),
+        (
+            "from nowhere",
+            "4711",
+            |case, _| case.address = Address::Unknown,
+            (GrantedComputer, Some(NextCookie::Another)),
+        ),
+        (
+            "from elsewhere",
+            "4711",
+            |case, _| case.address = address(CAFE),
+            (GrantedComputer, Some(NextCookie::Another)),
+        ),
+        ("PIN and code", "4711CODE", |_, _| {}, (GrantedFresh, None)),
+        // What closes it.
+        ("nobody allows it", "4711", |case, _| case.policy.trusted_computer = None, REFUSED),
+        (
+            "where nothing is enough",
+            "4711",
+            |case, _| case.policy.pin_alone = PinAlone::Never,
+            REFUSED,
+        ),
+        (
+            "always a code",
+            "4711",
+            |case, _| case.entry.ways.always = Always { pin: true, ..Always::default() },
+            REFUSED,
+        ),
+        (
+            "a code after wrong PINs",
+            "4711",
+            |case, _| case.entry.ways.always = Always::UNTIL_CODE,
+            REFUSED,
+        ),
+        ("where a code must be new", "4711", |case, _| case.max_age(3600), REFUSED),
+        ("its token is locked", "4711", |case, _| case.locked(0), (DeniedCode, None)),
+        ("its token is off", "4711", |case, _| case.entry.lines[0].token.disabled = true, REFUSED),
+        (
+            "its token has another PIN",
+            "4712",
+            |case, _| case.entry.lines[0] = line("HOTP alice 4712 KEY"),
+            REFUSED,
+        ),
+        (
+            "its token has no PIN",
+            "",
+            |case, _| {
+                case.entry.lines[0] = line("HOTP alice - KEY");
+                case.entry.ways.computers[0].token =
+                    TokenTag::of(&case.entry.lines[0].token.fingerprint);
+            },
+            REFUSED,
+        ),
+        (
+            "others are let in",
+            "4711",
+            |case, _| case.policy.admission = Admission::NotAdmitted,
+            (DeniedUser, None),
+        ),
+        // Its days.
+        (
+            "the last second",
+            "4711",
+            |case, _| case.entry.ways.computers[0].first = NOW - 30 * DAY + 1,
+            (GrantedComputer, Some(NextCookie::Another)),
+        ),
+        (
+            "they are over",
+            "4711",
+            |case, _| case.entry.ways.computers[0].first = NOW - 30 * DAY,
+            REFUSED,
+        ),
+        (
+            "fewer are allowed now",
+            "4711",
+            |case, _| case.policy.trusted_computer = std::num::NonZeroU32::new(1),
+            REFUSED,
+        ),
+        (
+            "more are allowed now",
+            "4711",
+            |case, _| {
+                case.policy.trusted_computer = std::num::NonZeroU32::new(366);
+                case.entry.ways.computers[0].first = NOW - 30 * DAY;
+            },
+            REFUSED,
+        ),
+        (
+            "from the future",
+            "4711",
+            |case, _| case.entry.ways.computers[0].first = NOW + 6,
+            REFUSED,
+        ),
+    ];
+    for (name, password, change, expected) in rows {
+        let (mut it, mut presented) = (case(), laptop());
+        it.on_a_computer();
+        change(&mut it, &mut presented);
+        let password = password.replace("CODE", &code(0));
+        let browser = LoginBrowser { computer: Some(presented), ..browser(None) };
+        let decision = it.decide(Proof::Password(password.as_bytes()), Some(&browser));
+        assert_eq!((decision.word, decision.next_cookie), *expected, "{name}");
+        assert_eq!(
+            decision.by_pin_of.is_some(),
+            decision.reason == Reason::Computer || decision.reason == Reason::Trusted,
+            "{name}"
+        );
+        let is_copy = matches!(*name, "an older cookie" | "a cookie of the future");
+        assert_eq!(decision.ended.are_copied(), is_copy, "{name}");
+        assert_eq!(decision.ended.has_computer(&it.entry, LAPTOP), is_copy, "{name}");
+        let ended: &[SessionId] = if is_copy { &[ITS] } else { &[] };
+        assert_eq!(it.ended(&decision), ended, "{name}: with the sessions that began on it");
+        // Counted where it was read as a PIN, and only there.
+        let is_counted = decision.is_wrong_guess && decision.read_pin_alone;
+        assert_eq!(is_counted, matches!(decision.word, DeniedPin | DeniedUser), "{name}");
+        let nobody = it.decide(Proof::Password(password.as_bytes()), None);
+        assert_ne!(nobody.word, GrantedComputer, "{name}: without a browser");
+    }
+}
+
+#[test]
+fn rule_3_the_word_ends_the_computers_of_the_tokens_with_that_pin() {
+    let mut it = case();
+    it.on_a_computer();
+    it.policy.forget = Forget::Word;
+    let other = TokenTag::of(&it.entry.lines[1].token.fingerprint);
+    let laptop = it.entry.ways.computers[0];
+    it.entry.ways.computers.push(Computer { id: ComputerId([6; 12]), token: other, ..laptop });
+    it.entry.ways.sessions.clear();
+    let decision = it.decide(Proof::Password(b"4711logout"), None);
+    assert_eq!((decision.word, decision.reason), (Forgotten, Reason::Forgotten));
+    let ended = |id| decision.ended.has_computer(&it.entry, ComputerId([id; 12]));
+    assert_eq!((ended(5), ended(6), decision.ended.are_copied()), (true, false, false));
+    // An empty password ends a session, and no computer.
+    it = case();
+    it.on_a_computer();
+    let browser = browser(Some(it.presented));
+    let decision = it.decide(Proof::Password(b""), Some(&browser));
+    assert_eq!((decision.word, decision.ended.has_computers()), (Forgotten, false));
+}
+
+#[test]
+fn a_computer_is_trusted_after_a_code_of_a_token_with_a_pin_where_that_is_allowed() {
+    let days = std::num::NonZeroU32::new(30);
+    let rows: &[(&str, Change, bool)] = &[
+        ("allowed", |_| {}, true),
+        ("not allowed", |it| it.policy.trusted_computer = None, false),
+        ("no PIN", |it| it.entry.lines[0] = line("HOTP alice - KEY"), false),
+        ("a PIN elsewhere", |it| it.entry.lines[0] = line("HOTP alice + KEY"), true),
+        (
+            "always a code",
+            |it| it.entry.ways.always = Always { pin: true, ..Always::default() },
+            false,
+        ),
+        // The code has just ended that.
+        ("a code after wrong PINs", |it| it.entry.ways.always = Always::UNTIL_CODE, true),
+        ("where nothing is enough", |it| it.policy.pin_alone = PinAlone::Never, false),
+        ("no such line", |it| it.entry.lines.clear(), false),
+    ];
+    for (name, change, may) in rows {
+        let mut it = case();
+        it.policy.trusted_computer = days;
+        change(&mut it);
+        let allowed = decide::may_trust_computer(&it.policy, &it.entry, 0);
+        assert_eq!(allowed, days.filter(|_| *may), "{name}");
     }
 }

@@ -12,7 +12,8 @@ use otpgate::otp::{Digits, Hash};
 use otpgate::secret::Secret;
 use otpgate::store::{Accounts, Amendment, NewToken, Store, Transaction, Whom};
 use otpgate::token::{
-    Algorithm, MovingFactor, Session, SessionId, SessionKind, State, TokenTag, WAYS_MAX,
+    Algorithm, Computer, ComputerId, MovingFactor, Session, SessionId, SessionKind, State,
+    TokenTag, WAYS_MAX,
 };
 use otpgate::users::file::UsersFile;
 use otpgate::users::shared_index::SHARED_FROM;
@@ -62,6 +63,27 @@ fn content(path: &Path) -> String {
 
 fn inode(path: &Path) -> u64 {
     fs::metadata(path).unwrap().ino()
+}
+
+/// One that was trusted `number` seconds after the first.
+fn computer(number: u8) -> Computer {
+    Computer {
+        id: ComputerId([number; 12]),
+        token: TokenTag([0xa0 | number & 15; 6]),
+        first: AT + i64::from(number),
+        last: AT + 60 + i64::from(number),
+        days: 30,
+        generation: 1000 + u32::from(number),
+        unseen: number & 63,
+    }
+}
+
+fn trust(path: &Path, user: &[u8], computer: Computer) {
+    step(path, user, |transaction| transaction.save_computer(user, computer));
+}
+
+fn computers(path: &Path, user: &[u8]) -> Vec<Computer> {
+    UsersFile::new(path).find(user).unwrap().entry.ways.computers.clone()
 }
 
 /// The lines of sessions by user, and whether each stands behind a token of theirs.
@@ -281,13 +303,13 @@ fn a_line_with_a_wrong_sum_holds_no_session_says_so_and_is_written_anew_under_th
     fs::write(&scene.path, spoilt(&content(&scene.path))).unwrap();
     let users = UsersFile::new(&scene.path);
     let found = users.find(b"alice").unwrap();
-    assert!(found.entry.ways.torn_sessions && found.entry.ways.sessions.is_empty());
+    assert!(found.entry.ways.torn_places && found.entry.ways.sessions.is_empty());
     step(&scene.path, b"alice", |transaction| {
         let ways = transaction.find(b"alice").unwrap().entry.ways;
-        assert!(!ways.torn_sessions && ways.sessions.is_empty());
+        assert!(!ways.torn_places && ways.sessions.is_empty());
     });
     let found = users.find(b"alice").unwrap();
-    assert!(!found.entry.ways.torn_sessions && found.entry.ways.sessions.is_empty());
+    assert!(!found.entry.ways.torn_places && found.entry.ways.sessions.is_empty());
     save(&scene.path, b"alice", session(3), 4);
     assert_eq!(kept(&scene.path, b"alice"), [session(3)]);
     assert_eq!(content(&scene.path).matches("#@ session").count(), 1);
@@ -469,7 +491,7 @@ fn when_all_are_logged_out_running_servers_see_another_secret_and_no_session_at_
         until_the_clock_has_moved_on(&scene);
         users.find_now(b"alice", None).unwrap();
         let ended = secret::renew(&scene.path).unwrap();
-        assert_eq!(ended, if has_sessions { 2 } else { 0 });
+        assert_eq!(ended.sessions, if has_sessions { 2 } else { 0 });
         assert!(users.find(b"alice").unwrap().entry.ways.sessions.is_empty());
         let after = users.secret_now().unwrap();
         assert!(after.0 != before.0);
@@ -639,4 +661,110 @@ fn check_tells_of_sessions_whose_secret_is_missing_or_was_open_to_others() {
     fs::remove_file(secret_at(&scene.path)).unwrap();
     step(&scene.path, b"alice", |transaction| transaction.end_sessions(b"alice", &|_| true));
     assert_eq!(findings(), none, "there is a line for sessions, and no session in it");
+}
+
+#[test]
+fn a_computer_is_kept_beside_sessions_in_one_rewrite_and_then_nothing_moves() {
+    for scene in scenes("HOTP alice - KEY\nHOTP bob - KEY 5\nHOTP alice - KEYKEY\n") {
+        let before = inode(&scene.path);
+        step(&scene.path, b"alice", |transaction| {
+            transaction.save_session(b"alice", session(1), 4);
+            transaction.save_computer(b"alice", computer(1));
+        });
+        let (rewritten, first) = (inode(&scene.path), content(&scene.path));
+        assert_ne!(before, rewritten);
+        for kind in ["session", "computer"] {
+            for user in ["alice", "bob"] {
+                let lines = first.matches(&format!("#@ {kind} {user} ")).count();
+                assert_eq!(lines, 1, "{kind} {user}");
+            }
+        }
+        // Everybody's next ones are put where there is room, in the same step as their session.
+        for number in 2..=4 {
+            for user in [&b"alice"[..], b"bob"] {
+                step(&scene.path, user, |transaction| {
+                    transaction.save_session(user, session(number), 4);
+                    transaction.save_computer(user, computer(number));
+                });
+            }
+        }
+        assert_eq!((inode(&scene.path), content(&scene.path).len()), (rewritten, first.len()));
+        assert_eq!(computers(&scene.path, b"alice"), [1, 2, 3, 4].map(computer));
+        assert_eq!(kept(&scene.path, b"alice"), [1, 2, 3, 4].map(session));
+        assert_eq!(computers(&scene.path, b"bob"), [2, 3, 4].map(computer));
+        // Over itself, then over the one that was trusted first.
+        let used = Computer { generation: 4096, unseen: 63, last: AT + 5000, ..computer(2) };
+        trust(&scene.path, b"alice", used);
+        trust(&scene.path, b"alice", computer(5));
+        assert_eq!(computers(&scene.path, b"alice"), [computer(5), used, computer(3), computer(4)]);
+        step(&scene.path, b"alice", |transaction| {
+            transaction.end_computers(b"alice", &|computer| computer.unseen == 63);
+        });
+        assert_eq!(computers(&scene.path, b"alice"), [5, 3, 4].map(computer));
+        assert_eq!((inode(&scene.path), content(&scene.path).len()), (rewritten, first.len()));
+        assert_eq!(kept(&scene.path, b"alice").len(), 4, "sessions are left alone");
+    }
+}
+
+#[test]
+fn a_computer_that_comes_after_sessions_gives_everybody_a_line_once() {
+    let scene = Scene::new("HOTP alice - KEY\nHOTP bob - KEY\n");
+    save(&scene.path, b"bob", session(1), 4);
+    let before = inode(&scene.path);
+    trust(&scene.path, b"alice", computer(1));
+    let rewritten = inode(&scene.path);
+    assert_ne!(before, rewritten);
+    trust(&scene.path, b"bob", computer(2));
+    save(&scene.path, b"alice", session(2), 4);
+    assert_eq!(inode(&scene.path), rewritten);
+    assert_eq!(kept(&scene.path, b"bob"), [session(1)]);
+    assert_eq!(content(&scene.path).matches("#@ ").count(), 4);
+}
+
+#[test]
+fn lines_of_computers_with_a_fault_hold_none_and_are_told_of() {
+    let scene = Scene::new("HOTP alice - KEY\nHOTP bob - KEY\n");
+    trust(&scene.path, b"alice", computer(1));
+    let good = content(&scene.path);
+    let word = good.lines().find_map(|line| line.strip_prefix("#@ computer alice ")).unwrap();
+    let session_word = {
+        let scene = Scene::new("HOTP alice - KEY\n");
+        save(&scene.path, b"alice", session(1), 4);
+        let content = content(&scene.path);
+        content.lines().find_map(|line| line.strip_prefix("#@ session alice ")).unwrap().to_owned()
+    };
+    for (other, is_torn) in [
+        (word.replacen(&word[..1], if word.starts_with('A') { "B" } else { "A" }, 1), true),
+        // The words of the other kind have a sum of their own.
+        (session_word, true),
+        (word[1..].to_owned(), false),
+        (format!("{word}."), false),
+        (word.replacen('.', "!", 1), false),
+    ] {
+        fs::write(&scene.path, good.replace(word, &other)).unwrap();
+        let found = UsersFile::new(&scene.path).find(b"alice").unwrap();
+        assert!(found.entry.ways.computers.is_empty(), "{other}");
+        assert_eq!(found.entry.ways.torn_places, is_torn, "{other}");
+        let mut findings = Vec::new();
+        check::all_lines(&scene.path, &mut |finding| findings.push(finding.text)).unwrap();
+        assert!(findings.iter().any(|text| text.contains("#@ computer")), "{other}: {findings:?}");
+    }
+    // Somebody else's line is nobody's.
+    fs::write(&scene.path, good.replace("#@ computer alice", "#@ computer bob")).unwrap();
+    assert!(
+        computers(&scene.path, b"bob").is_empty() && computers(&scene.path, b"alice").is_empty()
+    );
+}
+
+#[test]
+fn another_secret_ends_all_computers() {
+    let scene = Scene::new("HOTP alice - KEY\nHOTP bob - KEY\n");
+    trust(&scene.path, b"alice", computer(1));
+    trust(&scene.path, b"bob", computer(2));
+    save(&scene.path, b"bob", session(2), 4);
+    let ended = secret::renew(&scene.path).unwrap();
+    assert_eq!((ended.sessions, ended.computers), (1, 2));
+    assert!(
+        computers(&scene.path, b"alice").is_empty() && computers(&scene.path, b"bob").is_empty()
+    );
 }

@@ -36,6 +36,13 @@ on_both! {
     a_form_sent_after_the_session_has_ended_gets_the_page_and_is_not_passed_on
     a_form_of_the_page_that_has_lost_its_visit_gets_a_new_one_and_is_not_looked_at
     who_comes_with_a_cookie_alone_waits_for_nothing
+    on_a_trusted_computer_name_and_pin_are_enough
+    a_trusted_computer_has_a_cookie_that_only_its_host_and_browser_can_use
+    a_copied_cookie_of_a_computer_ends_it_with_a_warning
+    a_computer_is_trusted_where_that_is_allowed_and_for_users_with_a_pin
+    a_computer_is_worth_nothing_where_a_code_is_wanted
+    what_ends_a_computer_and_what_does_not
+    crossing_from_a_place_that_trusts_computers_asks_for_the_code_alone
 }
 
 /// Fills in the form of the page.
@@ -529,4 +536,205 @@ fn who_comes_with_a_cookie_alone_waits_for_nothing(start: Started) {
     assert_eq!(refused.answer.status, 303, "{refused:?}");
     assert_eq!(server.decisions("denied-session", "alice"), 1);
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+}
+
+/// Logs in with the code of that number and has the computer trusted.
+#[track_caller]
+fn trusted<'s>(server: &'s Server, address: &str, number: u64) -> Visitor<'s> {
+    let mut visitor = Visitor::of(server).at(address);
+    let page = visitor.open(AREA);
+    assert!(page.text().contains("for 30 days"), "{}", page.text());
+    let code = alice().code(number);
+    let filled = [("user", "alice"), ("pin", PIN), ("code", &*code), ("computer", "1")];
+    let done = visitor.submit(&page, &filled);
+    assert_eq!(done.way().as_deref(), Some(AREA), "{}", done.text());
+    assert!(visitor.computer().is_some(), "{done:?}");
+    visitor
+}
+
+/// The browser was closed, and its user comes again with name and PIN.
+fn comes_again(visitor: &mut Visitor<'_>, pin: &str) -> Screen {
+    visitor.close();
+    let page = visitor.open(AREA);
+    visitor.submit(&page, &[("user", "alice"), ("pin", pin), ("code", "")])
+}
+
+fn on_a_trusted_computer_name_and_pin_are_enough(start: Started) {
+    let server = start("auth_otp_trusted_computer 30", "");
+    let mut visitor = trusted(&server, "198.51.100.7", 0);
+    for address in ["198.51.100.7", "203.0.113.9"] {
+        // Wherever it is carried.
+        visitor = visitor.at(address);
+        let before = visitor.computer().cloned();
+        let done = comes_again(&mut visitor, PIN);
+        assert_eq!(done.way().as_deref(), Some(AREA), "{}", done.text());
+        assert_eq!(done.answer.header(RESULT_HEADER), Some("granted-computer"));
+        assert_ne!(visitor.computer().cloned(), before, "it is another one now");
+        is_let_in(&mut visitor);
+    }
+    let users = String::from_utf8(server.at("area").users().bytes()).unwrap();
+    assert_eq!(users.matches("#@ computer alice ").count(), 1, "{users}");
+    // It is told so, and its user's name is there.
+    visitor.close();
+    let page = visitor.open(AREA).text();
+    let is_told = |page: &str| page.contains("you can leave this empty");
+    assert!(is_told(&page) && page.contains("value=\"alice\""), "{page}");
+    // Another browser needs a code.
+    let page = Visitor::of(&server).open(AREA).text();
+    assert!(!is_told(&page) && !page.contains("alice"), "{page}");
+    let done = comes_again(&mut Visitor::of(&server), PIN);
+    assert_eq!(done.answer.status, 403);
+    server.expect_log("granted-computer: the PIN alone, on a trusted computer, user \"alice\"");
+}
+
+fn a_trusted_computer_has_a_cookie_that_only_its_host_and_browser_can_use(start: Started) {
+    let server = start("auth_otp_trusted_computer 30", "");
+    let mut visitor = Visitor::of(&server);
+    let page = visitor.open(AREA);
+    let code = alice().code(0);
+    let filled = [("user", "alice"), ("pin", PIN), ("code", &*code), ("computer", "1")];
+    let done = visitor.submit(&page, &filled);
+    let headers = done.answer.headers_of("Set-Cookie");
+    let header = headers.iter().find(|it| it.contains("-computer=")).expect("its cookie");
+    let (_, attributes) = header.split_once("; ").expect("attributes");
+    // Without TLS here; its name and Secure are those of the session's cookie.
+    assert_eq!(attributes, "Path=/; HttpOnly; SameSite=Lax; Max-Age=2592000");
+    let name = &visitor.session().expect("a session").0;
+    assert_eq!(visitor.computer().expect("a computer").0, format!("{name}-computer"));
+    // Another box than ticked is none.
+    for value in ["", "0", "on", "11"] {
+        let mut other = Visitor::of(&server);
+        let page = other.open(AREA);
+        let code = alice().code(server.at("area").users().counter("alice") as u64);
+        let filled = [("user", "alice"), ("pin", PIN), ("code", &*code), ("computer", value)];
+        let done = other.submit(&page, &filled);
+        assert_eq!(done.way().as_deref(), Some(AREA), "{}", done.text());
+        assert!(other.computer().is_none(), "{value}");
+    }
+    // Forged, by somebody who knows the PIN.
+    let (name, value) = visitor.computer().cloned().expect("a computer");
+    for (forged, what) in [
+        (value.replace('.', ""), "no fields"),
+        (value[..value.len() - 1].to_owned(), "cut"),
+        (format!("{value}A"), "extended"),
+        (format!("{value}; {name}-visit=x"), "another one behind it"),
+    ] {
+        let mut thief = Visitor::of(&server);
+        thief.cookies.push((name.clone(), forged));
+        let page = thief.open(AREA);
+        let done = thief.submit(&page, &[("user", "alice"), ("pin", PIN), ("code", "")]);
+        let is_good = what == "another one behind it";
+        assert_eq!(done.way().is_some(), is_good, "{what}: {}", done.text());
+    }
+    // The application sees none of it where it is stripped: all our cookies have one beginning.
+    assert!(name.starts_with("otpgate-"));
+}
+
+fn a_copied_cookie_of_a_computer_ends_it_with_a_warning(start: Started) {
+    let server = start("auth_otp_trusted_computer 30", "");
+    let mut visitor = trusted(&server, "198.51.100.7", 0);
+    let mut thief = Visitor::of(&server).at("203.0.113.9");
+    thief.cookies.push(visitor.computer().cloned().unwrap());
+    for _ in 0..2 {
+        assert_eq!(comes_again(&mut visitor, PIN).way().as_deref(), Some(AREA));
+    }
+    is_let_in(&mut visitor);
+    server.expect_log("a computer isn't trusted any more: a cookie of it came that was replaced");
+    let done = comes_again(&mut thief, PIN);
+    assert_eq!(done.answer.status, 403);
+    assert!(thief.computer().is_none(), "it is told to go");
+    // Its owner is out as well, and needs a code.
+    is_sent_to_the_page(&visitor.get(AREA));
+    assert_eq!(comes_again(&mut visitor, PIN).answer.status, 403);
+    trusted(&server, "198.51.100.7", 1);
+}
+
+fn a_computer_is_trusted_where_that_is_allowed_and_for_users_with_a_pin(start: Started) {
+    // Nobody has said that any may be: there is no box, and who sends one all the same has nothing.
+    let server = start("", "");
+    let mut visitor = Visitor::of(&server);
+    let page = visitor.open(AREA);
+    assert!(!page.text().contains("name=\"computer\""), "{}", page.text());
+    let code = alice().code(0);
+    let filled = [("user", "alice"), ("pin", PIN), ("code", &*code), ("computer", "1")];
+    let done = visitor.submit(&page, &filled);
+    assert_eq!(done.way().as_deref(), Some(AREA));
+    assert!(visitor.computer().is_none());
+    // The file allows it for all its places, and takes it back.
+    let area = server.at("area");
+    let users = area.users();
+    let edit = |from: &str, to: &str| {
+        let content = String::from_utf8(users.bytes()).unwrap();
+        assert!(content.contains(from), "{content}");
+        users.replace(&content.replacen(from, to, 1));
+    };
+    edit("", "#@ allow trusted-computer=30\n");
+    let mut visitor = trusted(&server, "198.51.100.7", 1);
+    assert_eq!(comes_again(&mut visitor, PIN).way().as_deref(), Some(AREA));
+    is_let_in(&mut visitor);
+    edit("#@ allow trusted-computer=30\n", "");
+    assert_eq!(comes_again(&mut visitor, PIN).answer.status, 403);
+    edit("", "#@ allow trusted-computer=30\n#@ always alice\n");
+    assert_eq!(comes_again(&mut visitor, PIN).answer.status, 403);
+    edit("#@ always alice\n", "");
+    assert_eq!(comes_again(&mut visitor, PIN).way().as_deref(), Some(AREA));
+}
+
+fn a_computer_is_worth_nothing_where_a_code_is_wanted(start: Started) {
+    let server = start("auth_otp_trusted_computer 30", "auth_otp_max_age 3600");
+    let mut visitor = trusted(&server, "198.51.100.7", 0);
+    is_let_in(&mut visitor);
+    visitor.close();
+    let page = visitor.get(PAGE);
+    let done = visitor.submit(&page, &[("user", "alice"), ("pin", PIN), ("code", "")]);
+    assert_eq!(done.answer.header(RESULT_HEADER), Some("granted-computer"));
+    // The page asks for the code alone, and then it is as new as is wanted.
+    let page = visitor.open(AREA);
+    assert!(page.text().contains("name=\"code\""), "{}", page.text());
+    assert!(!page.text().contains("name=\"pin\""), "{}", page.text());
+    let done = visitor.submit(&page, &[("code", &alice().code(1))]);
+    assert_eq!(done.way().as_deref(), Some(AREA), "{}", done.text());
+    is_let_in(&mut visitor);
+}
+
+fn crossing_from_a_place_that_trusts_computers_asks_for_the_code_alone(start: Started) {
+    // The area has none trusted, the page has.
+    let server = start("auth_otp_trusted_computer 30", "auth_otp_trusted_computer off");
+    let mut visitor = trusted(&server, "198.51.100.7", 0);
+    is_let_in(&mut visitor);
+    let done = comes_again(&mut visitor, PIN);
+    assert_eq!(done.answer.header(RESULT_HEADER), Some("granted-computer"));
+    let page = visitor.open(AREA);
+    assert!(page.text().contains("name=\"code\""), "{}", page.text());
+    assert!(!page.text().contains("name=\"pin\""), "{}", page.text());
+    let done = visitor.submit(&page, &[("code", &alice().code(1))]);
+    assert_eq!(done.way().as_deref(), Some(AREA), "{}", done.text());
+    is_let_in(&mut visitor);
+}
+
+fn what_ends_a_computer_and_what_does_not(start: Started) {
+    let server = start("auth_otp_trusted_computer 30\nauth_otp_max_failures 3", "");
+    let mut visitor = trusted(&server, "198.51.100.7", 0);
+    // Logging out ends the session.
+    let page = visitor.get(PAGE);
+    visitor.submit(&page, &[]);
+    is_sent_to_the_page(&visitor.get(AREA));
+    assert_eq!(comes_again(&mut visitor, PIN).way().as_deref(), Some(AREA));
+    // Wrong PINs have a code asked for, once.
+    server.expect_log("too many wrong PINs without a code");
+    for pin in ["1", "2", "3"] {
+        assert_eq!(comes_again(&mut visitor, pin).answer.status, 403);
+    }
+    assert_eq!(comes_again(&mut visitor, PIN).answer.status, 403);
+    let page = visitor.open(AREA);
+    let done = log_in(&mut visitor, &page, "alice", &alice().code(1));
+    assert_eq!(done.way().as_deref(), Some(AREA), "{}", done.text());
+    assert_eq!(comes_again(&mut visitor, PIN).way().as_deref(), Some(AREA));
+    // Another PIN.
+    let area = server.at("area");
+    let users = area.users();
+    let content = String::from_utf8(users.bytes()).unwrap();
+    users.replace(&content.replacen(PIN, "sesame8", 1));
+    assert_eq!(comes_again(&mut visitor, "sesame8").answer.status, 403);
+    assert_eq!(comes_again(&mut visitor, PIN).answer.status, 403);
 }

@@ -12,7 +12,7 @@ const PIN: &str = "sesame9";
 const HOME: &str = "192.0.2.7";
 const CAFE: &str = "198.51.100.23";
 const INNER: &str = "what only the inner place shows";
-const CLOSED: &str = "too many wrong PINs in trusted networks: a code is needed everywhere";
+const CLOSED: &str = "too many wrong PINs without a code: a code is needed everywhere";
 
 fn alice() -> Token {
     Token::hotp("alice").pin(PIN)
@@ -187,14 +187,40 @@ fn where_wrong_pins_cannot_be_counted_no_pin_is_enough() {
 }
 
 #[test]
-fn authors_of_pages_cannot_trust_networks() {
-    let area = Scope::new("area").token(&alice()).directives("AllowOverride AuthConfig\n");
-    let server = Server::start(Httpd::event(), vec![area]);
-    server.root().write("htdocs/area/inner/.htaccess", "OTPAuthTrustedNetworks 192.0.2.0/24\n");
-    server.root().write("htdocs/area/inner/page.txt", PAGE_TEXT);
-    server.expect_log("OTPAuthTrustedNetworks not allowed here");
-    let at = server.at("area");
-    at.send(at.request_for("inner/page.txt", "alice", PIN).from(HOME)).is_status(500);
+fn authors_of_pages_cannot_trust_networks_or_computers() {
+    for (name, value) in
+        [("OTPAuthTrustedNetworks", "192.0.2.0/24"), ("OTPAuthTrustedComputer", "30")]
+    {
+        let area = Scope::new("area").token(&alice()).directives("AllowOverride AuthConfig\n");
+        let server = Server::start(Httpd::event(), vec![area]);
+        server.root().write("htdocs/area/inner/.htaccess", format!("{name} {value}\n"));
+        server.root().write("htdocs/area/inner/page.txt", PAGE_TEXT);
+        server.expect_log(&format!("{name} not allowed here"));
+        let at = server.at("area");
+        at.send(at.request_for("inner/page.txt", "alice", PIN).from(HOME)).is_status(500);
+    }
+}
+
+#[test]
+fn days_for_a_computer_are_a_number_from_1_to_366_or_none() {
+    for (name, test) in [
+        ("OTPAuthTrustedComputer", (|scopes| Httpd::event().test(scopes, |_| {})) as Test),
+        ("auth_otp_trusted_computer", |scopes| Nginx::one().test(scopes, |_| {})),
+    ] {
+        let end = if name.starts_with("OTP") { "\n" } else { ";\n" };
+        let area = |value: &str| {
+            let directive = format!("{name} {value}{end}");
+            vec![Scope::new("area").token(&alice()).directives(&directive)]
+        };
+        for value in ["1", "366", "Off", "off"] {
+            test(area(value)).is_accepted(true);
+        }
+        for value in ["0", "367", "30d", "-1", "on", "4294967297", "30 30"] {
+            let tested = test(area(value));
+            let reason = "takes a number of days from 1 to 366";
+            tested.is_accepted(false).names_the_line_of(name).says(reason);
+        }
+    }
 }
 
 #[test]

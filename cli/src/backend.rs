@@ -9,9 +9,9 @@ use otpgate::log::Quoted;
 use otpgate::policy::{Allow, Limits};
 use otpgate::secret::Secret;
 use otpgate::store::{Account, Accounts, Amendment, OtherUser, Refused, Store, Unfit, Whom};
-use otpgate::token::{Session, SessionId, Ways};
+use otpgate::token::{Computer, ComputerId, Session, SessionId, SessionKind, Ways};
 use otpgate::users::file::UsersFile;
-use otpgate::users::secret;
+use otpgate::users::secret::{self, Ended};
 
 use crate::tokens::{self, Numbered};
 use crate::{Failure, Result, owner};
@@ -105,8 +105,36 @@ impl Backend {
         })
     }
 
-    /// Ends everybody's, and makes a new secret for cookies. How many there were.
-    pub fn end_all_sessions(&self) -> Result<u64> {
+    /// Ends those of a user's trusted computers that `choose` says, and the sessions that began on
+    /// them. How many computers there were.
+    pub fn end_computers(
+        &self,
+        user: &[u8],
+        choose: impl Fn(&[Computer]) -> Result<Vec<ComputerId>>,
+    ) -> Result<u64> {
+        owner::acting(&self.file, || {
+            let mut chosen = Ok(Vec::new());
+            Store::update(&self.store, &mut |transaction| {
+                let found = transaction.find(user)?;
+                let computers = &found.entry.ways.computers;
+                chosen = choose(computers);
+                if let Ok(chosen) = &chosen {
+                    transaction.end_computers(user, &|computer| chosen.contains(&computer.id));
+                    transaction.end_sessions(user, &|session| {
+                        let mut ended = computers.iter().filter(|it| chosen.contains(&it.id));
+                        session.kind == SessionKind::Computer
+                            && ended.any(|computer| computer.token == session.token)
+                    });
+                }
+                Ok(())
+            })?;
+            chosen.map(|chosen| chosen.len() as u64)
+        })
+    }
+
+    /// Ends everybody's sessions and trusted computers, and makes a new secret for cookies. How many
+    /// there were.
+    pub fn renew_secret(&self) -> Result<Ended> {
         owner::acting(&self.file, || Ok(secret::renew(&self.file)?))
     }
 

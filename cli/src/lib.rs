@@ -12,6 +12,7 @@ mod advance;
 mod app;
 mod backend;
 mod check;
+mod computers;
 mod document;
 mod edit;
 mod enrol;
@@ -122,6 +123,7 @@ enum Verb {
     Always(trust::Always),
     Sessions(sessions::Sessions),
     Logout(sessions::Logout),
+    Computers(computers::Arguments),
     Advance(advance::Arguments),
     Import(import::Arguments),
     Export(export::Arguments),
@@ -218,6 +220,7 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Verb::Always(arguments) => trust::always(&backend, &arguments),
         Verb::Sessions(arguments) => sessions::sessions(&backend, &arguments),
         Verb::Logout(arguments) => sessions::logout(&backend, &arguments),
+        Verb::Computers(arguments) => computers::run(&backend, &arguments),
         Verb::Advance(arguments) => advance::run(&backend, &arguments),
         Verb::Import(arguments) => import::run(&file, &arguments),
         Verb::Export(arguments) => export::run(&file, &arguments),

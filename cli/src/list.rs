@@ -24,7 +24,7 @@ use crate::settings::FailureFlags;
 use crate::since;
 use crate::streamed::Streamed;
 use crate::tokens::{self, LastLogin, Numbered, PinKind};
-use crate::{Failure, Result, app, output, print, sessions, trust};
+use crate::{Failure, Result, app, computers, output, print, sessions, trust};
 
 /// List tokens: user, type, PIN, last login, failures
 ///
@@ -301,9 +301,10 @@ pub fn show(backend: &Backend, arguments: &Show) -> Result<ExitCode> {
         Ok(tokens.iter().map(|token| Row::of(account, token, policy.as_ref(), now)).collect())
     };
     if arguments.json {
-        let (rows, apps, sessions) = backend.look(user, |account| {
+        let (rows, apps, sessions, computers) = backend.look(user, |account| {
             let sessions = sessions::rows(backend, account)?;
-            Ok((token_rows(account)?, account.ways.apps.to_vec(), sessions))
+            let computers = computers::rows(backend, account)?;
+            Ok((token_rows(account)?, account.ways.apps.to_vec(), sessions, computers))
         })?;
         let (ways, allow) = backend.ways(user)?;
         let mut document = Document::begin(Streamed::stdout()?, "tokens")?;
@@ -312,6 +313,7 @@ pub fn show(backend: &Backend, arguments: &Show) -> Result<ExitCode> {
             object.text("users_file", Some(&backend.name()));
             object.objects("apps", &apps, |app, object| app::write_json(user, app, object));
             object.objects("sessions", &sessions, sessions::Row::write_json);
+            object.objects("computers", &computers, computers::Row::write_json);
             trust::write_json(&ways, &allow, object);
         })?;
         return Ok(ExitCode::SUCCESS);
@@ -323,8 +325,10 @@ pub fn show(backend: &Backend, arguments: &Show) -> Result<ExitCode> {
             tokens.iter().map(|token| paragraph(account, token, policy.as_ref(), now)).collect();
         let apps = app::paragraphs(account);
         let sessions = sessions::paragraphs(backend, account)?;
+        let computers = computers::paragraphs(backend, account)?;
         let pin_alone = trust::paragraph(&ways, &allow);
-        Ok(format!("{}\n{paragraphs}{apps}{sessions}{pin_alone}", tokens::shown_name(user)))
+        let user = tokens::shown_name(user);
+        Ok(format!("{user}\n{paragraphs}{apps}{sessions}{computers}{pin_alone}"))
     })?)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -71,12 +71,16 @@ impl<'a> MergeRow<'a> {
     fn is_told_pragma(&self) -> bool {
         pragma::is_pragma(self.line.text)
             && PragmaKind::of(self.line.text) != Some(PragmaKind::Free)
-            && !self.is_of_sessions()
+            && !self.has_places()
     }
 
-    /// Whether it is a line that servers keep sessions in, and may have added meanwhile.
-    fn is_of_sessions(&self) -> bool {
-        pragma::session_place(self.line.text).is_some()
+    /// Whether it is a line that servers keep sessions or computers in, and may have added meanwhile.
+    fn has_places(&self) -> bool {
+        pragma::places_of(self.line.text).is_some()
+    }
+
+    fn places(&self) -> Places {
+        (PragmaKind::of(self.line.text), self.line.pragma_user().unwrap_or_default())
     }
 
     /// What stands before and behind the hour of an app's last use.
@@ -125,13 +129,14 @@ fn trimmed(text: &[u8]) -> &[u8] {
     &text[start..end]
 }
 
-/// Lines of sessions, in the order of the file.
-fn sessions_by_user<'r, 'a>(
-    rows: &'r [MergeRow<'a>],
-) -> HashMap<Vec<u8>, VecDeque<&'r MergeRow<'a>>> {
-    let mut by_user: HashMap<Vec<u8>, VecDeque<&MergeRow<'_>>> = HashMap::new();
-    for row in rows.iter().filter(|row| row.is_of_sessions()) {
-        by_user.entry(row.line.pragma_user().unwrap_or_default()).or_default().push_back(row);
+/// Whose lines with places they are, and of which kind.
+type Places = (Option<PragmaKind>, Vec<u8>);
+
+/// Lines with places, in the order of the file.
+fn places_by_user<'r, 'a>(rows: &'r [MergeRow<'a>]) -> HashMap<Places, VecDeque<&'r MergeRow<'a>>> {
+    let mut by_user: HashMap<Places, VecDeque<&MergeRow<'_>>> = HashMap::new();
+    for row in rows.iter().filter(|row| row.has_places()) {
+        by_user.entry(row.places()).or_default().push_back(row);
     }
     by_user
 }
@@ -225,7 +230,7 @@ impl<'a> Edited<'a> {
     pub fn merged_with(&self, live: &Content, now: UnixTime) -> Result<Merged, Conflict> {
         let live_rows = rows(live);
         let live_of = self.live_of(&live_rows)?;
-        let mut added = self.sessions_added(&live_rows);
+        let mut added = self.places_added(&live_rows);
         let (mut kept, mut notes) = (0, Vec::new());
         let content = self.edited.with(|line| {
             let index = line.number as usize - 1;
@@ -247,7 +252,7 @@ impl<'a> Edited<'a> {
                 }
             }
         });
-        let content = content.without_sessions_of_former_tokens();
+        let content = content.without_places_of_former_tokens();
         Ok(Merged { content, kept, notes })
     }
 
@@ -264,7 +269,7 @@ impl<'a> Edited<'a> {
         if base.line.text == live.line.text && base.line.text == row.line.text {
             return None;
         }
-        if row.but_for_hour().is_some() || row.is_of_sessions() {
+        if row.but_for_hour().is_some() || row.has_places() {
             return Some(Zeroizing::new(live.line.text.to_vec()));
         }
         let (edited, base, live) =
@@ -280,20 +285,17 @@ impl<'a> Edited<'a> {
     }
 
     /// The live line for each line of the base. They stand in the same order, but for lines that
-    /// servers have added for sessions: a user's lines of these go by their number.
+    /// servers have added for sessions or computers: a user's lines of these go by their number.
     fn live_of<'l>(
         &self,
         live_rows: &'l [MergeRow<'l>],
     ) -> Result<Vec<Option<&'l MergeRow<'l>>>, Conflict> {
-        let mut of_sessions = sessions_by_user(live_rows);
-        let mut others = live_rows.iter().filter(|row| !row.is_of_sessions());
+        let mut with_places = places_by_user(live_rows);
+        let mut others = live_rows.iter().filter(|row| !row.has_places());
         let mut live_of = Vec::with_capacity(self.base_rows.len());
         for base in &self.base_rows {
-            live_of.push(match base.is_of_sessions() {
-                true => {
-                    let user = base.line.pragma_user().unwrap_or_default();
-                    of_sessions.get_mut(&user).and_then(VecDeque::pop_front)
-                }
+            live_of.push(match base.has_places() {
+                true => with_places.get_mut(&base.places()).and_then(VecDeque::pop_front),
                 false => match others.next() {
                     Some(live) if base.is_same_but_for_state(live, &self.zone) => Some(live),
                     Some(live) => return Err(Conflict { line: live.line.number }),
@@ -307,15 +309,20 @@ impl<'a> Edited<'a> {
         }
     }
 
-    /// Lines of sessions that servers have added meanwhile, by user.
-    fn sessions_added<'l>(&self, live_rows: &'l [MergeRow<'l>]) -> HashMap<Vec<u8>, Vec<&'l [u8]>> {
-        let known = sessions_by_user(&self.base_rows);
-        let added = sessions_by_user(live_rows).into_iter().filter_map(|(user, rows)| {
-            let before = known.get(&user).map_or(0, VecDeque::len);
-            let added: Vec<&[u8]> = rows.iter().skip(before).map(|row| row.line.text).collect();
-            (!added.is_empty()).then_some((user, added))
-        });
-        added.collect()
+    /// Lines with places that servers have added meanwhile, by user.
+    fn places_added<'l>(&self, live_rows: &'l [MergeRow<'l>]) -> HashMap<Vec<u8>, Vec<&'l [u8]>> {
+        let known = places_by_user(&self.base_rows);
+        let mut added: HashMap<Vec<u8>, Vec<&MergeRow<'_>>> = HashMap::new();
+        for (places, rows) in places_by_user(live_rows) {
+            let before = known.get(&places).map_or(0, VecDeque::len);
+            added.entry(places.1).or_default().extend(rows.into_iter().skip(before));
+        }
+        let in_order = |(user, mut rows): (Vec<u8>, Vec<&'l MergeRow<'l>>)| {
+            rows.sort_by_key(|row| row.line.number);
+            let lines: Vec<&[u8]> = rows.iter().map(|row| row.line.text).collect();
+            (!lines.is_empty()).then_some((user, lines))
+        };
+        added.into_iter().filter_map(in_order).collect()
     }
 
     /// The state that an edited line gets; `None`: what stands in it.

@@ -9,13 +9,14 @@ use std::process::ExitCode;
 use otpgate::log::Quoted;
 use otpgate::store::Account;
 use otpgate::token::{Session, SessionId, SessionKind, TokenTag};
+use otpgate::users::secret::Ended;
 
 use crate::backend::Backend;
 use crate::json::{Document, Object};
 use crate::list::{Table, user_text};
 use crate::streamed::Streamed;
 use crate::tokens;
-use crate::{Failure, Result, print};
+use crate::{Failure, Result, computers, print};
 
 /// List the sessions of a user: logins that browsers keep by a cookie
 ///
@@ -33,8 +34,9 @@ pub struct Sessions {
 
 /// End sessions: of a user, or of everybody
 ///
-/// The browser has to log in again with its next request. Without numbers, all sessions of the user
-/// end. --all also makes a new secret for cookies, so that none made so far is good for anything,
+/// The browser has to log in again with its next request; on a trusted computer the PIN is enough
+/// for that (`otpgate computers`). Without numbers, all sessions of the user end. --all also ends
+/// trusted computers and makes a new secret for cookies, so that none made so far is good for anything,
 /// whoever has it; running servers notice at once.
 #[derive(clap::Args)]
 pub struct Logout {
@@ -60,19 +62,22 @@ pub struct Row {
 /// The sessions of an account, in the order of the store.
 pub fn rows(backend: &Backend, account: &Account<'_>) -> Result<Vec<Row>> {
     let tokens = backend.tokens_of(account)?;
-    let token_of = |session: &Session| {
-        let is_it = |token: &&tokens::Numbered<'_>| match &token.held.token {
-            Ok(line) => {
-                !line.token.disabled && TokenTag::of(&line.token.fingerprint) == session.token
-            }
-            Err(_) => false,
-        };
-        Some(tokens.iter().find(is_it)?.number)
-    };
     let sessions = account.ways.sessions.iter().zip(1..);
-    Ok(sessions
-        .map(|(session, number)| Row { number, token: token_of(session), session: *session })
-        .collect())
+    let row = |(session, number): (&Session, usize)| Row {
+        number,
+        token: token_of(&tokens, session.token),
+        session: *session,
+    };
+    Ok(sessions.map(row).collect())
+}
+
+/// The number of the token that something rests on, if that still is what it was.
+pub fn token_of(tokens: &[tokens::Numbered<'_>], tag: TokenTag) -> Option<usize> {
+    let is_it = |token: &&tokens::Numbered<'_>| match &token.held.token {
+        Ok(line) => !line.token.disabled && TokenTag::of(&line.token.fingerprint) == tag,
+        Err(_) => false,
+    };
+    Some(tokens.iter().find(is_it)?.number)
 }
 
 impl Row {
@@ -129,10 +134,14 @@ pub fn sessions(backend: &Backend, arguments: &Sessions) -> Result<ExitCode> {
 
 pub fn logout(backend: &Backend, arguments: &Logout) -> Result<ExitCode> {
     let Some(user) = &arguments.user else {
-        let ended = backend.end_all_sessions()?;
+        let Ended { sessions, computers } = backend.renew_secret()?;
+        let computers = match computers {
+            0 => String::new(),
+            computers => format!(", {} not trusted any more", computers::counted(computers)),
+        };
         print(format_args!(
-            "{} ended, and no cookie made so far is good for anything\n",
-            counted(ended)
+            "{} ended{computers}, and no cookie made so far is good for anything\n",
+            counted(sessions)
         ))?;
         return Ok(ExitCode::SUCCESS);
     };

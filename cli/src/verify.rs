@@ -16,7 +16,7 @@ use otpgate::pin::file::PinFile;
 use otpgate::policy::Policy;
 use otpgate::store::{Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError};
 use otpgate::throttle::Bytes;
-use otpgate::token::{Session, State};
+use otpgate::token::{Computer, Session, State};
 use otpgate::users::file::UsersFile;
 use serde_json::json;
 
@@ -222,4 +222,8 @@ impl Transaction for Forgetful<'_> {
     fn save_session(&mut self, _: &[u8], _: Session, _: u8) {}
 
     fn end_sessions(&mut self, _: &[u8], _: &dyn Fn(&Session) -> bool) {}
+
+    fn save_computer(&mut self, _: &[u8], _: Computer) {}
+
+    fn end_computers(&mut self, _: &[u8], _: &dyn Fn(&Computer) -> bool) {}
 }

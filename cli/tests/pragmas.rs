@@ -297,7 +297,7 @@ fn a_name_of_which_lines_are_left_is_not_given_to_somebody_new() {
 }
 
 /// Lines about alice, whatever they let in or close; faulty ones and odd spellings of them as well.
-const ABOUT_ALICE: [&str; 15] = [
+const ABOUT_ALICE: [&str; 17] = [
     "#@ app alice phone sha256:00112233445566778899aabbccddeeff:SUM used=0000-00-00T00Z path=/dav/",
     "#@ app alice phone sha256:00112233445566778899aabbccddeeff:SUM used=2026-12-01T08Z methods=GET until=2099-12-31",
     "#@ trust alice 192.0.2.0/24,2001:db8::/32",
@@ -313,6 +313,8 @@ const ABOUT_ALICE: [&str; 15] = [
     "#@ start-pin alice soon",
     "#@ Trust alice 192.0.2.0/24",
     "#@always alice",
+    "#@ session alice nonsense",
+    "#@ computer alice nonsense",
 ];
 
 /// What a line says of all users stays, whoever comes and goes.

@@ -4,7 +4,9 @@ use super::devices::Devices;
 use super::pin::PinQuestion;
 use crate::UnixTime;
 use crate::policy::SESSIONS_MAX;
-use crate::token::{Entry, PaperCode, Session, SessionId, State};
+use crate::token::{
+    COMPUTERS_MAX, Computer, ComputerId, Entry, PaperCode, Session, SessionId, SessionKind, State,
+};
 
 /// By then, most waiting logins have been answered.
 const BUSY_SECONDS: u32 = 2;
@@ -34,6 +36,7 @@ pub enum LoginResult {
     GrantedReuse,
     GrantedApp,
     GrantedTrusted,
+    GrantedComputer,
     GrantedSession,
     DeniedPin,
     DeniedUser,
@@ -52,11 +55,12 @@ pub enum LoginResult {
 
 impl LoginResult {
     /// All of them.
-    pub const ALL: [LoginResult; 18] = [
+    pub const ALL: [LoginResult; 19] = [
         LoginResult::GrantedFresh,
         LoginResult::GrantedReuse,
         LoginResult::GrantedApp,
         LoginResult::GrantedTrusted,
+        LoginResult::GrantedComputer,
         LoginResult::GrantedSession,
         LoginResult::DeniedPin,
         LoginResult::DeniedUser,
@@ -80,6 +84,7 @@ impl LoginResult {
             LoginResult::GrantedReuse => "granted-reuse",
             LoginResult::GrantedApp => "granted-app",
             LoginResult::GrantedTrusted => "granted-trusted",
+            LoginResult::GrantedComputer => "granted-computer",
             LoginResult::GrantedSession => "granted-session",
             LoginResult::DeniedPin => "denied-pin",
             LoginResult::DeniedUser => "denied-user",
@@ -135,6 +140,7 @@ pub enum Reason {
     FloorInFuture,
     CounterExhausted,
     Trusted,
+    Computer,
     App,
     WrongApp,
     AppsOff,
@@ -233,6 +239,7 @@ impl Reason {
                 "the token's counter has reached its end; give it a new key with `otpgate rekey`"
             }
             Reason::Trusted => "the PIN alone, from a trusted network",
+            Reason::Computer => "the PIN alone, on a trusted computer",
             Reason::App => "the password of an app",
             Reason::WrongApp => "no app of the user's has this password",
             Reason::AppsOff => "the password of an app, which lets nobody in here",
@@ -313,35 +320,105 @@ pub struct Decision {
     pub read_pin_alone: bool,
     /// On a grant by a PIN alone: of which of the entry's lines.
     pub by_pin_of: Option<u8>,
-    /// Sessions of the user to be ended.
-    pub ended: SomeSessions,
+    /// On a grant by a PIN alone on a trusted computer: which cookie the computer gets.
+    pub next_cookie: Option<NextCookie>,
+    /// Sessions and computers of the user to be ended.
+    pub ended: Ended,
     /// Digest: how many wrong responses there were before, and the time of the last.
     pub wrong_responses: (u32, UnixTime),
 }
 
-/// Some of the entry's sessions, by their numbers: small, because every decision has a place for it.
+/// Which cookie a trusted computer gets with a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextCookie {
+    /// The one that it was given last, as for another login at the same moment.
+    SameAgain,
+    /// Another one.
+    Another,
+}
+
+impl NextCookie {
+    /// Its number, after the one of the cookie that was given last.
+    pub fn generation(self, last: u32) -> u32 {
+        match self {
+            NextCookie::SameAgain => last,
+            NextCookie::Another => last + 1,
+        }
+    }
+}
+
+/// Some of the entry's sessions and computers, by their numbers: small, because every decision has a
+/// place for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SomeSessions(u16);
+pub struct Ended {
+    sessions: u16,
+    computers: u8,
+    is_by_copy: bool,
+}
 
-const _: () = assert!(SESSIONS_MAX as u32 <= u16::BITS);
+const _: () = assert!(SESSIONS_MAX as u32 <= u16::BITS && COMPUTERS_MAX as u32 <= u8::BITS);
 
-impl SomeSessions {
-    /// Those that are meant.
-    pub(super) fn of(entry: &Entry, is_meant: impl Fn(&Session) -> bool) -> SomeSessions {
+impl Ended {
+    /// The sessions that are meant.
+    pub(super) fn sessions(entry: &Entry, is_meant: impl Fn(&Session) -> bool) -> Ended {
         let sessions = entry.ways.sessions.iter().take(SESSIONS_MAX.into()).enumerate();
         let meant = sessions.filter(|(_, session)| is_meant(session));
-        SomeSessions(meant.fold(0, |all, (number, _)| all | 1 << number))
+        let sessions = meant.fold(0, |all, (number, _)| all | 1 << number);
+        Ended { sessions, ..Ended::default() }
+    }
+
+    /// The computers that are meant, and the sessions that began on one of them; those of others with
+    /// the same token can't be told from these.
+    pub(super) fn computers(entry: &Entry, is_meant: impl Fn(&Computer) -> bool) -> Ended {
+        let computers = entry.ways.computers.iter().take(COMPUTERS_MAX.into()).enumerate();
+        let meant: Vec<_> = computers.filter(|(_, computer)| is_meant(computer)).collect();
+        let began_there = |session: &Session| {
+            session.kind == SessionKind::Computer
+                && meant.iter().any(|(_, computer)| computer.token == session.token)
+        };
+        let computers = meant.iter().fold(0, |all, (number, _)| all | 1 << number);
+        Ended { computers, ..Ended::sessions(entry, began_there) }
+    }
+
+    /// These, because somebody has a copy of their cookie.
+    pub(super) fn by_copy(self) -> Ended {
+        Ended { is_by_copy: !self.is_empty(), ..self }
+    }
+
+    /// These and others.
+    pub(super) fn with(self, other: Ended) -> Ended {
+        Ended {
+            sessions: self.sessions | other.sessions,
+            computers: self.computers | other.computers,
+            is_by_copy: self.is_by_copy || other.is_by_copy,
+        }
     }
 
     /// Whether there are none.
     pub fn is_empty(self) -> bool {
-        self.0 == 0
+        self.sessions == 0 && self.computers == 0
+    }
+
+    /// Whether some end because somebody has a copy of a cookie.
+    pub fn are_copied(self) -> bool {
+        self.is_by_copy
+    }
+
+    /// Whether computers are among them.
+    pub fn has_computers(self) -> bool {
+        self.computers != 0
     }
 
     /// Whether a session is one of them; `entry` is the one that was decided on.
-    pub fn contain(self, entry: &Entry, id: SessionId) -> bool {
+    pub fn has_session(self, entry: &Entry, id: SessionId) -> bool {
         let sessions = entry.ways.sessions.iter().take(SESSIONS_MAX.into()).enumerate();
-        sessions.into_iter().any(|(number, it)| it.id == id && self.0 & 1 << number != 0)
+        sessions.into_iter().any(|(number, it)| it.id == id && self.sessions & 1 << number != 0)
+    }
+
+    /// The same of a computer.
+    pub fn has_computer(self, entry: &Entry, id: ComputerId) -> bool {
+        let computers = entry.ways.computers.iter().take(COMPUTERS_MAX.into()).enumerate();
+        computers.into_iter().any(|(number, it)| it.id == id && self.computers & 1 << number != 0)
     }
 }
 
@@ -382,7 +459,8 @@ impl Decision {
             is_wrong_guess: false,
             read_pin_alone: false,
             by_pin_of: None,
-            ended: SomeSessions::default(),
+            next_cookie: None,
+            ended: Ended::default(),
             wrong_responses: (0, 0),
         }
     }

@@ -4,7 +4,7 @@ use subtle::ConstantTimeEq;
 
 use super::devices::{Device, Devices};
 use super::reuse::is_lingering;
-use super::{Decision, Inputs, LoginResult, PinAnswer, PinQuestion, Proof, Reason, SomeSessions};
+use super::{Decision, Ended, Inputs, LoginResult, PinAnswer, PinQuestion, Proof, Reason};
 use crate::UnixTime;
 use crate::policy::{FORGET_WORD, Forget, Policy};
 use crate::token::{Algorithm, Pin, Token, TokenTag};
@@ -17,9 +17,7 @@ pub(super) fn rule_3_forget(
 ) -> Result<Option<Decision>, PinQuestion> {
     let forgotten = match inputs.policy.forget {
         Forget::On if inputs.attempt.proof.is_empty_password() => match inputs.policy.cookie {
-            None => {
-                by_empty_password(inputs, devices).map(|reason| (reason, SomeSessions::default()))
-            }
+            None => by_empty_password(inputs, devices).map(|reason| (reason, Ended::default())),
             Some(_) => by_cookie(inputs, devices),
         },
         Forget::Word => by_word(inputs, devices)?,
@@ -40,9 +38,9 @@ pub fn may_ask_to_forget(policy: &Policy, password: &[u8]) -> bool {
 }
 
 /// An empty password from the browser of a session ends that session, and the code as ever.
-fn by_cookie(inputs: Inputs<'_>, devices: &mut Devices) -> Option<(Reason, SomeSessions)> {
+fn by_cookie(inputs: Inputs<'_>, devices: &mut Devices) -> Option<(Reason, Ended)> {
     let presented = inputs.browser?.presented.filter(|presented| presented.is_of_place)?;
-    let its = SomeSessions::of(inputs.entry, |session| session.id == presented.id);
+    let its = Ended::sessions(inputs.entry, |session| session.id == presented.id);
     if its.is_empty() {
         return None;
     }
@@ -62,12 +60,12 @@ fn by_empty_password(inputs: Inputs<'_>, devices: &mut Devices) -> Option<Reason
     forgotten
 }
 
-/// The same by PIN and word, for the tokens with that PIN and all sessions of theirs. `None`: it is
-/// no such request, or not with a right PIN.
+/// The same by PIN and word, for the tokens with that PIN and all sessions and computers of theirs.
+/// `None`: it is no such request, or not with a right PIN.
 fn by_word(
     inputs: Inputs<'_>,
     devices: &mut Devices,
-) -> Result<Option<(Reason, SomeSessions)>, PinQuestion> {
+) -> Result<Option<(Reason, Ended)>, PinQuestion> {
     let mut asked_to_forget = Vec::new();
     for (index, line) in devices.open_lines(inputs.entry) {
         if is_asked_by_word(inputs, index, &line.token)? {
@@ -78,7 +76,8 @@ fn by_word(
         .iter()
         .map(|&line: &usize| TokenTag::of(&inputs.entry.lines[line].token.fingerprint))
         .collect();
-    let ended = SomeSessions::of(inputs.entry, |session| tags.contains(&session.token));
+    let ended = Ended::sessions(inputs.entry, |session| tags.contains(&session.token))
+        .with(Ended::computers(inputs.entry, |computer| tags.contains(&computer.token)));
     let mut reason = match ended.is_empty() {
         true => (!asked_to_forget.is_empty()).then_some(Reason::NothingToForget),
         false => Some(Reason::Forgotten),

@@ -40,7 +40,7 @@ mod window;
 use self::access::rule_5_access;
 pub use self::app::{DecidedApp, app};
 pub use self::decision::{
-    Accepted, Decision, LoginResult, Outcome, Reason, SomeSessions, StateChange, Verdict,
+    Accepted, Decision, Ended, LoginResult, NextCookie, Outcome, Reason, StateChange, Verdict,
 };
 use self::devices::Devices;
 pub use self::forget::may_ask_to_forget;
@@ -55,7 +55,10 @@ use self::name::rule_1_name;
 use self::no_match::rule_8_no_match;
 use self::pin::{CheckedPins, NoPin, PinPassed, rule_5_pin};
 pub use self::pin::{PinAnswers, PinQuestion};
-pub use self::pin_alone::{is_pin_alone_enough, pin_alone};
+pub use self::pin_alone::{
+    PresentedComputer, is_computer_trusted, is_pin_alone_enough, may_trust_computer, pin_alone,
+};
+use self::pin_alone::{RightAlone, copied};
 use self::reuse::rule_6_reuse;
 use self::session::knows_pin;
 pub use self::session::{DecidedSession, LoginBrowser, PresentedSession, session};
@@ -146,7 +149,8 @@ pub fn login_of_browser(
     pins: PinAnswers<'_>,
     now: UnixTime,
 ) -> Outcome {
-    decide(Inputs { policy, entry, attempt, browser, pins, now }, Positions::All)
+    let inputs = Inputs { policy, entry, attempt, browser, pins, now };
+    with_copies_ended(inputs, decide(inputs, Positions::All))
 }
 
 /// The same if no code has to be searched for: computing the candidates of rules 7 and 8 takes a
@@ -159,7 +163,17 @@ pub fn without_search(
     pins: PinAnswers<'_>,
     now: UnixTime,
 ) -> Option<Outcome> {
-    rules_1_to_6(Inputs { policy, entry, attempt, browser, pins, now }).err()
+    let inputs = Inputs { policy, entry, attempt, browser, pins, now };
+    rules_1_to_6(inputs).err().map(|ended| with_copies_ended(inputs, ended))
+}
+
+/// Whatever else is decided: a computer of whose cookie there is a copy isn't trusted any more.
+fn with_copies_ended(inputs: Inputs<'_>, mut outcome: Outcome) -> Outcome {
+    let is_shown = inputs.browser.is_some_and(|browser| browser.computer.is_some());
+    if is_shown && let Outcome::Decided(decision) = &mut outcome {
+        decision.ended = decision.ended.with(copied(inputs));
+    }
+    outcome
 }
 
 fn decide(inputs: Inputs<'_>, codes: Positions) -> Outcome {
@@ -202,10 +216,15 @@ fn rules_1_to_6(inputs: Inputs<'_>) -> Result<NotReused<'_>, Outcome> {
         Err(NoPin::Refused(decision)) => {
             return Err(Outcome::Decided(decision.whatever_the_state()));
         }
-        Err(NoPin::IsEnough(line)) => {
+        Err(NoPin::IsEnough(RightAlone { line, next_cookie })) => {
+            let (word, reason) = match next_cookie {
+                None => (LoginResult::GrantedTrusted, Reason::Trusted),
+                Some(_) => (LoginResult::GrantedComputer, Reason::Computer),
+            };
             let granted = || Decision {
                 by_pin_of: u8::try_from(line).ok(),
-                ..Decision::new(Verdict::Granted, LoginResult::GrantedTrusted, Reason::Trusted)
+                next_cookie,
+                ..Decision::new(Verdict::Granted, word, reason)
             };
             let decision =
                 rule_5_access(inputs.policy).unwrap_or_else(|| granted().with_changes_of(devices));

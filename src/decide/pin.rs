@@ -3,7 +3,7 @@
 use subtle::ConstantTimeEq;
 
 use super::devices::Devices;
-use super::pin_alone::{PinAloneRead, rule_5_pin_alone};
+use super::pin_alone::{PinAloneRead, RightAlone, rule_5_pin_alone};
 use super::split::{Shown, rule_4_split};
 use super::{Accepted, Decision, Inputs, LoginResult, Proof, Reason, Verdict};
 use crate::UnixTime;
@@ -50,8 +50,8 @@ pub(super) struct CheckedPins<'a> {
 pub(super) enum NoPin {
     Ask(PinQuestion),
     Refused(Decision),
-    /// The password is the PIN of this line, which is enough.
-    IsEnough(usize),
+    /// The password is a PIN, which is enough.
+    IsEnough(RightAlone),
 }
 
 /// Rule 5, and rule 4 before it, for each token that may grant. Nothing about codes is computed
@@ -89,7 +89,7 @@ pub(super) fn rule_5_pin<'a>(
     if passed.is_empty() {
         return Err(match rule_5_pin_alone(inputs, devices) {
             PinAloneRead::Ask(question) => NoPin::Ask(question),
-            PinAloneRead::Right(line) => NoPin::IsEnough(line),
+            PinAloneRead::Right(right) => NoPin::IsEnough(right),
             PinAloneRead::NotRead => NoPin::Refused(refuse_before_code(inputs, devices, &refused)),
             PinAloneRead::Refused(more) => {
                 refused.extend(more);

@@ -88,7 +88,7 @@ pub(super) fn lingers_since(
         && is_within(policy.max_idle, last)
 }
 
-fn is_within(limit: u32, since: UnixTime, now: UnixTime) -> bool {
+pub(super) fn is_within(limit: u32, since: UnixTime, now: UnixTime) -> bool {
     let age = now.saturating_sub(since);
     age >= -CLOCK_TOLERANCE && age.max(0) < i64::from(limit)
 }

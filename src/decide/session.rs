@@ -4,7 +4,7 @@ use super::access::rule_5_access;
 use super::devices::Devices;
 use super::lockout::reaches_limit;
 use super::name::rule_1_listed;
-use super::pin_alone::is_pin_alone_enough;
+use super::pin_alone::{PresentedComputer, has_trusted_computer, is_pin_alone_enough};
 use super::reuse::{idle_refresh_due, lingers_since};
 use super::{Decision, Inputs, LoginResult, Reason, Verdict};
 use crate::UnixTime;
@@ -27,6 +27,8 @@ pub struct PresentedSession {
 pub struct LoginBrowser<'a> {
     /// The cookie that came along, if it is the user's.
     pub presented: Option<PresentedSession>,
+    /// The computer that it is trusted as, if it is the user's.
+    pub computer: Option<PresentedComputer>,
     /// The session that a code makes here: of the token with these fields 1 to 4, at this position.
     pub session_of: &'a dyn Fn(&Fingerprint, u64) -> SessionId,
 }
@@ -128,6 +130,9 @@ fn held<'e>(
     match session.kind {
         SessionKind::Code => Ok(session),
         SessionKind::PinAlone if is_pin_alone_enough(policy, entry, address) => Ok(session),
+        SessionKind::Computer if has_trusted_computer(policy, entry, session.token, now) => {
+            Ok(session)
+        }
         SessionKind::PinAlone | SessionKind::Computer => Err(denied(Reason::SessionNeedsCode)),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::computer::SetComputer;
 use super::session::SetCookie;
 use crate::decide::{Decision, LoginResult, Reason, Verdict};
 use crate::store::{LoopTurn, StoreError};
@@ -24,6 +25,8 @@ pub struct Answer {
     pub upstream_pin: Option<Zeroizing<Vec<u8>>>,
     /// What is to become of the browser's cookie. `None`: nothing.
     pub cookie: Option<SetCookie>,
+    /// What is to become of its cookie as a trusted computer. `None`: nothing.
+    pub computer: Option<SetComputer>,
 }
 
 /// Why a login is answered as it is.
@@ -54,7 +57,8 @@ impl Answer {
 
     /// Without anything to go with it.
     pub fn plain(verdict: Verdict, word: LoginResult) -> Answer {
-        Answer { verdict, word, cause: None, retry_after: None, upstream_pin: None, cookie: None }
+        let (cause, retry_after, upstream_pin) = (None, None, None);
+        Answer { verdict, word, cause, retry_after, upstream_pin, cookie: None, computer: None }
     }
 
     /// For a part of a request that wasn't granted.

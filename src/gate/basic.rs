@@ -115,8 +115,10 @@ impl<S: Store> Gate<S> {
         }
         let who = (login.user, &login.address);
         let cookie = self.cookie_of(browser.as_deref(), policy, who, &decision, &found);
+        let who = (login.user, policy);
+        let computer = self.computer_of(browser.as_deref(), who, &decision, &found);
         let of = (&decision, fault.as_ref());
-        Answer { cookie, ..self.basic_answer(policy, login, (judged, credentials), of) }
+        Answer { cookie, computer, ..self.basic_answer(policy, login, (judged, credentials), of) }
     }
 
     /// [`Gate::basic`], if it can be decided at once: without a change, a slow PIN check, a search

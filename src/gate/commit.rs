@@ -6,11 +6,12 @@ use super::Gate;
 use super::attempt::Job;
 use super::digest::is_to_be_carried_out;
 use super::queue::Round;
+use super::rounds::in_force;
 use crate::UnixTime;
 use crate::decide::{Decision, LoginResult, Outcome};
 use crate::http::digest::Ha1;
 use crate::store::{Found, Reach, Store, StoreError, Transaction};
-use crate::token::{Entry, Session};
+use crate::token::{Computer, Entry, Session};
 
 /// What was decided about a job, and on which data.
 #[derive(Clone)]
@@ -57,7 +58,7 @@ pub(super) fn is_settled(snapshot: &Decision, found: &Found) -> bool {
 /// Whether no state may be half-written.
 pub(super) fn is_exact(found: &Found) -> bool {
     let Entry { lines, ways, .. } = &found.entry;
-    lines.iter().all(|line| line.state.intact) && !ways.torn_sessions
+    lines.iter().all(|line| line.state.intact) && !ways.torn_places
 }
 
 impl<S: Store> Gate<S> {
@@ -131,15 +132,22 @@ impl<S: Store> Gate<S> {
             }
             if !decision.ended.is_empty() {
                 let entry = &decided.found.entry;
-                let is_to_end = |session: &Session| decision.ended.contain(entry, session.id);
+                let is_to_end = |session: &Session| decision.ended.has_session(entry, session.id);
                 transaction.end_sessions(&job.attempt.user, &is_to_end);
+                if decision.ended.has_computers() {
+                    let is_to_end = |it: &Computer| decision.ended.has_computer(entry, it.id);
+                    transaction.end_computers(&job.attempt.user, &is_to_end);
+                }
             }
             let is_fresh = decision.word == LoginResult::GrantedFresh;
             if let Some(browser) = &job.browser
                 && (is_fresh || job.is_counted)
             {
-                let who = (&job.attempt.user[..], &job.policy);
-                browser.save(who, decision, &decided.found, now, transaction);
+                let found = &decided.found;
+                let policy = in_force(&job.policy, found, &job.attempt.address);
+                let who = (&job.attempt.user[..], &policy);
+                browser.save(who, decision, found, now, transaction);
+                browser.save_computer(who, decision, found, now, transaction);
             }
             if is_fresh && decided.found.entry.ways.always.until_code {
                 transaction.close_pin(&job.attempt.user, false);

@@ -11,7 +11,7 @@
 //! Wrong tries are counted separately (`throttled`).
 //!
 //! Where browsers have cookies, a grant begins a session, saved in the same step as its code
-//! (`session`).
+//! (`session`), and may have the computer trusted (`computer`).
 //!
 //! Logins waiting in one process are decided together by the one that gets the lock, and share its
 //! sync (`queue`). Sub-requests are judged again only where the settings differ (`request_memory`).
@@ -21,6 +21,7 @@ mod app;
 mod attempt;
 mod basic;
 mod commit;
+mod computer;
 mod digest;
 mod elsewhere;
 mod known_cookies;
@@ -47,6 +48,7 @@ pub use self::answer::{Answer, Cause};
 use self::attempt::Job;
 pub use self::basic::Login;
 use self::commit::JobResult;
+pub use self::computer::{KnownComputer, SetComputer};
 pub use self::digest::{DigestAnswer, DigestLogin, DigestRequest, Match};
 pub use self::marks::{Mark, Marks};
 use self::pins::PinMemory;

@@ -106,7 +106,7 @@ impl<S: Store> Gate<S> {
             Ok(()) if is_news => log.log(
                 Level::Warning,
                 format_args!(
-                    "too many wrong PINs in trusted networks: a code is needed everywhere until the next new one, user {user}"
+                    "too many wrong PINs without a code: a code is needed everywhere until the next new one, user {user}"
                 ),
             ),
             Ok(()) => {}
@@ -127,6 +127,7 @@ impl<S: Store> Gate<S> {
     ) {
         let policy = in_force(policy, found, address);
         let may_be_counted = found.entry.ways.always.until_code
+            || !found.entry.ways.computers.is_empty()
             || decide::is_pin_alone_enough(&policy, &found.entry, address);
         if may_be_counted {
             let who = ThrottledLogin::of(user, address, found, (self.clock)());

@@ -286,9 +286,11 @@ impl<'a> Recalled<'a> {
         self.slot.policy.is_some_and(|known| known.decides_like(policy))
     }
 
-    /// A grant without a code, by the PIN of a user in a trusted network.
+    /// A grant without a code, by the PIN of a user in a trusted network or on a trusted computer.
     pub(super) fn is_by_pin_alone(&self) -> bool {
-        self.verdict == Verdict::Granted && self.word == LoginResult::GrantedTrusted
+        let is_its =
+            matches!(self.word, LoginResult::GrantedTrusted | LoginResult::GrantedComputer);
+        self.verdict == Verdict::Granted && is_its
     }
 
     /// Of a grant: see the field.

@@ -166,6 +166,15 @@ impl<S: Store> Gate<S> {
 
             match self.commit(&job, Snapshot { decided, now }).map(|decided| *decided) {
                 Ok(Decided { outcome: Outcome::Decided(decision), found, ha1 }) => {
+                    if decision.ended.are_copied() {
+                        log.log(
+                            Level::Warning,
+                            format_args!(
+                                "a computer isn't trusted any more: a cookie of it came that was replaced before, as if somebody had a copy, user {}",
+                                Quoted(&job.attempt.user)
+                            ),
+                        );
+                    }
                     return Ok((decision, found, ha1));
                 }
                 Ok(Decided { outcome: Outcome::NeedPin(question), found, .. }) => {
@@ -251,6 +260,8 @@ impl<S: Store> Gate<S> {
 /// A place's policy with what the store says for all its places.
 pub(super) fn in_force(policy: &Policy, found: &Found, address: &Address) -> Policy {
     let policy = policy.restricted_by(&found.limits);
+    let trusted_computer = policy.trusted_computer.max(found.allow.trusted_computer);
+    let policy = Policy { trusted_computer, ..policy };
     match (policy.pin_alone, address) {
         (PinAlone::IfStored, Address::Ip(address)) if found.allow.trusts(*address) => {
             Policy { pin_alone: PinAlone::Here, ..policy }

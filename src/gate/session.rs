@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use super::Gate;
 use super::answer::{Answer, Turn};
 use super::attempt::{Job, OwnedAttempt, OwnedProof};
+use super::computer::{KnownComputer, NamedComputer};
 use super::known_cookies::KnownCookies;
 use super::marks::Mark;
 use super::request_memory::{JudgedAttempt, RequestMemory};
@@ -36,8 +37,8 @@ use crate::token::{Address, Fingerprint, Session, SessionId, SessionKind, TokenT
 const VERSION: &str = "1";
 /// Fields before the MAC.
 const FIELDS: usize = 5;
-const ID_LEN: usize = 16;
-const PLACE_LEN: usize = 16;
+pub(super) const ID_LEN: usize = 16;
+pub(super) const PLACE_LEN: usize = 16;
 const ADDRESS_LEN: usize = 6;
 const MAC_LEN: usize = 32;
 /// Bytes of the hash in a cookie's name.
@@ -65,6 +66,10 @@ pub struct BrowserLogin<'a> {
     pub known: Option<&'a KnownSession>,
     /// It comes by a page of our own, which makes a session of every grant.
     pub is_page: bool,
+    /// The computer that it may be trusted as.
+    pub computer: Option<&'a KnownComputer>,
+    /// Its user wants it to be trusted.
+    pub trusts: bool,
 }
 
 /// A session as a cookie names it that we have made: whether it holds is to be decided.
@@ -129,11 +134,47 @@ impl std::fmt::Debug for SetCookie {
 
 /// What cookies are made with.
 pub(super) struct CookieKeys {
-    value: Hmac<Sha256>,
+    value: ValueKey,
+    /// The same for trusted computers.
+    pub(super) computer: ValueKey,
     session: Hmac<Sha256>,
+    computer_id: Hmac<Sha256>,
     place: Hmac<Sha256>,
     address: Hmac<Sha256>,
     page: Zeroizing<[u8; 32]>,
+}
+
+/// What makes the values of one kind of cookie.
+pub(super) struct ValueKey(Hmac<Sha256>);
+
+impl ValueKey {
+    /// A version, fields in base 64 for URLs without padding, and the MAC of all that, with dots
+    /// between them.
+    pub(super) fn sign(&self, version: &str, fields: &[&[u8]]) -> Zeroizing<String> {
+        let encoded = fields.iter().map(|field| BASE64URL_NOPAD.encode_len(field.len()) + 1);
+        let len = version.len() + encoded.sum::<usize>() + 2 * MAC_LEN;
+        let mut value = Zeroizing::new(String::with_capacity(len));
+        value.push_str(version);
+        for field in fields {
+            value.push('.');
+            BASE64URL_NOPAD.encode_append(field, &mut value);
+        }
+        let mac: [u8; MAC_LEN] =
+            self.0.clone().chain_update(value.as_bytes()).finalize().into_bytes().into();
+        value.push('.');
+        BASE64URL_NOPAD.encode_append(&mac, &mut value);
+        value
+    }
+
+    /// The version and the fields as they stand in a value of ours. `None`: we haven't made it.
+    pub(super) fn verified<'v>(&self, value: &'v [u8]) -> Option<Vec<&'v [u8]>> {
+        let dot = value.iter().rposition(|&b| b == b'.')?;
+        let (text, mac) = (&value[..dot], &value[dot + 1..]);
+        let mac = BASE64URL_NOPAD.decode(mac).ok()?;
+        // In constant time, and all of it.
+        self.0.clone().chain_update(text).verify_slice(&mac).ok()?;
+        Some(text.split(|&b| b == b'.').collect())
+    }
 }
 
 impl CookieKeys {
@@ -147,8 +188,10 @@ impl CookieKeys {
         };
         let key = |label: &str| keyed(&*bytes(label));
         CookieKeys {
-            value: key("otpgate cookie 1"),
+            value: ValueKey(key("otpgate cookie 1")),
+            computer: ValueKey(key("otpgate computer 1")),
             session: key("otpgate session 1"),
+            computer_id: key("otpgate computer id 1"),
             place: key("otpgate place 1"),
             address: key("otpgate address 1"),
             page: bytes("otpgate page 1"),
@@ -159,7 +202,17 @@ impl CookieKeys {
         start_of(mac_of(&self.session, parts))
     }
 
-    fn place(&self, policy: &Policy, place: &CookiePlace<'_>) -> [u8; PLACE_LEN] {
+    pub(super) fn computer_id(
+        &self,
+        user: &[u8],
+        token: &Fingerprint,
+        position: u64,
+        place: &[u8; PLACE_LEN],
+    ) -> [u8; ID_LEN] {
+        start_of(mac_of(&self.computer_id, &[user, &token.0, &position.to_le_bytes(), place]))
+    }
+
+    pub(super) fn place(&self, policy: &Policy, place: &CookiePlace<'_>) -> [u8; PLACE_LEN] {
         let host = place.host.to_ascii_lowercase();
         start_of(mac_of(&self.place, &[&policy.place_key(place.pins), &host, place.realm]))
     }
@@ -182,31 +235,13 @@ impl CookieKeys {
         address: Option<[u8; ADDRESS_LEN]>,
     ) -> Zeroizing<String> {
         let address = address.as_ref().map_or(&b""[..], |address| address);
-        let fields = [user, id, place, address].map(|field| BASE64URL_NOPAD.encode(field));
-        let mut value = Zeroizing::new(String::with_capacity(
-            VERSION.len() + fields.iter().map(|field| field.len() + 1).sum::<usize>() + 2 * MAC_LEN,
-        ));
-        value.push_str(VERSION);
-        for field in &fields {
-            value.push('.');
-            value.push_str(field);
-        }
-        let mac: [u8; MAC_LEN] =
-            self.value.clone().chain_update(value.as_bytes()).finalize().into_bytes().into();
-        value.push('.');
-        BASE64URL_NOPAD.encode_append(&mac, &mut value);
-        value
+        self.value.sign(VERSION, &[user, id, place, address])
     }
 
     /// What a cookie of ours says; whatever else it is: `None`. The MAC is looked at before anything
     /// else is.
     fn read(&self, value: &[u8]) -> Option<CookieContent> {
-        let dot = value.iter().rposition(|&b| b == b'.')?;
-        let (text, mac) = (&value[..dot], &value[dot + 1..]);
-        let mac = BASE64URL_NOPAD.decode(mac).ok()?;
-        // In constant time, and all of it.
-        self.value.clone().chain_update(text).verify_slice(&mac).ok()?;
-        let fields: Vec<&[u8]> = text.split(|&b| b == b'.').collect();
+        let fields = self.value.verified(value)?;
         let [version, user, id, place, address] = <[&[u8]; FIELDS]>::try_from(fields).ok()?;
         let decode = |field: &[u8]| BASE64URL_NOPAD.decode(field).ok();
         if version != VERSION.as_bytes() {
@@ -242,7 +277,7 @@ fn mac_of(keyed: &Hmac<Sha256>, parts: &[&[u8]]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-fn start_of<const LEN: usize>(bytes: [u8; 32]) -> [u8; LEN] {
+pub(super) fn start_of<const LEN: usize>(bytes: [u8; 32]) -> [u8; LEN] {
     let mut start = [0; LEN];
     start.copy_from_slice(&bytes[..LEN]);
     start
@@ -276,10 +311,14 @@ impl CookieMemory {
 
 /// The browser of a login on its way through the rounds.
 pub(super) struct JobBrowser {
-    keys: Arc<CookieKeys>,
-    place: [u8; PLACE_LEN],
+    pub(super) keys: Arc<CookieKeys>,
+    pub(super) place: [u8; PLACE_LEN],
     /// Of the user whose login it is.
     presented: Option<PresentedSession>,
+    /// The same.
+    pub(super) computer: Option<NamedComputer>,
+    /// A fresh code has it trusted.
+    pub(super) trusts: bool,
     /// By a page: in the place of the position of a code, where there is none.
     random: Option<[u8; ID_LEN]>,
 }
@@ -293,13 +332,16 @@ impl JobBrowser {
     pub(super) fn lend<R>(&self, user: &[u8], work: impl FnOnce(&LoginBrowser<'_>) -> R) -> R {
         let session_of =
             |token: &Fingerprint, position| kept_id(&self.id_of(user, token, position));
-        work(&LoginBrowser { presented: self.presented, session_of: &session_of })
+        let computer = self.computer.map(|named| named.presented);
+        work(&LoginBrowser { presented: self.presented, computer, session_of: &session_of })
     }
 
     /// A page keeps what was granted without a code; where a browser sends the PIN with each
     /// request, nothing needs to be kept.
     pub(super) fn keeps(&self, decision: &Decision) -> bool {
-        decision.word == LoginResult::GrantedTrusted && self.random.is_some()
+        let is_by_pin =
+            matches!(decision.word, LoginResult::GrantedTrusted | LoginResult::GrantedComputer);
+        is_by_pin && self.random.is_some()
     }
 
     /// The session that a grant begins, and the id for its cookie.
@@ -320,10 +362,14 @@ impl JobBrowser {
                 let position = state.last_accepted(token.factor)?;
                 (token, self.id_of(user, &token.fingerprint, position), SessionKind::Code)
             }
-            LoginResult::GrantedTrusted => {
+            LoginResult::GrantedTrusted | LoginResult::GrantedComputer => {
                 let token = token(decision.by_pin_of?.into())?;
                 let id = self.keys.id(&[user, &token.fingerprint.0, &self.random?, &self.place]);
-                (token, id, SessionKind::PinAlone)
+                let kind = match decision.word {
+                    LoginResult::GrantedComputer => SessionKind::Computer,
+                    _ => SessionKind::PinAlone,
+                };
+                (token, id, kind)
             }
             _ => return None,
         };
@@ -654,7 +700,11 @@ impl<S: Store> Gate<S> {
         let presented =
             browser.known.filter(|known| *known.user == *user).map(|known| known.presented);
         let place = keys.place(policy, &browser.place);
-        Ok(Arc::new(JobBrowser { keys, place, presented, random }))
+        // Elsewhere the browser sends the PIN with each request.
+        let computer = browser.computer.filter(|known| browser.is_page && known.user() == user);
+        let computer = computer.map(KnownComputer::named);
+        let trusts = browser.is_page && browser.trusts;
+        Ok(Arc::new(JobBrowser { keys, place, presented, computer, trusts, random }))
     }
 
     /// What becomes of the browser's cookie by a decision that was carried out.
@@ -669,17 +719,14 @@ impl<S: Store> Gate<S> {
         let browser = browser?;
         let id = match decision.word {
             LoginResult::Forgotten => {
-                let is_its =
-                    browser.presented.is_some_and(|it| decision.ended.contain(&found.entry, it.id));
+                let is_its = browser
+                    .presented
+                    .is_some_and(|it| decision.ended.has_session(&found.entry, it.id));
                 return is_its.then_some(SetCookie::End);
             }
             LoginResult::GrantedReuse => {
-                let accepted = decision.accepted?;
-                let token = &found.entry.lines.get(accepted.line)?.token;
-                let policy = policy.restricted_by(&found.limits);
-                let state =
-                    decide::state_decided_on(&policy, &found.entry, accepted.line, accepted.at);
-                browser.id_of(user, &token.fingerprint, state.last_accepted(token.factor)?)
+                let (token, position) = reused(policy, decision, found)?;
+                browser.id_of(user, &token, position)
             }
             _ => browser.begun(user, decision, found, (self.clock)())?.1,
         };
@@ -694,13 +741,26 @@ impl<S: Store> Gate<S> {
         Answer::of(&Decision::error(), Some(&Arc::new(error)))
     }
 
-    fn cookie_keys(&self) -> Result<Arc<CookieKeys>, StoreError> {
+    pub(super) fn cookie_keys(&self) -> Result<Arc<CookieKeys>, StoreError> {
         Ok(self.cookie_memory.keys_of(self.store.secret()?))
     }
 
     fn cookie_keys_now(&self) -> Option<Arc<CookieKeys>> {
         Some(self.cookie_memory.keys_of(self.store.secret_now()?))
     }
+}
+
+/// The token of a code that was accepted again, and where it stands.
+pub(super) fn reused(
+    policy: &Policy,
+    decision: &Decision,
+    found: &Found,
+) -> Option<(Fingerprint, u64)> {
+    let accepted = decision.accepted?;
+    let token = &found.entry.lines.get(accepted.line)?.token;
+    let policy = policy.restricted_by(&found.limits);
+    let state = decide::state_decided_on(&policy, &found.entry, accepted.line, accepted.at);
+    Some((token.fingerprint, state.last_accepted(token.factor)?))
 }
 
 /// What cookies come to, by one secret.

@@ -66,6 +66,8 @@ pub struct View<'a> {
     pub user: Option<&'a str>,
     /// Days for which a code isn't asked for on a trusted computer. `None`: that isn't offered.
     pub offers_computer: Option<u32>,
+    /// A code isn't asked for, because this computer is trusted.
+    pub knows_computer: bool,
     /// To where the form may lead besides this host: sources as [`is_source`] has them.
     pub sources: &'a [String],
 }
@@ -366,7 +368,7 @@ fn code(view: &View<'_>, is_required: bool, is_first: bool) -> String {
         if is_required { " required" } else { "" },
         described(&["code-hint"], wrong(view)),
         if is_first { " autofocus" } else { "" },
-        say(texts::CODE_HINT),
+        say(if view.knows_computer { texts::CODE_NOT_NEEDED } else { texts::CODE_HINT }),
     )
 }
 

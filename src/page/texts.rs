@@ -115,6 +115,11 @@ texts! {
         "Der Code, den Ihr Telefon oder Schlüsselanhänger gerade anzeigt, oder der nächste Ihrer Papierliste.",
         "Celui que votre téléphone ou votre porte-clés affiche maintenant, ou le suivant de votre liste sur papier.",
         "El que muestra ahora su teléfono o llavero, o el siguiente de su lista en papel.";
+    CODE_NOT_NEEDED:
+        "Not needed on this computer: you can leave this empty.",
+        "Auf diesem Computer nicht nötig: Sie können dieses Feld leer lassen.",
+        "Inutile sur cet ordinateur : vous pouvez laisser ce champ vide.",
+        "No hace falta en este ordenador: puede dejar este campo vacío.";
     COMPUTER:
         "Ask for no code on this computer for {} days",
         "Auf diesem Computer {} Tage lang keinen Code verlangen",

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use crate::network::Network;
 
 /// Days for which a computer may be trusted.
-const TRUSTED_DAYS_MAX: u32 = 366;
+pub const TRUSTED_DAYS_MAX: u32 = 366;
 
 /// What may let somebody in without a code. By itself, nothing may.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -25,7 +25,7 @@ use std::num::NonZeroU32;
 
 use sha2::{Digest as _, Sha256};
 
-pub use self::allow::Allow;
+pub use self::allow::{Allow, TRUSTED_DAYS_MAX};
 pub use self::asked::Asked;
 pub use self::limits::Limits;
 pub use self::memory::{Leaked, Memory};
@@ -82,6 +82,9 @@ pub struct Policy {
     pub app_passwords: bool,
     /// Whether a PIN without a code is enough. Settings alone know it where no networks are named.
     pub pin_alone: PinAlone,
+    /// Days for which a PIN without a code is enough on a computer that has shown one. `None`: it
+    /// isn't.
+    pub trusted_computer: Option<NonZeroU32>,
     /// After a grant, what stands behind us sees user and PIN.
     pub pin_fake_basic: bool,
     /// Seconds for which a PIN found right by a slow hash is remembered.
@@ -228,6 +231,7 @@ impl Policy {
             allow_hex,
             app_passwords: _,
             pin_alone: _,
+            trusted_computer: _,
             pin_fake_basic: _,
             pin_cache_hashed: _,
             pin_cache_external: _,
@@ -424,6 +428,8 @@ pub struct Settings<'a> {
     pub app_passwords: Option<Given<'a, bool>>,
     /// None: what is inherited ends.
     pub trusted_networks: Option<Given<'a, &'a [Network]>>,
+    /// Days; none: what is inherited ends.
+    pub trusted_computer: Option<Given<'a, Option<NonZeroU32>>>,
     pub require_tls: Option<Given<'a, bool>>,
     pub scheme: Option<Given<'a, Scheme>>,
     pub digest_algorithms: Option<Given<'a, Algorithms>>,
@@ -493,7 +499,7 @@ impl<'a> Settings<'a> {
         overlay! {
             users_file max_offset max_linger max_idle lockout_time throttle refusal_time
             logout_on_ip_change forget pin_providers pin_file pin_cache fall_through
-            pin_fake_basic allow_hex app_passwords trusted_networks require_tls scheme
+            pin_fake_basic allow_hex app_passwords trusted_networks trusted_computer require_tls scheme
             digest_algorithms nonce_lifetime linger_cookie sessions max_age login_page
             login_template strip required
         }
@@ -540,6 +546,7 @@ impl<'a> Settings<'a> {
             allow_hex: value(&self.allow_hex).unwrap_or(true),
             app_passwords: value(&self.app_passwords).unwrap_or(false),
             pin_alone: PinAlone::IfStored,
+            trusted_computer: value(&self.trusted_computer).flatten(),
             pin_fake_basic: value(&self.pin_fake_basic).unwrap_or(false),
             pin_cache_hashed: pin_cache.unwrap_or(DEFAULT_PIN_CACHE),
             // Providers have settings that we don't see, and caches of their own.
@@ -682,6 +689,7 @@ mod tests {
             allow_hex: true,
             app_passwords: false,
             pin_alone: PinAlone::IfStored,
+            trusted_computer: None,
             pin_fake_basic: false,
             pin_cache_hashed: 60,
             pin_cache_external: 0,

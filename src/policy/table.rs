@@ -184,6 +184,14 @@ pub const SETTINGS: &[Setting] = &[
         },
     },
     Setting {
+        apache: Some(c"OTPAuthTrustedComputer"),
+        nginx: Some(c"auth_otp_trusted_computer"),
+        limit: None,
+        is_for_authors: false,
+        usage: c"days for which the PIN alone is enough on a computer that its user has it trusted after a code, 1 to 366; or Off",
+        take: |settings, words| words.put(&mut settings.trusted_computer, words.days()),
+    },
+    Setting {
         apache: Some(c"OTPAuthRequireUser"),
         nginx: Some(c"auth_otp_require_user"),
         limit: None,

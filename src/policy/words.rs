@@ -8,7 +8,7 @@ use super::time;
 use super::{
     Algorithms, DEFAULT_LOCKOUT_MAX, FailureLimit, Forget, Given, Groups, LingerCookie, Lockout,
     Memory, PIN_PROVIDERS_MAX, REQUIRED_GROUPS_MAX, REQUIRED_USERS_MAX, Required, Scheme, Server,
-    TRUSTED_NETWORKS_MAX, Throttle,
+    TRUSTED_DAYS_MAX, TRUSTED_NETWORKS_MAX, Throttle,
 };
 use crate::http::digest::DigestAlgorithm;
 use crate::network::Network;
@@ -88,6 +88,7 @@ pub enum ValueKind {
     Path,
     Number { min: u32, max: u32 },
     Seconds { min: u32, max: u32 },
+    Days,
     Milliseconds,
     Flag,
     LingerCookie,
@@ -196,6 +197,7 @@ impl fmt::Display for Wanted {
                 Some(like) => write!(f, "a time from {min} to {max} seconds, {like}"),
                 None => write!(f, "a number from {min} to {max}"),
             },
+            ValueKind::Days => write!(f, "a number of days from 1 to {TRUSTED_DAYS_MAX}, or {off}"),
             ValueKind::Milliseconds => {
                 write!(
                     f,
@@ -300,6 +302,15 @@ impl<'w, 'a> Words<'w, 'a> {
     fn time(self, word: &[u8], min: u32, max: u32, wanted: Wanted) -> Result<u32, SettingProblem> {
         let value = time::seconds(word, self.server);
         value.filter(|value| (min..=max).contains(value)).ok_or_else(|| wanted.is_not(word))
+    }
+
+    pub(super) fn days(self) -> Result<Option<NonZeroU32>, SettingProblem> {
+        let wanted = self.wanting(ValueKind::Days);
+        let word = self.one(wanted)?;
+        if word.eq_ignore_ascii_case(b"off") {
+            return Ok(None);
+        }
+        number(word, 1, TRUSTED_DAYS_MAX, wanted).map(NonZeroU32::new)
     }
 
     pub(super) fn refusal_time(self) -> Result<Option<NonZeroU32>, SettingProblem> {

@@ -9,7 +9,7 @@ use super::gates::FileGate;
 use super::login::{BasicCredentials, Replied, Request};
 use crate::decide::{Reason, Verdict, may_ask_to_forget};
 use crate::gate::{
-    Answer, BrowserLogin, Cause, CookiePlace, KnownSession, RequestMemory, SetCookie,
+    Answer, BrowserLogin, Cause, CookiePlace, KnownSession, RequestMemory, SetComputer, SetCookie,
 };
 use crate::http::cookie;
 use crate::log::{Level, Log};
@@ -36,7 +36,8 @@ impl<'a> Seat<'a> {
 
     /// A login from there.
     pub(super) fn login<'b>(&'b self, known: Option<&'b KnownSession>) -> BrowserLogin<'b> {
-        BrowserLogin { place: self.place(), known, is_page: false }
+        let place = self.place();
+        BrowserLogin { place, known, is_page: false, computer: None, trusts: false }
     }
 
     /// The same by the page to log in.
@@ -53,6 +54,20 @@ impl<'a> Seat<'a> {
         match set {
             SetCookie::Session { value } => cookie::set(name, value, self.is_secure(), None),
             SetCookie::End => Some(cookie::end(name, self.is_secure())?.into()),
+        }
+    }
+
+    /// The same of its cookie as a trusted computer.
+    pub(super) fn computer_header(
+        &self,
+        name: &str,
+        set: &SetComputer,
+    ) -> Option<Zeroizing<String>> {
+        match set {
+            SetComputer::Trusted { value, seconds } => {
+                cookie::set(name, value, self.is_secure(), Some(*seconds))
+            }
+            SetComputer::End => Some(cookie::end(name, self.is_secure())?.into()),
         }
     }
 }

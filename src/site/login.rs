@@ -11,7 +11,7 @@ use rustc_hash::FxHasher;
 use super::admission::{ForUser, Reading};
 use super::browser::{Browser, Response};
 use super::challenge::log_no_zone;
-use super::cookie::{Cookie, Seat};
+use super::cookie::Cookie;
 use super::event::tls_setting;
 use super::gates::GateRef;
 use super::unfit;
@@ -19,7 +19,7 @@ use super::{Section, Site};
 use crate::decide::{LoginResult, PinAnswer, Reason, Verdict};
 use crate::gate::nonces::{Nonces, SharedMemory};
 use crate::gate::{
-    Answer, DigestAnswer, DigestLogin, DigestRequest, Gate, KnownSession, Login, Match, PinSource,
+    Answer, BrowserLogin, DigestAnswer, DigestLogin, DigestRequest, Gate, Login, Match, PinSource,
     RequestMemory,
 };
 use crate::http::target::Target;
@@ -265,18 +265,16 @@ impl Site {
         &self,
         request: &Request<'_>,
         credentials: &BasicCredentials<'_>,
-        seat: &Seat<'_>,
-        known: Option<&KnownSession>,
+        browser: &BrowserLogin<'_>,
         judged: &mut RequestMemory,
     ) -> Answer {
         let Some(place) = self.for_basic(request, credentials, Reading::Allowed) else {
             return Answer::error();
         };
-        let browser = seat.login_by_page(known);
         let answer =
             self.of_basic(request, credentials, Some(judged), |gate, login, pins, judged| {
                 let (policy, log) = (&place.policy, request.log);
-                Some(gate.basic_of_browser(policy, login, Some(&browser), pins, judged, log))
+                Some(gate.basic_of_browser(policy, login, Some(browser), pins, judged, log))
             });
         let answer = answer.unwrap_or_else(Answer::error);
         place.log_fault(&answer, credentials.user, request);
@@ -635,6 +633,7 @@ pub fn result_word(word: LoginResult) -> &'static CStr {
         LoginResult::GrantedReuse => c"granted-reuse",
         LoginResult::GrantedApp => c"granted-app",
         LoginResult::GrantedTrusted => c"granted-trusted",
+        LoginResult::GrantedComputer => c"granted-computer",
         LoginResult::GrantedSession => c"granted-session",
         LoginResult::DeniedPin => c"denied-pin",
         LoginResult::DeniedUser => c"denied-user",

@@ -16,7 +16,9 @@ use super::gates::GateRef;
 use super::login::{BasicCredentials, Request};
 use super::{Site, templates};
 use crate::decide::{Reason, Verdict};
-use crate::gate::{Answer, KnownSession, PageKeys, RequestMemory, SetCookie};
+use crate::gate::{
+    Answer, BrowserLogin, KnownComputer, KnownSession, PageKeys, RequestMemory, SetCookie,
+};
 use crate::http::accept::{Language, Wants, wants};
 use crate::http::form::{Form, is_form};
 use crate::http::target::Target;
@@ -174,7 +176,9 @@ impl Site {
             return None;
         }
         let (errand, why) = match reason {
-            Some(Reason::FreshCodeNeeded) => (Errand::Confirm, Refusal::CodeNeeded),
+            Some(Reason::FreshCodeNeeded | Reason::SessionNeedsCode) => {
+                (Errand::Confirm, Refusal::CodeNeeded)
+            }
             _ => (Errand::LogIn, Refusal::LoginNeeded),
         };
         let Some(page) = settings.login_page.and_then(|it| str::from_utf8(it.value).ok()) else {
@@ -279,11 +283,19 @@ impl Site {
         stay: &Stay<'_>,
         (user, password): (&[u8], &[u8]),
         known: Option<&KnownSession>,
+        trusts: bool,
         memory: &mut RequestMemory,
     ) -> Answer {
         let credentials =
             BasicCredentials { user, password, authorization: b"", target: Target::default() };
-        self.by_page(stay.request, &credentials, &stay.seat, known, memory)
+        let Stay { request, browser, gate, policy, seat, .. } = stay;
+        let computer = match gate.known_computer(policy, &seat.place(), browser.cookie) {
+            Ok(computer) => computer,
+            Err(error) => return gate.store_failed(error, user, request.log),
+        };
+        let login =
+            BrowserLogin { computer: computer.as_ref(), trusts, ..seat.login_by_page(known) };
+        self.by_page(request, &credentials, &login, memory)
     }
 
     fn confirm(&self, stay: &Stay<'_>, known: &KnownSession, code: &[u8]) -> Answer {
@@ -388,8 +400,9 @@ impl Site {
                 let get = |name| form.get(name).unwrap_or_default();
                 let user = get(field::USER);
                 let password = Zeroizing::new([get(field::PIN), get(field::CODE)].concat());
-                let mut memory = RequestMemory::default();
-                let answer = self.log_in(stay, (user, &password), known.as_ref(), &mut memory);
+                let trusts = form.get(field::COMPUTER) == Some(b"1");
+                let (known, mut memory) = (known.as_ref(), RequestMemory::default());
+                let answer = self.log_in(stay, (user, &password), known, trusts, &mut memory);
                 stay.answered(answer, user, (way, State::Login), memory.paper_next())
             }
             _ => unusable(400, State::Unusable, None),
@@ -409,7 +422,7 @@ impl Site {
             Verdict::Error => stay.broken(),
             // The way back must not show again what was protected.
             _ => stay
-                .with_headers(stay.with_session(response, &answer))
+                .with_headers(stay.with_cookies(response, &answer))
                 .with("Clear-Site-Data", "\"cache\""),
         };
         Responded { answer: Some(answer), user: known.user().to_vec(), response: Some(response) }
@@ -448,6 +461,8 @@ impl Stay<'_> {
         let csrf = self.visit.csrf(&self.keys.key);
         let to = way.map(|way| way.seal(&self.keys.key, &self.visit));
         let language = Language::liked_best(self.browser.accept_language);
+        let computer = if state == State::Login { self.trusted_computer() } else { None };
+        let its_user = computer.as_ref().map(|known| String::from_utf8_lossy(known.user()));
         let page = page::render(&View {
             template: &self.template,
             language,
@@ -457,8 +472,12 @@ impl Stay<'_> {
             notice,
             csrf: &csrf,
             to: to.as_deref(),
-            user,
-            offers_computer: None,
+            user: user.or(its_user.as_deref()),
+            knows_computer: computer.is_some(),
+            offers_computer: match state {
+                State::Login => self.gate.offers_computer(&self.policy),
+                _ => None,
+            },
             sources: &[],
         });
         let response = Response { status, body: page.html.into_bytes(), ..Response::default() }
@@ -466,6 +485,13 @@ impl Stay<'_> {
             .with("Content-Language", language.tag())
             .with("Content-Security-Policy", page.csp);
         self.with_headers(response)
+    }
+
+    /// The computer as which this browser is trusted, now and here.
+    fn trusted_computer(&self) -> Option<KnownComputer> {
+        let Stay { gate, policy, seat, browser, .. } = self;
+        let known = gate.known_computer(policy, &seat.place(), browser.cookie).ok()??;
+        gate.is_computer_trusted(policy, &known).then_some(known)
     }
 
     /// With what every answer of the page has.
@@ -480,9 +506,13 @@ impl Stay<'_> {
         response
     }
 
-    fn with_session(&self, mut response: Response, answer: &Answer) -> Response {
-        let header = answer.cookie.as_ref().and_then(|set| self.seat.header(&self.cookie, set));
-        response.headers.extend(header.map(|header| ("Set-Cookie", header)));
+    fn with_cookies(&self, mut response: Response, answer: &Answer) -> Response {
+        let session = answer.cookie.as_ref().and_then(|set| self.seat.header(&self.cookie, set));
+        let name = self.gate.computer_cookie_name(&self.seat.place());
+        let computer = answer.computer.as_ref();
+        let computer = computer.and_then(|set| self.seat.computer_header(&name, set));
+        let headers = session.into_iter().chain(computer);
+        response.headers.extend(headers.map(|header| ("Set-Cookie", header)));
         response
     }
 
@@ -529,8 +559,7 @@ impl Stay<'_> {
         let seconds = answer.retry_after.unwrap_or(1);
         let response = match answer.verdict {
             Verdict::Granted if matches!(answer.cookie, Some(SetCookie::Session { .. })) => {
-                let target = way.map_or(HOME, |way| &way.target);
-                self.with_session(self.leading_to(target), &answer)
+                self.leading_to(way.map_or(HOME, |way| &way.target))
             }
             // Let in, but nothing that the browser could show for it.
             Verdict::Granted | Verdict::Error => self.broken(),
@@ -542,6 +571,7 @@ impl Stay<'_> {
                 again(403, next.map_or(Notice::NotRight, Notice::NextPaperCode))
             }
         };
+        let response = self.with_cookies(response, &answer);
         Responded { answer: Some(answer), user: user.to_vec(), response: Some(response) }
     }
 }

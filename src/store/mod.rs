@@ -23,7 +23,7 @@ pub use self::accounts::{
 use crate::UnixTime;
 use crate::policy::{Allow, Limits};
 use crate::throttle::Bytes;
-use crate::token::{Entry, Session, State};
+use crate::token::{Computer, Entry, Session, State};
 
 /// What a store finds under a name.
 #[derive(Debug, Default)]
@@ -163,6 +163,13 @@ pub trait Transaction {
 
     /// Ends sessions of the user: those of which `is_to_end` says so.
     fn end_sessions(&mut self, user: &[u8], is_to_end: &dyn Fn(&Session) -> bool);
+
+    /// Keeps a computer of the user: in the place of the one with its id, or as another one; then
+    /// those that were trusted first go until no more than [`crate::token::COMPUTERS_MAX`] are left.
+    fn save_computer(&mut self, user: &[u8], computer: Computer);
+
+    /// Ends computers of the user: those of which `is_to_end` says so.
+    fn end_computers(&mut self, user: &[u8], is_to_end: &dyn Fn(&Computer) -> bool);
 }
 
 /// Random bytes that only servers and admins of a store have.

@@ -3,6 +3,7 @@
 //! [`position`] has all arithmetic between a state and counters or time steps.
 
 mod codes;
+mod computer;
 pub mod position;
 mod session;
 mod state;
@@ -11,8 +12,9 @@ mod ways;
 use std::num::{NonZeroU16, NonZeroU32};
 
 pub use self::codes::Codes;
+pub use self::computer::{COMPUTERS_MAX, Computer, ComputerId};
 pub use self::position::{ClockOffset, Counter, CounterField, Reading, ReplayFloor, TimeStep};
-pub use self::session::{Session, SessionId, SessionKind, TokenTag, displaced};
+pub use self::session::{Kept, Session, SessionId, SessionKind, TokenTag, displaced};
 pub use self::state::{Address, State, Used};
 pub use self::ways::{
     APP_RANDOM, Always, AppDigest, AppPassword, SALT_LEN, WAYS_MAX, Ways, app_password,

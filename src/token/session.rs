@@ -18,14 +18,42 @@ pub struct Session {
     pub last: UnixTime,
 }
 
-/// The sessions that go when this one is kept: those that began first, until no more than `max` are
-/// left. Never the one itself, which is just being used.
-pub fn displaced(kept: &[Session], session: &Session, max: u8) -> Vec<SessionId> {
-    let mut others: Vec<&Session> = kept.iter().filter(|other| other.id != session.id).collect();
+/// What a store keeps of a user in a few places, until there is no room for it.
+pub trait Kept: Copy + PartialEq {
+    /// What tells those of one user apart.
+    type Id: Copy + PartialEq;
+    /// Which one it is.
+    fn id(&self) -> Self::Id;
+    /// The token that it rests on.
+    fn token(&self) -> TokenTag;
+    /// When it began.
+    fn first(&self) -> UnixTime;
+}
+
+impl Kept for Session {
+    type Id = SessionId;
+
+    fn id(&self) -> SessionId {
+        self.id
+    }
+
+    fn token(&self) -> TokenTag {
+        self.token
+    }
+
+    fn first(&self) -> UnixTime {
+        self.first
+    }
+}
+
+/// What goes when this one is kept: those that began first, until no more than `max` are left. Never
+/// the one itself, which is just being used.
+pub fn displaced<T: Kept>(kept: &[T], new: &T, max: u8) -> Vec<T::Id> {
+    let mut others: Vec<&T> = kept.iter().filter(|other| other.id() != new.id()).collect();
     // Of those of one second, the one that was kept first.
-    others.sort_by_key(|other| other.first);
+    others.sort_by_key(|other| other.first());
     let over = (others.len() + 1).saturating_sub(usize::from(max.max(1)));
-    others.into_iter().take(over).map(|other| other.id).collect()
+    others.into_iter().take(over).map(Kept::id).collect()
 }
 
 /// What a session is known by: a hash of what its cookie holds, so that no cookie can be made of it.

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::Session;
+use super::{Computer, Session};
 use crate::UnixTime;
 use crate::network::Network;
 
@@ -23,8 +23,10 @@ pub struct Ways {
     pub trusted: Vec<Network>,
     /// Logins that browsers keep, in the store's order.
     pub sessions: Vec<Session>,
-    /// Some of these may be half written: they aren't among them.
-    pub torn_sessions: bool,
+    /// Where their PIN alone is enough for a while, in the store's order.
+    pub computers: Vec<Computer>,
+    /// Some sessions or computers may be half written: they aren't among these.
+    pub torn_places: bool,
     /// What closes some of it.
     pub always: Always,
 }

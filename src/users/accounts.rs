@@ -15,7 +15,7 @@ use super::edit::{self, Content, ContentLine, LineChange, ToWrite};
 use super::file::{Spot, UsersFile};
 use super::lock::Paths;
 use super::pass::{LineAt, OwnLine, Passes, Repeated, Seen};
-use super::pragma::{Pragma, PragmaKind, SessionPlaces};
+use super::pragma::{Pragma, PragmaKind};
 use super::record::{Record, RecordError};
 use super::rewrite::{self, NewLine};
 use super::{name, pragma, record, ways};
@@ -569,7 +569,7 @@ impl<'c> Edits<'c> {
             draft.remove_pragmas(|_| true);
         }
         if self.states.is_none() {
-            draft.end_sessions_of_former_tokens();
+            draft.empty_places_of_former_tokens();
         }
         self.changes.extend(draft.into_changes());
         Ok(())
@@ -749,7 +749,7 @@ impl<'c> Draft<'c> {
             // One at fault, which counts for nothing, stays as it is.
             let Some(text) = pragma::with_user(line.text, new) else { continue };
             // Cookies are for the old name.
-            let text = pragma::with_places(&text, new, &SessionPlaces::default()).unwrap_or(text);
+            let text = pragma::emptied(&text, new).unwrap_or(text);
             *change = Some(LineChange::Replace(Zeroizing::new(text)));
         }
         Ok(())
@@ -763,16 +763,15 @@ impl<'c> Draft<'c> {
         }
     }
 
-    /// Ends sessions whose token goes, or gets other fields 1 to 4: they aren't to come back with
-    /// them.
-    fn end_sessions_of_former_tokens(&mut self) {
+    /// Ends sessions and computers whose token goes, or gets other fields 1 to 4: they aren't to come
+    /// back with them.
+    fn empty_places_of_former_tokens(&mut self) {
         let is_there = |index: &usize| !matches!(self.changes[*index], Some(LineChange::Remove));
         let tag = |index| record::fingerprint_of_line(self.text(index)).map(|it| TokenTag::of(&it));
         let tags: Vec<TokenTag> = (0..self.tokens.len()).filter(is_there).filter_map(tag).collect();
         for (line, change) in self.pragmas.iter().zip(&mut self.pragma_changes) {
             if change.is_none() {
-                let ended =
-                    pragma::without_sessions(line.text, |session| !tags.contains(&session.token));
+                let ended = pragma::without_tokens(line.text, |token| !tags.contains(&token));
                 *change = ended.map(|text| LineChange::Replace(Zeroizing::new(text)));
             }
         }

@@ -17,7 +17,7 @@ use super::journal::{self, Safety};
 use super::lock::{self, Paths};
 use super::mistakes::{self, BYTE_ORDER_MARK, NameError};
 use super::pass::{Repeated, Seen, SeenApart};
-use super::pragma::{self, Pragma, PragmaKind, SESSION_LINES_MAX};
+use super::pragma::{self, Placed, Pragma, PragmaKind};
 use super::record::{self, RecordError};
 use super::shared_index::{self, SHARED_FROM};
 use super::{leftovers, line, name, secret};
@@ -34,7 +34,10 @@ use crate::pin::entry::{EntryError, PinEntry};
 use crate::pin::file as pin_file;
 use crate::policy::Limits;
 use crate::secret::Secret;
-use crate::token::{Algorithm, AppPassword, CODE_LENGTHS_MAX, LINES_MAX, MovingFactor, Pin, Token};
+use crate::token::{
+    Algorithm, AppPassword, CODE_LENGTHS_MAX, Computer, LINES_MAX, MovingFactor, Pin, Session,
+    Token,
+};
 
 /// How grave a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -288,7 +291,7 @@ fn secret_access(path: &Path, users: &Access, told: Option<&Fault>) -> Option<Fi
         },
         Ok(Inspected::TooWide(mode)) => Some(Finding::error(format!(
             "{} has mode {mode:04o}, and others may have read what cookies are made with; the next cookie or `otpgate check --fix` replaces it, and all \
-             sessions end",
+             sessions and trusted computers end",
             path.display()
         ))),
         Err(fault) if told.is_some_and(|told| told.is_alike(&fault)) => None,
@@ -694,6 +697,9 @@ fn of_pragma(line: &[u8], place: &str) -> Option<Finding> {
         Ok(Pragma::Session(_, None)) => Some(Finding::warning(format!(
             "{place}: {title}: its checksum is wrong: it keeps no login; `otpgate check --fix` empties it"
         ))),
+        Ok(Pragma::Computer(_, None)) => Some(Finding::warning(format!(
+            "{place}: {title}: its checksum is wrong: it has no computer trusted; `otpgate check --fix` empties it"
+        ))),
         Ok(Pragma::Limits(limits)) if limits == Limits::default() => {
             Some(Finding::warning(format!("{place}: {title}: it limits nothing")))
         }
@@ -718,7 +724,7 @@ pub fn repetitions(configured: &Path, today: Date) -> Result<Vec<Finding>, Fault
     findings.extend(seen.of_start_pins(today));
     findings.extend(seen.of_apps(today));
     findings.extend(seen.of_trusted_networks());
-    findings.extend(seen.of_sessions());
+    findings.extend(seen.of_places());
     findings.sort_by_key(|(number, _)| *number);
     Ok(findings.into_iter().map(|(_, finding)| finding).collect())
 }
@@ -746,17 +752,40 @@ struct Suspects {
     trusts: Vec<(Vec<u8>, Vec<Network>, u64)>,
     /// The same of everybody's.
     allows: Vec<(Vec<Network>, u64)>,
-    /// Lines of sessions that don't stand behind a line of their user's, or are one too many.
-    sessions: Vec<(Vec<u8>, u64, StraySessions)>,
+    /// Lines with places that don't stand behind a line of their user's, or are one too many.
+    places: Vec<(PragmaKind, Vec<u8>, u64, StrayPlaces)>,
 }
 
-/// Why a line of sessions may be of no use.
+/// Why a line with places may be of no use.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum StraySessions {
+enum StrayPlaces {
     /// Its user may not be listed.
     Elsewhere,
     /// As many stand before it as are read.
-    TooMany,
+    TooMany {
+        /// So many are.
+        lines: usize,
+    },
+}
+
+/// Lines with places of one kind that stand behind each other.
+#[derive(Default)]
+struct InTurn {
+    whose: Vec<u8>,
+    lines: usize,
+}
+
+impl InTurn {
+    /// What may be wrong with one more; `last`: the user of the last token.
+    fn note(&mut self, user: &[u8], last: &[u8], max: usize) -> Option<StrayPlaces> {
+        self.lines = if user == self.whose { self.lines + 1 } else { 1 };
+        self.whose.clear();
+        self.whose.extend_from_slice(user);
+        match self.lines > max {
+            true => Some(StrayPlaces::TooMany { lines: max }),
+            false => (user != last).then_some(StrayPlaces::Elsewhere),
+        }
+    }
 }
 
 impl Suspects {
@@ -766,14 +795,15 @@ impl Suspects {
         let (mut aparts, mut start_pins, mut apps) = (Vec::new(), Vec::new(), Vec::new());
         let (mut trusts, mut allows) = (Vec::new(), Vec::new());
         let mut owned = Vec::new();
-        let mut sessions = Vec::new();
-        // The user of the last token, and whose lines of sessions stand here, and how many.
-        let (mut last, mut whose, mut in_turn) = (Vec::new(), Vec::new(), 0);
+        let mut places = Vec::new();
+        // The user of the last token, and whose lines with places stand here.
+        let (mut last, mut sessions, mut computers) =
+            (Vec::new(), InTurn::default(), InTurn::default());
         let mut number = 0;
         lines::for_each_line(file, |_, line| {
             number += 1;
-            if let Some(kind) = PragmaKind::of(line)
-                .filter(|kind| kind.is_for_the_listed() && *kind != PragmaKind::Session)
+            if let Some(kind) =
+                PragmaKind::of(line).filter(|kind| kind.is_for_the_listed() && !kind.has_places())
                 && let Some(user) = pragma::user_of(line)
             {
                 owned.push((kind, user, number));
@@ -785,20 +815,23 @@ impl Suspects {
                 Some(Ok(Pragma::Trust(user, networks))) => trusts.push((user, networks, number)),
                 Some(Ok(Pragma::Allow(allow))) => allows.push((allow.trusted_networks, number)),
                 Some(Ok(Pragma::Session(user, _))) => {
-                    in_turn = if user == whose { in_turn + 1 } else { 1 };
-                    whose.clone_from(&user);
-                    if in_turn > SESSION_LINES_MAX {
-                        sessions.push((user, number, StraySessions::TooMany));
-                    } else if user != last {
-                        sessions.push((user, number, StraySessions::Elsewhere));
-                    }
+                    let stray = sessions.note(&user, &last, Session::LINES_MAX);
+                    places.extend(stray.map(|why| (PragmaKind::Session, user, number, why)));
+                }
+                Some(Ok(Pragma::Computer(user, _))) => {
+                    let stray = computers.note(&user, &last, Computer::LINES_MAX);
+                    places.extend(stray.map(|why| (PragmaKind::Computer, user, number, why)));
+                }
+                Some(Err(error)) if error.kind.has_places() => {
+                    let user = pragma::user_of(line);
+                    places.extend(user.map(|it| (error.kind, it, number, StrayPlaces::Elsewhere)));
                 }
                 _ => {}
             }
             let Some(user) = line::user_of(line) else { return };
             last.clear();
             last.extend_from_slice(user);
-            in_turn = 0;
+            (sessions.lines, computers.lines) = (0, 0);
             users.note(user);
             spellings.note(name::key(user), user);
             if let Some((algorithm, factor, key)) = record::device_of_line(line) {
@@ -818,7 +851,7 @@ impl Suspects {
             apps,
             trusts,
             allows,
-            sessions,
+            places,
         })
     }
 
@@ -830,7 +863,7 @@ impl Suspects {
             && self.aparts.is_empty()
             && self.owned.is_empty()
             && self.allows.is_empty()
-            && self.sessions.is_empty()
+            && self.places.is_empty()
     }
 }
 
@@ -849,7 +882,7 @@ struct Repetitions<'a> {
     apps: Vec<(Vec<u8>, AppPassword, u64)>,
     trusts: Vec<(Vec<u8>, Vec<Network>, u64)>,
     allows: Vec<(Vec<Network>, u64)>,
-    sessions: Vec<(Vec<u8>, u64, StraySessions)>,
+    places: Vec<(PragmaKind, Vec<u8>, u64, StrayPlaces)>,
     /// Of those who have one of the latter: whether they have a PIN.
     have_pin: HashMap<Vec<u8>, bool>,
     tokens: HashMap<Vec<u8>, Vec<(u64, Token)>>,
@@ -870,14 +903,14 @@ impl<'a> Repetitions<'a> {
                 .owned
                 .iter()
                 .map(|(_, user, _)| user)
-                .chain(suspects.sessions.iter().map(|(user, ..)| user))
+                .chain(suspects.places.iter().map(|(_, user, ..)| user))
                 .map(|user| (user.clone(), false))
                 .collect(),
             start_pins: suspects.start_pins.clone(),
             apps: suspects.apps.clone(),
             trusts: suspects.trusts.clone(),
             allows: suspects.allows.clone(),
-            sessions: suspects.sessions.clone(),
+            places: suspects.places.clone(),
             have_pin: suspects.trusts.iter().map(|(user, ..)| (user.clone(), false)).collect(),
             tokens: HashMap::new(),
             lengths: HashMap::new(),
@@ -1079,15 +1112,15 @@ impl<'a> Repetitions<'a> {
         of_all.chain(of_users)
     }
 
-    fn of_sessions(&self) -> impl Iterator<Item = (u64, Finding)> {
-        self.sessions.iter().filter_map(|(user, number, why)| {
+    fn of_places(&self) -> impl Iterator<Item = (u64, Finding)> {
+        self.places.iter().filter_map(|(kind, user, number, why)| {
             let shown = Quoted(user);
             let text = match why {
                 _ if !self.are_listed[user] => format!("{shown} is not listed: it has no effect; remove it with `otpgate edit`"),
-                StraySessions::TooMany => format!("{shown} has {SESSION_LINES_MAX} such lines already, and no more are read; remove it with `otpgate edit`"),
-                StraySessions::Elsewhere => return None,
+                StrayPlaces::TooMany { lines } => format!("{shown} has {lines} such lines already, and no more are read; remove it with `otpgate edit`"),
+                StrayPlaces::Elsewhere => return None,
             };
-            Some(self.warn(*number, format_args!("#@ session: {text}")))
+            Some(self.warn(*number, format_args!("#@ {}: {text}", kind.name())))
         })
     }
 

@@ -13,7 +13,7 @@ use super::journal::{self, Journal};
 use super::leftovers;
 use super::lock::{Locked, Paths};
 use super::mistakes::BYTE_ORDER_MARK;
-use super::pragma::{self, Pragma, PragmaError, SessionPlaces};
+use super::pragma::{self, Pragma, PragmaError};
 use super::record::{self, Record, RecordError};
 use super::rewrite::{self, HeadError, NewLine};
 use super::slot::Extension;
@@ -95,12 +95,13 @@ impl Content {
         })
     }
 
-    /// Without sessions of tokens that aren't there, or not with these fields 1 to 4: they aren't to
-    /// come back with them.
-    pub fn without_sessions_of_former_tokens(&self) -> Content {
+    /// Without sessions and computers of tokens that aren't there, or not with these fields 1 to 4:
+    /// they aren't to come back with them.
+    pub fn without_places_of_former_tokens(&self) -> Content {
         let mut tags: HashMap<Vec<u8>, Vec<TokenTag>> = HashMap::new();
         for line in self.lines() {
-            if let Some(Ok(Pragma::Session(user, _))) = pragma::parse(line.text)
+            if let Some(Ok(Pragma::Session(user, _) | Pragma::Computer(user, _))) =
+                pragma::parse(line.text)
                 && !pragma::is_room(line.text)
             {
                 tags.entry(user).or_default();
@@ -117,7 +118,7 @@ impl Content {
         }
         self.with(|line| {
             let tags = tags.get(&line.pragma_user()?)?;
-            let text = pragma::without_sessions(line.text, |it| !tags.contains(&it.token))?;
+            let text = pragma::without_tokens(line.text, |token| !tags.contains(&token))?;
             Some(LineChange::Replace(Zeroizing::new(text)))
         })
     }
@@ -334,9 +335,11 @@ pub fn mend(configured: &Path, now: UnixTime) -> Result<Mended, Fault> {
             let line = ContentLine { text: marked.unwrap_or(line.text), ..*line };
             let unchanged =
                 || marked.map(|text| LineChange::Replace(Zeroizing::new(text.to_vec())));
-            if let Some(Ok(Pragma::Session(user, None))) = pragma::parse(line.text) {
+            if let Some(Ok(Pragma::Session(user, None) | Pragma::Computer(user, None))) =
+                pragma::parse(line.text)
+            {
                 mended.sums += 1;
-                let empty = pragma::with_places(line.text, &user, &SessionPlaces::default())?;
+                let empty = pragma::emptied(line.text, &user)?;
                 return Some(LineChange::Replace(Zeroizing::new(empty)));
             }
             let Some(Ok(Record { token, state, layout })) = line.record(&zone) else {

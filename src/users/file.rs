@@ -30,7 +30,7 @@ use super::rules::{self, FileRules};
 use super::shared_index::{self, SHARED_FROM, SharedIndex};
 use super::tries::TriesFile;
 use super::watch::{Sight, Watch};
-use super::ways::{StagedSessions, WaysSpots};
+use super::ways::{StagedWays, WaysSpots};
 use super::{line, lock, name, pragma, rewrite, secret, slot, ways as user_ways};
 use crate::UnixTime;
 use crate::files::access::Access;
@@ -44,7 +44,7 @@ use crate::store::{
     CookieSecret, Found, LoopTurn, Reach, Store, StoreError, Transaction, TriesError, Unreadable,
 };
 use crate::throttle::Bytes;
-use crate::token::{Entry, LINES_MAX, Session, State, StoredToken};
+use crate::token::{COMPUTERS_MAX, Computer, Entry, LINES_MAX, Session, State, StoredToken};
 
 /// A writer updates the file and then the header; in between they don't match.
 const HEADER_TRIES: u32 = 20;
@@ -523,7 +523,7 @@ impl View {
         }
         if !lines.is_empty()
             && !found.entry.unreadable
-            && !found.entry.ways.torn_sessions
+            && !found.entry.ways.torn_places
             && lines.iter().all(|line| line.state.intact)
         {
             let mut records = self.records.lock();
@@ -794,16 +794,16 @@ impl Store for UsersFile {
             staged: Vec::new(),
             notes: Vec::new(),
             closed: HashMap::new(),
-            sessions: HashMap::new(),
+            ways: HashMap::new(),
             seen: HashMap::new(),
         };
         step(&mut update)?;
         let lines = update.line_changes();
-        let sessions = update.sessions.iter().flat_map(|(user, staged)| staged.writes(user));
-        let sessions = sessions.collect();
+        let places = update.ways.iter().flat_map(|(user, staged)| staged.writes(user));
+        let places = places.collect();
         let Update { staged, notes, zone, .. } = update;
         let progress: Vec<(Spot, State)> = staged.clone();
-        commit(&locked, &mut journal, (staged, sessions), lines, &zone)
+        commit(&locked, &mut journal, (staged, places), lines, &zone)
             .and_then(|has_moved| match has_moved {
                 // They are found elsewhere by now, and can wait for the next use.
                 true => Ok(()),
@@ -875,8 +875,8 @@ struct Update<'a> {
     /// For whom it is said that a PIN alone isn't enough, or taken back; in place of what the file
     /// says.
     closed: HashMap<Vec<u8>, bool>,
-    /// What becomes of sessions, by user.
-    sessions: HashMap<Vec<u8>, StagedSessions>,
+    /// What becomes of sessions and computers, by user.
+    ways: HashMap<Vec<u8>, StagedWays>,
     seen: HashMap<Vec<u8>, (Vec<Spot>, WaysSpots)>,
 }
 
@@ -892,23 +892,24 @@ impl Update<'_> {
                 false => lines.removed.extend(added),
             }
         }
-        for (user, staged) in &self.sessions {
-            if let Some((homeless, wanted)) = staged.homeless() {
-                lines.sessions.insert(user.clone(), homeless.to_vec());
-                lines.session_lines = lines.session_lines.max(wanted);
+        for (user, staged) in &self.ways {
+            if let Some(homeless) = staged.sessions.homeless() {
+                lines.sessions.add(user, homeless);
+            }
+            if let Some(homeless) = staged.computers.homeless() {
+                lines.computers.add(user, homeless);
             }
         }
         lines
     }
 
-    /// A user's sessions, as they are to stand. `None`: none can be kept.
-    fn sessions_of(&mut self, user: &[u8]) -> Option<&mut StagedSessions> {
+    /// A user's sessions and computers, as they are to stand. `None`: none can be kept.
+    fn ways_of(&mut self, user: &[u8]) -> Option<&mut StagedWays> {
         let (_, ways) = self.seen.get(user).expect("only of users that were found");
         if ways.are_too_many {
             return None;
         }
-        let spots = || StagedSessions::of(&ways.sessions);
-        Some(self.sessions.entry(user.to_vec()).or_insert_with(spots))
+        Some(self.ways.entry(user.to_vec()).or_insert_with(|| StagedWays::of(ways)))
     }
 }
 
@@ -942,11 +943,12 @@ impl Transaction for Update<'_> {
             let ways = &mut listing.entry.ways;
             // Nobody else is writing: what isn't whole was spoilt by others. It is written anew, so
             // that it isn't met again.
-            if std::mem::take(&mut ways.torn_sessions) {
-                self.sessions_of(user);
+            if std::mem::take(&mut ways.torn_places) {
+                self.ways_of(user);
             }
-            if let Some(staged) = self.sessions.get(user) {
-                ways.sessions = staged.sessions();
+            if let Some(staged) = self.ways.get(user) {
+                ways.sessions = staged.sessions.kept();
+                ways.computers = staged.computers.kept();
             }
             return Ok(listing.into_found(&self.locked.users, &self.store.configured, rules));
         }
@@ -972,28 +974,40 @@ impl Transaction for Update<'_> {
     }
 
     fn save_session(&mut self, user: &[u8], session: Session, max: u8) {
-        if let Some(staged) = self.sessions_of(user) {
-            staged.save(session, max);
+        if let Some(staged) = self.ways_of(user) {
+            staged.sessions.save(session, max);
         }
     }
 
     fn end_sessions(&mut self, user: &[u8], is_to_end: &dyn Fn(&Session) -> bool) {
-        if let Some(staged) = self.sessions_of(user) {
-            staged.end(is_to_end);
+        if let Some(staged) = self.ways_of(user) {
+            staged.sessions.end(is_to_end);
+        }
+    }
+
+    fn save_computer(&mut self, user: &[u8], computer: Computer) {
+        if let Some(staged) = self.ways_of(user) {
+            staged.computers.save(computer, COMPUTERS_MAX);
+        }
+    }
+
+    fn end_computers(&mut self, user: &[u8], is_to_end: &dyn Fn(&Computer) -> bool) {
+        if let Some(staged) = self.ways_of(user) {
+            staged.computers.end(is_to_end);
         }
     }
 }
 
-/// Writes states and sessions durably: over the old ones if all of these lines have slots and no
+/// Writes states and places durably: over the old ones if all of these lines have slots and no
 /// line comes or goes, else with a slot for every line. Whether lines have moved.
 pub(super) fn commit(
     locked: &Locked,
     journal: &mut Journal<'_>,
-    (staged, sessions): (Vec<(Spot, State)>, Vec<SlotWrite>),
+    (staged, places): (Vec<(Spot, State)>, Vec<SlotWrite>),
     lines: LineChanges,
     zone: &TimeZone,
 ) -> Result<bool, Fault> {
-    if staged.is_empty() && sessions.is_empty() && lines.is_empty() {
+    if staged.is_empty() && places.is_empty() && lines.is_empty() {
         return Ok(false);
     }
     locked.has_held()?;
@@ -1001,7 +1015,7 @@ pub(super) fn commit(
         let state_at = |offset| {
             staged.iter().rfind(|(spot, _)| spot.offset == offset).map(|(_, state)| state.clone())
         };
-        return rewrite::give_slots(locked, journal, zone, state_at, &sessions, &lines)
+        return rewrite::give_slots(locked, journal, zone, state_at, &places, &lines)
             .map(|()| true);
     }
     let mut writes: Vec<SlotWrite> = Vec::new();
@@ -1024,7 +1038,7 @@ pub(super) fn commit(
             after,
         });
     }
-    writes.extend(sessions);
+    writes.extend(places);
     journal.write_slots(writes)?;
     // What was written to a file that is gone is no ground for a grant.
     locked.has_held().map(|()| false)

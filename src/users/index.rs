@@ -33,10 +33,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use siphasher::sip::SipHasher13;
 
-use super::pragma::{Pragma, PragmaKind, SESSION_LINES_MAX};
+use super::pragma::{Placed, Pragma, PragmaKind};
 use super::{line, name, pragma};
 use crate::files::lines::{for_each_line, read_as_far_as_possible};
-use crate::token::{LINES_MAX, WAYS_MAX};
+use crate::token::{Computer, LINES_MAX, Session, WAYS_MAX};
 
 /// Offsets up to 1 TiB, beside 24 bits of the hash.
 const OFFSET_BITS: u32 = 40;
@@ -50,7 +50,7 @@ pub(super) const BUCKET_LEN: usize = 512;
 const ENTRIES_MAX: usize = (BUCKET_LEN - 8) / 8;
 /// No user has use for more lines of a kind.
 const ALIKE_MAX: usize = {
-    let ways = WAYS_MAX + SESSION_LINES_MAX;
+    let ways = WAYS_MAX + Session::LINES_MAX + Computer::LINES_MAX;
     if ways > LINES_MAX { ways } else { LINES_MAX }
 };
 /// As many entries as a bucket has if names spread evenly.

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::marker::PhantomData;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
@@ -14,7 +15,7 @@ use super::journal::{Journal, SlotWrite};
 use super::leftovers;
 use super::lock::Locked;
 use super::pass::{Repeated, Seen};
-use super::pragma::{self, Pragma, SESSION_LINES_MAX, SessionPlaces};
+use super::pragma::{self, Placed, Places};
 use super::record::{Layout, RecordError};
 use super::{line, record, slot};
 use crate::files::access::LIST;
@@ -22,7 +23,7 @@ use crate::files::fault::Fault;
 use crate::files::lines::{self, is_ignored};
 use crate::files::open::SIZE_MAX;
 use crate::files::stamp::Stamp;
-use crate::token::{Session, State};
+use crate::token::{Computer, Session, State};
 
 /// Lines for us alone that go or come along with new states.
 #[derive(Default)]
@@ -32,87 +33,135 @@ pub struct LineChanges {
     /// Without their ends.
     pub added: Vec<Vec<u8>>,
     /// Users' sessions for which there is no place.
-    pub sessions: HashMap<Vec<u8>, Vec<Session>>,
-    /// So many lines for sessions does every user get, if there are any of these.
-    pub session_lines: usize,
+    pub sessions: Homeless<Session>,
+    /// Users' computers for which there is none.
+    pub computers: Homeless<Computer>,
 }
 
 impl LineChanges {
     /// Whether no line goes or comes.
     pub fn is_empty(&self) -> bool {
-        self.removed.is_empty() && self.added.is_empty() && self.sessions.is_empty()
+        self.removed.is_empty()
+            && self.added.is_empty()
+            && self.sessions.of_users.is_empty()
+            && self.computers.of_users.is_empty()
     }
 }
 
-/// Who gets lines for sessions in a rewrite: everybody at once, so that there is no other one for
+/// What lines are to be made for.
+pub struct Homeless<T> {
+    of_users: HashMap<Vec<u8>, Vec<T>>,
+    /// So many lines does every user get, if there is anything.
+    lines: usize,
+}
+
+impl<T> Default for Homeless<T> {
+    fn default() -> Homeless<T> {
+        Homeless { of_users: HashMap::new(), lines: 0 }
+    }
+}
+
+impl<T: Placed> Homeless<T> {
+    pub(super) fn add(&mut self, user: &[u8], (kept, lines): (&[T], usize)) {
+        self.of_users.insert(user.to_vec(), kept.to_vec());
+        self.lines = self.lines.max(lines);
+    }
+}
+
+/// Who gets lines with places in a rewrite: everybody at once, so that there is no other one for
 /// the next user. Each behind the first line of theirs that can be read.
-struct SessionLines<'c> {
-    wanted: usize,
+struct PlacesLines<'c> {
     /// Those of whom there are several lines.
     repeated: Repeated,
     /// Those of them who have had their turn.
     done: HashSet<u64>,
-    /// Who has lines already.
-    having: Repeated,
-    sessions: HashMap<&'c [u8], &'c [Session]>,
+    sessions: LinesOfKind<'c, Session>,
+    computers: LinesOfKind<'c, Computer>,
 }
 
-impl<'c> SessionLines<'c> {
+/// The same of one kind.
+struct LinesOfKind<'c, T> {
+    wanted: usize,
+    /// Who has lines already.
+    having: Repeated,
+    homeless: HashMap<&'c [u8], &'c [T]>,
+}
+
+impl<'c, T: Placed> LinesOfKind<'c, T> {
+    fn of(having: Seen, changes: &'c Homeless<T>) -> LinesOfKind<'c, T> {
+        let homeless = changes.of_users.iter().map(|(user, kept)| (&user[..], &kept[..]));
+        LinesOfKind {
+            wanted: changes.lines,
+            having: having.repeated(1),
+            homeless: homeless.collect(),
+        }
+    }
+
+    fn push(&mut self, out: &mut Vec<u8>, user: &[u8], ends_open: &mut bool) {
+        let missing = self.wanted.saturating_sub(self.having.count_of(user) as usize);
+        let homeless = self.homeless.remove(user).unwrap_or_default();
+        let mut homeless = homeless.iter().copied();
+        if missing > 0 && std::mem::take(ends_open) {
+            out.push(b'\n');
+        }
+        for _ in 0..missing {
+            let places: Places<T> = std::array::from_fn(|_| homeless.next());
+            out.extend_from_slice(&pragma::places_line(user, &places));
+            out.push(b'\n');
+        }
+    }
+}
+
+impl<'c> PlacesLines<'c> {
     /// Goes through the file once: eight bytes a line are all that is kept of it.
-    fn of(users: &File, changes: &'c LineChanges) -> io::Result<SessionLines<'c>> {
-        let (mut tokens, mut having) = (Seen::default(), Seen::default());
+    fn of(users: &File, changes: &'c LineChanges) -> io::Result<PlacesLines<'c>> {
+        let (mut tokens, mut sessions, mut computers) =
+            (Seen::default(), Seen::default(), Seen::default());
         lines::for_each_line(users, |_, line| {
             if let Some(user) = line::user_of(line) {
                 tokens.note(user);
-            } else if let Some(Ok(Pragma::Session(user, _))) = pragma::parse(line) {
-                having.note(&user[..]);
+            } else if let Some((user, _)) = Session::of_line(line) {
+                sessions.note(&user[..]);
+            } else if let Some((user, _)) = Computer::of_line(line) {
+                computers.note(&user[..]);
             }
         })?;
-        let sessions = changes.sessions.iter().map(|(user, kept)| (&user[..], &kept[..]));
-        Ok(SessionLines {
-            wanted: changes.session_lines,
+        Ok(PlacesLines {
             repeated: tokens.repeated(2),
             done: HashSet::new(),
-            having: having.repeated(1),
-            sessions: sessions.collect(),
+            sessions: LinesOfKind::of(sessions, &changes.sessions),
+            computers: LinesOfKind::of(computers, &changes.computers),
         })
     }
 
     /// Puts a user's behind a line of theirs, if it is the first.
     fn push(&mut self, out: &mut Vec<u8>, user: &[u8], ends_open: &mut bool) {
-        let sessions = self.sessions.remove(user);
+        let is_awaited =
+            self.sessions.homeless.contains_key(user) || self.computers.homeless.contains_key(user);
         let is_new = self.repeated.hash_of(user).is_none_or(|hash| self.done.insert(hash));
         // Names that only hash alike are no reason to lose one of these.
-        if !is_new && sessions.is_none() {
-            return;
-        }
-        let missing = self.wanted.saturating_sub(self.having.count_of(user) as usize);
-        let mut sessions = sessions.unwrap_or_default().iter().copied();
-        if missing > 0 && std::mem::take(ends_open) {
-            out.push(b'\n');
-        }
-        for _ in 0..missing {
-            let places = std::array::from_fn(|_| sessions.next());
-            out.extend_from_slice(&pragma::session_line(user, &places));
-            out.push(b'\n');
+        if is_new || is_awaited {
+            self.sessions.push(out, user, ends_open);
+            self.computers.push(out, user, ends_open);
         }
     }
 }
 
 /// Rewrites the file with every readable line's state in a slot. `new_state` gives the state of
-/// lines that change with it, by offset; `sessions` says what becomes of lines of sessions. When this returns, no crash can undo it.
+/// lines that change with it, by offset; `places` says what becomes of lines with places. When this
+/// returns, no crash can undo it.
 pub fn give_slots(
     locked: &Locked,
     journal: &mut Journal<'_>,
     zone: &TimeZone,
     new_state: impl Fn(u64) -> Option<State>,
-    sessions: &[SlotWrite],
+    places: &[SlotWrite],
     lines: &LineChanges,
 ) -> Result<(), Fault> {
     let path = &locked.paths.resolved;
     let before = inspect(&locked.users, path)?;
     let write = |out: &mut dyn Write| {
-        write_with_slots(&locked.users, &before, zone, (&new_state, sessions, lines), out)
+        write_with_slots(&locked.users, &before, zone, (&new_state, places, lines), out)
             .map_err(|error| Fault::new("rewrite", path, error))
     };
     if replace(locked, journal, &before, write)? {
@@ -130,13 +179,11 @@ fn write_with_slots(
     users: &File,
     before: &Metadata,
     zone: &TimeZone,
-    (new_state, sessions, lines): (&impl Fn(u64) -> Option<State>, &[SlotWrite], &LineChanges),
+    (new_state, places, lines): (&impl Fn(u64) -> Option<State>, &[SlotWrite], &LineChanges),
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let mut session_lines = match lines.sessions.is_empty() {
-        true => None,
-        false => Some(SessionLines::of(users, lines)?),
-    };
+    let is_homeless = !lines.sessions.of_users.is_empty() || !lines.computers.of_users.is_empty();
+    let mut places_lines = if is_homeless { Some(PlacesLines::of(users, lines)?) } else { None };
     let mut reader = BufReader::with_capacity(PIECE, users);
     reader.seek(SeekFrom::Start(0))?;
     let mut offset = 0;
@@ -171,7 +218,7 @@ fn write_with_slots(
             _ => {
                 let start = piece.len();
                 piece.extend_from_slice(text);
-                if let Some(write) = sessions.iter().find(|write| write.line == offset) {
+                if let Some(write) = places.iter().find(|write| write.line == offset) {
                     let at = start + (write.slot - write.line) as usize;
                     piece[at..at + slot::LEN].copy_from_slice(&write.after);
                 }
@@ -179,8 +226,8 @@ fn write_with_slots(
         }
         piece.extend_from_slice(end);
         ends_open = end.is_empty();
-        if let Some((session_lines, user)) = session_lines.as_mut().zip(user) {
-            session_lines.push(&mut piece, user, &mut ends_open);
+        if let Some((places_lines, user)) = places_lines.as_mut().zip(user) {
+            places_lines.push(&mut piece, user, &mut ends_open);
         }
         if piece.len() >= PIECE {
             written += piece.len() as u64;
@@ -307,7 +354,8 @@ pub(super) fn push_lines(
     if image.last().is_some_and(|&last| last != b'\n') {
         image.push(b'\n');
     }
-    let mut room = SessionRoom::in_content(image, lines);
+    let mut sessions = Room::<Session>::in_content(image, lines);
+    let mut computers = Room::<Computer>::in_content(image, lines);
     for NewLine { head, state } in lines {
         let start = image.len();
         for field in head {
@@ -320,40 +368,46 @@ pub(super) fn push_lines(
         image.extend_from_slice(&slot::write(*head, state, zone));
         image.push(b'\n');
         let [_, user, ..] = *head;
-        if room.having.insert(user) {
-            for _ in 0..room.lines {
-                image.extend_from_slice(&pragma::session_line(user, &SessionPlaces::default()));
-                image.push(b'\n');
-            }
-        }
+        sessions.push(image, user);
+        computers.push(image, user);
     }
     Ok(())
 }
 
-/// Where users have lines for sessions, new ones get theirs at once: else their first session would
-/// have the file rewritten.
-struct SessionRoom<'a> {
+/// Where users have lines with places, new ones get theirs at once: else the first session or
+/// computer of each would have the file rewritten.
+struct Room<'a, T> {
     /// How many somebody has.
     lines: usize,
     /// Those of the new ones who have theirs.
     having: HashSet<&'a [u8]>,
+    kind: PhantomData<T>,
 }
 
-impl<'a> SessionRoom<'a> {
-    fn in_content(content: &[u8], new: &[NewLine<'a>]) -> SessionRoom<'a> {
+impl<'a, T: Placed> Room<'a, T> {
+    fn in_content(content: &[u8], new: &[NewLine<'a>]) -> Room<'a, T> {
         let new: HashSet<&[u8]> = new.iter().map(|line| line.head[1]).collect();
-        let (mut room, mut last, mut in_turn) =
-            (SessionRoom { lines: 0, having: HashSet::new() }, Vec::new(), 0);
+        let mut room = Room { lines: 0, having: HashSet::new(), kind: PhantomData };
+        let (mut last, mut in_turn) = (Vec::new(), 0);
         for line in content.split(|&b| b == b'\n') {
-            let Some(Ok(Pragma::Session(user, _))) = pragma::parse(line) else { continue };
+            let Some((user, _)) = T::of_line(line) else { continue };
             in_turn = if user == last { in_turn + 1 } else { 1 };
-            room.lines = room.lines.max(in_turn).min(SESSION_LINES_MAX);
+            room.lines = room.lines.max(in_turn).min(T::LINES_MAX);
             if let Some(&user) = new.get(&user[..]) {
                 room.having.insert(user);
             }
             last = user;
         }
         room
+    }
+
+    fn push(&mut self, image: &mut Vec<u8>, user: &'a [u8]) {
+        if self.having.insert(user) {
+            for _ in 0..self.lines {
+                image.extend_from_slice(&pragma::places_line::<T>(user, &Places::default()));
+                image.push(b'\n');
+            }
+        }
     }
 }
 

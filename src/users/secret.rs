@@ -19,11 +19,12 @@ use super::companion::{self, CompanionContent};
 use super::edit::{self, LineChange, ToWrite};
 use super::journal::Journal;
 use super::lock::Locked;
-use super::pragma::{self, Pragma, SessionPlaces};
+use super::pragma::{self, Placed};
 use crate::files::access::Access;
 use crate::files::fault::Fault;
 use crate::files::lines::read_as_far_as_possible;
 use crate::store::CookieSecret;
+use crate::token::{Computer, Session};
 
 const MAGIC: &[u8; 8] = b"OTPSECR1";
 const SECRET_LEN: usize = 32;
@@ -75,9 +76,18 @@ pub(super) fn make(locked: &Locked) -> Result<Arc<CookieSecret>, Fault> {
     parse_at(&companion::open_secret(&path, &users)?, &path)
 }
 
-/// Ends all cookies of a users file: another secret, and no session left in the file. Running
-/// servers notice that this has changed, and read both. Returns how many sessions there were.
-pub fn renew(configured: &Path) -> Result<u64, Fault> {
+/// Whom a new secret concerns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// So many sessions have ended.
+    pub sessions: u64,
+    /// So many computers aren't trusted any more.
+    pub computers: u64,
+}
+
+/// Ends all cookies of a users file: another secret, and no session or computer left in the file.
+/// Running servers notice that this has changed, and read both. Returns how many there were.
+pub fn renew(configured: &Path) -> Result<Ended, Fault> {
     let locked = Locked::acquire(configured)?;
     let mut journal = Journal::open(&locked, &mut None)?;
     // Nothing else is put out of the way.
@@ -85,14 +95,18 @@ pub fn renew(configured: &Path) -> Result<u64, Fault> {
     let (path, users) = (locked.paths.secret(), locked.access.without_others());
     companion::put_new(&path, &users, CompanionContent::Secret)
         .map_err(|error| Fault::new("replace", &path, error))?;
-    let mut ended = 0;
+    let mut ended = Ended::default();
     let has_changed = edit::step_under(&locked, &mut journal, |content| {
         let content = content.with(|line| {
-            let Some(Ok(Pragma::Session(user, places))) = pragma::parse(line.text) else {
-                return None;
+            let user = if let Some((user, places)) = Session::of_line(line.text) {
+                ended.sessions += places.iter().flatten().flatten().count() as u64;
+                user
+            } else {
+                let (user, places) = Computer::of_line(line.text)?;
+                ended.computers += places.iter().flatten().flatten().count() as u64;
+                user
             };
-            ended += places.map_or(0, |places| places.iter().flatten().count() as u64);
-            let empty = pragma::with_places(line.text, &user, &SessionPlaces::default())?;
+            let empty = pragma::emptied(line.text, &user)?;
             Some(LineChange::Replace(Zeroizing::new(empty)))
         });
         Ok::<_, Fault>(Some(ToWrite::Content(content)))

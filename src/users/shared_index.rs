@@ -52,15 +52,17 @@ use crate::files::stamp::Stamp;
 /// to build.
 pub const SHARED_FROM: u64 = 1 << 20;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"OTPINDX5");
+const MAGIC: u64 = u64::from_le_bytes(*b"OTPINDX6");
 /// Of tables without entries for the lines that concern everybody, of those that know only of names
 /// that differ in case or blanks, and of those without entries for users' ways in, or for their
-/// sessions. Never used, and made anew; those who still write them leave ours alone and go without.
-const MAGICS_BEFORE: [u64; 4] = [
+/// sessions or computers. Never used, and made anew; those who still write them leave ours alone and
+/// go without.
+const MAGICS_BEFORE: [u64; 5] = [
     u64::from_le_bytes(*b"OTPINDX1"),
     u64::from_le_bytes(*b"OTPINDX2"),
     u64::from_le_bytes(*b"OTPINDX3"),
     u64::from_le_bytes(*b"OTPINDX4"),
+    u64::from_le_bytes(*b"OTPINDX5"),
 ];
 /// A builder that takes longer than this isn't waited for.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -4,7 +4,7 @@
 //! counter(20) failures(10) last-otp(10) time(20) ip(45) @at,first,last,failed,sum(68)
 //! ```
 //!
-//! A line of a user's sessions has its places in as many bytes ([`super::pragma`]), so that both are
+//! A line of a user's sessions or computers has its places in as many bytes ([`super::pragma`]), so that all are
 //! overwritten, journalled and recovered in one way.
 //!
 //! Every field starts at its column, is padded with spaces to its width and followed by one space,
@@ -75,10 +75,10 @@ pub fn find(line: &[u8], head_end: usize) -> Option<usize> {
 }
 
 /// The fingerprint of what stands in a line before its slot: fields 1 to 4, or the words of a line
-/// of sessions. `None`: it is no such line.
+/// with places. `None`: it is no such line.
 pub fn fingerprint_of_head(head: &[u8]) -> Option<Fingerprint> {
     match PragmaKind::of(head) {
-        Some(PragmaKind::Session) => pragma::session_fingerprint(head),
+        Some(kind) if kind.has_places() => pragma::fingerprint_of_places(head),
         _ => record::fingerprint_of_line(head),
     }
 }

@@ -6,12 +6,9 @@ use std::io;
 use super::file::read_line;
 use super::index::Index;
 use super::journal::SlotWrite;
-use super::pragma::{
-    self, Pragma, PragmaError, PragmaKind, SESSION_LINES_MAX, SESSION_PLACES, SessionPlaces,
-};
+use super::pragma::{self, LINE_PLACES, Placed, Places, Pragma, PragmaError, PragmaKind};
 use super::slot;
-use crate::policy::SESSIONS_MAX;
-use crate::token::{Always, Session, WAYS_MAX, Ways, displaced};
+use crate::token::{Always, Computer, Session, WAYS_MAX, Ways, displaced};
 
 /// What servers may write of it, and where.
 #[derive(Default)]
@@ -21,28 +18,30 @@ pub(super) struct WaysSpots {
     /// Where lines begin that a server has added.
     pub(super) added: Vec<u64>,
     /// Lines that sessions are kept in.
-    pub(super) sessions: Vec<SessionSpot>,
+    pub(super) sessions: Vec<PlacesSpot<Session>>,
+    /// Lines that computers are kept in.
+    pub(super) computers: Vec<PlacesSpot<Computer>>,
     /// There are so many lines that none is read.
     pub(super) are_too_many: bool,
 }
 
-/// Where sessions of a user are kept.
+/// Where something of a user's is kept.
 #[derive(Clone)]
-pub(super) struct SessionSpot {
+pub(super) struct PlacesSpot<T> {
     /// Where the line begins,
-    pub(super) offset: u64,
+    offset: u64,
     /// and where in it the places do.
-    pub(super) at: usize,
+    at: usize,
     /// The line up to their end.
-    pub(super) text: Vec<u8>,
+    text: Vec<u8>,
     /// What they hold; nothing, if they may be half written.
-    pub(super) places: SessionPlaces,
+    places: Places<T>,
 }
 
-impl SessionSpot {
-    fn of(offset: u64, line: &[u8], places: SessionPlaces) -> SessionSpot {
-        let place = pragma::session_place(line).expect("a parsed line has its places");
-        SessionSpot { offset, at: place.start, text: line[..place.end].to_vec(), places }
+impl<T: Placed> PlacesSpot<T> {
+    fn of(offset: u64, line: &[u8], places: Places<T>) -> PlacesSpot<T> {
+        let place = pragma::places_of(line).expect("a parsed line has its places");
+        PlacesSpot { offset, at: place.start, text: line[..place.end].to_vec(), places }
     }
 
     fn write(&self, user: &[u8]) -> SlotWrite {
@@ -50,69 +49,90 @@ impl SessionSpot {
         SlotWrite {
             line: self.offset,
             slot: self.offset + self.at as u64,
-            fingerprint: slot::fingerprint_of_head(head).expect("it is a line of sessions"),
+            fingerprint: slot::fingerprint_of_head(head).expect("it is a line with places"),
             before: before.try_into().expect("the places have their length"),
-            after: pragma::session_word(user, &self.places),
+            after: pragma::places_word(user, &self.places),
         }
     }
 }
 
-/// What becomes of a user's sessions in one step.
+/// What becomes of a user's sessions and computers in one step.
 #[derive(Clone)]
-pub(super) struct StagedSessions {
-    spots: Vec<SessionSpot>,
-    /// Those for which there is no place yet.
-    homeless: Vec<Session>,
-    /// So many lines are enough.
-    lines: usize,
+pub(super) struct StagedWays {
+    pub(super) sessions: StagedPlaces<Session>,
+    pub(super) computers: StagedPlaces<Computer>,
 }
 
-impl StagedSessions {
-    pub(super) fn of(spots: &[SessionSpot]) -> StagedSessions {
-        StagedSessions { spots: spots.to_vec(), homeless: Vec::new(), lines: 0 }
-    }
-
-    /// All of them, in the order of their places.
-    pub(super) fn sessions(&self) -> Vec<Session> {
-        let placed = self.spots.iter().flat_map(|spot| spot.places.iter().flatten());
-        placed.chain(&self.homeless).copied().collect()
-    }
-
-    pub(super) fn end(&mut self, is_to_end: &dyn Fn(&Session) -> bool) {
-        for place in self.spots.iter_mut().flat_map(|spot| &mut spot.places) {
-            if place.as_ref().is_some_and(is_to_end) {
-                *place = None;
-            }
-        }
-        self.homeless.retain(|session| !is_to_end(session));
-    }
-
-    pub(super) fn save(&mut self, session: Session, max: u8) {
-        let max = max.min(SESSIONS_MAX);
-        let gone = displaced(&self.sessions(), &session, max);
-        self.end(&|other| gone.contains(&other.id));
-        let homeless = self.homeless.iter_mut().find(|other| other.id == session.id);
-        let is_it = |place: &Option<Session>| place.is_some_and(|other| other.id == session.id);
-        let places = || self.spots.iter().flat_map(|spot| &spot.places);
-        let place = places().position(is_it).or_else(|| places().position(Option::is_none));
-        if let Some(homeless) = homeless {
-            *homeless = session;
-        } else if let Some(place) = place {
-            self.spots[place / SESSION_PLACES].places[place % SESSION_PLACES] = Some(session);
-        } else {
-            self.homeless.push(session);
-            self.lines = self.lines.max(usize::from(max).div_ceil(SESSION_PLACES));
+impl StagedWays {
+    pub(super) fn of(spots: &WaysSpots) -> StagedWays {
+        StagedWays {
+            sessions: StagedPlaces::of(&spots.sessions),
+            computers: StagedPlaces::of(&spots.computers),
         }
     }
 
     /// What is to be written over what stands there.
     pub(super) fn writes(&self, user: &[u8]) -> impl Iterator<Item = SlotWrite> {
+        self.sessions.writes(user).chain(self.computers.writes(user))
+    }
+}
+
+/// The same of one kind.
+#[derive(Clone)]
+pub(super) struct StagedPlaces<T> {
+    spots: Vec<PlacesSpot<T>>,
+    /// Those for which there is no place yet.
+    homeless: Vec<T>,
+    /// So many lines are enough.
+    lines: usize,
+}
+
+impl<T: Placed> StagedPlaces<T> {
+    fn of(spots: &[PlacesSpot<T>]) -> StagedPlaces<T> {
+        StagedPlaces { spots: spots.to_vec(), homeless: Vec::new(), lines: 0 }
+    }
+
+    /// All of them, in the order of their places.
+    pub(super) fn kept(&self) -> Vec<T> {
+        let placed = self.spots.iter().flat_map(|spot| spot.places.iter().flatten());
+        placed.chain(&self.homeless).copied().collect()
+    }
+
+    pub(super) fn end(&mut self, is_to_end: &dyn Fn(&T) -> bool) {
+        for place in self.spots.iter_mut().flat_map(|spot| &mut spot.places) {
+            if place.as_ref().is_some_and(is_to_end) {
+                *place = None;
+            }
+        }
+        self.homeless.retain(|kept| !is_to_end(kept));
+    }
+
+    /// Of more than `max`, those that began first go.
+    pub(super) fn save(&mut self, new: T, max: u8) {
+        let max = max.min((T::LINES_MAX * LINE_PLACES) as u8);
+        let gone = displaced(&self.kept(), &new, max);
+        self.end(&|other| gone.contains(&other.id()));
+        let homeless = self.homeless.iter_mut().find(|other| other.id() == new.id());
+        let is_it = |place: &Option<T>| place.is_some_and(|other| other.id() == new.id());
+        let places = || self.spots.iter().flat_map(|spot| &spot.places);
+        let place = places().position(is_it).or_else(|| places().position(Option::is_none));
+        if let Some(homeless) = homeless {
+            *homeless = new;
+        } else if let Some(place) = place {
+            self.spots[place / LINE_PLACES].places[place % LINE_PLACES] = Some(new);
+        } else {
+            self.homeless.push(new);
+            self.lines = self.lines.max(usize::from(max).div_ceil(LINE_PLACES));
+        }
+    }
+
+    fn writes(&self, user: &[u8]) -> impl Iterator<Item = SlotWrite> {
         let writes = self.spots.iter().map(|spot| spot.write(user));
         writes.filter(|write| write.before != write.after)
     }
 
     /// What there is no place for, and in how many lines there would be.
-    pub(super) fn homeless(&self) -> Option<(&[Session], usize)> {
+    pub(super) fn homeless(&self) -> Option<(&[T], usize)> {
         (!self.homeless.is_empty()).then_some((&self.homeless, self.lines))
     }
 }
@@ -132,7 +152,7 @@ pub(super) fn read(
         let ways = Ways { always: Always::ALL, ..Ways::default() };
         (ways, WaysSpots { are_too_many: true, ..WaysSpots::default() })
     };
-    if offsets.len() > WAYS_MAX + SESSION_LINES_MAX {
+    if offsets.len() > WAYS_MAX + Session::LINES_MAX + Computer::LINES_MAX {
         return Ok(Some(closed()));
     }
     let mut others = 0;
@@ -151,13 +171,20 @@ pub(super) fn read(
             }
             Some(Ok(Pragma::Always(_, Always::UNTIL_CODE))) => spots.added.push(offset),
             Some(Ok(Pragma::Session(_, places))) => {
-                if spots.sessions.len() < SESSION_LINES_MAX {
-                    spots.sessions.push(SessionSpot::of(offset, &line, places.unwrap_or_default()));
+                if spots.sessions.len() < Session::LINES_MAX {
+                    spots.sessions.push(PlacesSpot::of(offset, &line, places.unwrap_or_default()));
                     add(&mut ways, said);
                 }
                 continue;
             }
-            Some(Err(error)) if error.kind == PragmaKind::Session => continue,
+            Some(Ok(Pragma::Computer(_, places))) => {
+                if spots.computers.len() < Computer::LINES_MAX {
+                    spots.computers.push(PlacesSpot::of(offset, &line, places.unwrap_or_default()));
+                    add(&mut ways, said);
+                }
+                continue;
+            }
+            Some(Err(error)) if error.kind.has_places() => continue,
             _ => {}
         }
         others += 1;
@@ -168,11 +195,21 @@ pub(super) fn read(
 
 /// The same of lines of one user that are at hand, however many there are.
 pub fn of_lines<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Ways {
-    let (mut ways, mut sessions) = (Ways::default(), 0);
+    let (mut ways, mut sessions, mut computers) = (Ways::default(), 0, 0);
     for line in lines {
         let said = pragma::parse(line);
-        sessions += usize::from(matches!(said, Some(Ok(Pragma::Session(..)))));
-        if sessions <= SESSION_LINES_MAX || !matches!(said, Some(Ok(Pragma::Session(..)))) {
+        let is_read = match &said {
+            Some(Ok(Pragma::Session(..))) => {
+                sessions += 1;
+                sessions <= Session::LINES_MAX
+            }
+            Some(Ok(Pragma::Computer(..))) => {
+                computers += 1;
+                computers <= Computer::LINES_MAX
+            }
+            _ => true,
+        };
+        if is_read {
             add(&mut ways, said);
         }
     }
@@ -184,10 +221,13 @@ fn add(ways: &mut Ways, said: Option<Result<Pragma, PragmaError>>) {
         Some(Ok(Pragma::App(_, app))) => ways.apps.push(app),
         Some(Ok(Pragma::Trust(_, networks))) => ways.trusted.extend(networks),
         Some(Ok(Pragma::Always(_, always))) => ways.always = ways.always.with(always),
-        Some(Ok(Pragma::Session(_, places))) => match places {
-            Some(places) => ways.sessions.extend(places.into_iter().flatten()),
-            None => ways.torn_sessions = true,
-        },
+        Some(Ok(Pragma::Session(_, Some(places)))) => {
+            ways.sessions.extend(places.into_iter().flatten());
+        }
+        Some(Ok(Pragma::Computer(_, Some(places)))) => {
+            ways.computers.extend(places.into_iter().flatten());
+        }
+        Some(Ok(Pragma::Session(_, None) | Pragma::Computer(_, None))) => ways.torn_places = true,
         Some(Err(error)) if error.kind == PragmaKind::Always => ways.always = Always::ALL,
         _ => {}
     }

@@ -190,7 +190,7 @@ otpgate_answer rubbish(void)
 
 void expect_filled(const otpgate_answer *answer, int verdict)
 {
-    static const char *const words[] = {"", "granted-fresh", "granted-reuse", "granted-app", "granted-trusted", "denied-app", "denied-pin",   "denied-code", "denied-expired", "denied-user",
+    static const char *const words[] = {"", "granted-fresh", "granted-reuse", "granted-app", "granted-trusted", "granted-computer", "denied-app", "denied-pin",   "denied-code", "denied-expired", "denied-user",
                                         "denied-ip",     "denied-locked", "forgotten",    "unknown",     "error"};
     size_t i;
     int is_word = 0;

@@ -1157,7 +1157,7 @@ fn locked_user_stays_out_with_fall_through() -> Case {
 }
 
 const TRUSTED: &str = "192.0.2.0/24 2001:db8::/32";
-const CLOSED: &str = "too many wrong PINs in trusted networks: a code is needed everywhere";
+const CLOSED: &str = "too many wrong PINs without a code: a code is needed everywhere";
 
 fn trusting(tokens: &[&Token]) -> Scope {
     scope(tokens).set(Setting::TrustedNetworks, TRUSTED).set(Setting::Throttle, "90 600")

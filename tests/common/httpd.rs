@@ -392,9 +392,8 @@ impl Kind for Httpd {
                     // A fault is never harmless: a test has to expect it.
                     "error" => false,
                     "granted-fresh" | "granted-reuse" | "granted-app" | "granted-trusted"
-                    | "granted-session" | "denied-session" | "denied-expired" | "unknown" => {
-                        level == "info"
-                    }
+                    | "granted-computer" | "granted-session" | "denied-session"
+                    | "denied-expired" | "unknown" => level == "info",
                     _ => level == "warn",
                 })
             }

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Mutex;
 
 /// The words for how a login ended; `docs/results.md` explains them.
-pub const RESULTS: [&str; 18] = [
+pub const RESULTS: [&str; 19] = [
     "granted-fresh",
     "granted-reuse",
     "granted-app",
     "granted-trusted",
+    "granted-computer",
     "granted-session",
     "denied-pin",
     "denied-user",

@@ -15,12 +15,12 @@ pub fn alice() -> Token {
 pub fn httpd(both: &str, area: &str) -> Server {
     let common = "AuthName \"area\"\nOTPAuthUsersFile \"{root}/users/area/users\"\n\
          OTPAuthLoginPage /otp/login\nOTPAuthLingerCookie Insecure\n";
+    let area = of_area(both, area, true);
     let both = translated(both, true);
     let scopes = vec![
-        Scope::bare("area").token(&alice()).directives(&format!(
-            "{common}{both}{}AuthType OTP\nRequire valid-user",
-            translated(area, true)
-        )),
+        Scope::bare("area")
+            .token(&alice())
+            .directives(&format!("{common}{area}AuthType OTP\nRequire valid-user")),
         Scope::bare("otp").of_urls().directives(&format!(
             "{common}{both}AuthType OTP\nSetHandler otp-login\nRequire all granted"
         )),
@@ -33,14 +33,22 @@ pub fn nginx(both: &str, area: &str) -> Server {
     let common = "auth_otp \"area\";\nauth_otp_users_file \"{root}/users/area/users\";\n\
          auth_otp_login_page /otp/login;\nauth_otp_linger_cookie insecure;\n\
          auth_otp_scheme form;\n";
+    let area = of_area(both, area, false);
     let both = translated(both, false);
     let scopes = vec![
-        Scope::bare("area")
-            .token(&alice())
-            .directives(&format!("{common}{both}{}", translated(area, false))),
+        Scope::bare("area").token(&alice()).directives(&format!("{common}{area}")),
         Scope::bare("otp").directives(&format!("{common}{both}auth_otp_login;")),
     ];
     Server::start(Nginx::four(), scopes)
+}
+
+/// What is said for both places, but for what the area says itself: the whole area's settings.
+fn of_area(both: &str, area: &str, is_apache: bool) -> String {
+    let name = |line: &str| line.trim().split(' ').next().unwrap_or_default().to_owned();
+    let own: Vec<String> = area.lines().map(name).collect();
+    let inherited = both.lines().filter(|line| !own.contains(&name(line)));
+    let lines: Vec<&str> = inherited.chain(area.lines()).collect();
+    translated(&lines.join("\n"), is_apache)
 }
 
 /// Settings by nginx's names, one a line, as a server spells them.
@@ -55,6 +63,8 @@ fn translated(settings: &str, is_apache: bool) -> String {
             "auth_otp_max_offset" => "OTPAuthMaxOffset",
             "auth_otp_throttle" => "OTPAuthThrottle",
             "auth_otp_logout_on_ip_change" => "OTPAuthLogoutOnIPChange",
+            "auth_otp_trusted_computer" => "OTPAuthTrustedComputer",
+            "auth_otp_max_failures" => "OTPAuthMaxOTPFailure",
             other => panic!("{other} has no name here"),
         };
         text += &match is_apache {

@@ -330,7 +330,9 @@ impl Kind for Nginx {
                 // A fault is never harmless: a test has to expect it.
                 "error" => false,
                 "granted-fresh" | "granted-reuse" | "granted-app" | "granted-trusted"
-                | "granted-session" | "denied-session" | "denied-expired" => level == "info",
+                | "granted-computer" | "granted-session" | "denied-session" | "denied-expired" => {
+                    level == "info"
+                }
                 _ => level == "error",
             });
         }

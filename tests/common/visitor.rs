@@ -59,7 +59,19 @@ impl<'s> Visitor<'s> {
 
     /// The cookie of the session, if there is one.
     pub fn session(&self) -> Option<&(String, String)> {
-        self.cookies.iter().find(|(name, _)| !name.ends_with("-visit"))
+        let is_other = |name: &str| name.ends_with("-visit") || name.ends_with("-computer");
+        self.cookies.iter().find(|(name, _)| !is_other(name))
+    }
+
+    /// The cookie of the trusted computer, if it is one.
+    pub fn computer(&self) -> Option<&(String, String)> {
+        self.cookies.iter().find(|(name, _)| name.ends_with("-computer"))
+    }
+
+    /// Forgets the session, as browsers do that are closed.
+    pub fn close(&mut self) {
+        let kept = self.computer().cloned();
+        self.cookies = kept.into_iter().collect();
     }
 
     /// Sends a request and keeps what cookies come.

@@ -445,7 +445,7 @@ fn of_one_server(kind: &'static str, start: fn(&Stage) -> Server, random: &mut R
     // The first one makes journal and slots.
     stage.walk(&place[0], 0, 1, random);
     stage.walk(&place[0], 4, 2, random);
-    server.expect_log("too many wrong PINs in trusted networks");
+    server.expect_log("too many wrong PINs without a code");
     stage.guess(&place[0], 1);
     stage.walk_all(&place, 0..4, 5, random);
     std::thread::scope(|threads| {

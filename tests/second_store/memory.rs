@@ -21,7 +21,8 @@ use otpgate::store::{
 };
 use otpgate::throttle::Bytes;
 use otpgate::token::{
-    Always, Entry, LINES_MAX, Session, SessionId, State, StoredToken, Ways, displaced,
+    Always, COMPUTERS_MAX, Computer, ComputerId, Entry, LINES_MAX, Session, SessionId, State,
+    StoredToken, Ways, displaced,
 };
 use otpgate::users::name;
 use parking_lot::Mutex;
@@ -335,6 +336,8 @@ enum Change {
     ClosedPin(bool),
     Session(Session, u8),
     Ended(Vec<SessionId>),
+    Computer(Computer),
+    EndedComputers(Vec<ComputerId>),
 }
 
 impl Change {
@@ -343,19 +346,24 @@ impl Change {
             Change::State(line, state) => entry.lines[line].state = *state,
             Change::Used(app, at) => entry.ways.apps[app].used = Some(at),
             Change::ClosedPin(is_closed) => entry.ways.always.until_code = is_closed,
-            Change::Session(session, max) => {
-                let sessions = &mut entry.ways.sessions;
-                let gone = displaced(sessions, &session, max);
-                sessions.retain(|other| !gone.contains(&other.id));
-                match sessions.iter_mut().find(|other| other.id == session.id) {
-                    Some(known) => *known = session,
-                    None => sessions.push(session),
-                }
+            Change::Session(session, max) => keep(&mut entry.ways.sessions, session, max),
+            Change::Computer(computer) => keep(&mut entry.ways.computers, computer, COMPUTERS_MAX),
+            Change::EndedComputers(ended) => {
+                entry.ways.computers.retain(|computer| !ended.contains(&computer.id));
             }
             Change::Ended(ended) => {
                 entry.ways.sessions.retain(|session| !ended.contains(&session.id));
             }
         }
+    }
+}
+
+fn keep<T: otpgate::token::Kept>(all: &mut Vec<T>, new: T, max: u8) {
+    let gone = displaced(all, &new, max);
+    all.retain(|other| !gone.contains(&other.id()));
+    match all.iter_mut().find(|other| other.id() == new.id()) {
+        Some(known) => *known = new,
+        None => all.push(new),
     }
 }
 
@@ -406,5 +414,15 @@ impl Transaction for Run<'_> {
         let sessions = self.find(user).map(|found| found.entry.ways.sessions).unwrap_or_default();
         let ended = sessions.iter().filter(|session| is_to_end(session));
         self.stage(user, Change::Ended(ended.map(|session| session.id).collect()));
+    }
+
+    fn save_computer(&mut self, user: &[u8], computer: Computer) {
+        self.stage(user, Change::Computer(computer));
+    }
+
+    fn end_computers(&mut self, user: &[u8], is_to_end: &dyn Fn(&Computer) -> bool) {
+        let computers = self.find(user).map(|found| found.entry.ways.computers).unwrap_or_default();
+        let ended = computers.iter().filter(|computer| is_to_end(computer));
+        self.stage(user, Change::EndedComputers(ended.map(|computer| computer.id).collect()));
     }
 }

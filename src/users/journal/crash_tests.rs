@@ -7,7 +7,7 @@
 //!
 //! After each crash the next process takes over (and may crash in turn), and must find every record
 //! as before or as after the write it was in, all of them the same, and as after if the write was
-//! answered. Lines of sessions are written along with those of tokens. Meanwhile,
+//! answered. Lines of sessions and computers are written along with those of tokens. Meanwhile,
 //! between any two operations, other processes read without the lock, by the same rules as a server
 //! does: what they take for whole must be so, and nobody who is listed may be unknown to them.
 //!
@@ -30,13 +30,14 @@ use self::machine::{Machine, SimDisk, crashed, draw};
 use self::onlooker::Onlooker;
 use super::*;
 use crate::token::{
-    Address, CounterField, ReplayFloor, Session, SessionId, SessionKind, State, TokenTag, Used,
+    Address, Computer, ComputerId, CounterField, ReplayFloor, Session, SessionId, SessionKind,
+    State, TokenTag, Used,
 };
 use crate::users::pragma;
 use crate::users::slot::{self, Slot};
 
 const INODE: u64 = 7;
-/// Lines: those of tokens first, then one of sessions for some of their users.
+/// Lines: those of tokens first, then one of sessions and one of computers for some of their users.
 const USERS: usize = 9;
 const TOKENS: usize = 7;
 const COMMENT_MAX: usize = 700;
@@ -53,18 +54,38 @@ fn hour_of(number: i64) -> Hour {
 
 fn head(user: usize) -> String {
     if user >= TOKENS {
-        return format!("#@ session {}", user_of_sessions(user));
+        let kind = if has_computers(user) { "computer" } else { "session" };
+        return format!("#@ {kind} {}", user_of_places(user));
     }
     // Lines of different lengths, so that slots lie across sectors in all ways.
     format!("HOTP user{user} {} 31323334353637383930", "pin".repeat(user * 9 + 1))
 }
 
-fn user_of_sessions(user: usize) -> String {
+fn user_of_places(user: usize) -> String {
     format!("user{}{}", user - TOKENS, "-".repeat(user * 7))
 }
 
-/// None to four of them.
-fn sessions_of(user: usize, number: i64) -> Slot {
+fn has_computers(user: usize) -> bool {
+    user == USERS - 1
+}
+
+/// One to four sessions or computers.
+fn places_of(user: usize, number: i64) -> Slot {
+    let name = user_of_places(user);
+    let is_there = |place: usize| place == 0 || number >> place & 1 == 1;
+    if has_computers(user) {
+        let computer = |place: usize| Computer {
+            id: ComputerId([(number as u8).wrapping_mul(31).wrapping_add(place as u8); 12]),
+            token: TokenTag([place as u8; 6]),
+            first: 1_700_000_000 + number,
+            last: 1_700_000_000 + number,
+            days: 30,
+            generation: (number as u32).wrapping_mul(0x9e37_79b9) % Computer::GENERATIONS_END,
+            unseen: number as u8 % Computer::UNSEEN_END,
+        };
+        let places = std::array::from_fn(|place| is_there(place).then(|| computer(place)));
+        return pragma::places_word(name.as_bytes(), &places);
+    }
     let session = |place: usize| Session {
         id: SessionId([(number as u8).wrapping_mul(31).wrapping_add(place as u8); 16]),
         token: TokenTag([place as u8; 6]),
@@ -72,16 +93,15 @@ fn sessions_of(user: usize, number: i64) -> Slot {
         first: 1_700_000_000 + number,
         last: 1_700_000_000 + number,
     };
-    let is_there = |place: usize| place == 0 || number >> place & 1 == 1;
     let places = std::array::from_fn(|place| is_there(place).then(|| session(place)));
-    pragma::session_word(user_of_sessions(user).as_bytes(), &places)
+    pragma::places_word(name.as_bytes(), &places)
 }
 
 /// Slots of many shapes: what is short in one is long in the next, so that a torn one can end in a
 /// whole one's rest.
 fn slot_of(user: usize, number: i64) -> Slot {
     if user >= TOKENS {
-        return sessions_of(user, number);
+        return places_of(user, number);
     }
     let head = head(user);
     let words: Vec<&[u8]> = head.split(' ').map(str::as_bytes).collect();

@@ -47,8 +47,10 @@ pub(super) struct FramesFound {
 /// Whether the state in a slot is one that was written there as a whole. That the line has a word
 /// with a right checksum isn't enough: behind a short one, the end of a longer one may be left.
 pub(super) fn is_whole_slot(line: &[u8], head_len: usize) -> bool {
-    if let Some(Ok(Pragma::Session(_, places))) = pragma::parse(line) {
-        return places.is_some();
+    match pragma::parse(line) {
+        Some(Ok(Pragma::Session(_, places))) => return places.is_some(),
+        Some(Ok(Pragma::Computer(_, places))) => return places.is_some(),
+        _ => {}
     }
     record::parse(line, &jiff::tz::TimeZone::UTC)
         .is_ok_and(|record| record.state.intact && record.layout.slot == Some(head_len))

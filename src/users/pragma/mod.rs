@@ -10,13 +10,14 @@
 //! #@ trust USER 192.0.2.0/24,2001:db8::/32
 //! #@ always USER apps pin                                                                               (any of them)
 //! #@ session USER PLACES                                                                              (of a fixed width)
+//! #@ computer USER PLACES                                                                             (the same)
 //! #@ free
 //! ```
 //!
 //! Parsed strictly: a line that only looks right would leave an admin with a limit that isn't
 //! there. Where a kind is about a user, that is the word after the kind, percent-encoded.
 
-mod session;
+mod places;
 mod ways;
 
 use std::fmt;
@@ -24,9 +25,9 @@ use std::ops::Range;
 
 use jiff::civil::Date;
 
-pub use self::session::{
-    SESSION_LINES_MAX, SESSION_PLACES, SessionPlaces, is_room, session_fingerprint, session_line,
-    session_place, session_word, with_places, without_sessions,
+pub use self::places::{
+    LINE_PLACES, Placed, Places, emptied, fingerprint_of_places, is_room, places_line, places_of,
+    places_word, without_tokens,
 };
 pub use self::ways::{
     always_lines, app_line, trust_line, until_code_line, used_hour, written_hour,
@@ -36,7 +37,7 @@ use super::record::USER_MAX;
 use crate::files::lines;
 use crate::network::Network;
 use crate::policy::{Allow, Limits};
-use crate::token::{Always, AppPassword};
+use crate::token::{Always, AppPassword, Computer, Session};
 
 /// A line is shorter, so that mod_authn_otp reads it whole.
 pub const LEN_END: usize = 1000;
@@ -62,13 +63,15 @@ pub enum Pragma {
     /// Where the user needs a code whatever is allowed.
     Always(Vec<u8>, Always),
     /// Logins that browsers of a user's keep; `None`: it may be half written, and holds none.
-    Session(Vec<u8>, Option<SessionPlaces>),
+    Session(Vec<u8>, Option<Places<Session>>),
+    /// Computers on which a user's PIN is enough for a while; `None`: the same.
+    Computer(Vec<u8>, Option<Places<Computer>>),
     /// Of a version that we don't know; kept as it is.
     Unknown,
 }
 
 /// The kinds of lines that we know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)] // as in `Pragma`
 pub enum PragmaKind {
     Limits,
@@ -80,10 +83,11 @@ pub enum PragmaKind {
     Trust,
     Always,
     Session,
+    Computer,
 }
 
 impl PragmaKind {
-    const ALL: [PragmaKind; 9] = [
+    const ALL: [PragmaKind; 10] = [
         PragmaKind::Limits,
         PragmaKind::Allow,
         PragmaKind::Free,
@@ -93,6 +97,7 @@ impl PragmaKind {
         PragmaKind::Trust,
         PragmaKind::Always,
         PragmaKind::Session,
+        PragmaKind::Computer,
     ];
 
     /// As written.
@@ -107,6 +112,7 @@ impl PragmaKind {
             PragmaKind::Trust => "trust",
             PragmaKind::Always => "always",
             PragmaKind::Session => "session",
+            PragmaKind::Computer => "computer",
         }
     }
 
@@ -124,10 +130,13 @@ impl PragmaKind {
 
     /// Whether it is about the ways in of one user.
     pub fn is_about_ways(self) -> bool {
-        matches!(
-            self,
-            PragmaKind::App | PragmaKind::Trust | PragmaKind::Always | PragmaKind::Session
-        )
+        self.has_places()
+            || matches!(self, PragmaKind::App | PragmaKind::Trust | PragmaKind::Always)
+    }
+
+    /// Whether servers write over what it holds.
+    pub fn has_places(self) -> bool {
+        matches!(self, PragmaKind::Session | PragmaKind::Computer)
     }
 
     /// Whether it is about one user, and nothing to anybody whom the file doesn't list.
@@ -146,6 +155,7 @@ impl PragmaKind {
             PragmaKind::App | PragmaKind::Trust => "it lets nobody in until it is corrected",
             PragmaKind::Always => "the user needs a code for everything until it is corrected",
             PragmaKind::Session => "it keeps no login until it is removed or corrected",
+            PragmaKind::Computer => "it has no computer trusted until it is removed or corrected",
             PragmaKind::Free | PragmaKind::Apart | PragmaKind::StartPin => {
                 "it has no effect until it is corrected"
             }
@@ -241,9 +251,15 @@ fn parse_as(kind: PragmaKind, line: &[u8]) -> Result<Pragma, String> {
         }
         PragmaKind::Session => {
             let user = take_user(&mut words)?;
-            let places = session::parse(&user, words.next().ok_or("the places are missing")?)?;
+            let places = places::parse(&user, words.next().ok_or("the places are missing")?)?;
             nothing_more(words)?;
             Ok(Pragma::Session(user, places))
+        }
+        PragmaKind::Computer => {
+            let user = take_user(&mut words)?;
+            let places = places::parse(&user, words.next().ok_or("the places are missing")?)?;
+            nothing_more(words)?;
+            Ok(Pragma::Computer(user, places))
         }
         PragmaKind::StartPin => {
             let user = take_user(&mut words)?;

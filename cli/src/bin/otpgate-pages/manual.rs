@@ -19,7 +19,7 @@ struct About {
     see_also: &'static [&'static str],
 }
 
-const ABOUT: [About; 35] = [
+const ABOUT: [About; 37] = [
     About {
         page: "otpgate",
         examples: &[
@@ -281,7 +281,21 @@ const ABOUT: [About; 35] = [
             ("otpgate logout alice 2", "Only the second one listed has to."),
             ("otpgate logout --all", "After somebody else may have read the users file's secret."),
         ],
-        see_also: &["otpgate-sessions", "otpgate-disable"],
+        see_also: &["otpgate-sessions", "otpgate-computers", "otpgate-disable"],
+    },
+    About {
+        page: "otpgate-computers",
+        examples: &[
+            ("otpgate computers alice", "Where her PIN alone is enough, and until when."),
+            ("otpgate computers alice revoke 2", "Her lost laptop."),
+            ("otpgate computers alice revoke", "All of them."),
+        ],
+        see_also: &["otpgate-computers-revoke", "otpgate-sessions", "otpgate-always"],
+    },
+    About {
+        page: "otpgate-computers-revoke",
+        examples: &[("otpgate computers alice revoke 2", "Her lost laptop.")],
+        see_also: &["otpgate-computers", "otpgate-logout"],
     },
     About {
         page: "otpgate-advance",
