@@ -666,7 +666,7 @@ fn a_computer_is_trusted_where_that_is_allowed_and_for_users_with_a_pin(start: S
     let edit = |from: &str, to: &str| {
         let content = String::from_utf8(users.bytes()).unwrap();
         assert!(content.contains(from), "{content}");
-        users.replace(&content.replacen(from, to, 1));
+        users.replace(content.replacen(from, to, 1));
     };
     edit("", "#@ allow trusted-computer=30\n");
     let mut visitor = trusted(&server, "198.51.100.7", 1);
@@ -734,7 +734,7 @@ fn what_ends_a_computer_and_what_does_not(start: Started) {
     let area = server.at("area");
     let users = area.users();
     let content = String::from_utf8(users.bytes()).unwrap();
-    users.replace(&content.replacen(PIN, "sesame8", 1));
+    users.replace(content.replacen(PIN, "sesame8", 1));
     assert_eq!(comes_again(&mut visitor, "sesame8").answer.status, 403);
     assert_eq!(comes_again(&mut visitor, PIN).answer.status, 403);
 }

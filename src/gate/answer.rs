@@ -26,7 +26,7 @@ pub struct Answer {
     /// What is to become of the browser's cookie. `None`: nothing.
     pub cookie: Option<SetCookie>,
     /// What is to become of its cookie as a trusted computer. `None`: nothing.
-    pub computer: Option<SetComputer>,
+    pub computer: Option<Box<SetComputer>>,
 }
 
 /// Why a login is answered as it is.

@@ -117,6 +117,7 @@ impl<S: Store> Gate<S> {
         let cookie = self.cookie_of(browser.as_deref(), policy, who, &decision, &found);
         let who = (login.user, policy);
         let computer = self.computer_of(browser.as_deref(), who, &decision, &found);
+        let computer = computer.map(Box::new);
         let of = (&decision, fault.as_ref());
         Answer { cookie, computer, ..self.basic_answer(policy, login, (judged, credentials), of) }
     }

@@ -509,7 +509,7 @@ impl Stay<'_> {
     fn with_cookies(&self, mut response: Response, answer: &Answer) -> Response {
         let session = answer.cookie.as_ref().and_then(|set| self.seat.header(&self.cookie, set));
         let name = self.gate.computer_cookie_name(&self.seat.place());
-        let computer = answer.computer.as_ref();
+        let computer = answer.computer.as_deref();
         let computer = computer.and_then(|set| self.seat.computer_header(&name, set));
         let headers = session.into_iter().chain(computer);
         response.headers.extend(headers.map(|header| ("Set-Cookie", header)));

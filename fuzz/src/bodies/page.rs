@@ -69,6 +69,7 @@ pub fn template(data: &[u8]) {
             to: Some("sealed.target"),
             user: Some(HOSTILE),
             offers_computer: Some(30),
+            knows_computer: how & 4 != 0,
             sources: &sources,
         };
         let page = render(&view);

@@ -68,6 +68,7 @@ pub const PRAGMA_WORDS: &[&str] = &[
     "trust ",
     "always ",
     "session ",
+    "computer ",
     "max_failures=10",
     "lockout=60,3600",
     "max_offset=4",
@@ -266,13 +267,23 @@ fn written_again(text: &[u8], pragma: Pragma) -> Option<Vec<u8>> {
             Some(user.clone())
         }
         Pragma::Session(user, Some(places)) => {
-            is_read_from(&lines_for_us::session_line(user, places));
-            let same = lines_for_us::with_places(text, user, places).expect("it has its place");
-            assert_eq!(same, text);
+            is_read_from(&lines_for_us::places_line(user, places));
+            has_places(text, &lines_for_us::places_word(user, places));
             Some(user.clone())
         }
-        Pragma::Session(user, None) => Some(user.clone()),
+        Pragma::Computer(user, Some(places)) => {
+            is_read_from(&lines_for_us::places_line(user, places));
+            has_places(text, &lines_for_us::places_word(user, places));
+            Some(user.clone())
+        }
+        Pragma::Session(user, None) | Pragma::Computer(user, None) => Some(user.clone()),
     }
+}
+
+/// What was read from a line's places is written as it stands there.
+fn has_places(text: &[u8], word: &[u8]) {
+    let place = lines_for_us::places_of(text).expect("it has its place");
+    assert_eq!(text[place], *word);
 }
 
 /// A name's key is its own key.
