@@ -134,7 +134,7 @@ impl Browser<'_> {
     }
 
     fn take(&mut self, done: &Done) {
-        match &done.answer.computer {
+        match done.answer.computer.as_deref() {
             Some(SetComputer::Trusted { value, .. }) => self.computer = Some(value.to_string()),
             Some(SetComputer::End) => self.computer = None,
             None => {}
@@ -177,7 +177,7 @@ fn after_a_code_the_pin_is_enough_until_the_days_are_over() {
                 done.lines,
                 ["granted-computer: the PIN alone, on a trusted computer, user \"alice\""]
             );
-            let Some(SetComputer::Trusted { seconds, .. }) = &done.answer.computer else {
+            let Some(SetComputer::Trusted { seconds, .. }) = done.answer.computer.as_deref() else {
                 panic!("another cookie")
             };
             assert_eq!(i64::from(*seconds), 30 * DAY - day * DAY);
@@ -253,7 +253,7 @@ fn a_lost_answer_leaves_the_cookie_before_good_until_the_new_one_is_seen() {
         let done = copy.send(&gate, "alice", "4711", false);
         assert_eq!(done.word(), DeniedCode);
         assert!(done.lines.iter().any(|line| line == COPIED), "{:?}", done.lines);
-        assert_eq!(done.answer.computer, Some(SetComputer::End));
+        assert_eq!(done.answer.computer.as_deref(), Some(&SetComputer::End));
         copy.take(&done);
         assert_eq!(kept(&store), []);
         assert_eq!(it.come(&gate), DeniedCode, "the whole family has ended");
@@ -330,7 +330,7 @@ fn the_same_code_at_once_gets_the_same_cookie_and_keeps_one_computer() {
     it.trust(&gate, 0);
     let again = browser().send(&gate, "alice", &format!("4711{}", code(0)), true);
     assert_eq!(again.word(), GrantedReuse);
-    let Some(SetComputer::Trusted { value, .. }) = &again.answer.computer else {
+    let Some(SetComputer::Trusted { value, .. }) = again.answer.computer.as_deref() else {
         panic!("{:?}", again.answer)
     };
     assert_eq!(it.computer.as_deref(), Some(value.as_str()));

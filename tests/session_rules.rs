@@ -673,6 +673,8 @@ fn places_that_decide_alike_have_one_key_and_others_have_another() {
     }
 }
 
+/// What differs, the password, the change, and what it comes to.
+type ComputerRow = (&'static str, &'static str, ComputerChange, (LoginResult, Option<NextCookie>));
 type ComputerChange = fn(&mut Case, &mut PresentedComputer);
 
 fn laptop() -> PresentedComputer {
@@ -683,7 +685,7 @@ fn laptop() -> PresentedComputer {
 fn rule_5_a_trusted_computer_is_one_more_reason_why_the_pin_is_enough() {
     const REFUSED: (LoginResult, Option<NextCookie>) = (DeniedCode, None);
     const DAY: UnixTime = 86_400;
-    let rows: &[(&str, &str, ComputerChange, (LoginResult, Option<NextCookie>))] = &[
+    let rows: &[ComputerRow] = &[
         ("as it is", "4711", |_, _| {}, (GrantedComputer, Some(NextCookie::Another))),
         (
             "the cookie before",
