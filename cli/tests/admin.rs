@@ -470,7 +470,7 @@ fn json_of_list_and_show_is_as_documented() {
     assert_eq!(
         shown,
         json!({
-            "users_file": file, "tokens": [first, second], "apps": [], "sessions": [],
+            "users_file": file, "tokens": [first, second], "apps": [], "sessions": [], "computers": [],
             "trusted_networks": [], "allowed_networks": [], "always": null,
         })
     );
