@@ -47,6 +47,8 @@ pub const WORDS: &[&str] = &[
 
 thread_local! {
     static PANICS: Cell<u32> = const { Cell::new(0) };
+    /// The bytes have the key themselves, perhaps as a name: libFuzzer finds what is compared.
+    static GIVES_KEY: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Counts the panics that the guard of the entries would hide.
@@ -64,6 +66,11 @@ fn count_panics() {
     });
 }
 
+fn has_key(bytes: &[u8]) -> bool {
+    let key = b"3132333435363738393031323334353637383930";
+    bytes.windows(key.len()).any(|part| part == key)
+}
+
 unsafe extern "C" fn log(_: *mut c_void, level: c_int, message: otpgate_str) {
     // SAFETY: the library lends a line for this call.
     let line = unsafe { std::slice::from_raw_parts(message.data, message.len) };
@@ -71,8 +78,7 @@ unsafe extern "C" fn log(_: *mut c_void, level: c_int, message: otpgate_str) {
     // httpd itself shows other control characters as \xHH.
     assert!(!line.iter().any(|b| matches!(b, b'\n' | b'\r' | 0)), "{}", line.escape_ascii());
     // Not among the words that bytes are made of, so it could come from the users file alone.
-    let key = b"3132333435363738393031323334353637383930";
-    assert!(!line.windows(key.len()).any(|part| part == key), "a key in the log");
+    assert!(GIVES_KEY.get() || !has_key(line), "a key in the log");
 }
 
 unsafe extern "C" fn lock(_: *mut c_void) {}
@@ -133,6 +139,7 @@ fn settings_with(
 pub fn ffi(data: &[u8]) {
     count_panics();
     let before = PANICS.get();
+    GIVES_KEY.set(has_key(data));
     calls(data);
     assert_eq!(PANICS.get(), before, "a panic in the library");
 }

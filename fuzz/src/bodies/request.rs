@@ -267,8 +267,9 @@ pub fn sealed(data: &[u8]) {
     assert_eq!(nonces.open(text.as_bytes(), b"other"), None);
     let mut forged = text.clone().into_bytes();
     patch(&mut forged, &mut Pieces(rest));
-    if forged != text.as_bytes() {
-        assert_eq!(nonces.open(&forged, b"realm"), None);
+    // It may have become another that was sealed.
+    if let Some(nonce) = nonces.open(&forged, b"realm") {
+        assert_eq!(nonces.seal(nonce, b"realm").as_bytes(), forged);
     }
 }
 
@@ -383,7 +384,8 @@ pub fn path(data: &[u8]) {
         let sent = str::from_utf8(&request_line[method_end + 1..target_end]).expect("ASCII");
         let destination = str::from_utf8(destination).expect("ASCII");
         assert!(!matches!(method, b"COPY" | b"MOVE") || !destination.is_empty());
-        let without_host = |uri: &str| match uri.find("://") {
+        // Behind a path, a query may have `://`.
+        let without_host = |uri: &str| match uri.find("://").filter(|_| !uri.starts_with('/')) {
             Some(at) => uri[at + 3..]
                 .find('/')
                 .map_or(String::new(), |slash| uri[at + 3 + slash..].to_owned()),

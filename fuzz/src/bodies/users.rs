@@ -179,7 +179,10 @@ pub fn record(data: &[u8]) {
         (old.counter, old.failures, &old.last_otp)
     );
     assert_eq!(new.address, old.address);
-    assert_eq!(rewrite::with_state(&written, &again.layout, new, &zone), written, "stable");
+    // A time before 1970 becomes none.
+    if new.used == old.used {
+        assert_eq!(rewrite::with_state(&written, &again.layout, new, &zone), written, "stable");
+    }
     if old.intact && layout.slot.is_some() {
         assert!(new.used == old.used && new.last_failure == old.last_failure, "{old:?} {new:?}");
         assert_eq!(new.replay_floor, old.replay_floor);
