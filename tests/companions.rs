@@ -26,6 +26,7 @@ common::on_both_servers! {
     a_journal_that_others_could_write_brings_no_code_back
     an_index_of_a_stranger_hides_nobody
     companions_follow_the_users_file_when_it_is_narrowed_and_widened
+    a_users_file_that_was_closed_for_a_while_leaves_companions_that_can_be_used
     a_directorys_default_list_gives_nobody_a_companion
     the_users_files_list_is_the_companions_too
     a_process_that_was_killed_while_it_made_a_companion_locks_nobody_out
@@ -250,6 +251,20 @@ fn companions_follow_the_users_file_when_it_is_narrowed_and_widened(start: Start
         for ending in [".lock", ".journal"] {
             assert_eq!(mode(&beside(place.users().path(), ending)), wanted, "{ending}");
         }
+    }
+}
+
+fn a_users_file_that_was_closed_for_a_while_leaves_companions_that_can_be_used(start: Start) {
+    let alice = alice();
+    let server = start(vec![Scope::new("area").token(&alice).set(Setting::Throttle, "5 600")]);
+    let place = server.at("area");
+    place.expect_log("Permission denied");
+    root::set_mode(place.users().path(), 0o400);
+    place.login("alice", alice.password(0)).is(500, "error");
+    root::set_mode(place.users().path(), 0o600);
+    place.login("alice", alice.password(0)).is(200, "granted-fresh");
+    for ending in [".lock", ".journal", ".throttle"] {
+        assert_eq!(mode(&beside(place.users().path(), ending)), 0o600, "{ending}");
     }
 }
 

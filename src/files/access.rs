@@ -107,10 +107,11 @@ impl Access {
     }
 
     /// The same rights, for a file that is made for those who have this one: without those to
-    /// execute.
+    /// execute. Its owner always has theirs, which they could give themselves: while this file is
+    /// closed for a moment, they must not lose what opens it again.
     pub(crate) fn of_companion(&self, uid: u32, gid: u32) -> Access {
-        let owners = if uid == self.uid { self.mode & 0o600 } else { 0o600 };
-        let mode = if gid == self.gid { owners | self.mode & 0o066 } else { owners };
+        const OWNERS: u32 = 0o600;
+        let mode = if gid == self.gid { OWNERS | self.mode & 0o066 } else { OWNERS };
         let mut made = Access::plain(uid, gid, mode);
         if mode & 0o060 != 0 {
             made.group = self.group & READ_WRITE;
@@ -318,6 +319,14 @@ mod tests {
                 let made = users.of_companion(uid, gid);
                 assert!(!made.beyond(users).anything, "{uid} {gid} {users:?} {made:?}");
             }
+        }
+    }
+
+    #[test]
+    fn the_owner_of_a_companion_can_use_it_while_the_users_file_is_closed() {
+        for mode in [0o000, 0o400, 0o440] {
+            let made = plain(10, 20, mode).of_companion(10, 20);
+            assert_eq!(made.mode, mode & 0o066 | 0o600, "{mode:o}");
         }
     }
 
