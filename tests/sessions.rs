@@ -460,6 +460,25 @@ fn a_secret_that_others_could_read_is_nobodys_any_more() {
     }
 }
 
+#[test]
+fn a_secret_that_was_removed_or_could_be_read_by_others_is_forgotten_by_all_who_have_read_it() {
+    type Loss = fn(&Path);
+    let losses: [Loss; 2] = [|path| fs::remove_file(path).unwrap(), |path| set_mode(path, 0o664)];
+    for lose in losses {
+        let scene = Scene::new("HOTP alice - KEY\n");
+        set_mode(&scene.path, 0o660);
+        let [one, other] = [(); 2].map(|()| UsersFile::new(&scene.path));
+        let before = one.secret().unwrap();
+        one.find(b"alice").unwrap();
+        until_the_clock_has_moved_on(&scene);
+        one.find_now(b"alice", None).unwrap();
+        lose(&secret_at(&scene.path));
+        let after = other.secret().unwrap();
+        assert!(after.0 != before.0);
+        assert!(one.secret().unwrap().0 == after.0, "two processes have two secrets");
+    }
+}
+
 /// By as much as it takes for a reader to go by the file's time alone.
 fn until_the_clock_has_moved_on(scene: &Scene) {
     let now = scene.directory.path().join("now");

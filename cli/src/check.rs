@@ -9,8 +9,8 @@ use otpgate::files::access::Access;
 use otpgate::files::directory_of;
 use otpgate::files::fault::Fault;
 use otpgate::users::check::{self, Finding, Severity};
-use otpgate::users::companion::{self, CompanionMended};
-use otpgate::users::edit;
+use otpgate::users::companion::{self, CompanionContent, CompanionMended};
+use otpgate::users::{edit, secret};
 use rustix::fs::Mode;
 
 use crate::account::SystemAccount;
@@ -203,7 +203,7 @@ fn fix(file: &Path, done: &mut Vec<String>) -> Result<()> {
         Ok(Access::of(&opened.file).map_err(|error| Fault::new("inspect", file, error))?)
     })?;
     for (path, mended) in companions(&opened, &users)? {
-        let CompanionMended { was_there, old, new } = mended;
+        let CompanionMended { was_there, old, new, .. } = mended;
         let shown = path.display();
         if !was_there {
             done.push(format!("made {shown}"));
@@ -245,7 +245,7 @@ fn fix(file: &Path, done: &mut Vec<String>) -> Result<()> {
 /// Makes what isn't there of a users file's companions, and gives all of them to those who have the
 /// users file.
 pub fn companions(opened: &Opened, users: &Access) -> Result<Vec<(PathBuf, CompanionMended)>> {
-    let mut all = Vec::new();
+    let (mut all, mut is_in_use, mut is_secret_new) = (Vec::new(), false, false);
     for (path, content) in opened.paths.companions() {
         let directory = directory_of(&path);
         let as_maker = |make: &mut dyn FnMut() -> std::result::Result<(), Fault>| {
@@ -253,7 +253,12 @@ pub fn companions(opened: &Opened, users: &Access) -> Result<Vec<(PathBuf, Compa
             made.map_err(|failure| Fault::of("make", &path, &failure.to_string(), "see the cause"))?
         };
         let mended = companion::mend(&path, users, content, as_maker)?;
+        is_in_use |= matches!(content, CompanionContent::Kept(_)) && mended.was_there;
+        is_secret_new |= content == CompanionContent::Secret && mended.is_new;
         all.push((path, mended));
+    }
+    if is_in_use && is_secret_new {
+        opened.acting(|| Ok(secret::have_it_read_again(&opened.paths.configured)?))?;
     }
     Ok(all)
 }

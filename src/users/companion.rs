@@ -312,7 +312,7 @@ pub fn mend(
                 .map_err(|error| Fault::new("change the rights to", path, error))?;
         }
         let new = Access::of(&file).map_err(inspect)?;
-        return Ok(CompanionMended { was_there, old, new });
+        return Ok(CompanionMended { was_there, is_new, old, new });
     }
     Err(several_names(path))
 }
@@ -321,6 +321,8 @@ pub fn mend(
 pub struct CompanionMended {
     /// It didn't have to be made.
     pub was_there: bool,
+    /// It is another one than before.
+    pub is_new: bool,
     /// Its rights before,
     pub old: Access,
     /// and after.

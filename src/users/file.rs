@@ -850,7 +850,8 @@ impl Store for UsersFile {
             drop(locked);
             return self.elsewhere().secret();
         }
-        Ok(secret::make(&locked)?)
+        let mut journal = self.open_journal(shared, &locked)?;
+        Ok(secret::make(&locked, &mut journal)?)
     }
 
     fn secret_now(&self) -> Option<Arc<CookieSecret>> {

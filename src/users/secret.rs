@@ -1,7 +1,7 @@
 //! What cookies are made with, `<users>.secret`: a magic word and 32 random bytes.
 //!
 //! It is made once and then only read. What has been read of it may be in use as long as the view of
-//! the users file that it was read with, so whoever replaces it changes that file, too.
+//! the users file that it was read with, so whoever makes another one changes that file's time, too.
 //!
 //! It has the users file's owner, group and mode, but nothing for others. One that more people could
 //! read is made anew: then it is nobody's secret, and all cookies end. One that can't be used isn't
@@ -70,10 +70,28 @@ pub(super) fn look(path: &Path, users: &Access) -> Result<Option<Arc<CookieSecre
     }
 }
 
-/// Makes it if there is none, under the lock, and anew if others could read it.
-pub(super) fn make(locked: &Locked) -> Result<Arc<CookieSecret>, Fault> {
+/// Makes it if there is none, under the lock, and anew if others could read it. Before that,
+/// whoever still has the last one is made to read again.
+pub(super) fn make(locked: &Locked, journal: &mut Journal<'_>) -> Result<Arc<CookieSecret>, Fault> {
     let (path, users) = (locked.paths.secret(), locked.access.without_others());
+    if look(&path, &locked.access)?.is_none() {
+        is_read_again(locked, journal)?;
+    }
     parse_at(&companion::open_secret(&path, &users)?, &path)
+}
+
+/// For whoever has made another one: servers that have read the last one read again.
+pub fn have_it_read_again(configured: &Path) -> Result<(), Fault> {
+    let locked = Locked::acquire(configured)?;
+    let mut journal = Journal::open(&locked, &mut None)?;
+    is_read_again(&locked, &mut journal)
+}
+
+/// What servers have read of it goes with what they see of the users file.
+fn is_read_again(locked: &Locked, journal: &mut Journal<'_>) -> Result<(), Fault> {
+    rustix::fs::futimens(&locked.users, &NOW)
+        .map_err(|error| Fault::new("change the time of", &locked.paths.resolved, error))?;
+    journal.empty()
 }
 
 /// Whom a new secret concerns.
@@ -91,7 +109,7 @@ pub fn renew(configured: &Path) -> Result<Ended, Fault> {
     let locked = Locked::acquire(configured)?;
     let mut journal = Journal::open(&locked, &mut None)?;
     // Nothing else is put out of the way.
-    make(&locked)?;
+    make(&locked, &mut journal)?;
     let (path, users) = (locked.paths.secret(), locked.access.without_others());
     companion::put_new(&path, &users, CompanionContent::Secret)
         .map_err(|error| Fault::new("replace", &path, error))?;
@@ -112,12 +130,7 @@ pub fn renew(configured: &Path) -> Result<Ended, Fault> {
         Ok::<_, Fault>(Some(ToWrite::Content(content)))
     })?;
     if !has_changed {
-        // What servers have read goes with what they see of the file.
-        let fault = |error: rustix::io::Errno| {
-            Fault::new("change the time of", &locked.paths.resolved, error)
-        };
-        rustix::fs::futimens(&locked.users, &NOW).map_err(fault)?;
-        journal.empty()?;
+        is_read_again(&locked, &mut journal)?;
     }
     Ok(ended)
 }
