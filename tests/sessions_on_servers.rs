@@ -24,6 +24,7 @@ on_both! {
     a_browser_is_sent_to_the_page_and_back_to_what_it_wanted
     what_is_wrong_is_said_and_nothing_about_why
     a_session_ends_with_its_logout_and_no_other
+    logging_out_ends_a_session_that_lets_nobody_in_just_now
     a_cookie_lets_in_only_where_it_was_given_and_as_it_was_given
     a_form_without_our_token_spends_nothing
     a_login_leads_to_no_other_host
@@ -185,6 +186,19 @@ fn a_session_ends_with_its_logout_and_no_other(start: Started) {
     // A link does nothing.
     assert_eq!(two.get("/otp/login?out").answer.status, 200);
     is_let_in(&mut two);
+}
+
+fn logging_out_ends_a_session_that_lets_nobody_in_just_now(start: Started) {
+    let server = start("auth_otp_logout_on_ip_change on", "");
+    let mut visitor = logged_in(&server, "198.51.100.7", 0);
+    let kept = visitor.cookies.clone();
+    let page = visitor.get(PAGE);
+    let mut visitor = visitor.at("198.51.100.8");
+    assert_eq!(visitor.submit(&page, &[]).answer.status, 303);
+    assert!(visitor.session().is_none());
+    let mut visitor = visitor.at("198.51.100.7");
+    visitor.cookies = kept;
+    is_sent_to_the_page(&visitor.get(AREA));
 }
 
 fn a_cookie_lets_in_only_where_it_was_given_and_as_it_was_given(start: Started) {

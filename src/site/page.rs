@@ -262,15 +262,21 @@ impl Site {
         })
     }
 
-    /// The session that the browser has here. `Err`: that can't be known, and is logged.
-    fn session_at(&self, stay: &Stay<'_>) -> Result<Option<KnownSession>, Answer> {
+    /// The session whose cookie the browser has, whether it lets anybody in or not. `Err`: that
+    /// can't be known, and is logged.
+    fn presented_at(&self, stay: &Stay<'_>) -> Result<Option<KnownSession>, Answer> {
         let Stay { request, browser, gate, seat, .. } = stay;
-        // Who comes to enter a new code has none that is new enough.
         let policy = stay.policy.without_max_age();
+        let known = gate.known_session(&policy, &seat.place(), browser.cookie, &request.client());
+        known.map_err(|error| gate.store_failed(error, b"", request.log))
+    }
+
+    /// The session that lets the browser in here.
+    fn session_at(&self, stay: &Stay<'_>) -> Result<Option<KnownSession>, Answer> {
+        let Stay { request, gate, .. } = stay;
+        let Some(known) = self.presented_at(stay)? else { return Ok(None) };
+        // Who comes to enter a new code has none that is new enough.
         let address = request.client();
-        let known = gate.known_session(&policy, &seat.place(), browser.cookie, &address);
-        let known = known.map_err(|error| gate.store_failed(error, b"", request.log))?;
-        let Some(known) = known else { return Ok(None) };
         let user = || known.user().into();
         let Some(place) = self.for_client(request, user, Reading::Allowed) else { return Ok(None) };
         let policy = place.policy.without_max_age();
@@ -377,13 +383,19 @@ impl Site {
         if let Some(way) = way.as_ref().filter(|way| way.place != stay.keys.place) {
             return stay.of_other_place(way);
         }
-        let known = match self.session_at(stay) {
+        let way = way.as_ref();
+        let what = form.get(field::DO).and_then(|what| str::from_utf8(what).ok());
+        let what = what.unwrap_or_default();
+        let known = match what {
+            // One that lets nobody in just now may do so later.
+            deed::LOG_OUT => self.presented_at(stay),
+            _ => self.session_at(stay),
+        };
+        let known = match known {
             Ok(known) => known,
             Err(answer) => return stay.failed(answer),
         };
-        let way = way.as_ref();
-        let what = form.get(field::DO).and_then(|what| str::from_utf8(what).ok());
-        match (what.unwrap_or_default(), known) {
+        match (what, known) {
             (deed::LOG_OUT, known) => self.logged_out(stay, known.as_ref()),
             (deed::CONFIRM, Some(known)) => {
                 let code = form.get(field::CODE).unwrap_or_default();
