@@ -7,6 +7,13 @@ use common::client::Connection;
 use common::programs::{line, password};
 use common::server::{PAGE, PAGE_TEXT, RESULT_HEADER};
 use common::{Httpd, Nginx, Place, Reply, Request, Scope, Server, Setting, Token};
+use otpgate::decide::Verdict;
+use otpgate::gate::{Gate, Login};
+use otpgate::http::target::Target;
+use otpgate::log::{Level, Log};
+use otpgate::policy::Settings;
+use otpgate::token::Address;
+use otpgate::users::file::UsersFile;
 
 const PIN: &str = "sesame9";
 const OTHER_TEXT: &str = "none of the program's";
@@ -210,6 +217,25 @@ fn where_programs_are_not_allowed_their_passwords_are_pin_and_code_as_ever() {
             app(&server.at(name), &format!("/{name}/dav/page.txt"), number).is(status, result);
         }
     }
+}
+
+struct Nowhere;
+
+impl Log for Nowhere {
+    fn log(&self, _: Level, _: std::fmt::Arguments<'_>) {}
+}
+
+/// The file may be there again by the time that it is read as PIN and code.
+#[test]
+fn where_the_users_file_cannot_be_read_a_programs_password_is_an_error_and_no_wrong_pin() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = UsersFile::new(&directory.path().join("users"));
+    let gate = Gate::new(store, || 0).expect("random numbers");
+    let policy = Settings::default().policy(otpgate::policy::Server::Apache);
+    let password = password(1);
+    let login = Login { user: b"alice", password: password.as_bytes(), address: Address::Unknown };
+    let answer = gate.app(&policy, &login, &Target::default(), None, &Nowhere);
+    assert_eq!(answer.expect("not left to the rules of PINs").verdict, Verdict::Error);
 }
 
 #[test]

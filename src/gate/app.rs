@@ -92,12 +92,12 @@ impl<S: Store> Gate<S> {
             Turn::AtOnce(turn) => self.store.find_now(login.user, turn)?,
             Turn::MayBlock => match self.store.find(login.user) {
                 Ok(found) => found,
-                Err(error) if is_known => {
+                // Whether it may be one isn't known: by the next look it would be a wrong PIN.
+                Err(error) => {
                     let user = Quoted(login.user);
                     log.log(Level::Error, format_args!("error: {error}, user {user}"));
                     return Some(Some(Answer::error()));
                 }
-                Err(_) => return Some(None),
             },
         };
         let allowed = allows_apps(policy, &found);
