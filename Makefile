@@ -169,6 +169,7 @@ TEST_DEPS = $(DEMO_DEPS) \
 	'the C interface is read, and its header as C++: libclang-dev g++' \
 	'what is exported, and what is asked of the system: binutils strace' \
 	'guessers are banned: python3' \
+	'clocks are wrong: libfaketime' \
 	'shells complete names, and man pages are checked: fish groff mandoc zsh'
 
 # Installed, fail2ban would start with the machine and change its firewall. Its files are all that the tests need.
@@ -191,9 +192,15 @@ test: test-deps
 	$(CARGO) test --release --workspace --lib --bins --tests $(CARGO_FLAGS)
 	OTPGATE_SCHEDULES=2000 $(MAKE) --no-print-directory schedules
 
-# The same tests, the races many times over.
+# An hour of both servers, the command and editors on one users file, with processes shot, files taken away, a full disk and
+# wrong clocks, all of it compared with a model; before it, the races many times over. OTPGATE_TORTURE_SECONDS= is another
+# time, OTPGATE_TEST_SEED= another seed.
+torture: export OTPGATE_TORTURE_SECONDS ?= 3600
 torture: export OTPGATE_TEST_ROUNDS = 100
-torture: test
+torture: test-deps
+	+$(MAKE) --no-print-directory build
+	$(CARGO) test --release --workspace --test races --test command_and_servers --test busy $(CARGO_FLAGS)
+	$(CARGO) test --release --workspace --test torture $(CARGO_FLAGS) -- --nocapture
 
 # An hour of power cuts in recordings of real servers, commands and editors. OTPGATE_REBUILD_SECONDS= is another time.
 rebuild: export OTPGATE_REBUILD_SECONDS ?= 3600

@@ -92,6 +92,12 @@ impl Token {
         self
     }
 
+    /// A time token with steps of so many seconds.
+    pub fn period(mut self, seconds: u64) -> Token {
+        self.period = Some(seconds);
+        self
+    }
+
     pub fn digits(mut self, digits: u8) -> Token {
         self.digits = digits;
         self

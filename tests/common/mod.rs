@@ -23,6 +23,7 @@ pub mod log;
 pub mod login_place;
 pub mod nginx;
 pub mod programs;
+pub mod random;
 pub mod root;
 pub mod scope;
 pub mod server;

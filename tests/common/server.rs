@@ -290,6 +290,32 @@ impl Server {
         whole_lines(&self.error_log()).lines().count()
     }
 
+    /// The lines of the error log so far, which is empty then; the access log, too. While nothing
+    /// writes there: for a test that would fill the disk.
+    pub fn take_log(&self) -> Vec<LogLine> {
+        let log = self.error_log();
+        for path in [OUTPUT, ERROR_LOG, ACCESS_LOG] {
+            // Servers append.
+            if let Ok(file) = fs::File::options().write(true).open(self.root.join(path)) {
+                file.set_len(0).expect("a log that can be emptied");
+            }
+        }
+        let unexpected = self.unexpected(&log, usize::MAX);
+        let mut faults = unexpected.iter().peekable();
+        log.lines()
+            .map(|line| {
+                let mut is_fault = false;
+                while faults.next_if(|(faulty, _)| std::ptr::eq(*faulty, line)).is_some() {
+                    is_fault = true;
+                }
+                let message = self.kind.message(line);
+                let decision = log::decision(&message)
+                    .map(|(result, user)| (result.to_owned(), user.to_owned()));
+                LogLine { text: line.to_owned(), decision, is_fault }
+            })
+            .collect()
+    }
+
     /// What is wrong with the error log behind so many lines, as far as it is about that scope or
     /// doesn't say what it is about, and with what was expected of that scope. Of a line that is
     /// being written for another one, nobody can tell what it is about.
@@ -365,6 +391,16 @@ impl Server {
         }
         Err(format!("{}\nthe end of the server's log:\n{}", faults.join("\n"), end_of(&log)))
     }
+}
+
+/// A line of the error log.
+#[derive(Clone, Debug)]
+pub struct LogLine {
+    pub text: String,
+    /// Result and user.
+    pub decision: Option<(String, String)>,
+    /// It isn't harmless, or shows a secret.
+    pub is_fault: bool,
 }
 
 /// A line that has to be in the error log.

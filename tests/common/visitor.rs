@@ -77,16 +77,25 @@ impl<'s> Visitor<'s> {
     /// Sends a request and keeps what cookies come.
     pub fn send(&mut self, path: &str, request: Request) -> Screen {
         let answer = client::fetch(self.server.port(), &self.request(request));
+        for value in self.keep_cookies(&answer) {
+            self.server.keep_secret(value);
+        }
+        Screen { path: path.to_owned(), answer }
+    }
+
+    /// Keeps the cookies that an answer sets, and forgets those that it ends. Values of new ones.
+    pub fn keep_cookies(&mut self, answer: &client::Response) -> Vec<String> {
+        let mut new = Vec::new();
         for header in answer.headers_of("Set-Cookie") {
             let (pair, attributes) = header.split_once(';').expect("attributes");
             let (name, value) = pair.split_once('=').expect("a value");
             self.cookies.retain(|(known, _)| known != name);
             if !attributes.contains("Max-Age=0") {
                 self.cookies.push((name.to_owned(), value.to_owned()));
-                self.server.keep_secret(value);
+                new.push(value.to_owned());
             }
         }
-        Screen { path: path.to_owned(), answer }
+        new
     }
 
     pub fn get(&mut self, path: &str) -> Screen {
@@ -104,20 +113,22 @@ impl<'s> Visitor<'s> {
 
     /// Sends the form that is on the screen with these fields filled in.
     pub fn submit(&mut self, screen: &Screen, filled: &[(&str, &str)]) -> Screen {
-        let (action, mut fields) = screen.form();
-        fields.extend(filled.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        self.post(&action, &fields)
+        let (action, request) = screen.filled_in(filled);
+        self.send(&action, request)
     }
 
     pub fn post(&mut self, action: &str, fields: &[(String, String)]) -> Screen {
-        let encoded: Vec<String> = fields
-            .iter()
-            .map(|(name, value)| format!("{}={}", encoded(name), encoded(value)))
-            .collect();
-        let request = Request::post(action, &encoded.join("&"));
-        let request = request.header("Origin", "http://localhost");
-        self.send(action, request)
+        self.send(action, posted(action, fields))
     }
+}
+
+/// A form as a browser sends it.
+fn posted(action: &str, fields: &[(String, String)]) -> Request {
+    let encoded: Vec<String> = fields
+        .iter()
+        .map(|(name, value)| format!("{}={}", encoded(name), encoded(value)))
+        .collect();
+    Request::post(action, &encoded.join("&")).header("Origin", "http://localhost")
 }
 
 impl Screen {
@@ -138,6 +149,14 @@ impl Screen {
 
     pub fn text(&self) -> String {
         self.answer.text()
+    }
+
+    /// Where the form goes, and the request that it makes with these fields filled in.
+    pub fn filled_in(&self, filled: &[(&str, &str)]) -> (String, Request) {
+        let (action, mut fields) = self.form();
+        fields.extend(filled.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let request = posted(&action, &fields);
+        (action, request)
     }
 
     /// Where the form goes, and its hidden fields.

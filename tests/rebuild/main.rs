@@ -24,7 +24,8 @@ use std::time::{Duration, Instant};
 
 use std::io::Write;
 
-use disk::{Event, Grain, Image, Random, Tape};
+use common::random::Random;
+use disk::{Event, Grain, Image, Tape};
 use recording::{Reel, What, Whose};
 use replay::{Case, Fault, Timeline, rebuild};
 use scenes::Story;

@@ -17,7 +17,8 @@ use otpgate::users::pragma::{self, PragmaKind};
 use otpgate::users::{edit, slot};
 
 use super::common::codes::now;
-use super::disk::{Event, Image, Random};
+use super::common::random::Random;
+use super::disk::{Event, Image};
 use super::recording::What;
 use super::scenes::{
     CANARY, JOURNAL, MAX_OFFSET, Mark, Program, Story, USERS, WRONG_CODE, shuffled,

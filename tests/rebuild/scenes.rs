@@ -15,9 +15,10 @@ use otpgate::users::journal::Journal;
 use otpgate::users::lock::Locked;
 use std::io::Write;
 
+use super::common::random::Random;
 use super::common::root::{self, Root};
 use super::common::{self, Httpd, Nginx, Place, Scope, Server, Setting, Token, programs};
-use super::disk::{Image, Random, Tape};
+use super::disk::{Image, Tape};
 use super::recording::{self, Reel, Whose};
 
 pub const USERS: &str = "users";
