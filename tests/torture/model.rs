@@ -347,13 +347,13 @@ impl State {
 
     fn cookie(&self, session: u32, trouble: Trouble) -> Vec<(&'static str, State)> {
         let same = |word| (word, self.clone());
-        // A cookie of another secret is none.
-        let mut outcomes = vec![same("")];
+        // A cookie of another secret is none; or has been one, to whoever saw it a moment ago.
+        let mut outcomes = vec![same(""), same("denied-session")];
         let kept = self.sessions.iter().find(|it| it.number == session);
         match kept {
-            _ if !self.listed => outcomes.push(same("denied-session")),
+            _ if !self.listed => {}
             _ if self.off => outcomes.push(same("denied-locked")),
-            None => outcomes.push(same("denied-session")),
+            None => {}
             Some(_) if self.failures >= LIMIT => outcomes.push(same("denied-locked")),
             Some(kept) if !kept.has_cookie || trouble.secret => {}
             Some(kept) => {

@@ -47,6 +47,8 @@ pub struct Mind {
     number: u32,
     apps: Vec<(u32, String)>,
     old_apps: Vec<(u32, String)>,
+    /// Of which nobody knows whether they are there: a user may have a hundred.
+    doubtful_apps: Vec<u32>,
     sessions: Vec<(u32, Cookies)>,
     old_sessions: Vec<(u32, Cookies)>,
     /// Off, locked or removed.
@@ -291,6 +293,9 @@ impl Person {
         if mind.is_out && self.passes && random.once_in(2) {
             return self.add(random);
         }
+        if let Some(number) = mind.doubtful_apps.pop() {
+            return self.revoke(number, random);
+        }
         match random.below(if self.passes { 13 } else { 11 }) {
             0 => self.command(What::Disable, &["disable", name], "", random),
             1 | 2 => self.command(What::Enable, &["enable", name], "", random),
@@ -310,9 +315,7 @@ impl Person {
             5 | 6 => {
                 let (number, password) = mind.apps.remove(random.below(mind.apps.len()));
                 mind.old_apps.push((number, password));
-                let app = format!("app{number}");
-                let args = ["app", "revoke", name, &app];
-                self.command(What::AppRevoke(number), &args, "", random)
+                self.revoke(number, random)
             }
             7 => self.command(What::Trust, &["trust", name, OWN_NETWORK], "", random),
             8 => self.command(What::Untrust, &["untrust", name], "", random),
@@ -320,6 +323,12 @@ impl Person {
             11 => self.command(What::Remove, &["remove", name, "--yes"], "", random),
             _ => self.add(random),
         }
+    }
+
+    fn revoke(&self, number: u32, random: &mut Random) -> Plan {
+        let app = format!("app{number}");
+        let args = ["app", "revoke", &self.name, &app];
+        self.command(What::AppRevoke(number), &args, "", random)
     }
 
     fn add(&self, random: &mut Random) -> Plan {
@@ -468,12 +477,19 @@ impl Mind {
             }
             (What::AppAdd(app), _) => {
                 let password = gain.said.trim_end();
-                if password.len() == "app-xxxxx-xxxxx-xxxxx-xxxxx-xxxxx".len() {
-                    self.apps.push((*app, password.to_owned()));
+                match password.len() == "app-xxxxx-xxxxx-xxxxx-xxxxx-xxxxx".len() {
+                    true => self.apps.push((*app, password.to_owned())),
+                    false => self.doubtful_apps.push(*app),
                 }
+            }
+            (What::AppRevoke(app), _)
+                if deed.answer == Answer::Killed || is_for_want_of_the_file(&deed.answer) =>
+            {
+                self.doubtful_apps.push(*app);
             }
             (What::Remove | What::Add, "done") => {
                 (self.next, self.pin, self.failures) = (0, 0, 0);
+                self.doubtful_apps.clear();
                 self.old_apps.append(&mut self.apps);
                 self.old_sessions.append(&mut self.sessions);
             }
@@ -492,6 +508,11 @@ impl Mind {
         self.old_sessions.drain(..self.old_sessions.len().saturating_sub(OLD));
         self.old_apps.drain(..self.old_apps.len().saturating_sub(OLD));
     }
+}
+
+/// The command couldn't get at the file, rather than not find what it was told of.
+fn is_for_want_of_the_file(answer: &Answer) -> bool {
+    matches!(answer, Answer::Failed(said) if said.contains("cannot "))
 }
 
 /// The page to log in, as far as it has a form.
