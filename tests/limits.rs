@@ -256,7 +256,7 @@ fn an_index_without_the_limits_is_never_used() {
     let builder = scene.gate();
     assert_eq!(word(&builder, &lax, CODES[0]), LoginResult::DeniedLocked);
     let built = fs::read(scene.index()).unwrap();
-    assert_eq!(&built[..8], b"OTPINDX5");
+    assert_eq!(&built[..8], b"OTPINDX6");
     assert_eq!(word(&scene.gate(), &lax, CODES[0]), LoginResult::DeniedLocked);
     assert!(fs::read(scene.index()).unwrap() == built, "it was built once");
     // As releases before left it: their mark, and a header that is right but for that.
@@ -267,7 +267,7 @@ fn an_index_without_the_limits_is_never_used() {
         fs::write(scene.index(), content).unwrap();
         assert_eq!(word(&scene.gate(), &lax, CODES[0]), LoginResult::DeniedLocked);
         assert_eq!(word(&builder, &lax, CODES[0]), LoginResult::DeniedLocked);
-        assert_eq!(&fs::read(scene.index()).unwrap()[..8], b"OTPINDX5", "built anew");
+        assert_eq!(&fs::read(scene.index()).unwrap()[..8], b"OTPINDX6", "built anew");
         assert_eq!(fs::read(scene.index()).unwrap().len(), built.len());
     }
     // Of a later form, or somebody else's: left alone.

@@ -138,7 +138,7 @@ pub const NAME_WORDS: &[&str] = &[
 ];
 
 pub const PATCH_WORDS: &[&str] =
-    &["OTPFRAME", "OTPGATE1", "REPLACES", "OTPINDX5", "\x01", "\x02", "HOTP", "alice"];
+    &["OTPFRAME", "OTPGATE1", "REPLACES", "OTPINDX6", "\x01", "\x02", "HOTP", "alice"];
 
 /// A line of the users file: what is read is written and read again as the same, and nothing but
 /// state changes.
