@@ -262,7 +262,8 @@ fn an_index_without_the_limits_is_never_used() {
     // As releases before left it: their mark, and a header that is right but for that.
     let marked = |mark: &[u8]| [mark, &built[8..]].concat();
     let marks = [b"OTPINDX1", b"OTPINDX2", b"OTPINDX3", b"OTPINDX5"].map(|mark| mark.to_vec());
-    let befores = [b"OTPINDX1", b"OTPINDX2", b"OTPINDX3"].map(|mark| marked(mark));
+    let befores =
+        [b"OTPINDX1", b"OTPINDX2", b"OTPINDX3", b"OTPINDX4", b"OTPINDX5"].map(|mark| marked(mark));
     for content in befores.into_iter().chain(marks) {
         fs::write(scene.index(), content).unwrap();
         assert_eq!(word(&scene.gate(), &lax, CODES[0]), LoginResult::DeniedLocked);
@@ -271,9 +272,9 @@ fn an_index_without_the_limits_is_never_used() {
         assert_eq!(fs::read(scene.index()).unwrap().len(), built.len());
     }
     // Of a later form, or somebody else's: left alone.
-    fs::write(scene.index(), b"OTPINDX6").unwrap();
+    fs::write(scene.index(), b"OTPINDX7").unwrap();
     assert_eq!(word(&scene.gate(), &lax, CODES[0]), LoginResult::DeniedLocked);
-    assert_eq!(fs::read(scene.index()).unwrap(), b"OTPINDX6");
+    assert_eq!(fs::read(scene.index()).unwrap(), b"OTPINDX7");
 }
 
 /// The limit is in the file at any moment, each time somewhere else. Readers that meet the file,
