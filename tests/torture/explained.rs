@@ -31,7 +31,7 @@ const ALWAYS: [&str; 3] = [
     "another program has held it for 5 seconds",
     // Whoever is removed and added again begins anew.
     "it was replaced by an older state (user \"p",
-    "too many wrong PINs in trusted networks",
+    "too many wrong PINs without a code",
 ];
 
 /// Whether one of these situations has such a line.
