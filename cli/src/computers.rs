@@ -1,6 +1,5 @@
 //! `otpgate computers`: browsers on which the PIN alone is enough for a while.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
@@ -8,15 +7,12 @@ use std::process::ExitCode;
 
 use otpgate::log::Quoted;
 use otpgate::store::Account;
-use otpgate::token::{Computer, ComputerId};
+use otpgate::token::Computer;
 
 use crate::backend::Backend;
-use crate::json::{Document, Object};
-use crate::list::{Table, user_text};
-use crate::sessions::token_of;
-use crate::streamed::Streamed;
-use crate::tokens;
-use crate::{Failure, Result, print};
+use crate::json::Object;
+use crate::numbered::{self, Row as _};
+use crate::{Failure, Result, print, tokens};
 
 /// List the trusted computers of a user, or end some
 ///
@@ -65,7 +61,7 @@ pub fn rows(backend: &Backend, account: &Account<'_>) -> Result<Vec<Row>> {
     let computers = account.ways.computers.iter().zip(1..);
     let row = |(computer, number): (&Computer, usize)| Row {
         number,
-        token: token_of(&tokens, computer.token),
+        token: numbered::token_of(&tokens, computer.token),
         computer: *computer,
     };
     Ok(computers.map(row).collect())
@@ -76,6 +72,13 @@ impl Row {
         let Computer { first, days, .. } = self.computer;
         first.saturating_add(self.computer.seconds(days.into()).into())
     }
+}
+
+impl numbered::Row for Row {
+    const NOUN: &'static str = "computer";
+    const PLURAL: &'static str = "computers";
+    const NONE: &'static str = "no trusted computer";
+    const HEAD: [&'static str; 5] = ["COMPUTER", "TOKEN", "TRUSTED", "LAST LOGIN", "ENDS"];
 
     fn columns(&self) -> [String; 5] {
         [
@@ -87,8 +90,7 @@ impl Row {
         ]
     }
 
-    /// What there is to say of it in JSON.
-    pub fn write_json(&self, object: &mut Object<'_>) {
+    fn write_json(&self, object: &mut Object<'_>) {
         object.number("computer", Some(self.number));
         object.number("token", self.token);
         object.text("trusted", Some(&tokens::stamp(self.computer.first)));
@@ -104,61 +106,22 @@ pub fn run(backend: &Backend, arguments: &Arguments) -> Result<ExitCode> {
             Err(Failure::new("revoke prints no JSON".to_owned()))
         }
         Some(Deed::Revoke(revoke)) => self::revoke(backend, user, &revoke.numbers),
-        None => list(backend, user, arguments.json),
+        None => {
+            let rows = backend.look(user, |account| rows(backend, account))?;
+            numbered::list(backend, user, &rows, arguments.json)
+        }
     }
-}
-
-fn list(backend: &Backend, user: &[u8], is_json: bool) -> Result<ExitCode> {
-    let rows = backend.look(user, |account| rows(backend, account))?;
-    if is_json {
-        let mut document = Document::begin(Streamed::stdout()?, "computers")?;
-        rows.iter().try_for_each(|row| document.add(|object| row.write_json(object)))?;
-        document.end(|object| {
-            object.text("user", Some(&user_text(user)));
-            object.text("users_file", Some(&backend.name()));
-        })?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    if rows.is_empty() {
-        print(format_args!("{} has no trusted computer\n", Quoted(user)))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let head = ["COMPUTER", "TOKEN", "TRUSTED", "LAST LOGIN", "ENDS"];
-    let mut table = Table::begin(Streamed::stdout()?, head);
-    rows.iter().try_for_each(|row| table.add(row.columns()))?;
-    table.end()?;
-    Ok(ExitCode::SUCCESS)
 }
 
 fn revoke(backend: &Backend, user: &[u8], numbers: &[usize]) -> Result<ExitCode> {
     backend.look(user, |account| backend.tokens_of(account).map(drop))?;
-    let numbers: BTreeSet<usize> = numbers.iter().copied().collect();
-    let ended = backend.end_computers(user, |computers| chosen(user, computers, &numbers))?;
-    print(format_args!("{} of {} not trusted any more\n", counted(ended), Quoted(user)))?;
+    let ended = backend.end_computers(user, |computers| {
+        let meant = numbered::chosen::<Row, _>(user, computers, numbers)?;
+        Ok(meant.map(|computer| computer.id).collect())
+    })?;
+    let counted = numbered::counted::<Row>(ended);
+    print(format_args!("{counted} of {} not trusted any more\n", Quoted(user)))?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn chosen(
-    user: &[u8],
-    computers: &[Computer],
-    numbers: &BTreeSet<usize>,
-) -> Result<Vec<ComputerId>> {
-    let count = computers.len();
-    if let Some(number) = numbers.iter().find(|&&number| number == 0 || number > count) {
-        let text = format!(
-            "{} has no computer {number}, only {count}; see `otpgate computers`",
-            Quoted(user)
-        );
-        return Err(Failure::new(text));
-    }
-    let is_meant = |number: usize| numbers.is_empty() || numbers.contains(&number);
-    let meant = computers.iter().zip(1..).filter(|(_, number)| is_meant(*number));
-    Ok(meant.map(|(computer, _)| computer.id).collect())
-}
-
-/// So many computers, in words.
-pub fn counted(computers: u64) -> String {
-    format!("{computers} computer{}", if computers == 1 { "" } else { "s" })
 }
 
 /// What `otpgate show` says of the computers of a user.

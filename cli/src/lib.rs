@@ -31,6 +31,7 @@ mod key_uri;
 mod list;
 mod merge;
 mod names;
+mod numbered;
 mod otplock;
 mod otptool;
 mod owner;

@@ -24,7 +24,7 @@ use crate::settings::FailureFlags;
 use crate::since;
 use crate::streamed::Streamed;
 use crate::tokens::{self, LastLogin, Numbered, PinKind};
-use crate::{Failure, Result, app, computers, output, print, sessions, trust};
+use crate::{Failure, Result, app, computers, numbered, output, print, sessions, trust};
 
 /// List tokens: user, type, PIN, last login, failures
 ///
@@ -312,8 +312,8 @@ pub fn show(backend: &Backend, arguments: &Show) -> Result<ExitCode> {
         document.end(|object| {
             object.text("users_file", Some(&backend.name()));
             object.objects("apps", &apps, |app, object| app::write_json(user, app, object));
-            object.objects("sessions", &sessions, sessions::Row::write_json);
-            object.objects("computers", &computers, computers::Row::write_json);
+            object.objects("sessions", &sessions, numbered::Row::write_json);
+            object.objects("computers", &computers, numbered::Row::write_json);
             trust::write_json(&ways, &allow, object);
         })?;
         return Ok(ExitCode::SUCCESS);

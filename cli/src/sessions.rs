@@ -1,6 +1,5 @@
 //! `otpgate sessions` and `logout`: logins that browsers keep by a cookie.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
@@ -8,15 +7,13 @@ use std::process::ExitCode;
 
 use otpgate::log::Quoted;
 use otpgate::store::Account;
-use otpgate::token::{Session, SessionId, SessionKind, TokenTag};
+use otpgate::token::{Session, SessionKind};
 use otpgate::users::secret::Ended;
 
 use crate::backend::Backend;
-use crate::json::{Document, Object};
-use crate::list::{Table, user_text};
-use crate::streamed::Streamed;
-use crate::tokens;
-use crate::{Failure, Result, computers, print};
+use crate::json::Object;
+use crate::numbered::{self, Row as _};
+use crate::{Result, computers, print, tokens};
 
 /// List the sessions of a user: logins that browsers keep by a cookie
 ///
@@ -65,19 +62,10 @@ pub fn rows(backend: &Backend, account: &Account<'_>) -> Result<Vec<Row>> {
     let sessions = account.ways.sessions.iter().zip(1..);
     let row = |(session, number): (&Session, usize)| Row {
         number,
-        token: token_of(&tokens, session.token),
+        token: numbered::token_of(&tokens, session.token),
         session: *session,
     };
     Ok(sessions.map(row).collect())
-}
-
-/// The number of the token that something rests on, if that still is what it was.
-pub fn token_of(tokens: &[tokens::Numbered<'_>], tag: TokenTag) -> Option<usize> {
-    let is_it = |token: &&tokens::Numbered<'_>| match &token.held.token {
-        Ok(line) => !line.token.disabled && TokenTag::of(&line.token.fingerprint) == tag,
-        Err(_) => false,
-    };
-    Some(tokens.iter().find(is_it)?.number)
 }
 
 impl Row {
@@ -88,6 +76,13 @@ impl Row {
             SessionKind::Computer => "trusted computer",
         }
     }
+}
+
+impl numbered::Row for Row {
+    const NOUN: &'static str = "session";
+    const PLURAL: &'static str = "sessions";
+    const NONE: &'static str = "no session";
+    const HEAD: [&'static str; 5] = ["SESSION", "TOKEN", "BEGAN BY", "BEGUN", "LAST USE"];
 
     fn columns(&self) -> [String; 5] {
         [
@@ -99,8 +94,7 @@ impl Row {
         ]
     }
 
-    /// What there is to say of it in JSON.
-    pub fn write_json(&self, object: &mut Object<'_>) {
+    fn write_json(&self, object: &mut Object<'_>) {
         object.number("session", Some(self.number));
         object.number("token", self.token);
         object.text("began_by", Some(self.began_by()));
@@ -112,24 +106,7 @@ impl Row {
 pub fn sessions(backend: &Backend, arguments: &Sessions) -> Result<ExitCode> {
     let user = arguments.user.as_bytes();
     let rows = backend.look(user, |account| rows(backend, account))?;
-    if arguments.json {
-        let mut document = Document::begin(Streamed::stdout()?, "sessions")?;
-        rows.iter().try_for_each(|row| document.add(|object| row.write_json(object)))?;
-        document.end(|object| {
-            object.text("user", Some(&user_text(user)));
-            object.text("users_file", Some(&backend.name()));
-        })?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    if rows.is_empty() {
-        print(format_args!("{} has no session\n", Quoted(user)))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let head = ["SESSION", "TOKEN", "BEGAN BY", "BEGUN", "LAST USE"];
-    let mut table = Table::begin(Streamed::stdout()?, head);
-    rows.iter().try_for_each(|row| table.add(row.columns()))?;
-    table.end()?;
-    Ok(ExitCode::SUCCESS)
+    numbered::list(backend, user, &rows, arguments.json)
 }
 
 pub fn logout(backend: &Backend, arguments: &Logout) -> Result<ExitCode> {
@@ -137,39 +114,24 @@ pub fn logout(backend: &Backend, arguments: &Logout) -> Result<ExitCode> {
         let Ended { sessions, computers } = backend.renew_secret()?;
         let computers = match computers {
             0 => String::new(),
-            computers => format!(", {} not trusted any more", computers::counted(computers)),
+            computers => {
+                format!(", {} not trusted any more", numbered::counted::<computers::Row>(computers))
+            }
         };
         print(format_args!(
             "{} ended{computers}, and no cookie made so far is good for anything\n",
-            counted(sessions)
+            numbered::counted::<Row>(sessions)
         ))?;
         return Ok(ExitCode::SUCCESS);
     };
     let user = user.as_bytes();
     backend.look(user, |account| backend.tokens_of(account).map(drop))?;
     let ended = backend.end_sessions(user, |sessions| {
-        chosen(user, sessions, &arguments.numbers.iter().copied().collect())
+        let meant = numbered::chosen::<Row, _>(user, sessions, &arguments.numbers)?;
+        Ok(meant.map(|session| session.id).collect())
     })?;
-    print(format_args!("{} of {} ended\n", counted(ended), Quoted(user)))?;
+    print(format_args!("{} of {} ended\n", numbered::counted::<Row>(ended), Quoted(user)))?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn chosen(user: &[u8], sessions: &[Session], numbers: &BTreeSet<usize>) -> Result<Vec<SessionId>> {
-    let count = sessions.len();
-    if let Some(number) = numbers.iter().find(|&&number| number == 0 || number > count) {
-        let text = format!(
-            "{} has no session {number}, only {count}; see `otpgate sessions`",
-            Quoted(user)
-        );
-        return Err(Failure::new(text));
-    }
-    let is_meant = |number: usize| numbers.is_empty() || numbers.contains(&number);
-    let meant = sessions.iter().zip(1..).filter(|(_, number)| is_meant(*number));
-    Ok(meant.map(|(session, _)| session.id).collect())
-}
-
-fn counted(sessions: u64) -> String {
-    format!("{sessions} session{}", if sessions == 1 { "" } else { "s" })
 }
 
 /// What `otpgate show` says of the sessions of a user.
